@@ -1,0 +1,188 @@
+//! The two codecs: the same messages as JSON text or MessagePack.
+//!
+//! A codec turns requests from bytes into [`ClientMessage`]s and server messages into bytes (the broker's side), and the
+//! reverse (the client's side). Decoding hostile bytes returns an error; it never panics, never recurses deeper than
+//! [`NESTING_MAX`] and never allocates more than a small multiple of the input.
+
+mod json;
+mod msgpack;
+mod request;
+
+use std::fmt;
+
+use crate::error::Refusal;
+use crate::frame::Opcode;
+use crate::ids::{Epoch, Micros, Seq};
+use crate::limits::NESTING_MAX;
+use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
+
+pub use json::nesting_fits;
+
+/// How the messages of a connection are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Codec {
+    /// JSON in text messages.
+    #[default]
+    Json,
+    /// MessagePack in binary messages.
+    MessagePack,
+}
+
+/// A server message that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable message from the broker: {0}")]
+pub struct BadMessage(pub String);
+
+/// A publication's place and time, as both data messages carry them.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The lineage of the numbers.
+    pub epoch: &'a Epoch,
+    /// The message's number.
+    pub seq: Seq,
+    /// When it entered the broker.
+    pub ts: Micros,
+}
+
+/// Which of the two data messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DataOp {
+    /// A topic's next message.
+    Update,
+    /// A topic's current value.
+    Snapshot,
+}
+
+impl Codec {
+    /// Both codecs.
+    pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
+
+    /// The name that `Sec-WebSocket-Protocol` has for it.
+    #[must_use]
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "tickwire.v1.json",
+            Self::MessagePack => "tickwire.v1.msgpack",
+        }
+    }
+
+    /// The opcode of its messages.
+    #[must_use]
+    pub const fn opcode(self) -> Opcode {
+        match self {
+            Self::Json => Opcode::Text,
+            Self::MessagePack => Opcode::Binary,
+        }
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What to answer, with the request's id where that much could be read.
+    pub fn decode_request(self, bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
+        match self {
+            Self::Json => json::decode_request(bytes),
+            Self::MessagePack => msgpack::decode_request(bytes),
+        }
+    }
+
+    /// Writes a request.
+    pub fn encode_request(self, message: &ClientMessage, out: &mut Vec<u8>) {
+        request::encode(self, message, out);
+    }
+
+    /// Writes a control message.
+    pub fn encode_control(self, message: &Control, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::write(message, out),
+            Self::MessagePack => msgpack::write(message, out),
+        }
+    }
+
+    /// Writes an `update` or a `snapshot`.
+    pub fn encode_data(self, op: DataOp, stamp: Stamp<'_>, payload: &Payload, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::encode_data(op, stamp, payload, out),
+            Self::MessagePack => msgpack::encode_data(op, stamp, payload, out),
+        }
+    }
+
+    /// Reads a message from the broker.
+    ///
+    /// # Errors
+    /// When the bytes are no message of PROTOCOL.md.
+    pub fn decode_server(self, bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
+        match self {
+            Self::Json => json::decode_server(bytes),
+            Self::MessagePack => msgpack::decode_server(bytes),
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::MessagePack => "msgpack",
+        })
+    }
+}
+
+impl Payload {
+    /// The payload of published JSON text.
+    ///
+    /// # Errors
+    /// `bad_request` when the text is not one JSON value or is nested deeper than [`NESTING_MAX`].
+    pub fn from_json(text: &[u8]) -> Result<Self, Refusal> {
+        if !nesting_fits(text) {
+            return Err(Refusal::bad_request(format!(
+                "data is nested deeper than {NESTING_MAX}"
+            )));
+        }
+        let value: &serde_json::value::RawValue = serde_json::from_slice(text)
+            .map_err(|e| Refusal::bad_request(format!("data is not JSON: {e}")))?;
+        json::checked_payload(value)
+    }
+
+    /// Appends the payload as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => out.extend_from_slice(text),
+            Self::Ticker(data) => json::write(data, out),
+            Self::Bbo(data) => json::write(data, out),
+            Self::Trade(data) => json::write(data, out),
+            Self::Candle(data) => json::write(data, out),
+            Self::Book(data) => json::write(data, out),
+        }
+    }
+
+    /// Appends the payload as MessagePack. Integers beyond 64 bits become floats: MessagePack has no larger ones.
+    pub fn write_msgpack(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => msgpack::transcode(text, out),
+            Self::Ticker(data) => msgpack::write(data, out),
+            Self::Bbo(data) => msgpack::write(data, out),
+            Self::Trade(data) => msgpack::write(data, out),
+            Self::Candle(data) => msgpack::write(data, out),
+            Self::Book(data) => msgpack::write(data, out),
+        }
+    }
+
+    /// About how many bytes of memory the payload holds, itself not counted.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Json(text) => text.len(),
+            Self::Ticker(_) => size_of::<crate::market::Ticker>(),
+            Self::Bbo(_) => size_of::<crate::market::Bbo>(),
+            Self::Trade(_) => size_of::<crate::market::Trade>(),
+            Self::Candle(_) => size_of::<crate::market::Candle>(),
+            Self::Book(book) => {
+                size_of::<crate::market::Book>()
+                    + (book.bids.len() + book.asks.len()) * size_of::<crate::market::Level>()
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Requests between bytes and [`ClientMessage`]: what both codecs share.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Codec, json, msgpack};
+use crate::error::{ErrorCode, Refusal};
+use crate::message::{BadRequest, ClientMessage, Mode, Payload, RequestId, Subscribe, TopicRequest};
+
+/// A request as it stands in the bytes: every field that any op has, none required. `D` is the codec's raw data.
+#[derive(Deserialize)]
+#[serde(bound = "D: Deserialize<'de>")]
+pub(super) struct RawRequest<D> {
+    op: Option<String>,
+    id: Option<RequestId>,
+    topics: Option<Vec<TopicRequest>>,
+    topic: Option<String>,
+    mode: Option<Mode>,
+    conflate_ms: Option<u32>,
+    snapshot: Option<bool>,
+    // Option would read a present `null` as absent; null is a value that may be published.
+    #[serde(default = "none", deserialize_with = "present")]
+    data: Option<D>,
+    token: Option<String>,
+}
+
+fn none<D>() -> Option<D> {
+    None
+}
+
+fn present<'de, D: Deserialize<'de>, R: serde::Deserializer<'de>>(
+    deserializer: R,
+) -> Result<Option<D>, R::Error> {
+    D::deserialize(deserializer).map(Some)
+}
+
+/// What is read of a request that is wrong somewhere, to name it in the answer.
+#[derive(Deserialize)]
+pub(super) struct Identity {
+    id: Option<RequestId>,
+}
+
+/// The answer to bytes that are no request because of `error`.
+pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -> BadRequest {
+    BadRequest {
+        id: identity.and_then(|i| i.id),
+        refusal: Refusal::bad_request(error.to_string()),
+    }
+}
+
+/// The request that `raw` is; `payload` turns the codec's raw data into a payload.
+pub(super) fn from_raw<D>(
+    raw: RawRequest<D>,
+    payload: impl FnOnce(D) -> Result<Payload, Refusal>,
+) -> Result<ClientMessage, BadRequest> {
+    let id = raw.id;
+    let refuse = |refusal| BadRequest { id, refusal };
+    let Some(op) = raw.op else {
+        return Err(refuse(Refusal::bad_request("a request needs a field \"op\"")));
+    };
+    let missing = |name: &str| refuse(Refusal::bad_request(format!("{op} needs a field {name:?}")));
+    match op.as_str() {
+        "subscribe" => Ok(ClientMessage::Subscribe(Subscribe {
+            id: id.ok_or_else(|| missing("id"))?,
+            topics: raw.topics.ok_or_else(|| missing("topics"))?,
+            mode: raw.mode,
+            conflate_ms: raw.conflate_ms,
+            snapshot: raw.snapshot.unwrap_or(true),
+        })),
+        "unsubscribe" => Ok(ClientMessage::Unsubscribe {
+            id: id.ok_or_else(|| missing("id"))?,
+            topics: raw
+                .topics
+                .ok_or_else(|| missing("topics"))?
+                .into_iter()
+                .map(TopicRequest::into_topic)
+                .collect(),
+        }),
+        "publish" => Ok(ClientMessage::Publish {
+            id,
+            topic: raw.topic.ok_or_else(|| missing("topic"))?,
+            data: payload(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?,
+        }),
+        "resync" => Ok(ClientMessage::Resync {
+            id: id.ok_or_else(|| missing("id"))?,
+            topic: raw.topic.ok_or_else(|| missing("topic"))?,
+        }),
+        "auth" => Ok(ClientMessage::Auth {
+            id: id.ok_or_else(|| missing("id"))?,
+            token: raw.token.ok_or_else(|| missing("token"))?,
+        }),
+        "ping" => Ok(ClientMessage::Ping {
+            id: id.ok_or_else(|| missing("id"))?,
+        }),
+        _ => {
+            let shown: String = op.chars().take(40).collect();
+            let reason = format!(
+                "unknown op {shown:?}; known are subscribe, unsubscribe, publish, resync, auth, ping"
+            );
+            Err(refuse(Refusal::new(ErrorCode::UnknownOp, reason)))
+        }
+    }
+}
+
+/// A request to be written; the data comes separately, in the codec's own form.
+#[derive(Serialize, Default)]
+struct Outgoing<'a, D> {
+    op: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<RequestId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics: Option<&'a [TopicRequest]>,
+    #[serde(rename = "topics", skip_serializing_if = "Option::is_none")]
+    names: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflate_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<D>,
+}
+
+pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
+    type Request<'a> = Outgoing<'a, &'a serde_json::Value>;
+    let data;
+    let request: Request<'_> = match message {
+        ClientMessage::Subscribe(subscribe) => Outgoing {
+            op: "subscribe",
+            id: Some(subscribe.id),
+            topics: Some(&subscribe.topics),
+            mode: subscribe.mode,
+            conflate_ms: subscribe.conflate_ms,
+            snapshot: (!subscribe.snapshot).then_some(false),
+            ..Outgoing::default()
+        },
+        ClientMessage::Unsubscribe { id, topics } => Outgoing {
+            op: "unsubscribe",
+            id: Some(*id),
+            names: Some(topics),
+            ..Outgoing::default()
+        },
+        ClientMessage::Publish {
+            id,
+            topic,
+            data: payload,
+        } => {
+            let mut text = Vec::new();
+            payload.write_json(&mut text);
+            data = serde_json::from_slice(&text).expect("a payload is valid JSON");
+            Outgoing {
+                op: "publish",
+                id: *id,
+                topic: Some(topic),
+                data: Some(&data),
+                ..Outgoing::default()
+            }
+        }
+        ClientMessage::Resync { id, topic } => Outgoing {
+            op: "resync",
+            id: Some(*id),
+            topic: Some(topic),
+            ..Outgoing::default()
+        },
+        ClientMessage::Auth { id, token } => Outgoing {
+            op: "auth",
+            id: Some(*id),
+            token: Some(token),
+            ..Outgoing::default()
+        },
+        ClientMessage::Ping { id } => Outgoing {
+            op: "ping",
+            id: Some(*id),
+            ..Outgoing::default()
+        },
+    };
+    match codec {
+        Codec::Json => json::write(&request, out),
+        Codec::MessagePack => msgpack::write(&request, out),
+    }
+}
+
+/// Whether `op` is one of [`crate::message::Control`]'s.
+pub(super) fn is_control_op(op: &str) -> bool {
+    matches!(
+        op,
+        "welcome" | "ack" | "gap" | "status" | "heartbeat" | "pong" | "drain" | "error"
+    )
+}

@@ -1,0 +1,180 @@
+//! Exact decimal numbers: prices and sizes, as text on the wire, never floats.
+//!
+//! A [`Decimal`] holds no trailing zeros after the point and no negative zero, so that equal numbers have equal text.
+//! Never rounds: a text that does not fit exactly is an error.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::limits::DECIMAL_BYTES_MAX;
+
+/// Why a text is no decimal number.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DecimalError {
+    /// Longer than [`DECIMAL_BYTES_MAX`].
+    #[error("decimal has {0} bytes; at most {DECIMAL_BYTES_MAX} are allowed")]
+    TooLong(usize),
+    /// Not digits with at most one point, or more digits than fit exactly (28).
+    #[error("{0:?} is not a decimal number of at most 28 digits")]
+    Malformed(String),
+}
+
+/// An exact decimal number without trailing zeros.
+///
+/// ```
+/// use tickwire_wire::Decimal;
+/// let price: Decimal = "61837.63000000".parse()?;
+/// assert_eq!(price.to_string(), "61837.63");
+/// # Ok::<(), tickwire_wire::DecimalError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Decimal(rust_decimal::Decimal);
+
+impl Decimal {
+    /// Zero.
+    pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
+
+    /// The number `mantissa` / 10^`scale`.
+    ///
+    /// # Panics
+    /// When `scale` is over 28.
+    ///
+    /// ```
+    /// use tickwire_wire::Decimal;
+    /// assert_eq!(Decimal::new(6_183_760, 2).to_string(), "61837.6");
+    /// ```
+    #[must_use]
+    pub fn new(mantissa: i64, scale: u32) -> Self {
+        Self(rust_decimal::Decimal::new(mantissa, scale).normalize())
+    }
+
+    /// Whether the number is 0.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// Whether the number is below 0.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.0.is_sign_negative() && !self.0.is_zero()
+    }
+
+    /// The number's digits without sign, point and leading zeros: what a book's checksum covers of it.
+    #[must_use]
+    pub fn digits(self) -> u128 {
+        self.0.mantissa().unsigned_abs()
+    }
+
+    /// The number for calculations.
+    #[must_use]
+    pub fn get(self) -> rust_decimal::Decimal {
+        self.0
+    }
+}
+
+impl From<rust_decimal::Decimal> for Decimal {
+    fn from(number: rust_decimal::Decimal) -> Self {
+        Self(number.normalize())
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        if text.len() > DECIMAL_BYTES_MAX {
+            return Err(DecimalError::TooLong(text.len()));
+        }
+        let malformed = || DecimalError::Malformed(text.to_owned());
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if !plain || !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.ends_with('.') {
+            return Err(malformed());
+        }
+        rust_decimal::Decimal::from_str_exact(text)
+            .map(Self::from)
+            .map_err(|_| malformed())
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Decimal;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a decimal number as a string")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_exact_and_canonical() {
+        for (text, canonical, digits) in [
+            ("0.00000000", "0", 0),
+            ("61837.63000000", "61837.63", 6_183_763),
+            ("100.00", "100", 100),
+            ("0.05005", "0.05005", 5_005),
+            ("-0", "0", 0),
+            ("-1.50", "-1.5", 15),
+        ] {
+            let number: Decimal = text.parse().expect(text);
+            assert_eq!(
+                (number.to_string().as_str(), number.digits()),
+                (canonical, digits),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_decimal() {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1e5",
+            "1_000",
+            "+1",
+            "0x1",
+            "1.2.3",
+            "NaN",
+            "0.00000000000000000000000000001",
+        ] {
+            assert!(text.parse::<Decimal>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Server frames: never masked, never fragmented, built once with their header.
+
+use std::sync::OnceLock;
+
+use super::Opcode;
+use crate::close::CloseCode;
+use crate::codec::{Codec, DataOp, Stamp};
+use crate::limits::CONTROL_BYTES_MAX;
+use crate::message::Payload;
+
+/// Longest header of a server frame: two bytes and a 64-bit length.
+const HEADER_MAX: usize = 10;
+
+/// A whole, final frame with the payload that `fill` appends.
+///
+/// ```
+/// use tickwire_wire::frame::{Opcode, frame};
+/// assert_eq!(*frame(Opcode::Text, |payload| payload.extend(b"hi")), *b"\x81\x02hi");
+/// ```
+pub fn frame(opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.resize(HEADER_MAX, 0);
+    fill(&mut bytes);
+    let payload_len = bytes.len() - HEADER_MAX;
+    let mut header = [0; HEADER_MAX];
+    header[0] = 0x80 | opcode as u8;
+    let header_len = match payload_len {
+        0..=125 => {
+            header[1] = payload_len as u8;
+            2
+        }
+        126..=0xffff => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&(payload_len as u16).to_be_bytes());
+            4
+        }
+        _ => {
+            header[1] = 127;
+            header[2..10].copy_from_slice(&(payload_len as u64).to_be_bytes());
+            10
+        }
+    };
+    let start = HEADER_MAX - header_len;
+    bytes[start..HEADER_MAX].copy_from_slice(&header[..header_len]);
+    bytes.drain(..start);
+    bytes.into_boxed_slice()
+}
+
+/// Length of the header of a server frame.
+///
+/// # Panics
+/// When `frame` is shorter than two bytes.
+#[must_use]
+pub fn header_len(frame: &[u8]) -> usize {
+    match frame[1] & 0x7f {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    }
+}
+
+/// The payload of a server frame.
+///
+/// # Panics
+/// When `frame` is no whole server frame.
+#[must_use]
+pub fn payload_of(frame: &[u8]) -> &[u8] {
+    &frame[header_len(frame)..]
+}
+
+/// A close frame with `code` and as much of `reason` as fits (RFC 6455 §5.5.1).
+#[must_use]
+pub fn close_frame(code: CloseCode, reason: &str) -> Box<[u8]> {
+    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    frame(Opcode::Close, |payload| {
+        payload.extend_from_slice(&code.0.to_be_bytes());
+        payload.extend_from_slice(&reason.as_bytes()[..end]);
+    })
+}
+
+/// One data message's frames, one per variant, each encoded the first time that a subscriber needs it and then shared.
+///
+/// A variant is a codec today; compressed ones (RFC 7692) will be further slots.
+#[derive(Debug, Default)]
+pub struct Frames {
+    variants: [OnceLock<Box<[u8]>>; Codec::ALL.len()],
+}
+
+impl Frames {
+    /// The frame for subscribers of `codec`, and whether it was encoded by this call.
+    pub fn get(&self, codec: Codec, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> (&[u8], bool) {
+        let mut encoded = false;
+        let bytes = self.variants[codec as usize].get_or_init(|| {
+            encoded = true;
+            frame(codec.opcode(), |out| codec.encode_data(op, stamp, payload, out))
+        });
+        (bytes, encoded)
+    }
+
+    /// The frame for subscribers of `codec`, if it was encoded before.
+    #[must_use]
+    pub fn peek(&self, codec: Codec) -> Option<&[u8]> {
+        self.variants[codec as usize].get().map(AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_has_the_shortest_length() {
+        for (len, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let bytes = frame(Opcode::Binary, |out| out.resize(out.len() + len, 7));
+            assert_eq!((header_len(&bytes), payload_of(&bytes).len()), (header, len));
+        }
+    }
+
+    #[test]
+    fn close_reason_is_cut_at_a_character() {
+        let bytes = close_frame(CloseCode::POLICY, &"é".repeat(100));
+        assert_eq!(payload_of(&bytes)[..2], 1008_u16.to_be_bytes());
+        assert_eq!(
+            std::str::from_utf8(&payload_of(&bytes)[2..]),
+            Ok("é".repeat(61).as_str())
+        );
+    }
+}

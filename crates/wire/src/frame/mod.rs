@@ -1,0 +1,45 @@
+//! WebSocket frames (RFC 6455 §5): server frames built once and shared, client frames parsed strictly.
+
+mod build;
+mod parse;
+
+pub use build::{Frames, close_frame, frame, header_len, payload_of};
+
+/// A frame's opcode (RFC 6455 §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opcode {
+    /// A further fragment.
+    Continuation = 0x0,
+    /// Text, UTF-8.
+    Text = 0x1,
+    /// Bytes.
+    Binary = 0x2,
+    /// The closing handshake.
+    Close = 0x8,
+    /// A ping.
+    Ping = 0x9,
+    /// A pong.
+    Pong = 0xa,
+}
+
+impl Opcode {
+    /// The opcode with these four bits, unless they are reserved.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xa => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a control frame's: never fragmented, at most 125 bytes.
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        self as u8 >= 0x8
+    }
+}

@@ -1,0 +1,1 @@
+//! The strict incremental parser of client frames.

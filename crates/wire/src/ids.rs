@@ -1,0 +1,103 @@
+//! The numbers and names of a topic's lineage: sequence, epoch, time.
+//!
+//! Newtypes, never bare integers. Nothing here reads a clock: time comes in from outside.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Position of a message in its topic: 1 for the first, +1 for each next one; 0 is "before the first".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The position before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The position after this one.
+    ///
+    /// ```
+    /// use tickwire_wire::Seq;
+    /// assert_eq!(Seq(57).next(), Seq(58));
+    /// ```
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A moment: microseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// The moment `ms` milliseconds later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000)))
+    }
+
+    /// Microseconds from `earlier` to this moment, 0 if it is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The lineage of a topic's sequence numbers, an opaque short string. When it changes, a client drops what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(Arc<str>);
+
+impl Epoch {
+    /// The epoch that `number` names: lower-case base 36, at least four characters.
+    ///
+    /// ```
+    /// use tickwire_wire::Epoch;
+    /// assert_eq!(Epoch::from_number(36 * 36 * 36).as_str(), "1000");
+    /// ```
+    #[must_use]
+    pub fn from_number(mut number: u64) -> Self {
+        let mut digits = [b'0'; 13];
+        let mut at = digits.len();
+        while number > 0 || at > digits.len() - 4 {
+            at -= 1;
+            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[usize::try_from(number % 36).unwrap_or(0)];
+            number /= 36;
+        }
+        Self(String::from_utf8_lossy(&digits[at..]).into())
+    }
+
+    /// The epoch as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Epoch {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,24 @@
+//! What crosses a Tickwire socket: topics, messages, codecs, frames encoded once, close codes, limits.
+//!
+//! Pure: never a socket, a clock, a thread or the environment. Both sides of the wire use it, the broker and its clients;
+//! PROTOCOL.md is its specification.
+
+pub mod close;
+pub mod codec;
+pub mod decimal;
+pub mod error;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod market;
+pub mod message;
+pub mod topic;
+
+pub use close::CloseCode;
+pub use codec::Codec;
+pub use decimal::{Decimal, DecimalError};
+pub use error::{ErrorCode, Refusal};
+pub use ids::{Epoch, Micros, Seq};
+pub use market::Symbol;
+pub use message::{ClientMessage, Control, Kind, Mode, Payload, RequestId, ServerMessage};
+pub use topic::{Pattern, Topic, TopicError};

@@ -1,0 +1,105 @@
+//! Every limit of the broker, in one place.
+//!
+//! Limits that an operator may change are defaults here and settings in the server's configuration; the rest are
+//! part of the protocol. Relations between them are checked at compile time, at the end of this file.
+
+/// Longest topic or pattern, in bytes (PROTOCOL.md, "Topics").
+pub const TOPIC_BYTES_MAX: usize = 255;
+/// Most dot-separated tokens in a topic or pattern.
+pub const TOPIC_TOKENS_MAX: usize = 16;
+/// Default for the most topics a broker holds; one more is refused with `limit_exceeded`.
+pub const TOPICS_MAX: usize = 1_000_000;
+
+/// Longest client message, in bytes, all its fragments together. One byte more closes with 1009.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Most fragments of one client message. One more closes with 1008.
+pub const MESSAGE_FRAGMENTS_MAX: u32 = 64;
+/// Longest payload of a control frame (RFC 6455 §5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+/// Deepest nesting of arrays and maps in a client message.
+pub const NESTING_MAX: usize = 64;
+
+/// Longest text of a decimal price or size, in bytes.
+pub const DECIMAL_BYTES_MAX: usize = 40;
+/// Most levels that one side of a book may hold.
+pub const BOOK_LEVELS_MAX: usize = 16_384;
+/// Levels of each side that a book's checksum covers.
+pub const BOOK_CHECKSUM_LEVELS: usize = 10;
+
+/// Messages of history that an `event` topic keeps by default.
+pub const EVENT_HISTORY_MAX: usize = 1_024;
+/// Changes of history that a `book` topic keeps by default.
+pub const BOOK_HISTORY_MAX: usize = 1_024;
+/// Default for the bytes that all histories together may hold; over it, topics shorten their own.
+pub const HISTORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Default for the most subscriptions (patterns and topics as the client named them) of one connection.
+pub const SUBSCRIPTIONS_MAX: usize = 1_024;
+/// Default for the bytes that may wait for one connection.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Room in an outbox below which snapshots and replays are not pulled in.
+pub const OUTBOX_REFILL_BYTES: usize = 64 * 1024;
+/// Bytes of answers (acks, errors, pongs) that may wait for one connection before it counts as abusive.
+pub const CONTROL_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Publications that may wait in one shard's queue; beyond it the shard catches up from the histories.
+pub const SHARD_QUEUE_MAX: usize = 65_536;
+
+/// Default for client operations per second and connection.
+pub const OPS_PER_S: u32 = 50;
+/// Default for the operations that a quiet connection may send at once.
+pub const OPS_BURST: u32 = 200;
+/// Refused requests in a row after which a connection is closed with 1008.
+pub const REFUSALS_IN_A_ROW_MAX: u32 = 1_000;
+/// Requests refused with `rate_limited`, in a row, after which a connection is closed with 1008.
+pub const RATE_LIMITED_IN_A_ROW_MAX: u32 = 500;
+
+/// Default for the quiet time after which the broker sends a `heartbeat`, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// Default for the time without any byte from a client after which it is pinged, in milliseconds.
+pub const PING_AFTER_MS: u64 = 20_000;
+/// Default for the time that a pinged client has to answer before close 4001, in milliseconds.
+pub const PONG_TIMEOUT_MS: u64 = 20_000;
+/// Default for the time from the handshake to the first request, in milliseconds; then close 4008.
+pub const FIRST_REQUEST_MS: u64 = 10_000;
+/// Default for the time that a client has to send its request headers, in milliseconds.
+pub const HANDSHAKE_MS: u64 = 5_000;
+
+/// Most bytes of HTTP request headers.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Most HTTP request headers.
+pub const HEADERS_MAX: usize = 100;
+/// Longest body of `POST /v1/publish`, in bytes.
+pub const BULK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most `topic=` parameters of one server-sent-events request.
+pub const SSE_TOPICS_MAX: usize = 64;
+/// Default for the most messages that `GET …/history` returns.
+pub const HISTORY_PAGE: usize = 100;
+
+const _: () = {
+    assert!(CONTROL_BYTES_MAX < 126, "a control frame has a 7-bit length");
+    assert!(
+        MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX,
+        "a message that was accepted must fit in an outbox"
+    );
+    assert!(
+        OUTBOX_REFILL_BYTES < OUTBOX_BYTES_MAX,
+        "a refill must not by itself exceed the budget"
+    );
+    assert!(
+        MESSAGE_BYTES_MAX <= BULK_BODY_BYTES_MAX,
+        "a bulk body holds at least one message"
+    );
+    assert!(
+        BOOK_CHECKSUM_LEVELS <= BOOK_LEVELS_MAX,
+        "the checksum covers levels that a book may hold"
+    );
+    assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
+    assert!(
+        PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,
+        "a half-open peer is gone within 45 s"
+    );
+    assert!(
+        TOPIC_TOKENS_MAX * 2 - 1 <= TOPIC_BYTES_MAX,
+        "sixteen one-byte tokens fit in a topic"
+    );
+};

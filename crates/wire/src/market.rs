@@ -1,0 +1,222 @@
+//! Market data as `data` carries it (PROTOCOL.md, "Market data carried in `data`"), and the book's checksum.
+//!
+//! Field order is the order on the wire. Times are microseconds since the Unix epoch.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::decimal::Decimal;
+use crate::ids::Micros;
+use crate::limits::BOOK_CHECKSUM_LEVELS;
+
+/// The name of an instrument: `BTC-USDT`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Symbol(Arc<str>);
+
+impl Symbol {
+    /// The symbol as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Symbol {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// `ticker.<symbol>`: the last trade, the best quotes and the session's statistics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ticker {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// Price of the last trade.
+    pub last: Decimal,
+    /// Best bid price.
+    pub bid: Decimal,
+    /// Size at the best bid.
+    pub bid_size: Decimal,
+    /// Best ask price.
+    pub ask: Decimal,
+    /// Size at the best ask.
+    pub ask_size: Decimal,
+    /// First trade's price of the session.
+    pub open: Decimal,
+    /// Highest traded price of the session.
+    pub high: Decimal,
+    /// Lowest traded price of the session.
+    pub low: Decimal,
+    /// Traded size of the session, in the base currency.
+    pub volume: Decimal,
+    /// Volume-weighted average price of the session.
+    pub vwap: Decimal,
+    /// Change of `last` against `open`, in percent.
+    pub change_pct: Decimal,
+    /// When the event behind this message happened.
+    pub time: Micros,
+}
+
+/// `bbo.<symbol>`: the best bid and offer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bbo {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// Best bid price.
+    pub bid: Decimal,
+    /// Size at the best bid.
+    pub bid_size: Decimal,
+    /// Best ask price.
+    pub ask: Decimal,
+    /// Size at the best ask.
+    pub ask_size: Decimal,
+    /// When the quote became so.
+    pub time: Micros,
+}
+
+/// Which side of the book the taker of a trade came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The taker bought: the trade lifted an ask.
+    Buy,
+    /// The taker sold: the trade hit a bid.
+    Sell,
+}
+
+/// `trade.<symbol>`: one execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trade {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// The venue's number of the trade, increasing per instrument.
+    pub id: u64,
+    /// Price.
+    pub price: Decimal,
+    /// Size in the base currency.
+    pub size: Decimal,
+    /// The taker's side.
+    pub side: Side,
+    /// When it was executed.
+    pub time: Micros,
+}
+
+/// `candle.<interval>.<symbol>`: open, high, low and close of the trades of one interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candle {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// The interval's name: `1s`, `1m`.
+    pub interval: Arc<str>,
+    /// When the interval began.
+    pub start: Micros,
+    /// Price of the first trade.
+    pub open: Decimal,
+    /// Highest price.
+    pub high: Decimal,
+    /// Lowest price.
+    pub low: Decimal,
+    /// Price of the last trade so far.
+    pub close: Decimal,
+    /// Traded size so far.
+    pub volume: Decimal,
+    /// Number of trades so far.
+    pub trades: u64,
+    /// Whether the interval is over: no later message for it follows.
+    pub closed: bool,
+}
+
+/// One price level of a book, `[price, size]` on the wire. Size 0 in an update removes the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(from = "(Decimal, Decimal)")]
+pub struct Level {
+    /// Price.
+    pub price: Decimal,
+    /// Total size at the price.
+    pub size: Decimal,
+}
+
+impl From<(Decimal, Decimal)> for Level {
+    fn from((price, size): (Decimal, Decimal)) -> Self {
+        Self { price, size }
+    }
+}
+
+impl Serialize for Level {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut pair = serializer.serialize_tuple(2)?;
+        pair.serialize_element(&self.price)?;
+        pair.serialize_element(&self.size)?;
+        pair.end()
+    }
+}
+
+/// `book.<symbol>`: a whole L2 book (best levels first) or the levels that changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Book {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// Bid levels.
+    #[serde(default)]
+    pub bids: Vec<Level>,
+    /// Ask levels.
+    #[serde(default)]
+    pub asks: Vec<Level>,
+    /// [`BookChecksum`] of the book after the change. The broker computes it; what a publisher says is not used.
+    #[serde(default)]
+    pub checksum: u32,
+    /// When the book became so.
+    pub time: Micros,
+    /// In a publisher's message: these levels are the whole book, not changes of it. Never sent to subscribers.
+    #[serde(default, skip_serializing)]
+    pub replace: bool,
+}
+
+/// CRC-32 (IEEE) over the top 10 asks, then the top 10 bids: for each level the digits of price, then size, without
+/// the point and leading zeros (Kraken's WebSocket v2 rule).
+///
+/// Feed it the asks best first, then the bids best first.
+///
+/// ```
+/// use tickwire_wire::market::{BookChecksum, Level};
+/// let level = |price: &str, size: &str| Level { price: price.parse().unwrap(), size: size.parse().unwrap() };
+/// let mut sum = BookChecksum::default();
+/// sum.side([level("0.05005", "0.0000050")].into_iter());
+/// assert_eq!(sum.finish(), 0x8f21_db4f); // crc32(b"50055")
+/// ```
+#[derive(Debug, Default)]
+pub struct BookChecksum(crc32fast::Hasher);
+
+impl BookChecksum {
+    /// Adds the first ten levels of a side, which come best first.
+    pub fn side(&mut self, levels: impl Iterator<Item = Level>) {
+        let mut digits = itoa::Buffer::new();
+        for level in levels.take(BOOK_CHECKSUM_LEVELS) {
+            self.0.update(digits.format(level.price.digits()).as_bytes());
+            self.0.update(digits.format(level.size.digits()).as_bytes());
+        }
+    }
+
+    /// The checksum.
+    #[must_use]
+    pub fn finish(self) -> u32 {
+        self.0.finalize()
+    }
+}

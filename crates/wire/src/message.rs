@@ -1,0 +1,391 @@
+//! The messages of PROTOCOL.md, both directions, as types.
+//!
+//! Requests hold topics as text: each is validated by itself so that one bad topic does not fail the others. Names of
+//! fields are those of the wire. The codecs in [`crate::codec`] turn them into bytes and back.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::{ErrorCode, Refusal};
+use crate::ids::{Epoch, Micros, Seq};
+use crate::market::{Bbo, Book, Candle, Ticker, Trade};
+
+/// What a client calls a request so that it recognises the answer: an integer of its choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+/// How a topic's messages relate to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Each message replaces the one before.
+    State,
+    /// Data is an L2 snapshot or a set of level changes; the broker keeps the book.
+    Book,
+    /// Every message counts.
+    Event,
+}
+
+impl Kind {
+    /// The kind as the wire has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Book => "book",
+            Self::Event => "event",
+        }
+    }
+}
+
+/// Which of a topic's messages a subscriber gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Each message, in order.
+    Every,
+    /// The newest always arrives; superseded ones may be skipped.
+    Conflate,
+    /// One snapshot, then unsubscribed.
+    Snapshot,
+}
+
+impl Mode {
+    /// The mode of a subscription to a topic of `kind` that names none.
+    #[must_use]
+    pub const fn default_for(kind: Kind) -> Self {
+        match kind {
+            Kind::State => Self::Conflate,
+            Kind::Book | Kind::Event => Self::Every,
+        }
+    }
+}
+
+/// A place in a topic's lineage that a client has reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The lineage.
+    pub epoch: Epoch,
+    /// The last message that was seen.
+    pub seq: Seq,
+}
+
+/// One entry of a `subscribe`'s `topics`: the bare pattern, or a topic with the position to resume from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a topic is a string or {\"topic\",\"since\":{\"epoch\",\"seq\"}}"
+)]
+pub enum TopicRequest {
+    /// `"ticker.*"`
+    Pattern(String),
+    /// `{"topic":"trade.BTC-USD","since":{"epoch":"k3v9","seq":57}}`
+    Since {
+        /// The topic or pattern.
+        topic: String,
+        /// Where to resume, if anywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Position>,
+    },
+}
+
+impl TopicRequest {
+    /// The topic or pattern, not validated.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Pattern(topic) | Self::Since { topic, .. } => topic,
+        }
+    }
+
+    /// The topic or pattern, not validated.
+    #[must_use]
+    pub fn into_topic(self) -> String {
+        match self {
+            Self::Pattern(topic) | Self::Since { topic, .. } => topic,
+        }
+    }
+
+    /// The position to resume from.
+    #[must_use]
+    pub fn since(&self) -> Option<&Position> {
+        match self {
+            Self::Pattern(_) => None,
+            Self::Since { since, .. } => since.as_ref(),
+        }
+    }
+}
+
+/// `subscribe`: topics and what is wanted for all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The request's id.
+    pub id: RequestId,
+    /// Topics and patterns, with positions to resume from.
+    pub topics: Vec<TopicRequest>,
+    /// The mode; the kind's default if none.
+    pub mode: Option<Mode>,
+    /// Shortest time between two updates of a topic; 0 = only when behind.
+    pub conflate_ms: Option<u32>,
+    /// Whether a snapshot is sent first.
+    pub snapshot: bool,
+}
+
+/// A request from a client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientMessage {
+    /// Subscribe to topics.
+    Subscribe(Subscribe),
+    /// End subscriptions.
+    Unsubscribe {
+        /// The request's id.
+        id: RequestId,
+        /// Topics and patterns as they were subscribed.
+        topics: Vec<String>,
+    },
+    /// Publish a message.
+    Publish {
+        /// The request's id, if an `ack` is wanted.
+        id: Option<RequestId>,
+        /// The topic, not validated.
+        topic: String,
+        /// The message.
+        data: Payload,
+    },
+    /// Send a fresh snapshot of a subscribed topic.
+    Resync {
+        /// The request's id.
+        id: RequestId,
+        /// The topic, not validated.
+        topic: String,
+    },
+    /// Replace the connection's rights.
+    Auth {
+        /// The request's id.
+        id: RequestId,
+        /// The new token.
+        token: String,
+    },
+    /// Ask for a `pong`.
+    Ping {
+        /// The request's id.
+        id: RequestId,
+    },
+}
+
+/// A request that could not be read, with its id where that much could be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRequest {
+    /// The request's id.
+    pub id: Option<RequestId>,
+    /// What is wrong with it.
+    pub refusal: Refusal,
+}
+
+/// What a publication carries. Market data stays typed until a subscriber needs its bytes; anything else is JSON text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// Valid JSON, nested no deeper than [`crate::limits::NESTING_MAX`].
+    Json(Bytes),
+    /// `ticker.<symbol>`
+    Ticker(Box<Ticker>),
+    /// `bbo.<symbol>`
+    Bbo(Box<Bbo>),
+    /// `trade.<symbol>`
+    Trade(Box<Trade>),
+    /// `candle.<interval>.<symbol>`
+    Candle(Box<Candle>),
+    /// `book.<symbol>`
+    Book(Box<Book>),
+}
+
+/// The limits that a `welcome` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncedLimits {
+    /// Most subscriptions of the connection.
+    pub subscriptions: usize,
+    /// Longest client message in bytes.
+    pub message_bytes: usize,
+    /// Sustained requests per second.
+    pub ops_per_s: u32,
+    /// Requests that may come at once after a quiet time.
+    #[serde(default)]
+    pub ops_burst: u32,
+}
+
+/// One result of an `ack`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct AckResult {
+    /// The topic or pattern as the request had it.
+    pub topic: String,
+    /// Number of topics that a pattern matches now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<usize>,
+    /// The lineage of the topic's numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Where the subscription begins, or the number that a published message got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// The mode that was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The time between two updates that was granted, for `conflate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflate_ms: Option<u32>,
+    /// Whether a resume succeeded, when one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+    /// Why this topic was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+}
+
+/// Why messages are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapReason {
+    /// The reader fell behind.
+    Slow,
+    /// The history no longer reaches back to the position.
+    History,
+    /// The position is of another lineage.
+    Epoch,
+}
+
+/// State of a topic's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicState {
+    /// Nothing came for longer than expected.
+    Stale,
+    /// Messages come again.
+    Live,
+}
+
+/// A message from the broker that is not market data: short, made for one connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Control {
+    /// The first message of a connection.
+    Welcome {
+        /// The session's name, for logs and support.
+        session: String,
+        /// The broker's name and version.
+        server: String,
+        /// When it was sent.
+        ts: Micros,
+        /// After how long without other messages a heartbeat comes.
+        heartbeat_ms: u64,
+        /// What the connection may do.
+        limits: AnnouncedLimits,
+    },
+    /// Answers a request.
+    Ack {
+        /// The request's id.
+        id: RequestId,
+        /// One result per topic, in the request's order.
+        #[serde(default)]
+        results: Vec<AckResult>,
+    },
+    /// Messages that will not come.
+    Gap {
+        /// The topic.
+        topic: String,
+        /// The lineage of the numbers.
+        epoch: Epoch,
+        /// First missing message.
+        from: Seq,
+        /// Last missing message.
+        to: Seq,
+        /// Why.
+        reason: GapReason,
+    },
+    /// The state of a topic's source changed.
+    Status {
+        /// The topic.
+        topic: String,
+        /// The new state.
+        state: TopicState,
+    },
+    /// Nothing else was sent for a while.
+    Heartbeat {
+        /// When it was sent.
+        ts: Micros,
+    },
+    /// Answers a `ping`.
+    Pong {
+        /// The request's id.
+        id: RequestId,
+        /// When it was sent.
+        ts: Micros,
+    },
+    /// The broker will close the connection.
+    Drain {
+        /// How long to wait before connecting again.
+        reconnect_after_ms: u64,
+        /// When the connection will be closed at the latest.
+        deadline_ms: u64,
+    },
+    /// A refused request.
+    Error {
+        /// The request's id, where it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
+        /// The code a program acts on.
+        code: ErrorCode,
+        /// The reason a person reads.
+        reason: String,
+        /// Whether the same request may succeed later.
+        #[serde(default)]
+        retryable: bool,
+    },
+}
+
+impl Control {
+    /// The `error` that answers request `id` with `refusal`.
+    #[must_use]
+    pub fn error(id: Option<RequestId>, refusal: Refusal) -> Self {
+        Self::Error {
+            id,
+            code: refusal.code,
+            reason: refusal.reason,
+            retryable: refusal.code.is_retryable(),
+        }
+    }
+}
+
+/// A message from the broker, as a client reads it.
+#[derive(Debug, Clone)]
+pub enum ServerMessage {
+    /// A topic's current value.
+    Snapshot {
+        /// The topic.
+        topic: String,
+        /// The lineage of the numbers.
+        epoch: Epoch,
+        /// The message that the value is of.
+        seq: Seq,
+        /// When that message entered the broker.
+        ts: Micros,
+        /// The value, as JSON whichever codec brought it.
+        data: Box<RawValue>,
+    },
+    /// A topic's next message.
+    Update {
+        /// The topic.
+        topic: String,
+        /// Its number.
+        seq: Seq,
+        /// When it entered the broker.
+        ts: Micros,
+        /// The message, as JSON whichever codec brought it.
+        data: Box<RawValue>,
+    },
+    /// Anything else.
+    Control(Control),
+    /// An `op` that this version does not know; receivers ignore it.
+    Unknown(String),
+}
