@@ -165,9 +165,9 @@ impl Shard {
                 Pull::OneShot(_) => true,
             });
             // The topics that a session has left, and only those, are in its outbox without being subscribed.
-            let dropped = session
-                .outbox
-                .purge(|topic| !topics.contains_key(&topic) && left.binary_search(&topic).is_ok());
+            let dropped = session.outbox.purge(|topic| {
+                topic.is_some_and(|t| !topics.contains_key(&t) && left.binary_search(&t).is_ok())
+            });
             self.counts.dropped += dropped;
         }
         true
