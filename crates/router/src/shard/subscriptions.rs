@@ -25,7 +25,7 @@ impl Shard {
         let mut joining = Vec::new();
         self.patterns
             .matches(cell.topic().as_str(), |sessions: &Vec<SessionId>| {
-                joining.extend(sessions)
+                joining.extend(sessions);
             });
         for session in joining {
             self.join(session, cell, Seq::ZERO);
