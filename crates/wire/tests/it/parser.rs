@@ -4,17 +4,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tickwire_wire::frame::Limits;
 
-use crate::streams::{Got, Run, bytes_of, damage, part};
+use crate::streams::{Got, Run, bytes_of, damage, part, part_or_raw};
 
 /// Small, so that random streams meet them.
 const SMALL: Limits = Limits {
     message_bytes: 400,
-    fragments: 6,
+    fragments: 10,
 };
 
 const BIG: Limits = Limits {
     message_bytes: 70_000,
-    fragments: 64,
+    fragments: 104,
 };
 
 /// Feeds `stream` cut at `cuts`.
@@ -31,7 +31,7 @@ fn in_pieces(stream: &[u8], cuts: &[prop::sample::Index], limits: Limits) -> Run
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn a_valid_stream_gives_its_parts(
@@ -49,8 +49,8 @@ proptest! {
 
     #[test]
     fn any_stream_gives_the_same_however_it_is_cut(
-        parts in vec(part(300), 0..5),
-        damages in vec(damage(), 0..3),
+        parts in vec(part_or_raw(300), 0..6),
+        damages in vec(damage(), 0..2),
         cuts in vec(any::<prop::sample::Index>(), 0..8),
         stop: prop::sample::Index,
         seed: u32,

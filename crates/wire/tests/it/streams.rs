@@ -71,19 +71,22 @@ impl Run {
     }
 }
 
-/// A part of a valid stream.
+/// A part of a stream.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     /// A message in fragments, each followed by control frames if it isn't the last.
     Message(Opcode, Vec<(Vec<u8>, Vec<Part>)>),
     /// A ping or pong.
     Control(Opcode, Vec<u8>),
+    /// Bytes that are hardly a valid frame.
+    Raw(Vec<u8>),
 }
 
 impl Part {
     /// Appends the part's frames.
     pub(crate) fn write(&self, mask: &mut impl FnMut() -> [u8; 4], out: &mut Vec<u8>) {
         match self {
+            Self::Raw(bytes) => out.extend(bytes),
             Self::Control(opcode, payload) => out.extend(client_frame(true, *opcode, mask(), payload)),
             Self::Message(opcode, fragments) => {
                 for (at, (payload, between)) in fragments.iter().enumerate() {
@@ -98,9 +101,10 @@ impl Part {
         }
     }
 
-    /// Appends the events that the part gives.
+    /// Appends the events that the part gives, which has no raw bytes.
     pub(crate) fn expect(&self, events: &mut Vec<Got>) {
         match self {
+            Self::Raw(_) => panic!("no telling what raw bytes give"),
             Self::Control(Opcode::Ping, payload) => events.push(Got::Ping(payload.clone())),
             Self::Control(_, payload) => events.push(Got::Pong(payload.clone())),
             Self::Message(opcode, fragments) => {
@@ -173,11 +177,21 @@ fn text(max: usize) -> impl Strategy<Value = Vec<u8>> {
 
 /// A message or control frame; messages have at most `max` bytes and 12 fragments.
 pub(crate) fn part(max: usize) -> impl Strategy<Value = Part> {
+    part_with(max, control().boxed())
+}
+
+/// As [`part`], but one in twenty is raw, also between fragments.
+pub(crate) fn part_or_raw(max: usize) -> impl Strategy<Value = Part> {
+    let between = prop_oneof![19 => control(), 1 => raw()];
+    prop_oneof![19 => part_with(max, between.boxed()), 1 => raw()]
+}
+
+fn part_with(max: usize, between: BoxedStrategy<Part>) -> impl Strategy<Value = Part> {
     let opcode_and_payload = prop_oneof![
         text(max).prop_map(|payload| (Opcode::Text, payload)),
         payload(max).prop_map(|payload| (Opcode::Binary, payload)),
     ];
-    let cuts = vec((any::<prop::sample::Index>(), vec(control(), 0..3)), 0..12);
+    let cuts = vec((any::<prop::sample::Index>(), vec(between, 0..3)), 0..12);
     let message = (opcode_and_payload, cuts).prop_map(|((opcode, payload), cuts)| {
         let mut ends: Vec<usize> = cuts.iter().map(|(at, _)| at.index(payload.len() + 1)).collect();
         ends.sort_unstable();
@@ -194,64 +208,55 @@ pub(crate) fn part(max: usize) -> impl Strategy<Value = Part> {
     prop_oneof![3 => message, 1 => control()]
 }
 
-/// Something wrong to be done to a stream.
+/// A close frame of any kind, a text that is hardly UTF-8, or any header with a little after it.
+fn raw() -> impl Strategy<Value = Part> {
+    let mask = any::<[u8; 4]>;
+    let code = prop_oneof![Just(1_000_u16), 0..5_100_u16];
+    let close = (
+        mask(),
+        code,
+        vec(prop_oneof![4 => Just(b'a'), 1 => any::<u8>()], 0..4),
+    )
+        .prop_map(|(mask, code, reason)| {
+            client_frame(
+                true,
+                Opcode::Close,
+                mask,
+                &[&code.to_be_bytes()[..], &reason].concat(),
+            )
+        });
+    let text = (any::<bool>(), mask(), vec(0x70..=0xff_u8, 1..9))
+        .prop_map(|(fin, mask, text)| client_frame(fin, Opcode::Text, mask, &text));
+    let first = (
+        prop_oneof![Just(0), Just(0x80)],
+        prop_oneof![3 => 0..3_u8, 1 => 0..16_u8, 1 => 0..128_u8],
+    );
+    let second = prop_oneof![9 => 0x80..=0xff_u8, 1 => any::<u8>()];
+    let header = (first, second, vec(prop_oneof![Just(0), any::<u8>()], 0..20))
+        .prop_map(|((fin, low), second, rest)| [&[fin | low, second][..], &rest].concat());
+    prop_oneof![close, text, header].prop_map(Part::Raw)
+}
+
+/// A byte that is changed or lost on the way.
 #[derive(Debug, Clone)]
-pub(crate) enum Damage {
-    Set(prop::sample::Index, u8),
-    Insert(prop::sample::Index, Vec<u8>),
-    Remove(prop::sample::Index),
-    Append(Vec<u8>),
+pub(crate) struct Damage {
+    at: prop::sample::Index,
+    byte: Option<u8>,
 }
 
 impl Damage {
     pub(crate) fn apply(&self, stream: &mut Vec<u8>) {
-        match self {
-            Self::Append(bytes) => stream.extend(bytes),
-            Self::Insert(at, bytes) => {
-                let at = at.index(stream.len() + 1);
-                stream.splice(at..at, bytes.iter().copied());
-            }
-            _ if stream.is_empty() => {}
-            Self::Set(at, byte) => {
-                let at = at.index(stream.len());
-                stream[at] = *byte;
-            }
-            Self::Remove(at) => {
-                stream.remove(at.index(stream.len()));
-            }
+        if stream.is_empty() {
+            return;
+        }
+        let at = self.at.index(stream.len());
+        match self.byte {
+            Some(byte) => stream[at] = byte,
+            None => drop(stream.remove(at)),
         }
     }
 }
 
-/// Any damage, mostly where it reaches a header.
 pub(crate) fn damage() -> impl Strategy<Value = Damage> {
-    let at = any::<prop::sample::Index>;
-    let close = (
-        any::<[u8; 4]>(),
-        prop_oneof![Just(1_000_u16), 0..5_100_u16],
-        vec(any::<u8>(), 0..4),
-    );
-    let close = close.prop_map(|(mask, code, reason)| {
-        client_frame(
-            true,
-            Opcode::Close,
-            mask,
-            &[&code.to_be_bytes()[..], &reason].concat(),
-        )
-    });
-    let broken_text = (any::<bool>(), any::<[u8; 4]>(), vec(0x70..=0xff_u8, 1..9));
-    let broken_text = broken_text.prop_map(|(fin, mask, text)| client_frame(fin, Opcode::Text, mask, &text));
-    let header = (
-        any::<u8>(),
-        0x80..=0xff_u8,
-        vec(prop_oneof![Just(0), any::<u8>()], 0..20),
-    );
-    let header = header.prop_map(|(first, second, rest)| [&[first, second][..], &rest].concat());
-    let frame = || prop_oneof![close.clone(), broken_text.clone(), header.clone()];
-    prop_oneof![
-        (at(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
-        (at(), frame()).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        at().prop_map(Damage::Remove),
-        frame().prop_map(Damage::Append),
-    ]
+    any::<(prop::sample::Index, Option<u8>)>().prop_map(|(at, byte)| Damage { at, byte })
 }

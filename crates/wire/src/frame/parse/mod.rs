@@ -274,9 +274,6 @@ impl Parser {
             rest.control.extend_from_slice(payload);
             return Ok(whole.then(|| (head.opcode, std::mem::take(&mut rest.control))));
         }
-        if !whole && payload.is_empty() {
-            return Ok(None);
-        }
         let message = rest.message.get_or_insert_with(|| Message::new(head.opcode));
         message.push(payload, self.limits.message_bytes)?;
         message.fragments += u32::from(whole);

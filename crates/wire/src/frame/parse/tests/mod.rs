@@ -173,6 +173,17 @@ fn nothing_comes_after_a_violation() {
 }
 
 #[test]
+fn a_close_inside_a_message_ends_both() {
+    let (mut parser, mut got) = (Parser::new(SMALL), Vec::new());
+    let stream = [text(false, b"kept"), closing(b""), more(true, b"x")].concat();
+    assert_eq!(feed(&mut parser, &stream, &mut got), Ok(()));
+    assert_eq!(
+        (got, parser.heap_bytes()),
+        (vec![Got::Close(None, String::new())], 0)
+    );
+}
+
+#[test]
 fn a_whole_message_is_lent_from_the_input() {
     let mut parser = Parser::new(SMALL);
     let mut scratch = [text(true, b"one"), client_frame(true, Opcode::Ping, MASK, b"two")].concat();
