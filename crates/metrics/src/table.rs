@@ -128,7 +128,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// Position of a metric in [`TABLE`].
+/// Position of a metric in [`TABLE`]: the variants stand in the rows' order, which a test checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
     Publications,
@@ -195,7 +195,7 @@ const fn seconds(name: &'static str, help: &'static str) -> Metric {
     }
 }
 
-/// Every metric of the broker, in the order of [`Id`].
+/// Every metric of the broker.
 pub const TABLE: &[Metric] = &[
     counter(
         "tickwire_publications_total",
@@ -456,5 +456,55 @@ fn write_table(page: &mut String, table: &[Metric]) {
         let Metric { name, help, .. } = metric;
         let (kind, labels) = (metric.kind.as_str(), labels.join("; "));
         page.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stand_in_the_order_of_the_rows() {
+        assert_eq!(
+            Id::BuildInfo as usize,
+            TABLE.len() - 1,
+            "an id or a row is missing"
+        );
+        for (id, name) in [
+            (Id::Publications, "tickwire_publications_total"),
+            (Id::PublishedBytes, "tickwire_published_bytes_total"),
+            (Id::Deliveries, "tickwire_deliveries_total"),
+            (Id::Conflated, "tickwire_conflated_messages_total"),
+            (Id::Gapped, "tickwire_gapped_messages_total"),
+            (Id::Encodes, "tickwire_encodes_total"),
+            (Id::DeliveryLatency, "tickwire_delivery_latency_seconds"),
+            (Id::Requests, "tickwire_requests_total"),
+            (Id::Refusals, "tickwire_refusals_total"),
+            (Id::Connections, "tickwire_connections"),
+            (Id::ConnectionsOpened, "tickwire_connections_opened_total"),
+            (Id::HandshakesRefused, "tickwire_handshakes_refused_total"),
+            (Id::Closes, "tickwire_closes_total"),
+            (Id::SseDropped, "tickwire_sse_streams_dropped_total"),
+            (Id::Sessions, "tickwire_sessions"),
+            (Id::Subscriptions, "tickwire_subscriptions"),
+            (Id::LaggingSessions, "tickwire_lagging_sessions"),
+            (Id::OutboxBytes, "tickwire_outbox_bytes"),
+            (Id::Topics, "tickwire_topics"),
+            (Id::HistoryBytes, "tickwire_history_bytes"),
+            (Id::SocketWrites, "tickwire_socket_writes_total"),
+            (Id::SocketWrittenBytes, "tickwire_socket_written_bytes_total"),
+            (Id::SocketReads, "tickwire_socket_reads_total"),
+            (Id::SocketReadBytes, "tickwire_socket_read_bytes_total"),
+            (Id::ShardQueue, "tickwire_shard_queue_publications"),
+            (Id::ShardOverflows, "tickwire_shard_queue_overflows_total"),
+            (Id::ShardCycle, "tickwire_shard_cycle_duration_seconds"),
+            (Id::HttpRequests, "tickwire_http_requests_total"),
+            (Id::FeedTicks, "tickwire_feed_ticks_total"),
+            (Id::FeedLateness, "tickwire_feed_lateness_seconds"),
+            (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
+            (Id::BuildInfo, "tickwire_build_info"),
+        ] {
+            assert_eq!(TABLE[id as usize].name, name);
+        }
     }
 }
