@@ -1,1 +1,5 @@
 //! server
+
+pub mod config;
+pub mod handshake;
+pub mod http;
