@@ -299,6 +299,18 @@ impl Shard {
         self.sessions.get(id.index()).is_some_and(Session::is_open)
     }
 
+    /// The codec of a session.
+    #[must_use]
+    pub fn codec(&self, id: SessionId) -> Option<Codec> {
+        self.sessions.get(id.index()).map(|session| session.codec)
+    }
+
+    /// Whether any session has subscribed to anything.
+    #[must_use]
+    pub fn has_subscriptions(&self) -> bool {
+        self.sessions.iter().any(|(_, session)| !session.patterns.is_empty())
+    }
+
     /// Forgets a session whose connection has ended.
     pub fn remove(&mut self, id: SessionId) {
         self.unsubscribe_all(id);
