@@ -38,21 +38,26 @@ pub(crate) struct PlainEgress {
 
 impl PlainEgress {
     pub(crate) fn new() -> Self {
-        Self { gathered: Vec::with_capacity(BATCH_BYTES) }
+        Self {
+            gathered: Vec::with_capacity(BATCH_BYTES),
+        }
     }
 }
 
 impl Egress for PlainEgress {
     fn write(&mut self, stream: &mut TcpStream, outbox: &Outbox) -> io::Result<Wrote> {
         let mut waiting = outbox.waiting();
-        let Some(first) = waiting.next() else { return Ok(Wrote::All(0)) };
+        let Some(first) = waiting.next() else {
+            return Ok(Wrote::All(0));
+        };
         let Some(second) = waiting.next().filter(|_| first.bytes.len() < BATCH_BYTES) else {
             return write_once(stream, first.bytes);
         };
         self.gathered.clear();
         for frame in [first, second].into_iter().chain(waiting) {
             let room = BATCH_BYTES - self.gathered.len();
-            self.gathered.extend_from_slice(&frame.bytes[..frame.bytes.len().min(room)]);
+            self.gathered
+                .extend_from_slice(&frame.bytes[..frame.bytes.len().min(room)]);
             if frame.bytes.len() >= room {
                 break;
             }

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
+use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
 
@@ -52,6 +53,8 @@ struct WebSocket {
     blocked: bool,
     /// The sending side is shut.
     shut: bool,
+    /// Frees the connection's place among those that the broker may have.
+    _permit: Permit,
 }
 
 /// A shard and its connections.
@@ -123,19 +126,31 @@ impl Hub {
     pub(crate) fn adopt(
         &mut self,
         stream: std::net::TcpStream,
+        permit: Permit,
         codec: Codec,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
-        let id = self.shard.open(codec, Transport::WebSocket, self.rights.clone(), now);
+        let id = self
+            .shard
+            .open(codec, Transport::WebSocket, self.rights.clone(), now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
             return Err(error);
         }
         let parser = Parser::new(self.frame_limits);
-        self.set_link(id, Link::WebSocket(WebSocket { stream, parser, blocked: false, shut: false }));
+        self.set_link(
+            id,
+            Link::WebSocket(WebSocket {
+                stream,
+                parser,
+                blocked: false,
+                shut: false,
+                _permit: permit,
+            }),
+        );
         self.metrics.connection_opened(TransportLabel::WebSocket);
         if !early.is_empty() {
             self.received(id, &mut early, now);
@@ -147,7 +162,9 @@ impl Hub {
     /// Opens a session that an HTTP response body serves.
     pub(crate) fn open_sse(&mut self) -> SessionId {
         let now = self.clock.now();
-        let id = self.shard.open(Codec::Json, Transport::Sse, self.rights.clone(), now);
+        let id = self
+            .shard
+            .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
         self.set_link(id, Link::Sse(None));
         self.metrics.connection_opened(TransportLabel::Sse);
         id
@@ -175,7 +192,9 @@ impl Hub {
 
     /// Ends a session whose far end is gone.
     pub(crate) fn drop_session(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
@@ -226,7 +245,12 @@ impl Hub {
             let Some(id) = self.unread.pop_front() else { break };
             self.read(id, now);
         }
-        for Ready { session, readable, writable } in ready.drain(..) {
+        for Ready {
+            session,
+            readable,
+            writable,
+        } in ready.drain(..)
+        {
             if writable {
                 if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
                     socket.blocked = false;
@@ -248,7 +272,9 @@ impl Hub {
                 self.unread.push_back(id);
                 break;
             }
-            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { break };
+            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+                break;
+            };
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
                 Ok(0) => {
@@ -278,7 +304,9 @@ impl Hub {
     /// Handles bytes that a client sent.
     fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) {
         self.shard.heard(id, now);
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return };
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return;
+        };
         let Some(codec) = self.shard.codec(id) else { return };
         let mut input = bytes;
         loop {
@@ -286,7 +314,8 @@ impl Hub {
                 Ok(None) => break,
                 Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
                 Err(violation) => {
-                    self.shard.close(id, violation.close_code(), &violation.to_string(), now);
+                    self.shard
+                        .close(id, violation.close_code(), &violation.to_string(), now);
                     break;
                 }
             }
@@ -324,8 +353,12 @@ impl Hub {
     }
 
     fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return Ok(()) };
-        let Some(outbox) = self.shard.outbox(id) else { return Ok(()) };
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
+        let Some(outbox) = self.shard.outbox(id) else {
+            return Ok(());
+        };
         let wrote = self.egress.write(&mut socket.stream, outbox)?;
         self.metrics.socket_writes += 1;
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
@@ -355,7 +388,9 @@ impl Hub {
 
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
     fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return Ok(()) };
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
         if !std::mem::replace(&mut socket.shut, true) {
             socket.stream.shutdown(Shutdown::Write)?;
         }
@@ -383,7 +418,11 @@ impl Hub {
             metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
         }
         for (into, now, then) in [
-            (&mut metrics.publications, &counts.published[..], &before.published[..]),
+            (
+                &mut metrics.publications,
+                &counts.published[..],
+                &before.published[..],
+            ),
             (&mut metrics.requests, &counts.ops, &before.ops),
             (&mut metrics.refusals, &counts.refusals, &before.refusals),
             (&mut metrics.closes, &counts.closes, &before.closes),
@@ -407,9 +446,14 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
             shard.request(id, codec.decode_request(payload), now);
         }
         Event::Message { .. } => {
-            let wanted = if codec.opcode() == Opcode::Text { "text" } else { "binary" };
+            let wanted = if codec.opcode() == Opcode::Text {
+                "text"
+            } else {
+                "binary"
+            };
             let name = codec.subprotocol();
-            let refusal = Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
+            let refusal =
+                Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
             shard.refuse(id, None, refusal, now);
         }
         Event::Ping(payload) => shard.ping(id, payload, now),

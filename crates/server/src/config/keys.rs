@@ -16,8 +16,6 @@ pub(super) enum Shape {
     Choice(&'static [&'static str]),
     /// An IP address and a port.
     Address,
-    /// A list of symbols.
-    Symbols,
     /// A list of topic patterns.
     Patterns,
     /// A list of file names.
@@ -345,7 +343,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
-        Preset::Text("none"),
+        Preset::Text("sim"),
         "Where market data comes from. The flag and the variable take `none`, `sim` or `replay:FILE,FILE…`",
     )
     .flag("--feed"),
@@ -356,11 +354,12 @@ pub(super) const KEYS: &[Key] = &[
         "Recordings to replay together, when feed.kind is `replay`; relative to the working directory",
     )
     .file_only(),
-    Key::new(
+    Key::integer(
         "feed.symbols",
-        Shape::Symbols,
-        Preset::Empty,
-        "Instruments of the feed; none named means all that the feed has",
+        1,
+        10_000,
+        50,
+        "Instruments of the simulated market",
     )
     .flag("--symbols"),
     Key::integer(

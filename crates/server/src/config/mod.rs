@@ -20,8 +20,8 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
-use tickwire_wire::{Kind, Pattern};
+use tickwire_router::KindRule;
+use tickwire_wire::Pattern;
 
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
@@ -133,28 +133,6 @@ pub struct Socket {
     pub backlog: u32,
     /// Size of the send buffer in bytes (`SO_SNDBUF`); the kernel's own tuning if none.
     pub send_buffer_bytes: Option<usize>,
-}
-
-/// One entry of `kinds`: topics of `pattern` are of `kind` and keep `history` messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KindRule {
-    /// Which topics.
-    pub pattern: Pattern,
-    /// Their kind.
-    pub kind: Kind,
-    /// Messages of history that each keeps, at least 1.
-    pub history: usize,
-}
-
-impl KindRule {
-    /// Messages that a topic of `kind` keeps when its rule names no number.
-    const fn history_for(kind: Kind) -> usize {
-        match kind {
-            Kind::State => 1,
-            Kind::Book => BOOK_HISTORY_MAX,
-            Kind::Event => EVENT_HISTORY_MAX,
-        }
-    }
 }
 
 impl Config {
