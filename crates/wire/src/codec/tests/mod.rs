@@ -1,4 +1,8 @@
 //! Requests as clients may write them, hostile ones, and every server message byte for byte.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`expect![…]` is meant to be an argument"
+)]
 
 mod hostile;
 mod requests;
