@@ -142,7 +142,7 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     let tools = tools::prepare(workspace, !args.no_install);
 
     let mut cargo = workspace.cargo();
-    cargo.env("TICKWIRE_SKIP_LOG", &skip_log).envs(tools);
+    cargo.env("TICKWIRE_TEST_SKIP_LOG", &skip_log).envs(tools);
     let has_nextest = workspace
         .cargo()
         .args(["nextest", "--version"])
