@@ -54,6 +54,19 @@ struct Books {
     books: FxHashMap<Box<str>, L2Book>,
 }
 
+/// A topic of which every message must come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EveryTopic<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Whether no subscription names the topic itself.
+    pub by_pattern_only: bool,
+    /// As [`Checker::last`] has it.
+    pub last: Option<Position>,
+    /// As [`Checker::position`] has it.
+    pub position: Option<Position>,
+}
+
 /// Checks one client's traffic against the protocol's promises.
 ///
 /// ```
@@ -133,13 +146,15 @@ impl Checker {
         self.topics.get(topic).is_some_and(|track| track.live)
     }
 
-    /// The topics that only patterns cover and of which every message must come, with their positions: what a client
-    /// has to resume one by one after a reconnect. In no particular order.
-    pub fn wildcard_positions(&self) -> impl Iterator<Item = (&str, Position)> + '_ {
-        self.topics.iter().filter_map(|(topic, track)| {
-            let wanted = track.live && track.every && !track.own;
-            let position = wanted.then(|| track.position())??;
-            Some((&**topic, position))
+    /// The live topics of which every message must come, in no particular order: those that only patterns cover are to be
+    /// resumed one by one after a reconnect.
+    pub fn every_topics(&self) -> impl Iterator<Item = EveryTopic<'_>> + '_ {
+        let live = self.topics.iter().filter(|(_, track)| track.live && track.every);
+        live.map(|(topic, track)| EveryTopic {
+            topic,
+            by_pattern_only: !track.own,
+            last: track.last(),
+            position: track.position(),
         })
     }
 

@@ -63,10 +63,11 @@ pub(super) struct Track {
 impl Track {
     /// Where to resume from; none if the topic must be asked for anew.
     pub(super) fn position(&self) -> Option<Position> {
-        // What a requested snapshot would have told is not known, so counting on from here would miss it.
-        let snapshot_missing = self.awaiting == Awaiting::First && self.seq != Seq::ZERO;
-        if self.standing == Standing::Unknown || (snapshot_missing && self.standing != Standing::Resumed) {
-            return None;
+        match self.standing {
+            Standing::Unknown => return None,
+            // What the snapshot that is due would have told is not known: counting on from here would miss it.
+            Standing::At if self.awaiting == Awaiting::First && self.seq != Seq::ZERO => return None,
+            Standing::At | Standing::Resumed | Standing::Unresumed => {}
         }
         let epoch = self.epoch.clone()?;
         Some(Position { epoch, seq: self.seq })

@@ -370,11 +370,12 @@ fn positions_to_resume_from() {
     check_position(&format!("{EVERY} cut"), Some("k:58"));
     check_position(&format!("{EVERY} gap A@k 59 70 slow; up A 71"), Some("k:71"));
     check_position("sub 1 since A=k:57; ack 1 A@k:60/every+", Some("k:57"));
+    check_position("sub 1 since A=k:57; ack 1 A@k:60/every-", Some("k:57"));
+    check_position("sub 1 since A=k:57; ack 1 A@z:60/every-", Some("z:0"));
     check_position("sub 1 *; ack 1 */every; snap A@k:4; up A 5", Some("k:5"));
     // A snapshot is due: counting on without it would miss what it tells.
     check_position("sub 1 A; ack 1 A@k:57/every", None);
     check_position(&format!("{EVERY} gap A@k 59 70 slow"), None);
-    check_position("sub 1 since A=k:57; ack 1 A@z:60/every-", Some("z:0"));
     // No epoch was told.
     check_position("sub 1 *; ack 1 */every; up A 5", None);
 }
@@ -386,11 +387,21 @@ fn topics_to_resume_one_by_one() {
     let trace = "sub 1 t.* B; ack 1 t.*/every B@k:1/every; snap t.A@k:4; up t.A 5; up t.N 1; up B 2;
         sub 2 s.*; ack 2 s.*/conflate; snap s.A@k:7";
     assert_eq!(run(&mut checker, trace), "");
-    let found: Vec<_> = checker
-        .wildcard_positions()
-        .map(|(topic, at)| format!("{topic} {}", at.seq))
+    let mut found: Vec<_> = checker
+        .every_topics()
+        .map(|found| {
+            let how = if found.by_pattern_only { "pattern" } else { "own" };
+            let number = |at: Option<Position>| at.map_or("none".to_owned(), |at| at.seq.to_string());
+            format!(
+                "{} {how} {} {}",
+                found.topic,
+                number(found.last),
+                number(found.position)
+            )
+        })
         .collect();
-    assert_eq!(found, ["t.A 5"]);
+    found.sort();
+    assert_eq!(found, ["B own 2 2", "t.A pattern 5 5", "t.N pattern none none"]);
 }
 
 #[test]
