@@ -70,25 +70,19 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
         halves,
         settings.codec,
         settings.message_bytes_max,
-        quiet_max.clone(),
+        quiet_max,
+        settings.quiet_margin_ms,
     );
     let loss = loop {
         match link.incoming.recv().await {
             Some(Incoming::Message(welcome)) => {
-                let ServerMessage::Control(Control::Welcome {
-                    heartbeat_ms, limits, ..
-                }) = &welcome
-                else {
+                let ServerMessage::Control(Control::Welcome { limits, .. }) = &welcome else {
                     let reason = "its first message is no welcome".to_owned();
                     return Err(ConnectError::BadHandshake {
                         endpoint: endpoint(),
                         reason,
                     });
                 };
-                let quiet_ms = heartbeat_ms
-                    .saturating_mul(2)
-                    .saturating_add(settings.quiet_margin_ms);
-                quiet_max.set_ms(quiet_ms);
                 let limits = *limits;
                 return Ok(Welcomed {
                     link,

@@ -25,7 +25,7 @@ impl QuietMax {
         Self(Arc::new(AtomicU64::new(limit_ms.min(LIMIT_MS_MAX))))
     }
 
-    /// Applies from the next read on.
+    /// Applies from the next read that has to wait: set it before that read begins.
     pub(crate) fn set_ms(&self, limit_ms: u64) {
         self.0.store(limit_ms.min(LIMIT_MS_MAX), Ordering::Relaxed);
     }

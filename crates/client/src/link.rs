@@ -8,8 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use fastwebsockets::{Frame, OpCode, Payload, WebSocketError};
-use tickwire_wire::message::ServerMessage;
-use tickwire_wire::{CloseCode, Codec};
+use tickwire_wire::{CloseCode, Codec, Control, ServerMessage};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -73,6 +72,7 @@ impl Link {
         codec: Codec,
         message_bytes_max: usize,
         quiet_max: QuietMax,
+        quiet_margin_ms: u64,
     ) -> Self {
         let (incoming_sender, incoming) = mpsc::channel(INCOMING_MAX);
         let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
@@ -81,12 +81,11 @@ impl Link {
             message_bytes_max,
             fragments: None,
         };
-        let reader = Task(tokio::spawn(read(
-            receiver,
-            assembler,
-            quiet_max,
-            incoming_sender,
-        )));
+        let silence = Silence {
+            max: quiet_max,
+            margin_ms: quiet_margin_ms,
+        };
+        let reader = Task(tokio::spawn(read(receiver, assembler, silence, incoming_sender)));
         let writer = Task(tokio::spawn(write(sender, codec, outgoing_receiver)));
         Self {
             incoming,
@@ -142,11 +141,28 @@ async fn write(mut sender: Sender, codec: Codec, mut queue: mpsc::Receiver<Outgo
     }
 }
 
+/// How long the broker may be silent.
+struct Silence {
+    max: QuietMax,
+    /// Beyond two heartbeats.
+    margin_ms: u64,
+}
+
+impl Silence {
+    /// The welcome says how often a heartbeat comes.
+    fn learn(&self, incoming: &Incoming) {
+        if let Incoming::Message(ServerMessage::Control(Control::Welcome { heartbeat_ms, .. })) = incoming {
+            self.max
+                .set_ms(heartbeat_ms.saturating_mul(2).saturating_add(self.margin_ms));
+        }
+    }
+}
+
 /// Reads until the connection ends or nobody takes what is read.
 async fn read(
     mut receiver: Receiver,
     mut assembler: Assembler,
-    quiet_max: QuietMax,
+    silence: Silence,
     out: mpsc::Sender<Incoming>,
 ) {
     // Nothing is ever sent by the read itself: answering is switched off.
@@ -154,13 +170,14 @@ async fn read(
     loop {
         let next = match receiver.read_frame(send).await {
             Ok(frame) => assembler.frame(&frame),
-            Err(error) => Err(loss_of(error, &quiet_max)),
+            Err(error) => Err(loss_of(error, &silence.max)),
         };
         let next = match next {
             Ok(Some(next)) => next,
             Ok(None) => continue,
             Err(loss) => Incoming::End(loss),
         };
+        silence.learn(&next);
         let ended = matches!(next, Incoming::End(_));
         if out.send(next).await.is_err() || ended {
             return;

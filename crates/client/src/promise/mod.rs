@@ -3,7 +3,7 @@
 //! Pure: no socket, no clock. Feed a [`Checker`] every request in the order it is sent and every message in the order it
 //! is received; it answers with a [`BrokenPromise`] where the broker did not keep its word, and counts on from there.
 //!
-//! Memory: one [`Track`] (about a hundred bytes) per topic seen, one entry per pattern and per unanswered request. It never
+//! Memory: one track (about a hundred bytes) per topic seen, one entry per pattern and per unanswered request. It never
 //! shrinks by itself: a checker lives as long as one client.
 //!
 //! What it cannot see, it does not claim: whether the *newest* message arrived in `conflate` shows only when

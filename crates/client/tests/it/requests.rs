@@ -269,7 +269,7 @@ async fn messagepack_carries_the_same() {
         ts: Micros(1),
     };
     peer.frame(binary(&|out| {
-        Codec::MessagePack.encode_data(DataOp::Snapshot, stamp, &data, out)
+        Codec::MessagePack.encode_data(DataOp::Snapshot, stamp, &data, out);
     }))
     .await;
     assert!(matches!(next(&mut events).await, Event::Connected { .. }));
