@@ -1,1 +1,32 @@
-//! router
+//! Who receives what, and what happens when they cannot.
+//!
+//! The pure core of the broker: the [`Directory`] gives each message its number and queues it for the interested shards;
+//! a [`Shard`] hands it to its sessions' outboxes. Never a socket, a clock, a thread or the environment: time comes in as
+//! an argument, output is polled out.
+
+mod book;
+mod counts;
+mod directory;
+mod history;
+mod index;
+mod kinds;
+mod outbox;
+mod publication;
+mod queue;
+mod session;
+mod shard;
+
+pub use book::Book;
+pub use counts::{Counts, Op};
+pub use directory::{
+    Attached, Catchup, Directory, DirectoryLimits, PublishError, Published, SHARDS_MAX, ShardId, TopicCell,
+    TopicInfo,
+};
+pub use history::HistoryBudget;
+pub use index::PatternIndex;
+pub use kinds::{KindRule, Kinds};
+pub use outbox::{Fanout, Outbox, Waiting};
+pub use publication::{Lineage, Publication, TopicId};
+pub use queue::{Batch, ShardQueue, WakeShard};
+pub use session::{Rights, SessionId, Transport};
+pub use shard::{Shard, ShardSettings};

@@ -48,8 +48,18 @@ impl Decimal {
     /// assert_eq!(Decimal::new(6_183_760, 2).to_string(), "61837.6");
     /// ```
     #[must_use]
-    pub fn new(mantissa: i64, scale: u32) -> Self {
-        Self(rust_decimal::Decimal::new(mantissa, scale).normalize())
+    pub fn new(mut mantissa: i64, mut scale: u32) -> Self {
+        assert!(scale <= 28, "scale {scale} is over 28");
+        // Divisions by constants of a machine word: several times faster than `normalize` on 96 bits.
+        while scale >= 4 && mantissa % 10_000 == 0 {
+            mantissa /= 10_000;
+            scale -= 4;
+        }
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        Self(rust_decimal::Decimal::new(mantissa, scale))
     }
 
     /// Whether the number is 0.
@@ -155,6 +165,28 @@ mod tests {
                 (number.to_string().as_str(), number.digits()),
                 (canonical, digits),
                 "{text}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn new_is_the_normalized_number(digits: i64, zeros in 0..19u32, scale in 0..=28u32) {
+            let power = 10_i64.pow(zeros);
+            let mantissa = digits / power * power;
+            let expected = rust_decimal::Decimal::new(mantissa, scale).normalize();
+            let number = Decimal::new(mantissa, scale);
+            proptest::prop_assert_eq!(number.get().serialize(), expected.serialize());
+            proptest::prop_assert_eq!(number.to_string(), expected.to_string());
+        }
+    }
+
+    #[test]
+    fn zero_has_one_form() {
+        for scale in 0..=28 {
+            assert_eq!(
+                Decimal::new(0, scale).get().serialize(),
+                Decimal::ZERO.get().serialize()
             );
         }
     }

@@ -4,6 +4,7 @@
 //! reverse (the client's side). Decoding hostile bytes returns an error; it never panics, never recurses deeper than
 //! [`NESTING_MAX`] and never allocates more than a small multiple of the input.
 
+mod fields;
 mod json;
 mod msgpack;
 mod request;
@@ -186,3 +187,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,15 @@
 //! WebSocket frames (RFC 6455 §5): server frames built once and shared, client frames parsed strictly.
 
 mod build;
+mod client;
+mod mask;
 mod parse;
 
+use std::fmt;
+
 pub use build::{Frames, close_frame, frame, header_len, payload_of};
+pub use client::client_frame;
+pub use parse::{Event, Limits, Parser, Violation};
 
 /// A frame's opcode (RFC 6455 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,5 +47,18 @@ impl Opcode {
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 >= 0x8
+    }
+}
+
+impl fmt::Display for Opcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Continuation => "continuation",
+            Self::Text => "text",
+            Self::Binary => "binary",
+            Self::Close => "close",
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+        })
     }
 }

@@ -1,0 +1,211 @@
+//! Ticker and candles of one symbol, made from its trades and best quotes; the same for both feeds.
+//!
+//! The session of a ticker is the whole feed. `vwap` is rounded to [`VWAP_DIGITS`] and `change_pct` to
+//! [`CHANGE_DIGITS`] digits after the point, halves to the even digit; everything else is exact. Every trade that
+//! [`Derive::trade`] accepts is in the ticker and in one candle per interval; one that would not fit the exact sums is
+//! refused before anything changes. Holds a fixed amount of memory; nothing here can overflow.
+
+mod candle;
+
+use rust_decimal::Decimal as Number;
+use thiserror::Error;
+use tickwire_wire::market::{Bbo, Candle, Ticker, Trade};
+use tickwire_wire::{Decimal, Micros, Symbol};
+
+use candle::CandleBuilder;
+pub(crate) use candle::Intervals;
+
+use crate::topics::Channel;
+
+/// Digits after the point of a ticker's `vwap`.
+pub(crate) const VWAP_DIGITS: u32 = 8;
+/// Digits after the point of a ticker's `change_pct`.
+pub(crate) const CHANGE_DIGITS: u32 = 4;
+
+/// Most digits after the point of a trade's price and size.
+const FRACTION_DIGITS_MAX: u32 = 12;
+/// Highest price: 10^12.
+const PRICE_MAX: Number = Number::from_parts(3_567_587_328, 232, 0, false, 0);
+/// Largest volume of a session: 10^16. With 12 digits after the point that is 28 digits, which are exact; times the
+/// highest price it is 10^28, which is in range.
+const VOLUME_MAX: Number = Number::from_parts(1_874_919_424, 2_328_306, 0, false, 0);
+
+/// Why a trade cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum TradeRefused {
+    /// 0, negative, too high or too fine.
+    #[error(
+        "price {0} is not above 0 and at most {PRICE_MAX} with {FRACTION_DIGITS_MAX} digits after the point"
+    )]
+    Price(Decimal),
+    /// 0, negative or too fine.
+    #[error("size {0} is not above 0 with at most {FRACTION_DIGITS_MAX} digits after the point")]
+    Size(Decimal),
+    /// The sum of all sizes would be too large.
+    #[error("size {0} would take the session's volume over {VOLUME_MAX}")]
+    Volume(Decimal),
+}
+
+/// Whether a trade came in time for its candles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Timeliness {
+    /// It is in a candle of each interval.
+    InTime,
+    /// A candle of its own had been closed: it is in the ticker but not in that candle.
+    Late,
+}
+
+/// What the trades so far add up to.
+#[derive(Debug)]
+struct Session {
+    last: Decimal,
+    open: Decimal,
+    high: Decimal,
+    low: Decimal,
+    volume: Number,
+    notional: Number,
+    time: Micros,
+}
+
+/// The best quotes that were last seen; 0 before any.
+#[derive(Debug, Default)]
+struct Quote {
+    bid: Decimal,
+    bid_size: Decimal,
+    ask: Decimal,
+    ask_size: Decimal,
+}
+
+/// The derived data of one symbol.
+#[derive(Debug)]
+pub(crate) struct Derive {
+    symbol: Symbol,
+    quote: Quote,
+    session: Option<Session>,
+    seconds: CandleBuilder,
+    minutes: CandleBuilder,
+}
+
+impl Derive {
+    /// Nothing derived yet.
+    pub(crate) fn new(symbol: Symbol, intervals: &Intervals) -> Self {
+        let (seconds, minutes) = intervals.builders();
+        Self {
+            symbol,
+            quote: Quote::default(),
+            session: None,
+            seconds,
+            minutes,
+        }
+    }
+
+    /// The symbol.
+    pub(crate) fn symbol(&self) -> &Symbol {
+        &self.symbol
+    }
+
+    /// Takes note of the best quotes.
+    pub(crate) fn quote(&mut self, bbo: &Bbo) {
+        self.quote = Quote {
+            bid: bbo.bid,
+            bid_size: bbo.bid_size,
+            ask: bbo.ask,
+            ask_size: bbo.ask_size,
+        };
+    }
+
+    /// Adds a trade. Call [`Derive::close`] with its time first.
+    pub(crate) fn trade(&mut self, trade: &Trade) -> Result<Timeliness, TradeRefused> {
+        let (price, size) = (trade.price.get(), trade.size.get());
+        let in_range = |number: Number| number > Number::ZERO && number.scale() <= FRACTION_DIGITS_MAX;
+        if !in_range(price) || price > PRICE_MAX {
+            return Err(TradeRefused::Price(trade.price));
+        }
+        if !in_range(size) {
+            return Err(TradeRefused::Size(trade.size));
+        }
+        let traded = self
+            .session
+            .as_ref()
+            .map_or(Number::ZERO, |session| session.volume);
+        if size > VOLUME_MAX || traded + size > VOLUME_MAX {
+            return Err(TradeRefused::Volume(trade.size));
+        }
+        let notional = price * size;
+        match &mut self.session {
+            Some(session) => {
+                session.last = trade.price;
+                session.high = session.high.max(trade.price);
+                session.low = session.low.min(trade.price);
+                session.volume += size;
+                session.notional += notional;
+                session.time = trade.time;
+            }
+            session @ None => {
+                *session = Some(Session {
+                    last: trade.price,
+                    open: trade.price,
+                    high: trade.price,
+                    low: trade.price,
+                    volume: size,
+                    notional,
+                    time: trade.time,
+                });
+            }
+        }
+        let in_second = self.seconds.add(trade);
+        let in_minute = self.minutes.add(trade);
+        Ok(if in_second && in_minute {
+            Timeliness::InTime
+        } else {
+            Timeliness::Late
+        })
+    }
+
+    /// The ticker, or `None` before the first trade. Its time is that of the last trade.
+    pub(crate) fn ticker(&self) -> Option<Ticker> {
+        let session = self.session.as_ref()?;
+        let (last, open) = (session.last.get(), session.open.get());
+        let vwap = (session.notional / session.volume).round_dp(VWAP_DIGITS);
+        let change_pct = ((last - open) * Number::ONE_HUNDRED / open).round_dp(CHANGE_DIGITS);
+        Some(Ticker {
+            symbol: self.symbol.clone(),
+            last: session.last,
+            bid: self.quote.bid,
+            bid_size: self.quote.bid_size,
+            ask: self.quote.ask,
+            ask_size: self.quote.ask_size,
+            open: session.open,
+            high: session.high,
+            low: session.low,
+            volume: session.volume.into(),
+            vwap: vwap.into(),
+            change_pct: change_pct.into(),
+            time: session.time,
+        })
+    }
+
+    /// The candles that are open, shorter interval first.
+    pub(crate) fn candles(&self, mut emit: impl FnMut(Channel, Candle)) {
+        if let Some(candle) = self.seconds.candle(&self.symbol) {
+            emit(Channel::Candle1s, candle);
+        }
+        if let Some(candle) = self.minutes.candle(&self.symbol) {
+            emit(Channel::Candle1m, candle);
+        }
+    }
+
+    /// Closes the candles whose interval is over at `now`, shorter interval first.
+    pub(crate) fn close(&mut self, now: Micros, mut emit: impl FnMut(Channel, Candle)) {
+        if let Some(candle) = self.seconds.close(now, &self.symbol) {
+            emit(Channel::Candle1s, candle);
+        }
+        if let Some(candle) = self.minutes.close(now, &self.symbol) {
+            emit(Channel::Candle1m, candle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The lines of one file, plain or gzip, one at a time and of bounded length.
+//!
+//! The compression is told by the first two bytes, never by the name. Holds one line of at most [`LINE_BYTES_MAX`]
+//! bytes and the buffers of the decoder. A line that is longer is skipped and reported; a file that breaks off (a
+//! truncated gzip, a disk that fails) is reported once and is then over.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+/// Longest line in bytes, its end not counted. A REST snapshot of 5,000 levels a side is under half of it.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// First two bytes of a gzip file (RFC 1952 §2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What came of reading a line.
+#[derive(Debug)]
+pub(super) enum LineRead<'a> {
+    /// A line without its end.
+    Line(&'a [u8]),
+    /// A line over [`LINE_BYTES_MAX`], which was skipped.
+    TooLong,
+    /// The rest of the file cannot be read. The next read says `End`.
+    Broken(io::Error),
+    /// The file is over.
+    End,
+}
+
+/// Reads a file line by line.
+pub(super) struct Lines {
+    reader: Box<dyn BufRead + Send>,
+    line: Vec<u8>,
+    number: u64,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines")
+            .field("number", &self.number)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lines {
+    /// Opens `file` and looks at its first bytes.
+    pub(super) fn open(file: &Path) -> io::Result<Self> {
+        Self::new(BufReader::with_capacity(BUFFER_BYTES, File::open(file)?))
+    }
+
+    /// The lines that `reader` yields.
+    fn new(mut reader: impl BufRead + Send + 'static) -> io::Result<Self> {
+        // A pipe may hand over one byte at first: the magic is read, then put back before the rest.
+        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
+        reader
+            .by_ref()
+            .take(GZIP_MAGIC.len() as u64)
+            .read_to_end(&mut magic)?;
+        let gzip = magic == GZIP_MAGIC;
+        let whole = io::Cursor::new(magic).chain(reader);
+        let reader: Box<dyn BufRead + Send> = if gzip {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
+        } else {
+            Box::new(whole)
+        };
+        Ok(Self {
+            reader,
+            line: Vec::new(),
+            number: 0,
+            ended: false,
+        })
+    }
+
+    /// Reads the next line; with it comes its number, the first is 1.
+    pub(super) fn read(&mut self) -> (u64, LineRead<'_>) {
+        if self.ended {
+            return (self.number, LineRead::End);
+        }
+        self.line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        let mut read = (&mut self.reader).take(limit).read_until(b'\n', &mut self.line);
+        if matches!(read, Ok(0)) {
+            self.ended = true;
+            return (self.number, LineRead::End);
+        }
+        self.number += 1;
+        let whole = self.line.last() == Some(&b'\n');
+        if whole {
+            self.line.pop();
+        }
+        let too_long = self.line.len() > LINE_BYTES_MAX;
+        if too_long && read.is_ok() {
+            read = self.reader.skip_until(b'\n');
+        }
+        let outcome = match read {
+            Err(error) => {
+                self.ended = true;
+                LineRead::Broken(error)
+            }
+            Ok(_) if too_long => LineRead::TooLong,
+            Ok(_) => LineRead::Line(&self.line),
+        };
+        (self.number, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use expect_test::{Expect, expect};
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// Hands over one byte per read.
+    struct Trickle(io::Cursor<Vec<u8>>);
+
+    impl Read for Trickle {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let most = buf.len().min(1);
+            self.0.read(&mut buf[..most])
+        }
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).expect("memory takes it");
+        encoder.finish().expect("memory takes it")
+    }
+
+    fn check(file: &[u8], expected: &Expect) {
+        let mut log = String::new();
+        let mut lines =
+            Lines::new(BufReader::new(Trickle(io::Cursor::new(file.to_vec())))).expect("readable");
+        loop {
+            let (number, read) = lines.read();
+            let entry = match read {
+                LineRead::Line(line) if line.len() > 20 => format!("{} bytes", line.len()),
+                LineRead::Line(line) => String::from_utf8_lossy(line).into_owned(),
+                LineRead::TooLong => "too long".to_owned(),
+                LineRead::Broken(error) => format!("broken: {:?}", error.kind()),
+                LineRead::End => break,
+            };
+            log += &format!("{number} {entry}\n");
+        }
+        assert!(matches!(lines.read(), (_, LineRead::End)), "an end is final");
+        expected.assert_eq(&log);
+    }
+
+    #[test]
+    fn plain_lines() {
+        check(b"", &expect![""]);
+        check(b"\x1f", &expect![["1 \u{1f}\n"]]);
+        check(b"a\n\nb\r\nc", &expect![["1 a\n2 \n3 b\r\n4 c\n"]]);
+        check(b"a\n", &expect![["1 a\n"]]);
+    }
+
+    #[test]
+    fn gzip_is_told_by_its_bytes_and_members_join() {
+        check(&[gzip(b"a\nb"), gzip(b"c\n")].concat(), &expect![["1 a\n2 bc\n"]]);
+    }
+
+    #[test]
+    fn a_truncated_gzip_ends_with_its_fault() {
+        let whole = gzip(b"a\nb\nc\n");
+        check(
+            &whole[..whole.len() - 1],
+            &expect![["1 a\n2 b\n3 c\n4 broken: UnexpectedEof\n"]],
+        );
+        check(&whole[..5], &expect![["1 broken: UnexpectedEof\n"]]);
+        let mut garbled = whole;
+        let at = garbled.len() - 6;
+        garbled[at] ^= 1;
+        check(&garbled, &expect![["1 a\n2 b\n3 c\n4 broken: InvalidInput\n"]]);
+    }
+
+    #[test]
+    fn lines_over_the_limit_are_skipped() {
+        let long = |bytes: usize| "x".repeat(bytes);
+        check(
+            format!(
+                "{}\n{}\nb\n{}",
+                long(LINE_BYTES_MAX),
+                long(LINE_BYTES_MAX + 1),
+                long(LINE_BYTES_MAX + 2)
+            )
+            .as_bytes(),
+            &expect![["1 1048576 bytes\n2 too long\n3 b\n4 too long\n"]],
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Which symbol acts next, and when: a Hawkes process over all symbols, simulated exactly at constant cost per event.
+//!
+//! Events come of themselves (immigrants, by the heavy-tailed weights of the symbols) or are set off by an earlier event
+//! of the same symbol (offspring: a Poisson number with exponential delays; trades set off more than quotes do). A
+//! Hawkes process with exponential kernel is exactly that. Because an exponential delay has no memory, nothing needs to
+//! be scheduled: the offspring that has not come yet waits in a pool, the pool as a whole brings events at
+//! (its size × decay rate), and whose event it is, is a uniform draw. So the intensity is constant between two events,
+//! nothing is rejected, and 10,000 symbols cost as much as one.
+//!
+//! Two pools: quick answers and slow aftermath. Now and then a shock puts offspring of many symbols into the quick one.
+//! A pool holds at most [`POOL_MAX`]; offspring beyond it does not come.
+
+use super::alias::Alias;
+use super::chance::Chance;
+use crate::topics::SymbolNo;
+
+/// Most offspring that waits in one pool. The highest rate needs a fifth of it.
+const POOL_MAX: usize = 1 << 20;
+/// How fast each pool empties, per second.
+const DECAY: [f64; 2] = [20.0, 0.5];
+/// What part of the offspring goes into the first pool.
+const QUICK: f64 = 0.7;
+
+/// Probability that an immigrant is a trade.
+const IMMIGRANT_TRADES: f64 = 0.12;
+/// Mean offspring of a trade and of a quote: trades, then quotes.
+const TRADE_OFFSPRING: [f64; 2] = [0.40, 0.50];
+const QUOTE_OFFSPRING: [f64; 2] = [0.03, 0.45];
+/// e^-0.90 and e^-0.48, the probabilities of no offspring, in full so that every platform agrees.
+const TRADE_CHILDLESS: f64 = 0.406_569_659_740_599_1;
+const QUOTE_CHILDLESS: f64 = 0.618_783_391_806_141;
+
+/// Shocks per second.
+const SHOCKS_PER_S: f64 = 0.2;
+/// A shock brings the events of typically this many seconds, and at most [`SHOCK_MOST`] times that.
+const SHOCK_S: f64 = 0.005;
+const SHOCK_MOST: f64 = 10.0;
+/// Probability that an event of a shock is a trade.
+const SHOCK_TRADES: f64 = 0.4;
+
+/// What a symbol does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A taker crosses the spread.
+    Trade,
+    /// A maker adds, cancels or moves quotes.
+    Quote,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// A symbol acts.
+    Act { symbol: SymbolNo, act: Act },
+    /// News for all.
+    Shock,
+}
+
+/// A symbol and what it will do, in one word: pools are large and read at random.
+#[derive(Debug, Clone, Copy)]
+struct Waiting(u32);
+
+impl Waiting {
+    fn new(symbol: u32, act: Act) -> Self {
+        Self(symbol << 1 | u32::from(act == Act::Trade))
+    }
+
+    fn arrival(self) -> Arrival {
+        let act = if self.0 & 1 == 1 { Act::Trade } else { Act::Quote };
+        Arrival::Act {
+            symbol: SymbolNo(self.0 >> 1),
+            act,
+        }
+    }
+}
+
+/// Draws numbers of offspring.
+#[derive(Debug)]
+struct Offspring {
+    /// Probability of at most 0, 1, 2, … of them.
+    at_most: [f64; 6],
+    trades: f64,
+}
+
+impl Offspring {
+    fn new([trades, quotes]: [f64; 2], childless: f64) -> Self {
+        let mean = trades + quotes;
+        let (mut term, mut sum, mut at_most) = (childless, 0.0, [0.0; 6]);
+        for (k, entry) in at_most.iter_mut().enumerate() {
+            sum += term;
+            *entry = sum;
+            term = term * mean / (k + 1) as f64;
+        }
+        Self {
+            at_most,
+            trades: trades / mean,
+        }
+    }
+
+    fn draw(&self, chance: &mut Chance) -> usize {
+        let unit = chance.unit();
+        self.at_most
+            .iter()
+            .take_while(|at_most| unit >= **at_most)
+            .count()
+    }
+}
+
+/// The process.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    symbols: Alias,
+    immigrants_per_s: f64,
+    events_per_s: f64,
+    pools: [Vec<Waiting>; 2],
+    of_trade: Offspring,
+    of_quote: Offspring,
+}
+
+/// How many trades and quotes one immigrant brings in the end, itself among them: (I - Aᵀ)⁻¹ applied to the mix of
+/// immigrants.
+fn descendants() -> (f64, f64) {
+    let [tt, tq] = TRADE_OFFSPRING;
+    let [qt, qq] = QUOTE_OFFSPRING;
+    let determinant = (1.0 - tt) * (1.0 - qq) - qt * tq;
+    let (t, q) = (IMMIGRANT_TRADES, 1.0 - IMMIGRANT_TRADES);
+    (
+        ((1.0 - qq) * t + qt * q) / determinant,
+        (tq * t + (1.0 - tt) * q) / determinant,
+    )
+}
+
+impl Arrivals {
+    /// A process over `symbols` symbols, the first the busiest, that brings `events_per_s` in the long run and is in
+    /// full swing from the first moment.
+    pub(super) fn new(symbols: u32, events_per_s: f64, chance: &mut Chance) -> Self {
+        let weights: Vec<f64> = (0..symbols).map(|rank| 1.0 / (f64::from(rank) + 1.5)).collect();
+        let mut arrivals = Self {
+            symbols: Alias::new(&weights),
+            immigrants_per_s: 0.0,
+            events_per_s: 0.0,
+            pools: [Vec::new(), Vec::new()],
+            of_trade: Offspring::new(TRADE_OFFSPRING, TRADE_CHILDLESS),
+            of_quote: Offspring::new(QUOTE_OFFSPRING, QUOTE_CHILDLESS),
+        };
+        arrivals.set_rate(events_per_s);
+        let (trades, quotes) = descendants();
+        let offspring = (trades + quotes - 1.0) / (trades + quotes);
+        let trade_share = (trades - IMMIGRANT_TRADES) / (trades + quotes - 1.0);
+        for (pool, share) in [QUICK, 1.0 - QUICK].into_iter().enumerate() {
+            let size = (events_per_s * offspring * share / DECAY[pool] + chance.unit()) as usize;
+            for _ in 0..size.min(POOL_MAX) {
+                let symbol = arrivals.symbols.pick(chance);
+                let act = if chance.happens(trade_share) {
+                    Act::Trade
+                } else {
+                    Act::Quote
+                };
+                arrivals.pools[pool].push(Waiting::new(symbol, act));
+            }
+        }
+        arrivals
+    }
+
+    /// Brings `events_per_s` in the long run.
+    pub(super) fn set_rate(&mut self, events_per_s: f64) {
+        let (trades, quotes) = descendants();
+        self.events_per_s = events_per_s;
+        self.immigrants_per_s = events_per_s / (trades + quotes);
+    }
+
+    /// What happens next and after how many nanoseconds, if time goes `pace` times as fast as planned.
+    pub(super) fn next(&mut self, chance: &mut Chance, pace: f64) -> (u64, Arrival) {
+        let [quick, slow] = [0, 1].map(|pool| self.pools[pool].len() as f64 * DECAY[pool]);
+        let total = self.immigrants_per_s + quick + slow + SHOCKS_PER_S;
+        let gap_ns = chance.exponential() / (total * pace) * 1e9;
+        let mut at = chance.unit() * total - self.immigrants_per_s;
+        if at < 0.0 {
+            let symbol = self.symbols.pick(chance);
+            let act = if chance.happens(IMMIGRANT_TRADES) {
+                Act::Trade
+            } else {
+                Act::Quote
+            };
+            return (
+                gap_ns as u64,
+                Arrival::Act {
+                    symbol: SymbolNo(symbol),
+                    act,
+                },
+            );
+        }
+        for (pool, intensity) in [quick, slow].into_iter().enumerate() {
+            at -= intensity;
+            if at < 0.0 {
+                let pool = &mut self.pools[pool];
+                let index = chance.below(pool.len() as u32);
+                return (gap_ns as u64, pool.swap_remove(index as usize).arrival());
+            }
+        }
+        (gap_ns as u64, Arrival::Shock)
+    }
+
+    /// Lets an event of `symbol` have its offspring.
+    pub(super) fn excite(&mut self, symbol: SymbolNo, act: Act, chance: &mut Chance) {
+        let offspring = match act {
+            Act::Trade => &self.of_trade,
+            Act::Quote => &self.of_quote,
+        };
+        for _ in 0..offspring.draw(chance) {
+            let act = if chance.happens(offspring.trades) {
+                Act::Trade
+            } else {
+                Act::Quote
+            };
+            let pool = &mut self.pools[usize::from(!chance.happens(QUICK))];
+            if pool.len() < POOL_MAX {
+                pool.push(Waiting::new(symbol.0, act));
+            }
+        }
+    }
+
+    /// Sets off events of many symbols at once.
+    pub(super) fn shock(&mut self, chance: &mut Chance) {
+        let unit = chance.unit();
+        let seconds = SHOCK_S * (unit / (1.0 - unit)).min(SHOCK_MOST);
+        let room = POOL_MAX - self.pools[0].len();
+        for _ in 0..((self.events_per_s * seconds) as usize).min(room) {
+            let symbol = self.symbols.pick(chance);
+            let act = if chance.happens(SHOCK_TRADES) {
+                Act::Trade
+            } else {
+                Act::Quote
+            };
+            self.pools[0].push(Waiting::new(symbol, act));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The simulated market: any number of symbols, any rate, the same ticks to the byte for the same seed.
+//!
+//! Who acts and when is [`arrivals`]' business (self-exciting bursts, heavy-tailed activity), what prices are worth is
+//! that of [`factors`] (correlated random walks), and what an act does to a symbol is that of [`market`]. Here they are
+//! put together and the derived messages are timed: a trade's ticker and candles are published
+//! [`DERIVED_DELAY_NS`] after it, one message of each for all trades of that time.
+//!
+//! Virtual time begins with every symbol's whole book and best quotes, as fast as the rate allows but within
+//! [`OPENING_NS_MAX`]; they do not count against the rate. Only IEEE additions, multiplications, divisions and square
+//! roots are used, whose results are the same on every platform. Holds about 1.5 KB per symbol; nothing grows with time.
+
+mod alias;
+mod arrivals;
+mod book;
+mod chance;
+mod factors;
+mod governor;
+mod instruments;
+mod market;
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+use tickwire_wire::{Micros, Topic};
+
+use crate::derive::Intervals;
+use crate::topics::{SymbolNo, Topics};
+use crate::{FeedStats, SYMBOLS_MAX, Tick};
+
+use arrivals::{Arrival, Arrivals};
+use chance::Chance;
+use factors::Factors;
+use governor::Governor;
+use market::{Market, Moment, Outlet};
+
+/// Most ticks per virtual second.
+pub const RATE_MAX: u32 = 1_000_000;
+
+/// How long after a trade its ticker and candles are published, in nanoseconds.
+const DERIVED_DELAY_NS: u64 = 100_000_000;
+/// Longest time for the first books of all symbols, in nanoseconds.
+const OPENING_NS_MAX: u64 = 500_000_000;
+/// Ticks of a symbol's opening: its book and its best quotes.
+const OPENING_TICKS: u64 = 2;
+
+/// What market to simulate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimConfig {
+    /// Number of symbols, 1 to [`SYMBOLS_MAX`].
+    pub symbols: u32,
+    /// Mean number of ticks per virtual second over all topics in the long run, 1 to [`RATE_MAX`].
+    pub rate: u32,
+    /// Everything random comes from it.
+    pub seed: u64,
+    /// When virtual time begins.
+    pub start: Micros,
+}
+
+/// Why there is no such market.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SimError {
+    /// Not a number of symbols that can be simulated.
+    #[error("{0} symbols were asked for; the simulated market has 1 to {SYMBOLS_MAX}")]
+    Symbols(u32),
+    /// Not a rate that can be simulated.
+    #[error("{0} ticks per second were asked for; the simulated market makes 1 to {RATE_MAX}")]
+    Rate(u32),
+}
+
+/// The simulated market as a feed. Never ends.
+#[derive(Debug)]
+pub struct Sim {
+    start: Micros,
+    topics: Topics,
+    markets: Vec<Market>,
+    factors: Factors,
+    arrivals: Arrivals,
+    governor: Governor,
+    chance: Chance,
+    outlet: Outlet,
+    /// Symbols that have shown their book.
+    opened: u32,
+    /// When the last book is shown, since the start.
+    opening_ns: u64,
+    /// What happens next, and when, since the start.
+    next: (u64, Arrival),
+    /// When derived messages are due, since the start, and for which symbol; earliest first, a symbol at most once.
+    derived: VecDeque<(u64, SymbolNo)>,
+    ticks: u64,
+}
+
+impl Sim {
+    /// A market as `config` describes it.
+    ///
+    /// # Errors
+    /// When a number is out of its range.
+    pub fn new(config: SimConfig) -> Result<Self, SimError> {
+        let SimConfig {
+            symbols,
+            rate,
+            seed,
+            start,
+        } = config;
+        if !(1..=SYMBOLS_MAX).contains(&symbols) {
+            return Err(SimError::Symbols(symbols));
+        }
+        if !(1..=RATE_MAX).contains(&rate) {
+            return Err(SimError::Rate(rate));
+        }
+        let mut chance = Chance::new(seed);
+        let (mut topics, intervals) = (Topics::default(), Intervals::default());
+        let markets = instruments::instruments(symbols)
+            .enumerate()
+            .map(|(number, instrument)| {
+                let added = topics.add(&instrument.symbol);
+                debug_assert!(added.is_ok(), "{} is a topic's token", instrument.symbol);
+                Market::new(SymbolNo(number as u32), &instrument, &intervals, &mut chance)
+            })
+            .collect();
+        let governor = Governor::new(rate);
+        let mut arrivals = Arrivals::new(symbols, governor.events_per_s(), &mut chance);
+        let opening_ns =
+            (u64::from(symbols) * OPENING_TICKS * 1_000_000_000 / u64::from(rate)).min(OPENING_NS_MAX);
+        let (gap_ns, arrival) = arrivals.next(&mut chance, governor.pace(0));
+        Ok(Self {
+            start,
+            topics,
+            markets,
+            factors: Factors::default(),
+            arrivals,
+            governor,
+            chance,
+            outlet: Outlet::default(),
+            opened: 0,
+            opening_ns,
+            next: (opening_ns + gap_ns, arrival),
+            derived: VecDeque::new(),
+            ticks: 0,
+        })
+    }
+
+    /// The next tick.
+    pub fn next_tick(&mut self) -> Tick {
+        loop {
+            if let Some(tick) = self.outlet.pop() {
+                self.ticks += 1;
+                return tick;
+            }
+            self.advance();
+        }
+    }
+
+    /// The earliest time at which the next tick can be due.
+    #[must_use]
+    pub fn next_at(&self) -> Micros {
+        self.outlet.next_at().unwrap_or_else(|| self.at(self.due_ns()))
+    }
+
+    /// The topics, by number.
+    #[must_use]
+    pub fn topics(&self) -> &[Topic] {
+        self.topics.as_slice()
+    }
+
+    /// How many ticks there were.
+    #[must_use]
+    pub fn stats(&self) -> FeedStats {
+        FeedStats {
+            ticks: self.ticks,
+            ..FeedStats::default()
+        }
+    }
+
+    fn at(&self, since_start_ns: u64) -> Micros {
+        Micros(self.start.0.saturating_add(since_start_ns / 1_000))
+    }
+
+    /// When the next thing happens, in nanoseconds since the start.
+    fn due_ns(&self) -> u64 {
+        if (self.opened as usize) < self.markets.len() {
+            return self.opening_ns * u64::from(self.opened) / self.markets.len() as u64;
+        }
+        let derived_ns = self.derived.front().map_or(u64::MAX, |(due_ns, _)| *due_ns);
+        derived_ns.min(self.next.0)
+    }
+
+    /// Lets the next thing happen.
+    fn advance(&mut self) {
+        let now_ns = self.due_ns();
+        let at = self.at(now_ns);
+        if let Some(market) = self.markets.get_mut(self.opened as usize) {
+            market.open(at, &mut self.outlet);
+            self.opened += 1;
+            return;
+        }
+        if let Some((_, symbol)) = self.derived.pop_front_if(|(due_ns, _)| *due_ns <= now_ns) {
+            self.markets[symbol.index()].publish_derived(at, &mut self.outlet);
+            self.governor.published(self.outlet.len());
+            return;
+        }
+        match self.next.1 {
+            Arrival::Act { symbol, act } => {
+                self.factors.advance(now_ns, &mut self.chance);
+                let moment = Moment {
+                    at,
+                    now_ns,
+                    factors: &self.factors,
+                };
+                let market = &mut self.markets[symbol.index()];
+                if market.act(act, &moment, &mut self.chance, &mut self.outlet) {
+                    self.derived.push_back((now_ns + DERIVED_DELAY_NS, symbol));
+                }
+                self.governor.acted(self.outlet.len());
+                self.arrivals.excite(symbol, act, &mut self.chance);
+            }
+            Arrival::Shock => {
+                self.factors.shock(&mut self.chance);
+                self.arrivals.shock(&mut self.chance);
+            }
+        }
+        self.arrivals.set_rate(self.governor.events_per_s());
+        let pace = self.governor.pace(now_ns - self.opening_ns);
+        let (gap_ns, arrival) = self.arrivals.next(&mut self.chance, pace);
+        self.next = (now_ns + gap_ns, arrival);
+    }
+}

@@ -1,0 +1,112 @@
+//! The topics of a feed and their numbers.
+//!
+//! Each symbol has the same six topics, one per [`Channel`], with consecutive numbers: no map is needed from symbol and
+//! channel to number. A symbol that makes no valid topic is refused.
+
+use tickwire_wire::{Topic, TopicError};
+
+use crate::TopicNo;
+
+/// What is published of a symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// `trade.<symbol>`
+    Trade,
+    /// `book.<symbol>`
+    Book,
+    /// `bbo.<symbol>`
+    Bbo,
+    /// `ticker.<symbol>`
+    Ticker,
+    /// `candle.1s.<symbol>`
+    Candle1s,
+    /// `candle.1m.<symbol>`
+    Candle1m,
+}
+
+impl Channel {
+    /// Every channel, in the order of the numbers.
+    const ALL: [Self; 6] = [
+        Self::Trade,
+        Self::Book,
+        Self::Bbo,
+        Self::Ticker,
+        Self::Candle1s,
+        Self::Candle1m,
+    ];
+
+    /// What the channel's topics begin with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Trade => "trade",
+            Self::Book => "book",
+            Self::Bbo => "bbo",
+            Self::Ticker => "ticker",
+            Self::Candle1s => "candle.1s",
+            Self::Candle1m => "candle.1m",
+        }
+    }
+}
+
+/// The number of a symbol within its feed: dense from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SymbolNo(pub(crate) u32);
+
+impl SymbolNo {
+    /// The number as an index.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The number of the symbol's topic in `channel`.
+    pub(crate) const fn topic(self, channel: Channel) -> TopicNo {
+        TopicNo(self.0 * Channel::ALL.len() as u32 + channel as u32)
+    }
+}
+
+/// All topics of a feed.
+#[derive(Debug, Default)]
+pub(crate) struct Topics(Vec<Topic>);
+
+impl Topics {
+    /// Adds the topics of the next symbol.
+    pub(crate) fn add(&mut self, symbol: &str) -> Result<(), TopicError> {
+        let mut topics = Vec::with_capacity(Channel::ALL.len());
+        for channel in Channel::ALL {
+            topics.push(format!("{}.{symbol}", channel.prefix()).parse()?);
+        }
+        self.0.append(&mut topics);
+        Ok(())
+    }
+
+    /// The topics by number.
+    pub(crate) fn as_slice(&self) -> &[Topic] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_and_name_the_right_topic() {
+        let mut topics = Topics::default();
+        topics.add("BTC-USDT").expect("a symbol");
+        topics.add("ETH-USDT").expect("a symbol");
+        assert!(topics.add("a b").is_err());
+        assert_eq!(topics.as_slice().len(), 12);
+        for (symbol, channel, name) in [
+            (0, Channel::Trade, "trade.BTC-USDT"),
+            (0, Channel::Candle1m, "candle.1m.BTC-USDT"),
+            (1, Channel::Trade, "trade.ETH-USDT"),
+            (1, Channel::Book, "book.ETH-USDT"),
+            (1, Channel::Bbo, "bbo.ETH-USDT"),
+            (1, Channel::Ticker, "ticker.ETH-USDT"),
+            (1, Channel::Candle1s, "candle.1s.ETH-USDT"),
+        ] {
+            let number = SymbolNo(symbol).topic(channel);
+            assert_eq!(topics.as_slice()[number.index()].as_str(), name);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The catalogue: all metrics of one broker, made once and shared by its threads.
+//!
+//! Making it fails when a label set is unusable; afterwards nothing about it can fail but a scrape, and that only if
+//! the exporter itself is at fault.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use prometheus::{Registry, TextEncoder};
+use thiserror::Error;
+
+use crate::family::Family;
+use crate::feed::FeedMetrics;
+use crate::http::HttpMetrics;
+use crate::labels::{DeliveryOp, LabelSets, StatusClass, Transport};
+use crate::process::ProcessCollector;
+use crate::shard::ShardMetrics;
+use crate::table::{Id, Label, TABLE};
+
+/// Content type of [`Catalogue::render`]: the text exposition format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Why a catalogue cannot be made.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    /// A label set, or the number of shards, is empty.
+    #[error("{metric} has no values for its label {label:?}; give at least one")]
+    NoLabelValue {
+        /// The metric.
+        metric: &'static str,
+        /// The label.
+        label: &'static str,
+    },
+    /// A label set names a value twice.
+    #[error("{metric} has the value {value:?} twice for its label {label:?}; remove one")]
+    LabelValueTwice {
+        /// The metric.
+        metric: &'static str,
+        /// The label.
+        label: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// The table holds something that Prometheus does not accept.
+    #[error("the exporter refuses a metric: {0}")]
+    Refused(#[from] prometheus::Error),
+}
+
+/// A scrape that could not be written.
+#[derive(Debug, Error)]
+#[error("metrics cannot be written: {0}")]
+pub struct RenderError(#[from] prometheus::Error);
+
+/// All metrics of one broker.
+#[derive(Debug)]
+pub struct Catalogue {
+    families: Box<[Family]>,
+    registry: Registry,
+    shards: usize,
+    codecs: usize,
+}
+
+impl Catalogue {
+    /// The catalogue of a broker of this `version` with this many `shards`, its labels ranging over `sets`.
+    ///
+    /// # Errors
+    /// When there are no shards, or when a set is empty or names a value twice.
+    pub fn new(shards: usize, version: &str, sets: &LabelSets) -> Result<Arc<Self>, CatalogueError> {
+        let registry = Registry::new();
+        let mut families = Vec::with_capacity(TABLE.len());
+        for metric in TABLE {
+            let mut values = Vec::with_capacity(metric.labels.len());
+            for &label in metric.labels {
+                let set = label_values(label, shards, version, sets);
+                check(metric.name, label, &set)?;
+                values.push(set);
+            }
+            let family = Family::new(metric, &values)?;
+            registry.register(Box::new(family.clone()))?;
+            families.push(family);
+        }
+        registry.register(Box::new(ProcessCollector::new()?))?;
+        let catalogue = Self {
+            families: families.into(),
+            registry,
+            shards,
+            codecs: sets.codecs.len(),
+        };
+        catalogue.family(Id::BuildInfo).set(0, 1);
+        Ok(Arc::new(catalogue))
+    }
+
+    /// One counting struct per shard, in the order of the shards.
+    #[must_use]
+    pub fn shard_metrics(self: &Arc<Self>) -> Vec<ShardMetrics> {
+        (0..self.shards)
+            .map(|shard| ShardMetrics::new(self, shard))
+            .collect()
+    }
+
+    /// A counting struct for a thread that runs the built-in feed.
+    #[must_use]
+    pub fn feed_metrics(self: &Arc<Self>) -> FeedMetrics {
+        FeedMetrics::new(self)
+    }
+
+    /// A handle for the HTTP side; cloning it is cheap.
+    #[must_use]
+    pub fn http_metrics(self: &Arc<Self>) -> HttpMetrics {
+        HttpMetrics::new(self)
+    }
+
+    /// Sets the number of topics that exist.
+    pub fn set_topics(&self, topics: u64) {
+        self.family(Id::Topics).set(0, topics);
+    }
+
+    /// Sets the bytes that the histories of all topics hold.
+    pub fn set_history_bytes(&self, bytes: u64) {
+        self.family(Id::HistoryBytes).set(0, bytes);
+    }
+
+    /// Number of series that the broker exports, the process's own not counted; it never changes.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.families.iter().map(Family::len).sum()
+    }
+
+    /// Everything in the text exposition format, version 0.0.4, metrics in alphabetical order.
+    ///
+    /// # Errors
+    /// Only when the exporter itself is at fault.
+    pub fn render(&self) -> Result<String, RenderError> {
+        let mut text = String::with_capacity(16 * 1024);
+        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    pub(crate) fn family(&self, id: Id) -> &Family {
+        &self.families[id as usize]
+    }
+
+    pub(crate) fn codecs(&self) -> usize {
+        self.codecs
+    }
+}
+
+fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) -> Vec<String> {
+    let set = match label {
+        Label::Shard => return (0..shards).map(|shard| shard.to_string()).collect(),
+        Label::Version => return vec![version.to_owned()],
+        Label::Kind => sets.kinds,
+        Label::DeliveryOp => DeliveryOp::NAMES,
+        Label::RequestOp => sets.request_ops,
+        Label::Codec => sets.codecs,
+        Label::ErrorCode => sets.error_codes,
+        Label::CloseCode => sets.close_codes,
+        Label::Transport => Transport::NAMES,
+        Label::Status => sets.refused_statuses,
+        Label::Route => sets.routes,
+        Label::StatusClass => StatusClass::NAMES,
+    };
+    set.iter().map(|&value| value.to_owned()).collect()
+}
+
+fn check(metric: &'static str, label: Label, set: &[String]) -> Result<(), CatalogueError> {
+    let label = label.name();
+    if set.is_empty() {
+        return Err(CatalogueError::NoLabelValue { metric, label });
+    }
+    let mut seen = HashSet::new();
+    match set.iter().find(|&value| !seen.insert(value)) {
+        None => Ok(()),
+        Some(value) => Err(CatalogueError::LabelValueTwice {
+            metric,
+            label,
+            value: value.clone(),
+        }),
+    }
+}

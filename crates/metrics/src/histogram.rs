@@ -1,0 +1,130 @@
+//! Histograms of durations: fixed buckets from 10 µs to 10 s, three to a decade.
+//!
+//! Observations are whole microseconds. A bucket holds what is at most its bound, as Prometheus' `le` has it. Sums and
+//! counts are exact; a quantile read from the buckets is right to within a factor of 2.5.
+
+/// Upper bounds of the buckets, in microseconds; above the last is the unbounded bucket.
+pub const BUCKETS_MICROS: [u64; 19] = [
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000, 2_000_000, 5_000_000, 10_000_000,
+];
+
+/// Number of buckets with the unbounded one.
+pub(crate) const BUCKETS: usize = BUCKETS_MICROS.len() + 1;
+
+/// For each number of significant bits, the first bucket that a value of that many bits can belong to.
+const FIRST_BUCKET: [u8; 65] = first_buckets();
+
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer than 256 buckets")]
+const fn first_buckets() -> [u8; 65] {
+    let mut first = [0; 65];
+    let mut bits = 1;
+    while bits < first.len() {
+        let smallest = 1_u64 << (bits - 1);
+        let mut bucket = 0;
+        while bucket < BUCKETS_MICROS.len() && BUCKETS_MICROS[bucket] < smallest {
+            bucket += 1;
+        }
+        first[bits] = bucket as u8;
+        bits += 1;
+    }
+    first
+}
+
+/// The bucket that `micros` belongs to. Between a power of two and the next lie at most two bounds, so this looks at
+/// three at most.
+#[inline]
+pub(crate) fn bucket_of(micros: u64) -> usize {
+    let bits = (u64::BITS - micros.leading_zeros()) as usize;
+    let mut bucket = usize::from(FIRST_BUCKET[bits]);
+    while bucket < BUCKETS_MICROS.len() && micros > BUCKETS_MICROS[bucket] {
+        bucket += 1;
+    }
+    bucket
+}
+
+/// A histogram of one thread, holding what was observed since the last flush.
+#[derive(Debug, Clone)]
+pub struct LocalHistogram {
+    counts: [u64; BUCKETS],
+    sum_micros: u64,
+    is_dirty: bool,
+}
+
+impl LocalHistogram {
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+            sum_micros: 0,
+            is_dirty: false,
+        }
+    }
+
+    /// Counts one observation of `micros` microseconds.
+    #[inline]
+    pub fn observe(&mut self, micros: u64) {
+        self.observe_n(micros, 1);
+    }
+
+    /// Counts `n` observations of `micros` microseconds each: what a publication means for its `n` subscribers.
+    #[inline]
+    pub fn observe_n(&mut self, micros: u64, n: u64) {
+        let count = &mut self.counts[bucket_of(micros)];
+        *count = count.wrapping_add(n);
+        self.sum_micros = self.sum_micros.wrapping_add(micros.wrapping_mul(n));
+        self.is_dirty = true;
+    }
+
+    /// What was observed since the last flush, if anything: the count of each bucket and the sum in microseconds.
+    pub(crate) fn take(&mut self) -> Option<([u64; BUCKETS], u64)> {
+        if !std::mem::take(&mut self.is_dirty) {
+            return None;
+        }
+        Some((
+            std::mem::replace(&mut self.counts, [0; BUCKETS]),
+            std::mem::take(&mut self.sum_micros),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition: the first bucket whose bound is not below the value.
+    fn by_definition(micros: u64) -> usize {
+        BUCKETS_MICROS
+            .iter()
+            .position(|&bound| micros <= bound)
+            .unwrap_or(BUCKETS_MICROS.len())
+    }
+
+    #[test]
+    fn buckets_are_right_at_every_edge() {
+        let edges = BUCKETS_MICROS
+            .iter()
+            .flat_map(|&bound| [bound - 1, bound, bound + 1]);
+        let powers = (0..64).flat_map(|bit| {
+            let power = 1_u64 << bit;
+            [power - 1, power, power.saturating_add(1)]
+        });
+        for micros in edges.chain(powers).chain([0, u64::MAX]) {
+            assert_eq!(bucket_of(micros), by_definition(micros), "{micros}");
+        }
+        assert_eq!(bucket_of(10), 0);
+        assert_eq!(bucket_of(11), 1);
+        assert_eq!(bucket_of(10_000_001), BUCKETS_MICROS.len());
+    }
+
+    #[test]
+    fn take_returns_what_was_observed_once() {
+        let mut histogram = LocalHistogram::new();
+        assert_eq!(histogram.take(), None);
+        histogram.observe_n(15, 4);
+        histogram.observe(20_000_000);
+        let (counts, sum_micros) = histogram.take().expect("something was observed");
+        assert_eq!((counts[1], counts[BUCKETS - 1], sum_micros), (4, 1, 20_000_060));
+        assert_eq!(counts.iter().sum::<u64>(), 5);
+        assert_eq!(histogram.take(), None);
+    }
+}

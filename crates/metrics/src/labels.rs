@@ -1,0 +1,105 @@
+//! The closed sets that labels range over.
+//!
+//! Sets that belong to metrics alone are enums here. Sets that another crate owns (the protocol's codes and names, the
+//! server's routes) are handed over by the server as [`LabelSets`], so that no name is written twice.
+
+/// The values of the labels that other crates own. A position in a slice is the index that the counting calls take.
+///
+/// A set may end with a catch-all such as `other`: an index beyond a set counts as its last value.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelSets {
+    /// Kinds of topics: `state`, `book`, `event`.
+    pub kinds: &'static [&'static str],
+    /// Codecs: `json`, `msgpack`.
+    pub codecs: &'static [&'static str],
+    /// What clients ask for: `subscribe`, `publish`, …
+    pub request_ops: &'static [&'static str],
+    /// Codes of refusals: `bad_request`, …
+    pub error_codes: &'static [&'static str],
+    /// WebSocket close codes, as text.
+    pub close_codes: &'static [&'static str],
+    /// HTTP routes as templates: `/v1/topics/{topic}`, never a path that a client sent.
+    pub routes: &'static [&'static str],
+    /// HTTP statuses of refused handshakes, as text.
+    pub refused_statuses: &'static [&'static str],
+}
+
+impl LabelSets {
+    /// Short sets for examples and tests.
+    pub const EXAMPLE: Self = Self {
+        kinds: &["state", "book", "event"],
+        codecs: &["json", "msgpack"],
+        request_ops: &["subscribe", "unsubscribe", "publish", "other"],
+        error_codes: &["bad_request", "bad_topic", "internal"],
+        close_codes: &["1000", "1002", "4002", "other"],
+        routes: &["/v1/ws", "/v1/topics/{topic}", "other"],
+        refused_statuses: &["400", "403", "503", "other"],
+    };
+}
+
+/// What is delivered to a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryOp {
+    /// A topic's next message.
+    Update,
+    /// A topic's current value.
+    Snapshot,
+    /// The name of what is missing.
+    Gap,
+}
+
+impl DeliveryOp {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["update", "snapshot", "gap"];
+}
+
+/// How a subscriber is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A WebSocket connection.
+    WebSocket,
+    /// A stream of server-sent events.
+    Sse,
+}
+
+impl Transport {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["websocket", "sse"];
+}
+
+/// The first digit of an HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StatusClass {
+    /// 100–199, among them 101 of an upgrade.
+    Informational,
+    /// 200–299
+    Success,
+    /// 300–399, among them 304 of an unchanged snapshot.
+    Redirection,
+    /// 400–499
+    ClientError,
+    /// 500 and above.
+    ServerError,
+}
+
+impl StatusClass {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+    /// The class of an HTTP status. A number that is no status counts as a server error.
+    ///
+    /// ```
+    /// use tickwire_metrics::StatusClass;
+    /// assert_eq!(StatusClass::of(304), StatusClass::Redirection);
+    /// ```
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The process's own figures, under the names that every Prometheus client uses.
+//!
+//! Read from `/proc` at each scrape, CPU time in hundredths of a second and not, as the exporter library has it, whole
+//! ones. Figures that cannot be read are left out of the scrape; on systems other than Linux that is all of them.
+
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+
+use crate::table::{Metric, MetricType, PROCESS_TABLE};
+
+/// Exports [`PROCESS_TABLE`].
+#[derive(Debug)]
+pub(crate) struct ProcessCollector {
+    descs: Vec<Desc>,
+}
+
+impl ProcessCollector {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let desc = |metric: &Metric| {
+            Desc::new(
+                metric.name.to_owned(),
+                metric.help.to_owned(),
+                Vec::new(),
+                HashMap::new(),
+            )
+        };
+        Ok(Self {
+            descs: PROCESS_TABLE.iter().map(desc).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let values = figures();
+        let known = PROCESS_TABLE.iter().zip(values);
+        known
+            .filter_map(|(metric, value)| value.map(|value| family(metric, value)))
+            .collect()
+    }
+}
+
+/// The values of [`PROCESS_TABLE`], in its order.
+#[cfg(target_os = "linux")]
+fn figures() -> [Option<f64>; PROCESS_TABLE.len()] {
+    use procfs::process::{LimitValue, Process};
+
+    let Ok(process) = Process::myself() else {
+        return [None; PROCESS_TABLE.len()];
+    };
+    let stat = process.stat().ok();
+    let stat = stat.as_ref();
+    let ticks = procfs::ticks_per_second() as f64;
+    let max_fds = process
+        .limits()
+        .ok()
+        .and_then(|limits| match limits.max_open_files.soft_limit {
+            LimitValue::Value(max) => Some(max as f64),
+            LimitValue::Unlimited => None,
+        });
+    let booted = procfs::boot_time_secs().ok();
+    [
+        stat.map(|stat| (stat.utime + stat.stime) as f64 / ticks),
+        process.fd_count().ok().map(|fds| fds as f64),
+        max_fds,
+        stat.map(|stat| stat.vsize as f64),
+        stat.map(|stat| (stat.rss * procfs::page_size()) as f64),
+        stat.zip(booted)
+            .map(|(stat, booted)| booted as f64 + stat.starttime as f64 / ticks),
+        stat.map(|stat| stat.num_threads as f64),
+    ]
+}
+
+#[cfg(not(target_os = "linux"))]
+fn figures() -> [Option<f64>; PROCESS_TABLE.len()] {
+    [None; PROCESS_TABLE.len()]
+}
+
+fn family(metric: &Metric, value: f64) -> proto::MetricFamily {
+    let mut sample = proto::Metric::default();
+    let mut family = proto::MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    if metric.kind == MetricType::Counter {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        sample.set_counter(counter);
+        family.set_field_type(proto::MetricType::COUNTER);
+    } else {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value);
+        sample.set_gauge(gauge);
+        family.set_field_type(proto::MetricType::GAUGE);
+    }
+    family.set_metric(vec![sample]);
+    family
+}

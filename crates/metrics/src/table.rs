@@ -1,0 +1,478 @@
+//! Every metric of the broker, one row each.
+//!
+//! Names follow the conventions of Prometheus: base units, seconds and bytes, as suffix; `_total` on counters and on
+//! nothing else. A test holds the table to the rules that `promtool check metrics` applies.
+
+/// What a metric's values mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetricType {
+    /// Only ever grows while the broker runs.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations counted in buckets, with their sum.
+    Histogram,
+}
+
+impl MetricType {
+    /// The type as the exposition format has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// The unit of a metric's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// A number of things.
+    One,
+    /// Bytes.
+    Bytes,
+    /// Seconds.
+    Seconds,
+}
+
+impl Unit {
+    /// The unit as the documentation has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Bytes => "bytes",
+            Self::Seconds => "seconds",
+        }
+    }
+}
+
+/// A label: its name, and which closed set its values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Label {
+    /// Kind of the topic.
+    Kind,
+    /// What was delivered: [`DeliveryOp`](crate::DeliveryOp).
+    DeliveryOp,
+    /// What the client asked for.
+    RequestOp,
+    /// Codec of the subscriber.
+    Codec,
+    /// Code of the refusal.
+    ErrorCode,
+    /// Close code.
+    CloseCode,
+    /// [`Transport`](crate::Transport).
+    Transport,
+    /// HTTP status of a refused handshake.
+    Status,
+    /// HTTP route, as a template.
+    Route,
+    /// [`StatusClass`](crate::StatusClass).
+    StatusClass,
+    /// Index of the shard, from 0.
+    Shard,
+    /// Version of the broker.
+    Version,
+}
+
+impl Label {
+    /// The label's name in the exposition format.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::DeliveryOp | Self::RequestOp => "op",
+            Self::Codec => "codec",
+            Self::ErrorCode | Self::CloseCode => "code",
+            Self::Transport => "transport",
+            Self::Status | Self::StatusClass => "status",
+            Self::Route => "route",
+            Self::Shard => "shard",
+            Self::Version => "version",
+        }
+    }
+
+    /// The label's values, for the documentation.
+    pub(crate) const fn values(self) -> &'static str {
+        match self {
+            Self::Kind => "`state`, `book`, `event`",
+            Self::DeliveryOp => "`update`, `snapshot`, `gap`",
+            Self::RequestOp => "the protocol's requests; `other` for unknown ones",
+            Self::Codec => "`json`, `msgpack`",
+            Self::ErrorCode => "the protocol's error codes",
+            Self::CloseCode => "the protocol's close codes; `other`",
+            Self::Transport => "`websocket`, `sse`",
+            Self::Status => "HTTP status; `other`",
+            Self::Route => "route template; `other`",
+            Self::StatusClass => "`1xx` … `5xx`",
+            Self::Shard => "0 … shards − 1",
+            Self::Version => "the broker's version",
+        }
+    }
+}
+
+/// One row: a metric and what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name in the exposition format.
+    pub name: &'static str,
+    /// What its values mean.
+    pub kind: MetricType,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// Its labels. One series exists for each combination of their values.
+    pub labels: &'static [Label],
+    /// What it tells an operator, in one sentence.
+    pub help: &'static str,
+}
+
+/// Position of a metric in [`TABLE`]: the variants stand in the rows' order, which a test checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Id {
+    Publications,
+    PublishedBytes,
+    Deliveries,
+    Conflated,
+    Gapped,
+    Encodes,
+    DeliveryLatency,
+    Requests,
+    Refusals,
+    Connections,
+    ConnectionsOpened,
+    HandshakesRefused,
+    Closes,
+    SseDropped,
+    Sessions,
+    Subscriptions,
+    LaggingSessions,
+    OutboxBytes,
+    Topics,
+    HistoryBytes,
+    SocketWrites,
+    SocketWrittenBytes,
+    SocketReads,
+    SocketReadBytes,
+    ShardQueue,
+    ShardOverflows,
+    ShardCycle,
+    HttpRequests,
+    FeedTicks,
+    FeedLateness,
+    FeedMalformed,
+    BuildInfo,
+}
+
+const fn counter(name: &'static str, unit: Unit, labels: &'static [Label], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricType::Counter,
+        unit,
+        labels,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, unit: Unit, labels: &'static [Label], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricType::Gauge,
+        unit,
+        labels,
+        help,
+    }
+}
+
+const fn seconds(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: MetricType::Histogram,
+        unit: Unit::Seconds,
+        labels: &[],
+        help,
+    }
+}
+
+/// Every metric of the broker.
+pub const TABLE: &[Metric] = &[
+    counter(
+        "tickwire_publications_total",
+        Unit::One,
+        &[Label::Kind],
+        "Messages published to topics, from the feed and from clients.",
+    ),
+    counter(
+        "tickwire_published_bytes_total",
+        Unit::Bytes,
+        &[],
+        "Payload bytes of the messages that clients published.",
+    ),
+    counter(
+        "tickwire_deliveries_total",
+        Unit::One,
+        &[Label::DeliveryOp],
+        "Data messages put on their way to one subscriber each.",
+    ),
+    counter(
+        "tickwire_conflated_messages_total",
+        Unit::One,
+        &[],
+        "Messages that a subscriber was not sent because a newer one of the topic took their place.",
+    ),
+    counter(
+        "tickwire_gapped_messages_total",
+        Unit::One,
+        &[],
+        "Messages that a subscriber missed and was told of with a gap.",
+    ),
+    counter(
+        "tickwire_encodes_total",
+        Unit::One,
+        &[Label::Codec, Label::DeliveryOp],
+        "Times that a message was encoded, at most once per message and codec in use.",
+    ),
+    seconds(
+        "tickwire_delivery_latency_seconds",
+        "Time from a message's entry into the broker to the return of the write call that took its last byte.",
+    ),
+    counter(
+        "tickwire_requests_total",
+        Unit::One,
+        &[Label::RequestOp],
+        "Requests received from clients.",
+    ),
+    counter(
+        "tickwire_refusals_total",
+        Unit::One,
+        &[Label::ErrorCode],
+        "Requests, or topics of a request, that were refused.",
+    ),
+    gauge(
+        "tickwire_connections",
+        Unit::One,
+        &[Label::Transport],
+        "Subscriber connections that are open now.",
+    ),
+    counter(
+        "tickwire_connections_opened_total",
+        Unit::One,
+        &[Label::Transport],
+        "Subscriber connections that completed their handshake.",
+    ),
+    counter(
+        "tickwire_handshakes_refused_total",
+        Unit::One,
+        &[Label::Status],
+        "Handshakes answered with an error status.",
+    ),
+    counter(
+        "tickwire_closes_total",
+        Unit::One,
+        &[Label::CloseCode],
+        "WebSocket connections that ended, by the close code that was sent or, where none was, received.",
+    ),
+    counter(
+        "tickwire_sse_streams_dropped_total",
+        Unit::One,
+        &[],
+        "Streams of server-sent events that the broker ended because their reader was too slow.",
+    ),
+    gauge(
+        "tickwire_sessions",
+        Unit::One,
+        &[Label::Shard],
+        "Sessions that a shard serves now.",
+    ),
+    gauge(
+        "tickwire_subscriptions",
+        Unit::One,
+        &[Label::Shard],
+        "Subscriptions that a shard serves now, topics and patterns as clients named them.",
+    ),
+    gauge(
+        "tickwire_lagging_sessions",
+        Unit::One,
+        &[Label::Shard],
+        "Sessions that are over their byte budget now and are served from cursors.",
+    ),
+    gauge(
+        "tickwire_outbox_bytes",
+        Unit::Bytes,
+        &[Label::Shard],
+        "Encoded bytes that wait for sessions of a shard now.",
+    ),
+    gauge("tickwire_topics", Unit::One, &[], "Topics that exist now."),
+    gauge(
+        "tickwire_history_bytes",
+        Unit::Bytes,
+        &[],
+        "Bytes that the histories of all topics hold now.",
+    ),
+    counter(
+        "tickwire_socket_writes_total",
+        Unit::One,
+        &[],
+        "Write calls on subscriber sockets.",
+    ),
+    counter(
+        "tickwire_socket_written_bytes_total",
+        Unit::Bytes,
+        &[],
+        "Bytes that the kernel took from write calls on subscriber sockets.",
+    ),
+    counter(
+        "tickwire_socket_reads_total",
+        Unit::One,
+        &[],
+        "Read calls on subscriber sockets.",
+    ),
+    counter(
+        "tickwire_socket_read_bytes_total",
+        Unit::Bytes,
+        &[],
+        "Bytes read from subscriber sockets.",
+    ),
+    gauge(
+        "tickwire_shard_queue_publications",
+        Unit::One,
+        &[Label::Shard],
+        "Publications that wait in a shard's queue now.",
+    ),
+    counter(
+        "tickwire_shard_queue_overflows_total",
+        Unit::One,
+        &[Label::Shard],
+        "Publications that found a shard's queue full; its subscribers are served from history instead.",
+    ),
+    seconds(
+        "tickwire_shard_cycle_duration_seconds",
+        "Time that a shard took for one cycle: queue, reads, timers, writes.",
+    ),
+    counter(
+        "tickwire_http_requests_total",
+        Unit::One,
+        &[Label::Route, Label::StatusClass],
+        "HTTP requests answered, on both listeners.",
+    ),
+    counter(
+        "tickwire_feed_ticks_total",
+        Unit::One,
+        &[],
+        "Ticks that the built-in feed published.",
+    ),
+    seconds(
+        "tickwire_feed_lateness_seconds",
+        "Time by which the built-in feed published a tick after its scheduled moment.",
+    ),
+    counter(
+        "tickwire_feed_malformed_lines_total",
+        Unit::One,
+        &[],
+        "Lines of a replayed recording that could not be read and were left out.",
+    ),
+    gauge(
+        "tickwire_build_info",
+        Unit::One,
+        &[Label::Version],
+        "Always 1; the label names the version that runs.",
+    ),
+];
+
+/// What the process itself adds, under the names that every Prometheus client uses.
+pub const PROCESS_TABLE: &[Metric] = &[
+    counter(
+        "process_cpu_seconds_total",
+        Unit::Seconds,
+        &[],
+        "Total user and system CPU time spent in seconds.",
+    ),
+    gauge(
+        "process_open_fds",
+        Unit::One,
+        &[],
+        "Number of open file descriptors.",
+    ),
+    gauge(
+        "process_max_fds",
+        Unit::One,
+        &[],
+        "Maximum number of open file descriptors.",
+    ),
+    gauge(
+        "process_virtual_memory_bytes",
+        Unit::Bytes,
+        &[],
+        "Virtual memory size in bytes.",
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        Unit::Bytes,
+        &[],
+        "Resident memory size in bytes.",
+    ),
+    gauge(
+        "process_start_time_seconds",
+        Unit::Seconds,
+        &[],
+        "Start time of the process since unix epoch in seconds.",
+    ),
+    gauge(
+        "process_threads",
+        Unit::One,
+        &[],
+        "Number of OS threads in the process.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stand_in_the_order_of_the_rows() {
+        assert_eq!(
+            Id::BuildInfo as usize,
+            TABLE.len() - 1,
+            "an id or a row is missing"
+        );
+        for (id, name) in [
+            (Id::Publications, "tickwire_publications_total"),
+            (Id::PublishedBytes, "tickwire_published_bytes_total"),
+            (Id::Deliveries, "tickwire_deliveries_total"),
+            (Id::Conflated, "tickwire_conflated_messages_total"),
+            (Id::Gapped, "tickwire_gapped_messages_total"),
+            (Id::Encodes, "tickwire_encodes_total"),
+            (Id::DeliveryLatency, "tickwire_delivery_latency_seconds"),
+            (Id::Requests, "tickwire_requests_total"),
+            (Id::Refusals, "tickwire_refusals_total"),
+            (Id::Connections, "tickwire_connections"),
+            (Id::ConnectionsOpened, "tickwire_connections_opened_total"),
+            (Id::HandshakesRefused, "tickwire_handshakes_refused_total"),
+            (Id::Closes, "tickwire_closes_total"),
+            (Id::SseDropped, "tickwire_sse_streams_dropped_total"),
+            (Id::Sessions, "tickwire_sessions"),
+            (Id::Subscriptions, "tickwire_subscriptions"),
+            (Id::LaggingSessions, "tickwire_lagging_sessions"),
+            (Id::OutboxBytes, "tickwire_outbox_bytes"),
+            (Id::Topics, "tickwire_topics"),
+            (Id::HistoryBytes, "tickwire_history_bytes"),
+            (Id::SocketWrites, "tickwire_socket_writes_total"),
+            (Id::SocketWrittenBytes, "tickwire_socket_written_bytes_total"),
+            (Id::SocketReads, "tickwire_socket_reads_total"),
+            (Id::SocketReadBytes, "tickwire_socket_read_bytes_total"),
+            (Id::ShardQueue, "tickwire_shard_queue_publications"),
+            (Id::ShardOverflows, "tickwire_shard_queue_overflows_total"),
+            (Id::ShardCycle, "tickwire_shard_cycle_duration_seconds"),
+            (Id::HttpRequests, "tickwire_http_requests_total"),
+            (Id::FeedTicks, "tickwire_feed_ticks_total"),
+            (Id::FeedLateness, "tickwire_feed_lateness_seconds"),
+            (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
+            (Id::BuildInfo, "tickwire_build_info"),
+        ] {
+            assert_eq!(TABLE[id as usize].name, name);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a shard counts: plain numbers that only grow, read and exported by whoever runs the shard.
+
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::{CloseCode, Codec};
+
+/// The client operations that are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// `subscribe`
+    Subscribe,
+    /// `unsubscribe`
+    Unsubscribe,
+    /// `publish`
+    Publish,
+    /// `resync`
+    Resync,
+    /// `auth`
+    Auth,
+    /// `ping`, and pings of RFC 6455
+    Ping,
+    /// Anything that could not be read.
+    Unreadable,
+}
+
+impl Op {
+    /// Number of operations.
+    pub const COUNT: usize = 7;
+    /// Their names, in order.
+    pub const NAMES: [&'static str; Self::COUNT] = [
+        "subscribe",
+        "unsubscribe",
+        "publish",
+        "resync",
+        "auth",
+        "ping",
+        "unreadable",
+    ];
+}
+
+/// The totals of one shard since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Publications taken from the queue.
+    pub drained: u64,
+    /// Updates put into outboxes.
+    pub updates: u64,
+    /// Snapshots put into outboxes.
+    pub snapshots: u64,
+    /// Gaps declared.
+    pub gaps: u64,
+    /// Messages that gaps declared missing.
+    pub gapped: u64,
+    /// Messages dropped from outboxes because their subscription or connection ended.
+    pub dropped: u64,
+    /// Encodings made, by codec and by update or snapshot.
+    pub encodes: [[u64; 2]; Codec::ALL.len()],
+    /// Publications that did not fit in the queue; their topics were caught up from history.
+    pub queue_overflows: u64,
+    /// Client operations by [`Op`].
+    pub ops: [u64; Op::COUNT],
+    /// Publications by clients of this shard, by kind (state, book, event).
+    pub published: [u64; 3],
+    /// Refusals by [`ErrorCode`].
+    pub refusals: [u64; ErrorCode::ALL.len()],
+    /// Closes begun by the broker or answered, by [`CloseCode::SENT`], any other code at the end.
+    pub closes: [u64; CloseCode::SENT.len() + 1],
+}
+
+impl Counts {
+    pub(crate) fn refused(&mut self, code: ErrorCode) {
+        self.refusals[code as usize] += 1;
+    }
+
+    pub(crate) fn closed(&mut self, code: CloseCode) {
+        let index = CloseCode::SENT
+            .iter()
+            .position(|sent| *sent == code)
+            .unwrap_or(CloseCode::SENT.len());
+        self.closes[index] += 1;
+    }
+}

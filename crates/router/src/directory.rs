@@ -1,0 +1,593 @@
+//! Every topic of the broker: its kind, numbers, last value, history, book, and which shards want it.
+//!
+//! Shared by all threads. A message enters here: under its topic's lock it gets its number, replaces the last value,
+//! joins the history and is queued for each interested shard, in order. Topics are never removed; one over the limit is
+//! refused. Never reads a clock.
+//!
+//! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, and within it
+//! only a shard's queue.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use dashmap::DashMap;
+use thiserror::Error;
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::message::{GapReason, Position};
+use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
+
+use crate::book::Book;
+use crate::history::{History, HistoryBudget};
+use crate::index::PatternIndex;
+use crate::kinds::Kinds;
+use crate::publication::{Lineage, Publication, TopicId};
+use crate::queue::ShardQueue;
+
+/// A shard's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u8);
+
+/// Most shards of a directory: interest is a 64-bit mask.
+pub const SHARDS_MAX: usize = 64;
+
+/// Why a message was not published.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// The topic would be one more than the broker holds.
+    #[error("the broker holds its most topics ({0}); publish to an existing one or raise limits.topics")]
+    TooManyTopics(usize),
+    /// The message does not fit the topic's kind.
+    #[error("{}", .0.reason)]
+    Refused(Refusal),
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Refused(refusal) => refusal,
+            PublishError::TooManyTopics(_) => Self::new(ErrorCode::LimitExceeded, error.to_string()),
+        }
+    }
+}
+
+/// The place a published message got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The topic's lineage.
+    pub epoch: Epoch,
+    /// The message's number.
+    pub seq: Seq,
+    /// The topic's kind.
+    pub kind: Kind,
+}
+
+/// What a directory may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct DirectoryLimits {
+    /// Most topics.
+    pub topics_max: usize,
+    /// Most bytes of all histories together.
+    pub history_bytes_max: usize,
+}
+
+struct State {
+    lineage: Arc<Lineage>,
+    seq: Seq,
+    history: History,
+    book: Option<Box<Book>>,
+    /// The book at `seq`, made when first asked for.
+    book_snapshot: Option<Arc<Publication>>,
+    /// One bit per shard.
+    interested: u64,
+}
+
+/// One topic. Shared; publishing through it saves the look-up by name.
+pub struct TopicCell {
+    id: TopicId,
+    kind: Kind,
+    topic: Topic,
+    state: Mutex<State>,
+    subscribers: AtomicU32,
+}
+
+impl std::fmt::Debug for TopicCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicCell")
+            .field("id", &self.id)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a subscription finds at its topic at the moment it begins.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// The newest message; everything after it reaches the shard's queue.
+    pub seq: Seq,
+}
+
+/// Whether a position that a client came back with can be resumed.
+#[derive(Debug)]
+pub(crate) enum Resume {
+    /// These are the messages that it missed.
+    Replay(VecDeque<Arc<Publication>>),
+    /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
+    /// reached yet is taken for one of another.
+    Unreachable(GapReason),
+}
+
+/// A piece of history read for a subscriber that is behind.
+#[derive(Debug, Default)]
+pub struct Catchup {
+    /// First and last number that no longer exist.
+    pub gap: Option<(Seq, Seq)>,
+    /// Whether `out` now ends at the newest message.
+    pub at_head: bool,
+}
+
+impl TopicCell {
+    /// The topic's number.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// The topic's kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Number of connections subscribed to the topic.
+    #[must_use]
+    pub fn subscribers(&self) -> u32 {
+        self.subscribers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn subscriber_added(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscriber_removed(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it is held would be a bug that leaves at worst one message unqueued; serving goes on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lineage's epoch and the newest number.
+    #[must_use]
+    pub fn position(&self) -> Attached {
+        let state = self.lock();
+        Attached {
+            epoch: state.lineage.epoch.clone(),
+            seq: state.seq,
+        }
+    }
+
+    /// Registers interest of `shard`; from here on every message is queued for it.
+    pub(crate) fn attach(&self, shard: ShardId) -> Attached {
+        let mut state = self.lock();
+        state.interested |= 1 << shard.0;
+        Attached {
+            epoch: state.lineage.epoch.clone(),
+            seq: state.seq,
+        }
+    }
+
+    /// As [`Self::attach`], and takes every message after `since` along, if it is of this lineage and they all still
+    /// exist.
+    pub(crate) fn attach_at(&self, shard: ShardId, since: &Position) -> (Attached, Resume) {
+        let mut state = self.lock();
+        state.interested |= 1 << shard.0;
+        let resume = if since.epoch != state.lineage.epoch || since.seq > state.seq {
+            Resume::Unreachable(GapReason::Epoch)
+        } else if state.history.reaches(since.seq, state.seq) {
+            Resume::Replay(state.history.after(since.seq).cloned().collect())
+        } else {
+            Resume::Unreachable(GapReason::History)
+        };
+        (
+            Attached {
+                epoch: state.lineage.epoch.clone(),
+                seq: state.seq,
+            },
+            resume,
+        )
+    }
+
+    /// Withdraws the interest of `shard`.
+    pub(crate) fn detach(&self, shard: ShardId) {
+        self.lock().interested &= !(1 << shard.0);
+    }
+
+    /// The newest message, if there is one.
+    #[must_use]
+    pub fn newest(&self) -> Option<Arc<Publication>> {
+        self.lock().history.newest().cloned()
+    }
+
+    /// The message with number `seq`, if the history still holds it.
+    #[must_use]
+    pub fn get(&self, seq: Seq) -> Option<Arc<Publication>> {
+        self.lock().history.get(seq).cloned()
+    }
+
+    /// The current value: the newest message, or the whole book.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Arc<Publication>> {
+        let mut state = self.lock();
+        let newest = state.history.newest()?.clone();
+        let Some(book) = &state.book else {
+            return Some(newest);
+        };
+        if let Some(snapshot) = &state.book_snapshot {
+            return Some(snapshot.clone());
+        }
+        let Payload::Book(update) = &newest.payload else {
+            return Some(newest);
+        };
+        let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
+        let snapshot = Arc::new(Publication::new(
+            state.lineage.clone(),
+            newest.seq,
+            newest.ts,
+            whole,
+        ));
+        state.book_snapshot = Some(snapshot.clone());
+        Some(snapshot)
+    }
+
+    /// Appends up to `max` messages after `after` to `out`, oldest first, and tells what is missing before them.
+    pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
+        let state = self.lock();
+        if after >= state.seq {
+            return Catchup {
+                gap: None,
+                at_head: true,
+            };
+        }
+        let oldest = state.history.oldest_seq().unwrap_or(state.seq.next());
+        let gap = (oldest > after.next()).then(|| (after.next(), Seq(oldest.0 - 1)));
+        let rest = state.history.after(after);
+        let at_head = rest.len() <= max;
+        out.extend(rest.take(max).cloned());
+        Catchup { gap, at_head }
+    }
+
+    /// Where the history begins and up to `limit` messages after `since`, oldest first.
+    #[must_use]
+    pub fn history(&self, since: Seq, limit: usize) -> (Option<Seq>, Vec<Arc<Publication>>) {
+        let state = self.lock();
+        (
+            state.history.oldest_seq(),
+            state.history.after(since).take(limit).cloned().collect(),
+        )
+    }
+}
+
+/// A topic as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The name.
+    pub topic: Topic,
+    /// The kind.
+    pub kind: Kind,
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// The newest number.
+    pub seq: Seq,
+    /// Connections subscribed.
+    pub subscribers: u32,
+}
+
+/// All topics, and the ways into all shards.
+pub struct Directory {
+    by_name: DashMap<Topic, Arc<TopicCell>>,
+    by_id: RwLock<Vec<Arc<TopicCell>>>,
+    /// Shards that want topics which may not exist yet, with how many of their subscriptions do.
+    interests: RwLock<PatternIndex<Interests>>,
+    kinds: Kinds,
+    queues: Vec<Arc<ShardQueue>>,
+    epoch: Epoch,
+    budget: HistoryBudget,
+    limits: DirectoryLimits,
+}
+
+/// Subscriptions per shard that name one pattern.
+#[derive(Debug, Default)]
+struct Interests(Vec<u32>);
+
+impl Interests {
+    fn mask(&self) -> u64 {
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .fold(0, |mask, (shard, _)| mask | 1 << shard)
+    }
+}
+
+impl Directory {
+    /// An empty directory whose topics are of `epoch` and whose shards are behind `queues`.
+    ///
+    /// # Panics
+    /// With more than [`SHARDS_MAX`] queues.
+    #[must_use]
+    pub fn new(epoch: Epoch, kinds: Kinds, limits: DirectoryLimits, queues: Vec<Arc<ShardQueue>>) -> Self {
+        assert!(
+            queues.len() <= SHARDS_MAX,
+            "{} shards; at most {SHARDS_MAX} are possible",
+            queues.len()
+        );
+        Self {
+            by_name: DashMap::new(),
+            by_id: RwLock::default(),
+            interests: RwLock::default(),
+            kinds,
+            queues,
+            epoch,
+            budget: HistoryBudget::new(limits.history_bytes_max),
+            limits,
+        }
+    }
+
+    fn topics_read(&self) -> RwLockReadGuard<'_, Vec<Arc<TopicCell>>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interests_write(&self) -> RwLockWriteGuard<'_, PatternIndex<Interests>> {
+        self.interests.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch of topics that do not exist yet.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The kind that `topic` has or would have.
+    #[must_use]
+    pub fn kind_of(&self, topic: &str) -> Kind {
+        self.kinds.of(topic).0
+    }
+
+    /// The topic, if it exists.
+    #[must_use]
+    pub fn find(&self, topic: &str) -> Option<Arc<TopicCell>> {
+        self.by_name.get(topic).map(|cell| cell.clone())
+    }
+
+    /// The topic with this number.
+    #[must_use]
+    pub fn get(&self, id: TopicId) -> Option<Arc<TopicCell>> {
+        self.topics_read().get(id.index()).cloned()
+    }
+
+    /// Number of topics.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics_read().len()
+    }
+
+    /// Bytes that all histories hold.
+    #[must_use]
+    pub fn history_bytes(&self) -> usize {
+        self.budget.bytes()
+    }
+
+    /// The topic, made if it does not exist.
+    ///
+    /// # Errors
+    /// When there are too many topics.
+    pub fn open(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
+        match self.find(topic.as_str()) {
+            Some(cell) => Ok(cell),
+            None => self.create(topic),
+        }
+    }
+
+    fn create(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = self.find(topic.as_str()) {
+            return Ok(cell); // another thread was first
+        }
+        let too_many = PublishError::TooManyTopics(self.limits.topics_max);
+        if by_id.len() >= self.limits.topics_max {
+            return Err(too_many);
+        }
+        let id = TopicId(u32::try_from(by_id.len()).map_err(|_| too_many)?);
+        let (kind, capacity) = self.kinds.of(topic.as_str());
+        // A shard registers its interest before it looks at the list of topics, so whoever is missed here sees the
+        // topic there.
+        let mut interested = 0;
+        let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
+        interests.matches(topic.as_str(), |interest| interested |= interest.mask());
+        drop(interests);
+        let lineage = Arc::new(Lineage {
+            id,
+            topic: topic.clone(),
+            kind,
+            epoch: self.epoch.clone(),
+        });
+        let cell = Arc::new(TopicCell {
+            id,
+            kind,
+            topic: topic.clone(),
+            state: Mutex::new(State {
+                lineage,
+                seq: Seq::ZERO,
+                history: History::new(capacity),
+                book: (kind == Kind::Book).then(Box::default),
+                book_snapshot: None,
+                interested,
+            }),
+            subscribers: AtomicU32::new(0),
+        });
+        by_id.push(cell.clone());
+        self.by_name.insert(topic.clone(), cell.clone());
+        Ok(cell)
+    }
+
+    /// Publishes `payload` to `topic`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// When there are too many topics, or the payload does not fit the topic's kind; nothing was published then.
+    pub fn publish(&self, topic: &Topic, payload: Payload, now: Micros) -> Result<Published, PublishError> {
+        let payload = self.check(topic.as_str(), payload)?;
+        self.publish_to(&*self.open(topic)?, payload, now)
+    }
+
+    /// Brings `payload` into the form that topics of the kind of `topic` hold, so that publishing it can only fail for
+    /// what the topic holds already.
+    ///
+    /// # Errors
+    /// When the payload is no book and the topic is one.
+    pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
+        match (self.kind_of(topic), payload) {
+            (Kind::Book, Payload::Json(text)) => {
+                let book: market::Book = serde_json::from_slice(&text).map_err(|error| {
+                    PublishError::Refused(Refusal::bad_request(format!("not a book message: {error}")))
+                })?;
+                Ok(Payload::Book(Box::new(book)))
+            }
+            (Kind::Book, payload @ Payload::Book(_)) => Ok(payload),
+            (Kind::Book, _) => {
+                let reason = format!("{topic} is a book; only book messages can be published to it");
+                Err(PublishError::Refused(Refusal::bad_request(reason)))
+            }
+            (Kind::State | Kind::Event, payload) => Ok(payload),
+        }
+    }
+
+    /// Publishes `payload`, in the form that [`Self::check`] gives, to an open topic.
+    ///
+    /// # Errors
+    /// When the payload does not fit the topic; nothing was published then.
+    pub fn publish_to(
+        &self,
+        cell: &TopicCell,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let mut state = cell.lock();
+        let payload = match (&mut state.book, payload) {
+            (Some(book), Payload::Book(message)) => {
+                Payload::Book(Box::new(book.apply(*message).map_err(PublishError::Refused)?))
+            }
+            (Some(_), _) => {
+                let reason = format!(
+                    "{} is a book; only book messages can be published to it",
+                    cell.topic
+                );
+                return Err(PublishError::Refused(Refusal::bad_request(reason)));
+            }
+            (None, payload) => payload,
+        };
+        let seq = state.seq.next();
+        let publication = Arc::new(Publication::new(state.lineage.clone(), seq, now, payload));
+        state.seq = seq;
+        state.book_snapshot = None;
+        let mut interested = state.interested;
+        while interested != 0 {
+            let shard = interested.trailing_zeros() as usize;
+            interested &= interested - 1;
+            self.queues[shard].push(&publication);
+        }
+        let epoch = state.lineage.epoch.clone();
+        state.history.push(publication, &self.budget);
+        Ok(Published {
+            epoch,
+            seq,
+            kind: cell.kind,
+        })
+    }
+
+    /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the
+    /// existing ones.
+    pub(crate) fn register(&self, shard: ShardId, pattern: &Pattern) {
+        let mut interests = self.interests_write();
+        let counts = &mut interests.entry(pattern).0;
+        let index = usize::from(shard.0);
+        if counts.len() <= index {
+            counts.resize(index + 1, 0);
+        }
+        counts[index] += 1;
+    }
+
+    /// Takes back one [`Self::register`].
+    pub(crate) fn unregister(&self, shard: ShardId, pattern: &Pattern) {
+        let mut interests = self.interests_write();
+        let Some(interest) = interests.get_mut(pattern) else {
+            return;
+        };
+        if let Some(count) = interest.0.get_mut(usize::from(shard.0)) {
+            *count = count.saturating_sub(1);
+        }
+        if interest.mask() == 0 {
+            interests.remove(pattern);
+        }
+    }
+
+    /// The existing topics that `pattern` matches.
+    #[must_use]
+    pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
+        if let Some(topic) = pattern.as_topic() {
+            return self.find(topic.as_str()).into_iter().collect();
+        }
+        self.topics_read()
+            .iter()
+            .filter(|cell| pattern.matches(cell.topic.as_str()))
+            .cloned()
+            .collect()
+    }
+
+    /// The matching topics that hold at least one message, for a listing.
+    #[must_use]
+    pub fn list(&self, pattern: &Pattern) -> Vec<TopicInfo> {
+        let cells = self.matching(pattern).into_iter();
+        cells
+            .map(|cell| {
+                let Attached { epoch, seq } = cell.position();
+                let topic = cell.topic.clone();
+                TopicInfo {
+                    topic,
+                    kind: cell.kind,
+                    epoch,
+                    seq,
+                    subscribers: cell.subscribers(),
+                }
+            })
+            .filter(|info| info.seq > Seq::ZERO)
+            .collect()
+    }
+
+    /// The queue of `shard`.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    #[must_use]
+    pub fn queue(&self, shard: ShardId) -> &Arc<ShardQueue> {
+        &self.queues[usize::from(shard.0)]
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory")
+            .field("epoch", &self.epoch)
+            .field("topics", &self.topic_count())
+            .finish_non_exhaustive()
+    }
+}

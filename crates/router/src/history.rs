@@ -1,0 +1,106 @@
+//! The last messages of one topic, bounded by count and, over all topics, by bytes.
+//!
+//! Consecutive: the numbers it holds have no hole. While all histories together are over their byte budget, each message
+//! that comes in pushes out two of its own topic, so the total falls back below it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tickwire_wire::Seq;
+
+use crate::publication::Publication;
+
+/// Bytes that all histories of a directory hold, and may hold.
+#[derive(Debug)]
+pub struct HistoryBudget {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl HistoryBudget {
+    /// A budget of `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+        }
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A topic's history; the newest message is its last value.
+#[derive(Debug)]
+pub(crate) struct History {
+    messages: VecDeque<Arc<Publication>>,
+    capacity: usize,
+}
+
+impl History {
+    /// An empty history for `capacity` messages, at least 1.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            messages: VecDeque::new(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    /// Adds the next message and lets the oldest go.
+    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) {
+        if self.capacity == 1 {
+            // A last value alone is bounded by the number of topics.
+            self.messages.clear();
+            self.messages.push_back(publication);
+            return;
+        }
+        let added = publication.memory_bytes();
+        let total = budget.bytes.fetch_add(added, Ordering::Relaxed) + added;
+        self.messages.push_back(publication);
+        let mut removable = if total > budget.bytes_max { 2 } else { 0 };
+        let mut freed = 0;
+        while self.messages.len() > self.capacity || (removable > 0 && self.messages.len() > 1) {
+            removable = usize::saturating_sub(removable, 1);
+            freed += self
+                .messages
+                .pop_front()
+                .map_or(0, |oldest| oldest.memory_bytes());
+        }
+        if freed > 0 {
+            budget.bytes.fetch_sub(freed, Ordering::Relaxed);
+        }
+    }
+
+    /// The newest message.
+    pub(crate) fn newest(&self) -> Option<&Arc<Publication>> {
+        self.messages.back()
+    }
+
+    /// Number of the oldest message.
+    pub(crate) fn oldest_seq(&self) -> Option<Seq> {
+        self.messages.front().map(|publication| publication.seq)
+    }
+
+    /// Whether every message after `seq` is here, given that `head` is the newest number of the topic.
+    pub(crate) fn reaches(&self, seq: Seq, head: Seq) -> bool {
+        seq == head || self.oldest_seq().is_some_and(|oldest| oldest <= seq.next())
+    }
+
+    /// The message with number `seq`.
+    pub(crate) fn get(&self, seq: Seq) -> Option<&Arc<Publication>> {
+        let index = seq.0.checked_sub(self.oldest_seq()?.0)?;
+        self.messages.get(usize::try_from(index).ok()?)
+    }
+
+    /// The messages after `seq` that are here, oldest first.
+    pub(crate) fn after(&self, seq: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
+        let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
+        let skip = usize::try_from(seq.next().0.saturating_sub(oldest.0)).unwrap_or(usize::MAX);
+        self.messages.range(skip.min(self.messages.len())..)
+    }
+}

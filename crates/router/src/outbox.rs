@@ -1,0 +1,249 @@
+//! What waits for one connection: whole frames, control before data, each lane in the order it came.
+//!
+//! Data frames are shared, never copied in here. Bounded by bytes: whoever pushes looks at [`Outbox::data_bytes`]
+//! afterwards. A frame of which a part was written is always finished before anything else.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tickwire_wire::Codec;
+use tickwire_wire::codec::DataOp;
+
+use crate::publication::{Publication, TopicId};
+
+/// Items for which an empty lane keeps its memory.
+const KEPT_ITEMS: usize = 8;
+
+/// A publication as one shard hands it to its subscribers: counted without atomics.
+#[derive(Debug)]
+pub struct Fanout {
+    /// What is sent.
+    pub publication: Arc<Publication>,
+    /// As which message.
+    pub op: DataOp,
+}
+
+#[derive(Debug)]
+enum Item {
+    /// Shared with other subscribers.
+    Shared(Rc<Fanout>),
+    /// Made for this connection, about a topic; an answer to a request is about none.
+    Own(Option<TopicId>, Box<[u8]>),
+}
+
+impl Item {
+    fn bytes(&self, codec: Codec) -> &[u8] {
+        match self {
+            Self::Shared(fanout) => fanout.publication.frame(codec, fanout.op).0,
+            Self::Own(_, bytes) => bytes,
+        }
+    }
+
+    fn topic(&self) -> Option<TopicId> {
+        match self {
+            Self::Shared(fanout) => Some(fanout.publication.lineage.id),
+            Self::Own(topic, _) => *topic,
+        }
+    }
+}
+
+/// Which lane the frame at the front of the socket is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Partial {
+    None,
+    Control,
+    Data,
+}
+
+/// A frame to be written, with what it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    /// The bytes that are still to be written.
+    pub bytes: &'a [u8],
+    /// The publication, if it is one.
+    pub fanout: Option<&'a Fanout>,
+}
+
+/// The frames that wait for a connection.
+#[derive(Debug)]
+pub struct Outbox {
+    codec: Codec,
+    partial: Partial,
+    /// Bytes of the front frame that were written.
+    written: usize,
+    control_bytes: usize,
+    data_bytes: usize,
+    control: VecDeque<Box<[u8]>>,
+    data: VecDeque<Item>,
+}
+
+impl Outbox {
+    /// An empty outbox of a connection that speaks `codec`.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            partial: Partial::None,
+            written: 0,
+            control_bytes: 0,
+            data_bytes: 0,
+            control: VecDeque::new(),
+            data: VecDeque::new(),
+        }
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.data.is_empty()
+    }
+
+    /// Bytes of data frames that wait, those of a frame begun included.
+    #[must_use]
+    pub fn data_bytes(&self) -> usize {
+        self.data_bytes
+    }
+
+    /// Bytes of control frames that wait.
+    #[must_use]
+    pub fn control_bytes(&self) -> usize {
+        self.control_bytes
+    }
+
+    pub(crate) fn push_control(&mut self, frame: Box<[u8]>) {
+        self.control_bytes += frame.len();
+        self.control.push_back(frame);
+    }
+
+    /// Appends a frame about `topic` that must keep its place among the data.
+    pub(crate) fn push_own(&mut self, topic: TopicId, frame: Box<[u8]>) {
+        self.data_bytes += frame.len();
+        self.data.push_back(Item::Own(Some(topic), frame));
+    }
+
+    /// Appends an answer that must keep its place among the data.
+    pub(crate) fn push_answer(&mut self, frame: Box<[u8]>) {
+        self.data_bytes += frame.len();
+        self.data.push_back(Item::Own(None, frame));
+    }
+
+    /// Appends a shared frame of `len` bytes.
+    #[inline]
+    pub(crate) fn push_shared(&mut self, fanout: Rc<Fanout>, len: usize) {
+        self.data_bytes += len;
+        self.data.push_back(Item::Shared(fanout));
+    }
+
+    /// Drops the data frames about the topics that `gone` selects (answers are about none), but for a frame begun.
+    /// Returns how many they were.
+    pub(crate) fn purge(&mut self, mut gone: impl FnMut(Option<TopicId>) -> bool) -> u64 {
+        let mut keep_first = self.partial == Partial::Data;
+        let (codec, mut freed, mut dropped) = (self.codec, 0, 0);
+        self.data.retain(|item| {
+            if std::mem::take(&mut keep_first) || !gone(item.topic()) {
+                return true;
+            }
+            freed += item.bytes(codec).len();
+            dropped += 1;
+            false
+        });
+        self.data_bytes -= freed;
+        dropped
+    }
+
+    /// The waiting frames in the order they must be written.
+    pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
+        let begun = usize::from(self.partial == Partial::Data);
+        let codec = self.codec;
+        let first = self
+            .data
+            .range(..begun)
+            .map(move |item| waiting_data(item, codec));
+        let control = self.control.iter().map(|frame| Waiting {
+            bytes: frame,
+            fanout: None,
+        });
+        let rest = self
+            .data
+            .range(begun..)
+            .map(move |item| waiting_data(item, codec));
+        first
+            .chain(control)
+            .chain(rest)
+            .enumerate()
+            .map(|(index, mut waiting)| {
+                if index == 0 {
+                    waiting.bytes = &waiting.bytes[self.written..];
+                }
+                waiting
+            })
+    }
+
+    /// Takes note that `count` bytes of what [`Self::waiting`] gave were written; `done` gets each publication whose
+    /// last byte was among them.
+    ///
+    /// # Panics
+    /// When that is more than waits.
+    pub fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) {
+        let mut count = count + self.written;
+        loop {
+            let data_first = self.partial == Partial::Data || self.control.is_empty();
+            let len = if data_first {
+                let Some(item) = self.data.front() else {
+                    assert_eq!(count, 0, "more was written than waited");
+                    break;
+                };
+                let len = item.bytes(self.codec).len();
+                if count >= len {
+                    if let Item::Shared(fanout) = item {
+                        done(fanout);
+                    }
+                    self.data.pop_front();
+                    self.data_bytes -= len;
+                }
+                len
+            } else {
+                let len = self.control[0].len();
+                if count >= len {
+                    self.control.pop_front();
+                    self.control_bytes -= len;
+                }
+                len
+            };
+            if count < len {
+                self.partial = match (count, data_first) {
+                    (0, _) => Partial::None,
+                    (_, true) => Partial::Data,
+                    (_, false) => Partial::Control,
+                };
+                break;
+            }
+            self.partial = Partial::None;
+            count -= len;
+        }
+        self.written = count;
+        self.shrink();
+    }
+
+    /// An idle connection keeps no memory that a burst needed.
+    fn shrink(&mut self) {
+        if self.data.is_empty() && self.data.capacity() > KEPT_ITEMS {
+            self.data = VecDeque::new();
+        }
+        if self.control.is_empty() && self.control.capacity() > 0 {
+            self.control = VecDeque::new();
+        }
+    }
+}
+
+fn waiting_data(item: &Item, codec: Codec) -> Waiting<'_> {
+    let fanout = match item {
+        Item::Shared(fanout) => Some(&**fanout),
+        Item::Own(..) => None,
+    };
+    Waiting {
+        bytes: item.bytes(codec),
+        fanout,
+    }
+}

@@ -1,0 +1,89 @@
+//! One message on its way to its subscribers, encoded at most once per variant.
+//!
+//! A publication never changes after it was made; what it lazily gains are its encoded frames. It never knows who
+//! receives it.
+
+use std::sync::{Arc, OnceLock};
+
+use tickwire_wire::codec::{DataOp, Stamp};
+use tickwire_wire::frame::Frames;
+use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload, Seq, Topic};
+
+/// A topic's number in its directory: dense, from 0, never used again for another topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u32);
+
+impl TopicId {
+    /// The number as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What all messages of a topic share until its epoch changes.
+#[derive(Debug)]
+pub struct Lineage {
+    /// The topic's number.
+    pub id: TopicId,
+    /// The topic's name.
+    pub topic: Topic,
+    /// The topic's kind.
+    pub kind: Kind,
+    /// The lineage of the sequence numbers.
+    pub epoch: Epoch,
+}
+
+/// A message with its place in its topic.
+#[derive(Debug)]
+pub struct Publication {
+    /// The topic and epoch.
+    pub lineage: Arc<Lineage>,
+    /// The number in the topic.
+    pub seq: Seq,
+    /// When it entered the broker.
+    pub ts: Micros,
+    /// What it says.
+    pub payload: Payload,
+    update: Frames,
+    // Few publications are ever sent as a snapshot, so these are made on demand.
+    snapshot: OnceLock<Box<Frames>>,
+}
+
+impl Publication {
+    /// A publication that no frame exists of yet.
+    #[must_use]
+    pub fn new(lineage: Arc<Lineage>, seq: Seq, ts: Micros, payload: Payload) -> Self {
+        Self {
+            lineage,
+            seq,
+            ts,
+            payload,
+            update: Frames::default(),
+            snapshot: OnceLock::new(),
+        }
+    }
+
+    /// The whole frame, header included, for subscribers of `codec`, and whether this call encoded it.
+    pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
+        let stamp = Stamp {
+            topic: self.lineage.topic.as_str(),
+            epoch: &self.lineage.epoch,
+            seq: self.seq,
+            ts: self.ts,
+        };
+        let frames = match op {
+            DataOp::Update => &self.update,
+            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
+        };
+        frames.get(codec, op, stamp, &self.payload)
+    }
+
+    /// An upper estimate of the memory that keeping this publication costs, all its update frames encoded.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        const FRAME_ENVELOPE: usize = 128;
+        let payload = self.payload.heap_bytes();
+        size_of::<Self>() + payload + Codec::ALL.len() * (FRAME_ENVELOPE + payload + payload / 2)
+    }
+}

@@ -1,0 +1,97 @@
+//! The way into a shard: publications from any thread, in order per topic.
+//!
+//! Bounded. When it is full a publication is not queued; its topic is remembered instead, and the shard serves that
+//! topic's subscribers from the directory's history, where what no longer exists becomes an exact gap.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashSet;
+
+use crate::publication::{Publication, TopicId};
+
+/// Wakes the thread that runs a shard. Called at most once per batch, from the publishing thread.
+pub type WakeShard = Box<dyn Fn() + Send + Sync>;
+
+/// What was taken out of a queue at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The publications in the order they came.
+    pub publications: Vec<Arc<Publication>>,
+    /// Topics of which publications were not queued because the queue was full.
+    pub overflowed: FxHashSet<TopicId>,
+}
+
+struct Inner {
+    batch: Batch,
+    /// Publications that did not fit, ever.
+    refused: u64,
+    awake: bool,
+}
+
+/// A shard's queue.
+pub struct ShardQueue {
+    inner: Mutex<Inner>,
+    capacity: usize,
+    wake: WakeShard,
+}
+
+impl ShardQueue {
+    /// A queue for `capacity` publications whose shard is woken by `wake`.
+    #[must_use]
+    pub fn new(capacity: usize, wake: WakeShard) -> Self {
+        let inner = Inner {
+            batch: Batch::default(),
+            refused: 0,
+            awake: false,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            capacity,
+            wake,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that holds the lock can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues `publication`, or remembers its topic when the queue is full.
+    pub fn push(&self, publication: &Arc<Publication>) {
+        let mut inner = self.lock();
+        if inner.batch.publications.len() < self.capacity {
+            inner.batch.publications.push(publication.clone());
+        } else {
+            inner.batch.overflowed.insert(publication.lineage.id);
+            inner.refused += 1;
+        }
+        let wake = !std::mem::replace(&mut inner.awake, true);
+        drop(inner);
+        if wake {
+            (self.wake)();
+        }
+    }
+
+    /// Takes everything out, leaving `empty`'s allocation in its place. Returns the number of publications that ever
+    /// did not fit. The next push wakes the shard again.
+    pub fn take(&self, empty: &mut Batch) -> u64 {
+        let mut inner = self.lock();
+        inner.awake = false;
+        std::mem::swap(&mut inner.batch, empty);
+        inner.refused
+    }
+
+    /// Number of publications waiting.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.lock().batch.publications.len()
+    }
+}
+
+impl std::fmt::Debug for ShardQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardQueue")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}

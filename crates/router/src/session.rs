@@ -1,0 +1,131 @@
+//! One connection as a shard knows it: what it subscribed to, what waits for it, when it was last heard.
+//!
+//! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
+//! its patterns match.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::{Codec, Micros, Mode, Pattern};
+
+use crate::outbox::Outbox;
+use crate::publication::{Publication, TopicId};
+
+/// A connection's number within its shard. Numbers of closed connections are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u32);
+
+impl SessionId {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How a connection reaches its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// WebSocket: requests come in, pings are answered.
+    WebSocket,
+    /// Server-sent events: nothing comes in.
+    Sse,
+}
+
+/// What a connection may do.
+#[derive(Debug, Clone, Default)]
+pub struct Rights {
+    /// Topics it may publish to.
+    pub publish: Vec<Pattern>,
+}
+
+impl Rights {
+    /// Whether it may publish to `topic`.
+    #[must_use]
+    pub fn may_publish(&self, topic: &str) -> bool {
+        self.publish.iter().any(|pattern| pattern.matches(topic))
+    }
+}
+
+/// A pattern or topic as the client subscribed to it.
+#[derive(Debug)]
+pub(crate) struct PatternSub {
+    pub(crate) pattern: Pattern,
+    /// The mode that was asked for.
+    pub(crate) mode: Option<Mode>,
+    /// Whether the shard's index holds it, so that topics which appear later join.
+    pub(crate) indexed: bool,
+}
+
+/// Where a topic's subscriber entry of this session is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubRef {
+    /// Index among the topic's subscribers.
+    pub(crate) position: u32,
+    /// How many of the session's patterns cover the topic.
+    pub(crate) covers: u16,
+}
+
+/// Something to be pulled from the directory when the outbox has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// Bring a subscription to the head of its topic.
+    Follow(TopicId),
+    /// Send one snapshot of a topic without a subscription.
+    OneShot(TopicId),
+}
+
+/// How far a connection's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// A close frame is queued or sent; gone at the latest then.
+    Closing(Micros),
+}
+
+pub(crate) type Replay = VecDeque<Arc<Publication>>;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) outbox: Outbox,
+    pub(crate) codec: Codec,
+    pub(crate) transport: Transport,
+    pub(crate) phase: Phase,
+    /// Whether it is in the shard's dirty list.
+    pub(crate) dirty: bool,
+    pub(crate) requested: bool,
+    /// Tells this connection from earlier ones with the same number.
+    pub(crate) generation: u32,
+    pub(crate) refusals_in_a_row: u32,
+    pub(crate) limited_in_a_row: u32,
+    pub(crate) opened: Micros,
+    pub(crate) last_in: Micros,
+    pub(crate) last_out: Micros,
+    /// When a ping was sent that nothing has followed yet.
+    pub(crate) pinged: Option<Micros>,
+    /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
+    pub(crate) full_at: Micros,
+    pub(crate) rights: Rc<Rights>,
+    pub(crate) patterns: Vec<PatternSub>,
+    pub(crate) topics: FxHashMap<TopicId, SubRef>,
+    pub(crate) pulls: VecDeque<Pull>,
+    /// Bytes in the outbox that were pulled in: they do not count as falling behind.
+    pub(crate) pulled_bytes: usize,
+    /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
+    pub(crate) replays: Option<Box<FxHashMap<TopicId, Replay>>>,
+}
+
+impl Session {
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// The strictest mode that the session's patterns ask for `topic`, where `default` is its kind's.
+    pub(crate) fn mode_for(&self, topic: &str, default: Mode) -> Mode {
+        let matching = self.patterns.iter().filter(|sub| sub.pattern.matches(topic));
+        let every = matching
+            .map(|sub| sub.mode.unwrap_or(default))
+            .any(|mode| mode == Mode::Every);
+        if every { Mode::Every } else { Mode::Conflate }
+    }
+}

@@ -1,0 +1,314 @@
+//! From the queue into the outboxes, and from the directory for those who are behind.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
+use tickwire_wire::message::GapReason;
+use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
+
+use super::{Shard, Subscriber};
+use crate::directory::TopicCell;
+use crate::outbox::Fanout;
+use crate::publication::{Publication, TopicId};
+use crate::session::{Pull, SessionId};
+
+/// Messages that are read from a history at once.
+const CHUNK: usize = 16;
+
+/// What became of one publication at one subscriber.
+enum Handed {
+    Queued,
+    Skipped,
+    OverBudget,
+}
+
+impl Shard {
+    /// Hands out what waits in the queue, at most about `budget` deliveries of it (at least one publication). Returns
+    /// whether more waits.
+    pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
+        if self.delivered == self.inbox.publications.len() {
+            self.inbox.publications.clear();
+            self.inbox.overflowed.clear();
+            self.delivered = 0;
+            self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
+        }
+        let (mut slow, mut spent) = (Vec::new(), 0);
+        while self.delivered < self.inbox.publications.len() && spent < budget {
+            let publication = self.inbox.publications[self.delivered].clone();
+            self.delivered += 1;
+            self.counts.drained += 1;
+            spent += 1 + self.deliver(&publication, &mut slow);
+        }
+        let all = self.delivered == self.inbox.publications.len();
+        if all && !self.inbox.overflowed.is_empty() {
+            for id in std::mem::take(&mut self.inbox.overflowed) {
+                self.fall_behind(id);
+            }
+        }
+        for id in slow {
+            self.close_slow(id, now);
+        }
+        !all
+    }
+
+    /// Ends a session that is over its budget.
+    pub(super) fn close_slow(&mut self, id: SessionId, now: Micros) {
+        let max = self.settings.outbox_bytes_max;
+        let reason = format!("slow reader: more than {max} bytes were waiting");
+        self.close(id, CloseCode::SLOW, &reason, now);
+    }
+
+    /// Puts a publication into the outbox of each live subscriber and returns their number.
+    fn deliver(&mut self, publication: &Arc<Publication>, slow: &mut Vec<SessionId>) -> usize {
+        let topic = publication.lineage.id;
+        if self
+            .slots
+            .get(topic.index())
+            .is_none_or(|slot| slot.cell.is_none())
+        {
+            let Some(cell) = self.directory.get(topic) else {
+                return 0;
+            };
+            self.meet(&cell);
+        }
+        let slot = &mut self.slots[topic.index()];
+        if slot.subscribers.is_empty() {
+            // Interest that outlived its subscriptions.
+            if let Some(cell) = &slot.cell {
+                cell.detach(self.id);
+            }
+            return 0;
+        }
+        let mut subscribers = std::mem::take(&mut slot.subscribers);
+        let fanout = Rc::new(Fanout {
+            publication: publication.clone(),
+            op: DataOp::Update,
+        });
+        let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
+        for subscriber in &mut subscribers {
+            match self.hand(subscriber, &fanout, &mut lengths) {
+                Handed::Skipped => {}
+                Handed::Queued => handed += 1,
+                Handed::OverBudget => {
+                    handed += 1;
+                    slow.push(subscriber.session);
+                }
+            }
+        }
+        self.counts.updates += handed as u64;
+        self.slots[topic.index()].subscribers = subscribers;
+        handed
+    }
+
+    /// Puts an update into one subscriber's outbox, if it is that subscriber's turn. `lengths` are those of the frames
+    /// by codec, 0 where not known yet.
+    #[inline]
+    fn hand(
+        &mut self,
+        subscriber: &mut Subscriber,
+        fanout: &Rc<Fanout>,
+        lengths: &mut [usize; Codec::ALL.len()],
+    ) -> Handed {
+        let publication = &fanout.publication;
+        if subscriber.behind || publication.seq <= subscriber.after {
+            return Handed::Skipped;
+        }
+        let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
+            return Handed::Skipped;
+        };
+        let dirty = std::mem::replace(&mut session.dirty, true);
+        if !dirty {
+            self.dirty.push_back(subscriber.session);
+        }
+        if subscriber.every && publication.seq != subscriber.after.next() {
+            subscriber.behind = true;
+            session.pulls.push_back(Pull::Follow(publication.lineage.id));
+            return Handed::Skipped;
+        }
+        subscriber.after = publication.seq;
+        let length = &mut lengths[session.codec as usize];
+        if *length == 0 {
+            let (bytes, encoded) = publication.frame(session.codec, DataOp::Update);
+            *length = bytes.len();
+            self.counts.encodes[session.codec as usize][DataOp::Update as usize] += u64::from(encoded);
+        }
+        session.outbox.push_shared(fanout.clone(), *length);
+        if session.outbox.data_bytes().saturating_sub(session.pulled_bytes) > self.settings.outbox_bytes_max {
+            return Handed::OverBudget;
+        }
+        Handed::Queued
+    }
+
+    /// Puts every live subscriber of a topic on the way through the history.
+    fn fall_behind(&mut self, topic: TopicId) {
+        let Some(cell) = self.directory.get(topic) else {
+            return;
+        };
+        self.meet(&cell);
+        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
+        for subscriber in &mut subscribers {
+            if !std::mem::replace(&mut subscriber.behind, true) {
+                if let Some(session) = self.sessions.get_mut(subscriber.session.index()) {
+                    session.pulls.push_back(Pull::Follow(topic));
+                }
+                self.mark_dirty(subscriber.session);
+            }
+        }
+        self.slots[topic.index()].subscribers = subscribers;
+    }
+
+    /// Fills a session's outbox from the directory, as far as there is room.
+    pub(super) fn pull(&mut self, id: SessionId) {
+        loop {
+            let Some(session) = self.session(id) else { return };
+            if !session.is_open() || session.outbox.data_bytes() >= OUTBOX_REFILL_BYTES {
+                return;
+            }
+            match session.pulls.pop_front() {
+                None => {
+                    session.pulls.shrink_to(0);
+                    return;
+                }
+                Some(Pull::OneShot(topic)) => {
+                    if let Some(snapshot) = self.directory.get(topic).and_then(|cell| cell.snapshot()) {
+                        self.push_pulled(id, snapshot, DataOp::Snapshot);
+                    }
+                }
+                Some(Pull::Follow(topic)) => self.follow(id, topic),
+            }
+        }
+    }
+
+    /// Takes a subscription one step towards the head of its topic.
+    fn follow(&mut self, id: SessionId, topic: TopicId) {
+        let Some(position) = self.subscriber_position(id, topic) else {
+            return;
+        };
+        let Some(cell) = self.slots[topic.index()].cell.clone() else {
+            return;
+        };
+        let mut subscriber = self.slots[topic.index()].subscribers[position];
+        self.step(id, &cell, &mut subscriber);
+        self.slots[topic.index()].subscribers[position] = subscriber;
+        if subscriber.behind
+            && let Some(session) = self.session(id)
+        {
+            session.pulls.push_front(Pull::Follow(topic));
+        }
+    }
+
+    fn step(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
+        if let Some(publication) = self.next_of_replay(id, cell.id()) {
+            subscriber.after = publication.seq;
+            self.push_pulled(id, publication, DataOp::Update);
+            return;
+        }
+        if std::mem::take(&mut subscriber.wants_snapshot) {
+            // Of an event topic the message where the subscription began: what came since must follow one by one.
+            let exact = cell.kind() == Kind::Event && subscriber.every;
+            let snapshot = if exact {
+                cell.get(subscriber.after)
+            } else {
+                cell.snapshot()
+            };
+            if let Some(snapshot) = snapshot {
+                subscriber.after = snapshot.seq;
+                self.push_pulled(id, snapshot, DataOp::Snapshot);
+                return;
+            }
+        }
+        if subscriber.every {
+            self.step_every(id, cell, subscriber);
+            return;
+        }
+        subscriber.behind = false;
+        if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
+            subscriber.after = newest.seq;
+            self.push_pulled(id, newest, DataOp::Update);
+        }
+    }
+
+    fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
+        match (catchup.gap, cell.kind()) {
+            (Some((from, _)), Kind::Book) => {
+                chunk.clear();
+                if let Some(snapshot) = cell.snapshot() {
+                    self.push_gap(id, cell, from, snapshot.seq);
+                    subscriber.after = snapshot.seq;
+                    self.push_pulled(id, snapshot, DataOp::Snapshot);
+                }
+            }
+            (gap, _) => {
+                if let Some((from, to)) = gap {
+                    self.push_gap(id, cell, from, to);
+                    subscriber.after = to;
+                }
+                subscriber.behind = !catchup.at_head;
+                for publication in chunk.drain(..) {
+                    subscriber.after = publication.seq;
+                    self.push_pulled(id, publication, DataOp::Update);
+                }
+            }
+        }
+        self.chunk = chunk;
+    }
+
+    fn next_of_replay(&mut self, id: SessionId, topic: TopicId) -> Option<Arc<Publication>> {
+        let session = self.session(id)?;
+        let replays = session.replays.as_mut()?;
+        let next = replays.get_mut(&topic)?.pop_front();
+        if next.is_none() {
+            replays.remove(&topic);
+            if replays.is_empty() {
+                session.replays = None;
+            }
+        }
+        next
+    }
+
+    fn push_gap(&mut self, id: SessionId, cell: &TopicCell, from: Seq, to: Seq) {
+        self.counts.gaps += 1;
+        self.counts.gapped += to.0 - from.0 + 1;
+        let epoch = cell.position().epoch;
+        let gap = Control::Gap {
+            topic: cell.topic().to_string(),
+            epoch,
+            from,
+            to,
+            reason: GapReason::Slow,
+        };
+        if let Some(session) = self.session(id) {
+            let bytes = Self::control_frame(session.codec, &gap);
+            session.pulled_bytes += bytes.len();
+            session.outbox.push_own(cell.id(), bytes);
+        }
+    }
+
+    fn push_pulled(&mut self, id: SessionId, publication: Arc<Publication>, op: DataOp) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let (bytes, encoded) = publication.frame(session.codec, op);
+        let length = bytes.len();
+        self.counts.encodes[session.codec as usize][op as usize] += u64::from(encoded);
+        match op {
+            DataOp::Update => self.counts.updates += 1,
+            DataOp::Snapshot => self.counts.snapshots += 1,
+        }
+        session.pulled_bytes += length;
+        session
+            .outbox
+            .push_shared(Rc::new(Fanout { publication, op }), length);
+    }
+
+    /// Whether the answers that a client does not read have become too many.
+    pub(super) fn drowning(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id.index())
+            .is_some_and(|s| s.outbox.control_bytes() > CONTROL_QUEUE_BYTES_MAX)
+    }
+}

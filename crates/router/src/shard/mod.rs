@@ -1,0 +1,372 @@
+//! A shard: the connections of one thread, and how publications reach them.
+//!
+//! Pure: requests, bytes written and time come in as arguments; frames to write, sessions to drop and the next deadline
+//! are polled out. Single-threaded by construction (it holds `Rc`s); only its queue is shared. Publishing never writes:
+//! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
+
+mod delivery;
+mod requests;
+mod subscriptions;
+mod timers;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+use tickwire_wire::frame::{Opcode, close_frame, frame};
+use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
+
+use crate::counts::{Counts, Op};
+use crate::directory::{Directory, ShardId, TopicCell};
+use crate::index::PatternIndex;
+use crate::outbox::{Fanout, Outbox};
+use crate::publication::Publication;
+use crate::queue::Batch;
+use crate::session::{Phase, Rights, Session, SessionId, Transport};
+
+/// What a shard promises and allows its connections.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// The `server` of a `welcome`.
+    pub server: String,
+    /// The limits of a `welcome`.
+    pub limits: AnnouncedLimits,
+    /// Bytes of market data that may wait for one connection.
+    pub outbox_bytes_max: usize,
+    /// Quiet time after which a heartbeat is sent.
+    pub heartbeat_ms: u64,
+    /// Time without a byte from a WebSocket client after which it is pinged.
+    pub ping_after_ms: u64,
+    /// Time that a pinged client has to answer.
+    pub pong_timeout_ms: u64,
+    /// Time from the handshake to the first request.
+    pub first_request_ms: u64,
+    /// Time that a client has to answer a close frame.
+    pub close_timeout_ms: u64,
+}
+
+/// A subscriber of a topic: which session, and how far it has come.
+#[derive(Debug, Clone, Copy)]
+struct Subscriber {
+    session: SessionId,
+    /// Every message, or the newest.
+    every: bool,
+    /// It is brought to the head from the directory; until then nothing is handed to it live.
+    behind: bool,
+    /// A snapshot goes before anything else.
+    wants_snapshot: bool,
+    /// The last message in its outbox, or where its subscription began.
+    after: Seq,
+}
+
+/// What a shard knows of a topic.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Set once the sessions whose patterns match were looked up.
+    cell: Option<Arc<TopicCell>>,
+    subscribers: Vec<Subscriber>,
+}
+
+/// The sessions and subscriptions of one thread.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    directory: Arc<Directory>,
+    settings: ShardSettings,
+    sessions: Slab<Session>,
+    generation: u32,
+    slots: Vec<Slot>,
+    /// The sessions by those of their patterns that topics may join later.
+    patterns: PatternIndex<Vec<SessionId>>,
+    inbox: Batch,
+    /// Publications of the inbox that were delivered.
+    delivered: usize,
+    dirty: VecDeque<SessionId>,
+    gone: VecDeque<SessionId>,
+    deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
+    chunk: Vec<Arc<Publication>>,
+    counts: Counts,
+}
+
+impl Shard {
+    /// A shard without sessions.
+    #[must_use]
+    pub fn new(id: ShardId, directory: Arc<Directory>, settings: ShardSettings) -> Self {
+        Self {
+            id,
+            directory,
+            settings,
+            sessions: Slab::new(),
+            generation: 0,
+            slots: Vec::new(),
+            patterns: PatternIndex::default(),
+            inbox: Batch::default(),
+            delivered: 0,
+            dirty: VecDeque::new(),
+            gone: VecDeque::new(),
+            deadlines: BinaryHeap::new(),
+            chunk: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The directory behind it.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Number of sessions, closing ones included.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Number of subscriptions, each topic of a session counted once.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.sessions
+            .iter()
+            .map(|(_, session)| session.topics.len())
+            .sum()
+    }
+
+    /// Bytes waiting in all outboxes.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.sessions
+            .iter()
+            .map(|(_, s)| s.outbox.data_bytes() + s.outbox.control_bytes())
+            .sum()
+    }
+
+    /// Publications waiting for this shard, queued or taken and not delivered yet.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
+    }
+
+    /// A new connection. A WebSocket's first frame, the welcome, waits for it at once.
+    ///
+    /// # Panics
+    /// With 2³² sessions.
+    pub fn open(&mut self, codec: Codec, transport: Transport, rights: Rc<Rights>, now: Micros) -> SessionId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let session = Session {
+            outbox: Outbox::new(codec),
+            codec,
+            transport,
+            phase: Phase::Open,
+            dirty: false,
+            requested: transport == Transport::Sse,
+            generation,
+            refusals_in_a_row: 0,
+            limited_in_a_row: 0,
+            opened: now,
+            last_in: now,
+            last_out: now,
+            pinged: None,
+            full_at: now,
+            rights,
+            patterns: Vec::new(),
+            topics: Default::default(),
+            pulls: VecDeque::new(),
+            pulled_bytes: 0,
+            replays: None,
+        };
+        let id = SessionId(u32::try_from(self.sessions.insert(session)).expect("fewer than 2^32 sessions"));
+        let welcome = Control::Welcome {
+            session: format!("{}-{:x}", self.id.0, generation),
+            server: self.settings.server.clone(),
+            ts: now,
+            heartbeat_ms: self.settings.heartbeat_ms,
+            limits: self.settings.limits,
+        };
+        self.send_control(id, &welcome);
+        self.schedule(id);
+        id
+    }
+
+    fn session(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.index())
+    }
+
+    /// The session `id` while it takes part: not closing, not gone.
+    fn open_session(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.session(id).filter(|session| session.is_open())
+    }
+
+    fn control_frame(codec: Codec, message: &Control) -> Box<[u8]> {
+        frame(codec.opcode(), |out| codec.encode_control(message, out))
+    }
+
+    fn send_control(&mut self, id: SessionId, message: &Control) {
+        if let Some(session) = self.open_session(id) {
+            let bytes = Self::control_frame(session.codec, message);
+            self.send_frame(id, bytes);
+        }
+    }
+
+    fn send_frame(&mut self, id: SessionId, bytes: Box<[u8]>) {
+        if let Some(session) = self.open_session(id) {
+            session.outbox.push_control(bytes);
+            self.mark_dirty(id);
+        }
+    }
+
+    fn mark_dirty(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id.index())
+            && !std::mem::replace(&mut session.dirty, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// The client sent bytes.
+    pub fn heard(&mut self, id: SessionId, now: Micros) {
+        if let Some(session) = self.session(id) {
+            session.last_in = now;
+            session.pinged = None;
+        }
+    }
+
+    /// The client sent a ping (RFC 6455 §5.5.2): it gets the pong, within its rate.
+    pub fn ping(&mut self, id: SessionId, payload: &[u8], now: Micros) {
+        self.counts.ops[Op::Ping as usize] += 1;
+        if self.within_rate(id, None, now) {
+            self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+        }
+    }
+
+    /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
+    pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
+        let Some(session) = self.session(id) else { return };
+        if let Phase::Closing(_) = session.phase {
+            // The answer to ours: nothing else will come.
+            self.gone.push_back(id);
+            return;
+        }
+        self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
+    }
+
+    /// Ends a session with a close frame: what waits for it is dropped, but for a frame begun.
+    pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
+        if self.open_session(id).is_none() {
+            return;
+        }
+        self.counts.closed(code);
+        self.unsubscribe_all(id);
+        let deadline = now.plus_ms(self.settings.close_timeout_ms);
+        let Some(session) = self.session(id) else { return };
+        session.phase = Phase::Closing(deadline);
+        let dropped = session.outbox.purge(|_| true);
+        session.outbox.push_control(close_frame(code, reason));
+        let entry = Reverse((deadline, id, session.generation));
+        self.counts.dropped += dropped;
+        self.deadlines.push(entry);
+        self.mark_dirty(id);
+    }
+
+    /// Begins to close every open session.
+    pub fn close_all(&mut self, code: CloseCode, reason: &str, now: Micros) {
+        let all: Vec<usize> = self.sessions.iter().map(|(index, _)| index).collect();
+        for id in all.into_iter().filter_map(|index| u32::try_from(index).ok()) {
+            self.close(SessionId(id), code, reason, now);
+        }
+    }
+
+    /// Whether the session is closing and its close frame was written: the sending side can be shut.
+    #[must_use]
+    pub fn is_finished(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id.index())
+            .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
+    }
+
+    /// Whether the session takes requests: it exists and is not closing.
+    #[must_use]
+    pub fn is_open(&self, id: SessionId) -> bool {
+        self.sessions.get(id.index()).is_some_and(Session::is_open)
+    }
+
+    /// The codec of a session.
+    #[must_use]
+    pub fn codec(&self, id: SessionId) -> Option<Codec> {
+        self.sessions.get(id.index()).map(|session| session.codec)
+    }
+
+    /// Whether any session has subscribed to anything.
+    #[must_use]
+    pub fn has_subscriptions(&self) -> bool {
+        self.sessions.iter().any(|(_, session)| !session.patterns.is_empty())
+    }
+
+    /// Forgets a session whose connection has ended.
+    pub fn remove(&mut self, id: SessionId) {
+        self.unsubscribe_all(id);
+        if self.sessions.contains(id.index()) {
+            let mut session = self.sessions.remove(id.index());
+            self.counts.dropped += session.outbox.purge(|_| true);
+        }
+    }
+
+    /// A session whose connection can be dropped.
+    pub fn next_gone(&mut self) -> Option<SessionId> {
+        self.gone.pop_front()
+    }
+
+    /// Number of sessions that have frames to write.
+    #[must_use]
+    pub fn dirty_count(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// The next session that has frames to write; what it was waiting to pull in is in its outbox by then.
+    pub fn next_dirty(&mut self) -> Option<SessionId> {
+        while let Some(id) = self.dirty.pop_front() {
+            let Some(session) = self.session(id) else { continue };
+            session.dirty = false;
+            if !session.pulls.is_empty() {
+                self.pull(id);
+            }
+            if self.session(id).is_some_and(|session| !session.outbox.is_empty()) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The session's socket takes bytes again.
+    pub fn writable(&mut self, id: SessionId) {
+        self.mark_dirty(id);
+    }
+
+    /// What waits for a session.
+    #[must_use]
+    pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
+        self.sessions.get(id.index()).map(|session| &session.outbox)
+    }
+
+    /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
+    pub fn wrote(&mut self, id: SessionId, count: usize, now: Micros, done: impl FnMut(&Fanout)) {
+        let Some(session) = self.session(id) else { return };
+        session.outbox.advance(count, done);
+        session.last_out = now;
+        if session.outbox.data_bytes() == 0 {
+            session.pulled_bytes = 0;
+        }
+        if !session.pulls.is_empty() {
+            self.mark_dirty(id);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing.
+//!
+//! Each open session has one entry in the heap, at the earliest time at which something may be due; when it comes up,
+//! what is really due is done and the next time found. So a message sent or received costs no timer work.
+
+use std::cmp::Reverse;
+
+use tickwire_wire::frame::{Opcode, frame};
+use tickwire_wire::{CloseCode, Control, Micros};
+
+use super::Shard;
+use crate::session::{Phase, SessionId, Transport};
+
+impl Shard {
+    /// When [`Self::on_timeout`] is to be called next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Micros> {
+        self.deadlines.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Does what is due at `now`.
+    pub fn on_timeout(&mut self, now: Micros) {
+        while let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop();
+            if self
+                .session(id)
+                .is_some_and(|session| session.generation == generation)
+            {
+                self.expire(id, now);
+            }
+        }
+    }
+
+    fn expire(&mut self, id: SessionId, now: Micros) {
+        let settings = &self.settings;
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        if let Phase::Closing(deadline) = session.phase {
+            if deadline <= now {
+                self.gone.push_back(id);
+            }
+            return;
+        }
+        if !session.requested && session.opened.plus_ms(settings.first_request_ms) <= now {
+            let reason = format!(
+                "no request within {} ms of the handshake",
+                settings.first_request_ms
+            );
+            self.close(id, CloseCode::NO_REQUEST, &reason, now);
+            return;
+        }
+        if let Some(pinged) = session
+            .pinged
+            .filter(|at| at.plus_ms(settings.pong_timeout_ms) <= now)
+        {
+            let reason = format!("no pong within {} ms", now.since(pinged) / 1_000);
+            self.close(id, CloseCode::NO_PONG, &reason, now);
+            return;
+        }
+        let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
+        let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
+        if ping {
+            session.pinged = Some(now);
+        }
+        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && session.outbox.is_empty();
+        if ping {
+            self.send_frame(id, frame(Opcode::Ping, |_| {}));
+        }
+        if beat {
+            self.send_control(id, &Control::Heartbeat { ts: now });
+        }
+        self.schedule_after(id, now);
+    }
+
+    /// Enters a new session into the heap.
+    pub(super) fn schedule(&mut self, id: SessionId) {
+        self.schedule_after(id, Micros(0));
+    }
+
+    /// Enters a session into the heap again, not at or before `now`.
+    fn schedule_after(&mut self, id: SessionId, now: Micros) {
+        let settings = &self.settings;
+        let Some(session) = self.sessions.get(id.index()) else {
+            return;
+        };
+        let mut at = session.last_out.plus_ms(settings.heartbeat_ms);
+        if !session.requested {
+            at = at.min(session.opened.plus_ms(settings.first_request_ms));
+        }
+        if session.transport == Transport::WebSocket {
+            at = at.min(match session.pinged {
+                Some(pinged) => pinged.plus_ms(settings.pong_timeout_ms),
+                None => session.last_in.plus_ms(settings.ping_after_ms),
+            });
+        }
+        // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
+        let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
+        self.deadlines.push(Reverse((at, id, session.generation)));
+    }
+}

@@ -1,0 +1,40 @@
+//! The broker's one clock.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tickwire_wire::Micros;
+
+/// Wall time that never goes backwards: the wall clock at the start plus the monotonic time since.
+///
+/// A correction of the system's clock while the broker runs does not reach it; differences of two readings are exact.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+    wall_at_start: u64,
+}
+
+impl Clock {
+    /// A clock that agrees with the system's now.
+    #[must_use]
+    pub(crate) fn start() -> Self {
+        // A system clock before 1970 is taken for 1970.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            start: Instant::now(),
+            wall_at_start: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub(crate) fn now(&self) -> Micros {
+        let elapsed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Micros(self.wall_at_start.saturating_add(elapsed))
+    }
+
+    /// The monotonic instant at which [`Self::now`] will be `at`.
+    #[must_use]
+    pub(crate) fn instant(&self, at: Micros) -> Instant {
+        self.start + std::time::Duration::from_micros(at.0.saturating_sub(self.wall_at_start))
+    }
+}

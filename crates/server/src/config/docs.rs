@@ -1,0 +1,104 @@
+//! The settings as documentation: the table of keys and the example file, both made from the list of keys.
+
+use super::Config;
+use super::keys::{KEYS, Key, Preset, Shape};
+
+/// The rules that the example file ends with; a comment says that the built-in ones follow.
+const EXAMPLE_RULES: &str = r#"
+# Which topics are of which kind (state, book, event) and how many messages each keeps. Tried in order, before the
+# built-in rules: ticker.>, bbo.> and candle.> are state, book.> is book, anything else is event.
+[[kinds]]
+pattern = "chat.presence.>"
+kind = "state"
+
+[[kinds]]
+pattern = "chat.>"
+kind = "event"
+history = 200
+"#;
+
+impl Config {
+    /// A file with every key at its default and two rules for kinds, as an operator would start from. Keys that
+    /// the broker decides by itself when they are not set are commented out.
+    #[must_use]
+    pub fn example_toml() -> String {
+        let mut out = String::new();
+        let mut table = "";
+        for key in KEYS.iter().filter(|key| key.shape != Shape::Rules) {
+            if key.table() != table {
+                table = key.table();
+                out += &format!("\n[{table}]\n");
+            }
+            let (name, meaning) = (key.name(), key.meaning);
+            out += &match key.preset {
+                Preset::Unset(decided, example) => {
+                    format!("# {meaning}. Not set: {decided}.\n# {name} = {example}\n")
+                }
+                _ => format!("# {meaning}.\n{name} = {}\n", default_of(key)),
+            };
+        }
+        out + EXAMPLE_RULES
+    }
+
+    /// The table of all keys, as Markdown.
+    #[must_use]
+    pub fn key_table() -> String {
+        let mut out =
+            "| key | type | default | range | flag | environment | meaning |\n|---|---|---|---|---|---|---|\n"
+                .to_owned();
+        let code = |text: &str| format!("`{text}`");
+        for key in KEYS {
+            let default = match key.preset {
+                Preset::Unset(decided, _) => decided.to_owned(),
+                _ => code(&default_of(key)),
+            };
+            out += &format!(
+                "| `{}` | {} | {default} | {} | {} | {} | {} |\n",
+                key.path,
+                type_of(key.shape),
+                range_of(key.shape),
+                key.flag.map_or_else(String::new, code),
+                key.variable().map_or_else(String::new, |name| code(&name)),
+                key.meaning,
+            );
+        }
+        out
+    }
+}
+
+/// The default as TOML has it.
+fn default_of(key: &Key) -> String {
+    match key.preset {
+        Preset::Integer(number) => number.to_string(),
+        Preset::Number(number) => format!("{number:?}"),
+        Preset::Text(text) => format!("{text:?}"),
+        Preset::Empty => "[]".to_owned(),
+        Preset::Unset(..) => String::new(),
+    }
+}
+
+fn type_of(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Integer { .. } => "integer",
+        Shape::Positive => "number",
+        Shape::Choice(_) => "word",
+        Shape::Address => "address",
+        Shape::Patterns | Shape::Files => "list of texts",
+        Shape::Rules => "list of tables",
+    }
+}
+
+fn range_of(shape: Shape) -> String {
+    match shape {
+        Shape::Integer { min, max } => format!("{min} to {max}"),
+        Shape::Positive => "above 0".to_owned(),
+        Shape::Choice(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+            words.join(", ")
+        }
+        Shape::Address => "IP address and port".to_owned(),
+        Shape::Patterns => "topic patterns".to_owned(),
+        Shape::Files => "readable files".to_owned(),
+        Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
+    }
+}

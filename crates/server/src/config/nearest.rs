@@ -1,0 +1,40 @@
+//! The known name most like a misspelt one.
+
+/// The one of `known` most like `name`; empty if there is none.
+///
+/// Names are alike by Jaro-Winkler, which forgives a missing end (`outbox` for `outbox_bytes`). A name in the wrong table or in
+/// none is found by its last part.
+pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> String {
+    let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |other: &str| {
+        let by_last = strsim::jaro_winkler(&last(name), &last(other));
+        strsim::jaro_winkler(name, other).max(0.95 * by_last)
+    };
+    known
+        .into_iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::KEYS;
+
+    #[test]
+    fn finds_what_was_meant() {
+        for (misspelt, meant) in [
+            ("limits.outbox", "limits.outbox_bytes"),
+            ("limit.outbox_bytes", "limits.outbox_bytes"),
+            ("outbox_bytes", "limits.outbox_bytes"),
+            ("rate", "feed.rate"),
+            ("lisen", "listen"),
+            ("log.fromat", "log.format"),
+            ("heartbeat.ping_ms", "heartbeat.ping_after_ms"),
+            ("kind", "kinds"),
+        ] {
+            let found = nearest(misspelt, KEYS.iter().map(|key| key.path.to_owned()));
+            assert_eq!(found, meant, "{misspelt}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Configurations as an operator writes them, and what comes of each.
+
+use expect_test::Expect;
+use tempfile::TempDir;
+
+use super::keys::{KEYS, Key, Shape};
+use tickwire_wire::Kind;
+
+use super::*;
+
+mod documented;
+mod refused;
+
+/// What one case gives the broker. Paths in it are relative to a fresh folder, whose name errors don't show.
+struct Case {
+    folder: TempDir,
+    file: Option<String>,
+    environment: Vec<(String, String)>,
+    flags: Overrides,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            file: None,
+            environment: Vec::new(),
+            flags: Overrides::default(),
+        }
+    }
+
+    /// With the file `text`, in which `DIR` stands for the folder.
+    fn file(mut self, text: &str) -> Self {
+        self.file = Some(text.replace("DIR", &self.folder.path().display().to_string()));
+        self
+    }
+
+    fn variable(mut self, name: &str, text: &str) -> Self {
+        self.environment.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    fn flags(mut self, set: impl FnOnce(&mut Overrides)) -> Self {
+        set(&mut self.flags);
+        self
+    }
+
+    fn load(self) -> Result<Config, ConfigError> {
+        let path = self.folder.path().join("x.toml");
+        if let Some(text) = &self.file {
+            std::fs::write(&path, text).unwrap();
+        }
+        Config::load(
+            self.file.is_some().then_some(&*path),
+            self.environment,
+            &self.flags,
+        )
+    }
+
+    fn loaded(self) -> Config {
+        self.load().unwrap()
+    }
+
+    fn refused(self, expected: &Expect) {
+        let folder = format!("{}/", self.folder.path().display());
+        let error = self.load().unwrap_err().to_string();
+        expected.assert_eq(&error.replace(&folder, ""));
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn the_stronger_layer_wins() {
+    let file = "shutdown_ms = 1\n[feed]\nrate = 2\nseed = 2\nspeed = 2\n";
+    let config = Case::new()
+        .file(file)
+        .variable("TICKWIRE_RATE", "3")
+        .variable("TICKWIRE_SEED", "3")
+        .flags(|flags| flags.seed = text("4"))
+        .loaded();
+    assert_eq!(config.shutdown_ms, 1);
+    assert_eq!(config.feed.speed, 2.0);
+    assert_eq!(config.feed.rate, 3);
+    assert_eq!(config.feed.seed, 4);
+    assert_eq!(config.limits, Config::default().limits);
+}
+
+#[test]
+fn every_flag_reaches_its_field() {
+    let config = Case::new()
+        .flags(|flags| {
+            *flags = Overrides {
+                listen: text("0.0.0.0:80"),
+                ops: text("[::1]:81"),
+                feed: text("sim"),
+                symbols: text("200"),
+                rate: text("12"),
+                seed: text("13"),
+                speed: text("0.5"),
+                start: text("on-subscribe"),
+                shards: text("3"),
+                anonymous_publish: vec!["chat.>".to_owned(), "a.*,b".to_owned()],
+                log_format: text("json"),
+                log_level: text("debug"),
+            }
+        })
+        .loaded();
+    let expected = Config {
+        listen: "0.0.0.0:80".parse().unwrap(),
+        ops: "[::1]:81".parse().unwrap(),
+        shards: Some(3),
+        anonymous_publish: ["chat.>", "a.*", "b"].map(|p| p.parse().unwrap()).to_vec(),
+        log: Log {
+            format: LogFormat::Json,
+            level: LogLevel::Debug,
+        },
+        feed: Feed {
+            source: FeedSource::Sim,
+            symbols: 200,
+            rate: 12,
+            seed: 13,
+            speed: 0.5,
+            start: FeedStart::OnSubscribe,
+        },
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn variables_name_flags_or_paths() {
+    let config = Case::new()
+        .variable("TICKWIRE_LIMITS__OUTBOX_BYTES", "131072")
+        .variable("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000")
+        .variable("TICKWIRE_ANONYMOUS_PUBLISH", "")
+        .variable("TICKWIRE_LOG_LEVEL", "trace")
+        .variable("TICKWIRE_SHUTDOWN_MS", "0")
+        // Not settings: the binary's own, the tests', Kubernetes' and other people's.
+        .variable("TICKWIRE_LOG", "tickwire=trace")
+        .variable("TICKWIRE_CONFIG", "nowhere.toml")
+        .variable("TICKWIRE_TEST_ANYTHING", "1")
+        .variable("TICKWIRE_PORT_7400_TCP_ADDR", "10.0.0.1")
+        .variable("TICKWIRE", "1")
+        .variable("PATH", "/bin")
+        .loaded();
+    assert_eq!(config.limits.outbox_bytes, 131_072);
+    assert_eq!(config.heartbeat.heartbeat_ms, 1_000);
+    assert_eq!(config.anonymous_publish, []);
+    assert_eq!(config.log.level, LogLevel::Trace);
+    assert_eq!(config.shutdown_ms, 0);
+}
+
+#[test]
+fn the_feed_is_one_word_outside_the_file() {
+    let file = "[feed]\nkind = \"replay\"\nfiles = [\"DIR/x.toml\"]";
+    let in_file = Case::new().file(file).loaded();
+    assert!(matches!(in_file.feed.source, FeedSource::Replay(files) if files.len() == 1));
+
+    let over = |word: &str| {
+        let case = Case::new().file(file);
+        let word = word.replace("DIR", &case.folder.path().display().to_string());
+        case.flags(|flags| flags.feed = Some(word)).loaded().feed.source
+    };
+    assert_eq!(over("none"), FeedSource::None);
+    assert_eq!(over("sim"), FeedSource::Sim);
+    assert!(matches!(over("replay"), FeedSource::Replay(files) if files.len() == 1));
+    assert!(matches!(over("replay:DIR/x.toml,DIR/x.toml"), FeedSource::Replay(files) if files.len() == 2));
+}
+
+#[test]
+fn rules_keep_their_order_and_fill_their_history() {
+    let rules = Case::new()
+        .file(
+            "[[kinds]]\npattern = \"a.b\"\nkind = \"book\"\n\
+             [[kinds]]\npattern = \"a.>\"\nkind = \"state\"\n\
+             [[kinds]]\npattern = \">\"\nkind = \"event\"\nhistory = 7\n",
+        )
+        .loaded()
+        .kinds;
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| (rule.pattern.as_str(), rule.kind, rule.history))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("a.b", Kind::Book, 1_024),
+            ("a.>", Kind::State, 1),
+            (">", Kind::Event, 7)
+        ]
+    );
+}
+
+/// A file that sets `key` alone to `value`.
+fn file_with(key: &Key, value: &str) -> String {
+    match key.table() {
+        "" => format!("{} = {value}", key.name()),
+        table => format!("[{table}]\n{} = {value}", key.name()),
+    }
+}
+
+#[test]
+fn every_key_is_read_and_its_range_holds() {
+    for key in KEYS {
+        let wrong = match key.shape {
+            Shape::Integer { min, max } => vec![i128::from(min) - 1, i128::from(max) + 1],
+            _ => Vec::new(),
+        };
+        // TOML itself has no number beyond 63 bits.
+        let wrong = wrong.iter().filter(|n| **n <= i128::from(i64::MAX));
+        for value in wrong.map(ToString::to_string).chain(["true".to_owned()]) {
+            let error = Case::new().file(&file_with(key, &value)).load().unwrap_err();
+            assert!(
+                matches!(&error, ConfigError::BadValue { key: named, .. } if named == key.path),
+                "{}: {error}",
+                key.path
+            );
+        }
+    }
+}
+
+#[test]
+fn every_word_of_the_list_is_known_to_its_field() {
+    for key in KEYS.iter().filter(|key| key.path != "feed.kind") {
+        if let Shape::Choice(words) = key.shape {
+            for word in words {
+                Case::new().file(&file_with(key, &format!("{word:?}"))).loaded();
+            }
+        }
+    }
+}
+
+#[test]
+fn counts_that_the_machine_decides() {
+    let limits = |connections| Limits {
+        connections,
+        ..Config::default().limits
+    };
+    for (asked, open_files, most) in [
+        (None, 1_048_576, 1_048_320),
+        (None, 1_024, 768),
+        (None, 256, 128),
+        (None, 0, 1),
+        (Some(500), 1_024, 500),
+        (Some(10_000), 1_024, 768),
+    ] {
+        assert_eq!(
+            limits(asked).connections_max(open_files),
+            most,
+            "{asked:?} of {open_files}"
+        );
+    }
+    for (asked, cores, shards) in [(None, 8, 8), (None, 0, 1), (None, 128, 64), (Some(2), 8, 2)] {
+        let config = Config {
+            shards: asked,
+            ..Config::default()
+        };
+        assert_eq!(config.shard_count(cores), shards, "{asked:?} of {cores}");
+    }
+}

@@ -1,0 +1,224 @@
+//! What is refused, and in which words. `UPDATE_EXPECT=1` rewrites them.
+
+use expect_test::expect;
+
+use super::*;
+
+#[test]
+fn a_bad_value_names_key_value_origin_and_range() {
+    let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
+    let file = |text: &str| Case::new().file(text);
+
+    flag(|f| f.rate = text("2000000")).refused(&expect![
+        "feed.rate = 2000000 (from --rate): must be between 1 and 1000000"
+    ]);
+    flag(|f| f.rate = text("-5")).refused(&expect![
+        "feed.rate = -5 (from --rate): must be between 1 and 1000000"
+    ]);
+    flag(|f| f.rate = text("fast")).refused(&expect![[
+        r#"feed.rate = "fast" (from --rate): must be a whole number between 1 and 1000000"#
+    ]]);
+    flag(|f| f.rate = text("")).refused(&expect![[
+        r#"feed.rate = "" (from --rate): must be a whole number between 1 and 1000000"#
+    ]]);
+    flag(|f| f.rate = text("1.5")).refused(&expect![[
+        r#"feed.rate = "1.5" (from --rate): must be a whole number between 1 and 1000000"#
+    ]]);
+    flag(|f| f.rate = text("99999999999999999999999999999999999999999")).refused(&expect![[r#"feed.rate = "99999999999999999999999999999999999999999" (from --rate): must be a whole number between 1 and 1000000"#]]);
+    flag(|f| f.speed = text("0")).refused(&expect![
+        "feed.speed = 0.0 (from --speed): must be a number above 0"
+    ]);
+    flag(|f| f.speed = text("inf")).refused(&expect![
+        "feed.speed = inf (from --speed): must be a number above 0"
+    ]);
+    flag(|f| f.speed = text("nan")).refused(&expect![
+        "feed.speed = NaN (from --speed): must be a number above 0"
+    ]);
+    flag(|f| f.speed = text("slow")).refused(&expect![[
+        r#"feed.speed = "slow" (from --speed): must be a number above 0"#
+    ]]);
+    flag(|f| f.listen = text("localhost:7400")).refused(&expect![[r#"listen = "localhost:7400" (from --listen): must be an IP address and a port, such as 127.0.0.1:7400 or [::]:7400"#]]);
+    flag(|f| f.feed = text("live")).refused(&expect![[
+        r#"feed.kind = "live" (from --feed): must be one of none, sim, replay"#
+    ]]);
+    flag(|f| f.feed = text("replay:")).refused(&expect![[
+        r#"feed.kind = "replay" (from --feed): replay needs a recording, as in replay:FILE or feed.files"#
+    ]]);
+    flag(|f| f.feed = text("replay")).refused(&expect![[
+        r#"feed.kind = "replay" (from --feed): replay needs a recording, as in replay:FILE or feed.files"#
+    ]]);
+    flag(|f| f.feed = text("replay:a.jsonl,")).refused(&expect![[
+        r#"feed.files = ["a.jsonl", ""] (from --feed): a file's name is empty"#
+    ]]);
+    flag(|f| f.start = text("later")).refused(&expect![[
+        r#"feed.start = "later" (from --start): must be one of now, on-subscribe"#
+    ]]);
+    flag(|f| f.symbols = text("BTC-USD")).refused(&expect![[r#"feed.symbols = "BTC-USD" (from --symbols): must be a whole number between 1 and 10000"#]]);
+    flag(|f| f.symbols = text("10001")).refused(&expect!["feed.symbols = 10001 (from --symbols): must be between 1 and 10000"]);
+    flag(|f| f.anonymous_publish = vec!["chat.>.x".to_owned()]).refused(&expect![[r#"anonymous_publish = ["chat.>.x"] (from --anonymous-publish): "chat.>.x" is no pattern: '>' at byte 5 must be the last token"#]]);
+    flag(|f| f.shards = text("65"))
+        .refused(&expect!["shards = 65 (from --shards): must be between 1 and 64"]);
+    flag(|f| f.log_level = text("WARN")).refused(&expect![[
+        r#"log.level = "WARN" (from --log-level): must be one of error, warn, info, debug, trace"#
+    ]]);
+    Case::new().variable("TICKWIRE_RATE", "0").refused(&expect![
+        "feed.rate = 0 (from environment TICKWIRE_RATE): must be between 1 and 1000000"
+    ]);
+    Case::new()
+        .variable("TICKWIRE_LIMITS__HEADER_BYTES", "100")
+        .refused(&expect!["limits.header_bytes = 100 (from environment TICKWIRE_LIMITS__HEADER_BYTES): must be between 8192 and 1048576"]);
+    file("[limits]\nsubscriptions = 0").refused(&expect![
+        "limits.subscriptions = 0 (from file x.toml): must be between 1 and 1000000"
+    ]);
+    file("[limits]\nsubscriptions = \"64\"").refused(&expect![[
+        r#"limits.subscriptions = "64" (from file x.toml): must be a whole number between 1 and 1000000"#
+    ]]);
+    file("[limits]\nsubscriptions = 1e3").refused(&expect![
+        "limits.subscriptions = 1000.0 (from file x.toml): must be a whole number between 1 and 1000000"
+    ]);
+    file("[limits]\nsubscriptions = {}").refused(&expect![
+        "limits.subscriptions = {} (from file x.toml): must be a whole number between 1 and 1000000"
+    ]);
+    file("listen = 7400").refused(&expect!["listen = 7400 (from file x.toml): must be an IP address and a port, such as 127.0.0.1:7400 or [::]:7400"]);
+    file("listen = 2024-08-08").refused(&expect!["listen = 2024-08-08 (from file x.toml): must be an IP address and a port, such as 127.0.0.1:7400 or [::]:7400"]);
+    file("anonymous_publish = \"chat.>\"").refused(&expect![[
+        r#"anonymous_publish = "chat.>" (from file x.toml): must be a list of texts"#
+    ]]);
+    file("anonymous_publish = [1]").refused(&expect![
+        "anonymous_publish = [1] (from file x.toml): must be a list of texts"
+    ]);
+    file("limits = 3").refused(&expect!["limits = 3 (from file x.toml): must be a table with keys such as message_bytes, fragments, subscriptions, outbox_bytes, stall_ms, topics, history_bytes, history_page, ops_per_s, ops_burst, connections, handshake_ms, first_request_ms, header_bytes, headers"]);
+    file("kinds = [3]").refused(&expect![
+        "kinds[0] = 3 (from file x.toml): must be a table with a pattern, a kind and perhaps a history"
+    ]);
+    file("kinds = {}").refused(&expect![
+        "kinds = {} (from file x.toml): must be a list of {pattern, kind, history}"
+    ]);
+    file("[[kinds]]\nkind = \"state\"").refused(&expect![[r#"kinds[0] = {kind = "state"} (from file x.toml): has no pattern, which must be a topic pattern, such as chat.>"#]]);
+    file("[[kinds]]\npattern = \"a..b\"\nkind = \"state\"").refused(&expect![[
+        r#"kinds[0].pattern = "a..b" (from file x.toml): empty token at byte 2"#
+    ]]);
+    file("[[kinds]]\npattern = \"a\"\nkind = \"queue\"").refused(&expect![[
+        r#"kinds[0].kind = "queue" (from file x.toml): must be one of state, book, event"#
+    ]]);
+    file("[[kinds]]\npattern = \"a\"\nkind = \"event\"\nhistory = 0").refused(&expect![
+        "kinds[0].history = 0 (from file x.toml): must be between 1 and 1000000"
+    ]);
+    file("[[kinds]]\npattern = \"a\"\nkind = \"event\"\n[[kinds]]\npattern = \"a\"\nkind = \"state\"")
+        .refused(&expect![[r#"kinds[1].pattern = "a" (from file x.toml): kinds[0] has the same pattern, and the first match wins"#]]);
+}
+
+#[test]
+fn values_at_odds_name_both() {
+    let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
+    let file = |text: &str| Case::new().file(text);
+
+    flag(|f| f.ops = text("127.0.0.1:7400")).refused(&expect![[r#"ops = "127.0.0.1:7400" (from --ops): must be another address than listen = "127.0.0.1:7400" (from the defaults)"#]]);
+    flag(|f| f.listen = text("0.0.0.0:7401")).refused(&expect![[r#"ops = "127.0.0.1:7401" (from the defaults): must be another address than listen = "0.0.0.0:7401" (from --listen)"#]]);
+    file("[limits]\nmessage_bytes = 262_145").refused(&expect!["limits.message_bytes = 262145 (from file x.toml): must be at most limits.outbox_bytes = 262144 (from the defaults)"]);
+    file("[limits]\nops_burst = 20")
+        .variable("TICKWIRE_LIMITS__OPS_PER_S", "21")
+        .refused(&expect!["limits.ops_per_s = 21 (from environment TICKWIRE_LIMITS__OPS_PER_S): must be at most limits.ops_burst = 20 (from file x.toml)"]);
+    file("[heartbeat]\nping_after_ms = 300_000").refused(&expect!["heartbeat.ping_after_ms = 300000 (from file x.toml): must find a vanished client within 300000 ms together with heartbeat.pong_timeout_ms = 20000 (from the defaults)"]);
+    file("[feed]\nkind = \"sim\"\nfiles = [\"a.jsonl\"]").refused(&expect![[r#"feed.files = ["a.jsonl"] (from file x.toml): must be empty beside feed.kind = "sim" (from file x.toml)"#]]);
+
+    // Any free port, or the same port of two addresses, is no collision.
+    for (listen, ops) in [
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:7400", "127.0.0.2:7400"),
+    ] {
+        Case::new()
+            .flags(|flags| {
+                flags.listen = text(listen);
+                flags.ops = text(ops);
+            })
+            .loaded();
+    }
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest() {
+    let file = |text: &str| Case::new().file(text);
+    let variable = |name: &str| Case::new().variable(name, "1");
+
+    file("lisen = \"127.0.0.1:1\"").refused(&expect![
+        "lisen (from file x.toml) is no setting; the nearest is listen"
+    ]);
+    file("rate = 3").refused(&expect![
+        "rate (from file x.toml) is no setting; the nearest is feed.rate"
+    ]);
+    file("[limits]\noutbox = 3").refused(&expect![
+        "limits.outbox (from file x.toml) is no setting; the nearest is limits.outbox_bytes"
+    ]);
+    file("[limit]\noutbox_bytes = 3").refused(&expect![
+        "limit.outbox_bytes (from file x.toml) is no setting; the nearest is limits.outbox_bytes"
+    ]);
+    file("[nonsense]").refused(&expect![
+        "nonsense (from file x.toml) is no setting; the nearest is limits.connections"
+    ]);
+    file("\"limits.topics\" = 3").refused(&expect![[
+        r#""limits.topics" (from file x.toml) is no setting; the nearest is limits.topics"#
+    ]]);
+    file("[limits.topics]\nmax = 3").refused(&expect![
+        "limits.topics = {max = 3} (from file x.toml): must be a whole number between 1 and 100000000"
+    ]);
+    file("[log]\nlevel.server = \"debug\"").refused(&expect![[
+        r#"log.level = {server = "debug"} (from file x.toml): must be one of error, warn, info, debug, trace"#
+    ]]);
+    file("[[kinds]]\npatern = \"a\"\nkind = \"state\"").refused(&expect![
+        "kinds[0].patern (from file x.toml) is no setting; the nearest is kinds[0].pattern"
+    ]);
+    variable("TICKWIRE_OUTBOX_BYTES").refused(&expect!["environment variable TICKWIRE_OUTBOX_BYTES is no setting; the nearest is TICKWIRE_LIMITS__OUTBOX_BYTES"]);
+    variable("TICKWIRE_LISTN").refused(&expect![
+        "environment variable TICKWIRE_LISTN is no setting; the nearest is TICKWIRE_LISTEN"
+    ]);
+    variable("TICKWIRE_FEED__RATE").refused(&expect![
+        "environment variable TICKWIRE_FEED__RATE is no setting; the nearest is TICKWIRE_RATE"
+    ]);
+    variable("TICKWIRE_listen").refused(&expect![
+        "environment variable TICKWIRE_listen is no setting; the nearest is TICKWIRE_LISTEN"
+    ]);
+    variable("TICKWIRE_KINDS").refused(&expect![
+        "environment variable TICKWIRE_KINDS: kinds can only be set in the configuration file"
+    ]);
+    variable("TICKWIRE_FEED__FILES").refused(&expect![
+        "environment variable TICKWIRE_FEED__FILES: feed.files can only be set in the configuration file"
+    ]);
+}
+
+#[test]
+fn unusable_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.toml");
+    let error = Config::load(Some(&missing), [], &Overrides::default()).unwrap_err();
+    assert!(matches!(&error, ConfigError::FileUnreadable { path, .. } if *path == missing));
+
+    Case::new().file("listen = ").refused(&expect![[r#"
+        x.toml is not TOML: TOML parse error at line 1, column 10
+          |
+        1 | listen = 
+          |          ^"#]]);
+    Case::new().file("shards = 1\nshards = 2").refused(&expect![[r#"
+        x.toml is not TOML: TOML parse error at line 2, column 1
+          |
+        2 | shards = 2
+          | ^
+        duplicate key `shards` in document root"#]]);
+
+    let case = Case::new();
+    let recording = case.folder.path().join("missing.jsonl").display().to_string();
+    case.flags(|flags| flags.feed = Some(format!("replay:{recording}")))
+        .refused(&expect![
+            "feed.files names missing.jsonl (from --feed): No such file or directory (os error 2)"
+        ]);
+    Case::new()
+        .file("[feed]\nkind = \"replay\"\nfiles = [\"DIR/.\"]")
+        .refused(&expect!["feed.files names . (from file x.toml): is a directory"]);
+}
+
+#[test]
+fn a_long_value_is_shortened() {
+    Case::new()
+        .flags(|flags| flags.listen = Some("é".repeat(10_000)))
+        .refused(&expect![[r#"listen = "ééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé… (from --listen): must be an IP address and a port, such as 127.0.0.1:7400 or [::]:7400"#]]);
+}

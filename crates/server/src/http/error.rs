@@ -1,0 +1,130 @@
+//! Answers to HTTP requests that are refused: a status, and `{"error":{"code":…,"reason":…}}` as the body.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tickwire_wire::{ErrorCode, Refusal};
+
+/// The answer to a request that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {refusal}")]
+pub struct ErrorResponse {
+    /// The status, 400 or above.
+    pub status: StatusCode,
+    /// The body's code and reason.
+    pub refusal: Refusal,
+    /// Headers that the status calls for, such as `Allow`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ErrorResponse {
+    /// The answer `status` because of `refusal`.
+    #[must_use]
+    pub fn new(status: StatusCode, refusal: Refusal) -> Self {
+        Self {
+            status,
+            refusal,
+            headers: Vec::new(),
+        }
+    }
+
+    /// 400 with `bad_request` because of `reason`.
+    pub fn bad_request(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Refusal::bad_request(reason))
+    }
+
+    /// 405 for `path`, which answers only to the methods `allowed`, such as `"GET, HEAD"`.
+    #[must_use]
+    pub fn method_not_allowed(path: &str, allowed: &'static str) -> Self {
+        let refusal = Refusal::bad_request(format!("{path} takes {allowed} only"));
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, refusal).with_header(hyper::header::ALLOW, allowed)
+    }
+
+    /// The same answer with one more header.
+    ///
+    /// # Panics
+    /// When `value` holds a byte that no header may hold.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// The whole response.
+    ///
+    /// # Panics
+    /// Never: a refusal is text, which always serialises.
+    #[must_use]
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a Refusal,
+        }
+        let body = serde_json::to_vec(&Body { error: &self.refusal }).expect("text serialises");
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+/// The status that fits the code: what a WebSocket client is told in an `error`, an HTTP client is told as well.
+impl From<Refusal> for ErrorResponse {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code {
+            ErrorCode::BadRequest | ErrorCode::BadTopic | ErrorCode::UnknownOp => StatusCode::BAD_REQUEST,
+            ErrorCode::NotSubscribed => StatusCode::NOT_FOUND,
+            ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
+            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::LimitExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_body_is_json_whatever_the_reason_holds() {
+        let response = ErrorResponse::bad_request("a \"quote\"\nand a line").into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"error":{"code":"bad_request","reason":"a \"quote\"\nand a line"}}"#
+        );
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let response = ErrorResponse::method_not_allowed("/v1/ws", "GET").into_response();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()["allow"], "GET");
+    }
+
+    #[test]
+    fn every_code_is_an_error_status() {
+        for code in ErrorCode::ALL {
+            let status = ErrorResponse::from(Refusal::new(code, "")).status;
+            assert!(status.is_client_error() || status.is_server_error(), "{code}");
+            assert_eq!(
+                code.is_retryable(),
+                status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+                "{code}"
+            );
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Entity tags of snapshots: `"epoch:seq"`, and what `If-None-Match` says of them (RFC 9110 §8.8.3, §13.1.2).
+
+use std::fmt;
+
+use hyper::header::{HeaderMap, HeaderValue, IF_NONE_MATCH};
+use tickwire_wire::message::Position;
+use tickwire_wire::{Epoch, Seq};
+
+/// The tag of a topic's value: the same tag means the same value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etag(Position);
+
+impl Etag {
+    /// The tag of the value that message `seq` of `epoch` left.
+    #[must_use]
+    pub fn new(epoch: Epoch, seq: Seq) -> Self {
+        Self(Position { epoch, seq })
+    }
+
+    /// The tag as the header `ETag` has it.
+    ///
+    /// # Panics
+    /// When the epoch holds a byte that no header may hold; those that the broker makes don't.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::try_from(self.to_string()).expect("an epoch is base 36")
+    }
+
+    /// Whether `If-None-Match` names this tag, so that the answer is 304. A header that is no list of tags names none from its fault
+    /// on: the client then gets the value, which is always right.
+    #[must_use]
+    pub fn is_named_by(&self, headers: &HeaderMap) -> bool {
+        let own = self.to_string();
+        headers.get_all(IF_NONE_MATCH).into_iter().any(|line| {
+            line.as_bytes() == b"*" || opaque_tags(line.as_bytes()).any(|tag| tag == own.as_bytes())
+        })
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}:{}\"", self.0.epoch, self.0.seq)
+    }
+}
+
+/// The tags of a list, quotes included and `W/` not: the comparison for `If-None-Match` is the weak one.
+fn opaque_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        // Commas may stand inside of a tag, so the list cannot be split at them.
+        while let [b',' | b' ' | b'\t', after @ ..] = rest {
+            rest = after;
+        }
+        let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let end = tag.strip_prefix(b"\"")?.iter().position(|byte| *byte == b'"')? + 2;
+        let (tag, after) = tag.split_at(end);
+        // What follows a tag is a comma or the end.
+        let comma = after.trim_ascii_start().first().is_none_or(|byte| *byte == b',');
+        rest = if comma { after } else { b"" };
+        Some(tag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_none_match() {
+        let etag = Etag::new("k3v9".into(), Seq(57));
+        assert_eq!(etag.header(), "\"k3v9:57\"");
+        for (lines, named) in [
+            (&[][..], false),
+            (&["\"k3v9:57\""], true),
+            (&["W/\"k3v9:57\""], true),
+            (&["*"], true),
+            (&["\"k3v9:56\""], false),
+            (&["\"k3v9:5\""], false),
+            (&["\"k3v9:577\""], false),
+            (&["\"other:57\""], false),
+            (&["\"a\", W/\"b\" ,\t\"k3v9:57\""], true),
+            (&["\"a,b\",\"k3v9:57\""], true),
+            (&["\"a\"", "\"k3v9:57\""], true),
+            (&[",, \"k3v9:57\","], true),
+            (&["k3v9:57"], false),
+            (&["\"k3v9:57"], false),
+            (&["\"a\"\"k3v9:57\""], false),
+            (&["\"a\" x, \"k3v9:57\""], false),
+            (&["w/\"k3v9:57\""], false),
+            (&["\"*\""], false),
+            (&[""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            }
+            assert_eq!(etag.is_named_by(&headers), named, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The query of a request: parameters in their order, decoded.
+//!
+//! Parameters that an endpoint doesn't know are passed over, as receivers do with fields that they don't know. How many
+//! there may be is bounded by the bytes of the request's head.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use super::ErrorResponse;
+use super::percent::decode;
+
+/// The parameters of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The parameters of `query`, which is what follows the `?`, if anything does. `+` is a space, as browsers write it.
+    ///
+    /// # Errors
+    /// 400 when a name or value cannot be decoded.
+    pub fn parse(query: Option<&str>) -> Result<Self, ErrorResponse> {
+        let mut parameters = Vec::new();
+        for part in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|part| !part.is_empty())
+        {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let text = |encoded: &str| {
+                let spaced = encoded.replace('+', " ");
+                decode(&spaced).map(Cow::into_owned).map_err(|e| {
+                    let shown: String = encoded.chars().take(40).collect();
+                    ErrorResponse::bad_request(format!("{shown:?} in the query cannot be decoded: {e}"))
+                })
+            };
+            parameters.push((text(name)?, text(value)?));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// Every value of `name`, in the request's order.
+    pub fn all<'q>(&'q self, name: &str) -> impl Iterator<Item = &'q str> {
+        self.0
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The value of `name`, if there is one.
+    ///
+    /// # Errors
+    /// 400 when it stands there more than once.
+    pub fn one<'q>(&'q self, name: &str) -> Result<Option<&'q str>, ErrorResponse> {
+        let mut values = self.all(name);
+        let first = values.next();
+        match values.next() {
+            None => Ok(first),
+            Some(_) => Err(ErrorResponse::bad_request(format!(
+                "the query has {name:?} more than once"
+            ))),
+        }
+    }
+
+    /// The value of `name` as a `T`, if there is one; `needed` names what it must be: "a whole number".
+    ///
+    /// # Errors
+    /// 400 when it stands there more than once or is no `T`.
+    pub fn one_as<T: FromStr>(&self, name: &str, needed: &str) -> Result<Option<T>, ErrorResponse> {
+        self.one(name)?
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    let shown: String = text.chars().take(40).collect();
+                    ErrorResponse::bad_request(format!("{name}={shown:?} in the query must be {needed}"))
+                })
+            })
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, expected: &Expect) {
+        expected.assert_eq(&match Query::parse(Some(query)) {
+            Ok(Query(parameters)) => format!("{parameters:?}"),
+            Err(refused) => refused.to_string(),
+        });
+    }
+
+    #[test]
+    fn queries() {
+        assert_eq!(Query::parse(None), Ok(Query::default()));
+        check("", &expect!["[]"]);
+        check(
+            "topic=trade.*&topic=ticker.%3E&mode=every",
+            &expect![[r#"[("topic", "trade.*"), ("topic", "ticker.>"), ("mode", "every")]"#]],
+        );
+        check(
+            "a&b=&=c&&a=b=c",
+            &expect![[r#"[("a", ""), ("b", ""), ("", "c"), ("a", "b=c")]"#]],
+        );
+        check("name=a+b%2Bc", &expect![[r#"[("name", "a b+c")]"#]]);
+        check("%74opic=a", &expect![[r#"[("topic", "a")]"#]]);
+        check(
+            "topic=%",
+            &expect![[
+                r#"400 Bad Request: bad_request: "%" in the query cannot be decoded: '%' at byte 0 is not followed by two hexadecimal digits"#
+            ]],
+        );
+        check(
+            "%zz=1",
+            &expect![[
+                r#"400 Bad Request: bad_request: "%zz" in the query cannot be decoded: '%' at byte 0 is not followed by two hexadecimal digits"#
+            ]],
+        );
+        check(
+            "a=%C3",
+            &expect![[
+                r#"400 Bad Request: bad_request: "%C3" in the query cannot be decoded: it is not UTF-8 once decoded"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn values_by_name() {
+        let query = Query::parse(Some("topic=b&since=7&topic=a&limit=x&limit=1&n=-1")).unwrap();
+        assert_eq!(query.all("topic").collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(query.one("since"), Ok(Some("7")));
+        assert_eq!(query.one("mode"), Ok(None));
+        assert_eq!(query.one_as("since", "a whole number"), Ok(Some(7_u64)));
+        let refused = |refused: ErrorResponse| refused.refusal.reason;
+        expect![[r#"the query has "limit" more than once"#]]
+            .assert_eq(&refused(query.one("limit").unwrap_err()));
+        expect![[r#"n="-1" in the query must be a whole number"#]]
+            .assert_eq(&refused(query.one_as::<u64>("n", "a whole number").unwrap_err()));
+    }
+}

@@ -1,0 +1,463 @@
+//! What a shard's thread owns: the pure shard, its sockets, its counters; and the cycle that moves bytes between them.
+//!
+//! Single-threaded, shared by the tasks of the thread through `Rc<RefCell<Hub>>`; no borrow is held across an await. A
+//! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
+//! waiting. Nothing in it waits.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use mio::net::TcpStream;
+use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
+use tickwire_router::{Counts, Rights, SessionId, Shard, Transport};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
+use tickwire_wire::{Codec, Micros, Refusal};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::egress::{Egress, Wrote};
+use crate::permit::Permit;
+use crate::poller::{Poller, Ready};
+use crate::start_gate::StartGate;
+
+/// Bytes of a shard's read buffer, shared by all its connections.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads of one connection in a row before the others get their turn.
+const READS_IN_A_ROW: usize = 4;
+/// Deliveries between two rounds of writing.
+const DRAIN_BUDGET: usize = 16 * 1024;
+/// Connections written to between two looks at the clock.
+const WRITES_PER_CLOCK: usize = 16;
+/// Microseconds between two flushes of the counters.
+const FLUSH_US: u64 = 250_000;
+
+/// The far end of a session.
+#[derive(Debug)]
+enum Link {
+    WebSocket(WebSocket),
+    /// The body of an HTTP response, which takes frames when it is polled.
+    Sse(Option<Waker>),
+}
+
+#[derive(Debug)]
+struct WebSocket {
+    stream: TcpStream,
+    parser: Parser,
+    /// The socket took less than was offered and has not said since that it is writable.
+    blocked: bool,
+    /// The sending side is shut.
+    shut: bool,
+    /// Frees the connection's place among those that the broker may have.
+    _permit: Permit,
+}
+
+/// A shard and its connections.
+pub(crate) struct Hub {
+    pub(crate) shard: Shard,
+    pub(crate) clock: Clock,
+    links: Vec<Option<Link>>,
+    poller: Poller,
+    egress: Box<dyn Egress>,
+    metrics: ShardMetrics,
+    exported: Counts,
+    flushed: Micros,
+    ready: Vec<Ready>,
+    /// Connections with more to read than their turn allowed.
+    unread: VecDeque<SessionId>,
+    scratch: Box<[u8]>,
+    frame_limits: FrameLimits,
+    rights: Rc<Rights>,
+    wake: Arc<Notify>,
+    gate: Arc<StartGate>,
+}
+
+/// A hub as the tasks of its thread hold it.
+pub(crate) type SharedHub = Rc<RefCell<Hub>>;
+
+/// What a hub is made of.
+pub(crate) struct HubParts {
+    pub(crate) shard: Shard,
+    pub(crate) clock: Clock,
+    pub(crate) poller: Poller,
+    pub(crate) egress: Box<dyn Egress>,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) frame_limits: FrameLimits,
+    pub(crate) rights: Rights,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) gate: Arc<StartGate>,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: HubParts) -> Self {
+        Self {
+            shard: parts.shard,
+            clock: parts.clock,
+            links: Vec::new(),
+            poller: parts.poller,
+            egress: parts.egress,
+            metrics: parts.metrics,
+            exported: Counts::default(),
+            flushed: Micros(0),
+            ready: Vec::new(),
+            unread: VecDeque::new(),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            frame_limits: parts.frame_limits,
+            rights: Rc::new(parts.rights),
+            wake: parts.wake,
+            gate: parts.gate,
+        }
+    }
+
+    /// The rights of those who showed no token.
+    pub(crate) fn anonymous(&self) -> Rc<Rights> {
+        self.rights.clone()
+    }
+
+    /// Takes over an upgraded connection, with the bytes that came behind its handshake.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched; it is closed then.
+    pub(crate) fn adopt(
+        &mut self,
+        stream: std::net::TcpStream,
+        permit: Permit,
+        codec: Codec,
+        mut early: Vec<u8>,
+    ) -> io::Result<SessionId> {
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        let now = self.clock.now();
+        let id = self
+            .shard
+            .open(codec, Transport::WebSocket, self.rights.clone(), now);
+        if let Err(error) = self.poller.add(&mut stream, id) {
+            self.shard.remove(id);
+            return Err(error);
+        }
+        let parser = Parser::new(self.frame_limits);
+        self.set_link(
+            id,
+            Link::WebSocket(WebSocket {
+                stream,
+                parser,
+                blocked: false,
+                shut: false,
+                _permit: permit,
+            }),
+        );
+        self.metrics.connection_opened(TransportLabel::WebSocket);
+        if !early.is_empty() {
+            self.received(id, &mut early, now);
+        }
+        self.wake.notify_one();
+        Ok(id)
+    }
+
+    /// Opens a session that an HTTP response body serves.
+    pub(crate) fn open_sse(&mut self) -> SessionId {
+        let now = self.clock.now();
+        let id = self
+            .shard
+            .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
+        self.set_link(id, Link::Sse(None));
+        self.metrics.connection_opened(TransportLabel::Sse);
+        id
+    }
+
+    /// Has `waker` woken when frames wait for an SSE session.
+    pub(crate) fn set_sse_waker(&mut self, id: SessionId, waker: Waker) {
+        if let Some(Some(Link::Sse(slot))) = self.links.get_mut(id.0 as usize) {
+            *slot = Some(waker);
+        }
+    }
+
+    /// Runs the cycle soon: something was put into the shard from outside of it.
+    pub(crate) fn kick(&self) {
+        self.wake.notify_one();
+    }
+
+    fn set_link(&mut self, id: SessionId, link: Link) {
+        let index = id.0 as usize;
+        if self.links.len() <= index {
+            self.links.resize_with(index + 1, || None);
+        }
+        self.links[index] = Some(link);
+    }
+
+    /// Ends a session whose far end is gone.
+    pub(crate) fn drop_session(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        self.shard.remove(id);
+        match link {
+            Link::WebSocket(mut socket) => {
+                if let Err(error) = self.poller.remove(&mut socket.stream) {
+                    tracing::debug!(session = id.0, %error, "the socket was not watched any more");
+                }
+                self.metrics.connection_closed(TransportLabel::WebSocket);
+            }
+            Link::Sse(waker) => {
+                // The body finds its session gone and ends.
+                waker.into_iter().for_each(Waker::wake);
+                self.metrics.connection_closed(TransportLabel::Sse);
+            }
+        }
+    }
+
+    /// One round of reading, delivering and writing. Returns whether there is more to do at once.
+    pub(crate) fn cycle(&mut self) -> bool {
+        let began = self.clock.now();
+        let more_events = self.read_ready(began);
+        self.shard.on_timeout(began);
+        let more_queued = self.shard.drain(DRAIN_BUDGET, began);
+        self.write_dirty();
+        while let Some(id) = self.shard.next_gone() {
+            self.drop_session(id);
+        }
+        let now = self.clock.now();
+        self.metrics.cycle_duration.observe_n(now.since(began), 1);
+        if now.since(self.flushed) >= FLUSH_US {
+            self.flush(now);
+        }
+        more_events || more_queued || self.shard.dirty_count() > 0 || !self.unread.is_empty()
+    }
+
+    /// When the next cycle is due if nothing happens before: a deadline, or counters to be flushed.
+    pub(crate) fn next_timeout(&self) -> Option<Micros> {
+        let flush = (self.exported != *self.shard.counts()).then(|| Micros(self.flushed.0 + FLUSH_US));
+        self.shard.next_timeout().into_iter().chain(flush).min()
+    }
+
+    fn read_ready(&mut self, now: Micros) -> bool {
+        let mut ready = std::mem::take(&mut self.ready);
+        let more = self.poller.take(&mut ready).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot ask the kernel for ready connections");
+            false
+        });
+        for _ in 0..self.unread.len() {
+            let Some(id) = self.unread.pop_front() else { break };
+            self.read(id, now);
+        }
+        for Ready {
+            session,
+            readable,
+            writable,
+        } in ready.drain(..)
+        {
+            if writable {
+                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
+                    socket.blocked = false;
+                }
+                self.shard.writable(session);
+            }
+            if readable {
+                self.read(session, now);
+            }
+        }
+        self.ready = ready;
+        more
+    }
+
+    fn read(&mut self, id: SessionId, now: Micros) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for turn in 0.. {
+            if turn == READS_IN_A_ROW {
+                self.unread.push_back(id);
+                break;
+            }
+            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+                break;
+            };
+            self.metrics.socket_reads += 1;
+            match socket.stream.read(&mut scratch) {
+                Ok(0) => {
+                    self.drop_session(id);
+                    break;
+                }
+                Ok(count) => {
+                    self.metrics.socket_read_bytes += count as u64;
+                    let full = count == scratch.len();
+                    self.received(id, &mut scratch[..count], now);
+                    if !full {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!(session = id.0, %error, "connection lost");
+                    self.drop_session(id);
+                    break;
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Handles bytes that a client sent.
+    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) {
+        self.shard.heard(id, now);
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(codec) = self.shard.codec(id) else { return };
+        let mut input = bytes;
+        loop {
+            match socket.parser.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
+                Err(violation) => {
+                    self.shard
+                        .close(id, violation.close_code(), &violation.to_string(), now);
+                    break;
+                }
+            }
+        }
+        if !self.gate.is_open() && self.shard.has_subscriptions() {
+            self.gate.open();
+        }
+    }
+
+    /// Opens the gate of a feed that waits for the first subscription, if there is one now.
+    pub(crate) fn check_gate(&self) {
+        if !self.gate.is_open() && self.shard.has_subscriptions() {
+            self.gate.open();
+        }
+    }
+
+    fn write_dirty(&mut self) {
+        let mut now = self.clock.now();
+        for turn in 1..=self.shard.dirty_count() {
+            let Some(id) = self.shard.next_dirty() else { break };
+            if turn % WRITES_PER_CLOCK == 0 {
+                now = self.clock.now();
+            }
+            match self.links.get_mut(id.0 as usize) {
+                Some(Some(Link::WebSocket(socket))) if !socket.blocked => {
+                    if let Err(error) = self.write(id, now) {
+                        tracing::debug!(session = id.0, %error, "connection lost");
+                        self.drop_session(id);
+                    }
+                }
+                Some(Some(Link::Sse(waker))) => waker.take().into_iter().for_each(Waker::wake),
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
+        let Some(outbox) = self.shard.outbox(id) else {
+            return Ok(());
+        };
+        let wrote = self.egress.write(&mut socket.stream, outbox)?;
+        self.metrics.socket_writes += 1;
+        let (Wrote::All(count) | Wrote::Part(count)) = wrote;
+        socket.blocked = matches!(wrote, Wrote::Part(_));
+        if count > 0 {
+            self.metrics.socket_written_bytes += count as u64;
+            self.took(id, count, now);
+        }
+        if self.shard.is_finished(id) {
+            return self.shut(id);
+        }
+        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+            self.shard.writable(id);
+        }
+        Ok(())
+    }
+
+    /// Takes note that the far end of a session took `count` bytes.
+    pub(crate) fn took(&mut self, id: SessionId, count: usize, now: Micros) {
+        let latency = &mut self.metrics.delivery_latency;
+        self.shard.wrote(id, count, now, |fanout| {
+            if fanout.op == DataOp::Update {
+                latency.observe_n(now.since(fanout.publication.ts), 1);
+            }
+        });
+    }
+
+    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
+    fn shut(&mut self, id: SessionId) -> io::Result<()> {
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut socket.shut, true) {
+            socket.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Number of sessions, closing ones included.
+    pub(crate) fn session_count(&self) -> usize {
+        self.shard.session_count()
+    }
+
+    /// Moves what was counted into the catalogue.
+    pub(crate) fn flush(&mut self, now: Micros) {
+        self.flushed = now;
+        let counts = self.shard.counts().clone();
+        let before = std::mem::replace(&mut self.exported, counts.clone());
+        let metrics = &mut self.metrics;
+        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
+        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
+        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
+        metrics.gapped += counts.gapped - before.gapped;
+        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
+        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
+            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
+            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
+        }
+        for (into, now, then) in [
+            (
+                &mut metrics.publications,
+                &counts.published[..],
+                &before.published[..],
+            ),
+            (&mut metrics.requests, &counts.ops, &before.ops),
+            (&mut metrics.refusals, &counts.refusals, &before.refusals),
+            (&mut metrics.closes, &counts.closes, &before.closes),
+        ] {
+            for (index, (now, then)) in now.iter().zip(then).enumerate() {
+                into.add(index, now - then);
+            }
+        }
+        metrics.sessions = self.shard.session_count() as u64;
+        metrics.subscriptions = self.shard.subscription_count() as u64;
+        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
+        metrics.queue_publications = self.shard.queue_depth() as u64;
+        metrics.flush();
+    }
+}
+
+/// Handles one frame or message of a client.
+fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
+    match event {
+        Event::Message { opcode, payload } if opcode == codec.opcode() => {
+            shard.request(id, codec.decode_request(payload), now);
+        }
+        Event::Message { .. } => {
+            let wanted = if codec.opcode() == Opcode::Text {
+                "text"
+            } else {
+                "binary"
+            };
+            let name = codec.subprotocol();
+            let refusal =
+                Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
+            shard.refuse(id, None, refusal, now);
+        }
+        Event::Ping(payload) => shard.ping(id, payload, now),
+        Event::Pong(_) => {}
+        Event::Close { code, .. } => shard.close_received(id, code, now),
+    }
+}

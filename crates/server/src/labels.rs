@@ -1,0 +1,107 @@
+//! The closed sets of label values that the metrics range over, from the types that own the names.
+
+use tickwire_metrics::LabelSets;
+use tickwire_router::Op;
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::{CloseCode, Kind};
+
+/// The HTTP routes, as templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/v1/ws`
+    WebSocket,
+    /// `/v1/topics/{topic}`
+    Topic,
+    /// `/v1/topics`
+    Topics,
+    /// `/v1/topics/{topic}/history`
+    History,
+    /// `/v1/publish`
+    Publish,
+    /// `/v1/sse`
+    Sse,
+    /// Any other path.
+    Other,
+}
+
+const ROUTES: [&str; 7] = [
+    "/v1/ws",
+    "/v1/topics/{topic}",
+    "/v1/topics",
+    "/v1/topics/{topic}/history",
+    "/v1/publish",
+    "/v1/sse",
+    "other",
+];
+
+/// Statuses of refused handshakes.
+const REFUSED_STATUSES: [&str; 8] = ["400", "403", "405", "426", "429", "431", "503", "other"];
+
+const KINDS: [&str; 3] = [Kind::State.as_str(), Kind::Book.as_str(), Kind::Event.as_str()];
+
+const CODECS: [&str; 2] = ["json", "msgpack"];
+
+const ERROR_CODES: [&str; ErrorCode::ALL.len()] = {
+    let mut names = [""; ErrorCode::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = ErrorCode::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
+/// In the order of [`CloseCode::SENT`], and a last one for those that only clients use.
+const CLOSE_CODES: [&str; CloseCode::SENT.len() + 1] = [
+    "1000", "1001", "1002", "1007", "1008", "1009", "1011", "1012", "4000", "4001", "4002", "4003", "4008",
+    "4501", "4503", "other",
+];
+
+/// The sets of this broker.
+pub(crate) const LABELS: LabelSets = LabelSets {
+    kinds: &KINDS,
+    codecs: &CODECS,
+    request_ops: &Op::NAMES,
+    error_codes: &ERROR_CODES,
+    close_codes: &CLOSE_CODES,
+    routes: &ROUTES,
+    refused_statuses: &REFUSED_STATUSES,
+};
+
+/// The index of `status` among the statuses of refused handshakes.
+#[must_use]
+pub(crate) fn refused_status(status: u16) -> usize {
+    let text = status.to_string();
+    REFUSED_STATUSES
+        .iter()
+        .position(|known| *known == text)
+        .unwrap_or(REFUSED_STATUSES.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::Codec;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_types() {
+        for (code, name) in CloseCode::SENT.iter().zip(CLOSE_CODES) {
+            assert_eq!(code.to_string(), name);
+        }
+        for (codec, name) in Codec::ALL.iter().zip(CODECS) {
+            assert_eq!(
+                (codec.to_string().as_str(), CODECS[*codec as usize]),
+                (name, name)
+            );
+        }
+        for kind in [Kind::State, Kind::Book, Kind::Event] {
+            assert_eq!(KINDS[kind as usize], kind.as_str());
+        }
+        for (index, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, index);
+        }
+        assert_eq!(ROUTES.len(), Route::Other as usize + 1);
+        assert_eq!(REFUSED_STATUSES[refused_status(418)], "other");
+    }
+}

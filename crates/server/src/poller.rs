@@ -1,0 +1,98 @@
+//! Readiness of a shard's WebSocket connections: one epoll of its own inside tokio's.
+//!
+//! Tokio watches a single descriptor however many connections a shard has, so that an idle connection costs no task, no
+//! waker and no buffer. Edge-triggered: a connection is reported again only after a read or write would have blocked.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+use tickwire_router::SessionId;
+use tokio::io::Interest as TokioInterest;
+use tokio::io::unix::AsyncFd;
+
+/// Events that are taken at once.
+const EVENTS: usize = 1_024;
+
+/// The part of the poller that tokio waits for.
+#[derive(Debug)]
+pub(crate) struct Readiness(AsyncFd<OwnedFd>);
+
+impl Readiness {
+    /// Waits until the poller has events.
+    pub(crate) async fn wait(&self) -> io::Result<()> {
+        self.0.readable().await?.clear_ready();
+        Ok(())
+    }
+}
+
+/// What a connection is ready for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) session: SessionId,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// A shard's epoll.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    poll: Poll,
+    events: Events,
+}
+
+impl Poller {
+    /// A poller without connections, and what to wait for. To be called on the shard's runtime.
+    #[allow(unsafe_code)]
+    pub(crate) fn new() -> io::Result<(Self, Readiness)> {
+        let poll = Poll::new()?;
+        // A second descriptor of the same epoll, for tokio to own.
+        let descriptor = poll.registry().as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is open, and as an `OwnedFd` that moves into the `AsyncFd` and is never taken out again it
+        // stays open, and the same, until the `AsyncFd` is dropped.
+        let readiness = unsafe { AsyncFd::register_with_interest(descriptor, TokioInterest::READABLE) };
+        let readiness = Readiness(readiness.map_err(|error| error.into_parts().1)?);
+        Ok((
+            Self {
+                poll,
+                events: Events::with_capacity(EVENTS),
+            },
+            readiness,
+        ))
+    }
+
+    /// Watches a connection.
+    pub(crate) fn add(&self, stream: &mut mio::net::TcpStream, session: SessionId) -> io::Result<()> {
+        let token = Token(session.0 as usize);
+        self.poll
+            .registry()
+            .register(stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Stops watching a connection.
+    pub(crate) fn remove(&self, stream: &mut mio::net::TcpStream) -> io::Result<()> {
+        self.poll.registry().deregister(stream)
+    }
+
+    /// Appends what is ready now to `ready`, without waiting. Returns whether more may be.
+    pub(crate) fn take(&mut self, ready: &mut Vec<Ready>) -> io::Result<bool> {
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            other => other?,
+        }
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            let Ok(session) = u32::try_from(event.token().0) else {
+                continue;
+            };
+            ready.push(Ready {
+                session: SessionId(session),
+                readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                writable: event.is_writable() || event.is_write_closed(),
+            });
+        }
+        Ok(count == EVENTS)
+    }
+}

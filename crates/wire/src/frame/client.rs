@@ -1,0 +1,25 @@
+//! Client frames: masked, whole or a fragment. For clients and for tests of the parser, which accepts no others.
+
+use super::{Opcode, frame, header_len, mask};
+
+/// A client frame with `payload` masked by `mask`. With `fin` it ends its message.
+///
+/// RFC 6455 §5.3 wants a mask that cannot be predicted; where it comes from is the caller's business.
+///
+/// ```
+/// use tickwire_wire::frame::{Opcode, client_frame};
+/// let bytes = client_frame(true, Opcode::Text, [0x37, 0xfa, 0x21, 0x3d], b"Hello"); // RFC 6455 §5.7
+/// assert_eq!(bytes, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+/// ```
+#[must_use]
+pub fn client_frame(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(opcode, |out| out.extend_from_slice(payload)).into_vec();
+    let header = header_len(&bytes);
+    mask::apply(&mut bytes[header..], mask);
+    if !fin {
+        bytes[0] &= 0x7f;
+    }
+    bytes[1] |= 0x80;
+    bytes.splice(header..header, mask);
+    bytes
+}

@@ -1,1 +1,0 @@
-//! The strict incremental parser of client frames.

@@ -1,0 +1,73 @@
+//! A message of which not all bytes are there yet.
+
+use super::Violation;
+use crate::frame::Opcode;
+
+/// The bytes of an incomplete message. Its memory follows what arrived, never what was declared; a text is UTF-8 as far as
+/// it goes, but for at most three last bytes that begin a code point.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) opcode: Opcode,
+    pub(super) bytes: Vec<u8>,
+    /// Whole fragments.
+    pub(super) fragments: u32,
+    /// Bytes that are UTF-8, of a text.
+    checked: usize,
+}
+
+impl Message {
+    /// A message without bytes.
+    pub(super) const fn new(opcode: Opcode) -> Self {
+        Self {
+            opcode,
+            bytes: Vec::new(),
+            fragments: 0,
+            checked: 0,
+        }
+    }
+
+    /// Appends unmasked bytes. The capacity doubles, but not beyond `bytes_max`.
+    pub(super) fn push(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), Violation> {
+        let len = self.bytes.len() + bytes.len();
+        if len > self.bytes.capacity() {
+            let capacity = (self.bytes.capacity() * 2).min(bytes_max).max(len);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        if self.opcode != Opcode::Text {
+            return Ok(());
+        }
+        let Err(error) = std::str::from_utf8(&self.bytes[self.checked..]) else {
+            self.checked = len;
+            return Ok(());
+        };
+        self.checked += error.valid_up_to();
+        match error.error_len() {
+            Some(_) => Err(Violation::TextNotUtf8 { at: self.checked }),
+            None => Ok(()),
+        }
+    }
+
+    /// The opcode and bytes of a message that has them all.
+    pub(super) fn finish(self) -> Result<(Opcode, Vec<u8>), Violation> {
+        if self.opcode == Opcode::Text && self.checked < self.bytes.len() {
+            return Err(Violation::TextCutShort { at: self.checked });
+        }
+        Ok((self.opcode, self.bytes))
+    }
+}
+
+/// Checks a message that arrived at once.
+pub(super) fn check_whole(opcode: Opcode, payload: &[u8]) -> Result<(), Violation> {
+    if opcode != Opcode::Text {
+        return Ok(());
+    }
+    std::str::from_utf8(payload).map(drop).map_err(|error| {
+        let at = error.valid_up_to();
+        if error.error_len().is_some() {
+            Violation::TextNotUtf8 { at }
+        } else {
+            Violation::TextCutShort { at }
+        }
+    })
+}

@@ -1,0 +1,108 @@
+//! What a client can do wrong on the level of frames, and how its connection is closed for it.
+
+use thiserror::Error;
+
+use crate::close::CloseCode;
+use crate::frame::Opcode;
+
+/// A breach of RFC 6455 or of the [`Limits`](super::Limits). The connection cannot go on after it.
+///
+/// Displayed, it is the reason for the close frame: it fits in one and names what was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Violation {
+    /// Clients mask every frame.
+    #[error("client frame is not masked (RFC 6455 5.1)")]
+    NotMasked,
+    /// Reserved bits that no negotiated extension gives a meaning; 0x40 is RSV1, 0x20 RSV2, 0x10 RSV3.
+    #[error("reserved bits {0:#04x} are set but no extension was negotiated (RFC 6455 5.2)")]
+    ReservedBits(u8),
+    /// An opcode that is not defined.
+    #[error("opcode {0:#x} is reserved (RFC 6455 5.2)")]
+    ReservedOpcode(u8),
+    /// A control frame without FIN.
+    #[error("{0} frame is fragmented (RFC 6455 5.5)")]
+    ControlFragmented(Opcode),
+    /// A control frame whose length does not fit in seven bits.
+    #[error("{0} frame is longer than 125 bytes (RFC 6455 5.5)")]
+    ControlTooLong(Opcode),
+    /// A length in more bytes than it needs.
+    #[error("length {length} is not in its shortest form but in {bits} bits (RFC 6455 5.2)")]
+    LengthNotMinimal {
+        /// The length, in bytes.
+        length: u64,
+        /// The bits it was written in: 16 or 64.
+        bits: u8,
+    },
+    /// A 64-bit length with its most significant bit set.
+    #[error("length {0:#x} has its top bit set (RFC 6455 5.2)")]
+    LengthTopBit(u64),
+    /// A continuation where no message was begun.
+    #[error("continuation frame without a message to continue (RFC 6455 5.4)")]
+    NothingToContinue,
+    /// A new message before the last fragment of the one before.
+    #[error("{0} frame inside a fragmented message (RFC 6455 5.4)")]
+    MessageInterrupted(Opcode),
+    /// More bytes than a message may have, its fragments together, as the frame's header declares.
+    #[error("message of at least {bytes} bytes; at most {limit} are allowed")]
+    MessageTooBig {
+        /// The message's bytes with the frame that is refused.
+        bytes: u64,
+        /// [`Limits::message_bytes`](super::Limits::message_bytes)
+        limit: usize,
+    },
+    /// More fragments than a message may have.
+    #[error("message in more than {limit} fragments")]
+    TooManyFragments {
+        /// [`Limits::fragments`](super::Limits::fragments)
+        limit: u32,
+    },
+    /// A text that no further byte can make UTF-8; the position is that of the broken sequence's first byte.
+    #[error("text is not UTF-8 at byte {at} (RFC 6455 8.1)")]
+    TextNotUtf8 {
+        /// Bytes of the message before the broken sequence.
+        at: usize,
+    },
+    /// A text whose last code point is not whole.
+    #[error("text ends inside the code point at byte {at} (RFC 6455 8.1)")]
+    TextCutShort {
+        /// Bytes of the message before the code point.
+        at: usize,
+    },
+    /// A close frame with one byte: neither empty nor a code.
+    #[error("close frame has 1 byte; a code has 2 (RFC 6455 5.5.1)")]
+    CloseCodeCutShort,
+    /// A close code that is not for sending.
+    #[error("close code {0} must not be sent (RFC 6455 7.4)")]
+    CloseCodeForbidden(CloseCode),
+    /// A close reason that is not UTF-8.
+    #[error("close reason is not UTF-8 at byte {at} (RFC 6455 5.5.1)")]
+    CloseReasonNotUtf8 {
+        /// Bytes of the reason before the broken sequence.
+        at: usize,
+    },
+}
+
+impl Violation {
+    /// The code that the connection is closed with.
+    #[must_use]
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::NotMasked
+            | Self::ReservedBits(_)
+            | Self::ReservedOpcode(_)
+            | Self::ControlFragmented(_)
+            | Self::ControlTooLong(_)
+            | Self::LengthNotMinimal { .. }
+            | Self::LengthTopBit(_)
+            | Self::NothingToContinue
+            | Self::MessageInterrupted(_)
+            | Self::CloseCodeCutShort
+            | Self::CloseCodeForbidden(_) => CloseCode::PROTOCOL,
+            Self::TextNotUtf8 { .. } | Self::TextCutShort { .. } | Self::CloseReasonNotUtf8 { .. } => {
+                CloseCode::NOT_UTF8
+            }
+            Self::TooManyFragments { .. } => CloseCode::POLICY,
+            Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
+        }
+    }
+}
