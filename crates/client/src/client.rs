@@ -16,7 +16,7 @@ use crate::backoff::BackoffBounds;
 use crate::core::{Answer, Body, Core};
 use crate::driver::{Driver, Settings, connect_once};
 use crate::endpoint::Endpoint;
-use crate::error::{ConnectError, RequestError};
+use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
 use crate::ledger::Wanted;
 use crate::promise::Checker;
@@ -123,11 +123,11 @@ impl Subscription {
 pub struct Publishing(Waiting);
 
 impl Publishing {
-    /// Waits for the place that the message got.
+    /// Waits for the place that the message got. May be given up and called again; the answer comes once.
     ///
     /// # Errors
     /// When the broker refused it, or did not answer in time or at all.
-    pub async fn ack(self) -> Result<Position, RequestError> {
+    pub async fn ack(&mut self) -> Result<Position, RequestError> {
         let result = self.0.ack().await?.into_iter().next();
         let missing = RequestError::BadAnswer("the message's epoch and seq");
         let position = result.and_then(|result| Some((result.epoch?, result.seq?)));
@@ -146,15 +146,15 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn answer(self) -> Result<Answer, RequestError> {
-        match timeout_at(self.deadline, self.answer).await {
+    async fn answer(&mut self) -> Result<Answer, RequestError> {
+        match timeout_at(self.deadline, &mut self.answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_task_ended)) => Err(RequestError::Closed),
             Err(_elapsed) => Err(timed_out(self.timeout)),
         }
     }
 
-    async fn ack(self) -> Result<Vec<AckResult>, RequestError> {
+    async fn ack(&mut self) -> Result<Vec<AckResult>, RequestError> {
         match self.answer().await? {
             Answer::Ack(results) => Ok(results),
             Answer::Pong(_) => Err(RequestError::BadAnswer("an ack")),
@@ -184,6 +184,14 @@ impl Client {
             report_broken: true,
             verify_books: None,
         }
+    }
+
+    /// Whether `url` is one that a client can be made for.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_url(url: &str) -> Result<(), UrlError> {
+        Endpoint::parse(url).map(drop)
     }
 
     async fn request(&self, body: Body) -> Result<Waiting, RequestError> {

@@ -29,7 +29,7 @@ async fn publishes_are_answered_in_order_though_pipelined() {
             );
         }
         let mut seqs = Vec::new();
-        for publishing in waiting {
+        for mut publishing in waiting {
             seqs.push(publishing.ack().await.expect("an ack").seq.0);
         }
         seqs
@@ -127,13 +127,13 @@ async fn a_request_over_the_limit_is_not_sent() {
 async fn a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
     let broker = Broker::start().await;
     let (client, mut events, mut peer) = broker.connect(broker.client()).await;
-    let sent = client.begin_publish("a", payload("1")).await.expect("room");
+    let mut sent = client.begin_publish("a", payload("1")).await.expect("room");
     peer.hear("publish").await;
     peer.close(4002).await;
     assert_eq!(within(sent.ack()).await, Err(RequestError::Disconnected));
     assert!(matches!(next(&mut events).await, Event::Disconnected { .. }));
 
-    let waiting = client.begin_publish("a", payload("2")).await.expect("room");
+    let mut waiting = client.begin_publish("a", payload("2")).await.expect("room");
     let mut peer = broker.welcome().await;
     let request = peer.hear("publish").await;
     assert_eq!(request["data"], 2, "1 is not sent twice");
