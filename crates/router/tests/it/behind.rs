@@ -126,7 +126,8 @@ fn one_message_larger_than_the_budget_is_no_slowness() {
         r#"outbox 40; open a; sub a chat.A; go; pub chat.A "a text that is longer than the whole budget"; go; pub chat.A 2; go"#,
         expect![[r#"
             a: ack 1 chat.A@0 every
-            a: CLOSE 4002 slow reader: more than 40 bytes were waiting"#]],
+            a: update chat.A 1 "a text that is longer than the whole budget"
+            a: update chat.A 2 2"#]],
     );
 }
 
@@ -165,7 +166,8 @@ fn what_was_asked_for_once_is_no_allowance_for_ever() {
             a: ack 4 ticker.A@1
             a: snapshot ticker.A 1 1
             a: ack 5 ticker.A@1
-            outbox a: 0 control, 1000 data"#]],
+            a: snapshot ticker.A 1 1
+            a: CLOSE 4002 slow reader: more than 120 bytes were waiting"#]],
     );
 }
 
@@ -175,6 +177,13 @@ fn a_busy_topic_does_not_keep_others_from_catching_up() {
     check(
         "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *20000; pub busy *20000; pub busy *20000; pub busy *20000; drain;
          pub ticker.A 1; sub a ticker.A; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000",
-        expect![""],
+        expect![[r#"
+            a: ack 1 busy@0 every
+            a: ack 2 ticker.A@1 conflate
+            a: update busy 1 "x…(20000)"
+            a: update busy 2 "x…(20000)"
+            a: update busy 3 "x…(20000)"
+            a: update busy 4 "x…(20000)"
+            a: snapshot ticker.A 1 1"#]],
     );
 }

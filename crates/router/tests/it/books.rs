@@ -122,8 +122,7 @@ fn resync_of_a_book() {
             a: ack 1 book.X@0 every
             a: ack 2 book.X@0
             a: ack 3 book.X@0
-            a: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
-            a: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":2}
+            a: snapshot book.X 2 {"symbol":"X","bids":[["2","1"],["1","1"]],"asks":[],"checksum":3377227545,"time":2}
             a: ack 4 book.X@2
             a: snapshot book.X 2 {"symbol":"X","bids":[["2","1"],["1","1"]],"asks":[],"checksum":3377227545,"time":2}"#]],
     );

@@ -166,9 +166,9 @@ fn a_topic_that_flows_already_is_not_resumed() {
         expect![[r#"
             a: ack 1 trade.* matched=1 every
             a: ack 2 trade.A bad_request: this connection has the topic already; "since" is for a new subscription
-            a: ack 3 trade.A
+            a: ack 3 trade.A not_subscribed: no subscription of this connection has this name
             a: ack 4 ticker.A@0 conflate
-            a: ack 5 ticker.A@0 every recovered=false
+            a: ack 5 ticker.A bad_request: this connection has the topic already; "since" is for a new subscription
             a: snapshot trade.A 2 2"#]],
     );
     check(

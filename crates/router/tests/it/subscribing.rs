@@ -215,7 +215,6 @@ fn limit_on_subscriptions() {
         expect![[r#"
             a: ack 1 t@1 every
             a: ack 2 t@1 snapshot
-            a: snapshot t 1 1
             a: snapshot t 1 1"#]],
     );
 }
@@ -291,7 +290,7 @@ fn resync_sends_a_fresh_snapshot() {
             a: error 5 bad_topic: empty token at byte 2
             a: ack 2 ticker.A@0
             a: ack 6 ticker.A@0
-            a: update ticker.A 1 1"#]],
+            a: snapshot ticker.A 1 1"#]],
     );
 }
 
@@ -302,10 +301,10 @@ fn acks_are_read_in_the_order_of_their_requests() {
         "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; sub a trade.A trade.B nosnapshot; unsub a trade.B; sub a trade.B; resume a",
         expect![[r#"
             a: ack 1 trade.A@0 every
-            a: ack 3 trade.B
-            a: ack 4 trade.B@0 every
             a: update trade.A 1 1
             a: update trade.A 2 2
-            a: ack 2 trade.A@2 every, trade.B@0 every"#]],
+            a: ack 2 trade.A@2 every, trade.B@0 every
+            a: ack 3 trade.B
+            a: ack 4 trade.B@0 every"#]],
     );
 }
