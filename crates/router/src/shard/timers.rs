@@ -41,7 +41,7 @@ impl Shard {
         };
         if let Phase::Closing(deadline) = session.phase {
             if deadline <= now {
-                self.gone.push_back(id);
+                self.give_up(id);
             }
             return;
         }
