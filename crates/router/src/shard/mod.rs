@@ -308,7 +308,9 @@ impl Shard {
     /// Whether any session has subscribed to anything.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
-        self.sessions.iter().any(|(_, session)| !session.patterns.is_empty())
+        self.sessions
+            .iter()
+            .any(|(_, session)| !session.patterns.is_empty())
     }
 
     /// Forgets a session whose connection has ended.
