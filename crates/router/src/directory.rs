@@ -267,15 +267,36 @@ impl TopicCell {
         Catchup { gap, at_head }
     }
 
-    /// Where the history begins and up to `limit` messages after `since`, oldest first.
+    /// What the history holds, as it is at one moment: its ends, and up to `limit` messages after `since`, oldest first.
     #[must_use]
-    pub fn history(&self, since: Seq, limit: usize) -> (Option<Seq>, Vec<Arc<Publication>>) {
+    pub fn history(&self, since: Seq, limit: usize) -> HistoryPage {
         let state = self.lock();
-        (
-            state.history.oldest_seq(),
-            state.history.after(since).take(limit).cloned().collect(),
-        )
+        HistoryPage {
+            epoch: state.lineage.epoch.clone(),
+            oldest: state.history.oldest_seq(),
+            newest: state.seq,
+            messages: state.history.after(since).take(limit).cloned().collect(),
+        }
     }
+
+    /// A copy of the book as it is now, of a topic that is one.
+    #[must_use]
+    pub fn book(&self) -> Option<Book> {
+        self.lock().book.as_deref().cloned()
+    }
+}
+
+/// A part of a topic's history.
+#[derive(Debug)]
+pub struct HistoryPage {
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// Number of the oldest message that the history holds, if it holds any.
+    pub oldest: Option<Seq>,
+    /// The newest number.
+    pub newest: Seq,
+    /// The messages that were asked for, oldest first.
+    pub messages: Vec<Arc<Publication>>,
 }
 
 /// A topic as a listing shows it.
@@ -410,6 +431,35 @@ impl Directory {
     #[must_use]
     pub fn topic_count(&self) -> usize {
         self.topics_read().by_id.len()
+    }
+
+    /// Whether `more` topics may still be made.
+    ///
+    /// # Errors
+    /// When they would be too many.
+    pub fn check_room(&self, more: usize) -> Result<(), PublishError> {
+        let max = self.limits.topics_max;
+        if self.topic_count().saturating_add(more) > max {
+            return Err(PublishError::TooManyTopics(max));
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with up to `max` topics in the order in which they were made, from the `from`th on. Returns where to
+    /// go on, or `None` at the end. Topics never go, so a walk in steps meets each that existed when it began once.
+    ///
+    /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
+    pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
+        let topics = self.topics_read();
+        let end = from.saturating_add(max).min(topics.len());
+        topics.get(from..end)?.iter().for_each(visit);
+        (end < topics.len()).then_some(end)
+    }
+
+    /// The most publications that wait for any one shard.
+    #[must_use]
+    pub fn queue_depth_max(&self) -> usize {
+        self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
     /// Bytes that all histories hold.
