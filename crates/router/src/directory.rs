@@ -451,9 +451,9 @@ impl Directory {
     /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
     pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
         let topics = self.topics_read();
-        let end = from.saturating_add(max).min(topics.len());
-        topics.get(from..end)?.iter().for_each(visit);
-        (end < topics.len()).then_some(end)
+        let end = from.saturating_add(max).min(topics.by_id.len());
+        topics.by_id.get(from..end)?.iter().for_each(visit);
+        (end < topics.by_id.len()).then_some(end)
     }
 
     /// The most publications that wait for any one shard.
