@@ -15,12 +15,13 @@ mod publication;
 mod queue;
 mod session;
 mod shard;
+mod tree;
 
 pub use book::Book;
 pub use counts::{Counts, Op};
 pub use directory::{
-    Attached, Catchup, Directory, DirectoryLimits, PublishError, Published, SHARDS_MAX, ShardId, TopicCell,
-    TopicInfo,
+    Attached, Catchup, Directory, DirectoryLimits, HistoryPage, PublishError, Published, SHARDS_MAX, ShardId,
+    TopicCell, TopicInfo,
 };
 pub use history::HistoryBudget;
 pub use index::PatternIndex;

@@ -10,18 +10,19 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use mio::net::TcpStream;
 use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Rights, SessionId, Shard, Transport};
+use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
-use tickwire_wire::{Codec, Micros, Refusal};
+use tickwire_wire::message::Subscribe;
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
+use crate::http::Tether;
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
@@ -42,7 +43,7 @@ const FLUSH_US: u64 = 250_000;
 enum Link {
     WebSocket(WebSocket),
     /// The body of an HTTP response, which takes frames when it is polled.
-    Sse(Option<Waker>),
+    Sse(Rc<Tether>),
 }
 
 #[derive(Debug)]
@@ -159,26 +160,60 @@ impl Hub {
         Ok(id)
     }
 
-    /// Opens a session that an HTTP response body serves.
-    pub(crate) fn open_sse(&mut self) -> SessionId {
+    /// Opens a session that an HTTP response body serves, and subscribes; `check` looks at the answer, which waits in the
+    /// outbox.
+    ///
+    /// # Errors
+    /// What `check` found; there is no session then.
+    pub(crate) fn open_sse<T, E>(
+        &mut self,
+        tether: Rc<Tether>,
+        subscribe: Subscribe,
+        check: impl FnOnce(&Outbox) -> Result<T, E>,
+    ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
         let id = self
             .shard
             .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
-        self.set_link(id, Link::Sse(None));
+        self.shard
+            .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
+        let outbox = self.shard.outbox(id).expect("the session was just opened");
+        let granted = match check(outbox) {
+            Ok(granted) => granted,
+            Err(refused) => {
+                self.shard.remove(id);
+                return Err(refused);
+            }
+        };
+        self.set_link(id, Link::Sse(tether));
         self.metrics.connection_opened(TransportLabel::Sse);
-        id
+        self.check_gate();
+        self.kick();
+        Ok((id, granted))
     }
 
-    /// Has `waker` woken when frames wait for an SSE session.
-    pub(crate) fn set_sse_waker(&mut self, id: SessionId, waker: Waker) {
-        if let Some(Some(Link::Sse(slot))) = self.links.get_mut(id.0 as usize) {
-            *slot = Some(waker);
+    /// Takes note that the response body of an SSE session took `count` bytes.
+    pub(crate) fn took_sse(&mut self, id: SessionId, count: usize) {
+        let now = self.clock.now();
+        self.took(id, count, now);
+        if self.shard.dirty_count() > 0 {
+            self.kick(); // there is more to be pulled in
         }
     }
 
+    /// Ends an SSE session whose response body has let go.
+    pub(crate) fn end_sse(&mut self, id: SessionId) {
+        self.drop_session(id);
+        self.kick(); // a broker that stops waits for the last session
+    }
+
+    /// The gate of the feed.
+    pub(crate) fn gate(&self) -> Arc<StartGate> {
+        self.gate.clone()
+    }
+
     /// Runs the cycle soon: something was put into the shard from outside of it.
-    pub(crate) fn kick(&self) {
+    fn kick(&self) {
         self.wake.notify_one();
     }
 
@@ -203,9 +238,8 @@ impl Hub {
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(waker) => {
-                // The body finds its session gone and ends.
-                waker.into_iter().for_each(Waker::wake);
+            Link::Sse(tether) => {
+                tether.session_gone();
                 self.metrics.connection_closed(TransportLabel::Sse);
             }
         }
@@ -326,7 +360,7 @@ impl Hub {
     }
 
     /// Opens the gate of a feed that waits for the first subscription, if there is one now.
-    pub(crate) fn check_gate(&self) {
+    fn check_gate(&self) {
         if !self.gate.is_open() && self.shard.has_subscriptions() {
             self.gate.open();
         }
@@ -346,7 +380,7 @@ impl Hub {
                         self.drop_session(id);
                     }
                 }
-                Some(Some(Link::Sse(waker))) => waker.take().into_iter().for_each(Waker::wake),
+                Some(Some(Link::Sse(tether))) => tether.wake(),
                 _ => {}
             }
         }
@@ -377,7 +411,7 @@ impl Hub {
     }
 
     /// Takes note that the far end of a session took `count` bytes.
-    pub(crate) fn took(&mut self, id: SessionId, count: usize, now: Micros) {
+    fn took(&mut self, id: SessionId, count: usize, now: Micros) {
         let latency = &mut self.metrics.delivery_latency;
         self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
@@ -433,6 +467,7 @@ impl Hub {
         }
         metrics.sessions = self.shard.session_count() as u64;
         metrics.subscriptions = self.shard.subscription_count() as u64;
+        metrics.lagging_sessions = self.shard.lagging_count() as u64;
         metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
         metrics.queue_publications = self.shard.queue_depth() as u64;
         metrics.flush();

@@ -21,10 +21,11 @@ use tokio::task::LocalSet;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::egress::PlainEgress;
+use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
 use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
-use crate::service::{self, HttpContext};
+use crate::service;
 use crate::start_gate::StartGate;
 
 /// What the acceptor tells a shard.
