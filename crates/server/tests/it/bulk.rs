@@ -1,8 +1,10 @@
 //! `POST /v1/publish`: all lines or none.
 
+use std::time::Instant;
+
 use serde_json::json;
 
-use crate::support::{Answer, TestBroker};
+use crate::support::{Answer, DEADLINE, TestBroker, number, text};
 
 fn bulk(broker: &TestBroker, body: &str) -> Answer {
     broker.connect().send("POST", "/v1/publish", &[], body)
@@ -16,14 +18,9 @@ fn line(topic: &str, data: &str) -> String {
 /// Topics and their newest numbers.
 fn published(broker: &TestBroker) -> Vec<(String, u64)> {
     let listing = broker.get("/v1/topics").json();
-    let topics = listing["topics"].as_array().unwrap().iter();
+    let topics = listing["topics"].as_array().expect("a list").iter();
     topics
-        .map(|topic| {
-            (
-                topic["topic"].as_str().unwrap().to_owned(),
-                topic["seq"].as_u64().unwrap(),
-            )
-        })
+        .map(|topic| (text(&topic["topic"]).to_owned(), number(&topic["seq"])))
         .collect()
 }
 
@@ -180,6 +177,42 @@ fn a_body_over_the_limit_is_refused_before_it_is_sent() {
         answer.refusal(),
         "413 too_large: the body is longer than 16777216 bytes"
     );
+}
+
+#[test]
+fn only_so_many_bodies_are_held_at_a_time() {
+    let broker = TestBroker::with("", &[("SHARDS", "1")]);
+    let begin = || {
+        let mut client = broker.connect();
+        client.write(
+            b"POST /v1/publish HTTP/1.1\r\nHost: test\r\nContent-Length: 22\r\nExpect: 100-continue\r\n\r\n",
+        );
+        client
+    };
+    let mut waiting: Vec<_> = (0..4).map(|_| begin()).collect();
+    for client in &mut waiting {
+        assert_eq!(client.head().0, 100);
+    }
+    let refused = begin().answer(false);
+    assert_eq!(
+        refused.refusal(),
+        "503 limit_exceeded: too many bulk publications are under way; try again"
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    // One that is answered makes room, as does one that goes away.
+    let mut last = waiting.pop().expect("four wait");
+    last.write(line("a", "1").trim_end().as_bytes());
+    assert_eq!(last.answer(false).json(), json!({"published": 1}));
+    let mut next = begin();
+    assert_eq!(next.head().0, 100);
+    drop(waiting);
+    let deadline = Instant::now() + DEADLINE;
+    while bulk(&broker, &line("a", "2")).status != 200 {
+        assert!(
+            Instant::now() < deadline,
+            "clients that are gone keep their places"
+        );
+    }
 }
 
 #[test]

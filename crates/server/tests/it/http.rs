@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::TestBroker;
+use crate::support::{TestBroker, list, number, text};
 
 #[test]
 fn a_topic_s_value() {
@@ -22,7 +22,7 @@ fn a_topic_s_value() {
         )
     );
     assert!(value["ts"].as_u64() > Some(1_500_000_000_000_000));
-    let epoch = value["epoch"].as_str().unwrap();
+    let epoch = text(&value["epoch"]);
     assert_eq!(answer.header("etag"), format!("\"{epoch}:2\""));
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-cache");
@@ -194,23 +194,16 @@ fn the_history_of_a_topic() {
     }
     let page = |query: &str| {
         let page = broker.get(&format!("/v1/topics/short.X/history{query}")).json();
-        let messages = page["messages"].as_array().unwrap();
+        let messages = list(&page["messages"]);
         for message in messages {
             assert_eq!(
                 (&message["op"], &message["seq"]),
                 (&json!("update"), &message["data"])
             );
         }
-        let seqs: Vec<_> = messages
-            .iter()
-            .map(|message| message["seq"].as_u64().unwrap())
-            .collect();
+        let seqs: Vec<_> = messages.iter().map(|message| number(&message["seq"])).collect();
         assert_eq!(page["topic"], "short.X");
-        (
-            page["oldest"].as_u64().unwrap(),
-            page["newest"].as_u64().unwrap(),
-            seqs,
-        )
+        (number(&page["oldest"]), number(&page["newest"]), seqs)
     };
     assert_eq!(page(""), (7, 10, vec![7, 8, 9]));
     assert_eq!(page("?since=9"), (7, 10, vec![10]));
@@ -234,8 +227,8 @@ fn a_long_history_comes_in_answers_of_a_bounded_size() {
         first.body.len()
     );
     let seqs = |page: &serde_json::Value| -> Vec<u64> {
-        let messages = page["messages"].as_array().unwrap().iter();
-        messages.map(|message| message["seq"].as_u64().unwrap()).collect()
+        let messages = list(&page["messages"]).iter();
+        messages.map(|message| number(&message["seq"])).collect()
     };
     let mut all = seqs(&first.json());
     assert!(all.len() < 75);
@@ -278,12 +271,8 @@ fn the_listing_comes_sorted_and_in_pages() {
         let page = client
             .send("GET", &format!("/v1/topics?limit=1500{after}"), &[], "")
             .json();
-        let topics = page["topics"].as_array().unwrap();
-        names.extend(
-            topics
-                .iter()
-                .map(|topic| topic["topic"].as_str().unwrap().to_owned()),
-        );
+        let topics = list(&page["topics"]);
+        names.extend(topics.iter().map(|topic| text(&topic["topic"]).to_owned()));
         match page["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => {
@@ -296,16 +285,13 @@ fn the_listing_comes_sorted_and_in_pages() {
     expected.push("ticker.X".to_owned());
     assert_eq!(names, expected);
     let default = broker.get("/v1/topics").json();
-    assert_eq!(default["topics"].as_array().unwrap().len(), 1_000);
+    assert_eq!(list(&default["topics"]).len(), 1_000);
     assert_eq!(default["next"], "many.0999");
     // A last page that is full has no next one.
     let last = broker
         .get("/v1/topics?match=many.*&limit=10&after=many.4989")
         .json();
-    assert_eq!(
-        (last["topics"].as_array().unwrap().len(), last.get("next")),
-        (10, None)
-    );
+    assert_eq!((list(&last["topics"]).len(), last.get("next")), (10, None));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::stream::Stream;
-use crate::support::TestBroker;
+use crate::support::{TestBroker, list, number, text};
 
 /// Opens a stream again with the id that the last event had.
 fn resume(broker: &TestBroker, query: &str, id: &str) -> Stream {
@@ -36,7 +36,7 @@ fn what_was_missed_is_replayed_without_loss_and_without_a_duplicate() {
             let update = stream.expect("update");
             let at = usize::from(update.data["topic"] == "trade.B");
             assert_eq!(update.data["seq"], update.data["data"]);
-            seen[at].push(update.data["seq"].as_u64().unwrap());
+            seen[at].push(number(&update.data["seq"]));
             id = update.id;
         }
     }
@@ -44,7 +44,7 @@ fn what_was_missed_is_replayed_without_loss_and_without_a_duplicate() {
     stream.expect_ack();
     while [seen[0].len(), seen[1].len()] != published {
         let update = stream.expect("update");
-        seen[usize::from(update.data["topic"] == "trade.B")].push(update.data["seq"].as_u64().unwrap());
+        seen[usize::from(update.data["topic"] == "trade.B")].push(number(&update.data["seq"]));
     }
     for (seen, published) in seen.iter().zip(published) {
         assert_eq!(*seen, (1..=published as u64).collect::<Vec<_>>());
@@ -99,7 +99,7 @@ fn what_the_history_no_longer_holds_is_named_by_a_gap() {
         (&json!(false), &json!(10))
     );
     let gap = stream.expect("gap");
-    let epoch = gap.data["epoch"].as_str().unwrap();
+    let epoch = text(&gap.data["epoch"]);
     assert_eq!(
         gap.data,
         json!({"op": "gap", "topic": "short.A", "epoch": epoch, "from": 2, "to": 10, "reason": "history"})
@@ -123,8 +123,8 @@ fn a_position_of_another_life_of_the_broker_starts_afresh() {
     );
     stream.expect("welcome");
     let ack = stream.expect("ack");
-    let epoch = ack.data["results"][0]["epoch"].as_str().unwrap().to_owned();
-    for result in ack.data["results"].as_array().unwrap() {
+    let epoch = text(&ack.data["results"][0]["epoch"]).to_owned();
+    for result in list(&ack.data["results"]) {
         assert_eq!(result["recovered"], false);
     }
     let gap = stream.expect("gap");
@@ -151,7 +151,7 @@ fn a_stream_that_was_cut_off_before_its_values_gets_them_when_it_comes_back() {
     let mut stream = Stream::open(broker.connect(), query, &[]);
     stream.expect("welcome");
     let ack = stream.expect("ack");
-    let epoch = ack.data["results"][0]["epoch"].as_str().unwrap().to_owned();
+    let epoch = text(&ack.data["results"][0]["epoch"]).to_owned();
     let id = ack.id.unwrap();
     assert_eq!(id, format!("{epoch}:1,1,0"));
     let mut stream = resume(&broker, query, &id);
@@ -166,8 +166,8 @@ fn a_stream_that_was_cut_off_before_its_values_gets_them_when_it_comes_back() {
     for _ in 0..4 {
         let update = stream.expect("update");
         values.push((
-            update.data["topic"].as_str().unwrap().to_owned(),
-            update.data["seq"].as_u64().unwrap(),
+            text(&update.data["topic"]).to_owned(),
+            number(&update.data["seq"]),
         ));
     }
     values.sort();

@@ -52,15 +52,16 @@ impl TestBroker {
             listen: Some("127.0.0.1:0".to_owned()),
             ops: Some("127.0.0.1:0".to_owned()),
             feed: Some(feed.to_owned()),
-            shards: Some("2".to_owned()),
             anonymous_publish: match anonymous_publish {
                 "" => Vec::new(),
                 pattern => vec![pattern.to_owned()],
             },
             ..Overrides::default()
         };
-        let variables = variables
+        // What is given later goes first.
+        let variables = [("SHARDS", "2")]
             .iter()
+            .chain(variables)
             .map(|(name, value)| (format!("TICKWIRE_{name}"), (*value).to_owned()));
         let config = Config::load(Some(&path), variables, &flags).expect("a valid configuration");
         Self {
@@ -335,6 +336,24 @@ impl Http {
             Err(_) => false,
         }
     }
+}
+
+/// The text that a JSON value is.
+#[track_caller]
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// The whole number that a JSON value is.
+#[track_caller]
+pub(crate) fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// The elements of a JSON array.
+#[track_caller]
+pub(crate) fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("no array: {value}"))
 }
 
 /// A request's bytes.
