@@ -21,7 +21,7 @@ use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::egress::{Egress, Wrote};
+use crate::egress::{self, BATCH, Egress, Wrote};
 use crate::http::Tether;
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
@@ -33,8 +33,6 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 16 * 1024;
-/// Connections written to between two looks at the clock.
-const WRITES_PER_CLOCK: usize = 16;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -65,6 +63,9 @@ pub(crate) struct Hub {
     links: Vec<Option<Link>>,
     poller: Poller,
     egress: Box<dyn Egress>,
+    /// What a round of writing works on, kept for its memory.
+    batch: Vec<SessionId>,
+    results: Vec<io::Result<Wrote>>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -102,6 +103,8 @@ impl Hub {
             links: Vec::new(),
             poller: parts.poller,
             egress: parts.egress,
+            batch: Vec::new(),
+            results: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -366,37 +369,59 @@ impl Hub {
         }
     }
 
+    /// One round over the sessions that have something waiting.
     fn write_dirty(&mut self) {
-        let mut now = self.clock.now();
-        for turn in 1..=self.shard.dirty_count() {
-            let Some(id) = self.shard.next_dirty() else { break };
-            if turn % WRITES_PER_CLOCK == 0 {
-                now = self.clock.now();
-            }
-            match self.links.get_mut(id.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) if !socket.blocked => {
-                    if let Err(error) = self.write(id, now) {
-                        tracing::debug!(session = id.0, %error, "connection lost");
-                        self.drop_session(id);
-                    }
+        let mut left = self.shard.dirty_count();
+        let mut batch = std::mem::take(&mut self.batch);
+        while left > 0 {
+            batch.clear();
+            while left > 0 && batch.len() < BATCH {
+                left -= 1;
+                let Some(id) = self.shard.next_dirty() else {
+                    left = 0;
+                    break;
+                };
+                match self.links.get(id.0 as usize) {
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::Sse(tether))) => tether.wake(),
+                    _ => {}
                 }
-                Some(Some(Link::Sse(tether))) => tether.wake(),
-                _ => {}
             }
+            self.write_batch(&batch);
         }
+        self.batch = batch;
     }
 
-    fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        let Some(outbox) = self.shard.outbox(id) else {
-            return Ok(());
-        };
-        let wrote = self.egress.write(&mut socket.stream, outbox)?;
-        self.metrics.socket_writes += 1;
+    fn write_batch(&mut self, batch: &[SessionId]) {
+        let ready = batch.iter().filter_map(|id| {
+            let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
+                return None;
+            };
+            let stream = &socket.stream;
+            self.shard
+                .outbox(*id)
+                .map(|outbox| egress::Ready { stream, outbox })
+        });
+        let ready: Vec<egress::Ready<'_>> = ready.collect();
+        let mut results = std::mem::take(&mut self.results);
+        self.metrics.socket_writes += self.egress.write(&ready, &mut results);
+        drop(ready);
+        let now = self.clock.now();
+        for (id, result) in batch.iter().zip(results.drain(..)) {
+            let outcome = result.and_then(|wrote| self.wrote(*id, wrote, now));
+            if let Err(error) = outcome {
+                tracing::debug!(session = id.0, %error, "connection lost");
+                self.drop_session(*id);
+            }
+        }
+        self.results = results;
+    }
+
+    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        socket.blocked = matches!(wrote, Wrote::Part(_));
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = matches!(wrote, Wrote::Part(_));
+        }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
             self.took(id, count, now);
