@@ -23,6 +23,7 @@ use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
+use crate::tree::TopicTree;
 
 /// A shard's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -313,10 +314,24 @@ pub struct TopicInfo {
     pub subscribers: u32,
 }
 
+/// The topics in the order they were made, and by their tokens.
+#[derive(Default)]
+struct Topics {
+    by_id: Vec<Arc<TopicCell>>,
+    tree: TopicTree,
+}
+
+/// The topics that a pattern selects, and what finding them took.
+pub(crate) struct Matching {
+    pub(crate) cells: Vec<Arc<TopicCell>>,
+    /// Tokens of topics that were looked at: the work it was.
+    pub(crate) visited: usize,
+}
+
 /// All topics, and the ways into all shards.
 pub struct Directory {
     by_name: DashMap<Topic, Arc<TopicCell>>,
-    by_id: RwLock<Vec<Arc<TopicCell>>>,
+    topics: RwLock<Topics>,
     /// Shards that want topics which may not exist yet, with how many of their subscriptions do.
     interests: RwLock<PatternIndex<Interests>>,
     kinds: Kinds,
@@ -354,7 +369,7 @@ impl Directory {
         );
         Self {
             by_name: DashMap::new(),
-            by_id: RwLock::default(),
+            topics: RwLock::default(),
             interests: RwLock::default(),
             kinds,
             queues,
@@ -364,8 +379,8 @@ impl Directory {
         }
     }
 
-    fn topics_read(&self) -> RwLockReadGuard<'_, Vec<Arc<TopicCell>>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    fn topics_read(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interests_write(&self) -> RwLockWriteGuard<'_, PatternIndex<Interests>> {
@@ -376,6 +391,14 @@ impl Directory {
     #[must_use]
     pub fn epoch(&self) -> &Epoch {
         &self.epoch
+    }
+
+    /// Where a subscription to a topic that does not exist yet begins.
+    pub(crate) fn before_first(&self) -> Attached {
+        Attached {
+            epoch: self.epoch.clone(),
+            seq: Seq::ZERO,
+        }
     }
 
     /// The kind that `topic` has or would have.
@@ -390,16 +413,24 @@ impl Directory {
         self.by_name.get(topic).map(|cell| cell.clone())
     }
 
+    /// As [`Self::find`], and also when another thread is about to make it: whoever has registered an interest before
+    /// and gets `None` is told of the topic's first message.
+    pub(crate) fn find_settled(&self, topic: &str) -> Option<Arc<TopicCell>> {
+        // A topic is made with this lock held, from looking at the interests until it can be found.
+        let _settled = self.topics_read();
+        self.find(topic)
+    }
+
     /// The topic with this number.
     #[must_use]
     pub fn get(&self, id: TopicId) -> Option<Arc<TopicCell>> {
-        self.topics_read().get(id.index()).cloned()
+        self.topics_read().by_id.get(id.index()).cloned()
     }
 
     /// Number of topics.
     #[must_use]
     pub fn topic_count(&self) -> usize {
-        self.topics_read().len()
+        self.topics_read().by_id.len()
     }
 
     /// Whether `more` topics may still be made.
@@ -420,9 +451,9 @@ impl Directory {
     /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
     pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
         let topics = self.topics_read();
-        let end = from.saturating_add(max).min(topics.len());
-        topics.get(from..end)?.iter().for_each(visit);
-        (end < topics.len()).then_some(end)
+        let end = from.saturating_add(max).min(topics.by_id.len());
+        topics.by_id.get(from..end)?.iter().for_each(visit);
+        (end < topics.by_id.len()).then_some(end)
     }
 
     /// The most publications that wait for any one shard.
@@ -449,18 +480,18 @@ impl Directory {
     }
 
     fn create(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
-        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = self.find(topic.as_str()) {
             return Ok(cell); // another thread was first
         }
         let too_many = PublishError::TooManyTopics(self.limits.topics_max);
-        if by_id.len() >= self.limits.topics_max {
+        if topics.by_id.len() >= self.limits.topics_max {
             return Err(too_many);
         }
-        let id = TopicId(u32::try_from(by_id.len()).map_err(|_| too_many)?);
+        let id = TopicId(u32::try_from(topics.by_id.len()).map_err(|_| too_many)?);
         let (kind, capacity) = self.kinds.of(topic.as_str());
-        // A shard registers its interest before it looks at the list of topics, so whoever is missed here sees the
-        // topic there.
+        // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
+        // finds the topic there.
         let mut interested = 0;
         let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
         interests.matches(topic.as_str(), |interest| interested |= interest.mask());
@@ -485,7 +516,8 @@ impl Directory {
             }),
             subscribers: AtomicU32::new(0),
         });
-        by_id.push(cell.clone());
+        topics.by_id.push(cell.clone());
+        topics.tree.insert(topic, id);
         self.by_name.insert(topic.clone(), cell.clone());
         Ok(cell)
     }
@@ -590,17 +622,25 @@ impl Directory {
         }
     }
 
-    /// The existing topics that `pattern` matches.
+    /// The existing topics that `pattern` matches, in the order they were made.
     #[must_use]
     pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
+        self.select(pattern).cells
+    }
+
+    /// As [`Self::matching`], with the work that it was.
+    pub(crate) fn select(&self, pattern: &Pattern) -> Matching {
         if let Some(topic) = pattern.as_topic() {
-            return self.find(topic.as_str()).into_iter().collect();
+            let cells = self.find(topic.as_str()).into_iter().collect();
+            return Matching { cells, visited: 1 };
         }
-        self.topics_read()
-            .iter()
-            .filter(|cell| pattern.matches(cell.topic.as_str()))
-            .cloned()
-            .collect()
+        let topics = self.topics_read();
+        let selected = topics.tree.select(pattern);
+        let cells = selected.topics.iter();
+        Matching {
+            cells: cells.map(|id| topics.by_id[id.index()].clone()).collect(),
+            visited: selected.visited,
+        }
     }
 
     /// The matching topics that hold at least one message, for a listing.

@@ -88,7 +88,10 @@ impl History {
 
     /// Whether every message after `seq` is here, given that `head` is the newest number of the topic.
     pub(crate) fn reaches(&self, seq: Seq, head: Seq) -> bool {
-        seq == head || self.oldest_seq().is_some_and(|oldest| oldest <= seq.next())
+        seq == head
+            || self
+                .oldest_seq()
+                .is_some_and(|oldest| oldest.0 <= seq.0.saturating_add(1))
     }
 
     /// The message with number `seq`.
@@ -100,7 +103,8 @@ impl History {
     /// The messages after `seq` that are here, oldest first.
     pub(crate) fn after(&self, seq: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
         let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
-        let skip = usize::try_from(seq.next().0.saturating_sub(oldest.0)).unwrap_or(usize::MAX);
+        let skip = seq.0.saturating_add(1).saturating_sub(oldest.0);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.messages.range(skip.min(self.messages.len())..)
     }
 }

@@ -15,6 +15,7 @@ mod publication;
 mod queue;
 mod session;
 mod shard;
+mod tree;
 
 pub use book::Book;
 pub use counts::{Counts, Op};

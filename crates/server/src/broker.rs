@@ -211,6 +211,7 @@ impl Common {
                 ops_burst: limits.ops_burst,
             },
             outbox_bytes_max: limits.outbox_bytes,
+            stall_ms: limits.stall_ms,
             heartbeat_ms: self.config.heartbeat.heartbeat_ms,
             ping_after_ms: self.config.heartbeat.ping_after_ms,
             pong_timeout_ms: self.config.heartbeat.pong_timeout_ms,

@@ -467,6 +467,7 @@ impl Hub {
         }
         metrics.sessions = self.shard.session_count() as u64;
         metrics.subscriptions = self.shard.subscription_count() as u64;
+        metrics.lagging_sessions = self.shard.lagging_count() as u64;
         metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
         metrics.queue_publications = self.shard.queue_depth() as u64;
         metrics.flush();

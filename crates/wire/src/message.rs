@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, Refusal};
-use crate::ids::{Epoch, Micros, Seq};
+use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 
 /// What a client calls a request so that it recognises the answer: an integer of its choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RequestId(pub u64);
+pub struct RequestId(#[serde(deserialize_with = "whole_number")] pub u64);
 
 /// How a topic's messages relate to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -87,7 +87,7 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
         while let Some(Name(name)) = map.next_key()? {
             match &*name {
                 "op" => fill(&mut raw.op, &name, &mut map, |Text(text)| text)?,
-                "id" => fill(&mut raw.id, &name, &mut map, |Number(id)| RequestId(id))?,
+                "id" => fill(&mut raw.id, &name, &mut map, |id: RequestId| id)?,
                 "topics" => fill(&mut raw.topics, &name, &mut map, |Topics(topics)| topics)?,
                 "topic" => fill(&mut raw.topic, &name, &mut map, |Text(text)| text)?,
                 "mode" => fill(&mut raw.mode, &name, &mut map, |ModeName(mode)| mode)?,
@@ -126,7 +126,7 @@ read_as!(Identity, "a map", {
         let mut identity = Identity { id: None };
         while let Some(Name(name)) = map.next_key()? {
             match &*name {
-                "id" => fill(&mut identity.id, &name, &mut map, |Number(id)| RequestId(id))?,
+                "id" => fill(&mut identity.id, &name, &mut map, |id: RequestId| id)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -151,20 +151,6 @@ struct Text(String);
 read_as!(Text, "a string", {
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
         Ok(Text(text.to_owned()))
-    }
-});
-
-struct Number(u64);
-
-read_as!(Number, "an integer from 0 to 18446744073709551615", {
-    fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-        Ok(Number(number))
-    }
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Number, E> {
-        match u64::try_from(number) {
-            Ok(number) => Ok(Number(number)),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
-        }
     }
 });
 
@@ -248,8 +234,10 @@ read_as!(Position, "{\"epoch\",\"seq\"}", {
         let (mut epoch, mut seq) = (None, None);
         while let Some(Name(name)) = map.next_key()? {
             match &*name {
-                "epoch" => fill(&mut epoch, &name, &mut map, |Text(text)| Epoch::from(&*text))?,
-                "seq" => fill(&mut seq, &name, &mut map, |Number(number)| Seq(number))?,
+                "epoch" => fill(&mut epoch, &name, &mut map, |Text(text)| {
+                    Epoch::from(text.as_str())
+                })?,
+                "seq" => fill(&mut seq, &name, &mut map, |seq: Seq| seq)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Runs `command`, passes on what it prints as it prints it, and returns that and whether it succeeded.
+/// Runs `command`, passes on what it prints line by line, and returns that and whether it succeeded.
 pub(super) fn run_and_read(command: &mut Command) -> Result<(String, bool)> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -47,6 +47,9 @@ fn pass_on(pipe: impl Read, kept: &Mutex<String>) -> Result<()> {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     while pipe.read_until(b'\n', &mut line)? > 0 {
+        if !line.ends_with(b"\n") {
+            line.push(b'\n');
+        }
         std::io::stdout().write_all(&line)?;
         kept.lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -114,7 +117,7 @@ mod tests {
         assert!(output.contains("out\n") && output.contains("err\n") && !succeeded);
         assert_eq!(
             run_and_read(&mut shell("printf end")).unwrap(),
-            ("end".to_owned(), true)
+            ("end\n".to_owned(), true)
         );
     }
 

@@ -64,11 +64,12 @@ impl Tally {
     /// test programs.
     pub(super) fn of_libtest(output: &str, succeeded: bool) -> Self {
         let mut tally = Self::default();
-        for line in output
+        // What a test wrote without ending the line stands before the words.
+        let results = output
             .lines()
-            .filter_map(|line| line.trim_start().strip_prefix("test result: "))
-        {
-            let counts = line.split_once(". ").map_or("", |(_, counts)| counts);
+            .filter_map(|line| Some(line.split_once("test result: ")?.1));
+        for result in results {
+            let counts = result.split_once(". ").map_or("", |(_, counts)| counts);
             for (count, what) in counted(counts) {
                 match what {
                     "passed" => tally.passed += count,
@@ -154,7 +155,7 @@ mod tests {
     fn what_cargo_test_prints() {
         let output = "
 test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
-  test result: FAILED. 13 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s
+A test's words. test result: FAILED. 13 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s
 ";
         assert_eq!(Tally::of_libtest(output, false), tally(16, 2, 1));
     }

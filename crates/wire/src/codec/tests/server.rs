@@ -357,7 +357,9 @@ fn messages_that_a_client_does_not_know_or_cannot_read() {
         ),
         (
             b"\x95\x00\xa1a\xa1b\x02\xc0",
-            expect!["unreadable message from the broker: wrong msgpack marker FixStr(1)"],
+            expect![[
+                r#"unreadable message from the broker: invalid type: string "b", expected an integer from 0 to 18446744073709551615"#
+            ]],
         ),
         (
             b"\x91\xa7welcome",
@@ -375,5 +377,21 @@ fn messages_that_a_client_does_not_know_or_cannot_read() {
         ),
     ] {
         expected.assert_eq(&show(Codec::MessagePack, bytes));
+    }
+}
+
+#[test]
+fn deep_nesting_does_not_exhaust_the_stack_of_a_client() {
+    let deep = 100_000;
+    for text in [
+        "[".repeat(deep),
+        format!(r#"{{"op":"ack","id":1,"results":{}"#, "[".repeat(deep)),
+        format!(r#"{{"op":"heartbeat","x":{}"#, r#"{"a":"#.repeat(deep)),
+    ] {
+        assert!(Codec::Json.decode_server(text.as_bytes()).is_err());
+    }
+    for head in [&b""[..], b"\x95\x00\xa1a\x01\x02", b"\x82\xa2op\xa3ack\xa1x"] {
+        let bytes = [head, &vec![0x91; deep], b"\xc0"].concat();
+        assert!(Codec::MessagePack.decode_server(&bytes).is_err());
     }
 }

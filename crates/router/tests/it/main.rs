@@ -1,0 +1,13 @@
+//! The router as its users see it: a directory, its shards and their sessions, driven from outside.
+
+mod script;
+mod world;
+
+mod behind;
+mod books;
+mod one_shots;
+mod resuming;
+mod sessions;
+mod sharing;
+mod subscribing;
+mod unsubscribing;
