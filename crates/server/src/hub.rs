@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::egress::{self, BATCH, Egress, Wrote};
-use crate::http::Tether;
+use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
@@ -233,6 +233,9 @@ impl Hub {
         let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
+        if let Link::Sse(tether) = &link {
+            tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        }
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
@@ -241,10 +244,7 @@ impl Hub {
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(tether) => {
-                tether.session_gone();
-                self.metrics.connection_closed(TransportLabel::Sse);
-            }
+            Link::Sse(_) => self.metrics.connection_closed(TransportLabel::Sse),
         }
     }
 

@@ -54,7 +54,7 @@ fn what_is_no_request_is_answered_with_400() {
 
 #[test]
 fn dribbled_headers_are_not_waited_for() {
-    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "200")]);
+    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "1000")]);
     let mut client = broker.connect();
     client.write(b"GET /v1/topics HTTP/1.1\r\nHost: te");
     assert!(client.is_at_end());
@@ -67,11 +67,14 @@ fn dribbled_headers_are_not_waited_for() {
 
 #[test]
 fn a_dribbled_body_is_answered_with_408() {
-    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "100")]);
-    for (target, within) in [("/v1/topics/a", 600), ("/v1/publish", 2_400)] {
+    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "300")]);
+    let mut clients = [("/v1/topics/a", 1_800), ("/v1/publish", 7_200)].map(|(target, within)| {
         let mut client = broker.connect();
-        client
-            .write(format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n1").as_bytes());
+        let head = format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n1");
+        client.write(head.as_bytes());
+        (client, within)
+    });
+    for (client, within) in &mut clients {
         let answer = client.answer(false);
         assert_eq!(
             answer.refusal(),

@@ -370,3 +370,17 @@ pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: &str) 
     text += body;
     text.into_bytes()
 }
+
+/// Says that a test was skipped, and why.
+#[allow(clippy::print_stdout)]
+pub(crate) fn skip(test: &str, why: &str) {
+    println!("skipped: {test}: {why}");
+    if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {
+        let mut log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log of skipped tests");
+        writeln!(log, "skipped: {test}: {why}").expect("the log of skipped tests");
+    }
+}
