@@ -96,7 +96,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
-    let (_, egress) = egress::open(config.socket.egress).map_err(StartError::Egress)?;
+    let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;

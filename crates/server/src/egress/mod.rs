@@ -66,6 +66,21 @@ pub(crate) fn open(kind: EgressKind) -> io::Result<(Box<dyn Egress>, &'static st
     }
 }
 
+/// The name of the egress that [`open`] would give for `kind`.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
+    // On a thread that ends at once: taking a ring down interrupts whatever blocking call its thread is in by then, and the
+    // caller's thread must not see that.
+    let opened = std::thread::Builder::new()
+        .name("probe".to_owned())
+        .spawn(move || open(kind).map(|(_, name)| name))?;
+    opened
+        .join()
+        .map_err(|_| io::Error::other("the probe panicked"))?
+}
+
 /// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
 fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     for waiting in outbox.waiting() {
