@@ -4,15 +4,17 @@
 //! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
 //! waiting. Nothing in it waits.
 
+mod export;
+mod writing;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
-use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
+use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
@@ -21,7 +23,7 @@ use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::egress::{self, BATCH, Egress, Wrote};
+use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
@@ -369,72 +371,6 @@ impl Hub {
         }
     }
 
-    /// One round over the sessions that have something waiting.
-    fn write_dirty(&mut self) {
-        let mut left = self.shard.dirty_count();
-        let mut batch = std::mem::take(&mut self.batch);
-        while left > 0 {
-            batch.clear();
-            while left > 0 && batch.len() < BATCH {
-                left -= 1;
-                let Some(id) = self.shard.next_dirty() else {
-                    left = 0;
-                    break;
-                };
-                match self.links.get(id.0 as usize) {
-                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
-                    Some(Some(Link::Sse(tether))) => tether.wake(),
-                    _ => {}
-                }
-            }
-            self.write_batch(&batch);
-        }
-        self.batch = batch;
-    }
-
-    fn write_batch(&mut self, batch: &[SessionId]) {
-        let ready = batch.iter().filter_map(|id| {
-            let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
-                return None;
-            };
-            let stream = &socket.stream;
-            self.shard
-                .outbox(*id)
-                .map(|outbox| egress::Ready { stream, outbox })
-        });
-        let ready: Vec<egress::Ready<'_>> = ready.collect();
-        let mut results = std::mem::take(&mut self.results);
-        self.metrics.socket_writes += self.egress.write(&ready, &mut results);
-        drop(ready);
-        let now = self.clock.now();
-        for (id, result) in batch.iter().zip(results.drain(..)) {
-            let outcome = result.and_then(|wrote| self.wrote(*id, wrote, now));
-            if let Err(error) = outcome {
-                tracing::debug!(session = id.0, %error, "connection lost");
-                self.drop_session(*id);
-            }
-        }
-        self.results = results;
-    }
-
-    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
-        let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
-            socket.blocked = matches!(wrote, Wrote::Part(_));
-        }
-        if count > 0 {
-            self.metrics.socket_written_bytes += count as u64;
-            self.took(id, count, now);
-        }
-        if self.shard.is_finished(id) {
-            return self.shut(id);
-        }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
-        }
-        Ok(())
-    }
-
     /// Takes note that the far end of a session took `count` bytes.
     fn took(&mut self, id: SessionId, count: usize, now: Micros) {
         let latency = &mut self.metrics.delivery_latency;
@@ -445,57 +381,9 @@ impl Hub {
         });
     }
 
-    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
-    fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
-        }
-        Ok(())
-    }
-
     /// Number of sessions, closing ones included.
     pub(crate) fn session_count(&self) -> usize {
         self.shard.session_count()
-    }
-
-    /// Moves what was counted into the catalogue.
-    pub(crate) fn flush(&mut self, now: Micros) {
-        self.flushed = now;
-        let counts = self.shard.counts().clone();
-        let before = std::mem::replace(&mut self.exported, counts.clone());
-        let metrics = &mut self.metrics;
-        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
-        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
-        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        metrics.gapped += counts.gapped - before.gapped;
-        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
-        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
-            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
-            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
-        }
-        for (into, now, then) in [
-            (
-                &mut metrics.publications,
-                &counts.published[..],
-                &before.published[..],
-            ),
-            (&mut metrics.requests, &counts.ops, &before.ops),
-            (&mut metrics.refusals, &counts.refusals, &before.refusals),
-            (&mut metrics.closes, &counts.closes, &before.closes),
-        ] {
-            for (index, (now, then)) in now.iter().zip(then).enumerate() {
-                into.add(index, now - then);
-            }
-        }
-        metrics.sessions = self.shard.session_count() as u64;
-        metrics.subscriptions = self.shard.subscription_count() as u64;
-        metrics.lagging_sessions = self.shard.lagging_count() as u64;
-        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
-        metrics.queue_publications = self.shard.queue_depth() as u64;
-        metrics.flush();
     }
 }
 
