@@ -45,6 +45,10 @@ use tickwire_wire::{
 use crate::world::{EPOCH, Frame, START, Setup, World};
 
 /// Runs `script` and compares what came out of it with `expected`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that `expect![]` stands bare in the tests"
+)]
 pub(crate) fn check(script: &str, expected: Expect) {
     expected.assert_eq(run(script).trim_end());
 }
@@ -237,7 +241,7 @@ impl Script {
                         shard.close_received(id, code, now);
                     }
                     "close" => {
-                        shard.close(id, CloseCode(number(words[0]) as u16), &words[1..].join(" "), now)
+                        shard.close(id, CloseCode(number(words[0]) as u16), &words[1..].join(" "), now);
                     }
                     _ => panic!("statement {statement:?}?"),
                 }
