@@ -8,7 +8,7 @@
 //! only a shard's queue.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
@@ -317,6 +317,8 @@ pub struct Directory {
     queues: Vec<Arc<ShardQueue>>,
     epoch: Epoch,
     budget: HistoryBudget,
+    /// Turns that topics have had to give up history.
+    shortened: AtomicUsize,
     limits: DirectoryLimits,
 }
 
@@ -354,6 +356,7 @@ impl Directory {
             queues,
             epoch,
             budget: HistoryBudget::new(limits.history_bytes_max),
+            shortened: AtomicUsize::new(0),
             limits,
         }
     }
@@ -538,12 +541,27 @@ impl Directory {
             self.queues[shard].push(&publication);
         }
         let epoch = state.lineage.epoch.clone();
-        state.history.push(publication, &self.budget);
+        let over = state.history.push(publication, &self.budget);
+        drop(state);
+        if over {
+            self.shorten_next();
+        }
         Ok(Published {
             epoch,
             seq,
             kind: cell.kind,
         })
+    }
+
+    /// Shortens the history of the topic whose turn it is.
+    fn shorten_next(&self) {
+        let turn = self.shortened.fetch_add(1, Ordering::Relaxed);
+        let topics = self.topics_read();
+        let cell = topics.by_id.get(turn % topics.by_id.len().max(1)).cloned();
+        drop(topics);
+        if let Some(cell) = cell {
+            cell.lock().history.shorten(&self.budget);
+        }
     }
 
     /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the

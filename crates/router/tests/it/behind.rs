@@ -174,16 +174,36 @@ fn what_was_asked_for_once_is_no_allowance_for_ever() {
 #[test]
 fn a_busy_topic_does_not_keep_others_from_catching_up() {
     // Whenever the client takes bytes, the busy topic has more than was taken, and its history moves on.
+    let more = "pub busy *30000; pub busy *30000; drain; write a 40000;".repeat(3);
     check(
-        "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *20000; pub busy *20000; pub busy *20000; pub busy *20000; drain;
-         pub ticker.A 1; sub a ticker.A; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000",
+        &format!(
+            "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *30000; {more} pub ticker.A 1; sub a ticker.A; {more} {more}"
+        ),
         expect![[r#"
             a: ack 1 busy@0 every
+            a: update busy 1 "x…(30000)"
+            a: update busy 2 "x…(30000)"
+            a: update busy 3 "x…(30000)"
+            a: update busy 4 "x…(30000)"
             a: ack 2 ticker.A@1 conflate
-            a: update busy 1 "x…(20000)"
-            a: update busy 2 "x…(20000)"
-            a: update busy 3 "x…(20000)"
-            a: update busy 4 "x…(20000)"
-            a: snapshot ticker.A 1 1"#]],
+            a: update busy 5 "x…(30000)"
+            a: update busy 6 "x…(30000)"
+            a: update busy 7 "x…(30000)"
+            a: update busy 8 "x…(30000)"
+            a: snapshot ticker.A 1 1
+            a: update busy 9 "x…(30000)"
+            a: update busy 10 "x…(30000)"
+            a: gap busy 11..11 slow
+            a: update busy 12 "x…(30000)""#]],
     );
+}
+
+#[test]
+fn catching_up_in_chunks_leaves_nothing_behind() {
+    // The history is read in pieces; whatever the number of messages, the last one comes without a further publication.
+    for count in 1..=49 {
+        let out = crate::script::run(&format!("queue 0; open a; sub a t; pub t 1..{count}; go"));
+        let expected: String = (1..=count).map(|n| format!("a: update t {n} {n}\n")).collect();
+        assert_eq!(out, format!("a: ack 1 t@0 every\n{expected}"));
+    }
 }

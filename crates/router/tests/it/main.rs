@@ -6,10 +6,12 @@ mod world;
 
 mod behind;
 mod books;
+mod bounds;
 mod model;
 mod one_shots;
 mod resuming;
 mod sessions;
 mod sharing;
 mod subscribing;
+mod threads;
 mod unsubscribing;

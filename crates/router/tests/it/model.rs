@@ -2,16 +2,16 @@
 //!
 //! Queues, histories and budgets are tiny, so that falling behind is the rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use proptest::prelude::*;
-use tickwire_router::KindRule;
+use tickwire_router::{KindRule, Shard};
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Epoch, Kind, Mode, Seq};
 
-use crate::reader::{Asked, Levels, Reader, TopicTruth, Truth, Wanted};
+use crate::reader::{Asked, LONG, Levels, Reader, TopicTruth, Truth, Wanted};
 use crate::world::{EPOCH, Setup, World};
 
 const CLIENTS: usize = 6;
@@ -73,6 +73,7 @@ enum Op {
         topic: usize,
         times: u8,
         level: u8,
+        long: bool,
     },
     Drain {
         shard: usize,
@@ -118,8 +119,17 @@ impl fmt::Debug for Op {
                     .try_for_each(|pattern| write!(f, " {}", PATTERNS[*pattern]))
             }
             Self::Resync { client, topic } => write!(f, "resync {client} {}", TOPICS[*topic].0),
-            Self::Publish { topic, times, level } => {
-                write!(f, "pub {} ×{times} (level {level})", TOPICS[*topic].0)
+            Self::Publish {
+                topic,
+                times,
+                level,
+                long,
+            } => {
+                write!(
+                    f,
+                    "pub {} ×{times} (level {level}, long {long})",
+                    TOPICS[*topic].0
+                )
             }
             Self::Drain { shard, budget } => write!(f, "drain {shard} {budget}"),
             Self::Write { client, bytes } => write!(f, "write {client} {bytes:?}"),
@@ -168,10 +178,14 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (client.clone(), prop::collection::vec(0..PATTERNS.len(), 1..3))
             .prop_map(|(client, patterns)| Op::Unsubscribe { client, patterns }),
         1 => (client.clone(), 0..TOPICS.len()).prop_map(|(client, topic)| Op::Resync { client, topic }),
-        8 => (0..TOPICS.len(), 1_u8..8, any::<u8>())
-            .prop_map(|(topic, times, level)| Op::Publish { topic, times, level }),
+        8 => (0..TOPICS.len(), 1_u8..8, any::<u8>(), prop::bool::weighted(0.1))
+            .prop_map(|(topic, times, level, long)| Op::Publish { topic, times, level, long }),
         5 => (0..usize::from(SHARDS), 0_usize..12).prop_map(|(shard, budget)| Op::Drain { shard, budget }),
-        6 => (client.clone(), prop_oneof![3 => (0_usize..200).prop_map(Some), 1 => Just(None)])
+        6 => (client.clone(), prop_oneof![
+            6 => (0_usize..200).prop_map(Some),
+            1 => (200_usize..40_000).prop_map(Some),
+            2 => Just(None),
+        ])
             .prop_map(|(client, bytes)| Op::Write { client, bytes }),
         1 => client.clone().prop_map(|client| Op::Lose { client }),
         2 => (client, mode()).prop_map(|(client, mode)| Op::Return { client, mode }),
@@ -186,7 +200,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(queue: usize, budget: usize) -> Self {
+    fn new(queue: usize, budget: usize, squeezed: bool) -> Self {
         let rules = TOPICS.iter().map(|(name, kind, kept)| KindRule {
             pattern: name.parse().expect("a pattern"),
             kind: *kind,
@@ -195,6 +209,7 @@ impl Model {
         let mut setup = Setup {
             shards: SHARDS,
             queue,
+            history_bytes: if squeezed { 5_000 } else { 1 << 30 },
             rules: rules.collect(),
             ..Setup::default()
         };
@@ -211,7 +226,9 @@ impl Model {
             name,
             kind: *kind,
             kept: *kept,
+            squeezed,
             head: 0,
+            long: BTreeSet::new(),
             books: vec![Levels::default()],
         };
         Self {
@@ -270,12 +287,14 @@ impl Model {
         self.send(client, &message);
     }
 
-    fn publish(&mut self, topic: usize, level: u8) {
+    fn publish(&mut self, topic: usize, level: u8, long: bool) {
         let it = &mut self.truth[topic];
         it.head += 1;
         if it.kind != Kind::Book {
-            let data = it.head.to_string();
-            self.world.publish(it.name, &data);
+            if long {
+                it.long.insert(it.head);
+            }
+            self.world.publish(it.name, &it.data(it.head));
             return;
         }
         let (side, price, size) = (usize::from(level & 1), 1 + (level >> 1) % 16, level >> 5);
@@ -330,9 +349,14 @@ impl Model {
                 self.readers[client].ask(id.0, Asked::Resync(topic.clone(), heads));
                 self.send(client, &ClientMessage::Resync { id, topic });
             }
-            Op::Publish { topic, times, level } => {
+            Op::Publish {
+                topic,
+                times,
+                level,
+                long,
+            } => {
                 for n in 0..times {
-                    self.publish(topic, level.wrapping_add(n.wrapping_mul(37)));
+                    self.publish(topic, level.wrapping_add(n.wrapping_mul(37)), long);
                 }
             }
             Op::Drain { shard, budget } => {
@@ -374,7 +398,7 @@ impl Model {
         for client in &self.world.clients {
             let shard = &self.world.shards[client.shard];
             if let Some(outbox) = client.id.and_then(|id| shard.outbox(id)) {
-                let frame = 1_000;
+                let frame = LONG + 1_000;
                 assert!(outbox.live_bytes() <= self.budget + frame);
                 assert!(
                     outbox.data_bytes() - outbox.live_bytes() - outbox.answer_bytes()
@@ -418,7 +442,7 @@ impl Model {
     fn check_encodes(&self) {
         let published: u64 = self.truth.iter().map(|topic| topic.head).sum();
         for codec in Codec::ALL {
-            let counts = self.world.shards.iter().map(|shard| shard.counts());
+            let counts = self.world.shards.iter().map(Shard::counts);
             let updates: u64 = counts.map(|counts| counts.encodes[codec as usize][0]).sum();
             assert!(updates <= published, "an update is encoded once per codec");
         }
@@ -438,7 +462,7 @@ impl Model {
         }
         assert!(before.values().all(|left| *left == (0, 0, 0)), "{before:?}");
         for topic in 0..TOPICS.len() {
-            self.publish(topic, 0);
+            self.publish(topic, 0, false);
         }
         self.world.publish("ticker.new", "1");
         assert!(
@@ -451,7 +475,7 @@ impl Model {
 proptest! {
     // PROPTEST_CASES in the environment asks for more.
     #![proptest_config(ProptestConfig {
-        cases: 4 * ProptestConfig::default().cases,
+        cases: 2 * ProptestConfig::default().cases,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     })]
@@ -460,9 +484,10 @@ proptest! {
     fn every_promise_is_kept(
         queue in prop_oneof![1 => 0_usize..3, 2 => 3_usize..40],
         budget in prop_oneof![1 => 100_usize..600, 2 => Just(256 * 1024)],
+        squeezed in prop::bool::weighted(0.25),
         ops in prop::collection::vec(op(), 1..160),
     ) {
-        let mut model = Model::new(queue, budget);
+        let mut model = Model::new(queue, budget, squeezed);
         for op in ops {
             model.apply(op);
         }
