@@ -9,7 +9,7 @@ use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{Shard, Subscriber};
-use crate::directory::TopicCell;
+use crate::cell::TopicCell;
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::session::{Pull, SessionId};

@@ -11,7 +11,8 @@ use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::Shard;
 use super::requests::Answer;
-use crate::directory::{Attached, Matching, Resume, TopicCell};
+use crate::cell::{Attached, Resume, TopicCell};
+use crate::directory::Matching;
 use crate::publication::TopicId;
 use crate::session::{PatternSub, Pull, SessionId};
 
