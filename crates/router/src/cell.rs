@@ -85,6 +85,19 @@ pub struct Catchup {
     pub at_head: bool,
 }
 
+/// A part of a topic's history.
+#[derive(Debug)]
+pub struct HistoryPage {
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// Number of the oldest message that the history holds, if it holds any.
+    pub oldest: Option<Seq>,
+    /// The newest number.
+    pub newest: Seq,
+    /// The messages that were asked for, oldest first.
+    pub messages: Vec<Arc<Publication>>,
+}
+
 /// What publishing a message came to.
 pub(crate) struct Entered {
     pub(crate) published: Published,
@@ -248,14 +261,22 @@ impl TopicCell {
         Catchup { gap, at_head }
     }
 
-    /// Where the history begins and up to `limit` messages after `since`, oldest first.
+    /// What the history holds, as it is at one moment: its ends, and up to `limit` messages after `since`, oldest first.
     #[must_use]
-    pub fn history(&self, since: Seq, limit: usize) -> (Option<Seq>, Vec<Arc<Publication>>) {
+    pub fn history(&self, since: Seq, limit: usize) -> HistoryPage {
         let state = self.lock();
-        (
-            state.history.oldest_seq(),
-            state.history.after(since).take(limit).cloned().collect(),
-        )
+        HistoryPage {
+            epoch: state.lineage.epoch.clone(),
+            oldest: state.history.oldest_seq(),
+            newest: state.seq,
+            messages: state.history.after(since).take(limit).cloned().collect(),
+        }
+    }
+
+    /// A copy of the book as it is now, of a topic that is one.
+    #[must_use]
+    pub fn book(&self) -> Option<Book> {
+        self.lock().book.as_deref().cloned()
     }
 
     /// Gives `payload` the next number and queues it for each interested shard.

@@ -194,6 +194,35 @@ impl Directory {
         self.topics_read().by_id.len()
     }
 
+    /// Whether `more` topics may still be made.
+    ///
+    /// # Errors
+    /// When they would be too many.
+    pub fn check_room(&self, more: usize) -> Result<(), PublishError> {
+        let max = self.limits.topics_max;
+        if self.topic_count().saturating_add(more) > max {
+            return Err(PublishError::TooManyTopics(max));
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with up to `max` topics in the order in which they were made, from the `from`th on. Returns where to
+    /// go on, or `None` at the end. Topics never go, so a walk in steps meets each that existed when it began once.
+    ///
+    /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
+    pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
+        let topics = self.topics_read();
+        let end = from.saturating_add(max).min(topics.by_id.len());
+        topics.by_id.get(from..end)?.iter().for_each(visit);
+        (end < topics.by_id.len()).then_some(end)
+    }
+
+    /// The most publications that wait for any one shard.
+    #[must_use]
+    pub fn queue_depth_max(&self) -> usize {
+        self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
+    }
+
     /// Bytes that all histories hold.
     #[must_use]
     pub fn history_bytes(&self) -> usize {

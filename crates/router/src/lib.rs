@@ -19,7 +19,7 @@ mod shard;
 mod tree;
 
 pub use book::Book;
-pub use cell::{Attached, Catchup, Published, TopicCell};
+pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
 pub use history::HistoryBudget;

@@ -102,8 +102,8 @@ pub(crate) struct Session {
     /// Whether it is in the shard's dirty list.
     pub(crate) dirty: bool,
     pub(crate) requested: bool,
-    /// Whether it was found to be over its budget.
-    pub(crate) slow: bool,
+    /// Since when its outbox has been full without a byte being taken from it.
+    pub(crate) full_since: Option<Micros>,
     /// Whether it was handed out as gone.
     pub(crate) gone: bool,
     /// Tells this connection from earlier ones with the same number.

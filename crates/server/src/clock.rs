@@ -8,7 +8,7 @@ use tickwire_wire::Micros;
 ///
 /// A correction of the system's clock while the broker runs does not reach it; differences of two readings are exact.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     wall_at_start: u64,
 }
@@ -16,22 +16,25 @@ pub struct Clock {
 impl Clock {
     /// A clock that agrees with the system's now.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // A system clock before 1970 is taken for 1970.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), wall_at_start: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX) }
+        Self {
+            start: Instant::now(),
+            wall_at_start: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+        }
     }
 
     /// The time now.
     #[must_use]
-    pub fn now(&self) -> Micros {
+    pub(crate) fn now(&self) -> Micros {
         let elapsed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         Micros(self.wall_at_start.saturating_add(elapsed))
     }
 
     /// The monotonic instant at which [`Self::now`] will be `at`.
     #[must_use]
-    pub fn instant(&self, at: Micros) -> Instant {
+    pub(crate) fn instant(&self, at: Micros) -> Instant {
         self.start + std::time::Duration::from_micros(at.0.saturating_sub(self.wall_at_start))
     }
 }

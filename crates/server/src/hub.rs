@@ -10,18 +10,20 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use mio::net::TcpStream;
 use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Rights, SessionId, Shard, Transport};
+use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
-use tickwire_wire::{Codec, Micros, Refusal};
+use tickwire_wire::message::Subscribe;
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::egress::{Egress, Wrote};
+use crate::egress::{self, BATCH, Egress, Wrote};
+use crate::http::{Tether, close_frame_in};
+use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
 
@@ -31,8 +33,6 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 16 * 1024;
-/// Connections written to between two looks at the clock.
-const WRITES_PER_CLOCK: usize = 16;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -41,7 +41,7 @@ const FLUSH_US: u64 = 250_000;
 enum Link {
     WebSocket(WebSocket),
     /// The body of an HTTP response, which takes frames when it is polled.
-    Sse(Option<Waker>),
+    Sse(Rc<Tether>),
 }
 
 #[derive(Debug)]
@@ -52,6 +52,8 @@ struct WebSocket {
     blocked: bool,
     /// The sending side is shut.
     shut: bool,
+    /// Frees the connection's place among those that the broker may have.
+    _permit: Permit,
 }
 
 /// A shard and its connections.
@@ -61,6 +63,9 @@ pub(crate) struct Hub {
     links: Vec<Option<Link>>,
     poller: Poller,
     egress: Box<dyn Egress>,
+    /// What a round of writing works on, kept for its memory.
+    batch: Vec<SessionId>,
+    results: Vec<io::Result<Wrote>>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -98,6 +103,8 @@ impl Hub {
             links: Vec::new(),
             poller: parts.poller,
             egress: parts.egress,
+            batch: Vec::new(),
+            results: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -123,19 +130,31 @@ impl Hub {
     pub(crate) fn adopt(
         &mut self,
         stream: std::net::TcpStream,
+        permit: Permit,
         codec: Codec,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
-        let id = self.shard.open(codec, Transport::WebSocket, self.rights.clone(), now);
+        let id = self
+            .shard
+            .open(codec, Transport::WebSocket, self.rights.clone(), now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
             return Err(error);
         }
         let parser = Parser::new(self.frame_limits);
-        self.set_link(id, Link::WebSocket(WebSocket { stream, parser, blocked: false, shut: false }));
+        self.set_link(
+            id,
+            Link::WebSocket(WebSocket {
+                stream,
+                parser,
+                blocked: false,
+                shut: false,
+                _permit: permit,
+            }),
+        );
         self.metrics.connection_opened(TransportLabel::WebSocket);
         if !early.is_empty() {
             self.received(id, &mut early, now);
@@ -144,24 +163,60 @@ impl Hub {
         Ok(id)
     }
 
-    /// Opens a session that an HTTP response body serves.
-    pub(crate) fn open_sse(&mut self) -> SessionId {
+    /// Opens a session that an HTTP response body serves, and subscribes; `check` looks at the answer, which waits in the
+    /// outbox.
+    ///
+    /// # Errors
+    /// What `check` found; there is no session then.
+    pub(crate) fn open_sse<T, E>(
+        &mut self,
+        tether: Rc<Tether>,
+        subscribe: Subscribe,
+        check: impl FnOnce(&Outbox) -> Result<T, E>,
+    ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
-        let id = self.shard.open(Codec::Json, Transport::Sse, self.rights.clone(), now);
-        self.set_link(id, Link::Sse(None));
+        let id = self
+            .shard
+            .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
+        self.shard
+            .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
+        let outbox = self.shard.outbox(id).expect("the session was just opened");
+        let granted = match check(outbox) {
+            Ok(granted) => granted,
+            Err(refused) => {
+                self.shard.remove(id);
+                return Err(refused);
+            }
+        };
+        self.set_link(id, Link::Sse(tether));
         self.metrics.connection_opened(TransportLabel::Sse);
-        id
+        self.check_gate();
+        self.kick();
+        Ok((id, granted))
     }
 
-    /// Has `waker` woken when frames wait for an SSE session.
-    pub(crate) fn set_sse_waker(&mut self, id: SessionId, waker: Waker) {
-        if let Some(Some(Link::Sse(slot))) = self.links.get_mut(id.0 as usize) {
-            *slot = Some(waker);
+    /// Takes note that the response body of an SSE session took `count` bytes.
+    pub(crate) fn took_sse(&mut self, id: SessionId, count: usize) {
+        let now = self.clock.now();
+        self.took(id, count, now);
+        if self.shard.dirty_count() > 0 {
+            self.kick(); // there is more to be pulled in
         }
     }
 
+    /// Ends an SSE session whose response body has let go.
+    pub(crate) fn end_sse(&mut self, id: SessionId) {
+        self.drop_session(id);
+        self.kick(); // a broker that stops waits for the last session
+    }
+
+    /// The gate of the feed.
+    pub(crate) fn gate(&self) -> Arc<StartGate> {
+        self.gate.clone()
+    }
+
     /// Runs the cycle soon: something was put into the shard from outside of it.
-    pub(crate) fn kick(&self) {
+    fn kick(&self) {
         self.wake.notify_one();
     }
 
@@ -175,7 +230,12 @@ impl Hub {
 
     /// Ends a session whose far end is gone.
     pub(crate) fn drop_session(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        if let Link::Sse(tether) = &link {
+            tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        }
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
@@ -184,11 +244,7 @@ impl Hub {
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(waker) => {
-                // The body finds its session gone and ends.
-                waker.into_iter().for_each(Waker::wake);
-                self.metrics.connection_closed(TransportLabel::Sse);
-            }
+            Link::Sse(_) => self.metrics.connection_closed(TransportLabel::Sse),
         }
     }
 
@@ -226,7 +282,12 @@ impl Hub {
             let Some(id) = self.unread.pop_front() else { break };
             self.read(id, now);
         }
-        for Ready { session, readable, writable } in ready.drain(..) {
+        for Ready {
+            session,
+            readable,
+            writable,
+        } in ready.drain(..)
+        {
             if writable {
                 if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
                     socket.blocked = false;
@@ -248,7 +309,9 @@ impl Hub {
                 self.unread.push_back(id);
                 break;
             }
-            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { break };
+            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+                break;
+            };
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
                 Ok(0) => {
@@ -278,7 +341,9 @@ impl Hub {
     /// Handles bytes that a client sent.
     fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) {
         self.shard.heard(id, now);
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return };
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return;
+        };
         let Some(codec) = self.shard.codec(id) else { return };
         let mut input = bytes;
         loop {
@@ -286,7 +351,8 @@ impl Hub {
                 Ok(None) => break,
                 Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
                 Err(violation) => {
-                    self.shard.close(id, violation.close_code(), &violation.to_string(), now);
+                    self.shard
+                        .close(id, violation.close_code(), &violation.to_string(), now);
                     break;
                 }
             }
@@ -297,39 +363,65 @@ impl Hub {
     }
 
     /// Opens the gate of a feed that waits for the first subscription, if there is one now.
-    pub(crate) fn check_gate(&self) {
+    fn check_gate(&self) {
         if !self.gate.is_open() && self.shard.has_subscriptions() {
             self.gate.open();
         }
     }
 
+    /// One round over the sessions that have something waiting.
     fn write_dirty(&mut self) {
-        let mut now = self.clock.now();
-        for turn in 1..=self.shard.dirty_count() {
-            let Some(id) = self.shard.next_dirty() else { break };
-            if turn % WRITES_PER_CLOCK == 0 {
-                now = self.clock.now();
-            }
-            match self.links.get_mut(id.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) if !socket.blocked => {
-                    if let Err(error) = self.write(id, now) {
-                        tracing::debug!(session = id.0, %error, "connection lost");
-                        self.drop_session(id);
-                    }
+        let mut left = self.shard.dirty_count();
+        let mut batch = std::mem::take(&mut self.batch);
+        while left > 0 {
+            batch.clear();
+            while left > 0 && batch.len() < BATCH {
+                left -= 1;
+                let Some(id) = self.shard.next_dirty() else {
+                    left = 0;
+                    break;
+                };
+                match self.links.get(id.0 as usize) {
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::Sse(tether))) => tether.wake(),
+                    _ => {}
                 }
-                Some(Some(Link::Sse(waker))) => waker.take().into_iter().for_each(Waker::wake),
-                _ => {}
             }
+            self.write_batch(&batch);
         }
+        self.batch = batch;
     }
 
-    fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return Ok(()) };
-        let Some(outbox) = self.shard.outbox(id) else { return Ok(()) };
-        let wrote = self.egress.write(&mut socket.stream, outbox)?;
-        self.metrics.socket_writes += 1;
+    fn write_batch(&mut self, batch: &[SessionId]) {
+        let ready = batch.iter().filter_map(|id| {
+            let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
+                return None;
+            };
+            let stream = &socket.stream;
+            self.shard
+                .outbox(*id)
+                .map(|outbox| egress::Ready { stream, outbox })
+        });
+        let ready: Vec<egress::Ready<'_>> = ready.collect();
+        let mut results = std::mem::take(&mut self.results);
+        self.metrics.socket_writes += self.egress.write(&ready, &mut results);
+        drop(ready);
+        let now = self.clock.now();
+        for (id, result) in batch.iter().zip(results.drain(..)) {
+            let outcome = result.and_then(|wrote| self.wrote(*id, wrote, now));
+            if let Err(error) = outcome {
+                tracing::debug!(session = id.0, %error, "connection lost");
+                self.drop_session(*id);
+            }
+        }
+        self.results = results;
+    }
+
+    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        socket.blocked = matches!(wrote, Wrote::Part(_));
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = matches!(wrote, Wrote::Part(_));
+        }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
             self.took(id, count, now);
@@ -344,7 +436,7 @@ impl Hub {
     }
 
     /// Takes note that the far end of a session took `count` bytes.
-    pub(crate) fn took(&mut self, id: SessionId, count: usize, now: Micros) {
+    fn took(&mut self, id: SessionId, count: usize, now: Micros) {
         let latency = &mut self.metrics.delivery_latency;
         self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
@@ -355,7 +447,9 @@ impl Hub {
 
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
     fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else { return Ok(()) };
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
         if !std::mem::replace(&mut socket.shut, true) {
             socket.stream.shutdown(Shutdown::Write)?;
         }
@@ -383,7 +477,11 @@ impl Hub {
             metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
         }
         for (into, now, then) in [
-            (&mut metrics.publications, &counts.published[..], &before.published[..]),
+            (
+                &mut metrics.publications,
+                &counts.published[..],
+                &before.published[..],
+            ),
             (&mut metrics.requests, &counts.ops, &before.ops),
             (&mut metrics.refusals, &counts.refusals, &before.refusals),
             (&mut metrics.closes, &counts.closes, &before.closes),
@@ -394,6 +492,7 @@ impl Hub {
         }
         metrics.sessions = self.shard.session_count() as u64;
         metrics.subscriptions = self.shard.subscription_count() as u64;
+        metrics.lagging_sessions = self.shard.lagging_count() as u64;
         metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
         metrics.queue_publications = self.shard.queue_depth() as u64;
         metrics.flush();
@@ -407,9 +506,14 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
             shard.request(id, codec.decode_request(payload), now);
         }
         Event::Message { .. } => {
-            let wanted = if codec.opcode() == Opcode::Text { "text" } else { "binary" };
+            let wanted = if codec.opcode() == Opcode::Text {
+                "text"
+            } else {
+                "binary"
+            };
             let name = codec.subprotocol();
-            let refusal = Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
+            let refusal =
+                Refusal::bad_request(format!("this connection speaks {name}: send {wanted} messages"));
             shard.refuse(id, None, refusal, now);
         }
         Event::Ping(payload) => shard.ping(id, payload, now),

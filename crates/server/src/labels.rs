@@ -7,7 +7,7 @@ use tickwire_wire::{CloseCode, Kind};
 
 /// The HTTP routes, as templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// `/v1/ws`
     WebSocket,
     /// `/v1/topics/{topic}`
@@ -53,12 +53,12 @@ const ERROR_CODES: [&str; ErrorCode::ALL.len()] = {
 
 /// In the order of [`CloseCode::SENT`], and a last one for those that only clients use.
 const CLOSE_CODES: [&str; CloseCode::SENT.len() + 1] = [
-    "1000", "1001", "1002", "1007", "1008", "1009", "1011", "1012", "4000", "4001", "4002", "4003", "4008", "4501",
-    "4503", "other",
+    "1000", "1001", "1002", "1007", "1008", "1009", "1011", "1012", "4000", "4001", "4002", "4003", "4008",
+    "4501", "4503", "other",
 ];
 
 /// The sets of this broker.
-pub const LABELS: LabelSets = LabelSets {
+pub(crate) const LABELS: LabelSets = LabelSets {
     kinds: &KINDS,
     codecs: &CODECS,
     request_ops: &Op::NAMES,
@@ -70,9 +70,12 @@ pub const LABELS: LabelSets = LabelSets {
 
 /// The index of `status` among the statuses of refused handshakes.
 #[must_use]
-pub fn refused_status(status: u16) -> usize {
+pub(crate) fn refused_status(status: u16) -> usize {
     let text = status.to_string();
-    REFUSED_STATUSES.iter().position(|known| *known == text).unwrap_or(REFUSED_STATUSES.len() - 1)
+    REFUSED_STATUSES
+        .iter()
+        .position(|known| *known == text)
+        .unwrap_or(REFUSED_STATUSES.len() - 1)
 }
 
 #[cfg(test)]
@@ -87,7 +90,10 @@ mod tests {
             assert_eq!(code.to_string(), name);
         }
         for (codec, name) in Codec::ALL.iter().zip(CODECS) {
-            assert_eq!((codec.to_string().as_str(), CODECS[*codec as usize]), (name, name));
+            assert_eq!(
+                (codec.to_string().as_str(), CODECS[*codec as usize]),
+                (name, name)
+            );
         }
         for kind in [Kind::State, Kind::Book, Kind::Event] {
             assert_eq!(KINDS[kind as usize], kind.as_str());

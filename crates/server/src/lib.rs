@@ -1,5 +1,24 @@
-//! server
+//! Sockets, threads, HTTP, configuration and shutdown: what turns the pure router into a broker.
+//!
+//! [`start`] gives a running broker: a thread per shard, one for the feed, one that accepts. Connections never move
+//! between shards. See `docs/ARCHITECTURE.md` for the way of a message through them.
 
+mod acceptor;
+mod broker;
+mod clock;
 pub mod config;
+mod egress;
+mod feed_thread;
 pub mod handshake;
 pub mod http;
+mod hub;
+mod labels;
+mod ops;
+mod permit;
+mod poller;
+mod service;
+mod shard_thread;
+mod start_gate;
+
+pub use broker::{Broker, StartError, start};
+pub use config::Config;

@@ -4,7 +4,7 @@
 //! waker and no buffer. Edge-triggered: a connection is reported again only after a read or write would have blocked.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -17,16 +17,7 @@ const EVENTS: usize = 1_024;
 
 /// The part of the poller that tokio waits for.
 #[derive(Debug)]
-pub(crate) struct Readiness(AsyncFd<Descriptor>);
-
-#[derive(Debug)]
-struct Descriptor(RawFd);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
+pub(crate) struct Readiness(AsyncFd<OwnedFd>);
 
 impl Readiness {
     /// Waits until the poller has events.
@@ -52,19 +43,31 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// A poller without connections, and what to wait for. To be called on the shard's runtime. The poller must live as
-    /// long as the other half is waited for.
+    /// A poller without connections, and what to wait for. To be called on the shard's runtime.
+    #[allow(unsafe_code)]
     pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let poll = Poll::new()?;
-        let descriptor = Descriptor(poll.as_raw_fd());
-        let readiness = Readiness(AsyncFd::with_interest(descriptor, TokioInterest::READABLE)?);
-        Ok((Self { poll, events: Events::with_capacity(EVENTS) }, readiness))
+        // A second descriptor of the same epoll, for tokio to own.
+        let descriptor = poll.registry().as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is open, and as an `OwnedFd` that moves into the `AsyncFd` and is never taken out again it
+        // stays open, and the same, until the `AsyncFd` is dropped.
+        let readiness = unsafe { AsyncFd::register_with_interest(descriptor, TokioInterest::READABLE) };
+        let readiness = Readiness(readiness.map_err(|error| error.into_parts().1)?);
+        Ok((
+            Self {
+                poll,
+                events: Events::with_capacity(EVENTS),
+            },
+            readiness,
+        ))
     }
 
     /// Watches a connection.
     pub(crate) fn add(&self, stream: &mut mio::net::TcpStream, session: SessionId) -> io::Result<()> {
         let token = Token(session.0 as usize);
-        self.poll.registry().register(stream, token, Interest::READABLE | Interest::WRITABLE)
+        self.poll
+            .registry()
+            .register(stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Stops watching a connection.
@@ -81,7 +84,9 @@ impl Poller {
         let mut count = 0;
         for event in &self.events {
             count += 1;
-            let Ok(session) = u32::try_from(event.token().0) else { continue };
+            let Ok(session) = u32::try_from(event.token().0) else {
+                continue;
+            };
             ready.push(Ready {
                 session: SessionId(session),
                 readable: event.is_readable() || event.is_read_closed() || event.is_error(),

@@ -9,7 +9,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tickwire_metrics::{HttpMetrics, ShardMetrics};
@@ -21,17 +20,19 @@ use tokio::task::LocalSet;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::egress::PlainEgress;
+use crate::egress;
+use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
+use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
-use crate::service::{self, HttpContext};
+use crate::service;
 use crate::start_gate::StartGate;
 
 /// What the acceptor tells a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A new connection, to be served by this shard.
-    Serve(std::net::TcpStream, SocketAddr),
+    Serve(std::net::TcpStream, SocketAddr, Permit),
     /// Close everything within this time, then end.
     Stop(Duration),
 }
@@ -48,8 +49,6 @@ pub(crate) struct ShardPlan {
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// Connections of this shard, HTTP and upgraded, for the acceptor to balance by.
-    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl ShardPlan {
@@ -58,27 +57,32 @@ impl ShardPlan {
     /// # Errors
     /// When the runtime or the poller cannot be made.
     pub(crate) fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let local = LocalSet::new();
         local.block_on(&runtime, self.serve())
     }
 
     async fn serve(self) -> io::Result<()> {
         let (poller, readiness) = Poller::new()?;
+        let (egress, name) = egress::open(self.config.socket.egress)?;
+        tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
         let hub = Hub::new(HubParts {
             shard: Shard::new(self.id, self.directory, self.settings),
             clock: self.clock,
             poller,
-            egress: Box::new(PlainEgress::new()),
+            egress,
             metrics: self.metrics,
             frame_limits: FrameLimits {
                 message_bytes: self.config.limits.message_bytes,
                 fragments: self.config.limits.fragments,
             },
-            rights: Rights { publish: self.config.anonymous_publish.clone() },
+            rights: Rights {
+                publish: self.config.anonymous_publish.clone(),
+            },
             wake: self.wake.clone(),
             gate: self.gate,
-            connections: self.connections.clone(),
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
         let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http));
@@ -87,8 +91,8 @@ impl ShardPlan {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Serve(stream, peer)) => {
-                        accept(&context, stream, peer);
+                    Some(Command::Serve(stream, peer, permit)) => {
+                        accept(&context, stream, peer, permit);
                         continue; // the connection's own task goes first
                     }
                     Some(Command::Stop(within)) => return stop(&hub, &readiness, &self.wake, within).await,
@@ -119,15 +123,12 @@ async fn until(due: Option<std::time::Instant>) {
     }
 }
 
-fn accept(context: &Rc<HttpContext>, stream: std::net::TcpStream, peer: SocketAddr) {
+fn accept(context: &Rc<HttpContext>, stream: std::net::TcpStream, peer: SocketAddr, permit: Permit) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
-            tokio::task::spawn_local(service::serve(context.clone(), stream, peer));
+            tokio::task::spawn_local(service::serve(context.clone(), stream, peer, permit));
         }
-        Err(error) => {
-            tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped");
-            context.hub().borrow().connection_ended();
-        }
+        Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),
     }
 }
 
@@ -136,7 +137,8 @@ async fn stop(hub: &SharedHub, readiness: &Readiness, wake: &Notify, within: Dur
     {
         let mut hub = hub.borrow_mut();
         let now = hub.clock.now();
-        hub.shard.close_all(CloseCode::GOING_AWAY, "the broker is shutting down", now);
+        hub.shard
+            .close_all(CloseCode::GOING_AWAY, "the broker is shutting down", now);
     }
     let deadline = tokio::time::Instant::now() + within;
     loop {
@@ -157,23 +159,10 @@ async fn stop(hub: &SharedHub, readiness: &Readiness, wake: &Notify, within: Dur
     hub.flush(now);
     let left = hub.session_count();
     if left > 0 {
-        tracing::warn!(connections = left, "connections did not answer the close in time and are dropped");
+        tracing::warn!(
+            connections = left,
+            "connections did not answer the close in time and are dropped"
+        );
     }
     Ok(())
-}
-
-/// Counts a connection for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct ConnectionCount(Arc<AtomicUsize>);
-
-impl ConnectionCount {
-    /// One more connection.
-    pub(crate) fn begin(count: &Arc<AtomicUsize>) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub(crate) fn end(count: &Arc<AtomicUsize>) {
-        count.fetch_sub(1, Ordering::Relaxed);
-    }
 }

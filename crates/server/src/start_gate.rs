@@ -15,7 +15,10 @@ pub(crate) struct StartGate {
 
 impl StartGate {
     pub(crate) fn new(open: bool) -> Self {
-        Self { open: AtomicBool::new(open), ..Self::default() }
+        Self {
+            open: AtomicBool::new(open),
+            ..Self::default()
+        }
     }
 
     /// Whether it is open.

@@ -3,6 +3,7 @@
 //! A [`Decimal`] holds no trailing zeros after the point and no negative zero, so that equal numbers have equal text.
 //! Never rounds: a text that does not fit exactly is an error.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,8 +32,26 @@ pub enum DecimalError {
 /// assert_eq!(price.to_string(), "61837.63");
 /// # Ok::<(), tickwire_wire::DecimalError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Decimal(rust_decimal::Decimal);
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Prices of one instrument mostly have as many digits after the point, and then nothing needs to be scaled.
+        if self.0.scale() == other.0.scale() {
+            self.0.mantissa().cmp(&other.0.mantissa())
+        } else {
+            self.0.cmp(&other.0)
+        }
+    }
+}
 
 impl Decimal {
     /// Zero.
@@ -188,6 +207,19 @@ mod tests {
                 Decimal::new(0, scale).get().serialize(),
                 Decimal::ZERO.get().serialize()
             );
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_the_numbers() {
+        let texts = [
+            "-2", "-1.5", "-0.01", "0", "0.009", "0.01", "0.1", "1", "1.05", "1.5", "2", "10",
+        ];
+        let numbers: Vec<Decimal> = texts.iter().map(|text| text.parse().expect(text)).collect();
+        for (i, a) in numbers.iter().enumerate() {
+            for (j, b) in numbers.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} against {b}");
+            }
         }
     }
 

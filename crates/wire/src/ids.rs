@@ -5,12 +5,32 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Reads a `u64`, with an error that a person understands and no Rust type in it.
+pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    struct Whole;
+    impl Visitor<'_> for Whole {
+        type Value = u64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an integer from 0 to {}", u64::MAX)
+        }
+        fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+        fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
+            // MessagePack may write a positive number as a signed one.
+            u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+    }
+    deserializer.deserialize_any(Whole)
+}
 
 /// Position of a message in its topic: 1 for the first, +1 for each next one; 0 is "before the first".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Seq(pub u64);
+pub struct Seq(#[serde(deserialize_with = "whole_number")] pub u64);
 
 impl Seq {
     /// The position before the first message.
@@ -37,7 +57,7 @@ impl fmt::Display for Seq {
 /// A moment: microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Micros(pub u64);
+pub struct Micros(#[serde(deserialize_with = "whole_number")] pub u64);
 
 impl Micros {
     /// The moment `ms` milliseconds later.

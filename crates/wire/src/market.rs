@@ -5,8 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::decimal::Decimal;
 use crate::ids::Micros;
@@ -144,8 +145,7 @@ pub struct Candle {
 }
 
 /// One price level of a book, `[price, size]` on the wire. Size 0 in an update removes the level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(from = "(Decimal, Decimal)")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
     /// Price.
     pub price: Decimal,
@@ -156,6 +156,26 @@ pub struct Level {
 impl From<(Decimal, Decimal)> for Level {
     fn from((price, size): (Decimal, Decimal)) -> Self {
         Self { price, size }
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pair;
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Level;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a level: [price, size]")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Level, A::Error> {
+                let price = pair.next_element()?;
+                let price = price.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let size = pair.next_element()?;
+                let size = size.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                Ok(Level { price, size })
+            }
+        }
+        deserializer.deserialize_seq(Pair)
     }
 }
 
@@ -170,6 +190,7 @@ impl Serialize for Level {
 
 /// `book.<symbol>`: a whole L2 book (best levels first) or the levels that changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "a book: {\"symbol\",\"bids\",\"asks\",\"time\"}")]
 pub struct Book {
     /// The instrument.
     pub symbol: Symbol,
@@ -201,22 +222,124 @@ pub struct Book {
 /// sum.side([level("0.05005", "0.0000050")].into_iter());
 /// assert_eq!(sum.finish(), 0x8f21_db4f); // crc32(b"50055")
 /// ```
-#[derive(Debug, Default)]
-pub struct BookChecksum(crc32fast::Hasher);
+#[derive(Debug)]
+pub struct BookChecksum {
+    /// Gathered first, since CRC-32 over one long text is several times faster than over many short ones.
+    text: [u8; CHECKSUM_BYTES_MAX],
+    len: usize,
+}
+
+/// Digits of a decimal's 96-bit mantissa, at most.
+const DIGITS_MAX: usize = 29;
+/// Price and size of the covered levels of both sides.
+const CHECKSUM_BYTES_MAX: usize = 2 * BOOK_CHECKSUM_LEVELS * 2 * DIGITS_MAX;
+
+impl Default for BookChecksum {
+    fn default() -> Self {
+        Self {
+            text: [0; CHECKSUM_BYTES_MAX],
+            len: 0,
+        }
+    }
+}
 
 impl BookChecksum {
-    /// Adds the first ten levels of a side, which come best first.
+    /// Adds the first ten levels of a side, which come best first. Sides beyond the second are not covered.
     pub fn side(&mut self, levels: impl Iterator<Item = Level>) {
-        let mut digits = itoa::Buffer::new();
         for level in levels.take(BOOK_CHECKSUM_LEVELS) {
-            self.0.update(digits.format(level.price.digits()).as_bytes());
-            self.0.update(digits.format(level.size.digits()).as_bytes());
+            self.digits(level.price.digits());
+            self.digits(level.size.digits());
+        }
+    }
+
+    fn digits(&mut self, number: u128) {
+        if number == 0 {
+            return; // its only digit is a leading zero
+        }
+        let mut buffer = itoa::Buffer::new();
+        // Nearly all fit in 64 bits, which format faster.
+        let digits = match u64::try_from(number) {
+            Ok(small) => buffer.format(small),
+            Err(_) => buffer.format(number),
+        };
+        let digits = digits.as_bytes();
+        if let Some(place) = self.text.get_mut(self.len..self.len + digits.len()) {
+            place.copy_from_slice(digits);
+            self.len += digits.len();
         }
     }
 
     /// The checksum.
     #[must_use]
     pub fn finish(self) -> u32 {
-        self.0.finalize()
+        crc32fast::hash(&self.text[..self.len])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "`expect![…]` is meant to be an argument"
+    )]
+    fn what_is_wrong_with_a_published_book() {
+        fn check(data: &str, expected: Expect) {
+            let error = serde_json::from_str::<Book>(data).expect_err(data);
+            expected.assert_eq(&error.to_string());
+        }
+        check(
+            "5",
+            expect![[
+                r#"invalid type: integer `5`, expected a book: {"symbol","bids","asks","time"} at line 1 column 1"#
+            ]],
+        );
+        check("{}", expect!["missing field `symbol` at line 1 column 2"]);
+        check(
+            r#"{"symbol":"A","time":"now"}"#,
+            expect![[
+                r#"invalid type: string "now", expected an integer from 0 to 18446744073709551615 at line 1 column 26"#
+            ]],
+        );
+        check(
+            r#"{"symbol":"A","time":-1}"#,
+            expect![
+                "invalid value: integer `-1`, expected an integer from 0 to 18446744073709551615 at line 1 column 23"
+            ],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":5}"#,
+            expect!["invalid type: integer `5`, expected a sequence at line 1 column 31"],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[5]}"#,
+            expect!["invalid type: integer `5`, expected a level: [price, size] at line 1 column 32"],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[[]]}"#,
+            expect!["invalid length 0, expected a level: [price, size] at line 1 column 33"],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[["1"]]}"#,
+            expect!["invalid length 1, expected a level: [price, size] at line 1 column 36"],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[["1","2","3"]]}"#,
+            expect!["trailing characters at line 1 column 41"],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[[1.5,"2"]]}"#,
+            expect![
+                "invalid type: floating point `1.5`, expected a decimal number as a string at line 1 column 35"
+            ],
+        );
+        check(
+            r#"{"symbol":"A","time":1,"bids":[["1","two"]]}"#,
+            expect![[r#""two" is not a decimal number of at most 28 digits at line 1 column 41"#]],
+        );
     }
 }

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, Refusal};
-use crate::ids::{Epoch, Micros, Seq};
+use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 
 /// What a client calls a request so that it recognises the answer: an integer of its choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RequestId(pub u64);
+pub struct RequestId(#[serde(deserialize_with = "whole_number")] pub u64);
 
 /// How a topic's messages relate to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Mode {
 }
 
 /// A place in a topic's lineage that a client has reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// The lineage.
     pub epoch: Epoch,
@@ -73,11 +73,8 @@ pub struct Position {
 }
 
 /// One entry of a `subscribe`'s `topics`: the bare pattern, or a topic with the position to resume from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a topic is a string or {\"topic\",\"since\":{\"epoch\",\"seq\"}}"
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum TopicRequest {
     /// `"ticker.*"`
     Pattern(String),
@@ -86,7 +83,7 @@ pub enum TopicRequest {
         /// The topic or pattern.
         topic: String,
         /// Where to resume, if anywhere.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<Position>,
     },
 }

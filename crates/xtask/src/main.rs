@@ -1,1 +1,69 @@
-fn main() {}
+//! The project's own habits as commands: `cargo xtask tidy` and `cargo xtask test`.
+//!
+//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder
+//! and into `node_modules` of the test scripts. The exit code is 0 only when everything passed.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command's output is what it is for"
+)]
+
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::test::TestArgs;
+use crate::workspace::Workspace;
+
+/// The project's own habits as commands.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    arg_required_else_help = true
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the habits that neither the compiler nor Clippy knows
+    ///
+    /// Which crate may use which, the head of each file, the size of files and functions, leftovers, sleeping tests,
+    /// unsafe code, machine paths, manifests and links. Faults are printed as `file:line: what to do`.
+    ///
+    /// Files and functions over the limits are listed in crates/xtask/tidy-ratchet.toml with their size, which may
+    /// only shrink.
+    Tidy,
+    /// Run everything that a change must pass
+    ///
+    /// Formatting, Clippy, tidy, documentation, tests, documentation tests. A failed step does not stop the others.
+    /// The last line of the output is `N passed, N failed`, with `, N skipped` where something could not run.
+    ///
+    /// Tests that need a Python, Node.js, Chromium or Prometheus are skipped, visibly, where there is none. Running as
+    /// root on Debian, missing packages are installed, their services not started.
+    Test(TestArgs),
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let workspace = Workspace::load()?;
+    let passed = match args.command {
+        Command::Tidy => tidy::run(&workspace)?,
+        Command::Test(args) => test::run(&workspace, &args)?,
+    };
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -52,7 +52,7 @@ pub(crate) enum TradeRefused {
 pub(crate) enum Timeliness {
     /// It is in a candle of each interval.
     InTime,
-    /// A candle of its own had been closed: it is in the ticker but not in that candle.
+    /// A candle of its own had been closed, or a later one begun: it is in the ticker but not in that candle.
     Late,
 }
 

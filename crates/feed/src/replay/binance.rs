@@ -12,6 +12,8 @@ use tickwire_wire::limits::BOOK_LEVELS_MAX;
 use tickwire_wire::market::{Level, Side};
 use tickwire_wire::{Decimal, Micros};
 
+use super::symbol::SymbolError;
+
 /// Why a line cannot be used.
 #[derive(Debug, Error)]
 pub(super) enum LineError {
@@ -24,6 +26,12 @@ pub(super) enum LineError {
     /// Not JSON, a field missing or of the wrong type, or not an exact decimal.
     #[error("not a message of the exchange: {0}")]
     NotJson(#[from] serde_json::Error),
+    /// JSON perhaps, but not an object.
+    #[error("not a JSON object")]
+    NoObject,
+    /// A name that cannot be a symbol.
+    #[error(transparent)]
+    BadSymbol(#[from] SymbolError),
     /// Neither a stream with data nor a snapshot.
     #[error("neither a stream with data nor a snapshot with lastUpdateId, bids and asks")]
     NoEvent,
@@ -149,7 +157,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
     }
     let time_ns: u64 = time.parse().map_err(|_| LineError::NoTimestamp)?;
     let at = Micros(time_ns / 1_000);
-    let envelope: Envelope<'_> = serde_json::from_str(json)?;
+    let envelope: Envelope<'_> = object(json)?;
     if let (Some(stream), Some(data)) = (envelope.stream, envelope.data) {
         let (symbol, event) = streamed(stream, data.get())?;
         return Ok(Line {
@@ -182,15 +190,15 @@ fn streamed<'a>(stream: &str, data: &'a str) -> Result<(&'a str, Event), LineErr
     let (lower, kind) = stream.split_once('@').ok_or_else(unknown)?;
     let (expected, event, symbol, read) = match kind {
         "trade" => {
-            let data: TradeData<'_> = serde_json::from_str(data)?;
+            let data: TradeData<'_> = object(data)?;
             ("trade", data.e, data.s, trade(&data)?)
         }
         "bookTicker" => {
-            let data: BookTickerData<'_> = serde_json::from_str(data)?;
+            let data: BookTickerData<'_> = object(data)?;
             ("", "", data.s, book_ticker(&data)?)
         }
         "depth" | "depth@100ms" | "depth@1000ms" => {
-            let data: DepthData<'_> = serde_json::from_str(data)?;
+            let data: DepthData<'_> = object(data)?;
             ("depthUpdate", data.e, data.s, depth(data)?)
         }
         _ => return Err(unknown()),
@@ -203,6 +211,15 @@ fn streamed<'a>(stream: &str, data: &'a str) -> Result<(&'a str, Event), LineErr
         });
     }
     Ok((symbol, read))
+}
+
+/// Reads a JSON object. Serde alone would also take an array of the fields' values.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineError> {
+    if text.trim_ascii_start().starts_with('{') {
+        Ok(serde_json::from_str(text)?)
+    } else {
+        Err(LineError::NoObject)
+    }
 }
 
 fn trade(data: &TradeData<'_>) -> Result<Event, LineError> {

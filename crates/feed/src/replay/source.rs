@@ -1,7 +1,9 @@
 //! One file of a replay: its lines as events, in order, with times that never decrease.
 //!
-//! Reads one event ahead, so that files can be merged; at most [`NAMELESS_MAX`] snapshots wait for the line that tells
-//! their symbol. What cannot be used is put into the fault log and skipped.
+//! Reads one event ahead, so that files can be merged. A line whose time is more than [`JUMP_US_MAX`] after the line
+//! before waits for the next one: if that goes as far back, the line's time was wrong and it is a fault, or the replay
+//! would stand still for it. At most [`NAMELESS_MAX`] snapshots wait for the line that tells their symbol. What cannot be
+//! used is put into the fault log and skipped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +19,8 @@ use crate::topics::SymbolNo;
 
 /// Most snapshots that come before the first line with a symbol.
 const NAMELESS_MAX: usize = 4;
+/// Longest gap between two lines that is believed at once, in microseconds: a day.
+const JUMP_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// An event with everything that is needed to publish it.
 #[derive(Debug)]
@@ -31,11 +35,12 @@ pub(super) struct Entry {
     pub(super) event: Event,
 }
 
-/// A snapshot whose symbol is not known yet.
+/// An event as its line has it. A snapshot has no symbol.
 #[derive(Debug)]
-struct Nameless {
+struct Read {
     at: Micros,
     line: u64,
+    symbol: Option<SymbolNo>,
     event: Event,
 }
 
@@ -45,8 +50,12 @@ pub(super) struct Source {
     file: Arc<Path>,
     lines: Lines,
     latest: Micros,
+    /// The symbol of the first line that has one.
     symbol: Option<SymbolNo>,
-    nameless: VecDeque<Nameless>,
+    /// A line far ahead of the one before.
+    doubtful: Option<Read>,
+    /// Snapshots whose symbol is not known yet.
+    nameless: VecDeque<Read>,
     ready: VecDeque<Entry>,
 }
 
@@ -58,6 +67,7 @@ impl Source {
             lines: Lines::open(file)?,
             latest: Micros(0),
             symbol: None,
+            doubtful: None,
             nameless: VecDeque::new(),
             ready: VecDeque::new(),
         })
@@ -80,105 +90,114 @@ impl Source {
 
     /// Reads until an event is ready or the file is over.
     pub(super) fn fill(&mut self, markets: &mut Markets) {
-        while self.ready.is_empty() && self.read(markets) {}
+        while self.ready.is_empty() && self.advance(markets) {}
     }
 
     /// Reads one line. Whether there was one.
-    fn read(&mut self, markets: &mut Markets) -> bool {
-        // The text of the line stays borrowed from `lines` until its symbol is known.
-        let Self {
-            file,
-            lines,
-            latest,
-            symbol,
-            nameless,
-            ready,
-        } = self;
-        let (number, read) = lines.read();
+    fn advance(&mut self, markets: &mut Markets) -> bool {
+        let (number, read) = self.lines.read();
         let line = match read {
             LineRead::Line(line) => line.trim_ascii_end(),
             LineRead::TooLong => {
                 markets.count_line();
-                markets.fault(file, number, &format_args!("longer than {LINE_BYTES_MAX} bytes"));
-                return true;
-            }
-            LineRead::Broken(error) => {
                 markets.fault(
-                    file,
+                    &self.file,
                     number,
-                    &format_args!("the file ends here, it cannot be read on: {error}"),
+                    &format_args!("longer than {LINE_BYTES_MAX} bytes"),
                 );
                 return true;
             }
+            LineRead::Broken(error) => {
+                let reason = format_args!("the file ends here, it cannot be read on: {error}");
+                markets.fault(&self.file, number, &reason);
+                return true;
+            }
             LineRead::End => {
-                for Nameless { line, .. } in nameless.drain(..) {
+                if let Some(read) = self.doubtful.take() {
+                    self.accept(read, markets);
+                }
+                for Read { line, .. } in self.nameless.drain(..) {
                     markets.fault(
-                        file,
+                        &self.file,
                         line,
                         &"snapshot in a file without a line that tells its symbol",
                     );
                 }
-                return false;
+                return !self.ready.is_empty();
             }
         };
         markets.count_line();
         if line.is_empty() {
             return true;
         }
-        let Line {
-            at,
-            symbol: name,
-            event,
-        } = match binance::parse(line) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                markets.fault(file, number, &error);
-                return true;
-            }
-        };
-        let name = match name.map(|name| markets.symbol(name)).transpose() {
-            Ok(name) => name,
-            Err(error) => {
-                markets.fault(file, number, &error);
-                return true;
-            }
-        };
-        if at < *latest {
-            markets.count_clamped();
-        }
-        *latest = at.max(*latest);
-        let at = *latest;
-        *symbol = symbol.or(name);
-        let Some(first) = *symbol else {
-            nameless.push_back(Nameless {
+        let parsed = binance::parse(line).and_then(|Line { at, symbol, event }| {
+            let symbol = symbol.map(|name| markets.symbol(name)).transpose()?;
+            Ok(Read {
                 at,
                 line: number,
+                symbol,
                 event,
-            });
-            if nameless.len() > NAMELESS_MAX
-                && let Some(Nameless { line, .. }) = nameless.pop_front()
-            {
-                markets.fault(
-                    file,
-                    line,
-                    &"snapshot too far before the first line that tells its symbol",
-                );
-            }
-            return true;
-        };
-        let named = |Nameless { at, line, event }| Entry {
-            at,
-            line,
-            symbol: first,
-            event,
-        };
-        ready.extend(nameless.drain(..).map(named));
-        ready.push_back(Entry {
-            at,
-            line: number,
-            symbol: name.unwrap_or(first),
-            event,
+            })
         });
+        match parsed {
+            Ok(read) => self.weigh(read, markets),
+            Err(error) => markets.fault(&self.file, number, &error),
+        }
         true
+    }
+
+    /// Accepts lines whose times are credible.
+    fn weigh(&mut self, read: Read, markets: &mut Markets) {
+        if let Some(doubtful) = self.doubtful.take() {
+            let ahead_us = doubtful.at.since(read.at);
+            if ahead_us > JUMP_US_MAX {
+                let ahead_s = ahead_us / 1_000_000;
+                markets.fault(
+                    &self.file,
+                    doubtful.line,
+                    &format_args!("time is {ahead_s} s after the next line's"),
+                );
+            } else {
+                self.accept(doubtful, markets);
+            }
+        }
+        if read.at.since(self.latest) > JUMP_US_MAX {
+            self.doubtful = Some(read);
+        } else {
+            self.accept(read, markets);
+        }
+    }
+
+    /// Puts a line in order and gives it its symbol.
+    fn accept(&mut self, mut read: Read, markets: &mut Markets) {
+        if read.at < self.latest {
+            markets.count_clamped();
+            read.at = self.latest;
+        }
+        self.latest = read.at;
+        self.symbol = self.symbol.or(read.symbol);
+        self.nameless.push_back(read);
+        if let Some(first) = self.symbol {
+            let named = |Read {
+                             at,
+                             line,
+                             symbol,
+                             event,
+                         }| Entry {
+                at,
+                line,
+                symbol: symbol.unwrap_or(first),
+                event,
+            };
+            self.ready.extend(self.nameless.drain(..).map(named));
+        } else if self.nameless.len() > NAMELESS_MAX
+            && let Some(Read { line, .. }) = self.nameless.pop_front()
+        {
+            markets.fault(
+                &self.file,
+                line,
+                &"snapshot too far before the first line that tells its symbol",
+            );
+        }
     }
 }

@@ -22,19 +22,19 @@ const DECAY: [f64; 2] = [20.0, 0.5];
 const QUICK: f64 = 0.7;
 
 /// Probability that an immigrant is a trade.
-const IMMIGRANT_TRADES: f64 = 0.12;
+const IMMIGRANT_TRADES: f64 = 0.08;
 /// Mean offspring of a trade and of a quote: trades, then quotes.
-const TRADE_OFFSPRING: [f64; 2] = [0.40, 0.50];
-const QUOTE_OFFSPRING: [f64; 2] = [0.03, 0.45];
-/// e^-0.90 and e^-0.48, the probabilities of no offspring, in full so that every platform agrees.
-const TRADE_CHILDLESS: f64 = 0.406_569_659_740_599_1;
-const QUOTE_CHILDLESS: f64 = 0.618_783_391_806_141;
+const TRADE_OFFSPRING: [f64; 2] = [0.60, 0.60];
+const QUOTE_OFFSPRING: [f64; 2] = [0.03, 0.50];
+/// e^-1.20 and e^-0.53, the probabilities of no offspring, in full so that every platform agrees.
+const TRADE_CHILDLESS: f64 = 0.301_194_211_912_202_1;
+const QUOTE_CHILDLESS: f64 = 0.588_604_969_678_355_2;
 
 /// Shocks per second.
 const SHOCKS_PER_S: f64 = 0.2;
 /// A shock brings the events of typically this many seconds, and at most [`SHOCK_MOST`] times that.
-const SHOCK_S: f64 = 0.005;
-const SHOCK_MOST: f64 = 10.0;
+const SHOCK_S: f64 = 0.02;
+const SHOCK_MOST: f64 = 8.0;
 /// Probability that an event of a shock is a trade.
 const SHOCK_TRADES: f64 = 0.4;
 
@@ -78,14 +78,14 @@ impl Waiting {
 #[derive(Debug)]
 struct Offspring {
     /// Probability of at most 0, 1, 2, … of them.
-    at_most: [f64; 6],
+    at_most: [f64; 8],
     trades: f64,
 }
 
 impl Offspring {
     fn new([trades, quotes]: [f64; 2], childless: f64) -> Self {
         let mean = trades + quotes;
-        let (mut term, mut sum, mut at_most) = (childless, 0.0, [0.0; 6]);
+        let (mut term, mut sum, mut at_most) = (childless, 0.0, [0.0; 8]);
         for (k, entry) in at_most.iter_mut().enumerate() {
             sum += term;
             *entry = sum;
@@ -234,5 +234,55 @@ impl Arrivals {
             };
             self.pools[0].push(Waiting::new(symbol, act));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_at_their_rate_and_mix() {
+        let mut chance = Chance::new(1);
+        let mut arrivals = Arrivals::new(100, 1_000.0, &mut chance);
+        let (mut now_ns, mut acts, mut trades, mut shocks) = (0, 0_u32, 0_u32, 0_u32);
+        while acts < 100_000 {
+            let (gap_ns, arrival) = arrivals.next(&mut chance, 1.0);
+            now_ns += gap_ns;
+            match arrival {
+                Arrival::Act { symbol, act } => {
+                    acts += 1;
+                    trades += u32::from(act == Act::Trade);
+                    arrivals.excite(symbol, act, &mut chance);
+                }
+                Arrival::Shock => shocks += 1,
+            }
+        }
+        let seconds = now_ns as f64 * 1e-9;
+        let (of_trades, of_quotes) = descendants();
+        let expected = of_trades / (of_trades + of_quotes);
+        let share = f64::from(trades) / f64::from(acts);
+        assert!(
+            (f64::from(acts) / seconds / 1_000.0 - 1.0).abs() < 0.03,
+            "{acts} events in {seconds} s"
+        );
+        assert!(
+            (share - expected).abs() < 0.01,
+            "{share} of the events are trades instead of {expected}"
+        );
+        assert!((5..40).contains(&shocks), "{shocks} shocks in {seconds} s");
+    }
+
+    #[test]
+    fn pools_are_bounded() {
+        let mut chance = Chance::new(1);
+        // A thousand times the highest rate.
+        let mut arrivals = Arrivals::new(10, 1e9, &mut chance);
+        for _ in 0..10 {
+            arrivals.shock(&mut chance);
+        }
+        assert!(arrivals.pools.iter().all(|pool| pool.len() == POOL_MAX));
+        arrivals.excite(SymbolNo(0), Act::Trade, &mut chance);
+        assert!(arrivals.pools.iter().all(|pool| pool.len() == POOL_MAX));
     }
 }

@@ -9,8 +9,8 @@ use super::chance::Chance;
 pub(super) const SECTORS: usize = 8;
 
 /// Relative change per square root of a second: the whole market's and a sector's.
-const MARKET_VOLATILITY: f64 = 0.000_03;
-const SECTOR_VOLATILITY: f64 = 0.000_02;
+const MARKET_VOLATILITY: f64 = 0.000_05;
+const SECTOR_VOLATILITY: f64 = 0.000_05;
 /// Typical jump of the market in a shock.
 const SHOCK_JUMP: f64 = 0.000_1;
 /// Shortest step in nanoseconds.

@@ -9,8 +9,8 @@
 const RELAXATION_S: f64 = 0.5;
 /// The same, in ticks, for rates so low that one event is a long time.
 const RELAXATION_TICKS: f64 = 20.0;
-/// Slowest and fastest pace.
-const PACE: (f64, f64) = (0.25, 4.0);
+/// Fastest pace.
+const PACE_MAX: f64 = 4.0;
 /// Ticks per event before any was seen.
 const TICKS_PER_EVENT: f64 = 2.0;
 /// Over how many events the mean is taken.
@@ -58,7 +58,12 @@ impl Governor {
     pub(super) fn pace(&self, elapsed_ns: u64) -> f64 {
         let planned = elapsed_ns as f64 * 1e-9 * self.rate;
         let behind = planned - self.published as f64;
-        let relaxation = RELAXATION_S * self.rate + RELAXATION_TICKS;
-        (1.0 + behind / relaxation).clamp(PACE.0, PACE.1)
+        let late = behind / (RELAXATION_S * self.rate + RELAXATION_TICKS);
+        if late >= 0.0 {
+            (1.0 + late).min(PACE_MAX)
+        } else {
+            // Never 0, but slow enough to wait out a burst of any size.
+            1.0 / ((1.0 - late) * (1.0 - late))
+        }
     }
 }

@@ -24,7 +24,7 @@ const FAIR: (f64, f64) = (1_000.0, 500_000_000.0);
 /// Relative change of a symbol's own per square root of a second.
 const OWN_VOLATILITY: f64 = 0.000_03;
 /// How far the fair value may leave a quote behind before it is pulled or hit, in price steps.
-const SLACK: i32 = 3;
+const SLACK: i32 = 1;
 /// Most levels that one taker reaches.
 const SWEEP_LEVELS_MAX: usize = 3;
 
@@ -108,6 +108,8 @@ pub(super) struct Market {
     derive: Derive,
     derived_due: bool,
 }
+
+const _: () = assert!(size_of::<Market>() <= 1_280, "10,000 symbols take little memory");
 
 impl Market {
     /// The symbol number `number`, of which the first is the busiest.

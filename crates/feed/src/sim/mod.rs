@@ -1,13 +1,13 @@
 //! The simulated market: any number of symbols, any rate, the same ticks to the byte for the same seed.
 //!
-//! Who acts and when is [`arrivals`]' business (self-exciting bursts, heavy-tailed activity), what prices are worth is
-//! that of [`factors`] (correlated random walks), and what an act does to a symbol is that of [`market`]. Here they are
-//! put together and the derived messages are timed: a trade's ticker and candles are published
-//! [`DERIVED_DELAY_NS`] after it, one message of each for all trades of that time.
+//! Who acts and when is the business of `arrivals` (self-exciting bursts, heavy-tailed activity), what prices are worth
+//! that of `factors` (correlated random walks), what an act does to a symbol that of `market`, and how many ticks there
+//! are that of `governor`. Here they are put together and the derived messages are timed: ticker and candles are
+//! published 0.1 s after a trade, one message of each for all trades of that time.
 //!
-//! Virtual time begins with every symbol's whole book and best quotes, as fast as the rate allows but within
-//! [`OPENING_NS_MAX`]; they do not count against the rate. Only IEEE additions, multiplications, divisions and square
-//! roots are used, whose results are the same on every platform. Holds about 1.5 KB per symbol; nothing grows with time.
+//! Virtual time begins with every symbol's whole book and best quotes, as fast as the rate allows but within half a
+//! second; they do not count against the rate. Only IEEE additions, multiplications, divisions and square roots are
+//! used, whose results are the same on every platform. Holds about 1.5 KB per symbol; nothing grows with time.
 
 mod alias;
 mod arrivals;
@@ -36,6 +36,9 @@ use market::{Market, Moment, Outlet};
 /// Most ticks per virtual second.
 pub const RATE_MAX: u32 = 1_000_000;
 
+/// Latest beginning: 292,000 years of virtual time fit after it.
+pub const START_MAX: Micros = Micros(u64::MAX / 2);
+
 /// How long after a trade its ticker and candles are published, in nanoseconds.
 const DERIVED_DELAY_NS: u64 = 100_000_000;
 /// Longest time for the first books of all symbols, in nanoseconds.
@@ -52,7 +55,7 @@ pub struct SimConfig {
     pub rate: u32,
     /// Everything random comes from it.
     pub seed: u64,
-    /// When virtual time begins.
+    /// When virtual time begins, at most [`START_MAX`].
     pub start: Micros,
 }
 
@@ -65,6 +68,9 @@ pub enum SimError {
     /// Not a rate that can be simulated.
     #[error("{0} ticks per second were asked for; the simulated market makes 1 to {RATE_MAX}")]
     Rate(u32),
+    /// A beginning so late that times would not fit.
+    #[error("time {0} is too late to begin; at most {START_MAX} µs since the Unix epoch can be simulated")]
+    Start(Micros),
 }
 
 /// The simulated market as a feed. Never ends.
@@ -106,6 +112,9 @@ impl Sim {
         }
         if !(1..=RATE_MAX).contains(&rate) {
             return Err(SimError::Rate(rate));
+        }
+        if start > START_MAX {
+            return Err(SimError::Start(start));
         }
         let mut chance = Chance::new(seed);
         let (mut topics, intervals) = (Topics::default(), Intervals::default());

@@ -224,7 +224,7 @@ fn promtool_has_nothing_to_say() {
 fn skip(why: &str) {
     let line = format!("skipped: promtool_has_nothing_to_say: {why}");
     println!("{line}");
-    if let Ok(log) = std::env::var("TICKWIRE_SKIP_LOG") {
+    if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {
         let mut file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -21,8 +21,6 @@ const CHUNK: usize = 16;
 enum Handed {
     Queued,
     Skipped,
-    /// Not queued: the session is found to be over its budget.
-    OverBudget,
 }
 
 /// When a subscription that is still behind is served again.
@@ -44,12 +42,12 @@ impl Shard {
             self.delivered = 0;
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
         }
-        let (mut slow, mut spent) = (Vec::new(), 0);
+        let mut spent = 0;
         while self.delivered < self.inbox.publications.len() && spent < budget.max(1) {
             let publication = self.inbox.publications[self.delivered].clone();
             self.delivered += 1;
             self.counts.drained += 1;
-            spent += 1 + self.deliver(&publication, &mut slow);
+            spent += 1 + self.deliver(&publication, now);
         }
         let all = self.delivered == self.inbox.publications.len();
         if all && !self.inbox.overflowed.is_empty() {
@@ -57,17 +55,7 @@ impl Shard {
                 self.fall_behind(id);
             }
         }
-        for id in slow {
-            self.close_slow(id, now);
-        }
         !all
-    }
-
-    /// Ends a session that is over its budget.
-    fn close_slow(&mut self, id: SessionId, now: Micros) {
-        let max = self.settings.outbox_bytes_max;
-        let reason = format!("slow reader: more than {max} bytes were waiting");
-        self.close(id, CloseCode::SLOW, &reason, now);
     }
 
     /// Ends a session whose client does not read the answers that it asks for.
@@ -83,7 +71,7 @@ impl Shard {
     }
 
     /// Puts a publication into the outbox of each live subscriber and returns their number.
-    fn deliver(&mut self, publication: &Arc<Publication>, slow: &mut Vec<SessionId>) -> usize {
+    fn deliver(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         if self
             .slots
@@ -105,10 +93,9 @@ impl Shard {
         });
         let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
         for subscriber in &mut subscribers {
-            match self.hand(subscriber, &fanout, &mut lengths) {
+            match self.hand(subscriber, &fanout, &mut lengths, now) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
-                Handed::OverBudget => slow.push(subscriber.session),
             }
         }
         self.counts.updates += handed as u64;
@@ -116,7 +103,8 @@ impl Shard {
         handed
     }
 
-    /// Puts an update into one subscriber's outbox, if it is that subscriber's turn. `lengths` are those of the frames
+    /// Puts an update into one subscriber's outbox, if it is that subscriber's turn and there is room. If there is none,
+    /// the subscription goes on from the directory once there is. `lengths` are those of the frames
     /// by codec, 0 where not known yet.
     #[inline]
     fn hand(
@@ -124,6 +112,7 @@ impl Shard {
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
         lengths: &mut [usize; Codec::ALL.len()],
+        now: Micros,
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -132,19 +121,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
             return Handed::Skipped;
         };
-        if session.outbox.live_bytes() > self.settings.outbox_bytes_max {
-            // Looked at before adding, so that no single message is too large for a client that reads.
-            let known = std::mem::replace(&mut session.slow, true);
-            return if known {
-                Handed::Skipped
-            } else {
-                Handed::OverBudget
-            };
-        }
         if !std::mem::replace(&mut session.dirty, true) {
             self.dirty.push_back(subscriber.session);
         }
-        if subscriber.every && publication.seq != subscriber.after.next() {
+        // Looked at before adding, so that no single message is too large for a client that reads.
+        let full = session.outbox.live_bytes() > self.settings.outbox_bytes_max;
+        if full {
+            session.full_since.get_or_insert(now);
+        }
+        if full || (subscriber.every && publication.seq != subscriber.after.next()) {
             subscriber.behind = true;
             session.pulls.push_back(Pull::Follow(publication.lineage.id));
             return Handed::Skipped;

@@ -40,6 +40,8 @@ pub struct ShardSettings {
     pub limits: AnnouncedLimits,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
+    /// Time that a connection with a full outbox may take nothing.
+    pub stall_ms: u64,
     /// Quiet time after which a heartbeat is sent.
     pub heartbeat_ms: u64,
     /// Time without a byte from a WebSocket client after which it is pinged.
@@ -152,6 +154,16 @@ impl Shard {
             .sum()
     }
 
+    /// Number of sessions that do not get everything live, since too much waits for them already.
+    #[must_use]
+    pub fn lagging_count(&self) -> usize {
+        let lagging = |session: &Session| !session.pulls.is_empty() && !session.outbox.is_empty();
+        self.sessions
+            .iter()
+            .filter(|(_, session)| lagging(session))
+            .count()
+    }
+
     /// Bytes waiting in all outboxes.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
@@ -181,7 +193,7 @@ impl Shard {
             phase: Phase::Open,
             dirty: false,
             requested: transport == Transport::Sse,
-            slow: false,
+            full_since: None,
             gone: false,
             generation,
             refusals_in_a_row: 0,
@@ -404,6 +416,7 @@ impl Shard {
         }
         session.outbox.advance(count, done);
         session.last_out = now;
+        session.full_since = None;
         let waiting = session.outbox.data_bytes();
         session.one_shot_waits &= waiting > 0;
         if !session.pulls.is_empty() && waiting < OUTBOX_REFILL_BYTES {

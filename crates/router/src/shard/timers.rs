@@ -61,6 +61,17 @@ impl Shard {
             self.close(id, CloseCode::NO_PONG, &reason, now);
             return;
         }
+        if session
+            .full_since
+            .is_some_and(|since| since.plus_ms(settings.stall_ms) <= now)
+        {
+            let reason = format!(
+                "slow reader: its outbox was full and nothing was taken for {} ms",
+                settings.stall_ms
+            );
+            self.close(id, CloseCode::SLOW, &reason, now);
+            return;
+        }
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
         let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
         if ping {
@@ -97,6 +108,8 @@ impl Shard {
                 None => session.last_in.plus_ms(settings.ping_after_ms),
             });
         }
+        // A stall begins without a deadline of its own; it is found out within a quarter more than its time.
+        at = at.min(now.max(session.opened).plus_ms(settings.stall_ms / 4));
         // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
         let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
         self.deadlines.push(Reverse((at, id, session.generation)));

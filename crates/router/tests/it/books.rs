@@ -53,7 +53,7 @@ fn what_is_no_book_is_refused() {
            sub a book.X mode=snapshot; go"#,
         expect![[r#"
             a: error 1 bad_request: book level [-1,1] is negative
-            a: error 2 bad_request: not a book message: invalid type: integer `5`, expected struct Book at line 1 column 1
+            a: error 2 bad_request: not a book message: invalid type: integer `5`, expected a book: {"symbol","bids","asks","time"} at line 1 column 1
             a: error 3 bad_request: not a book message: invalid type: integer `2`, expected a decimal number as a string at line 1 column 28
             a: ack 4 book.X@1
             a: ack 1 book.X@1 snapshot

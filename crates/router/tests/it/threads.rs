@@ -1,5 +1,7 @@
 //! The directory between threads: publishers and shards at once. Nothing waits for a time; a lost wake-up hangs.
 
+#![expect(clippy::disallowed_methods, reason = "threads are what is tested")]
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -50,6 +50,7 @@ impl Default for Setup {
                     ops_burst: 1_000,
                 },
                 outbox_bytes_max: 256 * 1024,
+                stall_ms: 30_000,
                 heartbeat_ms: 15_000,
                 ping_after_ms: 20_000,
                 pong_timeout_ms: 20_000,

@@ -83,7 +83,7 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Positive => "number",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
-        Shape::Symbols | Shape::Patterns | Shape::Files => "list of texts",
+        Shape::Patterns | Shape::Files => "list of texts",
         Shape::Rules => "list of tables",
     }
 }
@@ -97,7 +97,6 @@ fn range_of(shape: Shape) -> String {
             words.join(", ")
         }
         Shape::Address => "IP address and port".to_owned(),
-        Shape::Symbols => "symbols".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::Files => "readable files".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),

@@ -4,8 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tickwire_wire::Symbol;
-
 use super::error::ConfigError;
 use super::settings::Settings;
 
@@ -14,8 +12,8 @@ use super::settings::Settings;
 pub struct Feed {
     /// Where ticks come from.
     pub source: FeedSource,
-    /// Instruments of the feed; all that it has if empty.
-    pub symbols: Vec<Symbol>,
+    /// Instruments of the simulated market.
+    pub symbols: u32,
     /// Ticks per second of the simulated market, over all symbols.
     pub rate: u32,
     /// Seed of the simulated market.
@@ -50,7 +48,7 @@ impl Feed {
     pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             source: FeedSource::read(settings)?,
-            symbols: settings.symbols("feed.symbols")?,
+            symbols: settings.integer("feed.symbols")?,
             rate: settings.integer("feed.rate")?,
             seed: settings.integer("feed.seed")?,
             speed: settings.positive("feed.speed")?,

@@ -16,8 +16,6 @@ pub(super) enum Shape {
     Choice(&'static [&'static str]),
     /// An IP address and a port.
     Address,
-    /// A list of symbols.
-    Symbols,
     /// A list of topic patterns.
     Patterns,
     /// A list of file names.
@@ -125,6 +123,7 @@ const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Words of `feed.kind`.
 const FEED_KINDS: &[&str] = &["none", "sim", "replay"];
 /// Words of `feed.start`.
+const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
 /// Most messages of history that a rule may ask for.
 pub(super) const HISTORY_MAX: u64 = 1_000_000;
@@ -312,6 +311,12 @@ pub(super) const KEYS: &[Key] = &[
         limits::PONG_TIMEOUT_MS,
         "Time that a pinged client has to answer before close 4001",
     ),
+    Key::new(
+        "socket.egress",
+        Shape::Choice(EGRESS_KINDS),
+        Preset::Text("auto"),
+        "How bytes are handed to the kernel: a write a connection, or a batch by io_uring; auto takes io_uring where it is",
+    ),
     Key::integer(
         "socket.notsent_lowat_bytes",
         KIB,
@@ -345,7 +350,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
-        Preset::Text("none"),
+        Preset::Text("sim"),
         "Where market data comes from. The flag and the variable take `none`, `sim` or `replay:FILE,FILE…`",
     )
     .flag("--feed"),
@@ -356,11 +361,12 @@ pub(super) const KEYS: &[Key] = &[
         "Recordings to replay together, when feed.kind is `replay`; relative to the working directory",
     )
     .file_only(),
-    Key::new(
+    Key::integer(
         "feed.symbols",
-        Shape::Symbols,
-        Preset::Empty,
-        "Instruments of the feed; none named means all that the feed has",
+        1,
+        10_000,
+        50,
+        "Instruments of the simulated market",
     )
     .flag("--symbols"),
     Key::integer(

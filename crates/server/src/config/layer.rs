@@ -207,12 +207,8 @@ fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
-        Shape::Symbols | Shape::Patterns | Shape::Files if text.trim().is_empty() => {
-            Value::from(Vec::<String>::new())
-        }
-        Shape::Symbols | Shape::Patterns | Shape::Files => {
-            Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
-        }
+        Shape::Patterns | Shape::Files if text.trim().is_empty() => Value::from(Vec::<String>::new()),
+        Shape::Patterns | Shape::Files => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
         Shape::Choice(_) | Shape::Address | Shape::Rules => text.into(),
     }
 }

@@ -20,8 +20,8 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
-use tickwire_wire::{Kind, Pattern};
+use tickwire_router::KindRule;
+use tickwire_wire::Pattern;
 
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
@@ -122,9 +122,22 @@ pub struct Heartbeat {
     pub pong_timeout_ms: u64,
 }
 
+/// How bytes are handed to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressKind {
+    /// By `io_uring` where the kernel offers it, otherwise plainly.
+    Auto,
+    /// One system call a connection.
+    Plain,
+    /// One system call for a batch of connections.
+    IoUring,
+}
+
 /// The key table `[socket]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
+    /// How bytes are handed to the kernel.
+    pub egress: EgressKind,
     /// Unsent bytes that the kernel takes for a connection (`TCP_NOTSENT_LOWAT`).
     pub notsent_lowat_bytes: u32,
     /// Time in milliseconds that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
@@ -133,28 +146,6 @@ pub struct Socket {
     pub backlog: u32,
     /// Size of the send buffer in bytes (`SO_SNDBUF`); the kernel's own tuning if none.
     pub send_buffer_bytes: Option<usize>,
-}
-
-/// One entry of `kinds`: topics of `pattern` are of `kind` and keep `history` messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KindRule {
-    /// Which topics.
-    pub pattern: Pattern,
-    /// Their kind.
-    pub kind: Kind,
-    /// Messages of history that each keeps, at least 1.
-    pub history: usize,
-}
-
-impl KindRule {
-    /// Messages that a topic of `kind` keeps when its rule names no number.
-    const fn history_for(kind: Kind) -> usize {
-        match kind {
-            Kind::State => 1,
-            Kind::Book => BOOK_HISTORY_MAX,
-            Kind::Event => EVENT_HISTORY_MAX,
-        }
-    }
 }
 
 impl Config {
@@ -254,7 +245,13 @@ impl Heartbeat {
 
 impl Socket {
     fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        let kinds = [
+            ("auto", EgressKind::Auto),
+            ("plain", EgressKind::Plain),
+            ("io_uring", EgressKind::IoUring),
+        ];
         let socket = Self {
+            egress: settings.choice("socket.egress", &kinds)?,
             notsent_lowat_bytes: settings.integer("socket.notsent_lowat_bytes")?,
             user_timeout_ms: settings.integer("socket.user_timeout_ms")?,
             backlog: settings.integer("socket.backlog")?,

@@ -5,20 +5,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
-use tickwire_wire::{Kind, Pattern, Symbol, Topic};
+use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
+use tickwire_wire::{Kind, Pattern};
 
-use super::KindRule;
 use super::error::{ConfigError, Origin};
 use super::keys::{self, HISTORY_MAX, Key, Shape};
 use super::layer::{Layer, Rank};
 use super::nearest::nearest;
-
-/// Longest symbol in bytes: it must leave room in a topic for what stands before it.
-const SYMBOL_BYTES_MAX: usize = 64;
+use tickwire_router::KindRule;
 
 /// The merged layers.
 pub(super) struct Settings {
@@ -132,27 +129,6 @@ impl Settings {
             })
     }
 
-    /// A list of symbols without repetition.
-    pub(super) fn symbols(&self, path: &str) -> Result<Vec<Symbol>, ConfigError> {
-        let mut symbols: Vec<Symbol> = Vec::new();
-        for text in self.texts(path)? {
-            let is_token = Topic::from_str(&text).is_ok() && !text.contains('.');
-            if !is_token || text.len() > SYMBOL_BYTES_MAX {
-                return Err(self.refuse(
-                    path,
-                    format!(
-                        "{text:?} is no symbol: a symbol is 1 to {SYMBOL_BYTES_MAX} letters, digits, '_' and '-'"
-                    ),
-                ));
-            }
-            if symbols.iter().any(|known| known.as_str() == text) {
-                return Err(self.refuse(path, format!("{text:?} stands there twice")));
-            }
-            symbols.push(Symbol::from(text.as_str()));
-        }
-        Ok(symbols)
-    }
-
     /// A list of topic patterns.
     pub(super) fn patterns(&self, path: &str) -> Result<Vec<Pattern>, ConfigError> {
         self.texts(path)?
@@ -240,7 +216,7 @@ impl RuleReader<'_> {
             .find(|known| known.as_str() == kind)
             .ok_or_else(|| self.refuse(Some("kind"), kind_rule.as_str()))?;
         let history = match fields.get("history") {
-            None => KindRule::history_for(kind),
+            None => history_for(kind),
             Some(value) => {
                 let number =
                     integer_in(value, 1, HISTORY_MAX).map_err(|rule| self.refuse(Some("history"), rule))?;
@@ -287,6 +263,15 @@ impl RuleReader<'_> {
             origin: self.origin.clone(),
             rule: rule.into(),
         }
+    }
+}
+
+/// Messages that a topic of `kind` keeps when its rule names no number.
+const fn history_for(kind: Kind) -> usize {
+    match kind {
+        Kind::State => 1,
+        Kind::Book => BOOK_HISTORY_MAX,
+        Kind::Event => EVENT_HISTORY_MAX,
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::request::{self, RawRequest};
-use super::{BadMessage, DataOp, Stamp};
+use super::fields::{self, RawRequest};
+use super::{BadMessage, DataOp, Stamp, request};
 use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::limits::NESTING_MAX;
@@ -103,7 +103,7 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
         epoch: Option<Epoch>,
         seq: Option<Seq>,
         ts: Option<Micros>,
-        #[serde(borrow)]
+        #[serde(borrow, default, deserialize_with = "fields::present")]
         data: Option<&'a RawValue>,
     }
     let bad = |e: serde_json::Error| BadMessage(e.to_string());

@@ -1,9 +1,11 @@
 //! The two codecs: the same messages as JSON text or MessagePack.
 //!
 //! A codec turns requests from bytes into [`ClientMessage`]s and server messages into bytes (the broker's side), and the
-//! reverse (the client's side). Decoding hostile bytes returns an error; it never panics, never recurses deeper than
-//! [`NESTING_MAX`] and never allocates more than a small multiple of the input.
+//! reverse (the client's side). Decoding hostile bytes returns an error: it never panics, its recursion is bounded (by
+//! [`NESTING_MAX`] in requests, by serde_json's 128 in what a client reads), and so is its memory, by a small multiple of
+//! the input.
 
+mod fields;
 mod json;
 mod msgpack;
 mod request;
@@ -186,3 +188,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,50 +2,27 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::fields::{Identity, RawRequest};
 use super::{Codec, json, msgpack};
 use crate::error::{ErrorCode, Refusal};
 use crate::message::{BadRequest, ClientMessage, Mode, Payload, RequestId, Subscribe, TopicRequest};
 
-/// A request as it stands in the bytes: every field that any op has, none required. `D` is the codec's raw data.
-#[derive(Deserialize)]
-#[serde(bound = "D: Deserialize<'de>")]
-pub(super) struct RawRequest<D> {
-    op: Option<String>,
-    id: Option<RequestId>,
-    topics: Option<Vec<TopicRequest>>,
-    topic: Option<String>,
-    mode: Option<Mode>,
-    conflate_ms: Option<u32>,
-    snapshot: Option<bool>,
-    // Option would read a present `null` as absent; null is a value that may be published.
-    #[serde(default = "none", deserialize_with = "present")]
-    data: Option<D>,
-    token: Option<String>,
-}
-
-fn none<D>() -> Option<D> {
-    None
-}
-
-fn present<'de, D: Deserialize<'de>, R: serde::Deserializer<'de>>(
-    deserializer: R,
-) -> Result<Option<D>, R::Error> {
-    D::deserialize(deserializer).map(Some)
-}
-
-/// What is read of a request that is wrong somewhere, to name it in the answer.
-#[derive(Deserialize)]
-pub(super) struct Identity {
-    id: Option<RequestId>,
-}
+/// Longest reason taken from a decoder; a longer one is cut.
+const REASON_BYTES_MAX: usize = 240;
 
 /// The answer to bytes that are no request because of `error`.
 pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -> BadRequest {
+    let mut reason = error.to_string();
+    if reason.len() > REASON_BYTES_MAX {
+        // The decoders repeat the offending value whole.
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.push('…');
+    }
     BadRequest {
         id: identity.and_then(|i| i.id),
-        refusal: Refusal::bad_request(error.to_string()),
+        refusal: Refusal::bad_request(reason),
     }
 }
 

@@ -1,5 +1,9 @@
 //! Properties of the wire crate over random input, in one binary: everything here uses the crate as its users do.
 
+mod fuzz;
 mod parser;
 mod parser_reference;
+mod round_trips;
 mod streams;
+mod topics;
+mod values;

@@ -4,6 +4,8 @@ use expect_test::Expect;
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Key, Shape};
+use tickwire_wire::Kind;
+
 use super::*;
 
 mod documented;
@@ -94,7 +96,7 @@ fn every_flag_reaches_its_field() {
                 listen: text("0.0.0.0:80"),
                 ops: text("[::1]:81"),
                 feed: text("sim"),
-                symbols: text("BTC-USD, ETH-USD"),
+                symbols: text("200"),
                 rate: text("12"),
                 seed: text("13"),
                 speed: text("0.5"),
@@ -117,7 +119,7 @@ fn every_flag_reaches_its_field() {
         },
         feed: Feed {
             source: FeedSource::Sim,
-            symbols: vec!["BTC-USD".into(), "ETH-USD".into()],
+            symbols: 200,
             rate: 12,
             seed: 13,
             speed: 0.5,

@@ -125,7 +125,8 @@ impl Parser {
     /// kept. The call after an event frees what the event borrowed, so call until `None`.
     ///
     /// # Errors
-    /// When the client broke a rule. The rest of the input is dropped with all that was kept, and later calls give `None`.
+    /// When the client broke a rule. The rest of the input is dropped, what was kept is freed by the next call at the
+    /// latest, and that and all later ones give `None`.
     pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'a>>, Violation> {
         self.free_lent();
         if self.finished {
@@ -155,6 +156,7 @@ impl Parser {
             Opcode::Pong => Ok(Some(Event::Pong(payload))),
             Opcode::Close => {
                 self.finished = true;
+                *input = &mut [];
                 close(payload).map(Some)
             }
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
@@ -163,7 +165,7 @@ impl Parser {
         }
     }
 
-    /// Bytes of heap that an incomplete message holds, 0 between messages.
+    /// Bytes of heap that are held for an incomplete message or lent by the last event, 0 between messages.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.rest.as_ref().map_or(0, |rest| {
@@ -171,7 +173,7 @@ impl Parser {
                 .message
                 .as_ref()
                 .map_or(0, |message| message.bytes.capacity());
-            size_of::<Rest>() + rest.control.capacity() + message
+            size_of::<Rest>() + rest.control.capacity() + rest.lent.capacity() + message
         })
     }
 

@@ -1,14 +1,13 @@
 //! MessagePack: maps with the names of the JSON messages, and arrays for the two data messages.
 
-use rmp_serde::config::DefaultConfig;
-use rmp_serde::decode::ReadReader;
-use serde::de::DeserializeOwned;
+mod check;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::request::{self, RawRequest};
-use super::{BadMessage, DataOp, Stamp};
+use self::check::check;
+use super::fields::RawRequest;
+use super::{BadMessage, DataOp, Stamp, request};
 use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
 use crate::limits::NESTING_MAX;
@@ -29,31 +28,21 @@ pub(super) fn transcode(text: &[u8], out: &mut Vec<u8>) {
     write(&value, out);
 }
 
-/// Reads exactly one value.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut input = bytes;
-    let mut decoder: rmp_serde::Deserializer<ReadReader<&mut &[u8]>, DefaultConfig> =
-        rmp_serde::Deserializer::new(&mut input);
-    decoder.set_max_depth(NESTING_MAX);
-    let value = T::deserialize(&mut decoder)?;
-    drop(decoder);
-    if input.is_empty() {
-        Ok(value)
-    } else {
-        Err(rmp_serde::decode::Error::Uncategorized(format!(
-            "{} bytes after the message",
-            input.len()
-        )))
-    }
+/// Reads a value that [`check`] let pass; of others only an identity, which reserves no memory.
+fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+    // One level more than is ever let pass: the decoder refuses when none is left.
+    decoder.set_max_depth(NESTING_MAX + 2);
+    T::deserialize(&mut decoder)
 }
 
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
-    // Arrays would be taken for structs field by field: a request is a map.
     if !matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
-        return Err(BadRequest {
-            id: None,
-            refusal: Refusal::bad_request("a request is a MessagePack map"),
-        });
+        let refusal = Refusal::bad_request("a request is a MessagePack map");
+        return Err(BadRequest { id: None, refusal });
+    }
+    if let Err(malformed) = check(bytes, NESTING_MAX) {
+        return Err(request::unreadable(read(bytes).ok(), &malformed));
     }
     match read::<RawRequest<Value>>(bytes) {
         Ok(raw) => request::from_raw(raw, |value| {
@@ -97,13 +86,15 @@ fn head(
 pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
     let bad = |e: rmp_serde::decode::Error| BadMessage(e.to_string());
     let raw = |value: &Value| serde_json::value::to_raw_value(value).map_err(|e| BadMessage(e.to_string()));
-    match bytes.first() {
-        Some(0x95) => {
+    // A data message is one level around a payload that may be as deep as any.
+    check(bytes, NESTING_MAX + 1).map_err(|malformed| BadMessage(malformed.to_string()))?;
+    match bytes {
+        [0x95, 0, ..] => {
             let (_, topic, seq, ts, data): (u8, String, Seq, Micros, Value) = read(bytes).map_err(bad)?;
-            let data: Box<RawValue> = raw(&data)?;
+            let data = raw(&data)?;
             Ok(ServerMessage::Update { topic, seq, ts, data })
         }
-        Some(0x96) => {
+        [0x96, 1, ..] => {
             let (_, topic, epoch, seq, ts, data): (u8, String, Epoch, Seq, Micros, Value) =
                 read(bytes).map_err(bad)?;
             let data = raw(&data)?;
@@ -115,6 +106,9 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
                 data,
             })
         }
+        [0x90..=0x9f | 0xdc | 0xdd, ..] => Err(BadMessage(
+            "an array that is neither an update nor a snapshot".to_owned(),
+        )),
         _ => {
             #[derive(Deserialize)]
             struct Head {

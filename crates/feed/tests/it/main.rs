@@ -1,0 +1,10 @@
+//! The feeds from outside: what they publish, against independent recomputation.
+
+mod book_audit;
+mod derived_audit;
+mod recordings;
+mod replay;
+mod sim_books;
+mod sim_rate;
+mod sim_statistics;
+mod support;

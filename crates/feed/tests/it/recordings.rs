@@ -1,0 +1,255 @@
+//! The replay of real recordings, line by line against the text that they hold.
+//!
+//! The recordings are not part of the project: their folder comes from `TICKWIRE_RECORDINGS`. Without them the tests say
+//! so and pass.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use tickwire_feed::{Feed, FeedStats, Replay, Tick};
+use tickwire_wire::market::{Level, Side};
+use tickwire_wire::{Decimal, Micros, Payload};
+
+use crate::derived_audit::DerivedAudit;
+use crate::support::{by_symbol, ticks};
+
+const BTC: &str = "binance-spot-btcusdt-20240808.jsonl.gz";
+const ETH: &str = "binance-spot-ethusdt-20240808.jsonl.gz";
+
+/// The recordings `names`, if they are there.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+fn recordings(names: &[&str]) -> Option<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder =
+        std::env::var_os("TICKWIRE_RECORDINGS").map_or_else(|| "../shared/data".into(), PathBuf::from);
+    let files: Vec<PathBuf> = names.iter().map(|name| root.join(&folder).join(name)).collect();
+    let missing = files.iter().find(|file| !file.exists());
+    if let Some(file) = missing {
+        println!(
+            "skipped: no recording {}; set TICKWIRE_RECORDINGS to the folder that has it",
+            file.display()
+        );
+    }
+    missing.is_none().then_some(files)
+}
+
+fn replay(files: &[PathBuf]) -> Feed {
+    Feed::Replay(Replay::open(files).expect("the recordings are there"))
+}
+
+/// The lines of a recording as the text has them.
+fn lines(file: &Path) -> impl Iterator<Item = (u64, Value)> {
+    let reader = BufReader::new(GzDecoder::new(File::open(file).expect("the recording is there")));
+    reader.lines().map(|line| {
+        let line = line.expect("the recording is whole");
+        let (time_ns, json) = line.split_once(' ').expect("a time, a space, a message");
+        (
+            time_ns.parse().expect("nanoseconds"),
+            serde_json::from_str(json).expect("JSON"),
+        )
+    })
+}
+
+/// Asserts that `number` is the number of `text`: the same digits but for zeros at the end.
+fn assert_number(number: Decimal, text: &Value) {
+    let text = text.as_str().expect("numbers are text");
+    let canonical = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
+    };
+    assert_eq!(number.to_string(), canonical);
+}
+
+fn assert_levels(levels: &[Level], text: &Value) {
+    let text = text.as_array().expect("levels are an array");
+    assert_eq!(levels.len(), text.len());
+    for (level, text) in levels.iter().zip(text) {
+        assert_number(level.price, &text[0]);
+        assert_number(level.size, &text[1]);
+    }
+}
+
+/// Asserts that `tick` says what a streamed line says.
+fn assert_same(tick: &Tick, stream: &str, data: &Value) {
+    let ms = |field: &str| Micros(data[field].as_u64().expect("milliseconds") * 1_000);
+    match &tick.payload {
+        Payload::Trade(trade) => {
+            assert!(stream.ends_with("@trade"));
+            assert_eq!((Some(trade.id), trade.time), (data["t"].as_u64(), ms("T")));
+            assert_number(trade.price, &data["p"]);
+            assert_number(trade.size, &data["q"]);
+            assert_eq!(trade.side == Side::Sell, data["m"] == true);
+        }
+        Payload::Bbo(bbo) => {
+            assert!(stream.ends_with("@bookTicker"));
+            assert_eq!(bbo.time, tick.at);
+            for (number, field) in [
+                (bbo.bid, "b"),
+                (bbo.bid_size, "B"),
+                (bbo.ask, "a"),
+                (bbo.ask_size, "A"),
+            ] {
+                assert_number(number, &data[field]);
+            }
+        }
+        Payload::Book(book) => {
+            assert!(stream.ends_with("@depth@100ms") && !book.replace);
+            assert_eq!(book.time, ms("E"));
+            assert_levels(&book.bids, &data["b"]);
+            assert_levels(&book.asks, &data["a"]);
+        }
+        other => panic!("no line says {other:?}"),
+    }
+}
+
+/// Every line of `file` against the ticks of its replay, in order.
+fn check_lines(file: &Path, symbol: &str) {
+    let mut feed = replay(&[file.to_owned()]);
+    let all = ticks(&mut feed, usize::MAX);
+    let derived = |tick: &&Tick| !matches!(tick.payload, Payload::Ticker(_) | Payload::Candle(_));
+    let mut said = all.iter().filter(derived);
+    let mut depth: Vec<Value> = Vec::new();
+    for (time_ns, line) in lines(file) {
+        let tick = said.next().expect("a tick for every line");
+        assert_eq!(tick.at, Micros(time_ns / 1_000));
+        assert_eq!(crate::support::symbol_of(&tick.payload), symbol);
+        if let Some(stream) = line["stream"].as_str() {
+            assert_same(tick, stream, &line["data"]);
+            if stream.contains("@depth") {
+                depth.push(line["data"].clone());
+            }
+            continue;
+        }
+        let Payload::Book(book) = &tick.payload else {
+            panic!("{:?} for a snapshot", tick.payload)
+        };
+        assert!(book.replace);
+        assert_levels(&book.bids, &line["bids"]);
+        assert_levels(&book.asks, &line["asks"]);
+        // What came before the snapshot but is newer comes again.
+        for newer in depth
+            .iter()
+            .filter(|data| data["u"].as_u64() > line["lastUpdateId"].as_u64())
+        {
+            assert_same(
+                said.next().expect("changes newer than the snapshot"),
+                "@depth@100ms",
+                newer,
+            );
+        }
+    }
+    assert!(said.next().is_none(), "no tick without a line");
+    assert!(feed.faults().is_empty(), "{:?}", feed.faults());
+}
+
+#[test]
+fn every_line_comes_out_in_order_and_exact() {
+    let Some(files) = recordings(&[BTC, ETH]) else {
+        return;
+    };
+    check_lines(&files[0], "BTC-USDT");
+    check_lines(&files[1], "ETH-USDT");
+}
+
+#[test]
+fn files_merge_by_time_with_their_counts() {
+    let Some(files) = recordings(&[BTC, ETH]) else {
+        return;
+    };
+    let mut feed = replay(&files);
+    let all = ticks(&mut feed, usize::MAX);
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for tick in &all {
+        *counts.entry(feed.topic(tick.topic).as_str()).or_default() += 1;
+    }
+    let count = |topic: &str| counts.get(topic).copied().unwrap_or_default();
+    for (symbol, trades, bbos, depths) in [
+        ("BTC-USDT", 9_757, 28_040, 3_451),
+        ("ETH-USDT", 6_106, 24_077, 3_434),
+    ] {
+        assert_eq!(count(&format!("trade.{symbol}")), trades);
+        assert_eq!(count(&format!("ticker.{symbol}")), trades);
+        assert_eq!(count(&format!("bbo.{symbol}")), bbos);
+        // The depth events and the snapshot; in the BTC recording one event is newer than the snapshot behind it.
+        assert_eq!(
+            count(&format!("book.{symbol}")),
+            depths + 1 + u64::from(symbol == "BTC-USDT")
+        );
+    }
+    let stats = FeedStats {
+        ticks: all.len() as u64,
+        lines: 41_249 + 33_618,
+        ..FeedStats::default()
+    };
+    assert_eq!(feed.stats(), stats);
+    assert_eq!((feed.next_tick(), feed.next_at()), (None, None));
+}
+
+#[test]
+fn trade_ids_increase_and_derived_data_agree() {
+    let Some(files) = recordings(&[BTC, ETH]) else {
+        return;
+    };
+    let all = ticks(&mut replay(&files), usize::MAX);
+    for (symbol, ticks) in by_symbol(&all) {
+        let mut audit = DerivedAudit::new(false, 97);
+        let mut id = 0;
+        for tick in ticks {
+            audit.tick(tick);
+            if let Payload::Trade(trade) = &tick.payload {
+                assert!(trade.id > id, "trade {} of {symbol} after {id}", trade.id);
+                id = trade.id;
+            }
+        }
+        assert!(
+            audit.finish(Micros(u64::MAX)) > 300,
+            "six minutes have more than 300 candles"
+        );
+        assert_eq!(audit.waited_us_max, 0, "every trade has its ticker at once");
+    }
+}
+
+#[test]
+fn books_do_not_cross_after_the_snapshot() {
+    let Some(files) = recordings(&[BTC, ETH]) else {
+        return;
+    };
+    let all = ticks(&mut replay(&files), usize::MAX);
+    for (symbol, ticks) in by_symbol(&all) {
+        let (mut bids, mut asks, mut whole) = (BTreeMap::new(), BTreeMap::new(), 0);
+        let mut ticks = ticks.into_iter().peekable();
+        while let Some(tick) = ticks.next() {
+            let Payload::Book(book) = &tick.payload else {
+                continue;
+            };
+            if book.replace {
+                (bids, asks) = (BTreeMap::new(), BTreeMap::new());
+            } else if bids.is_empty() {
+                continue;
+            }
+            for (side, levels) in [(&mut bids, &book.bids), (&mut asks, &book.asks)] {
+                for level in levels {
+                    side.insert(level.price, level.size);
+                }
+                side.retain(|_, size: &mut Decimal| !size.is_zero());
+            }
+            let (bid, ask) = (bids.keys().next_back(), asks.keys().next());
+            // Changes of the snapshot's own moment may still follow it.
+            let more = ticks
+                .peek()
+                .is_some_and(|next| next.at == tick.at && matches!(next.payload, Payload::Book(_)));
+            assert!(
+                more || bid < ask,
+                "{symbol}: bid {bid:?} and ask {ask:?} at {}",
+                tick.at
+            );
+            whole += 1;
+        }
+        assert!(whole > 3_000, "{symbol} had {whole} whole books");
+    }
+}

@@ -1,0 +1,121 @@
+//! The operators' listener: metrics and health. Loopback by default; never behind the clients' one.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue};
+use tickwire_router::Directory;
+use tickwire_wire::Refusal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::http::ErrorResponse;
+use crate::start_gate::StartGate;
+
+/// Most connections at a time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// Time that a client has for its request headers, and that a connection may be idle.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// Pause after an error of accepting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the operators' listener shows.
+#[derive(Debug)]
+pub(crate) struct Ops {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) gate: Arc<StartGate>,
+}
+
+impl Ops {
+    /// Serves until it is dropped. To be called within a `LocalSet`.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let ops = self.clone();
+                    tokio::task::spawn_local(async move {
+                        ops.serve(stream).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an operator's connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let service = hyper::service::service_fn(|request| {
+            let ops = self.clone();
+            async move { Ok::<_, Infallible>(ops.answer(&request)) }
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "an operator's connection ended");
+        }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if !matches!(path, "/metrics" | "/livez" | "/readyz") {
+            let reason = format!("there is nothing at {path}; there are /metrics, /livez and /readyz");
+            return ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason)).into_response();
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return ErrorResponse::method_not_allowed(path, "GET, HEAD").into_response();
+        }
+        match path {
+            "/metrics" => self.metrics(),
+            "/readyz" if self.gate.is_stopping() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+            _ => text(StatusCode::OK, "ok\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        self.catalogue.set_topics(self.directory.topic_count() as u64);
+        self.catalogue
+            .set_history_bytes(self.directory.history_bytes() as u64);
+        match self.catalogue.render() {
+            Ok(page) => {
+                let mut response = Response::new(Full::from(page));
+                response.headers_mut().insert(
+                    CONTENT_TYPE,
+                    hyper::header::HeaderValue::from_static(METRICS_TYPE),
+                );
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "the metrics cannot be written");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the metrics cannot be written; see the log\n",
+                )
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}

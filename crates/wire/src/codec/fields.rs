@@ -1,0 +1,250 @@
+//! The fields of a request as they stand in the bytes, read strictly and with errors that a person understands.
+//!
+//! Written out because the derived readers name Rust types in their errors, take arrays for maps of fields and numbers for
+//! names, and reserve the memory that a length promises. Unknown fields are skipped; `null` is an absent field, except in
+//! `data`, where it is a value.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::ids::{Epoch, Seq};
+use crate::message::{Mode, Position, RequestId, TopicRequest};
+
+/// A request: every field that any op has, none required. `D` is the codec's raw data.
+pub(super) struct RawRequest<D> {
+    pub(super) op: Option<String>,
+    pub(super) id: Option<RequestId>,
+    pub(super) topics: Option<Vec<TopicRequest>>,
+    pub(super) topic: Option<String>,
+    pub(super) mode: Option<Mode>,
+    pub(super) conflate_ms: Option<u32>,
+    pub(super) snapshot: Option<bool>,
+    pub(super) data: Option<D>,
+    pub(super) token: Option<String>,
+}
+
+/// What is read of a request that is wrong somewhere, to name it in the answer.
+pub(super) struct Identity {
+    pub(super) id: Option<RequestId>,
+}
+
+/// Reads a field for which `null` is a value and not an absence.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(de: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(de).map(Some)
+}
+
+/// Fills `slot` with the next value, that of the field `name`: read as `W`, turned into a `T`; `null` leaves it empty.
+fn fill<'de, W: Deserialize<'de>, T, A: MapAccess<'de>>(
+    slot: &mut Option<T>,
+    name: &str,
+    map: &mut A,
+    into: impl FnOnce(W) -> T,
+) -> Result<(), A::Error> {
+    let value = once(slot.is_some(), name, map.next_value::<Option<W>>())?;
+    *slot = value.map(into);
+    Ok(())
+}
+
+/// The value of the field `name`, unless it came `before` or cannot be read; the error then names the field.
+fn once<T, E: Error>(before: bool, name: &str, value: Result<T, E>) -> Result<T, E> {
+    if before {
+        return Err(E::custom(format_args!("{name}: the field appears twice")));
+    }
+    value.map_err(|error| E::custom(format_args!("{name}: {error}")))
+}
+
+impl<'de, D: Deserialize<'de>> Deserialize<'de> for RawRequest<D> {
+    fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
+        deserializer.deserialize_any(RequestVisitor(PhantomData))
+    }
+}
+
+struct RequestVisitor<D>(PhantomData<D>);
+
+impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
+    type Value = RawRequest<D>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request: a map with a field \"op\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawRequest<D>, A::Error> {
+        let mut raw = RawRequest {
+            op: None,
+            id: None,
+            topics: None,
+            topic: None,
+            mode: None,
+            conflate_ms: None,
+            snapshot: None,
+            data: None,
+            token: None,
+        };
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "op" => fill(&mut raw.op, &name, &mut map, |Text(text)| text)?,
+                "id" => fill(&mut raw.id, &name, &mut map, |id: RequestId| id)?,
+                "topics" => fill(&mut raw.topics, &name, &mut map, |Topics(topics)| topics)?,
+                "topic" => fill(&mut raw.topic, &name, &mut map, |Text(text)| text)?,
+                "mode" => fill(&mut raw.mode, &name, &mut map, |ModeName(mode)| mode)?,
+                "conflate_ms" => fill(&mut raw.conflate_ms, &name, &mut map, |Milliseconds(ms)| ms)?,
+                "snapshot" => fill(&mut raw.snapshot, &name, &mut map, |Flag(flag)| flag)?,
+                "data" => raw.data = Some(once(raw.data.is_some(), &name, map.next_value())?),
+                "token" => fill(&mut raw.token, &name, &mut map, |Text(text)| text)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(raw)
+    }
+}
+
+/// Implements [`Deserialize`] by a visitor that takes whatever comes and says what it wants instead of the wrong thing.
+macro_rules! read_as {
+    ($name:ty, $expected:literal, { $($visit:tt)* }) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Read;
+                impl<'de> Visitor<'de> for Read {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+                    $($visit)*
+                }
+                deserializer.deserialize_any(Read)
+            }
+        }
+    };
+}
+
+read_as!(Identity, "a map", {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Identity, A::Error> {
+        let mut identity = Identity { id: None };
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "id" => fill(&mut identity.id, &name, &mut map, |id: RequestId| id)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(identity)
+    }
+});
+
+/// The name of a field.
+struct Name<'de>(Cow<'de, str>);
+
+read_as!(Name<'de>, "a field's name", {
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
+    }
+});
+
+struct Text(String);
+
+read_as!(Text, "a string", {
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        Ok(Text(text.to_owned()))
+    }
+});
+
+struct Milliseconds(u32);
+
+read_as!(Milliseconds, "milliseconds: an integer from 0 to 4294967295", {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Milliseconds, E> {
+        match u32::try_from(number) {
+            Ok(ms) => Ok(Milliseconds(ms)),
+            Err(_) => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Milliseconds, E> {
+        match u32::try_from(number) {
+            Ok(ms) => Ok(Milliseconds(ms)),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+});
+
+struct Flag(bool);
+
+read_as!(Flag, "true or false", {
+    fn visit_bool<E>(self, flag: bool) -> Result<Flag, E> {
+        Ok(Flag(flag))
+    }
+});
+
+struct ModeName(Mode);
+
+read_as!(ModeName, "\"every\", \"conflate\" or \"snapshot\"", {
+    fn visit_str<E: Error>(self, name: &str) -> Result<ModeName, E> {
+        match name {
+            "every" => Ok(ModeName(Mode::Every)),
+            "conflate" => Ok(ModeName(Mode::Conflate)),
+            "snapshot" => Ok(ModeName(Mode::Snapshot)),
+            _ => Err(E::invalid_value(Unexpected::Str(name), &self)),
+        }
+    }
+});
+
+struct Topics(Vec<TopicRequest>);
+
+read_as!(Topics, "an array of topics", {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Topics, A::Error> {
+        let mut topics = Vec::new();
+        while let Some(topic) = array.next_element()? {
+            topics.push(topic);
+        }
+        Ok(Topics(topics))
+    }
+});
+
+read_as!(
+    TopicRequest,
+    "a string or {\"topic\",\"since\":{\"epoch\",\"seq\"}}",
+    {
+        fn visit_str<E>(self, pattern: &str) -> Result<TopicRequest, E> {
+            Ok(TopicRequest::Pattern(pattern.to_owned()))
+        }
+        fn visit_unit<E: Error>(self) -> Result<TopicRequest, E> {
+            Err(E::invalid_type(Unexpected::Other("null"), &self))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
+            let (mut topic, mut since) = (None, None);
+            while let Some(Name(name)) = map.next_key()? {
+                match &*name {
+                    "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
+                    "since" => fill(&mut since, &name, &mut map, |since: Position| since)?,
+                    _ => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            let topic = topic.ok_or_else(|| A::Error::custom("an entry needs a field \"topic\""))?;
+            Ok(TopicRequest::Since { topic, since })
+        }
+    }
+);
+
+read_as!(Position, "{\"epoch\",\"seq\"}", {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Position, A::Error> {
+        let (mut epoch, mut seq) = (None, None);
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "epoch" => fill(&mut epoch, &name, &mut map, |Text(text)| {
+                    Epoch::from(text.as_str())
+                })?,
+                "seq" => fill(&mut seq, &name, &mut map, |seq: Seq| seq)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let missing = |name| A::Error::custom(format_args!("a position needs a field {name:?}"));
+        Ok(Position {
+            epoch: epoch.ok_or_else(|| missing("epoch"))?,
+            seq: seq.ok_or_else(|| missing("seq"))?,
+        })
+    }
+});

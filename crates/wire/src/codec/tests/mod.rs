@@ -1,0 +1,56 @@
+//! Requests as clients may write them, hostile ones, and every server message byte for byte.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`expect![…]` is meant to be an argument"
+)]
+
+mod hostile;
+mod requests;
+mod server;
+
+use super::*;
+
+/// What `codec` makes of `bytes`: the request written again as JSON, or the answer.
+fn outcome(codec: Codec, bytes: &[u8]) -> String {
+    match codec.decode_request(bytes) {
+        Ok(message) => {
+            assert_payload_encodes(&message);
+            let mut text = Vec::new();
+            Codec::Json.encode_request(&message, &mut text);
+            String::from_utf8(text).expect("JSON is UTF-8")
+        }
+        Err(BadRequest { id, refusal }) => {
+            let id = id.map_or_else(|| "no id".to_owned(), |id| format!("id {}", id.0));
+            format!("{id}, {refusal}")
+        }
+    }
+}
+
+/// An accepted payload can be sent to subscribers of either codec, and they can read it.
+fn assert_payload_encodes(message: &ClientMessage) {
+    let ClientMessage::Publish { data, .. } = message else {
+        return;
+    };
+    let mut text = Vec::new();
+    data.write_json(&mut text);
+    let expected: serde_json::Value = serde_json::from_slice(&text).expect("a payload is JSON");
+    let stamp = Stamp {
+        topic: "a.b",
+        epoch: &Epoch::from("k3v9"),
+        seq: Seq(57),
+        ts: Micros(1),
+    };
+    for codec in Codec::ALL {
+        for op in [DataOp::Update, DataOp::Snapshot] {
+            let mut bytes = Vec::new();
+            codec.encode_data(op, stamp, data, &mut bytes);
+            let (ServerMessage::Update { data, .. } | ServerMessage::Snapshot { data, .. }) =
+                codec.decode_server(&bytes).expect("a data message")
+            else {
+                panic!("not a data message");
+            };
+            let read: serde_json::Value = serde_json::from_str(data.get()).expect("data is JSON");
+            assert_eq!(read, expected, "{codec}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Each op and each way of getting one wrong. Both codecs must agree, but for the place that JSON's errors end with.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn check(text: &str, expected: Expect) {
+    let json = outcome(Codec::Json, text.as_bytes());
+    expected.assert_eq(&json);
+    let value: serde_json::Value = serde_json::from_str(text).expect("a JSON request");
+    let mut bytes = Vec::new();
+    msgpack::write(&value, &mut bytes);
+    let placeless = json.split(" at line 1 column ").next().unwrap_or_default();
+    assert_eq!(outcome(Codec::MessagePack, &bytes), placeless);
+}
+
+#[test]
+fn every_op_is_read() {
+    for text in [
+        r#"{"op":"subscribe","id":1,"topics":["ticker.*"]}"#,
+        r#"{"op":"subscribe","id":1,"topics":["a",{"topic":"b","since":{"epoch":"k3v9","seq":57}},{"topic":"c"}]}"#,
+        r#"{"op":"subscribe","id":0,"topics":[],"mode":"every","conflate_ms":0,"snapshot":false}"#,
+        r#"{"op":"subscribe","id":1,"topics":["a"],"mode":"conflate","conflate_ms":4294967295}"#,
+        r#"{"op":"subscribe","id":1,"topics":["a"],"mode":"snapshot"}"#,
+        r#"{"op":"unsubscribe","id":18446744073709551615,"topics":["a","b.>"]}"#,
+        r#"{"op":"publish","topic":"chat.x","data":{"text":"hi"}}"#,
+        r#"{"op":"publish","id":7,"topic":"chat.x","data":null}"#,
+        r#"{"op":"resync","id":1,"topic":"book.BTC-USD"}"#,
+        r#"{"op":"auth","id":1,"token":"abc"}"#,
+        r#"{"op":"ping","id":9}"#,
+    ] {
+        // Written again, a request is the same text: its fields are in the order of PROTOCOL.md.
+        for codec in Codec::ALL {
+            let value: serde_json::Value = serde_json::from_str(text).expect(text);
+            let mut bytes = Vec::new();
+            match codec {
+                Codec::Json => json::write(&value, &mut bytes),
+                Codec::MessagePack => msgpack::write(&value, &mut bytes),
+            }
+            assert_eq!(outcome(codec, &bytes), text, "{codec}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_is_ignored() {
+    check(
+        r#"{"id":1,"later":{"a":[1,{"b":null}]},"op":"ping","topic":"x"}"#,
+        expect![[r#"{"op":"ping","id":1}"#]],
+    );
+    check(
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","x":1,"since":{"seq":1,"epoch":"e","y":[2]}}],"z":"w"}"#,
+        expect![[r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":{"epoch":"e","seq":1}}]}"#]],
+    );
+}
+
+#[test]
+fn null_is_absent_but_for_data() {
+    check(
+        r#"{"op":"subscribe","id":1,"topics":["a"],"mode":null,"conflate_ms":null,"snapshot":null}"#,
+        expect![[r#"{"op":"subscribe","id":1,"topics":["a"]}"#]],
+    );
+    check(
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":null}]}"#,
+        expect![[r#"{"op":"subscribe","id":1,"topics":[{"topic":"a"}]}"#]],
+    );
+    check(
+        r#"{"op":"publish","id":null,"topic":"a","data":null}"#,
+        expect![[r#"{"op":"publish","topic":"a","data":null}"#]],
+    );
+    check(
+        r#"{"op":"ping","id":null}"#,
+        expect![[r#"no id, bad_request: ping needs a field "id""#]],
+    );
+    check(
+        r#"{"op":null}"#,
+        expect![[r#"no id, bad_request: a request needs a field "op""#]],
+    );
+}
+
+#[test]
+fn missing_fields_are_named() {
+    check(
+        "{}",
+        expect![[r#"no id, bad_request: a request needs a field "op""#]],
+    );
+    check(
+        r#"{"id":5}"#,
+        expect![[r#"id 5, bad_request: a request needs a field "op""#]],
+    );
+    check(
+        r#"{"op":"subscribe","topics":["a"]}"#,
+        expect![[r#"no id, bad_request: subscribe needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5}"#,
+        expect![[r#"id 5, bad_request: subscribe needs a field "topics""#]],
+    );
+    check(
+        r#"{"op":"unsubscribe","topics":["a"]}"#,
+        expect![[r#"no id, bad_request: unsubscribe needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"unsubscribe","id":5}"#,
+        expect![[r#"id 5, bad_request: unsubscribe needs a field "topics""#]],
+    );
+    check(
+        r#"{"op":"publish","data":1}"#,
+        expect![[r#"no id, bad_request: publish needs a field "topic""#]],
+    );
+    check(
+        r#"{"op":"publish","id":5,"topic":"a"}"#,
+        expect![[r#"id 5, bad_request: publish needs a field "data""#]],
+    );
+    check(
+        r#"{"op":"resync","topic":"a"}"#,
+        expect![[r#"no id, bad_request: resync needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"resync","id":5}"#,
+        expect![[r#"id 5, bad_request: resync needs a field "topic""#]],
+    );
+    check(
+        r#"{"op":"auth","token":"a"}"#,
+        expect![[r#"no id, bad_request: auth needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"auth","id":5}"#,
+        expect![[r#"id 5, bad_request: auth needs a field "token""#]],
+    );
+    check(
+        r#"{"op":"ping"}"#,
+        expect![[r#"no id, bad_request: ping needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{}]}"#,
+        expect![[r#"id 5, bad_request: topics: an entry needs a field "topic" at line 1 column 37"#]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":{}}]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: since: a position needs a field "epoch" at line 1 column 58"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":{"epoch":"e"}}]}"#,
+        expect![[r#"id 5, bad_request: topics: since: a position needs a field "seq" at line 1 column 69"#]],
+    );
+}
+
+#[test]
+fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
+    check(
+        r#"{"op":5,"id":5}"#,
+        expect!["id 5, bad_request: op: invalid type: integer `5`, expected a string at line 1 column 7"],
+    );
+    check(
+        r#"{"op":"ping","id":"5"}"#,
+        expect![[
+            r#"no id, bad_request: id: invalid type: string "5", expected an integer from 0 to 18446744073709551615 at line 1 column 21"#
+        ]],
+    );
+    check(
+        r#"{"op":"ping","id":-1}"#,
+        expect![
+            "no id, bad_request: id: invalid value: integer `-1`, expected an integer from 0 to 18446744073709551615 at line 1 column 20"
+        ],
+    );
+    check(
+        r#"{"op":"ping","id":1.5}"#,
+        expect![
+            "no id, bad_request: id: invalid type: floating point `1.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 21"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":"a"}"#,
+        expect![[
+            r#"id 5, bad_request: topics: invalid type: string "a", expected an array of topics at line 1 column 37"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","topics":{"a":1},"id":5}"#,
+        expect![
+            "id 5, bad_request: topics: invalid type: map, expected an array of topics at line 1 column 28"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[7]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: invalid type: integer `7`, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 36"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":["a",null]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: invalid type: null, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 43"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[["a"]]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: invalid type: sequence, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 36"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":7}]}"#,
+        expect![
+            "id 5, bad_request: topics: topic: invalid type: integer `7`, expected a string at line 1 column 45"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":["e",1]}]}"#,
+        expect![[
+            r#"id 5, bad_request: topics: since: invalid type: sequence, expected {"epoch","seq"} at line 1 column 57"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":{"epoch":1,"seq":1}}]}"#,
+        expect![
+            "id 5, bad_request: topics: since: epoch: invalid type: integer `1`, expected a string at line 1 column 66"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":{"epoch":"e","seq":-1}}]}"#,
+        expect![
+            "id 5, bad_request: topics: since: seq: invalid value: integer `-1`, expected an integer from 0 to 18446744073709551615 at line 1 column 77"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"mode":"fast"}"#,
+        expect![[
+            r#"id 5, bad_request: mode: invalid value: string "fast", expected "every", "conflate" or "snapshot" at line 1 column 50"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"mode":1}"#,
+        expect![[
+            r#"id 5, bad_request: mode: invalid type: integer `1`, expected "every", "conflate" or "snapshot" at line 1 column 45"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"mode":{"every":null}}"#,
+        expect![[
+            r#"id 5, bad_request: mode: invalid type: map, expected "every", "conflate" or "snapshot" at line 1 column 45"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"conflate_ms":4294967296}"#,
+        expect![
+            "id 5, bad_request: conflate_ms: invalid value: integer `4294967296`, expected milliseconds: an integer from 0 to 4294967295 at line 1 column 61"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"conflate_ms":-1}"#,
+        expect![
+            "id 5, bad_request: conflate_ms: invalid value: integer `-1`, expected milliseconds: an integer from 0 to 4294967295 at line 1 column 53"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"conflate_ms":"100"}"#,
+        expect![[
+            r#"id 5, bad_request: conflate_ms: invalid type: string "100", expected milliseconds: an integer from 0 to 4294967295 at line 1 column 56"#
+        ]],
+    );
+    check(
+        r#"{"op":"subscribe","id":5,"topics":[],"snapshot":1}"#,
+        expect![
+            "id 5, bad_request: snapshot: invalid type: integer `1`, expected true or false at line 1 column 49"
+        ],
+    );
+    check(
+        r#"{"op":"publish","id":5,"topic":["a"],"data":1}"#,
+        expect!["id 5, bad_request: topic: invalid type: sequence, expected a string at line 1 column 32"],
+    );
+    check(
+        r#"{"op":"auth","id":5,"token":true}"#,
+        expect![
+            "id 5, bad_request: token: invalid type: boolean `true`, expected a string at line 1 column 32"
+        ],
+    );
+}
+
+#[test]
+fn ops_that_do_not_exist() {
+    check(
+        r#"{"op":"","id":5}"#,
+        expect![[
+            r#"id 5, unknown_op: unknown op ""; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+        ]],
+    );
+    check(
+        r#"{"op":"Ping","id":5}"#,
+        expect![[
+            r#"id 5, unknown_op: unknown op "Ping"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+        ]],
+    );
+    check(
+        r#"{"op":"welcome"}"#,
+        expect![[
+            r#"no id, unknown_op: unknown op "welcome"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+        ]],
+    );
+    let long = format!(r#"{{"op":"{}","id":5}}"#, "é".repeat(30_000));
+    check(
+        &long,
+        expect![[
+            r#"id 5, unknown_op: unknown op "éééééééééééééééééééééééééééééééééééééééé"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+        ]],
+    );
+}
+
+#[test]
+fn a_long_value_is_not_sent_back_whole() {
+    let request = format!(r#"{{"op":"ping","id":"{}"}}"#, "é".repeat(30_000));
+    for (codec, bytes) in [
+        (Codec::Json, request.clone().into_bytes()),
+        (Codec::MessagePack, {
+            let value: serde_json::Value = serde_json::from_str(&request).expect("JSON");
+            let mut bytes = Vec::new();
+            msgpack::write(&value, &mut bytes);
+            bytes
+        }),
+    ] {
+        let bad = codec.decode_request(&bytes).expect_err("the id is a string");
+        assert!(
+            bad.refusal.reason.len() < 300,
+            "{codec}: {}",
+            bad.refusal.reason.len()
+        );
+    }
+}

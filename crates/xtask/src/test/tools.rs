@@ -1,0 +1,236 @@
+//! What the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium, Prometheus.
+//!
+//! Each is handed to the tests as an environment variable that is set only when the tool is there; its tests skip
+//! themselves without it. Whatever cannot be set up costs one line of output and never the run: a machine with Rust
+//! alone passes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::process::run_quietly;
+use crate::workspace::Workspace;
+
+/// The longest that one installation may take.
+const INSTALL_LIMIT: Duration = Duration::from_secs(600);
+const REQUIREMENTS: &str = "crates/tickwire/tests/python/requirements.txt";
+const NODE_FOLDER: &str = "crates/tickwire/tests/node";
+/// Stops packages from starting their services (Debian's `invoke-rc.d` and `deb-systemd-invoke` ask it).
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// A program of a Debian package.
+struct Packaged {
+    variable: &'static str,
+    /// The names that it goes by.
+    programs: &'static [&'static str],
+    package: &'static str,
+}
+
+const PACKAGED: &[Packaged] = &[
+    Packaged {
+        variable: "TICKWIRE_TEST_CHROMIUM",
+        programs: &["chromium", "chromium-browser", "google-chrome"],
+        package: "chromium",
+    },
+    Packaged {
+        variable: "TICKWIRE_TEST_PROMETHEUS",
+        programs: &["prometheus"],
+        package: "prometheus",
+    },
+    Packaged {
+        variable: "TICKWIRE_TEST_PROMTOOL",
+        programs: &["promtool"],
+        package: "prometheus",
+    },
+];
+
+/// The variables of all tools that are there, after setting up what can be.
+pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static str, OsString)> {
+    let mut variables = Vec::new();
+    match python(workspace) {
+        Ok(python) => variables.push(("TICKWIRE_TEST_PYTHON", python.into())),
+        Err(error) => println!("no Python for the tests, those that need it are skipped: {error:#}"),
+    }
+    match node_modules(workspace) {
+        Ok((node, modules)) => {
+            variables.push(("TICKWIRE_TEST_NODE", node.into()));
+            variables.push(("TICKWIRE_TEST_NODE_MODULES", modules.into()));
+        }
+        Err(error) => println!("no Node.js for the tests, those that need it are skipped: {error:#}"),
+    }
+    if may_install {
+        install_missing_packages();
+    }
+    for packaged in PACKAGED {
+        match packaged.programs.iter().find_map(|program| find(program)) {
+            Some(path) => variables.push((packaged.variable, path.into())),
+            None => println!(
+                "no {} for the tests, those that need it are skipped: install the Debian package `{}`",
+                packaged.programs[0], packaged.package
+            ),
+        }
+    }
+    variables
+}
+
+/// The program in the search path, as a full path.
+fn find(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| is_executable(path))
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// A Python of the project's own under the target folder, with the pinned libraries. Made anew when the pins change.
+fn python(workspace: &Workspace) -> Result<PathBuf> {
+    let requirements = workspace.root.join(REQUIREMENTS);
+    let wanted =
+        std::fs::read_to_string(&requirements).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+    let folder = workspace.target.join("venv");
+    let python = folder.join("bin/python");
+    let installed = folder.join("installed-requirements.txt");
+    let is_current = std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted);
+    if is_current && run_quietly(Command::new(&python).arg("--version"), INSTALL_LIMIT).is_ok() {
+        return Ok(python);
+    }
+    let system = find("python3").context("python3 is not installed")?;
+    println!("setting up Python libraries for the tests");
+    let venv = run_quietly(
+        Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder),
+        INSTALL_LIMIT,
+    );
+    venv.context("cannot make a virtual environment (on Debian, install the package `python3-venv`)")?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--requirement",
+    ]);
+    run_quietly(pip.arg(&requirements), INSTALL_LIMIT)
+        .with_context(|| format!("cannot install {REQUIREMENTS}"))?;
+    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
+    Ok(python)
+}
+
+/// Node.js and the folder of the pinned packages, installed anew when the pins change.
+fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
+    let node = find("node").context("node is not installed")?;
+    let folder = workspace.root.join(NODE_FOLDER);
+    let lock = folder.join("package-lock.json");
+    let wanted = std::fs::read_to_string(&lock)
+        .with_context(|| format!("cannot read {NODE_FOLDER}/package-lock.json"))?;
+    let modules = folder.join("node_modules");
+    let installed = modules.join("installed-package-lock.json");
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok((node, modules));
+    }
+    let npm = find("npm").context("npm is not installed")?;
+    println!("setting up Node.js packages for the tests");
+    let mut ci = Command::new(npm);
+    ci.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel",
+        "error",
+    ])
+    .current_dir(&folder);
+    run_quietly(&mut ci, INSTALL_LIMIT)
+        .with_context(|| format!("cannot install the packages of {NODE_FOLDER}"))?;
+    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
+    Ok((node, modules))
+}
+
+/// Installs the Debian packages whose programs are missing, where that is possible: as root, with `apt-get`.
+fn install_missing_packages() {
+    let missing = PACKAGED
+        .iter()
+        .filter(|packaged| packaged.programs.iter().all(|program| find(program).is_none()));
+    let mut packages: Vec<_> = missing.map(|packaged| packaged.package).collect();
+    packages.dedup();
+    let Some(apt) = find("apt-get").filter(|_| is_root()) else {
+        return;
+    };
+    for package in packages {
+        println!("installing the Debian package {package}");
+        if let Err(error) = install(&apt, package) {
+            println!("cannot install the Debian package {package}: {error:#}");
+        }
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n")
+}
+
+fn install(apt: &Path, package: &str) -> Result<()> {
+    let _policy = ServicePolicy::forbid_starts()?;
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(apt);
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["--quiet", "--yes"])
+            .args(arguments);
+        run_quietly(&mut command, INSTALL_LIMIT)
+    };
+    let install = ["install", "--no-install-recommends", package];
+    // The lists of packages may be missing or old.
+    run(&install).or_else(|_| run(&["update"]).and_then(|()| run(&install)))
+}
+
+/// While it lives, packages that are installed do not start their services.
+struct ServicePolicy {
+    is_ours: bool,
+}
+
+impl ServicePolicy {
+    fn forbid_starts() -> Result<Self> {
+        let path = Path::new(SERVICE_POLICY);
+        if path.exists() {
+            // The machine has a policy. 101 means "not allowed".
+            let asked = Command::new(path).args(["prometheus", "start"]).status();
+            if asked.is_ok_and(|status| status.code() == Some(101)) {
+                return Ok(Self { is_ours: false });
+            }
+            bail!("{SERVICE_POLICY} exists and would let the service start; install the package by hand");
+        }
+        std::fs::write(path, "#!/bin/sh\nexit 101\n")
+            .with_context(|| format!("cannot write {SERVICE_POLICY}"))?;
+        let policy = Self { is_ours: true };
+        run_quietly(Command::new("chmod").arg("755").arg(path), INSTALL_LIMIT)?;
+        Ok(policy)
+    }
+}
+
+impl Drop for ServicePolicy {
+    fn drop(&mut self) {
+        if self.is_ours
+            && let Err(error) = std::fs::remove_file(SERVICE_POLICY)
+        {
+            println!("cannot remove {SERVICE_POLICY}, remove it by hand: {error}");
+        }
+    }
+}
