@@ -203,6 +203,26 @@ fn taking_a_little_over_budget_is_no_stall() {
 }
 
 #[test]
+fn a_client_that_takes_a_little_and_then_nothing_is_a_stall() {
+    // All its subscriptions are behind by then: nothing that is published finds its outbox full again.
+    check(
+        "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; go; write a 60; pub trade.A 5; go; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            43000 ms a: gone"#]],
+    );
+}
+
+#[test]
+fn a_client_that_does_not_take_what_it_asked_for_is_a_stall() {
+    // Nothing is published; replays and snapshots wait, and are held for it.
+    check(
+        "open a; pub t.a *40000; pub t.b *40000; pub t.c *40000; sub a t.a@0 t.b t.c; stall a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect!["43000 ms a: gone"],
+    );
+}
+
+#[test]
 fn a_frame_begun_is_finished_before_the_close() {
     check(
         "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A 1; drain; write a 7; pub trade.A 2..6; drain; close a 1001 bye; resume a",

@@ -230,12 +230,15 @@ impl Script {
                 let rights = self.rights[client].clone();
                 self.world().connect(client, rights);
             }
+            "heard" => {
+                // Said by a client that does not know yet that it was given up.
+                id.into_iter().for_each(|id| world.shards[shard].heard(id, now));
+            }
             _ => {
                 let id = id.expect("a connection");
                 let shard = &mut world.shards[shard];
                 match op {
                     "wsping" => shard.ping(id, rest().as_bytes(), now),
-                    "heard" => shard.heard(id, now),
                     "closing" => {
                         let code = words.first().map(|code| CloseCode(number(code) as u16));
                         shard.close_received(id, code, now);
