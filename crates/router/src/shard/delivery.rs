@@ -9,7 +9,7 @@ use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{Shard, Subscriber};
-use crate::directory::TopicCell;
+use crate::cell::TopicCell;
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::session::{Pull, SessionId};
@@ -83,15 +83,10 @@ impl Shard {
             };
             self.meet(&cell);
         }
-        let slot = &mut self.slots[topic.index()];
-        if slot.subscribers.is_empty() {
-            // Interest that outlived its subscriptions.
-            if let Some(cell) = &slot.cell {
-                cell.detach(self.id);
-            }
+        if self.is_unwanted(topic) {
             return 0;
         }
-        let mut subscribers = std::mem::take(&mut slot.subscribers);
+        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
             op: DataOp::Update,
@@ -150,12 +145,24 @@ impl Shard {
         Handed::Queued
     }
 
+    /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
+    fn is_unwanted(&self, topic: TopicId) -> bool {
+        let slot = &self.slots[topic.index()];
+        if slot.subscribers.is_empty() {
+            slot.cell.iter().for_each(|cell| cell.detach(self.id));
+        }
+        slot.subscribers.is_empty()
+    }
+
     /// Puts every live subscriber of a topic on the way through the history.
     fn fall_behind(&mut self, topic: TopicId) {
         let Some(cell) = self.directory.get(topic) else {
             return;
         };
         self.meet(&cell);
+        if self.is_unwanted(topic) {
+            return;
+        }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
@@ -201,6 +208,7 @@ impl Shard {
         let Some(cell) = self.directory.get(topic) else {
             return;
         };
+        self.meet(&cell);
         if self.subscriber_position(id, topic).is_some() {
             self.send_snapshot(id, &cell);
         } else if let Some(snapshot) = cell.snapshot() {

@@ -22,8 +22,9 @@ use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
 
+use crate::cell::TopicCell;
 use crate::counts::{Counts, Op};
-use crate::directory::{Directory, ShardId, TopicCell};
+use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
 use crate::publication::Publication;

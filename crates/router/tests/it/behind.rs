@@ -203,6 +203,26 @@ fn taking_a_little_over_budget_is_no_stall() {
 }
 
 #[test]
+fn a_client_that_takes_a_little_and_then_nothing_is_a_stall() {
+    // All its subscriptions are behind by then: nothing that is published finds its outbox full again.
+    check(
+        "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; go; write a 60; pub trade.A 5; go; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            43000 ms a: gone"#]],
+    );
+}
+
+#[test]
+fn a_client_that_does_not_take_what_it_asked_for_is_a_stall() {
+    // Nothing is published; replays and snapshots wait, and are held for it.
+    check(
+        "open a; pub t.a *40000; pub t.b *40000; pub t.c *40000; sub a t.a@0 t.b t.c; stall a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect!["43000 ms a: gone"],
+    );
+}
+
+#[test]
 fn a_frame_begun_is_finished_before_the_close() {
     check(
         "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A 1; drain; write a 7; pub trade.A 2..6; drain; close a 1001 bye; resume a",
@@ -279,16 +299,36 @@ fn what_was_asked_for_does_not_pile_up() {
 #[test]
 fn a_busy_topic_does_not_keep_others_from_catching_up() {
     // Whenever the client takes bytes, the busy topic has more than was taken, and its history moves on.
+    let more = "pub busy *30000; pub busy *30000; drain; write a 40000;".repeat(3);
     check(
-        "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *20000; pub busy *20000; pub busy *20000; pub busy *20000; drain;
-         pub ticker.A 1; sub a ticker.A; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000",
+        &format!(
+            "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *30000; {more} pub ticker.A 1; sub a ticker.A; {more} {more}"
+        ),
         expect![[r#"
             a: ack 1 busy@0 every
+            a: update busy 1 "x…(30000)"
+            a: update busy 2 "x…(30000)"
+            a: update busy 3 "x…(30000)"
+            a: update busy 4 "x…(30000)"
             a: ack 2 ticker.A@1 conflate
-            a: update busy 1 "x…(20000)"
-            a: update busy 2 "x…(20000)"
-            a: update busy 3 "x…(20000)"
-            a: update busy 4 "x…(20000)"
-            a: snapshot ticker.A 1 1"#]],
+            a: update busy 5 "x…(30000)"
+            a: update busy 6 "x…(30000)"
+            a: update busy 7 "x…(30000)"
+            a: update busy 8 "x…(30000)"
+            a: snapshot ticker.A 1 1
+            a: update busy 9 "x…(30000)"
+            a: update busy 10 "x…(30000)"
+            a: gap busy 11..11 slow
+            a: update busy 12 "x…(30000)""#]],
     );
+}
+
+#[test]
+fn catching_up_in_chunks_leaves_nothing_behind() {
+    // The history is read in pieces; whatever the number of messages, the last one comes without a further publication.
+    for count in 1..=49 {
+        let out = crate::script::run(&format!("queue 0; open a; sub a t; pub t 1..{count}; go"));
+        let expected: String = (1..=count).map(|n| format!("a: update t {n} {n}\n")).collect();
+        assert_eq!(out, format!("a: ack 1 t@0 every\n{expected}"));
+    }
 }
