@@ -1,1 +1,46 @@
-//! client
+//! The Rust client of Tickwire: subscribe, publish, reconnect, resume, and checks of what the broker promises.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use tickwire_client::{Client, Event, Subscription};
+//!
+//! let (client, mut events) = Client::builder("ws://127.0.0.1:7400/v1/ws").connect().await?;
+//! for result in client.subscribe(Subscription::to(["ticker.BTC-USD", "trade.*"])).await? {
+//!     if let Some(refusal) = result.error {
+//!         eprintln!("{}: {refusal}", result.topic);
+//!     }
+//! }
+//! while let Some(event) = events.next().await {
+//!     if let Event::Message(message) = event {
+//!         println!("{message:?}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`promise`] and [`book`] are pure: usable by a simulator or a load harness that has sockets of its own. The rest is one
+//! task per [`Client`] that owns the connection, with a reader and a writer task per connection; every queue between them
+//! is bounded.
+
+pub mod book;
+pub mod promise;
+
+mod backoff;
+mod client;
+mod connect;
+mod core;
+mod driver;
+mod endpoint;
+mod error;
+mod event;
+mod idle;
+mod ledger;
+mod link;
+mod pace;
+mod session;
+
+pub use backoff::BackoffBounds;
+pub use client::{Client, ClientBuilder, Events, Publishing, Subscription};
+pub use error::{ConnectError, Loss, RequestError, UrlError};
+pub use event::Event;

@@ -1,0 +1,428 @@
+//! The client's handles: what a program holds while a task of its own keeps the connection.
+//!
+//! Everything between the program and that task is bounded. When the program does not take events, the task stops reading and
+//! the broker notices a slow reader; nothing is dropped. When requests come faster than the broker takes them, they wait
+//! in the caller's `await`, each at most for the request time-out.
+
+use hyper::header::{HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::time::Duration;
+use tickwire_wire::message::{AckResult, Position, TopicRequest};
+use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::backoff::BackoffBounds;
+use crate::core::{Answer, Body, Core};
+use crate::driver::{Driver, Settings, connect_once};
+use crate::endpoint::Endpoint;
+use crate::error::{ConnectError, RequestError, UrlError};
+use crate::event::Event;
+use crate::ledger::Wanted;
+use crate::promise::Checker;
+use crate::session::{Command, Outlet, User};
+
+/// Requests on their way to the connection's task.
+const COMMANDS_MAX: usize = 16;
+
+/// A connection to a broker that reconnects and resumes by itself. Cheap to clone; the connection ends with the last clone.
+///
+/// Someone has to take the [`Events`] while requests wait for their answers: answers come through the same socket as
+/// market data, and reading stops when nobody takes what was read. Or drop the [`Events`], and messages are read, checked
+/// and dropped.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    closing: watch::Sender<bool>,
+    request_timeout: Duration,
+}
+
+/// What happens on a [`Client`]'s connection, in order. Ends when the client has stopped.
+#[derive(Debug)]
+pub struct Events(mpsc::Receiver<Event>);
+
+impl Events {
+    /// The next event; none when the client has stopped.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.0.recv().await
+    }
+
+    /// The next event if it is there already.
+    pub fn next_now(&mut self) -> Option<Event> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// What to subscribe to, and how.
+///
+/// ```
+/// use tickwire_client::Subscription;
+/// use tickwire_wire::Mode;
+/// let all_trades = Subscription::to(["trade.*"]).mode(Mode::Every).snapshot(false);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    topics: Vec<TopicRequest>,
+    wanted: Wanted,
+}
+
+impl Subscription {
+    /// To `topics` and patterns, each in its kind's default mode, with snapshots.
+    pub fn to<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            topics: topics
+                .into_iter()
+                .map(|topic| TopicRequest::Pattern(topic.into()))
+                .collect(),
+            wanted: Wanted {
+                mode: None,
+                conflate_ms: None,
+                snapshot: true,
+            },
+        }
+    }
+
+    /// Also to `topic`, resumed after `since`.
+    #[must_use]
+    pub fn resume(mut self, topic: impl Into<String>, since: Position) -> Self {
+        self.topics.push(TopicRequest::Since {
+            topic: topic.into(),
+            since: Some(since),
+        });
+        self
+    }
+
+    /// In `mode`.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.wanted.mode = Some(mode);
+        self
+    }
+
+    /// At least so many milliseconds between two updates of a topic, in `conflate`; 0 means only when behind.
+    #[must_use]
+    pub fn conflate_ms(mut self, conflate_ms: u32) -> Self {
+        self.wanted.conflate_ms = Some(conflate_ms);
+        self
+    }
+
+    /// Whether a snapshot comes first.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: bool) -> Self {
+        self.wanted.snapshot = snapshot;
+        self
+    }
+}
+
+/// A published message on its way; its place in the topic is known when the broker has acknowledged it.
+#[derive(Debug)]
+#[must_use = "whether the broker took the message shows in its ack"]
+pub struct Publishing(Waiting);
+
+impl Publishing {
+    /// Waits for the place that the message got. May be given up and called again; the answer comes once.
+    ///
+    /// # Errors
+    /// When the broker refused it, or did not answer in time or at all.
+    pub async fn ack(&mut self) -> Result<Position, RequestError> {
+        let result = self.0.ack().await?.into_iter().next();
+        let missing = RequestError::BadAnswer("the message's epoch and seq");
+        let position = result.and_then(|result| Some((result.epoch?, result.seq?)));
+        position
+            .map(|(epoch, seq)| Position { epoch, seq })
+            .ok_or(missing)
+    }
+}
+
+/// A request that the connection's task has taken.
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Receiver<Result<Answer, RequestError>>,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Waiting {
+    async fn answer(&mut self) -> Result<Answer, RequestError> {
+        match timeout_at(self.deadline, &mut self.answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_task_ended)) => Err(RequestError::Closed),
+            Err(_elapsed) => Err(timed_out(self.timeout)),
+        }
+    }
+
+    async fn ack(&mut self) -> Result<Vec<AckResult>, RequestError> {
+        match self.answer().await? {
+            Answer::Ack(results) => Ok(results),
+            Answer::Pong(_) => Err(RequestError::BadAnswer("an ack")),
+        }
+    }
+}
+
+fn timed_out(after: Duration) -> RequestError {
+    RequestError::TimedOut {
+        after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Client {
+    /// Begins a client of the broker at `url`: `ws://HOST:PORT/v1/ws`. Without a path, `/v1/ws` is meant.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            url: url.into(),
+            codec: Codec::default(),
+            headers: Vec::new(),
+            connect_timeout_ms: 5_000,
+            request_timeout_ms: 10_000,
+            quiet_margin_ms: 5_000,
+            events_max: 1_024,
+            message_bytes_max: 16 * 1024 * 1024,
+            backoff: BackoffBounds::default(),
+            report_broken: true,
+            verify_books: None,
+        }
+    }
+
+    /// Whether `url` is one that a client can be made for.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_url(url: &str) -> Result<(), UrlError> {
+        Endpoint::parse(url).map(drop)
+    }
+
+    async fn request(&self, body: Body) -> Result<Waiting, RequestError> {
+        let timeout = self.0.request_timeout;
+        let deadline = Instant::now() + timeout;
+        let (reply, answer) = oneshot::channel();
+        match timeout_at(deadline, self.0.commands.send(Command { body, reply })).await {
+            Ok(Ok(())) => Ok(Waiting {
+                answer,
+                deadline,
+                timeout,
+            }),
+            Ok(Err(_task_ended)) => Err(RequestError::Closed),
+            Err(_elapsed) => Err(timed_out(timeout)),
+        }
+    }
+
+    /// Subscribes. One result per topic, in order; a topic that was refused has its `error` and does not fail the others.
+    /// What was acked is restored after each reconnect, resumed from where it was, until it is unsubscribed.
+    ///
+    /// A pattern cannot be resumed. After a reconnect it is subscribed anew, and in mode `every` its topics known so far are
+    /// resumed one by one besides, as far as the broker's limit on subscriptions allows; an [`Event::Unresumed`] names
+    /// each of the others.
+    ///
+    /// # Errors
+    /// When the whole request was refused, was not answered in time, or the connection was lost before the answer; it is
+    /// not restored then.
+    pub async fn subscribe(&self, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
+        let body = Body::Subscribe(subscription.wanted, subscription.topics);
+        self.request(body).await?.ack().await
+    }
+
+    /// Ends subscriptions, named as they were subscribed. One result per topic, in order.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`]. If the request was sent, the subscriptions are not restored, whatever became of it.
+    pub async fn unsubscribe<T: Into<String>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<AckResult>, RequestError> {
+        let body = Body::Unsubscribe(topics.into_iter().map(Into::into).collect());
+        self.request(body).await?.ack().await
+    }
+
+    /// Publishes `data` and waits for the place that it got in `topic`.
+    ///
+    /// # Errors
+    /// When it was refused, or not answered in time or at all. It is never sent twice.
+    pub async fn publish(&self, topic: impl Into<String>, data: Payload) -> Result<Position, RequestError> {
+        self.begin_publish(topic, data).await?.ack().await
+    }
+
+    /// Hands `data` over to be published and does not wait for the answer. What one task begins first arrives first.
+    ///
+    /// # Errors
+    /// When it could not be handed over in time; it is not published then.
+    pub async fn begin_publish(
+        &self,
+        topic: impl Into<String>,
+        data: Payload,
+    ) -> Result<Publishing, RequestError> {
+        let topic = topic.into();
+        self.request(Body::Publish { topic, data }).await.map(Publishing)
+    }
+
+    /// Asks for a fresh snapshot of the subscribed `topic`, which comes as an event.
+    ///
+    /// # Errors
+    /// When it was refused, or not answered in time or at all.
+    pub async fn resync(&self, topic: impl Into<String>) -> Result<(), RequestError> {
+        self.request(Body::Resync(topic.into()))
+            .await?
+            .ack()
+            .await
+            .map(drop)
+    }
+
+    /// Replaces the connection's rights. A token that was accepted is shown again after each reconnect.
+    ///
+    /// # Errors
+    /// When it was refused, or not answered in time or at all.
+    pub async fn auth(&self, token: impl Into<String>) -> Result<(), RequestError> {
+        self.request(Body::Auth(token.into()))
+            .await?
+            .ack()
+            .await
+            .map(drop)
+    }
+
+    /// Asks for a sign of life; returns the broker's time.
+    ///
+    /// # Errors
+    /// When it was refused, or not answered in time or at all.
+    pub async fn ping(&self) -> Result<Micros, RequestError> {
+        match self.request(Body::Ping).await?.answer().await? {
+            Answer::Pong(ts) => Ok(ts),
+            Answer::Ack(_) => Err(RequestError::BadAnswer("a pong")),
+        }
+    }
+
+    /// Closes the connection and waits until it is closed. Events that were not taken are dropped.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        self.0.commands.closed().await;
+    }
+}
+
+/// Settings of a [`Client`]. All have defaults.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing before connect"]
+pub struct ClientBuilder {
+    url: String,
+    codec: Codec,
+    headers: Vec<(String, String)>,
+    connect_timeout_ms: u64,
+    request_timeout_ms: u64,
+    quiet_margin_ms: u64,
+    events_max: usize,
+    message_bytes_max: usize,
+    backoff: BackoffBounds,
+    report_broken: bool,
+    verify_books: Option<Pattern>,
+}
+
+impl ClientBuilder {
+    /// How messages are written. Default: JSON.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// A header of the handshake's request, in place of one of the same name.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The longest that connecting may take, up to the welcome, in milliseconds. Default: 5,000.
+    pub fn connect_timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.connect_timeout_ms = timeout_ms;
+        self
+    }
+
+    /// The longest that a request may take, waiting for a connection included, in milliseconds. Default: 10,000.
+    pub fn request_timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.request_timeout_ms = timeout_ms;
+        self
+    }
+
+    /// How much longer than two heartbeats a broker may be silent before it counts as dead, in milliseconds. Default: 5,000.
+    pub fn quiet_margin_ms(mut self, margin_ms: u64) -> Self {
+        self.quiet_margin_ms = margin_ms;
+        self
+    }
+
+    /// Events that may wait to be taken before reading stops. Default: 1,024; at least 1.
+    pub fn events_max(mut self, events_max: usize) -> Self {
+        self.events_max = events_max;
+        self
+    }
+
+    /// The longest message that is taken from the broker, in bytes. Default: 16 MiB.
+    pub fn message_bytes_max(mut self, message_bytes_max: usize) -> Self {
+        self.message_bytes_max = message_bytes_max;
+        self
+    }
+
+    /// Bounds of the waits between attempts to connect. Each wait is random, from nothing to its ceiling.
+    pub fn backoff(mut self, bounds: BackoffBounds) -> Self {
+        self.backoff = bounds;
+        self
+    }
+
+    /// Whether broken promises are told as [`Event::Broken`]. Default: yes.
+    pub fn report_broken_promises(mut self, report: bool) -> Self {
+        self.report_broken = report;
+        self
+    }
+
+    /// Also rebuilds the books of the topics that match `pattern` and verifies every checksum.
+    pub fn verify_books(mut self, pattern: Pattern) -> Self {
+        self.verify_books = Some(pattern);
+        self
+    }
+
+    /// Connects and waits for the welcome. From then on the client reconnects by itself. Needs a tokio runtime with I/O
+    /// and time.
+    ///
+    /// # Errors
+    /// When the first connection cannot be made; it is not tried again.
+    pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
+        let settings = Settings {
+            endpoint: Endpoint::parse(&self.url)?,
+            codec: self.codec,
+            headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
+            connect_timeout_ms: self.connect_timeout_ms,
+            quiet_margin_ms: self.quiet_margin_ms,
+            message_bytes_max: self.message_bytes_max,
+            backoff: self.backoff,
+        };
+        let first = connect_once(&settings).await?;
+        let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
+        let (event_sender, events) = mpsc::channel(self.events_max.clamp(1, usize::MAX >> 3));
+        let (closing, closing_receiver) = watch::channel(false);
+        let checker = match self.verify_books {
+            Some(pattern) => Checker::new().verify_books(pattern),
+            None => Checker::new(),
+        };
+        let driver = Driver {
+            core: Core::new(settings.codec, checker, self.report_broken),
+            settings,
+            user: User {
+                commands: command_receiver,
+                outlet: Outlet::new(event_sender),
+                closing: closing_receiver,
+            },
+        };
+        tokio::spawn(driver.run(first));
+        let client = Client(Arc::new(Handle {
+            commands,
+            closing,
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
+        }));
+        Ok((client, Events(events)))
+    }
+}
+
+fn header((name, value): &(String, String)) -> Result<(HeaderName, HeaderValue), ConnectError> {
+    let parsed = name
+        .parse::<HeaderName>()
+        .ok()
+        .zip(value.parse::<HeaderValue>().ok());
+    parsed.ok_or_else(|| ConnectError::BadHeader { name: name.clone() })
+}

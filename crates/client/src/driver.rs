@@ -1,0 +1,239 @@
+//! Keeps one client connected: connects, runs sessions, waits between attempts, stops when another attempt makes no sense.
+
+use std::time::Duration;
+
+use hyper::header::{HeaderName, HeaderValue};
+use tickwire_wire::message::{AnnouncedLimits, ServerMessage};
+use tickwire_wire::{Codec, Control};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backoff::{Backoff, BackoffBounds};
+use crate::connect::connect;
+use crate::core::Core;
+use crate::endpoint::Endpoint;
+use crate::error::{ConnectError, Loss};
+use crate::event::Event;
+use crate::idle::QuietMax;
+use crate::link::{Incoming, Link};
+use crate::session::{self, End, User};
+
+/// A connection that lasted this long ends an outage: the next one begins with the shortest waits.
+const STABLE: Duration = Duration::from_secs(10);
+/// Most that a broker's `Retry-After` is honoured.
+const RETRY_AFTER_S_MAX: u64 = 300;
+
+/// What a client is told at its start.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) codec: Codec,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) quiet_margin_ms: u64,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) backoff: BackoffBounds,
+}
+
+/// A connection that has been welcomed.
+#[derive(Debug)]
+pub(crate) struct Welcomed {
+    link: Link,
+    welcome: ServerMessage,
+    limits: AnnouncedLimits,
+}
+
+/// Makes one connection, up to its welcome.
+pub(crate) async fn connect_once(settings: &Settings) -> Result<Welcomed, ConnectError> {
+    let after_ms = settings.connect_timeout_ms;
+    let attempt = timeout(Duration::from_millis(after_ms), connect_and_wait(settings));
+    attempt.await.unwrap_or_else(|_| {
+        Err(ConnectError::TimedOut {
+            endpoint: settings.endpoint.to_string(),
+            after_ms,
+        })
+    })
+}
+
+async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError> {
+    let endpoint = || settings.endpoint.to_string();
+    // Until the welcome says what silence means, the deadline of the attempt bounds it.
+    let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
+    let halves = connect(
+        &settings.endpoint,
+        settings.codec,
+        &settings.headers,
+        settings.message_bytes_max,
+        quiet_max.clone(),
+    )
+    .await?;
+    let mut link = Link::start(
+        halves,
+        settings.codec,
+        settings.message_bytes_max,
+        quiet_max,
+        settings.quiet_margin_ms,
+    );
+    let loss = loop {
+        match link.incoming.recv().await {
+            Some(Incoming::Message(welcome)) => {
+                let ServerMessage::Control(Control::Welcome { limits, .. }) = &welcome else {
+                    let reason = "its first message is no welcome".to_owned();
+                    return Err(ConnectError::BadHandshake {
+                        endpoint: endpoint(),
+                        reason,
+                    });
+                };
+                let limits = *limits;
+                return Ok(Welcomed {
+                    link,
+                    welcome,
+                    limits,
+                });
+            }
+            // Nobody has to be alive to a ping before the welcome.
+            Some(Incoming::Ping(_)) => {}
+            Some(Incoming::End(loss)) => break loss,
+            None => break Loss::Broke("its reader stopped".to_owned()),
+        }
+    };
+    Err(ConnectError::Lost {
+        endpoint: endpoint(),
+        loss,
+    })
+}
+
+/// Keeps a client connected.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) settings: Settings,
+    pub(crate) core: Core,
+    pub(crate) user: User,
+}
+
+impl Driver {
+    /// Runs from the `first` connection until the client stops.
+    pub(crate) async fn run(mut self, first: Welcomed) {
+        let mut backoff = Backoff::new(self.settings.backoff);
+        let mut next = Some(first);
+        while let Some(welcomed) = next {
+            let start = Instant::now();
+            self.core.connected(welcomed.welcome);
+            let end = session::run(welcomed.link, &welcomed.limits, &mut self.core, &mut self.user).await;
+            if start.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            let retry_in = retry_in(&end, &mut backoff);
+            tracing::debug!(loss = %end.loss, ?retry_in, "a connection ended");
+            let left = end.loss == Loss::Left;
+            let loss = end.loss;
+            if left {
+                return;
+            }
+            self.tell(Event::Disconnected { loss, retry_in }).await;
+            next = match retry_in {
+                Some(wait) => self.reconnect(wait, &mut backoff).await,
+                None => None,
+            };
+        }
+    }
+
+    /// Tries to connect until it succeeds or makes no sense.
+    async fn reconnect(&mut self, mut wait: Duration, backoff: &mut Backoff) -> Option<Welcomed> {
+        loop {
+            let attempt = async {
+                sleep(wait).await;
+                connect_once(&self.settings).await
+            };
+            let error = tokio::select! {
+                result = attempt => match result {
+                    Ok(welcomed) => return Some(welcomed),
+                    Err(error) => error,
+                },
+                () = session::closed(&mut self.user.closing) => return None,
+            };
+            let retry_in = error.is_retryable().then(|| {
+                let asked_s = match &error {
+                    ConnectError::Refused { retry_after_s, .. } => retry_after_s.unwrap_or(0),
+                    _ => 0,
+                };
+                backoff
+                    .next(rand::random())
+                    .max(Duration::from_secs(asked_s.min(RETRY_AFTER_S_MAX)))
+            });
+            self.tell(Event::ConnectFailed { error, retry_in }).await;
+            wait = retry_in?;
+        }
+    }
+
+    /// Delivers `event` unless the client is to stop before there is room.
+    async fn tell(&mut self, event: Event) {
+        let User { outlet, closing, .. } = &mut self.user;
+        tokio::select! {
+            () = outlet.send(event) => {}
+            () = session::closed(closing) => {}
+        }
+    }
+}
+
+/// How long to wait after `end` before connecting again; none if that makes no sense.
+fn retry_in(end: &End, backoff: &mut Backoff) -> Option<Duration> {
+    if !end.loss.is_retryable() {
+        return None;
+    }
+    Some(match end.reconnect_at {
+        // The broker spreads the clients of a drain by itself.
+        Some(at) => at.saturating_duration_since(Instant::now()),
+        None => backoff.next(rand::random()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::CloseCode;
+
+    use super::*;
+
+    fn end(loss: Loss, reconnect_at: Option<Instant>) -> End {
+        End { loss, reconnect_at }
+    }
+
+    fn closed(code: u16) -> Loss {
+        Loss::Closed {
+            code: Some(CloseCode(code)),
+            reason: String::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_follow_the_drain_or_the_bounds() {
+        let bounds = BackoffBounds {
+            first_ms: 100,
+            max_ms: 400,
+        };
+        let mut backoff = Backoff::new(bounds);
+        let at = Instant::now() + Duration::from_millis(8_300);
+        let drained = retry_in(&end(closed(4000), Some(at)), &mut backoff);
+        assert_eq!(
+            drained,
+            Some(Duration::from_millis(8_300)),
+            "the rest of the drain's time"
+        );
+        let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut backoff);
+        assert_eq!(left, Some(Duration::ZERO));
+        for ceiling_ms in [100, 200, 400, 400] {
+            let wait = retry_in(&end(closed(4002), None), &mut backoff).expect("4002 says to reconnect");
+            assert!(
+                wait <= Duration::from_millis(ceiling_ms),
+                "{wait:?} is above {ceiling_ms} ms"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn some_ends_are_final() {
+        let mut backoff = Backoff::new(BackoffBounds::default());
+        for loss in [closed(4501), closed(4503), closed(1008), Loss::Left] {
+            assert_eq!(retry_in(&end(loss.clone(), None), &mut backoff), None, "{loss}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Where a broker is: a URL taken apart.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+use crate::error::UrlError;
+
+/// The path of the WebSocket endpoint, used when a URL names none.
+const DEFAULT_PATH: &str = "/v1/ws";
+
+/// A `ws://` URL, valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    url: Url,
+    /// Host name or address, IPv6 without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Endpoint {
+    /// Takes `text` apart. A URL without a path means `/v1/ws`.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
+        let mut url = Url::parse(text).map_err(|error| UrlError::Malformed {
+            url: text.to_owned(),
+            reason: error.to_string(),
+        })?;
+        if url.scheme() != "ws" {
+            return Err(UrlError::UnsupportedScheme {
+                scheme: url.scheme().to_owned(),
+            });
+        }
+        let host = match url.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => return Err(malformed(text, "it names no host")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(malformed(text, "credentials in a URL are not supported"));
+        }
+        if url.path() == "/" {
+            url.set_path(DEFAULT_PATH);
+        }
+        let port = url.port_or_known_default().unwrap_or(80);
+        Ok(Self { url, host, port })
+    }
+
+    /// The request target: path and query.
+    pub(crate) fn target(&self) -> &str {
+        &self.url[url::Position::BeforePath..url::Position::AfterQuery]
+    }
+
+    /// The `Host` header's value (RFC 9110 §7.2).
+    pub(crate) fn host_header(&self) -> &str {
+        &self.url[url::Position::BeforeHost..url::Position::AfterPort]
+    }
+}
+
+fn malformed(url: &str, reason: &str) -> UrlError {
+    UrlError::Malformed {
+        url: url.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url[..url::Position::AfterQuery].as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (text, host, port, header, target) in [
+            ("ws://localhost", "localhost", 80, "localhost", "/v1/ws"),
+            (
+                "ws://127.0.0.1:7400/",
+                "127.0.0.1",
+                7400,
+                "127.0.0.1:7400",
+                "/v1/ws",
+            ),
+            (
+                "ws://[::1]:7400/other?a=b#c",
+                "::1",
+                7400,
+                "[::1]:7400",
+                "/other?a=b",
+            ),
+        ] {
+            let endpoint = Endpoint::parse(text).expect(text);
+            let found = (
+                endpoint.host.as_str(),
+                endpoint.port,
+                endpoint.host_header(),
+                endpoint.target(),
+            );
+            assert_eq!(found, (host, port, header, target), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_that_name_no_broker() {
+        for (text, message) in [
+            (
+                "",
+                "\"\" is no URL: relative URL without a base; write ws://HOST:PORT/v1/ws",
+            ),
+            (
+                "wss://a/",
+                "scheme \"wss\" is not supported: this client speaks ws:// only, without TLS",
+            ),
+            (
+                "http://a/",
+                "scheme \"http\" is not supported: this client speaks ws:// only, without TLS",
+            ),
+            (
+                "localhost:7400",
+                "scheme \"localhost\" is not supported: this client speaks ws:// only, without TLS",
+            ),
+            (
+                "ws://u:p@a/",
+                "\"ws://u:p@a/\" is no URL: credentials in a URL are not supported; write ws://HOST:PORT/v1/ws",
+            ),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect_err(text).to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What can go wrong, one enum per operation.
+
+use std::io;
+
+use thiserror::Error;
+use tickwire_wire::{CloseCode, Refusal};
+
+/// Why a URL names no broker that this client can reach.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// Not a URL, or one without a host.
+    #[error("{url:?} is no URL: {reason}; write ws://HOST:PORT/v1/ws")]
+    Malformed {
+        /// The text.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another scheme than `ws`.
+    #[error("scheme {scheme:?} is not supported: this client speaks ws:// only, without TLS")]
+    UnsupportedScheme {
+        /// The URL's scheme.
+        scheme: String,
+    },
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The URL names no broker.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// A header of the builder is none.
+    #[error("header {name:?} has a name or value that HTTP does not allow")]
+    BadHeader {
+        /// The header's name.
+        name: String,
+    },
+    /// No TCP connection.
+    #[error("cannot reach {endpoint}: {error}")]
+    Unreachable {
+        /// The broker's URL.
+        endpoint: String,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// No welcome within the time for connecting.
+    #[error("{endpoint} did not welcome within {after_ms} ms")]
+    TimedOut {
+        /// The broker's URL.
+        endpoint: String,
+        /// The time allowed, in milliseconds.
+        after_ms: u64,
+    },
+    /// An HTTP answer other than 101.
+    #[error("{endpoint} refused the connection with HTTP status {status}: {body:?}")]
+    Refused {
+        /// The broker's URL.
+        endpoint: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer's body.
+        body: String,
+        /// `Retry-After`, in seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// An answer that is no WebSocket handshake of this protocol.
+    #[error("{endpoint} does not speak this protocol: {reason}")]
+    BadHandshake {
+        /// The broker's URL.
+        endpoint: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The connection ended before its welcome.
+    #[error("{endpoint} ended the connection before its welcome: {loss}")]
+    Lost {
+        /// The broker's URL.
+        endpoint: String,
+        /// How it ended.
+        loss: Loss,
+    },
+}
+
+impl ConnectError {
+    /// Whether the same attempt may succeed later, nothing but time having passed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::BadHeader { .. } | Self::BadHandshake { .. } => false,
+            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Lost { loss, .. } => loss.is_retryable(),
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Loss {
+    /// The broker closed it.
+    #[error("closed by the broker with code {}{}", code.map_or("none".to_owned(), |c| c.to_string()), with_reason(reason))]
+    Closed {
+        /// The close frame's code, if it had one.
+        code: Option<CloseCode>,
+        /// The close frame's text.
+        reason: String,
+    },
+    /// No byte came for longer than the heartbeats allow.
+    #[error("nothing came from the broker for {after_ms} ms")]
+    Silent {
+        /// For how long, in milliseconds.
+        after_ms: u64,
+    },
+    /// The network ended it without a close frame.
+    #[error("the connection broke: {0}")]
+    Broke(String),
+    /// What came is no WebSocket frame or no message of the protocol.
+    #[error("the broker broke the protocol: {0}")]
+    Protocol(String),
+    /// The broker drains: this client left when it was told to.
+    #[error("the broker drains and asked to reconnect")]
+    Drained,
+    /// This client closed it.
+    #[error("closed by this client")]
+    Left,
+}
+
+impl Loss {
+    /// Whether another connection may be tried.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Closed { code, .. } => code.is_none_or(CloseCode::should_reconnect),
+            Self::Silent { .. } | Self::Broke(_) | Self::Protocol(_) | Self::Drained => true,
+            Self::Left => false,
+        }
+    }
+
+    /// The code of the broker's close frame.
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            Self::Closed { code, .. } => *code,
+            _ => None,
+        }
+    }
+}
+
+fn with_reason(reason: &str) -> String {
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    }
+}
+
+/// Why a request has no answer that helps.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// The broker refused it.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// Longer than the broker takes; it was not sent.
+    #[error("the request has {bytes} bytes, the broker takes {max}: split it")]
+    TooLarge {
+        /// The request's length in bytes.
+        bytes: usize,
+        /// The broker's limit in bytes.
+        max: usize,
+    },
+    /// No answer in time; whether it took effect is unknown.
+    #[error("no answer within {after_ms} ms; whether the request took effect is unknown")]
+    TimedOut {
+        /// The time allowed, in milliseconds.
+        after_ms: u64,
+    },
+    /// The connection was lost before the answer; whether it took effect is unknown.
+    #[error("the connection was lost before the answer; whether the request took effect is unknown")]
+    Disconnected,
+    /// The client has stopped for good.
+    #[error("the client is closed")]
+    Closed,
+    /// The broker's answer lacks what the request needs.
+    #[error("the broker's answer lacks {0}")]
+    BadAnswer(&'static str),
+}

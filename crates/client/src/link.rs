@@ -1,0 +1,265 @@
+//! One connection's two tasks: one reads frames into messages, one writes.
+//!
+//! Reading has a task of its own because a read of fastwebsockets that is abandoned half-way loses bytes. Both queues between
+//! the tasks and the session are bounded: a session that doesn't take messages stops the reader, and TCP stops the broker.
+//! Dropping a [`Link`] ends both tasks.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use fastwebsockets::{Frame, OpCode, Payload, WebSocketError};
+use tickwire_wire::{CloseCode, Codec, Control, ServerMessage};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::connect::{Receiver, Sender};
+use crate::error::Loss;
+use crate::idle::QuietMax;
+
+/// Messages between the reader and the session.
+const INCOMING_MAX: usize = 64;
+/// Frames between the session and the writer.
+const OUTGOING_MAX: usize = 16;
+/// How long a close frame may take to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the reader found.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A message.
+    Message(ServerMessage),
+    /// A ping; its payload is to be sent back.
+    Ping(Vec<u8>),
+    /// The connection ended; nothing follows.
+    End(Loss),
+}
+
+/// What the writer sends.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// A request, encoded.
+    Request(Vec<u8>),
+    /// The answer to a ping.
+    Pong(Vec<u8>),
+    /// The end.
+    Close(CloseCode),
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) incoming: mpsc::Receiver<Incoming>,
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    reader: Task,
+    writer: Task,
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Starts the tasks. `message_bytes_max` bounds a message, all its fragments together.
+    pub(crate) fn start(
+        (receiver, sender): (Receiver, Sender),
+        codec: Codec,
+        message_bytes_max: usize,
+        quiet_max: QuietMax,
+        quiet_margin_ms: u64,
+    ) -> Self {
+        let (incoming_sender, incoming) = mpsc::channel(INCOMING_MAX);
+        let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
+        let assembler = Assembler {
+            codec,
+            message_bytes_max,
+            fragments: None,
+        };
+        let silence = Silence {
+            max: quiet_max,
+            margin_ms: quiet_margin_ms,
+        };
+        let reader = Task(tokio::spawn(read(receiver, assembler, silence, incoming_sender)));
+        let writer = Task(tokio::spawn(write(sender, codec, outgoing_receiver)));
+        Self {
+            incoming,
+            outgoing,
+            reader,
+            writer,
+        }
+    }
+
+    /// Sends a close frame, if there is still someone to take it, and ends the connection.
+    pub(crate) async fn close(self, code: CloseCode) {
+        let Self {
+            incoming,
+            outgoing,
+            reader,
+            mut writer,
+        } = self;
+        drop((incoming, reader));
+        let farewell = async {
+            if outgoing.send(Outgoing::Close(code)).await.is_ok() {
+                drop(outgoing);
+                if let Err(error) = (&mut writer.0).await {
+                    tracing::debug!(%error, "the writer of a connection failed");
+                }
+            }
+        };
+        if timeout(CLOSE_TIMEOUT, farewell).await.is_err() {
+            tracing::debug!("the broker took no close frame in time");
+        }
+    }
+}
+
+/// Writes until there is nothing more to write or nobody to take it. Flushes when nothing waits.
+async fn write(mut sender: Sender, codec: Codec, mut queue: mpsc::Receiver<Outgoing>) {
+    while let Some(next) = queue.recv().await {
+        let frame = match next {
+            Outgoing::Request(bytes) => match codec {
+                Codec::Json => Frame::text(Payload::Owned(bytes)),
+                Codec::MessagePack => Frame::binary(Payload::Owned(bytes)),
+            },
+            Outgoing::Pong(payload) => Frame::pong(Payload::Owned(payload)),
+            Outgoing::Close(code) => Frame::close(code.0, b""),
+        };
+        let mut result = sender.write_frame(frame).await;
+        if result.is_ok() && queue.is_empty() {
+            result = sender.flush().await;
+        }
+        if let Err(error) = result {
+            // The reader finds the same and reports it.
+            tracing::debug!(%error, "writing to the broker failed");
+            return;
+        }
+    }
+}
+
+/// How long the broker may be silent.
+struct Silence {
+    max: QuietMax,
+    /// Beyond two heartbeats.
+    margin_ms: u64,
+}
+
+impl Silence {
+    /// The welcome says how often a heartbeat comes.
+    fn learn(&self, incoming: &Incoming) {
+        if let Incoming::Message(ServerMessage::Control(Control::Welcome { heartbeat_ms, .. })) = incoming {
+            self.max
+                .set_ms(heartbeat_ms.saturating_mul(2).saturating_add(self.margin_ms));
+        }
+    }
+}
+
+/// Reads until the connection ends or nobody takes what is read.
+async fn read(
+    mut receiver: Receiver,
+    mut assembler: Assembler,
+    silence: Silence,
+    out: mpsc::Sender<Incoming>,
+) {
+    // Nothing is ever sent by the read itself: answering is switched off.
+    let send = &mut |_: Frame<'_>| async { Ok::<(), Infallible>(()) };
+    loop {
+        let next = match receiver.read_frame(send).await {
+            Ok(frame) => assembler.frame(&frame),
+            Err(error) => Err(loss_of(error, &silence.max)),
+        };
+        let next = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => continue,
+            Err(loss) => Incoming::End(loss),
+        };
+        silence.learn(&next);
+        let ended = matches!(next, Incoming::End(_));
+        if out.send(next).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// Turns frames into messages.
+struct Assembler {
+    codec: Codec,
+    message_bytes_max: usize,
+    /// The message whose last fragment has not come.
+    fragments: Option<Vec<u8>>,
+}
+
+impl Assembler {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<Option<Incoming>, Loss> {
+        match frame.opcode {
+            OpCode::Close => Err(close_of(&frame.payload)),
+            OpCode::Ping => Ok(Some(Incoming::Ping(frame.payload.to_vec()))),
+            OpCode::Pong => Ok(None),
+            OpCode::Text | OpCode::Binary | OpCode::Continuation => self.data(frame),
+        }
+    }
+
+    /// Takes a data frame: a message or a fragment of one (RFC 6455 §5.4).
+    fn data(&mut self, frame: &Frame<'_>) -> Result<Option<Incoming>, Loss> {
+        let begins = frame.opcode != OpCode::Continuation;
+        if begins == self.fragments.is_some() {
+            return Err(Loss::Protocol("fragments of two messages are mixed".to_owned()));
+        }
+        if begins && frame.fin {
+            return self.message(&frame.payload).map(Some);
+        }
+        let mut fragments = self.fragments.take().unwrap_or_default();
+        if fragments.len() + frame.payload.len() > self.message_bytes_max {
+            let max = self.message_bytes_max;
+            return Err(Loss::Protocol(format!("a message is longer than {max} bytes")));
+        }
+        fragments.extend_from_slice(&frame.payload);
+        if frame.fin {
+            return self.message(&fragments).map(Some);
+        }
+        self.fragments = Some(fragments);
+        Ok(None)
+    }
+
+    fn message(&self, bytes: &[u8]) -> Result<Incoming, Loss> {
+        let message = self.codec.decode_server(bytes);
+        message
+            .map(Incoming::Message)
+            .map_err(|error| Loss::Protocol(error.to_string()))
+    }
+}
+
+fn loss_of(error: WebSocketError, quiet_max: &QuietMax) -> Loss {
+    match error {
+        // The system's own time-out of a connection has a number; that of `IdleTimeout` has none.
+        WebSocketError::IoError(error)
+            if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
+        {
+            Loss::Silent {
+                after_ms: quiet_max.ms(),
+            }
+        }
+        WebSocketError::IoError(error) => Loss::Broke(error.to_string()),
+        WebSocketError::UnexpectedEOF => Loss::Broke("it ended without a close frame".to_owned()),
+        error => Loss::Protocol(error.to_string()),
+    }
+}
+
+/// RFC 6455 §5.5.1: nothing, or two bytes of code and a text.
+fn close_of(payload: &[u8]) -> Loss {
+    match payload {
+        [] => Loss::Closed {
+            code: None,
+            reason: String::new(),
+        },
+        [high, low, reason @ ..] => Loss::Closed {
+            code: Some(CloseCode(u16::from_be_bytes([*high, *low]))),
+            reason: String::from_utf8_lossy(reason).into_owned(),
+        },
+        [_] => Loss::Protocol("a close frame has one byte".to_owned()),
+    }
+}

@@ -1,0 +1,113 @@
+//! Keeps requests within the rate that the broker announced, so that none is refused for coming too fast.
+//!
+//! A token bucket, pure: the time comes in as an argument. It holds four fifths of the announced burst, because requests that
+//! were spread when they left may arrive together.
+
+use std::time::Duration;
+
+use tickwire_wire::message::AnnouncedLimits;
+use tokio::time::Instant;
+
+/// One request's worth of bucket, so that all sums are whole numbers.
+const REQUEST: u64 = 1_000_000_000;
+
+/// Tells when the next request may be sent.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// Requests per second; 0 is no limit.
+    per_s: u64,
+    /// Most that the bucket holds.
+    full: u64,
+    level: u64,
+    at: Instant,
+}
+
+impl Pace {
+    /// The pace within `limits`, from `now` on. An announced rate of 0 is none.
+    pub(crate) fn new(limits: &AnnouncedLimits, now: Instant) -> Self {
+        let per_s = u64::from(limits.ops_per_s);
+        let burst = u64::from(limits.ops_burst.max(limits.ops_per_s));
+        let full = (burst - burst / 5).max(1) * REQUEST;
+        Self {
+            per_s,
+            full,
+            level: full,
+            at: now,
+        }
+    }
+
+    /// How long until a request may be sent.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+        if self.per_s == 0 {
+            return Duration::ZERO;
+        }
+        let passed_ns = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
+        self.level = self
+            .level
+            .saturating_add(passed_ns.saturating_mul(self.per_s))
+            .min(self.full);
+        self.at = self.at.max(now);
+        Duration::from_nanos(REQUEST.saturating_sub(self.level).div_ceil(self.per_s))
+    }
+
+    /// A request is sent.
+    pub(crate) fn spend(&mut self) {
+        self.level = self.level.saturating_sub(REQUEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(ops_per_s: u32, ops_burst: u32) -> AnnouncedLimits {
+        AnnouncedLimits {
+            subscriptions: 1,
+            message_bytes: 1,
+            ops_per_s,
+            ops_burst,
+        }
+    }
+
+    /// Milliseconds from the start at which each of `count` requests goes out when all wait.
+    fn sent_at_ms(limits: &AnnouncedLimits, count: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut now = start;
+        let mut pace = Pace::new(limits, now);
+        let mut send = || {
+            now += pace.wait(now);
+            assert_eq!(pace.wait(now), Duration::ZERO, "the wait is long enough");
+            pace.spend();
+            (now - start).as_millis()
+        };
+        (0..count).map(|_| send()).collect()
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        assert_eq!(sent_at_ms(&limits(50, 5), 1)[0], 0);
+        // A burst below one second's worth counts as one second's worth.
+        let sent = sent_at_ms(&limits(10, 5), 10);
+        assert_eq!(sent, [0, 0, 0, 0, 0, 0, 0, 0, 100, 200]);
+        let sent = sent_at_ms(&limits(50, 200), 163);
+        assert_eq!(sent[158..], [0, 0, 20, 40, 60]);
+    }
+
+    #[test]
+    fn one_request_always_fits_and_no_rate_is_no_limit() {
+        assert_eq!(sent_at_ms(&limits(1, 1), 3), [0, 1_000, 2_000]);
+        assert_eq!(sent_at_ms(&limits(0, 0), 1_000)[999], 0);
+    }
+
+    #[test]
+    fn quiet_time_refills_no_more_than_the_burst() {
+        let start = Instant::now();
+        let mut pace = Pace::new(&limits(10, 10), start);
+        let later = start + Duration::from_secs(1_000_000);
+        for _ in 0..8 {
+            assert_eq!(pace.wait(later), Duration::ZERO);
+            pace.spend();
+        }
+        assert_eq!(pace.wait(later), Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,188 @@
+//! The ways in which a broker can break what PROTOCOL.md lets a client rely on.
+//!
+//! One variant per fault. Each names the topic and the numbers, so that a log line is a bug report.
+
+use thiserror::Error;
+use tickwire_wire::message::RequestId;
+use tickwire_wire::{Epoch, Seq};
+
+use crate::book::BookError;
+
+/// A promise of the protocol that the broker did not keep.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BrokenPromise {
+    /// A message that was delivered before came again.
+    #[error("{topic}: message {seq} came twice")]
+    Duplicate {
+        /// The topic.
+        topic: String,
+        /// The message.
+        seq: Seq,
+    },
+    /// A number lower than one that was delivered.
+    #[error("{topic}: message {got} came after {last}")]
+    Backward {
+        /// The topic.
+        topic: String,
+        /// The highest number before.
+        last: Seq,
+        /// The number that came.
+        got: Seq,
+    },
+    /// Messages of a subscription in mode `every` are missing and no `gap` named them.
+    #[error("{topic}: message {got} came where {expected} was due, and no gap named what is missing")]
+    Hole {
+        /// The topic.
+        topic: String,
+        /// The message that had to come.
+        expected: Seq,
+        /// The message that came.
+        got: Seq,
+    },
+    /// A `gap` names messages that were delivered.
+    #[error("{topic}: a gap from {from} names messages that came: the last was {last}")]
+    GapOverlaps {
+        /// The topic.
+        topic: String,
+        /// The last message before the gap.
+        last: Seq,
+        /// The first that the gap names.
+        from: Seq,
+    },
+    /// A `gap` begins later than the first missing message.
+    #[error("{topic}: a gap from {from} leaves out what is missing from {expected}")]
+    GapLeavesHole {
+        /// The topic.
+        topic: String,
+        /// The first missing message.
+        expected: Seq,
+        /// The first that the gap names.
+        from: Seq,
+    },
+    /// A `gap` that names nothing.
+    #[error("{topic}: a gap from {from} to {to} names nothing")]
+    GapEmpty {
+        /// The topic.
+        topic: String,
+        /// The first that the gap names.
+        from: Seq,
+        /// The last that the gap names.
+        to: Seq,
+    },
+    /// An `ack` said `recovered:true` and it was not so.
+    #[error("{topic}: recovered:true was false: {fault}")]
+    FalseRecovery {
+        /// The topic.
+        topic: String,
+        /// What shows it.
+        fault: RecoveryFault,
+    },
+    /// After `recovered:false`, some of the missed messages are going to be replayed: the gap ends before the head.
+    #[error("{topic}: recovered:false at {head}, but the gap ends at {to}: part of a replay follows")]
+    PartialReplay {
+        /// The topic.
+        topic: String,
+        /// Where the topic was at the `ack`.
+        head: Seq,
+        /// The last message that the gap names.
+        to: Seq,
+    },
+    /// After `recovered:false`, an update came before the snapshot or gap that says where the client is.
+    #[error("{topic}: update {seq} came before a snapshot or gap gave a position to count from")]
+    NoPosition {
+        /// The topic.
+        topic: String,
+        /// The update.
+        seq: Seq,
+    },
+    /// The lineage changed and no `snapshot`, `ack` or `gap` with reason `epoch` said so.
+    #[error("{topic}: the epoch became {got} from {known} without being announced")]
+    SilentEpoch {
+        /// The topic.
+        topic: String,
+        /// The epoch before.
+        known: Epoch,
+        /// The epoch now.
+        got: Epoch,
+    },
+    /// Something of a topic came before the `ack` of its subscription.
+    #[error("{topic}: a message came before the ack of its subscription")]
+    BeforeAck {
+        /// The topic.
+        topic: String,
+    },
+    /// Something of a topic came after the `ack` that ended its subscription.
+    #[error("{topic}: a message came after the ack that ended its subscription")]
+    AfterUnsubscribe {
+        /// The topic.
+        topic: String,
+    },
+    /// Something came of a topic that no subscription covers.
+    #[error("{topic}: a message came, and no subscription covers it")]
+    NeverSubscribed {
+        /// The topic.
+        topic: String,
+    },
+    /// A book's changes do not lead where the broker says. Only with [`super::Checker::verify_books`].
+    #[error("{topic}: {error}")]
+    Book {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        error: BookError,
+    },
+    /// The first message was no `welcome`, or a later one was.
+    #[error("a {op} came where {expected} was due")]
+    Welcome {
+        /// What came.
+        op: String,
+        /// What had to come.
+        expected: &'static str,
+    },
+    /// An answer to a request that is not waiting for one.
+    #[error("an answer came to request {}, which waits for none", id.0)]
+    UnknownAnswer {
+        /// The answer's id.
+        id: RequestId,
+    },
+    /// An `ack` that does not have one result per topic in the request's order.
+    #[error("the ack of request {} has {got} where its topic {index} is {expected}", id.0)]
+    AckMismatch {
+        /// The request.
+        id: RequestId,
+        /// Index of the topic in the request, from 0.
+        index: usize,
+        /// The request's topic, or `nothing`.
+        expected: String,
+        /// The result's topic, or `nothing`.
+        got: String,
+    },
+}
+
+/// What shows that `recovered:true` was false.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecoveryFault {
+    /// Nothing was to be recovered: the request had no `since`.
+    #[error("the request had no position to resume from")]
+    Unasked,
+    /// The topic's lineage is another one than the request's.
+    #[error("the epoch is {0}")]
+    OtherEpoch(Epoch),
+    /// The topic has not yet got as far as the request's position.
+    #[error("the topic is at {0} only")]
+    Ahead(Seq),
+    /// A snapshot came in place of the missed messages.
+    #[error("a snapshot at {0} came in place of the missed messages")]
+    Snapshot(Seq),
+    /// The first message was not the one after the position.
+    #[error("update {got} came where {expected} was due")]
+    Hole {
+        /// The message that had to come.
+        expected: Seq,
+        /// The message that came.
+        got: Seq,
+    },
+    /// A gap with reason `history` or `epoch` followed.
+    #[error("a gap from {0} followed, and not because of a slow reader")]
+    Gap(Seq),
+}

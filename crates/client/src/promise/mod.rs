@@ -1,0 +1,515 @@
+//! Checks what PROTOCOL.md lets a client rely on ("What a client may rely on"), message by message.
+//!
+//! Pure: no socket, no clock. Feed a [`Checker`] every request in the order it is sent and every message in the order it
+//! is received; it answers with a [`BrokenPromise`] where the broker did not keep its word, and counts on from there.
+//!
+//! Memory: one track (about a hundred bytes) per topic seen, one entry per pattern and per unanswered request. It never
+//! shrinks by itself: a checker lives as long as one client.
+//!
+//! What it cannot see, it does not claim: whether the *newest* message arrived in `conflate` shows only when
+//! publishing has stopped (compare [`Checker::position`] with the topic's head then); of a topic that a pattern brought,
+//! only what follows the first message is checked; where subscriptions in different modes cover a topic, the laxer rules hold.
+
+mod broken;
+mod track;
+
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::message::{AckResult, GapReason, Position, RequestId, TopicRequest};
+use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMessage};
+
+pub use broken::{BrokenPromise, RecoveryFault};
+use track::Track;
+
+use crate::book::{BookError, L2Book};
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+enum Asked {
+    Subscribe {
+        topics: Vec<TopicRequest>,
+        mode: Option<Mode>,
+        snapshot: bool,
+    },
+    Unsubscribe(Vec<String>),
+    Resync(String),
+    Other,
+}
+
+/// A subscription with a wildcard.
+#[derive(Debug)]
+struct Wildcard {
+    pattern: Pattern,
+    mode: Option<Mode>,
+    /// The number of its ack among all wildcard acks that brought snapshots; 0 if it brought none.
+    snapshots_since: u32,
+}
+
+/// The books that are rebuilt to verify their checksums.
+#[derive(Debug)]
+struct Books {
+    pattern: Pattern,
+    books: FxHashMap<Box<str>, L2Book>,
+}
+
+/// A topic of which every message must come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EveryTopic<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Whether no subscription names the topic itself.
+    pub by_pattern_only: bool,
+    /// As [`Checker::last`] has it.
+    pub last: Option<Position>,
+    /// As [`Checker::position`] has it.
+    pub position: Option<Position>,
+}
+
+/// Checks one client's traffic against the protocol's promises.
+///
+/// ```
+/// use tickwire_client::promise::{BrokenPromise, Checker};
+/// use tickwire_wire::{Codec, Seq};
+///
+/// let mut checker = Checker::new();
+/// let mut hear = |text: &str| checker.received(&Codec::Json.decode_server(text.as_bytes()).unwrap());
+/// let welcome = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
+///     "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
+/// assert_eq!(hear(welcome), Ok(()));
+/// assert_eq!(
+///     hear(r#"{"op":"update","topic":"trade.A","seq":1,"ts":1,"data":1}"#),
+///     Err(BrokenPromise::NeverSubscribed { topic: "trade.A".into() })
+/// );
+/// ```
+#[derive(Debug, Default)]
+pub struct Checker {
+    topics: FxHashMap<Box<str>, Track>,
+    wildcards: Vec<Wildcard>,
+    /// Wildcards in mode `snapshot`: each matching topic may come as a snapshot.
+    one_shots: Vec<Pattern>,
+    asked: FxHashMap<RequestId, Asked>,
+    welcomed: bool,
+    /// Wildcard acks that brought snapshots.
+    wildcard_acks: u32,
+    books: Option<Books>,
+}
+
+impl Checker {
+    /// A checker for a connection that was just made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also rebuilds the books of the topics that match `pattern` and verifies every checksum. Costs a parse per message.
+    #[must_use]
+    pub fn verify_books(mut self, pattern: Pattern) -> Self {
+        self.books = Some(Books {
+            pattern,
+            books: FxHashMap::default(),
+        });
+        self
+    }
+
+    /// A new connection was made in place of the one before: nothing is subscribed and nothing awaits an answer.
+    /// Positions stay known for [`Self::position`].
+    pub fn reconnected(&mut self) {
+        self.welcomed = false;
+        self.wildcards.clear();
+        self.one_shots.clear();
+        self.asked.clear();
+        for track in self.topics.values_mut() {
+            track.live = false;
+            track.own = false;
+            track.one_shots = 0;
+        }
+    }
+
+    /// Where `topic` can be resumed from: the last message that came or was named missing. None when only a fresh
+    /// subscription helps, as before the snapshot that was asked for.
+    #[must_use]
+    pub fn position(&self, topic: &str) -> Option<Position> {
+        self.topics.get(topic)?.position()
+    }
+
+    /// The last message of `topic` that came or was named missing, if its epoch is known.
+    #[must_use]
+    pub fn last(&self, topic: &str) -> Option<Position> {
+        self.topics.get(topic)?.last()
+    }
+
+    /// Whether something of `topic` came, or its subscription was acked, on this connection and is still subscribed.
+    #[must_use]
+    pub fn is_live(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|track| track.live)
+    }
+
+    /// The live topics of which every message must come, in no particular order: those that only patterns cover are to be
+    /// resumed one by one after a reconnect.
+    pub fn every_topics(&self) -> impl Iterator<Item = EveryTopic<'_>> + '_ {
+        let live = self.topics.iter().filter(|(_, track)| track.live && track.every);
+        live.map(|(topic, track)| EveryTopic {
+            topic,
+            by_pattern_only: !track.own,
+            last: track.last(),
+            position: track.position(),
+        })
+    }
+
+    /// `request` is about to be sent.
+    pub fn sent(&mut self, request: &ClientMessage) {
+        let (id, asked) = match request {
+            ClientMessage::Subscribe(subscribe) => (
+                subscribe.id,
+                Asked::Subscribe {
+                    topics: subscribe.topics.clone(),
+                    mode: subscribe.mode,
+                    snapshot: subscribe.snapshot,
+                },
+            ),
+            ClientMessage::Unsubscribe { id, topics } => (*id, Asked::Unsubscribe(topics.clone())),
+            ClientMessage::Resync { id, topic } => (*id, Asked::Resync(topic.clone())),
+            ClientMessage::Publish { id: Some(id), .. }
+            | ClientMessage::Auth { id, .. }
+            | ClientMessage::Ping { id } => (*id, Asked::Other),
+            ClientMessage::Publish { id: None, .. } => return,
+        };
+        self.asked.insert(id, asked);
+    }
+
+    /// `message` was received.
+    ///
+    /// # Errors
+    /// The promise that it breaks. The checker counts on from what the message claims.
+    pub fn received(&mut self, message: &ServerMessage) -> Result<(), BrokenPromise> {
+        if !self.welcomed {
+            self.welcomed = true;
+            return match message {
+                ServerMessage::Control(Control::Welcome { .. }) => Ok(()),
+                other => Err(BrokenPromise::Welcome {
+                    op: op_of(other).to_owned(),
+                    expected: "the welcome",
+                }),
+            };
+        }
+        match message {
+            ServerMessage::Update { topic, seq, data, .. } => {
+                self.update(topic, *seq)?;
+                self.check_book(topic, |book| book.update(*seq, data.get()))
+            }
+            ServerMessage::Snapshot {
+                topic,
+                epoch,
+                seq,
+                data,
+                ..
+            } => {
+                self.snapshot(topic, epoch, *seq)?;
+                self.check_book(topic, |book| book.snapshot(epoch, *seq, data.get()))
+            }
+            ServerMessage::Control(control) => self.control(control),
+            ServerMessage::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// An `update` was received: [`Self::received`] for callers that have not built the message.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    #[inline]
+    pub fn update(&mut self, topic: &str, seq: Seq) -> Result<(), BrokenPromise> {
+        match self.topics.get_mut(topic) {
+            Some(track) if track.live => track.update(topic, seq),
+            _ => self.admit(topic)?.update(topic, seq),
+        }
+    }
+
+    /// A `snapshot` was received: [`Self::received`] for callers that have not built the message.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn snapshot(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
+        if !self.is_live(topic) {
+            if self.take_one_shot(topic) {
+                return Ok(());
+            }
+            self.admit(topic)?;
+        }
+        let acks = self.wildcard_acks;
+        let Some(track) = self.topics.get_mut(topic) else {
+            return Ok(());
+        };
+        let seen = std::mem::replace(&mut track.wildcard_acks_seen, acks);
+        let one_shot = track.one_shots > 0;
+        track.one_shots = track.one_shots.saturating_sub(1);
+        let solicited = one_shot
+            || self.one_shots.iter().any(|pattern| pattern.matches(topic))
+            || (seen < acks
+                && self
+                    .wildcards
+                    .iter()
+                    .any(|w| w.snapshots_since > seen && w.pattern.matches(topic)));
+        track.snapshot(topic, epoch, seq, solicited)
+    }
+
+    /// A `gap` was received: [`Self::received`] for callers that have not built the message.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn gap(
+        &mut self,
+        topic: &str,
+        epoch: &Epoch,
+        from: Seq,
+        to: Seq,
+        reason: GapReason,
+    ) -> Result<(), BrokenPromise> {
+        if let Some(books) = &mut self.books
+            && let Some(book) = books.books.get_mut(topic)
+        {
+            book.make_stale();
+        }
+        match self.topics.get_mut(topic) {
+            Some(track) if track.live => track.gap(topic, epoch, from, to, reason),
+            _ => self.admit(topic)?.gap(topic, epoch, from, to, reason),
+        }
+    }
+
+    fn control(&mut self, control: &Control) -> Result<(), BrokenPromise> {
+        match control {
+            Control::Welcome { .. } => Err(BrokenPromise::Welcome {
+                op: "welcome".to_owned(),
+                expected: "any other message",
+            }),
+            Control::Ack { id, results } => self.ack(*id, results),
+            Control::Gap {
+                topic,
+                epoch,
+                from,
+                to,
+                reason,
+            } => self.gap(topic, epoch, *from, *to, *reason),
+            Control::Status { topic, .. } => {
+                let covered = self.is_live(topic) || self.wildcards.iter().any(|w| w.pattern.matches(topic));
+                if covered {
+                    Ok(())
+                } else {
+                    Err(self.not_covered(topic))
+                }
+            }
+            Control::Pong { id, .. } => self.answered(*id).map(drop),
+            Control::Error { id: Some(id), .. } => self.answered(*id).map(drop),
+            Control::Error { id: None, .. } | Control::Heartbeat { .. } | Control::Drain { .. } => Ok(()),
+        }
+    }
+
+    fn answered(&mut self, id: RequestId) -> Result<Asked, BrokenPromise> {
+        self.asked.remove(&id).ok_or(BrokenPromise::UnknownAnswer { id })
+    }
+
+    fn ack(&mut self, id: RequestId, results: &[AckResult]) -> Result<(), BrokenPromise> {
+        match self.answered(id)? {
+            Asked::Subscribe {
+                topics,
+                mode,
+                snapshot,
+            } => {
+                same_topics(id, topics.iter().map(TopicRequest::topic), results)?;
+                let mut verdict = Ok(());
+                for (request, result) in topics.iter().zip(results) {
+                    if result.error.is_none() {
+                        verdict = verdict.and(self.subscribed(request, result, mode, snapshot));
+                    }
+                }
+                verdict
+            }
+            Asked::Unsubscribe(topics) => {
+                same_topics(id, topics.iter().map(String::as_str), results)?;
+                for result in results.iter().filter(|result| result.error.is_none()) {
+                    self.unsubscribed(&result.topic);
+                }
+                Ok(())
+            }
+            Asked::Resync(topic) => {
+                let refused = results.iter().any(|result| result.error.is_some());
+                if let Some(track) = self.topics.get_mut(&*topic).filter(|_| !refused) {
+                    track.resync();
+                }
+                Ok(())
+            }
+            Asked::Other => Ok(()),
+        }
+    }
+
+    fn subscribed(
+        &mut self,
+        request: &TopicRequest,
+        result: &AckResult,
+        asked_mode: Option<Mode>,
+        snapshot: bool,
+    ) -> Result<(), BrokenPromise> {
+        let mode = result.mode.or(asked_mode);
+        // The broker acked it, so it is a pattern; if it is not by our rules, nothing can be said about it.
+        let Ok(pattern) = request.topic().parse::<Pattern>() else {
+            return Ok(());
+        };
+        if pattern.is_wildcard() {
+            self.wildcard_subscribed(pattern, mode, snapshot);
+            return Ok(());
+        }
+        let topic = pattern.as_str();
+        let track = self.topics.entry(topic.into()).or_default();
+        if mode == Some(Mode::Snapshot) {
+            track.one_shots = track.one_shots.saturating_add(1);
+            return Ok(());
+        }
+        track.own = true;
+        track.own_mode = mode;
+        track.every = is_every(topic, track, &self.wildcards);
+        track.acked(topic, result, request.since(), snapshot)
+    }
+
+    fn wildcard_subscribed(&mut self, pattern: Pattern, mode: Option<Mode>, snapshot: bool) {
+        if mode == Some(Mode::Snapshot) {
+            if !self.one_shots.contains(&pattern) {
+                self.one_shots.push(pattern);
+            }
+            return;
+        }
+        if snapshot {
+            self.wildcard_acks += 1;
+        }
+        self.wildcards.retain(|w| w.pattern != pattern);
+        self.wildcards.push(Wildcard {
+            pattern,
+            mode,
+            snapshots_since: if snapshot { self.wildcard_acks } else { 0 },
+        });
+        for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
+            track.every = is_every(topic, track, &self.wildcards);
+        }
+    }
+
+    fn unsubscribed(&mut self, pattern: &str) {
+        if let Some(track) = self.topics.get_mut(pattern) {
+            track.own = false;
+            track.live = self.wildcards.iter().any(|w| w.pattern.matches(pattern));
+            track.every = is_every(pattern, track, &self.wildcards);
+            return;
+        }
+        self.one_shots.retain(|p| p.as_str() != pattern);
+        self.wildcards.retain(|w| w.pattern.as_str() != pattern);
+        for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
+            track.live = track.own || self.wildcards.iter().any(|w| w.pattern.matches(topic));
+            track.every = is_every(topic, track, &self.wildcards);
+        }
+    }
+
+    /// The track of a topic that a pattern brings now.
+    fn admit(&mut self, topic: &str) -> Result<&mut Track, BrokenPromise> {
+        if !self.wildcards.iter().any(|w| w.pattern.matches(topic)) {
+            return Err(self.not_covered(topic));
+        }
+        let track = self.topics.entry(topic.into()).or_default();
+        track.joined();
+        track.every = is_every(topic, track, &self.wildcards);
+        Ok(track)
+    }
+
+    /// What it means that something of `topic` came without a subscription.
+    fn not_covered(&self, topic: &str) -> BrokenPromise {
+        let asked = self.asked.values().any(|asked| match asked {
+            Asked::Subscribe { topics, .. } => topics.iter().any(|request| {
+                request.topic() == topic || request.topic().parse::<Pattern>().is_ok_and(|p| p.matches(topic))
+            }),
+            _ => false,
+        });
+        let topic_name = topic.to_owned();
+        if asked {
+            BrokenPromise::BeforeAck { topic: topic_name }
+        } else if self.topics.contains_key(topic) {
+            BrokenPromise::AfterUnsubscribe { topic: topic_name }
+        } else {
+            BrokenPromise::NeverSubscribed { topic: topic_name }
+        }
+    }
+
+    /// Whether a snapshot of an otherwise not subscribed topic was asked for.
+    fn take_one_shot(&mut self, topic: &str) -> bool {
+        if let Some(track) = self.topics.get_mut(topic).filter(|track| track.one_shots > 0) {
+            track.one_shots -= 1;
+            return true;
+        }
+        let covered = self.wildcards.iter().any(|w| w.pattern.matches(topic));
+        !covered && self.one_shots.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    fn check_book(
+        &mut self,
+        topic: &str,
+        apply: impl FnOnce(&mut L2Book) -> Result<(), BookError>,
+    ) -> Result<(), BrokenPromise> {
+        let Some(books) = self.books.as_mut().filter(|books| books.pattern.matches(topic)) else {
+            return Ok(());
+        };
+        if !books.books.contains_key(topic) {
+            books.books.insert(topic.into(), L2Book::default());
+        }
+        let verdict = books.books.get_mut(topic).map_or(Ok(()), apply);
+        verdict.map_err(|error| BrokenPromise::Book {
+            topic: topic.to_owned(),
+            error,
+        })
+    }
+}
+
+/// Whether every message of `topic` must come: by its own subscription and by all patterns that match it.
+fn is_every(topic: &str, track: &Track, wildcards: &[Wildcard]) -> bool {
+    let matching = || wildcards.iter().filter(|w| w.pattern.matches(topic));
+    let own = !track.own || track.own_mode == Some(Mode::Every);
+    own && (track.own || matching().next().is_some()) && matching().all(|w| w.mode == Some(Mode::Every))
+}
+
+fn same_topics<'a>(
+    id: RequestId,
+    topics: impl Iterator<Item = &'a str>,
+    results: &[AckResult],
+) -> Result<(), BrokenPromise> {
+    let mut results = results.iter();
+    let mut index = 0;
+    let mismatch = |index, expected: &str, got: &str| BrokenPromise::AckMismatch {
+        id,
+        index,
+        expected: expected.to_owned(),
+        got: got.to_owned(),
+    };
+    for expected in topics {
+        match results.next() {
+            Some(result) if result.topic == expected => index += 1,
+            other => return Err(mismatch(index, expected, other.map_or("nothing", |r| &r.topic))),
+        }
+    }
+    results
+        .next()
+        .map_or(Ok(()), |extra| Err(mismatch(index, "nothing", &extra.topic)))
+}
+
+fn op_of(message: &ServerMessage) -> &str {
+    match message {
+        ServerMessage::Snapshot { .. } => "snapshot",
+        ServerMessage::Update { .. } => "update",
+        ServerMessage::Control(control) => match control {
+            Control::Welcome { .. } => "welcome",
+            Control::Ack { .. } => "ack",
+            Control::Gap { .. } => "gap",
+            Control::Status { .. } => "status",
+            Control::Heartbeat { .. } => "heartbeat",
+            Control::Pong { .. } => "pong",
+            Control::Drain { .. } => "drain",
+            Control::Error { .. } => "error",
+        },
+        ServerMessage::Unknown(op) => op,
+    }
+}

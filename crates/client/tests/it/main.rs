@@ -1,0 +1,7 @@
+//! The client against a scripted broker on loopback that can misbehave. No test sleeps: each waits for messages, with a
+//! deadline that only a failure reaches.
+
+mod connecting;
+mod peer;
+mod requests;
+mod resuming;

@@ -1,0 +1,271 @@
+//! The command line: every command, argument and help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tickwire_client::Client;
+use tickwire_wire::message::Position;
+use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
+
+/// A broker for real-time market data: ticks in, pushed at once to very many WebSocket subscribers.
+#[derive(Debug, Parser)]
+#[command(name = "tickwire", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the broker
+    Serve(ServeArgs),
+    /// Subscribe to topics and print one JSON message a line
+    Sub(SubArgs),
+    /// Publish standard input's lines, each a JSON value
+    Pub(PubArgs),
+    /// Check a configuration file without starting the broker
+    CheckConfig(CheckConfigArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+}
+
+const SERVE_EXAMPLES: &str = "\
+Each flag is a setting: a flag wins over the environment, the environment over the file, the file over the default.
+
+Examples:
+  tickwire serve
+      The simulated market, for clients of this machine.
+  tickwire serve --listen 0.0.0.0:7400 --config tickwire.toml
+      With the settings of a file, for clients anywhere.
+  tickwire serve --feed replay:btc.jsonl.gz,eth.jsonl.gz --speed 2 --start on-subscribe
+      Two recordings twice as fast, from the first subscription on.
+  tickwire serve --feed none --anonymous-publish 'chat.>'
+      No market; anyone may publish below chat.
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 a setting is wrong.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Where clients connect
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where operators connect: metrics and health
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) ops: Option<String>,
+    /// Where market data comes from: sim, replay:FILE[,FILE…] or none
+    #[arg(long, value_name = "FEED")]
+    pub(crate) feed: Option<String>,
+    /// Instruments of the simulated market
+    #[arg(long, value_name = "N")]
+    pub(crate) symbols: Option<String>,
+    /// Ticks per second of the simulated market, over all symbols
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<String>,
+    /// Seed of the simulated market: the same seed gives the same ticks
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<String>,
+    /// How much faster than recorded a replay runs
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) speed: Option<String>,
+    /// When the feed starts: now or on-subscribe
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) start: Option<String>,
+    /// Threads that serve connections
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<String>,
+    /// Topics that anyone may publish to; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) anonymous_publish: Vec<String>,
+    /// A file with further settings, in TOML
+    #[arg(long, value_name = "FILE", env = "TICKWIRE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the log is written: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// The least severe lines that are logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerArgs {
+    /// The broker; without a path, /v1/ws is meant
+    #[arg(long, env = "TICKWIRE_URL", default_value = "ws://127.0.0.1:7400/v1/ws", value_parser = url)]
+    pub(crate) url: String,
+    /// How messages travel; what is printed and read is JSON either way
+    #[arg(long, value_enum, default_value_t = CodecName::Json)]
+    pub(crate) codec: CodecName,
+}
+
+const SUB_EXAMPLES: &str = "\
+A TOPIC may hold wildcards: * stands for one token, a final > for one or more. Quote them.
+When the connection is lost, sub connects again and resumes; standard error says so.
+
+Examples:
+  tickwire sub ticker.BTC-USD
+      Each new ticker of one instrument.
+  tickwire sub --conflate-ms 1000 'ticker.*'
+      All tickers, each at most once a second.
+  tickwire sub --mode snapshot book.BTC-USD
+      One book as it is now.
+  tickwire sub --since k3v9:57 trade.BTC-USD
+      The trades after number 57 of lineage k3v9, then those to come.
+  tickwire sub 'trade.>' --count 1000 | jq -r .data.price
+      The prices of the next thousand trades.
+
+Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left or the broker is gone for good; 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SUB_EXAMPLES)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// Which messages come: each, the newest, or one snapshot and then the end. Default: by the topic's kind
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeName>,
+    /// Shortest time between two updates of a topic, for conflated topics; 0 means only when behind
+    #[arg(long, value_name = "N")]
+    pub(crate) conflate_ms: Option<u32>,
+    /// Begin with the next update instead of a snapshot
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
+    /// End after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Resume after this position; once per TOPIC, in their order
+    #[arg(long, value_name = "EPOCH:SEQ", value_parser = position)]
+    pub(crate) since: Vec<Position>,
+    /// Also print what is no data: welcomes, acks, heartbeats, errors
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Topics and patterns
+    #[arg(value_name = "TOPIC", required = true)]
+    pub(crate) topics: Vec<Pattern>,
+}
+
+const PUB_EXAMPLES: &str = "\
+Lines are published in their order and each is acknowledged; pub sends no faster than the broker announced to take them.
+
+Examples:
+  echo '{\"text\":\"hello\"}' | tickwire pub chat.lobby
+      One message.
+  tail -f app.log | tickwire pub --text log.app
+      Each line of a log, as a JSON string.
+
+Exit codes: 0 every line was published, 1 one was not, 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = PUB_EXAMPLES)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// Publish each line as a JSON string
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// The topic, without wildcards
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: Topic,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  tickwire check-config tickwire.toml
+
+Exit codes: 0 good, 1 not good; standard error names the first fault.";
+
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct CheckConfigArgs {
+    /// The configuration file, in TOML
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tickwire completions bash > ~/.local/share/bash-completion/completions/tickwire
+  tickwire completions fish > ~/.config/fish/completions/tickwire.fish";
+
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `--codec`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodecName {
+    /// JSON
+    Json,
+    /// MessagePack
+    Msgpack,
+}
+
+impl From<CodecName> for Codec {
+    fn from(name: CodecName) -> Self {
+        match name {
+            CodecName::Json => Self::Json,
+            CodecName::Msgpack => Self::MessagePack,
+        }
+    }
+}
+
+/// `--mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// Each message, in order
+    Every,
+    /// The newest always; superseded ones may be skipped
+    Conflate,
+    /// One snapshot of each topic, then the end
+    Snapshot,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Every => Self::Every,
+            ModeName::Conflate => Self::Conflate,
+            ModeName::Snapshot => Self::Snapshot,
+        }
+    }
+}
+
+fn url(text: &str) -> Result<String, tickwire_client::UrlError> {
+    Client::check_url(text).map(|()| text.to_owned())
+}
+
+fn position(text: &str) -> Result<Position, String> {
+    let parts = text.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty());
+    let number = parts.and_then(|(epoch, seq)| Some((epoch, seq.parse().ok()?)));
+    let (epoch, seq) = number.ok_or("a position is EPOCH:SEQ, as in k3v9:57")?;
+    Ok(Position {
+        epoch: Epoch::from(epoch),
+        seq: Seq(seq),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn positions() {
+        let found = position("k3v9:57").expect("a position");
+        assert_eq!((found.epoch.as_str(), found.seq), ("k3v9", Seq(57)));
+        for text in ["", "57", ":57", "k3v9:", "k3v9:-1", "k3v9:x"] {
+            assert!(position(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `tickwire sub`: prints what is published to topics, one JSON message a line.
+//!
+//! Lines are gathered and written when nothing more is waiting, so a quiet topic shows at once and a busy one costs no
+//! system call a line. A reader that does not read stops the printing, then the receiving; nothing is dropped here.
+
+mod output;
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tickwire_client::{Client, Event, Events, RequestError, Subscription};
+use tickwire_wire::Seq;
+use tickwire_wire::message::AckResult;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::cli::{ModeName, SubArgs};
+use crate::console::say;
+use crate::failure::Failure;
+use crate::logging;
+use crate::signals::Signals;
+use output::{Flow, Output};
+
+/// In mode `snapshot`: how long to wait for a further snapshot. A topic of a pattern may have none to send.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
+/// How long saying goodbye may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Prints until a signal, the reader or `--count` ends it.
+pub(crate) fn run(args: SubArgs) -> Result<(), Failure> {
+    check(&args)?;
+    logging::start(logging::TOOL)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(follow(args));
+    // A reader that takes nothing must not keep the program from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn check(args: &SubArgs) -> Result<(), Failure> {
+    if args.since.is_empty() {
+        return Ok(());
+    }
+    if args.since.len() != args.topics.len() {
+        let (positions, topics) = (args.since.len(), args.topics.len());
+        return Err(Failure::usage(anyhow!(
+            "--since is given {positions} times for {topics} topics: give it once per topic, or not at all"
+        )));
+    }
+    match args.topics.iter().find(|topic| topic.is_wildcard()) {
+        Some(pattern) => Err(Failure::usage(anyhow!(
+            "{pattern} has a wildcard: --since resumes single topics only"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn subscription(args: &SubArgs) -> Subscription {
+    let mut subscription = if args.since.is_empty() {
+        Subscription::to(args.topics.iter().map(ToString::to_string))
+    } else {
+        let resumed = args.topics.iter().zip(&args.since);
+        resumed.fold(Subscription::to([""; 0]), |subscription, (topic, since)| {
+            subscription.resume(topic.as_str(), since.clone())
+        })
+    };
+    if let Some(mode) = args.mode {
+        subscription = subscription.mode(mode.into());
+    }
+    if let Some(conflate_ms) = args.conflate_ms {
+        subscription = subscription.conflate_ms(conflate_ms);
+    }
+    subscription.snapshot(!args.no_snapshot)
+}
+
+async fn follow(args: SubArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let connecting = Client::builder(&args.broker.url)
+        .codec(args.broker.codec.into())
+        .connect();
+    let (client, events) = tokio::select! {
+        connected = connecting => connected?,
+        () = signals.next() => return Ok(()),
+    };
+    let mut follower = Follower {
+        subscribing: Some(tokio::spawn(subscribe(client.clone(), subscription(&args)))),
+        subscriptions: args.topics.len(),
+        snapshots: (args.mode == Some(ModeName::Snapshot)).then(Snapshots::default),
+        output: Output::new(args.all, args.count),
+        events,
+        signals,
+    };
+    let outcome = follower.run().await;
+    let farewell = async {
+        let flushed = follower.output.flush(&mut follower.signals).await;
+        client.close().await;
+        flushed
+    };
+    match timeout(CLOSE_WAIT, farewell).await {
+        Ok(Err(error)) => outcome.and(Err(error.into())),
+        Ok(Ok(Flow::Continue | Flow::End)) | Err(_) => outcome,
+    }
+}
+
+/// Subscribes, if need be again after a reconnect.
+async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
+    loop {
+        match client.subscribe(subscription.clone()).await {
+            Err(error @ (RequestError::Disconnected | RequestError::TimedOut { .. })) => {
+                say(format_args!("subscribing: {error}; trying again"));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The state of mode `snapshot`, which ends by itself.
+#[derive(Debug, Default)]
+struct Snapshots {
+    /// How many can come at most; none before the ack.
+    expected: Option<usize>,
+    /// When to stop waiting for a further one.
+    until: Option<Instant>,
+}
+
+struct Follower {
+    events: Events,
+    signals: Signals,
+    output: Output,
+    subscribing: Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
+    /// Subscriptions that are not refused or lost.
+    subscriptions: usize,
+    snapshots: Option<Snapshots>,
+}
+
+impl Follower {
+    async fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let event = match self.events.next_now() {
+                Some(event) => event,
+                None => {
+                    if self.output.flush(&mut self.signals).await? == Flow::End || self.has_all_snapshots() {
+                        return Ok(());
+                    }
+                    match self.wait().await? {
+                        Woken::Event(event) => event,
+                        Woken::Subscribed => continue,
+                        Woken::End => return Ok(()),
+                    }
+                }
+            };
+            if self.take(event)? == Flow::End {
+                return Ok(());
+            }
+            if self.output.is_full() && self.output.flush(&mut self.signals).await? == Flow::End {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for something to happen.
+    async fn wait(&mut self) -> Result<Woken, Failure> {
+        let until = self.snapshots.as_ref().and_then(|snapshots| snapshots.until);
+        tokio::select! {
+            event = self.events.next() => Ok(event.map_or(Woken::End, Woken::Event)),
+            results = subscribed(&mut self.subscribing) => {
+                self.subscribing = None;
+                self.subscribed(&results?)?;
+                Ok(Woken::Subscribed)
+            }
+            () = self.signals.next() => Ok(Woken::End),
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Ok(Woken::End),
+        }
+    }
+
+    fn subscribed(&mut self, results: &[AckResult]) -> Result<(), Failure> {
+        for result in results {
+            if let Some(refusal) = &result.error {
+                say(format_args!("{}: {refusal}", result.topic));
+                self.subscriptions = self.subscriptions.saturating_sub(1);
+            }
+        }
+        if self.subscriptions == 0 {
+            return Err(Failure::Reported);
+        }
+        if let Some(snapshots) = &mut self.snapshots {
+            let granted = results.iter().filter(|result| result.error.is_none());
+            let expected = granted.map(|result| match result.matched {
+                Some(matched) => matched,
+                None => usize::from(result.seq != Some(Seq::ZERO)),
+            });
+            snapshots.expected = Some(expected.sum());
+            snapshots.until = Some(Instant::now() + SNAPSHOT_WAIT);
+        }
+        Ok(())
+    }
+
+    fn has_all_snapshots(&self) -> bool {
+        let expected = self.snapshots.as_ref().and_then(|snapshots| snapshots.expected);
+        expected.is_some_and(|expected| self.output.snapshots() >= expected)
+    }
+
+    fn take(&mut self, event: Event) -> Result<Flow, Failure> {
+        match event {
+            Event::Message(message) => {
+                if let Some(until) = self
+                    .snapshots
+                    .as_mut()
+                    .and_then(|snapshots| snapshots.until.as_mut())
+                {
+                    *until = Instant::now() + SNAPSHOT_WAIT;
+                }
+                return Ok(self.output.print(message));
+            }
+            Event::Connected {
+                reconnects, server, ..
+            } if reconnects > 0 => {
+                say(format_args!("connected again, to {server}"));
+            }
+            Event::Connected { .. } => {}
+            Event::Disconnected { loss, retry_in } => lost(&loss, retry_in)?,
+            Event::ConnectFailed { error, retry_in } => lost(&error, retry_in)?,
+            Event::Broken(broken) => say(format_args!("the broker broke a promise: {broken}")),
+            Event::Unresumed { topic, last, now } => say(format_args!(
+                "{topic}: what came between {}:{} and {now} was missed while the connection was lost",
+                last.epoch, last.seq
+            )),
+            Event::SubscriptionLost { topic, refusal } => {
+                say(format_args!("{topic}: {refusal}"));
+                self.subscriptions = self.subscriptions.saturating_sub(1);
+                if self.subscriptions == 0 {
+                    return Err(Failure::Reported);
+                }
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// Why [`Follower::wait`] returned.
+enum Woken {
+    Event(Event),
+    Subscribed,
+    End,
+}
+
+/// The result of subscribing, once.
+async fn subscribed(
+    task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
+) -> Result<Vec<AckResult>, anyhow::Error> {
+    match task {
+        Some(task) => Ok(task.await??),
+        None => std::future::pending().await,
+    }
+}
+
+/// Says that the connection is lost; fails if it is lost for good.
+pub(crate) fn lost(why: &dyn std::fmt::Display, retry_in: Option<Duration>) -> Result<(), Failure> {
+    match retry_in {
+        Some(wait) => {
+            say(format_args!("{why}; trying again in {} ms", wait.as_millis()));
+            Ok(())
+        }
+        None => Err(Failure::Failed(anyhow!("{why}"))),
+    }
+}

@@ -1,0 +1,186 @@
+//! Standard output of `sub`: messages as JSON lines, gathered until they are flushed.
+
+use std::io;
+
+use tickwire_wire::codec::{DataOp, Stamp};
+use tickwire_wire::{Codec, Control, Epoch, Payload, ServerMessage};
+use tokio::io::{AsyncWriteExt, Stdout, stdout};
+
+use crate::signals::Signals;
+
+/// Bytes that are gathered at most before they are written.
+const FULL_BYTES: usize = 64 * 1024;
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Yes.
+    Continue,
+    /// No: everything wanted was printed, or nobody reads.
+    End,
+}
+
+/// Lines on their way to standard output.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: Stdout,
+    buffer: Vec<u8>,
+    all: bool,
+    /// Lines that are still wanted, if that is limited.
+    wanted: Option<u64>,
+    snapshots: usize,
+    /// An update's line has no epoch; the encoder takes one.
+    no_epoch: Epoch,
+}
+
+impl Output {
+    /// `all`: print what is no data, too. `count`: end after so many lines.
+    pub(crate) fn new(all: bool, count: Option<u64>) -> Self {
+        Self {
+            stdout: stdout(),
+            buffer: Vec::with_capacity(FULL_BYTES),
+            all,
+            wanted: count,
+            snapshots: 0,
+            no_epoch: Epoch::from(""),
+        }
+    }
+
+    /// Snapshots that were printed.
+    pub(crate) fn snapshots(&self) -> usize {
+        self.snapshots
+    }
+
+    /// Whether it is time to flush.
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffer.len() >= FULL_BYTES
+    }
+
+    /// Adds `message` as a line, if it is one to print.
+    pub(crate) fn print(&mut self, message: ServerMessage) -> Flow {
+        let before = self.buffer.len();
+        self.line(message);
+        if self.buffer.len() == before {
+            return Flow::Continue;
+        }
+        self.buffer.push(b'\n');
+        match &mut self.wanted {
+            Some(wanted) => {
+                *wanted = wanted.saturating_sub(1);
+                if *wanted == 0 { Flow::End } else { Flow::Continue }
+            }
+            None => Flow::Continue,
+        }
+    }
+
+    fn line(&mut self, message: ServerMessage) {
+        let (op, topic, epoch, seq, ts, data) = match message {
+            ServerMessage::Update { topic, seq, ts, data } => {
+                (DataOp::Update, topic, self.no_epoch.clone(), seq, ts, data)
+            }
+            ServerMessage::Snapshot {
+                topic,
+                epoch,
+                seq,
+                ts,
+                data,
+            } => {
+                self.snapshots += 1;
+                (DataOp::Snapshot, topic, epoch, seq, ts, data)
+            }
+            ServerMessage::Control(control) => {
+                if self.all || matches!(control, Control::Gap { .. } | Control::Status { .. }) {
+                    Codec::Json.encode_control(&control, &mut self.buffer);
+                }
+                return;
+            }
+            ServerMessage::Unknown(_) => return,
+        };
+        let stamp = Stamp {
+            topic: &topic,
+            epoch: &epoch,
+            seq,
+            ts,
+        };
+        let data = Payload::Json(Box::<str>::from(data).into_string().into_bytes().into());
+        Codec::Json.encode_data(op, stamp, &data, &mut self.buffer);
+    }
+
+    /// Writes what was gathered. A reader that has gone ends the program as it should, and so does a signal.
+    pub(crate) async fn flush(&mut self, signals: &mut Signals) -> io::Result<Flow> {
+        if self.buffer.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        let write = async {
+            self.stdout.write_all(&self.buffer).await?;
+            self.stdout.flush().await
+        };
+        let written = tokio::select! {
+            written = write => Some(written),
+            () = signals.next() => None,
+        };
+        // Also when the write was given up: a part of it may have been written, and must not be again.
+        self.buffer.clear();
+        let Some(written) = written else {
+            return Ok(Flow::End);
+        };
+        match written {
+            Ok(()) => Ok(Flow::Continue),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::End),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::codec::BadMessage;
+
+    use super::*;
+
+    /// What `sub` prints of messages that arrive as `lines`.
+    fn printed(lines: &[&str], all: bool, count: Option<u64>) -> Result<(String, Flow), BadMessage> {
+        let mut output = Output::new(all, count);
+        let mut flow = Flow::Continue;
+        for line in lines {
+            flow = output.print(Codec::Json.decode_server(line.as_bytes())?);
+        }
+        Ok((String::from_utf8_lossy(&output.buffer).into_owned(), flow))
+    }
+
+    const DATA: [&str; 4] = [
+        r#"{"op":"snapshot","topic":"a","epoch":"k","seq":1,"ts":2,"data":{"x": [1.50]}}"#,
+        r#"{"op":"update","topic":"a","seq":2,"ts":3,"data":null}"#,
+        r#"{"op":"gap","topic":"a","epoch":"k","from":3,"to":4,"reason":"slow"}"#,
+        r#"{"op":"status","topic":"a","state":"stale"}"#,
+    ];
+
+    #[test]
+    fn data_is_printed_as_it_came() -> Result<(), BadMessage> {
+        let (text, flow) = printed(&DATA, false, None)?;
+        assert_eq!(text, format!("{}\n", DATA.join("\n")));
+        assert_eq!(flow, Flow::Continue);
+        Ok(())
+    }
+
+    #[test]
+    fn the_rest_is_printed_on_demand() -> Result<(), BadMessage> {
+        let rest = [r#"{"op":"heartbeat","ts":1}"#, r#"{"op":"news","ts":1}"#];
+        assert_eq!(printed(&rest, false, None)?.0, "");
+        assert_eq!(printed(&rest, true, None)?.0, format!("{}\n", rest[0]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_count_ends_it() -> Result<(), BadMessage> {
+        assert_eq!(printed(&DATA[..2], false, Some(3))?.1, Flow::Continue);
+        assert_eq!(printed(&DATA[..3], false, Some(3))?.1, Flow::End);
+        let heartbeat = [r#"{"op":"heartbeat","ts":1}"#];
+        assert_eq!(
+            printed(&heartbeat, false, Some(1))?.1,
+            Flow::Continue,
+            "not a line"
+        );
+        Ok(())
+    }
+}
