@@ -203,9 +203,9 @@ impl Broker {
     /// # Errors
     /// When it does not end in time, or not well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        let Some(child) = &self.child else {
+        if !self.is_ours() {
             return Ok(());
-        };
+        }
         if let Some(status) = self.exited()? {
             bail!("the broker had ended by itself, with {status}");
         }

@@ -5,11 +5,13 @@
 //! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
@@ -19,6 +21,8 @@ use crate::handshake::{Handshake, HandshakeFault};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
+/// Connections that share a source address on the loopback.
+const CONNECTIONS_PER_SOURCE: usize = 10_000;
 /// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -119,7 +123,7 @@ impl Connection {
     /// When the system has no socket, port or memory left for it.
     pub(crate) fn start(id: ConnId, address: SocketAddr, registry: &Registry) -> Result<Self, Ending> {
         let start = || {
-            let mut stream = TcpStream::connect(address)?;
+            let mut stream = connect(id, address)?;
             stream.set_nodelay(true)?;
             registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
@@ -299,6 +303,24 @@ impl Connection {
             _ => Ending::Broke(error),
         }
     }
+}
+
+/// A socket on its way to `address`. On the loopback, each ten thousand connections come from an address of their own:
+/// a single one has 28,000 ports, and finding a free one takes the kernel long once half of them are in use.
+fn connect(id: ConnId, address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if let IpAddr::V4(ip) = address.ip()
+        && ip.is_loopback()
+    {
+        let host = u8::try_from(2 + id.0 / CONNECTIONS_PER_SOURCE).unwrap_or(u8::MAX);
+        socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+        connected => connected?,
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 /// RFC 6455 §5.5.1: nothing, or two bytes of code and a text.

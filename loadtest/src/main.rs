@@ -13,6 +13,7 @@ mod interrupt;
 mod proc;
 mod report;
 mod scrape;
+mod soak;
 mod swarm;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Scenario {
     Idle(idle::IdleArgs),
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +64,6 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
     let interrupt = Interrupt::watch()?;
     match scenario {
         Scenario::Idle(args) => report::publish(&idle::run(args, &interrupt)?, args.json.as_deref()),
+        Scenario::Soak(args) => report::publish(&soak::run(args, &interrupt)?, args.json.as_deref()),
     }
 }
