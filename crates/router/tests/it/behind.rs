@@ -332,3 +332,18 @@ fn catching_up_in_chunks_leaves_nothing_behind() {
         assert_eq!(out, format!("a: ack 1 t@0 every\n{expected}"));
     }
 }
+
+#[test]
+fn room_that_ends_at_any_byte_loses_nothing() {
+    // A snapshot leaves less and less room before a gap and the two messages that follow it.
+    for long in (65_200..65_600).step_by(10) {
+        let out = crate::script::run(&format!(
+            "rule t event 2; queue 0; open a; sub a t; go; stall a; pub b *{long}; sub a b mode=snapshot; pub t 1..5; drain; resume a"
+        ));
+        let expected = format!(
+            "a: ack 1 t@0 every\na: ack 2 b@1 snapshot\na: snapshot b 1 \"x…({long})\"\n\
+             a: gap t 1..3 slow\na: update t 4 4\na: update t 5 5\n"
+        );
+        assert_eq!(out, expected);
+    }
+}
