@@ -26,7 +26,7 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 /// Time beyond two heartbeats after which a subscriber that hears nothing is a fault.
 const SILENCE_MARGIN_US: u64 = 5_000_000;
 
-/// What was counted since [`Audience::begin`].
+/// What was counted since [`Audience::begin`]; what is a fault, from the start.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub(super) struct Counts {
     pub(super) updates: u64,
@@ -116,10 +116,23 @@ impl Audience {
         })
     }
 
-    /// From now on, everything counts.
+    /// From now on, what is no fault counts too.
     pub(super) fn begin(&mut self) {
         self.measuring = true;
-        self.counts = Counts::default();
+        let Counts {
+            gapped,
+            gaps,
+            missing,
+            closes,
+            ..
+        } = self.counts;
+        self.counts = Counts {
+            gapped,
+            gaps,
+            missing,
+            closes,
+            ..Counts::default()
+        };
         self.latency_us.reset();
         self.subscribers
             .iter_mut()

@@ -112,7 +112,7 @@ mod tests {
             &trade("A", "2"),
             None,
             &expect![
-                "its data is no trade: invalid type: integer `2`, expected a decimal number as a string at line 1 column 45"
+                "its data is no trade: invalid type: integer `2`, expected a decimal number as a string at line 1 column 43"
             ],
         );
         check_message(
