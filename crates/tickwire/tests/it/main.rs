@@ -1,5 +1,6 @@
 //! The program as its users run it. No test sleeps; a program that does not end is killed and its test fails.
 
 mod broker;
+mod documents;
 mod program;
 mod usage;
