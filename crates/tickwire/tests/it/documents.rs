@@ -93,11 +93,10 @@ fn command_lines_in_the_documents_are_understood() {
             let line = line.rsplit_once("| ").map_or(line, |(_, last)| last);
             let words = words(line);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let arguments = match words.as_slice() {
-                ["tickwire", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => {
-                    arguments
-                }
-                _ => continue,
+            let (["tickwire", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..]) =
+                words.as_slice()
+            else {
+                continue;
             };
             count += 1;
             // Flags that do not exist are refused before the help is reached.
