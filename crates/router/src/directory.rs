@@ -1,28 +1,25 @@
-//! Every topic of the broker: its kind, numbers, last value, history, book, and which shards want it.
+//! All topics of the broker, and the ways into all shards.
 //!
-//! Shared by all threads. A message enters here: under its topic's lock it gets its number, replaces the last value,
-//! joins the history and is queued for each interested shard, in order. Topics are never removed; one over the limit is
-//! refused. Never reads a clock.
+//! Shared by all threads. Topics are never removed; one over the limit is refused. Never reads a clock.
 //!
 //! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, and within it
 //! only a shard's queue.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
 use thiserror::Error;
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::message::{GapReason, Position};
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
 
-use crate::book::Book;
-use crate::history::{History, HistoryBudget};
+use crate::cell::{Attached, Entered, Published, TopicCell};
+use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
-use crate::publication::{Lineage, Publication, TopicId};
+use crate::publication::{Lineage, TopicId};
 use crate::queue::ShardQueue;
+use crate::tree::TopicTree;
 
 /// A shard's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,17 +48,6 @@ impl From<PublishError> for Refusal {
     }
 }
 
-/// The place a published message got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    /// The topic's lineage.
-    pub epoch: Epoch,
-    /// The message's number.
-    pub seq: Seq,
-    /// The topic's kind.
-    pub kind: Kind,
-}
-
 /// What a directory may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct DirectoryLimits {
@@ -69,212 +55,6 @@ pub struct DirectoryLimits {
     pub topics_max: usize,
     /// Most bytes of all histories together.
     pub history_bytes_max: usize,
-}
-
-struct State {
-    lineage: Arc<Lineage>,
-    seq: Seq,
-    history: History,
-    book: Option<Box<Book>>,
-    /// The book at `seq`, made when first asked for.
-    book_snapshot: Option<Arc<Publication>>,
-    /// One bit per shard.
-    interested: u64,
-}
-
-/// One topic. Shared; publishing through it saves the look-up by name.
-pub struct TopicCell {
-    id: TopicId,
-    kind: Kind,
-    topic: Topic,
-    state: Mutex<State>,
-    subscribers: AtomicU32,
-}
-
-impl std::fmt::Debug for TopicCell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TopicCell")
-            .field("id", &self.id)
-            .field("topic", &self.topic)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a subscription finds at its topic at the moment it begins.
-#[derive(Debug, Clone)]
-pub struct Attached {
-    /// The lineage of the numbers.
-    pub epoch: Epoch,
-    /// The newest message; everything after it reaches the shard's queue.
-    pub seq: Seq,
-}
-
-/// Whether a position that a client came back with can be resumed.
-#[derive(Debug)]
-pub(crate) enum Resume {
-    /// These are the messages that it missed.
-    Replay(VecDeque<Arc<Publication>>),
-    /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
-    /// reached yet is taken for one of another.
-    Unreachable(GapReason),
-}
-
-/// A piece of history read for a subscriber that is behind.
-#[derive(Debug, Default)]
-pub struct Catchup {
-    /// First and last number that no longer exist.
-    pub gap: Option<(Seq, Seq)>,
-    /// Whether `out` now ends at the newest message.
-    pub at_head: bool,
-}
-
-impl TopicCell {
-    /// The topic's number.
-    #[must_use]
-    pub fn id(&self) -> TopicId {
-        self.id
-    }
-
-    /// The topic's kind.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// The topic's name.
-    #[must_use]
-    pub fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
-    /// Number of connections subscribed to the topic.
-    #[must_use]
-    pub fn subscribers(&self) -> u32 {
-        self.subscribers.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn subscriber_added(&self) {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn subscriber_removed(&self) {
-        self.subscribers.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it is held would be a bug that leaves at worst one message unqueued; serving goes on.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The lineage's epoch and the newest number.
-    #[must_use]
-    pub fn position(&self) -> Attached {
-        let state = self.lock();
-        Attached {
-            epoch: state.lineage.epoch.clone(),
-            seq: state.seq,
-        }
-    }
-
-    /// Registers interest of `shard`; from here on every message is queued for it.
-    pub(crate) fn attach(&self, shard: ShardId) -> Attached {
-        let mut state = self.lock();
-        state.interested |= 1 << shard.0;
-        Attached {
-            epoch: state.lineage.epoch.clone(),
-            seq: state.seq,
-        }
-    }
-
-    /// As [`Self::attach`], and takes every message after `since` along, if it is of this lineage and they all still
-    /// exist.
-    pub(crate) fn attach_at(&self, shard: ShardId, since: &Position) -> (Attached, Resume) {
-        let mut state = self.lock();
-        state.interested |= 1 << shard.0;
-        let resume = if since.epoch != state.lineage.epoch || since.seq > state.seq {
-            Resume::Unreachable(GapReason::Epoch)
-        } else if state.history.reaches(since.seq, state.seq) {
-            Resume::Replay(state.history.after(since.seq).cloned().collect())
-        } else {
-            Resume::Unreachable(GapReason::History)
-        };
-        (
-            Attached {
-                epoch: state.lineage.epoch.clone(),
-                seq: state.seq,
-            },
-            resume,
-        )
-    }
-
-    /// Withdraws the interest of `shard`.
-    pub(crate) fn detach(&self, shard: ShardId) {
-        self.lock().interested &= !(1 << shard.0);
-    }
-
-    /// The newest message, if there is one.
-    #[must_use]
-    pub fn newest(&self) -> Option<Arc<Publication>> {
-        self.lock().history.newest().cloned()
-    }
-
-    /// The message with number `seq`, if the history still holds it.
-    #[must_use]
-    pub fn get(&self, seq: Seq) -> Option<Arc<Publication>> {
-        self.lock().history.get(seq).cloned()
-    }
-
-    /// The current value: the newest message, or the whole book.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<Arc<Publication>> {
-        let mut state = self.lock();
-        let newest = state.history.newest()?.clone();
-        let Some(book) = &state.book else {
-            return Some(newest);
-        };
-        if let Some(snapshot) = &state.book_snapshot {
-            return Some(snapshot.clone());
-        }
-        let Payload::Book(update) = &newest.payload else {
-            return Some(newest);
-        };
-        let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
-        let snapshot = Arc::new(Publication::new(
-            state.lineage.clone(),
-            newest.seq,
-            newest.ts,
-            whole,
-        ));
-        state.book_snapshot = Some(snapshot.clone());
-        Some(snapshot)
-    }
-
-    /// Appends up to `max` messages after `after` to `out`, oldest first, and tells what is missing before them.
-    pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
-        let state = self.lock();
-        if after >= state.seq {
-            return Catchup {
-                gap: None,
-                at_head: true,
-            };
-        }
-        let oldest = state.history.oldest_seq().unwrap_or(state.seq.next());
-        let gap = (oldest > after.next()).then(|| (after.next(), Seq(oldest.0 - 1)));
-        let rest = state.history.after(after);
-        let at_head = rest.len() <= max;
-        out.extend(rest.take(max).cloned());
-        Catchup { gap, at_head }
-    }
-
-    /// Where the history begins and up to `limit` messages after `since`, oldest first.
-    #[must_use]
-    pub fn history(&self, since: Seq, limit: usize) -> (Option<Seq>, Vec<Arc<Publication>>) {
-        let state = self.lock();
-        (
-            state.history.oldest_seq(),
-            state.history.after(since).take(limit).cloned().collect(),
-        )
-    }
 }
 
 /// A topic as a listing shows it.
@@ -292,16 +72,32 @@ pub struct TopicInfo {
     pub subscribers: u32,
 }
 
+/// The topics in the order they were made, and by their tokens.
+#[derive(Default)]
+struct Topics {
+    by_id: Vec<Arc<TopicCell>>,
+    tree: TopicTree,
+}
+
+/// The topics that a pattern selects, and what finding them took.
+pub(crate) struct Matching {
+    pub(crate) cells: Vec<Arc<TopicCell>>,
+    /// Tokens of topics that were looked at: the work it was.
+    pub(crate) visited: usize,
+}
+
 /// All topics, and the ways into all shards.
 pub struct Directory {
     by_name: DashMap<Topic, Arc<TopicCell>>,
-    by_id: RwLock<Vec<Arc<TopicCell>>>,
+    topics: RwLock<Topics>,
     /// Shards that want topics which may not exist yet, with how many of their subscriptions do.
     interests: RwLock<PatternIndex<Interests>>,
     kinds: Kinds,
     queues: Vec<Arc<ShardQueue>>,
     epoch: Epoch,
     budget: HistoryBudget,
+    /// Turns that topics have had to give up history.
+    shortened: AtomicUsize,
     limits: DirectoryLimits,
 }
 
@@ -333,18 +129,19 @@ impl Directory {
         );
         Self {
             by_name: DashMap::new(),
-            by_id: RwLock::default(),
+            topics: RwLock::default(),
             interests: RwLock::default(),
             kinds,
             queues,
             epoch,
             budget: HistoryBudget::new(limits.history_bytes_max),
+            shortened: AtomicUsize::new(0),
             limits,
         }
     }
 
-    fn topics_read(&self) -> RwLockReadGuard<'_, Vec<Arc<TopicCell>>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    fn topics_read(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interests_write(&self) -> RwLockWriteGuard<'_, PatternIndex<Interests>> {
@@ -355,6 +152,14 @@ impl Directory {
     #[must_use]
     pub fn epoch(&self) -> &Epoch {
         &self.epoch
+    }
+
+    /// Where a subscription to a topic that does not exist yet begins.
+    pub(crate) fn before_first(&self) -> Attached {
+        Attached {
+            epoch: self.epoch.clone(),
+            seq: Seq::ZERO,
+        }
     }
 
     /// The kind that `topic` has or would have.
@@ -369,16 +174,53 @@ impl Directory {
         self.by_name.get(topic).map(|cell| cell.clone())
     }
 
+    /// As [`Self::find`], and also when another thread is about to make it: whoever has registered an interest before
+    /// and gets `None` is told of the topic's first message.
+    pub(crate) fn find_settled(&self, topic: &str) -> Option<Arc<TopicCell>> {
+        // A topic is made with this lock held, from looking at the interests until it can be found.
+        let _settled = self.topics_read();
+        self.find(topic)
+    }
+
     /// The topic with this number.
     #[must_use]
     pub fn get(&self, id: TopicId) -> Option<Arc<TopicCell>> {
-        self.topics_read().get(id.index()).cloned()
+        self.topics_read().by_id.get(id.index()).cloned()
     }
 
     /// Number of topics.
     #[must_use]
     pub fn topic_count(&self) -> usize {
-        self.topics_read().len()
+        self.topics_read().by_id.len()
+    }
+
+    /// Whether `more` topics may still be made.
+    ///
+    /// # Errors
+    /// When they would be too many.
+    pub fn check_room(&self, more: usize) -> Result<(), PublishError> {
+        let max = self.limits.topics_max;
+        if self.topic_count().saturating_add(more) > max {
+            return Err(PublishError::TooManyTopics(max));
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with up to `max` topics in the order in which they were made, from the `from`th on. Returns where to
+    /// go on, or `None` at the end. Topics never go, so a walk in steps meets each that existed when it began once.
+    ///
+    /// The list of topics is locked meanwhile: `visit` must not use a topic's state.
+    pub fn walk(&self, from: usize, max: usize, visit: impl FnMut(&Arc<TopicCell>)) -> Option<usize> {
+        let topics = self.topics_read();
+        let end = from.saturating_add(max).min(topics.by_id.len());
+        topics.by_id.get(from..end)?.iter().for_each(visit);
+        (end < topics.by_id.len()).then_some(end)
+    }
+
+    /// The most publications that wait for any one shard.
+    #[must_use]
+    pub fn queue_depth_max(&self) -> usize {
+        self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
     /// Bytes that all histories hold.
@@ -399,43 +241,31 @@ impl Directory {
     }
 
     fn create(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
-        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = self.find(topic.as_str()) {
             return Ok(cell); // another thread was first
         }
         let too_many = PublishError::TooManyTopics(self.limits.topics_max);
-        if by_id.len() >= self.limits.topics_max {
+        if topics.by_id.len() >= self.limits.topics_max {
             return Err(too_many);
         }
-        let id = TopicId(u32::try_from(by_id.len()).map_err(|_| too_many)?);
+        let id = TopicId(u32::try_from(topics.by_id.len()).map_err(|_| too_many)?);
         let (kind, capacity) = self.kinds.of(topic.as_str());
-        // A shard registers its interest before it looks at the list of topics, so whoever is missed here sees the
-        // topic there.
+        // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
+        // finds the topic there.
         let mut interested = 0;
         let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
         interests.matches(topic.as_str(), |interest| interested |= interest.mask());
         drop(interests);
-        let lineage = Arc::new(Lineage {
+        let lineage = Lineage {
             id,
             topic: topic.clone(),
             kind,
             epoch: self.epoch.clone(),
-        });
-        let cell = Arc::new(TopicCell {
-            id,
-            kind,
-            topic: topic.clone(),
-            state: Mutex::new(State {
-                lineage,
-                seq: Seq::ZERO,
-                history: History::new(capacity),
-                book: (kind == Kind::Book).then(Box::default),
-                book_snapshot: None,
-                interested,
-            }),
-            subscribers: AtomicU32::new(0),
-        });
-        by_id.push(cell.clone());
+        };
+        let cell = Arc::new(TopicCell::new(lineage, capacity, interested));
+        topics.by_id.push(cell.clone());
+        topics.tree.insert(topic, id);
         self.by_name.insert(topic.clone(), cell.clone());
         Ok(cell)
     }
@@ -481,37 +311,26 @@ impl Directory {
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let mut state = cell.lock();
-        let payload = match (&mut state.book, payload) {
-            (Some(book), Payload::Book(message)) => {
-                Payload::Book(Box::new(book.apply(*message).map_err(PublishError::Refused)?))
-            }
-            (Some(_), _) => {
-                let reason = format!(
-                    "{} is a book; only book messages can be published to it",
-                    cell.topic
-                );
-                return Err(PublishError::Refused(Refusal::bad_request(reason)));
-            }
-            (None, payload) => payload,
-        };
-        let seq = state.seq.next();
-        let publication = Arc::new(Publication::new(state.lineage.clone(), seq, now, payload));
-        state.seq = seq;
-        state.book_snapshot = None;
-        let mut interested = state.interested;
-        while interested != 0 {
-            let shard = interested.trailing_zeros() as usize;
-            interested &= interested - 1;
-            self.queues[shard].push(&publication);
+        let entered = cell.publish(payload, now, &self.queues, &self.budget);
+        let Entered {
+            published,
+            over_budget,
+        } = entered.map_err(PublishError::Refused)?;
+        if over_budget {
+            self.shorten_next();
         }
-        let epoch = state.lineage.epoch.clone();
-        state.history.push(publication, &self.budget);
-        Ok(Published {
-            epoch,
-            seq,
-            kind: cell.kind,
-        })
+        Ok(published)
+    }
+
+    /// Shortens the history of the topic whose turn it is.
+    fn shorten_next(&self) {
+        let turn = self.shortened.fetch_add(1, Ordering::Relaxed);
+        let topics = self.topics_read();
+        let cell = topics.by_id.get(turn % topics.by_id.len().max(1)).cloned();
+        drop(topics);
+        if let Some(cell) = cell {
+            cell.shorten(&self.budget);
+        }
     }
 
     /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the
@@ -540,17 +359,25 @@ impl Directory {
         }
     }
 
-    /// The existing topics that `pattern` matches.
+    /// The existing topics that `pattern` matches, in the order they were made.
     #[must_use]
     pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
+        self.select(pattern).cells
+    }
+
+    /// As [`Self::matching`], with the work that it was.
+    pub(crate) fn select(&self, pattern: &Pattern) -> Matching {
         if let Some(topic) = pattern.as_topic() {
-            return self.find(topic.as_str()).into_iter().collect();
+            let cells = self.find(topic.as_str()).into_iter().collect();
+            return Matching { cells, visited: 1 };
         }
-        self.topics_read()
-            .iter()
-            .filter(|cell| pattern.matches(cell.topic.as_str()))
-            .cloned()
-            .collect()
+        let topics = self.topics_read();
+        let selected = topics.tree.select(pattern);
+        let cells = selected.topics.iter();
+        Matching {
+            cells: cells.map(|id| topics.by_id[id.index()].clone()).collect(),
+            visited: selected.visited,
+        }
     }
 
     /// The matching topics that hold at least one message, for a listing.
@@ -560,10 +387,10 @@ impl Directory {
         cells
             .map(|cell| {
                 let Attached { epoch, seq } = cell.position();
-                let topic = cell.topic.clone();
+                let topic = cell.topic().clone();
                 TopicInfo {
                     topic,
-                    kind: cell.kind,
+                    kind: cell.kind(),
                     epoch,
                     seq,
                     subscribers: cell.subscribers(),
@@ -589,5 +416,46 @@ impl std::fmt::Debug for Directory {
             .field("epoch", &self.epoch)
             .field("topics", &self.topic_count())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interests_are_forgotten_with_their_last_subscription() {
+        let directory = Directory::new(
+            Epoch::from("e"),
+            Kinds::default(),
+            DirectoryLimits {
+                topics_max: 10,
+                history_bytes_max: 1_000,
+            },
+            Vec::new(),
+        );
+        let patterns = ["a.*", "a.b", ">"].map(|text| text.parse::<Pattern>().expect("a pattern"));
+        for shard in [ShardId(0), ShardId(63), ShardId(0)] {
+            patterns
+                .iter()
+                .for_each(|pattern| directory.register(shard, pattern));
+        }
+        let mask = |topic: &str| {
+            let mut mask = 0;
+            let interests = directory.interests.read().expect("no panic");
+            interests.matches(topic, |interest| mask |= interest.mask());
+            mask
+        };
+        assert_eq!(mask("a.b"), 1 << 63 | 1);
+        directory.unregister(ShardId(63), &patterns[2]);
+        assert_eq!((mask("a.c"), mask("c")), (1 << 63 | 1, 1));
+        for shard in [ShardId(0), ShardId(63), ShardId(0)] {
+            patterns
+                .iter()
+                .for_each(|pattern| directory.unregister(shard, pattern));
+        }
+        // One too many is no underflow.
+        assert_eq!(mask("a.b"), 0);
+        assert!(directory.interests.read().expect("no panic").is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! The last messages of one topic, bounded by count and, over all topics, by bytes.
 //!
-//! Consecutive: the numbers it holds have no hole. While all histories together are over their byte budget, each message
-//! that comes in pushes out two of its own topic, so the total falls back below it.
+//! Consecutive: the numbers it holds have no hole, and its newest message is never dropped. While all histories together
+//! are over their byte budget, each message that comes in pushes out two of its own topic and shortens one other topic,
+//! whichever is next, so the total falls back below it and quiet topics do not keep for ever what the busy ones lack.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,25 +52,37 @@ impl History {
         }
     }
 
-    /// Adds the next message and lets the oldest go.
-    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) {
+    /// Adds the next message and lets the oldest go. Returns whether all histories together were over their budget by
+    /// it.
+    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) -> bool {
         if self.capacity == 1 {
             // A last value alone is bounded by the number of topics.
             self.messages.clear();
             self.messages.push_back(publication);
-            return;
+            return false;
         }
         let added = publication.memory_bytes();
         let total = budget.bytes.fetch_add(added, Ordering::Relaxed) + added;
         self.messages.push_back(publication);
-        let mut removable = if total > budget.bytes_max { 2 } else { 0 };
+        let beyond = self.messages.len().saturating_sub(self.capacity);
+        let over = total > budget.bytes_max;
+        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), budget);
+        over
+    }
+
+    /// Gives up the older half.
+    pub(crate) fn shorten(&mut self, budget: &HistoryBudget) {
+        if self.capacity > 1 {
+            self.drop_oldest(self.messages.len().div_ceil(2), budget);
+        }
+    }
+
+    /// Drops the oldest `count` messages, but never the newest one.
+    fn drop_oldest(&mut self, count: usize, budget: &HistoryBudget) {
+        let count = count.min(self.messages.len().saturating_sub(1));
         let mut freed = 0;
-        while self.messages.len() > self.capacity || (removable > 0 && self.messages.len() > 1) {
-            removable = usize::saturating_sub(removable, 1);
-            freed += self
-                .messages
-                .pop_front()
-                .map_or(0, |oldest| oldest.memory_bytes());
+        for oldest in (0..count).map_while(|_| self.messages.pop_front()) {
+            freed += oldest.memory_bytes();
         }
         if freed > 0 {
             budget.bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -88,7 +101,10 @@ impl History {
 
     /// Whether every message after `seq` is here, given that `head` is the newest number of the topic.
     pub(crate) fn reaches(&self, seq: Seq, head: Seq) -> bool {
-        seq == head || self.oldest_seq().is_some_and(|oldest| oldest <= seq.next())
+        seq == head
+            || self
+                .oldest_seq()
+                .is_some_and(|oldest| oldest.0 <= seq.0.saturating_add(1))
     }
 
     /// The message with number `seq`.
@@ -100,7 +116,8 @@ impl History {
     /// The messages after `seq` that are here, oldest first.
     pub(crate) fn after(&self, seq: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
         let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
-        let skip = usize::try_from(seq.next().0.saturating_sub(oldest.0)).unwrap_or(usize::MAX);
+        let skip = seq.0.saturating_add(1).saturating_sub(oldest.0);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.messages.range(skip.min(self.messages.len())..)
     }
 }

@@ -1,7 +1,7 @@
 //! What waits for one connection: whole frames, control before data, each lane in the order it came.
 //!
-//! Data frames are shared, never copied in here. Bounded by bytes: whoever pushes looks at [`Outbox::data_bytes`]
-//! afterwards. A frame of which a part was written is always finished before anything else.
+//! Data frames are shared, never copied in here. Bounded by bytes: whoever pushes looks at what waits of its sort first
+//! or afterwards. A frame of which a part was written is always finished before anything else.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -26,24 +26,55 @@ pub struct Fanout {
 
 #[derive(Debug)]
 enum Item {
-    /// Shared with other subscribers.
-    Shared(Rc<Fanout>),
-    /// Made for this connection, about a topic; an answer to a request is about none.
-    Own(Option<TopicId>, Box<[u8]>),
+    /// A publication as it came from the queue.
+    Live(Rc<Fanout>),
+    /// A publication that was pulled from the directory because there was room.
+    Pulled(Rc<Fanout>),
+    /// A gap before what is pulled next.
+    Gap(TopicId, Box<[u8]>),
+    /// An answer to a request that must keep its place among the data.
+    Answer(Box<[u8]>),
 }
 
 impl Item {
     fn bytes(&self, codec: Codec) -> &[u8] {
         match self {
-            Self::Shared(fanout) => fanout.publication.frame(codec, fanout.op).0,
-            Self::Own(_, bytes) => bytes,
+            Self::Live(fanout) | Self::Pulled(fanout) => fanout.publication.frame(codec, fanout.op).0,
+            Self::Gap(_, bytes) | Self::Answer(bytes) => bytes,
+        }
+    }
+
+    fn fanout(&self) -> Option<&Fanout> {
+        match self {
+            Self::Live(fanout) | Self::Pulled(fanout) => Some(fanout),
+            Self::Gap(..) | Self::Answer(_) => None,
         }
     }
 
     fn topic(&self) -> Option<TopicId> {
         match self {
-            Self::Shared(fanout) => Some(fanout.publication.lineage.id),
-            Self::Own(topic, _) => *topic,
+            Self::Live(fanout) | Self::Pulled(fanout) => Some(fanout.publication.lineage.id),
+            Self::Gap(topic, _) => Some(*topic),
+            Self::Answer(_) => None,
+        }
+    }
+}
+
+/// Bytes of the data lane by what they are.
+#[derive(Debug, Default)]
+struct Bytes {
+    live: usize,
+    pulled: usize,
+    answers: usize,
+}
+
+impl Bytes {
+    #[inline]
+    fn of(&mut self, item: &Item) -> &mut usize {
+        match item {
+            Item::Live(_) => &mut self.live,
+            Item::Pulled(_) | Item::Gap(..) => &mut self.pulled,
+            Item::Answer(_) => &mut self.answers,
         }
     }
 }
@@ -73,7 +104,7 @@ pub struct Outbox {
     /// Bytes of the front frame that were written.
     written: usize,
     control_bytes: usize,
-    data_bytes: usize,
+    bytes: Bytes,
     control: VecDeque<Box<[u8]>>,
     data: VecDeque<Item>,
 }
@@ -87,7 +118,7 @@ impl Outbox {
             partial: Partial::None,
             written: 0,
             control_bytes: 0,
-            data_bytes: 0,
+            bytes: Bytes::default(),
             control: VecDeque::new(),
             data: VecDeque::new(),
         }
@@ -99,10 +130,17 @@ impl Outbox {
         self.control.is_empty() && self.data.is_empty()
     }
 
-    /// Bytes of data frames that wait, those of a frame begun included.
+    /// Bytes that wait in the data lane, those of a frame begun included.
     #[must_use]
     pub fn data_bytes(&self) -> usize {
-        self.data_bytes
+        self.bytes.live + self.bytes.pulled + self.bytes.answers
+    }
+
+    /// Bytes of publications that came by themselves: what tells that the client does not keep up. What was pulled in,
+    /// at most a refill of it, is not among them.
+    #[must_use]
+    pub fn live_bytes(&self) -> usize {
+        self.bytes.live
     }
 
     /// Bytes of control frames that wait.
@@ -111,44 +149,57 @@ impl Outbox {
         self.control_bytes
     }
 
+    /// Bytes of answers that wait among the data.
+    #[must_use]
+    pub fn answer_bytes(&self) -> usize {
+        self.bytes.answers
+    }
+
     pub(crate) fn push_control(&mut self, frame: Box<[u8]>) {
         self.control_bytes += frame.len();
         self.control.push_back(frame);
     }
 
-    /// Appends a frame about `topic` that must keep its place among the data.
-    pub(crate) fn push_own(&mut self, topic: TopicId, frame: Box<[u8]>) {
-        self.data_bytes += frame.len();
-        self.data.push_back(Item::Own(Some(topic), frame));
-    }
-
     /// Appends an answer that must keep its place among the data.
     pub(crate) fn push_answer(&mut self, frame: Box<[u8]>) {
-        self.data_bytes += frame.len();
-        self.data.push_back(Item::Own(None, frame));
+        self.push(frame.len(), Item::Answer(frame));
     }
 
-    /// Appends a shared frame of `len` bytes.
+    /// Appends a publication whose frame has `len` bytes.
     #[inline]
-    pub(crate) fn push_shared(&mut self, fanout: Rc<Fanout>, len: usize) {
-        self.data_bytes += len;
-        self.data.push_back(Item::Shared(fanout));
+    pub(crate) fn push_live(&mut self, fanout: Rc<Fanout>, len: usize) {
+        self.push(len, Item::Live(fanout));
+    }
+
+    /// Appends a publication that was pulled in and whose frame has `len` bytes.
+    pub(crate) fn push_pulled(&mut self, fanout: Rc<Fanout>, len: usize) {
+        self.push(len, Item::Pulled(fanout));
+    }
+
+    /// Appends a gap of `topic`.
+    pub(crate) fn push_gap(&mut self, topic: TopicId, frame: Box<[u8]>) {
+        self.push(frame.len(), Item::Gap(topic, frame));
+    }
+
+    #[inline]
+    fn push(&mut self, len: usize, item: Item) {
+        *self.bytes.of(&item) += len;
+        self.data.push_back(item);
     }
 
     /// Drops the data frames about the topics that `gone` selects (answers are about none), but for a frame begun.
-    /// Returns how many they were.
+    /// Returns how many publications they were.
     pub(crate) fn purge(&mut self, mut gone: impl FnMut(Option<TopicId>) -> bool) -> u64 {
         let mut keep_first = self.partial == Partial::Data;
-        let (codec, mut freed, mut dropped) = (self.codec, 0, 0);
+        let (codec, bytes, mut dropped) = (self.codec, &mut self.bytes, 0);
         self.data.retain(|item| {
             if std::mem::take(&mut keep_first) || !gone(item.topic()) {
                 return true;
             }
-            freed += item.bytes(codec).len();
-            dropped += 1;
+            *bytes.of(item) -= item.bytes(codec).len();
+            dropped += u64::from(item.fanout().is_some());
             false
         });
-        self.data_bytes -= freed;
         dropped
     }
 
@@ -196,11 +247,9 @@ impl Outbox {
                 };
                 let len = item.bytes(self.codec).len();
                 if count >= len {
-                    if let Item::Shared(fanout) = item {
-                        done(fanout);
-                    }
+                    item.fanout().into_iter().for_each(&mut done);
+                    *self.bytes.of(item) -= len;
                     self.data.pop_front();
-                    self.data_bytes -= len;
                 }
                 len
             } else {
@@ -238,12 +287,8 @@ impl Outbox {
 }
 
 fn waiting_data(item: &Item, codec: Codec) -> Waiting<'_> {
-    let fanout = match item {
-        Item::Shared(fanout) => Some(&**fanout),
-        Item::Own(..) => None,
-    };
     Waiting {
         bytes: item.bytes(codec),
-        fanout,
+        fanout: item.fanout(),
     }
 }

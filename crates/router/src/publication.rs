@@ -82,8 +82,67 @@ impl Publication {
     /// An upper estimate of the memory that keeping this publication costs, all its update frames encoded.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        const FRAME_ENVELOPE: usize = 128;
+        // Names of the fields, two numbers and the frame's header, beside the topic.
+        const ENVELOPE: usize = 96;
         let payload = self.payload.heap_bytes();
-        size_of::<Self>() + payload + Codec::ALL.len() * (FRAME_ENVELOPE + payload + payload / 2)
+        // Numbers of many digits; from JSON text, floats of three characters with their comma.
+        let long = 2 * payload + payload / 4;
+        let json = if matches!(self.payload, Payload::Json(_)) {
+            payload
+        } else {
+            long
+        };
+        let envelopes = Codec::ALL.len() * (ENVELOPE + self.lineage.topic.as_str().len());
+        size_of::<Self>() + payload + envelopes + json + long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::market;
+
+    use super::*;
+
+    /// The memory of a publication, as far as it can be seen from outside, with all its update frames made.
+    fn visible_bytes(publication: &Publication) -> usize {
+        let frames = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
+        size_of::<Publication>() + publication.payload.heap_bytes() + frames.iter().sum::<usize>()
+    }
+
+    #[test]
+    fn the_estimate_of_memory_is_an_upper_one() {
+        let floats = format!("[{}1.5]", "1.5,".repeat(1_000));
+        let level = r#"["123456789.123456789","987654321.987654321"]"#;
+        let book = format!(
+            r#"{{"symbol":"S","bids":[{level}{}],"time":0}}"#,
+            format!(",{level}").repeat(500)
+        );
+        let trade = r#"{"symbol":"A-LONG-SYMBOL","id":18446744073709551615,"price":"12345678901234.12345678901234",
+            "size":"12345678901234.12345678901234","side":"sell","time":18446744073709551615}"#;
+        let payloads = [
+            Payload::from_json(b"0").expect("JSON"),
+            Payload::from_json(floats.as_bytes()).expect("JSON"),
+            Payload::Book(Box::new(
+                serde_json::from_str::<market::Book>(&book).expect("a book"),
+            )),
+            Payload::Trade(Box::new(
+                serde_json::from_str::<market::Trade>(trade).expect("a trade"),
+            )),
+        ];
+        for (payload, topic) in payloads
+            .into_iter()
+            .flat_map(|p| [(p.clone(), "t".to_owned()), (p, "t".repeat(255))])
+        {
+            let lineage = Lineage {
+                id: TopicId(0),
+                topic: topic.parse().expect("a topic"),
+                kind: Kind::Event,
+                epoch: Epoch::from("e"),
+            };
+            let publication = Publication::new(Arc::new(lineage), Seq(u64::MAX), Micros(u64::MAX), payload);
+            let (estimate, visible) = (publication.memory_bytes(), visible_bytes(&publication));
+            assert!(estimate >= visible, "{estimate} for {visible} bytes");
+            assert!(estimate <= 3 * visible, "{estimate} for {visible} bytes");
+        }
     }
 }

@@ -3,11 +3,11 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::{Codec, Micros, Mode, Pattern};
 
 use crate::outbox::Outbox;
@@ -47,14 +47,20 @@ impl Rights {
     }
 }
 
-/// A pattern or topic as the client subscribed to it.
-#[derive(Debug)]
+/// What a session wants of a pattern or topic that it subscribed to.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct PatternSub {
-    pub(crate) pattern: Pattern,
     /// The mode that was asked for.
     pub(crate) mode: Option<Mode>,
     /// Whether the shard's index holds it, so that topics which appear later join.
     pub(crate) indexed: bool,
+}
+
+impl PatternSub {
+    /// Whether it asks for every message also of topics that would be conflated by default.
+    pub(crate) fn asks_every(self) -> bool {
+        self.mode == Some(Mode::Every)
+    }
 }
 
 /// Where a topic's subscriber entry of this session is.
@@ -63,7 +69,9 @@ pub(crate) struct SubRef {
     /// Index among the topic's subscribers.
     pub(crate) position: u32,
     /// How many of the session's patterns cover the topic.
-    pub(crate) covers: u16,
+    pub(crate) covers: u32,
+    /// How many of them ask for every message.
+    pub(crate) every: u32,
 }
 
 /// Something to be pulled from the directory when the outbox has room.
@@ -94,6 +102,10 @@ pub(crate) struct Session {
     /// Whether it is in the shard's dirty list.
     pub(crate) dirty: bool,
     pub(crate) requested: bool,
+    /// Since when its outbox has been full without a byte being taken from it.
+    pub(crate) full_since: Option<Micros>,
+    /// Whether it was handed out as gone.
+    pub(crate) gone: bool,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
     pub(crate) refusals_in_a_row: u32,
@@ -106,11 +118,14 @@ pub(crate) struct Session {
     /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
     pub(crate) full_at: Micros,
     pub(crate) rights: Rc<Rights>,
-    pub(crate) patterns: Vec<PatternSub>,
+    // The standard hasher: clients choose the patterns.
+    pub(crate) patterns: HashMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
     pub(crate) pulls: VecDeque<Pull>,
-    /// Bytes in the outbox that were pulled in: they do not count as falling behind.
-    pub(crate) pulled_bytes: usize,
+    /// The topics with a one-shot among the pulls.
+    pub(crate) one_shots: FxHashSet<TopicId>,
+    /// Whether a one-shot snapshot may wait in the outbox.
+    pub(crate) one_shot_waits: bool,
     /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
     pub(crate) replays: Option<Box<FxHashMap<TopicId, Replay>>>,
 }
@@ -118,14 +133,5 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
-    }
-
-    /// The strictest mode that the session's patterns ask for `topic`, where `default` is its kind's.
-    pub(crate) fn mode_for(&self, topic: &str, default: Mode) -> Mode {
-        let matching = self.patterns.iter().filter(|sub| sub.pattern.matches(topic));
-        let every = matching
-            .map(|sub| sub.mode.unwrap_or(default))
-            .any(|mode| mode == Mode::Every);
-        if every { Mode::Every } else { Mode::Conflate }
     }
 }

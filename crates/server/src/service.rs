@@ -1,92 +1,77 @@
 //! HTTP on the clients' listener: one task per connection until it is upgraded or ends.
 //!
-//! Bounded by hyper: headers in size, number and time, bodies by their endpoints.
+//! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tickwire_metrics::HttpMetrics;
+use hyper_util::rt::TokioTimer;
 use tickwire_wire::Codec;
 use tokio::net::TcpStream;
 
-use crate::config::Config;
 use crate::handshake;
-use crate::http::ErrorResponse;
-use crate::hub::SharedHub;
+use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
 
-/// What all HTTP tasks of a shard share.
-pub(crate) struct HttpContext {
-    hub: SharedHub,
-    metrics: HttpMetrics,
-    handshake: Duration,
-    header_bytes: usize,
-    headers: usize,
-}
-
-impl HttpContext {
-    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics) -> Self {
-        Self {
-            hub,
-            metrics,
-            handshake: Duration::from_millis(config.limits.handshake_ms),
-            header_bytes: config.limits.header_bytes,
-            headers: config.limits.headers,
-        }
-    }
-}
+/// The least that hyper buffers.
+const BUFFER_BYTES_MIN: usize = 8 * 1024;
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
-    let permit = Rc::new(std::cell::RefCell::new(Some(permit)));
+    let permit = Rc::new(RefCell::new(Some(permit)));
+    let stalled = Stalled::default();
     let service = hyper::service::service_fn(|request| {
-        let (context, permit) = (context.clone(), permit.clone());
-        async move { Ok::<_, Infallible>(answer(&context, request, &permit)) }
+        let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
+        async move { Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await) }
     });
+    let limits = context.limits;
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(context.handshake)
-        .max_headers(context.headers)
-        .max_buf_size(context.header_bytes.max(8 * 1024))
-        .serve_connection(TokioIo::new(stream), service)
+        .header_read_timeout(limits.headers_within)
+        .max_headers(limits.headers)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
+        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
+        count_unreadable(&context, &error);
         tracing::debug!(%peer, %error, "HTTP connection ended");
     }
 }
 
-type PermitSlot = Rc<std::cell::RefCell<Option<Permit>>>;
+type PermitSlot = RefCell<Option<Permit>>;
 
-fn answer(
+/// Counts a request that hyper answered by itself because its head broke the rules.
+fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
+    if error.is_parse() {
+        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        context.metrics.answered(Route::Other as usize, status);
+    }
+}
+
+async fn answer(
     context: &Rc<HttpContext>,
+    stalled: &Stalled,
     mut request: Request<Incoming>,
     permit: &PermitSlot,
-) -> Response<Full<Bytes>> {
-    let (route, response) = match request.uri().path() {
-        "/v1/ws" => (Route::WebSocket, upgrade(context, &mut request, permit)),
-        path => {
-            let reason = format!("there is nothing at {path}");
-            let refusal = tickwire_wire::Refusal::bad_request(reason);
-            (
-                Route::Other,
-                ErrorResponse::new(hyper::StatusCode::NOT_FOUND, refusal).into_response(),
-            )
-        }
-    };
+) -> Reply {
+    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket {
+        return http::answer(context, stalled, request).await;
+    }
+    let response = upgrade(context, &mut request, permit);
     context
         .metrics
-        .answered(route as usize, response.status().as_u16());
-    response
+        .answered(Route::WebSocket as usize, response.status().as_u16());
+    response.map(Either::Left)
 }
 
 /// Answers a WebSocket handshake and, when it is accepted, hands the connection to the hub.
@@ -128,7 +113,7 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, pe
 
 fn take_over(context: &HttpContext, upgraded: Upgraded, codec: Codec, permit: Permit) -> std::io::Result<()> {
     let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = parts.io.into_inner().into_std()?;
     let mut hub = context.hub.borrow_mut();

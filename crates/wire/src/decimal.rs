@@ -3,6 +3,7 @@
 //! A [`Decimal`] holds no trailing zeros after the point and no negative zero, so that equal numbers have equal text.
 //! Never rounds: a text that does not fit exactly is an error.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,8 +32,26 @@ pub enum DecimalError {
 /// assert_eq!(price.to_string(), "61837.63");
 /// # Ok::<(), tickwire_wire::DecimalError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Decimal(rust_decimal::Decimal);
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Prices of one instrument mostly have as many digits after the point, and then nothing needs to be scaled.
+        if self.0.scale() == other.0.scale() {
+            self.0.mantissa().cmp(&other.0.mantissa())
+        } else {
+            self.0.cmp(&other.0)
+        }
+    }
+}
 
 impl Decimal {
     /// Zero.
@@ -112,21 +131,60 @@ impl FromStr for Decimal {
     }
 }
 
+/// Room for any decimal's text: a sign, a zero, a point, 28 digits after it.
+const TEXT_BYTES_MAX: usize = 40;
+
+impl Decimal {
+    /// The number as text, written into `buffer`.
+    fn text(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
+        let mut digits = itoa::Buffer::new();
+        // Nearly all fit in 64 bits, which format faster.
+        let digits = match u64::try_from(self.digits()) {
+            Ok(small) => digits.format(small),
+            Err(_) => digits.format(self.digits()),
+        };
+        let scale = self.0.scale() as usize;
+        let mut len = 0;
+        let mut push = |bytes: &[u8]| {
+            buffer[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
+        if self.is_negative() {
+            push(b"-");
+        }
+        match digits.len().checked_sub(scale) {
+            Some(_) if scale == 0 => push(digits.as_bytes()),
+            Some(whole) if whole > 0 => {
+                push(&digits.as_bytes()[..whole]);
+                push(b".");
+                push(&digits.as_bytes()[whole..]);
+            }
+            _ => {
+                push(b"0.");
+                push(&[b'0'; 28][..scale - digits.len()]);
+                push(digits.as_bytes());
+            }
+        }
+        // Nothing but ASCII was written.
+        std::str::from_utf8(&buffer[..len]).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(self.text(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
 impl fmt::Debug for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
@@ -171,6 +229,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn text_is_that_of_the_library(mantissa in -((1_i128 << 96) - 1)..(1_i128 << 96), shift in 0_u32..96, scale in 0_u32..=28) {
+            let number = rust_decimal::Decimal::from_i128_with_scale(mantissa >> shift, scale).normalize();
+            proptest::prop_assert_eq!(Decimal::from(number).to_string(), number.to_string());
+        }
+
+        #[test]
         fn new_is_the_normalized_number(digits: i64, zeros in 0..19u32, scale in 0..=28u32) {
             let power = 10_i64.pow(zeros);
             let mantissa = digits / power * power;
@@ -188,6 +252,19 @@ mod tests {
                 Decimal::new(0, scale).get().serialize(),
                 Decimal::ZERO.get().serialize()
             );
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_the_numbers() {
+        let texts = [
+            "-2", "-1.5", "-0.01", "0", "0.009", "0.01", "0.1", "1", "1.05", "1.5", "2", "10",
+        ];
+        let numbers: Vec<Decimal> = texts.iter().map(|text| text.parse().expect(text)).collect();
+        for (i, a) in numbers.iter().enumerate() {
+            for (j, b) in numbers.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} against {b}");
+            }
         }
     }
 

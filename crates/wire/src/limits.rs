@@ -74,6 +74,14 @@ pub const BULK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SSE_TOPICS_MAX: usize = 64;
 /// Default for the most messages that `GET …/history` returns.
 pub const HISTORY_PAGE: usize = 100;
+/// Most messages that `GET …/history` returns, whatever its `limit` says.
+pub const HISTORY_PAGE_MAX: usize = 1_024;
+/// Bytes of messages after which `GET …/history` ends its answer early.
+pub const HISTORY_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Topics that `GET /v1/topics` returns when its `limit` does not say.
+pub const TOPICS_PAGE: usize = 1_000;
+/// Most topics that `GET /v1/topics` returns.
+pub const TOPICS_PAGE_MAX: usize = 10_000;
 
 const _: () = {
     assert!(CONTROL_BYTES_MAX < 126, "a control frame has a 7-bit length");
@@ -92,6 +100,14 @@ const _: () = {
     assert!(
         BOOK_CHECKSUM_LEVELS <= BOOK_LEVELS_MAX,
         "the checksum covers levels that a book may hold"
+    );
+    assert!(
+        HISTORY_PAGE <= HISTORY_PAGE_MAX,
+        "a page that was not sized is a page that may be"
+    );
+    assert!(
+        TOPICS_PAGE <= TOPICS_PAGE_MAX,
+        "a page that was not sized is a page that may be"
     );
     assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
     assert!(

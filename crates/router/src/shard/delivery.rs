@@ -9,7 +9,7 @@ use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{Shard, Subscriber};
-use crate::directory::TopicCell;
+use crate::cell::TopicCell;
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::session::{Pull, SessionId};
@@ -21,12 +21,20 @@ const CHUNK: usize = 16;
 enum Handed {
     Queued,
     Skipped,
-    OverBudget,
+}
+
+/// When a subscription that is still behind is served again.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// At once: it has not reached what it was promised.
+    GoesOn,
+    /// After the session's others: it may never reach the head of a busy topic.
+    Passes,
 }
 
 impl Shard {
     /// Hands out what waits in the queue, at most about `budget` deliveries of it (at least one publication). Returns
-    /// whether more waits.
+    /// whether more of it waits; what was queued meanwhile wakes the shard by itself.
     pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
         if self.delivered == self.inbox.publications.len() {
             self.inbox.publications.clear();
@@ -34,12 +42,12 @@ impl Shard {
             self.delivered = 0;
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
         }
-        let (mut slow, mut spent) = (Vec::new(), 0);
-        while self.delivered < self.inbox.publications.len() && spent < budget {
+        let mut spent = 0;
+        while self.delivered < self.inbox.publications.len() && spent < budget.max(1) {
             let publication = self.inbox.publications[self.delivered].clone();
             self.delivered += 1;
             self.counts.drained += 1;
-            spent += 1 + self.deliver(&publication, &mut slow);
+            spent += 1 + self.deliver(&publication, now);
         }
         let all = self.delivered == self.inbox.publications.len();
         if all && !self.inbox.overflowed.is_empty() {
@@ -47,21 +55,23 @@ impl Shard {
                 self.fall_behind(id);
             }
         }
-        for id in slow {
-            self.close_slow(id, now);
-        }
         !all
     }
 
-    /// Ends a session that is over its budget.
-    pub(super) fn close_slow(&mut self, id: SessionId, now: Micros) {
-        let max = self.settings.outbox_bytes_max;
-        let reason = format!("slow reader: more than {max} bytes were waiting");
-        self.close(id, CloseCode::SLOW, &reason, now);
+    /// Ends a session whose client does not read the answers that it asks for.
+    pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
+        let drowning = self.open_session(id).is_some_and(|session| {
+            session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
+        });
+        if drowning {
+            let reason =
+                format!("slow reader: more than {CONTROL_QUEUE_BYTES_MAX} bytes of answers were waiting");
+            self.close(id, CloseCode::SLOW, &reason, now);
+        }
     }
 
     /// Puts a publication into the outbox of each live subscriber and returns their number.
-    fn deliver(&mut self, publication: &Arc<Publication>, slow: &mut Vec<SessionId>) -> usize {
+    fn deliver(&mut self, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
         if self
             .slots
@@ -73,28 +83,19 @@ impl Shard {
             };
             self.meet(&cell);
         }
-        let slot = &mut self.slots[topic.index()];
-        if slot.subscribers.is_empty() {
-            // Interest that outlived its subscriptions.
-            if let Some(cell) = &slot.cell {
-                cell.detach(self.id);
-            }
+        if self.is_unwanted(topic) {
             return 0;
         }
-        let mut subscribers = std::mem::take(&mut slot.subscribers);
+        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
             op: DataOp::Update,
         });
         let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
         for subscriber in &mut subscribers {
-            match self.hand(subscriber, &fanout, &mut lengths) {
+            match self.hand(subscriber, &fanout, &mut lengths, now) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
-                Handed::OverBudget => {
-                    handed += 1;
-                    slow.push(subscriber.session);
-                }
             }
         }
         self.counts.updates += handed as u64;
@@ -102,7 +103,8 @@ impl Shard {
         handed
     }
 
-    /// Puts an update into one subscriber's outbox, if it is that subscriber's turn. `lengths` are those of the frames
+    /// Puts an update into one subscriber's outbox, if it is that subscriber's turn and there is room. If there is none,
+    /// the subscription goes on from the directory once there is. `lengths` are those of the frames
     /// by codec, 0 where not known yet.
     #[inline]
     fn hand(
@@ -110,6 +112,7 @@ impl Shard {
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
         lengths: &mut [usize; Codec::ALL.len()],
+        now: Micros,
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -118,11 +121,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
             return Handed::Skipped;
         };
-        let dirty = std::mem::replace(&mut session.dirty, true);
-        if !dirty {
+        if !std::mem::replace(&mut session.dirty, true) {
             self.dirty.push_back(subscriber.session);
         }
-        if subscriber.every && publication.seq != subscriber.after.next() {
+        // Looked at before adding, so that no single message is too large for a client that reads.
+        let full = session.outbox.live_bytes() > self.settings.outbox_bytes_max;
+        if full {
+            session.full_since.get_or_insert(now);
+        }
+        if full || (subscriber.every && publication.seq != subscriber.after.next()) {
             subscriber.behind = true;
             session.pulls.push_back(Pull::Follow(publication.lineage.id));
             return Handed::Skipped;
@@ -134,11 +141,17 @@ impl Shard {
             *length = bytes.len();
             self.counts.encodes[session.codec as usize][DataOp::Update as usize] += u64::from(encoded);
         }
-        session.outbox.push_shared(fanout.clone(), *length);
-        if session.outbox.data_bytes().saturating_sub(session.pulled_bytes) > self.settings.outbox_bytes_max {
-            return Handed::OverBudget;
-        }
+        session.outbox.push_live(fanout.clone(), *length);
         Handed::Queued
+    }
+
+    /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
+    fn is_unwanted(&self, topic: TopicId) -> bool {
+        let slot = &self.slots[topic.index()];
+        if slot.subscribers.is_empty() {
+            slot.cell.iter().for_each(|cell| cell.detach(self.id));
+        }
+        slot.subscribers.is_empty()
     }
 
     /// Puts every live subscriber of a topic on the way through the history.
@@ -147,6 +160,9 @@ impl Shard {
             return;
         };
         self.meet(&cell);
+        if self.is_unwanted(topic) {
+            return;
+        }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
@@ -161,23 +177,45 @@ impl Shard {
 
     /// Fills a session's outbox from the directory, as far as there is room.
     pub(super) fn pull(&mut self, id: SessionId) {
-        loop {
-            let Some(session) = self.session(id) else { return };
-            if !session.is_open() || session.outbox.data_bytes() >= OUTBOX_REFILL_BYTES {
+        while self.has_room(id) {
+            let Some(session) = self.open_session(id) else {
                 return;
-            }
+            };
             match session.pulls.pop_front() {
                 None => {
                     session.pulls.shrink_to(0);
+                    session.one_shots.shrink_to(0);
                     return;
                 }
-                Some(Pull::OneShot(topic)) => {
-                    if let Some(snapshot) = self.directory.get(topic).and_then(|cell| cell.snapshot()) {
-                        self.push_pulled(id, snapshot, DataOp::Snapshot);
-                    }
-                }
+                Some(Pull::OneShot(topic)) => self.one_shot_now(id, topic),
                 Some(Pull::Follow(topic)) => self.follow(id, topic),
             }
+        }
+    }
+
+    /// Whether something may be pulled in for a session.
+    fn has_room(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id.index());
+        session.is_some_and(|session| session.outbox.data_bytes() < OUTBOX_REFILL_BYTES)
+    }
+
+    /// Sends the snapshot of a topic that is not subscribed; if it is by now, the subscription sends it in its order.
+    fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        session.one_shots.remove(&topic);
+        let Some(cell) = self.directory.get(topic) else {
+            return;
+        };
+        self.meet(&cell);
+        if self.subscriber_position(id, topic).is_some() {
+            self.send_snapshot(id, &cell);
+        } else if let Some(snapshot) = cell.snapshot() {
+            if let Some(session) = self.open_session(id) {
+                session.one_shot_waits = true;
+            }
+            self.push_pulled(id, snapshot, DataOp::Snapshot);
         }
     }
 
@@ -190,44 +228,46 @@ impl Shard {
             return;
         };
         let mut subscriber = self.slots[topic.index()].subscribers[position];
-        self.step(id, &cell, &mut subscriber);
+        let turn = self.step(id, &cell, &mut subscriber);
         self.slots[topic.index()].subscribers[position] = subscriber;
         if subscriber.behind
             && let Some(session) = self.session(id)
         {
-            session.pulls.push_front(Pull::Follow(topic));
+            match turn {
+                Turn::GoesOn => session.pulls.push_front(Pull::Follow(topic)),
+                Turn::Passes => session.pulls.push_back(Pull::Follow(topic)),
+            }
         }
     }
 
-    fn step(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
+    fn step(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> Turn {
         if let Some(publication) = self.next_of_replay(id, cell.id()) {
             subscriber.after = publication.seq;
             self.push_pulled(id, publication, DataOp::Update);
-            return;
+            return Turn::GoesOn;
         }
         if std::mem::take(&mut subscriber.wants_snapshot) {
-            // Of an event topic the message where the subscription began: what came since must follow one by one.
-            let exact = cell.kind() == Kind::Event && subscriber.every;
-            let snapshot = if exact {
-                cell.get(subscriber.after)
-            } else {
-                cell.snapshot()
+            // Of an event topic the message where the subscription stands: what came since must follow one by one.
+            let snapshot = match cell.kind() {
+                Kind::Event => cell.get(subscriber.after),
+                Kind::State | Kind::Book => cell.snapshot(),
             };
             if let Some(snapshot) = snapshot {
                 subscriber.after = snapshot.seq;
                 self.push_pulled(id, snapshot, DataOp::Snapshot);
-                return;
+                return Turn::GoesOn;
             }
         }
         if subscriber.every {
             self.step_every(id, cell, subscriber);
-            return;
+            return Turn::Passes;
         }
         subscriber.behind = false;
         if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
             subscriber.after = newest.seq;
             self.push_pulled(id, newest, DataOp::Update);
         }
+        Turn::Passes
     }
 
     fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
@@ -235,7 +275,6 @@ impl Shard {
         let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
         match (catchup.gap, cell.kind()) {
             (Some((from, _)), Kind::Book) => {
-                chunk.clear();
                 if let Some(snapshot) = cell.snapshot() {
                     self.push_gap(id, cell, from, snapshot.seq);
                     subscriber.after = snapshot.seq;
@@ -249,11 +288,16 @@ impl Shard {
                 }
                 subscriber.behind = !catchup.at_head;
                 for publication in chunk.drain(..) {
+                    if !self.has_room(id) {
+                        subscriber.behind = true;
+                        break;
+                    }
                     subscriber.after = publication.seq;
                     self.push_pulled(id, publication, DataOp::Update);
                 }
             }
         }
+        chunk.clear();
         self.chunk = chunk;
     }
 
@@ -283,8 +327,7 @@ impl Shard {
         };
         if let Some(session) = self.session(id) {
             let bytes = Self::control_frame(session.codec, &gap);
-            session.pulled_bytes += bytes.len();
-            session.outbox.push_own(cell.id(), bytes);
+            session.outbox.push_gap(cell.id(), bytes);
         }
     }
 
@@ -299,16 +342,8 @@ impl Shard {
             DataOp::Update => self.counts.updates += 1,
             DataOp::Snapshot => self.counts.snapshots += 1,
         }
-        session.pulled_bytes += length;
         session
             .outbox
-            .push_shared(Rc::new(Fanout { publication, op }), length);
-    }
-
-    /// Whether the answers that a client does not read have become too many.
-    pub(super) fn drowning(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(id.index())
-            .is_some_and(|s| s.outbox.control_bytes() > CONTROL_QUEUE_BYTES_MAX)
+            .push_pulled(Rc::new(Fanout { publication, op }), length);
     }
 }

@@ -6,21 +6,25 @@
 
 mod delivery;
 mod requests;
+mod subscribe;
 mod subscriptions;
 mod timers;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
+use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
 
+use crate::cell::TopicCell;
 use crate::counts::{Counts, Op};
-use crate::directory::{Directory, ShardId, TopicCell};
+use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
 use crate::publication::Publication;
@@ -36,6 +40,8 @@ pub struct ShardSettings {
     pub limits: AnnouncedLimits,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
+    /// Time that a connection with a full outbox may take nothing.
+    pub stall_ms: u64,
     /// Quiet time after which a heartbeat is sent.
     pub heartbeat_ms: u64,
     /// Time without a byte from a WebSocket client after which it is pinged.
@@ -62,6 +68,14 @@ struct Subscriber {
     after: Seq,
 }
 
+/// A session whose pattern topics may join later.
+#[derive(Debug, Clone, Copy)]
+struct Expecting {
+    session: SessionId,
+    /// Whether the pattern asks for every message.
+    every: bool,
+}
+
 /// What a shard knows of a topic.
 #[derive(Debug, Default)]
 struct Slot {
@@ -80,12 +94,12 @@ pub struct Shard {
     generation: u32,
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
-    patterns: PatternIndex<Vec<SessionId>>,
+    patterns: PatternIndex<Vec<Expecting>>,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
     dirty: VecDeque<SessionId>,
-    gone: VecDeque<SessionId>,
+    gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     chunk: Vec<Arc<Publication>>,
     counts: Counts,
@@ -140,6 +154,16 @@ impl Shard {
             .sum()
     }
 
+    /// Number of sessions that do not get everything live, since too much waits for them already.
+    #[must_use]
+    pub fn lagging_count(&self) -> usize {
+        let lagging = |session: &Session| !session.pulls.is_empty() && !session.outbox.is_empty();
+        self.sessions
+            .iter()
+            .filter(|(_, session)| lagging(session))
+            .count()
+    }
+
     /// Bytes waiting in all outboxes.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
@@ -169,6 +193,8 @@ impl Shard {
             phase: Phase::Open,
             dirty: false,
             requested: transport == Transport::Sse,
+            full_since: None,
+            gone: false,
             generation,
             refusals_in_a_row: 0,
             limited_in_a_row: 0,
@@ -178,10 +204,11 @@ impl Shard {
             pinged: None,
             full_at: now,
             rights,
-            patterns: Vec::new(),
-            topics: Default::default(),
+            patterns: HashMap::new(),
+            topics: FxHashMap::default(),
             pulls: VecDeque::new(),
-            pulled_bytes: 0,
+            one_shots: FxHashSet::default(),
+            one_shot_waits: false,
             replays: None,
         };
         let id = SessionId(u32::try_from(self.sessions.insert(session)).expect("fewer than 2^32 sessions"));
@@ -245,21 +272,32 @@ impl Shard {
         self.counts.ops[Op::Ping as usize] += 1;
         if self.within_rate(id, None, now) {
             self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+            self.close_if_drowning(id, now);
         }
     }
 
     /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
     pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
         let Some(session) = self.session(id) else { return };
-        if let Phase::Closing(_) = session.phase {
+        if session.is_open() {
+            self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
+        } else if session.outbox.is_empty() {
             // The answer to ours: nothing else will come.
-            self.gone.push_back(id);
-            return;
+            self.give_up(id);
         }
-        self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
     }
 
-    /// Ends a session with a close frame: what waits for it is dropped, but for a frame begun.
+    /// Hands a session out as gone, once.
+    fn give_up(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id)
+            && !std::mem::replace(&mut session.gone, true)
+        {
+            let entry = (id, session.generation);
+            self.gone.push_back(entry);
+        }
+    }
+
+    /// Ends a session with a close frame: the data that waits for it is dropped, but for a frame begun.
     pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
         if self.open_session(id).is_none() {
             return;
@@ -308,7 +346,9 @@ impl Shard {
     /// Whether any session has subscribed to anything.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
-        self.sessions.iter().any(|(_, session)| !session.patterns.is_empty())
+        self.sessions
+            .iter()
+            .any(|(_, session)| !session.patterns.is_empty())
     }
 
     /// Forgets a session whose connection has ended.
@@ -322,7 +362,16 @@ impl Shard {
 
     /// A session whose connection can be dropped.
     pub fn next_gone(&mut self) -> Option<SessionId> {
-        self.gone.pop_front()
+        while let Some((id, generation)) = self.gone.pop_front() {
+            // A session that was removed meanwhile may have left its number to another.
+            if self
+                .session(id)
+                .is_some_and(|session| session.generation == generation)
+            {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Number of sessions that have frames to write.
@@ -335,7 +384,9 @@ impl Shard {
     pub fn next_dirty(&mut self) -> Option<SessionId> {
         while let Some(id) = self.dirty.pop_front() {
             let Some(session) = self.session(id) else { continue };
-            session.dirty = false;
+            if !std::mem::take(&mut session.dirty) {
+                continue; // entered by an earlier session with this number
+            }
             if !session.pulls.is_empty() {
                 self.pull(id);
             }
@@ -360,12 +411,15 @@ impl Shard {
     /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
     pub fn wrote(&mut self, id: SessionId, count: usize, now: Micros, done: impl FnMut(&Fanout)) {
         let Some(session) = self.session(id) else { return };
+        if count == 0 {
+            return;
+        }
         session.outbox.advance(count, done);
         session.last_out = now;
-        if session.outbox.data_bytes() == 0 {
-            session.pulled_bytes = 0;
-        }
-        if !session.pulls.is_empty() {
+        session.full_since = None;
+        let waiting = session.outbox.data_bytes();
+        session.one_shot_waits &= waiting > 0;
+        if !session.pulls.is_empty() && waiting < OUTBOX_REFILL_BYTES {
             self.mark_dirty(id);
         }
     }

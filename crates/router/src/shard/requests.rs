@@ -3,31 +3,29 @@
 //! Every request gets an answer when it has an id or is refused. Refused input never ends the connection, unless it goes
 //! on and on.
 
-use std::sync::Arc;
-
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{RATE_LIMITED_IN_A_ROW_MAX, REFUSALS_IN_A_ROW_MAX};
-use tickwire_wire::message::{AckResult, BadRequest, GapReason, Position, Subscribe, TopicRequest};
-use tickwire_wire::{
-    ClientMessage, CloseCode, Control, Kind, Micros, Mode, Pattern, Payload, Refusal, RequestId, Seq, Topic,
-};
+use tickwire_wire::message::{AckResult, BadRequest};
+use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Pattern, Payload, Refusal, RequestId, Topic};
 
 use super::Shard;
 use crate::counts::Op;
-use crate::directory::{Resume, TopicCell};
-use crate::session::{PatternSub, Pull, SessionId};
+use crate::session::SessionId;
+
+/// Topics that a request may look at for the price of one operation.
+const VISITS_PER_OP: u64 = 10_000;
 
 /// The answer to one topic of a request, and what follows it.
-struct Answer {
-    result: AckResult,
+pub(super) struct Answer {
+    pub(super) result: AckResult,
     /// A gap to be declared right after the ack.
-    gap: Option<Control>,
+    pub(super) gap: Option<Control>,
     /// The topic was flowing already, so the ack keeps its place behind what was sent of it.
-    in_order: bool,
+    pub(super) in_order: bool,
 }
 
 impl Answer {
-    fn new(result: AckResult) -> Self {
+    pub(super) fn new(result: AckResult) -> Self {
         Self {
             result,
             gap: None,
@@ -35,7 +33,7 @@ impl Answer {
         }
     }
 
-    fn refused(topic: &str, refusal: Refusal) -> Self {
+    pub(super) fn refused(topic: &str, refusal: Refusal) -> Self {
         Self::new(AckResult {
             topic: topic.to_owned(),
             error: Some(refusal),
@@ -92,21 +90,17 @@ impl Shard {
             }
             Err(bad) => self.refuse(id, bad.id, bad.refusal, now),
         }
-        if self.drowning(id) {
-            self.close_slow(id, now);
-        }
+        self.close_if_drowning(id, now);
     }
 
     /// Takes one operation from the session's allowance, or refuses it.
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let limits = self.settings.limits;
+        let (cost, burst) = self.price();
         let Some(session) = self.open_session(id) else {
             return false;
         };
-        let cost = 1_000_000 / u64::from(limits.ops_per_s.max(1));
-        let burst = cost * u64::from(limits.ops_burst.max(1));
         let full_at = session.full_at.max(now);
-        if full_at.0 - now.0 + cost <= burst {
+        if full_at.since(now) + cost <= burst {
             session.full_at = Micros(full_at.0 + cost);
             session.limited_in_a_row = 0;
             return true;
@@ -116,14 +110,46 @@ impl Shard {
             self.close(id, CloseCode::POLICY, "requests went on after rate_limited", now);
             return false;
         }
-        let reason = format!(
-            "more than {} requests per second after a burst of {}; wait {} ms",
-            limits.ops_per_s,
-            limits.ops_burst,
-            (full_at.0 - now.0 + cost - burst).div_ceil(1_000),
-        );
-        self.refuse(id, request, Refusal::new(ErrorCode::RateLimited, reason), now);
+        let refusal = self.over_rate(full_at.since(now) + cost);
+        self.refuse(id, request, refusal, now);
         false
+    }
+
+    /// Time in µs that one operation takes from the allowance, and the most that may be taken ahead.
+    fn price(&self) -> (u64, u64) {
+        let limits = self.settings.limits;
+        let cost = 1_000_000 / u64::from(limits.ops_per_s.max(1));
+        (cost, cost * u64::from(limits.ops_burst.max(1)))
+    }
+
+    /// The refusal of what would need `ahead` µs taken ahead.
+    fn over_rate(&self, ahead: u64) -> Refusal {
+        let limits = self.settings.limits;
+        let wait_ms = ahead.saturating_sub(self.price().1).div_ceil(1_000);
+        let reason = format!(
+            "more than {} requests per second after a burst of {}; wait {wait_ms} ms",
+            limits.ops_per_s, limits.ops_burst,
+        );
+        Refusal::new(ErrorCode::RateLimited, reason)
+    }
+
+    /// Whether what the session was charged for the work of its requests is within its allowance.
+    pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
+        let (_, burst) = self.price();
+        let full_at = self.open_session(id).map_or(now, |session| session.full_at);
+        if full_at.since(now) > burst {
+            return Err(self.over_rate(full_at.since(now)));
+        }
+        Ok(())
+    }
+
+    /// Takes operations from the session's allowance for a request that looked at so many topics.
+    pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
+        let (cost, _) = self.price();
+        if let Some(session) = self.open_session(id) {
+            let price = cost.saturating_mul(visited as u64) / VISITS_PER_OP;
+            session.full_at = Micros(session.full_at.max(now).0.saturating_add(price));
+        }
     }
 
     /// Answers a request with an error.
@@ -131,9 +157,7 @@ impl Shard {
         self.counts.refused(refusal.code);
         self.send_control(id, &Control::error(request, refusal));
         self.count_refusal(id, now);
-        if self.drowning(id) {
-            self.close_slow(id, now);
-        }
+        self.close_if_drowning(id, now);
     }
 
     fn count_refusal(&mut self, id: SessionId, now: Micros) {
@@ -154,8 +178,13 @@ impl Shard {
     }
 
     /// Sends an ack and what follows it, and counts what it refuses.
-    fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<Answer>, now: Micros) {
-        let in_order = answers.iter().any(|answer| answer.in_order);
+    pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<Answer>, now: Micros) {
+        // Answers are read in the order of the requests: behind one that keeps its place, all do. A one-shot snapshot
+        // must not be taken for a message of a subscription that begins now.
+        let keeps_place = self
+            .open_session(id)
+            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits);
+        let in_order = keeps_place || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
         let mut gaps = Vec::new();
         let (mut refused, mut granted) = (0, 0);
@@ -193,409 +222,20 @@ impl Shard {
     fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
             let bytes = Self::control_frame(session.codec, message);
-            session.pulled_bytes += bytes.len();
             session.outbox.push_answer(bytes);
             self.mark_dirty(id);
         }
     }
 
-    fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
-        let most = self.settings.limits.subscriptions;
-        if request.topics.is_empty() {
-            self.refuse(
-                id,
-                Some(request.id),
-                Refusal::bad_request("\"topics\" is empty"),
-                now,
-            );
-            return;
-        }
-        if request.topics.len() > most {
-            let reason = format!(
-                "{} topics in one request; a connection has at most {most}",
-                request.topics.len()
-            );
-            self.refuse(
-                id,
-                Some(request.id),
-                Refusal::new(ErrorCode::LimitExceeded, reason),
-                now,
-            );
-            return;
-        }
-        let mut answers = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            let answer = self.subscribe_one(id, topic, request);
-            answers.push(answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal)));
-        }
-        self.ack(id, request.id, answers, now);
-    }
-
-    fn subscribe_one(
-        &mut self,
-        id: SessionId,
-        topic: &TopicRequest,
-        request: &Subscribe,
-    ) -> Result<Answer, Refusal> {
-        let pattern: Pattern = topic.topic().parse()?;
-        if pattern.is_wildcard() && topic.since().is_some() {
-            return Err(Refusal::bad_request("\"since\" needs a topic without wildcards"));
-        }
-        self.check_mode(&pattern, request.mode)?;
-        if request.mode == Some(Mode::Snapshot) {
-            return Ok(self.one_shot(id, &pattern));
-        }
-        let most = self.settings.limits.subscriptions;
-        let Some(session) = self.open_session(id) else {
-            return Err(Refusal::new(ErrorCode::Internal, "the connection is closing"));
-        };
-        let known = session.patterns.iter().position(|sub| sub.pattern == pattern);
-        match known {
-            Some(at) => session.patterns[at].mode = request.mode,
-            None if session.patterns.len() >= most => {
-                let reason = format!("the connection has its most subscriptions, {most}");
-                return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
-            }
-            None => {
-                session.patterns.push(PatternSub {
-                    pattern: pattern.clone(),
-                    mode: request.mode,
-                    indexed: false,
-                });
-            }
-        }
-        match pattern.as_topic() {
-            None => Ok(self.subscribe_wildcard(id, &pattern, request, known.is_some())),
-            Some(single) => {
-                self.subscribe_topic(id, &single, &pattern, topic.since(), request, known.is_some())
-            }
-        }
-    }
-
-    /// `event` and `book` topics cannot be conflated: each of their messages counts.
-    fn check_mode(&self, pattern: &Pattern, mode: Option<Mode>) -> Result<(), Refusal> {
-        if mode != Some(Mode::Conflate) {
-            return Ok(());
-        }
-        // Any topic of the pattern stands for those that do not exist yet.
-        let sample = pattern.as_str().replace(['*', '>'], "x");
-        let refuse = |topic: &str, kind: Kind| {
-            let kind = kind.as_str();
-            Err(Refusal::bad_request(format!(
-                "mode conflate: {topic} is of kind {kind}, whose messages all count"
-            )))
-        };
-        match self.directory.kind_of(&sample) {
-            Kind::State => {}
-            kind => return refuse(pattern.as_str(), kind),
-        }
-        let other = self
-            .directory
-            .matching(pattern)
-            .into_iter()
-            .find(|cell| cell.kind() != Kind::State);
-        other.map_or(Ok(()), |cell| refuse(cell.topic().as_str(), cell.kind()))
-    }
-
-    fn one_shot(&mut self, id: SessionId, pattern: &Pattern) -> Answer {
-        let cells = self.directory.matching(pattern);
-        let result = match (pattern.is_wildcard(), cells.first()) {
-            (true, _) => AckResult {
-                matched: Some(cells.len()),
-                ..AckResult::default()
-            },
-            (false, Some(cell)) => {
-                let at = cell.position();
-                AckResult {
-                    epoch: Some(at.epoch),
-                    seq: Some(at.seq),
-                    ..AckResult::default()
-                }
-            }
-            (false, None) => AckResult {
-                epoch: Some(self.directory.epoch().clone()),
-                seq: Some(Seq::ZERO),
-                ..AckResult::default()
-            },
-        };
-        if let Some(session) = self.open_session(id) {
-            session
-                .pulls
-                .extend(cells.iter().map(|cell| Pull::OneShot(cell.id())));
-            self.mark_dirty(id);
-        }
-        Answer::new(AckResult {
-            topic: pattern.to_string(),
-            mode: Some(Mode::Snapshot),
-            ..result
-        })
-    }
-
-    fn subscribe_wildcard(
-        &mut self,
-        id: SessionId,
-        pattern: &Pattern,
-        request: &Subscribe,
-        known: bool,
-    ) -> Answer {
-        if known {
-            self.regrant(id, pattern);
-        } else {
-            self.directory.register(self.id, pattern);
-        }
-        let cells = self.directory.matching(pattern);
-        if !known {
-            for cell in &cells {
-                self.meet(cell);
-                let topic = cell.id();
-                if self.subscriber_position(id, topic).is_some() {
-                    self.join(id, cell, Seq::ZERO);
-                } else {
-                    let at = cell.attach(self.id);
-                    self.join(id, cell, at.seq);
-                    self.start(id, cell, request.snapshot && at.seq > Seq::ZERO);
-                }
-            }
-            self.expect(id, pattern);
-            if let Some(session) = self.open_session(id)
-                && let Some(sub) = session.patterns.iter_mut().find(|sub| sub.pattern == *pattern)
-            {
-                sub.indexed = true;
-            }
-        }
-        let sample = pattern.as_str().replace(['*', '>'], "x");
-        let mode = request
-            .mode
-            .unwrap_or_else(|| Mode::default_for(self.directory.kind_of(&sample)));
-        Answer::new(AckResult {
-            topic: pattern.to_string(),
-            matched: Some(cells.len()),
-            mode: Some(mode),
-            conflate_ms: (mode == Mode::Conflate).then_some(0),
-            ..AckResult::default()
-        })
-    }
-
-    /// Gives the topics of a pattern the mode that their session's patterns now ask for.
-    fn regrant(&mut self, id: SessionId, pattern: &Pattern) {
-        for topic in self.matched_topics(id, pattern) {
-            let Some(position) = self.subscriber_position(id, topic) else {
-                continue;
-            };
-            let slot = &mut self.slots[topic.index()];
-            let (Some(cell), Some(session)) = (&slot.cell, self.sessions.get(id.index())) else {
-                continue;
-            };
-            let default = Mode::default_for(cell.kind());
-            let every =
-                cell.kind() != Kind::State || session.mode_for(cell.topic().as_str(), default) == Mode::Every;
-            slot.subscribers[position].every = every;
-        }
-    }
-
-    /// Lets a new subscription begin, with a snapshot where one is wanted.
-    fn start(&mut self, id: SessionId, cell: &TopicCell, snapshot: bool) {
-        if !snapshot {
-            return;
-        }
-        let Some(position) = self.subscriber_position(id, cell.id()) else {
-            return;
-        };
-        let subscriber = &mut self.slots[cell.id().index()].subscribers[position];
-        subscriber.wants_snapshot = true;
-        if !std::mem::replace(&mut subscriber.behind, true)
-            && let Some(session) = self.open_session(id)
-        {
-            session.pulls.push_back(Pull::Follow(cell.id()));
-        }
-        self.mark_dirty(id);
-    }
-
-    fn subscribe_topic(
-        &mut self,
-        id: SessionId,
-        topic: &Topic,
-        pattern: &Pattern,
-        since: Option<&Position>,
-        request: &Subscribe,
-        known: bool,
-    ) -> Result<Answer, Refusal> {
-        let kind = self.directory.kind_of(topic.as_str());
-        let mode = request.mode.unwrap_or(Mode::default_for(kind));
-        let result = AckResult {
-            topic: topic.to_string(),
-            mode: Some(mode),
-            conflate_ms: (mode == Mode::Conflate).then_some(0),
-            ..AckResult::default()
-        };
-        let mut cell = self.directory.find(topic.as_str());
-        if cell.is_none() && !known {
-            self.directory.register(self.id, pattern);
-            cell = self.directory.find(topic.as_str());
-            if cell.is_some() {
-                self.directory.unregister(self.id, pattern);
-            }
-        }
-        let Some(cell) = cell else {
-            if !known {
-                self.expect(id, pattern);
-                if let Some(session) = self.open_session(id)
-                    && let Some(sub) = session.patterns.last_mut()
-                {
-                    sub.indexed = true;
-                }
-            }
-            let epoch = self.directory.epoch().clone();
-            let recovered = since.map(|since| since.epoch == epoch && since.seq == Seq::ZERO);
-            return Ok(Answer::new(AckResult {
-                epoch: Some(epoch),
-                seq: Some(Seq::ZERO),
-                recovered,
-                ..result
-            }));
-        };
-        self.meet(&cell);
-        if self.subscriber_position(id, cell.id()).is_some() {
-            return self.subscribe_again(id, &cell, since, request, known, result);
-        }
-        Ok(self.subscribe_cell(id, &cell, since, mode, request.snapshot, result))
-    }
-
-    /// A topic that this connection gets already, by this name or by a wildcard.
-    fn subscribe_again(
-        &mut self,
-        id: SessionId,
-        cell: &Arc<TopicCell>,
-        since: Option<&Position>,
-        request: &Subscribe,
-        known: bool,
-        result: AckResult,
-    ) -> Result<Answer, Refusal> {
-        if !known {
-            self.join(id, cell, Seq::ZERO);
-        } else if let Some(pattern) = request.topics.iter().find(|t| t.topic() == cell.topic().as_str()) {
-            let pattern: Pattern = pattern.topic().parse()?;
-            self.regrant(id, &pattern);
-        }
-        if since.is_some() {
-            let reason = "this connection has the topic already; \"since\" is for a new subscription";
-            return Err(Refusal::bad_request(reason));
-        }
-        let position = self.subscriber_position(id, cell.id());
-        let after = position.map(|at| self.slots[cell.id().index()].subscribers[at].after);
-        self.start(id, cell, request.snapshot && after > Some(Seq::ZERO));
-        let result = AckResult {
-            epoch: Some(cell.position().epoch),
-            seq: after,
-            ..result
-        };
-        Ok(Answer {
-            result,
-            gap: None,
-            in_order: true,
-        })
-    }
-
-    fn subscribe_cell(
-        &mut self,
-        id: SessionId,
-        cell: &Arc<TopicCell>,
-        since: Option<&Position>,
-        mode: Mode,
-        snapshot: bool,
-        result: AckResult,
-    ) -> Answer {
-        let Some(since) = since else {
-            let at = cell.attach(self.id);
-            self.join(id, cell, at.seq);
-            self.start(id, cell, snapshot && at.seq > Seq::ZERO);
-            return Answer::new(AckResult {
-                epoch: Some(at.epoch),
-                seq: Some(at.seq),
-                ..result
-            });
-        };
-        let (at, resume) = cell.attach_at(self.id, since);
-        let mut gap = None;
-        let recovered = match resume {
-            // The newest replaces whatever was missed.
-            Resume::Replay(_) | Resume::Unreachable(GapReason::History | GapReason::Slow)
-                if mode == Mode::Conflate =>
-            {
-                self.join(id, cell, since.seq);
-                self.catch_up(id, cell, at.seq > since.seq);
-                true
-            }
-            Resume::Replay(messages) => {
-                self.join(id, cell, since.seq);
-                self.catch_up(id, cell, !messages.is_empty());
-                if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
-                    session
-                        .replays
-                        .get_or_insert_default()
-                        .insert(cell.id(), messages);
-                }
-                true
-            }
-            Resume::Unreachable(reason) => {
-                self.join(id, cell, at.seq);
-                if cell.kind() == Kind::Event {
-                    let missed_from = if reason == GapReason::Epoch {
-                        Seq(1)
-                    } else {
-                        since.seq.next()
-                    };
-                    gap = (missed_from <= at.seq).then(|| Control::Gap {
-                        topic: cell.topic().to_string(),
-                        epoch: at.epoch.clone(),
-                        from: missed_from,
-                        to: at.seq,
-                        reason,
-                    });
-                } else {
-                    self.start(id, cell, at.seq > Seq::ZERO);
-                }
-                false
-            }
-        };
-        let result = AckResult {
-            epoch: Some(at.epoch),
-            seq: Some(at.seq),
-            recovered: Some(recovered),
-            ..result
-        };
-        Answer {
-            result,
-            gap,
-            in_order: false,
-        }
-    }
-
-    /// Puts a resumed subscription on the way to the head, if it is not there.
-    fn catch_up(&mut self, id: SessionId, cell: &TopicCell, behind: bool) {
-        let Some(position) = self.subscriber_position(id, cell.id()) else {
-            return;
-        };
-        self.slots[cell.id().index()].subscribers[position].behind = behind;
-        if behind && let Some(session) = self.open_session(id) {
-            session.pulls.push_back(Pull::Follow(cell.id()));
-            self.mark_dirty(id);
-        }
-    }
-
     fn unsubscribe_request(&mut self, id: SessionId, request: RequestId, topics: &[String], now: Micros) {
-        if topics.is_empty() {
-            self.refuse(
-                id,
-                Some(request),
-                Refusal::bad_request("\"topics\" is empty"),
-                now,
-            );
+        if let Err(refusal) = self.check_length(topics.len()) {
+            self.refuse(id, Some(request), refusal, now);
             return;
         }
+        let mut left = Vec::new();
         let answers = topics.iter().map(|topic| match topic.parse::<Pattern>() {
             Err(error) => Answer::refused(topic, error.into()),
-            Ok(pattern) if self.unsubscribe(id, &pattern) => Answer::new(AckResult {
+            Ok(pattern) if self.unsubscribe(id, &pattern, &mut left) => Answer::new(AckResult {
                 topic: topic.clone(),
                 ..AckResult::default()
             }),
@@ -605,6 +245,7 @@ impl Shard {
             }
         });
         let answers = answers.collect();
+        self.drop_left(id, left);
         self.ack(id, request, answers, now);
     }
 
@@ -648,47 +289,37 @@ impl Shard {
             Ok(single) => single,
             Err(error) => return self.refuse(id, Some(request), error.into(), now),
         };
-        let subscribed = self
-            .open_session(id)
-            .is_some_and(|s| s.patterns.iter().any(|sub| sub.pattern.matches(&topic)));
-        if !subscribed {
-            let reason = format!("no subscription of this connection covers {topic}");
-            return self.refuse(
-                id,
-                Some(request),
-                Refusal::new(ErrorCode::NotSubscribed, reason),
-                now,
-            );
-        }
         let cell = self.directory.find(single.as_str());
-        let at = cell.as_ref().map_or(Seq::ZERO, |cell| {
-            self.meet(cell);
-            let position = self.subscriber_position(id, cell.id());
-            position.map_or(Seq::ZERO, |at| {
-                self.slots[cell.id().index()].subscribers[at].after
-            })
-        });
-        let epoch = cell
-            .as_ref()
-            .map_or_else(|| self.directory.epoch().clone(), |cell| cell.position().epoch);
+        let standing = match &cell {
+            Some(cell) => {
+                self.meet(cell);
+                self.standing(id, cell)
+            }
+            None => {
+                let session = self.open_session(id);
+                let expected =
+                    session.is_some_and(|s| s.patterns.keys().any(|pattern| pattern.matches(&topic)));
+                expected.then(|| self.directory.before_first())
+            }
+        };
+        let Some(at) = standing else {
+            let reason = format!("no subscription of this connection covers {topic}");
+            let refusal = Refusal::new(ErrorCode::NotSubscribed, reason);
+            return self.refuse(id, Some(request), refusal, now);
+        };
         let result = AckResult {
             topic,
-            epoch: Some(epoch),
-            seq: Some(at),
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
             ..AckResult::default()
         };
-        self.ack(
-            id,
-            request,
-            vec![Answer {
-                result,
-                gap: None,
-                in_order: true,
-            }],
-            now,
-        );
+        let answer = Answer {
+            in_order: true,
+            ..Answer::new(result)
+        };
+        self.ack(id, request, vec![answer], now);
         if let Some(cell) = cell {
-            self.start(id, &cell, at > Seq::ZERO);
+            self.send_snapshot(id, &cell);
         }
     }
 }

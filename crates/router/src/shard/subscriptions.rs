@@ -1,14 +1,16 @@
 //! The bookkeeping of who is subscribed to what: each change is made at the session, at the topic and in the indexes
 //! together, so that none of them ever names what another has forgotten.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use tickwire_wire::{Kind, Mode, Pattern, Seq};
 
-use super::{Shard, Slot, Subscriber};
-use crate::directory::TopicCell;
+use super::{Expecting, Shard, Slot, Subscriber};
+use crate::cell::TopicCell;
 use crate::publication::TopicId;
-use crate::session::{Pull, SessionId, SubRef};
+use crate::session::{PatternSub, Pull, SessionId, SubRef};
 
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
@@ -24,31 +26,35 @@ impl Shard {
         self.slots[index].cell = Some(cell.clone());
         let mut joining = Vec::new();
         self.patterns
-            .matches(cell.topic().as_str(), |sessions: &Vec<SessionId>| {
-                joining.extend(sessions);
+            .matches(cell.topic().as_str(), |expecting: &Vec<Expecting>| {
+                joining.extend(expecting);
             });
-        for session in joining {
-            self.join(session, cell, Seq::ZERO);
+        for Expecting { session, every } in joining {
+            self.join(session, cell, Seq::ZERO, every);
         }
     }
 
-    /// Adds one more pattern of a session to a topic. Returns whether the session is new to it.
-    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq) -> bool {
+    /// Adds one more pattern of a session to a topic, one that asks for `every` message or not. A session that is new
+    /// to the topic gets what comes after `after`.
+    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, every: bool) {
         let topic = cell.id();
-        let default = Mode::default_for(cell.kind());
         let slot = &mut self.slots[topic.index()];
         let Some(session) = self.sessions.get_mut(id.index()) else {
-            return false;
+            return;
         };
-        let every =
-            cell.kind() != Kind::State || session.mode_for(cell.topic().as_str(), default) == Mode::Every;
-        if let Some(subscription) = session.topics.get_mut(&topic) {
-            subscription.covers = subscription.covers.saturating_add(1);
-            slot.subscribers[subscription.position as usize].every = every;
-            return false;
-        }
         let position = u32::try_from(slot.subscribers.len()).expect("fewer than 2^32 sessions");
-        session.topics.insert(topic, SubRef { position, covers: 1 });
+        let subscription = session.topics.entry(topic).or_insert(SubRef {
+            position,
+            covers: 0,
+            every: 0,
+        });
+        subscription.covers += 1;
+        subscription.every += u32::from(every);
+        let every = cell.kind() != Kind::State || subscription.every > 0;
+        if subscription.covers > 1 {
+            slot.subscribers[subscription.position as usize].every = every;
+            return;
+        }
         slot.subscribers.push(Subscriber {
             session: id,
             every,
@@ -57,33 +63,81 @@ impl Shard {
             after,
         });
         cell.subscriber_added();
-        true
     }
 
-    /// Takes one pattern of a session from a topic; with its last one the session leaves.
-    fn leave(&mut self, id: SessionId, topic: TopicId) {
+    /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
+    fn leave(&mut self, id: SessionId, topic: TopicId, every: bool) -> bool {
         let Some(session) = self.sessions.get_mut(id.index()) else {
-            return;
+            return false;
         };
         let Some(subscription) = session.topics.get_mut(&topic) else {
-            return;
+            return false;
         };
-        let slot = &mut self.slots[topic.index()];
-        let Some(cell) = &slot.cell else { return };
         subscription.covers -= 1;
-        let position = subscription.position as usize;
+        subscription.every -= u32::from(every);
         if subscription.covers > 0 {
-            let default = Mode::default_for(cell.kind());
-            let every =
-                cell.kind() != Kind::State || session.mode_for(cell.topic().as_str(), default) == Mode::Every;
-            slot.subscribers[position].every = every;
-            return;
+            self.refresh_mode(id, topic);
+            return false;
         }
+        let position = subscription.position as usize;
         session.topics.remove(&topic);
         if let Some(replays) = &mut session.replays {
             replays.remove(&topic);
         }
         self.forget(topic, position);
+        true
+    }
+
+    /// Gives a subscription the mode that its patterns ask for together.
+    fn refresh_mode(&mut self, id: SessionId, topic: TopicId) {
+        let session = self.sessions.get(id.index());
+        let Some(subscription) = session.and_then(|session| session.topics.get(&topic)) else {
+            return;
+        };
+        let slot = &mut self.slots[topic.index()];
+        let state = slot.cell.as_ref().is_some_and(|cell| cell.kind() == Kind::State);
+        slot.subscribers[subscription.position as usize].every = !state || subscription.every > 0;
+    }
+
+    /// Changes the mode that a pattern of a session asks for, `cells` being the topics that it matches.
+    pub(super) fn change_mode(
+        &mut self,
+        id: SessionId,
+        pattern: &Pattern,
+        mode: Option<Mode>,
+        cells: &[Arc<TopicCell>],
+    ) {
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        let Some(sub) = session.patterns.get_mut(pattern) else {
+            return;
+        };
+        let before = sub.asks_every();
+        sub.mode = mode;
+        let (every, indexed) = (sub.asks_every(), sub.indexed);
+        if every == before {
+            return;
+        }
+        if indexed
+            && let Some(expecting) = self.patterns.get_mut(pattern)
+            && let Some(own) = expecting.iter_mut().find(|other| other.session == id)
+        {
+            own.every = every;
+        }
+        for cell in cells {
+            let Some(session) = self.sessions.get_mut(id.index()) else {
+                return;
+            };
+            if let Some(subscription) = session.topics.get_mut(&cell.id()) {
+                if every {
+                    subscription.every += 1;
+                } else {
+                    subscription.every -= 1;
+                }
+                self.refresh_mode(id, cell.id());
+            }
+        }
     }
 
     /// Takes a subscriber out of a topic's list.
@@ -114,80 +168,66 @@ impl Shard {
             .map(|subscription| subscription.position as usize)
     }
 
-    /// Lets topics of `pattern` that the shard meets from now on join `id`. The directory must know the pattern already,
-    /// and the topics that exist must have been met.
-    pub(super) fn expect(&mut self, id: SessionId, pattern: &Pattern) {
-        self.patterns.entry(pattern).push(id);
+    /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
+    /// directory must know the pattern already, and the topics that exist must have been met.
+    pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        session.patterns.insert(pattern.clone(), sub);
+        if sub.indexed {
+            self.patterns.entry(pattern).push(Expecting {
+                session: id,
+                every: sub.asks_every(),
+            });
+        }
     }
 
     fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
         self.directory.unregister(self.id, pattern);
-        let Some(sessions) = self.patterns.get_mut(pattern) else {
+        let Some(expecting) = self.patterns.get_mut(pattern) else {
             return;
         };
-        if let Some(at) = sessions.iter().position(|other| *other == id) {
-            sessions.swap_remove(at);
+        if let Some(at) = expecting.iter().position(|other| other.session == id) {
+            expecting.swap_remove(at);
         }
-        if sessions.is_empty() {
+        if expecting.is_empty() {
             self.patterns.remove(pattern);
         }
     }
 
-    /// Ends one subscription as the client named it. Returns whether there was one.
-    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> bool {
-        let Some(session) = self.open_session(id) else {
-            return false;
-        };
-        let Some(at) = session.patterns.iter().position(|sub| sub.pattern == *pattern) else {
-            return false;
-        };
-        let removed = session.patterns.swap_remove(at);
+    /// Ends one subscription as the client named it and adds the topics that the session has left by it to `left`, for
+    /// [`Self::drop_left`]. Returns whether there was one.
+    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern, left: &mut Vec<TopicId>) -> bool {
+        let removed = self
+            .open_session(id)
+            .and_then(|session| session.patterns.remove(pattern));
+        let Some(removed) = removed else { return false };
         if removed.indexed {
             self.unexpect(id, pattern);
         }
-        let mut left: Vec<TopicId> = match pattern.as_topic() {
-            Some(topic) => self
-                .directory
-                .find(topic.as_str())
-                .map(|cell| cell.id())
-                .into_iter()
-                .collect(),
-            None => self.matched_topics(id, pattern),
-        };
-        for topic in &left {
-            self.leave(id, *topic);
-        }
-        left.sort_unstable();
-        if let Some(session) = self.sessions.get_mut(id.index()) {
-            let topics = &session.topics;
-            session.pulls.retain(|pull| match pull {
-                Pull::Follow(topic) => topics.contains_key(topic),
-                Pull::OneShot(_) => true,
-            });
-            // The topics that a session has left, and only those, are in its outbox without being subscribed.
-            let dropped = session.outbox.purge(|topic| {
-                topic.is_some_and(|t| !topics.contains_key(&t) && left.binary_search(&t).is_ok())
-            });
-            self.counts.dropped += dropped;
+        for cell in self.directory.matching(pattern) {
+            if self.leave(id, cell.id(), removed.asks_every()) {
+                left.push(cell.id());
+            }
         }
         true
     }
 
-    /// The topics of a session that `pattern` matches.
-    pub(super) fn matched_topics(&self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
-        let Some(session) = self.sessions.get(id.index()) else {
-            return Vec::new();
+    /// Drops what waits of topics that a session has left.
+    pub(super) fn drop_left(&mut self, id: SessionId, mut left: Vec<TopicId>) {
+        let Some(session) = self.sessions.get_mut(id.index()).filter(|_| !left.is_empty()) else {
+            return;
         };
-        let matches = |topic: &TopicId| {
-            let cell = self.slots.get(topic.index()).and_then(|slot| slot.cell.as_ref());
-            cell.is_some_and(|cell| pattern.matches(cell.topic().as_str()))
-        };
-        session
-            .topics
-            .keys()
-            .filter(|topic| matches(topic))
-            .copied()
-            .collect()
+        left.sort_unstable();
+        let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
+        session.one_shots.retain(|topic| !is_left(topic));
+        session.pulls.retain(|pull| match pull {
+            Pull::Follow(topic) | Pull::OneShot(topic) => !is_left(topic),
+        });
+        self.counts.dropped += session
+            .outbox
+            .purge(|topic| topic.is_some_and(|topic| is_left(&topic)));
     }
 
     /// Ends every subscription of a session.
@@ -195,12 +235,13 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        session.pulls.clear();
+        session.pulls = VecDeque::new();
+        session.one_shots = FxHashSet::default();
         session.replays = None;
         let patterns = std::mem::take(&mut session.patterns);
         let topics = std::mem::take(&mut session.topics);
-        for sub in patterns.iter().filter(|sub| sub.indexed) {
-            self.unexpect(id, &sub.pattern);
+        for (pattern, _) in patterns.iter().filter(|(_, sub)| sub.indexed) {
+            self.unexpect(id, pattern);
         }
         for (topic, subscription) in topics {
             self.forget(topic, subscription.position as usize);

@@ -41,7 +41,7 @@ impl Shard {
         };
         if let Phase::Closing(deadline) = session.phase {
             if deadline <= now {
-                self.gone.push_back(id);
+                self.give_up(id);
             }
             return;
         }
@@ -59,6 +59,21 @@ impl Shard {
         {
             let reason = format!("no pong within {} ms", now.since(pinged) / 1_000);
             self.close(id, CloseCode::NO_PONG, &reason, now);
+            return;
+        }
+        if !session.pulls.is_empty() && !session.outbox.is_empty() {
+            // There is no room for what it has yet to get, whether or not anything is published meanwhile.
+            session.full_since.get_or_insert(now);
+        }
+        if session
+            .full_since
+            .is_some_and(|since| since.plus_ms(settings.stall_ms) <= now)
+        {
+            let reason = format!(
+                "slow reader: its outbox was full and nothing was taken for {} ms",
+                settings.stall_ms
+            );
+            self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
@@ -97,6 +112,8 @@ impl Shard {
                 None => session.last_in.plus_ms(settings.ping_after_ms),
             });
         }
+        // A stall begins without a deadline of its own; it is found out within a quarter more than its time.
+        at = at.min(now.max(session.opened).plus_ms(settings.stall_ms / 4));
         // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
         let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
         self.deadlines.push(Reverse((at, id, session.generation)));

@@ -1,20 +1,38 @@
-//! The pure parts of the HTTP endpoints: what requests mean and how answers are written.
+//! HTTP on the clients' listener: what requests mean, how answers are written, and the endpoints that give them.
 //!
-//! Nothing here touches a socket or a topic's state: bytes and heads in, values or an [`ErrorResponse`] out. Refusals say
-//! what was wrong with which part of the request.
+//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent`, `query` and `sse` are pure: bytes and heads in, values or an
+//! [`ErrorResponse`] out. The rest are the endpoints. Refusals say what was wrong with which part of the request, and every answer but a
+//! stream is bounded.
 
+mod api;
+mod body;
+mod bulk;
+mod context;
 mod cursor;
 mod error;
 mod etag;
 mod ndjson;
 mod path;
 mod percent;
+mod progress;
+mod publish;
 mod query;
+mod reply;
 pub mod sse;
+mod stream;
+mod stream_body;
+mod tether;
+mod topics;
 
+pub(crate) use self::api::{Endpoint, answer};
+pub(crate) use self::context::HttpContext;
 pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;
 pub use self::etag::Etag;
-pub use self::ndjson::{BadLine, parse_lines};
+pub use self::ndjson::{BadLine, LineMessage, parse_line, parse_lines};
 pub use self::path::topic_of_segment;
+pub(crate) use self::progress::{Progress, Stalled};
 pub use self::query::Query;
+pub(crate) use self::reply::Reply;
+pub(crate) use self::stream_body::close_frame_in;
+pub(crate) use self::tether::Tether;

@@ -1,7 +1,7 @@
 //! The body of `POST /v1/publish`: one `{"topic","data"}` a line.
 //!
-//! All or nothing: a body with one bad line yields no message. Empty lines are passed over, and lines may end with CRLF. The caller
-//! bounds the body ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]); what is read from it is a small multiple of that.
+//! Read line by line, so that a body costs no more memory than it has bytes, whatever its lines hold. Empty lines are passed over, and
+//! lines may end with CRLF. The caller bounds the body ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
 
 use std::borrow::Cow;
 
@@ -41,37 +41,67 @@ struct Line<'b> {
     data: &'b RawValue,
 }
 
-/// The messages of `body`, in its order; no line may be longer than `message_bytes_max`.
-///
-/// # Errors
-/// The first line that is no message.
-pub fn parse_lines(body: &[u8], message_bytes_max: usize) -> Result<Vec<(Topic, Payload)>, BadLine> {
-    let mut messages = Vec::new();
-    for (at, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
-        }
-        let message = parse_line(line, message_bytes_max).map_err(|mut refusal| {
-            // The parser counts lines within the text that it was given, which is one line of the body.
-            refusal.reason = refusal.reason.replace(" at line 1 column ", " at column ");
-            BadLine {
-                line: at + 1,
-                refusal,
-            }
-        })?;
-        messages.push(message);
-    }
-    Ok(messages)
+/// A line of a body that is a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineMessage<'b> {
+    /// Its number, 1 for the first line of the body.
+    pub line: usize,
+    /// The line itself.
+    pub text: &'b [u8],
+    /// The topic that it names.
+    pub topic: Topic,
+    /// What it says.
+    pub payload: Payload,
 }
 
-fn parse_line(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refusal> {
+impl BadLine {
+    /// Line number `line` is bad because of `refusal`.
+    #[must_use]
+    pub fn new(line: usize, mut refusal: Refusal) -> Self {
+        // The parser counts lines within the text that it was given, which is one line of the body.
+        refusal.reason = refusal.reason.replace(" at line 1 column ", " at column ");
+        Self { line, refusal }
+    }
+}
+
+/// The messages of `body`, in its order; no line may be longer than `message_bytes_max`. Lines after a bad one are read
+/// as if it were not there.
+pub fn parse_lines(
+    body: &[u8],
+    message_bytes_max: usize,
+) -> impl Iterator<Item = Result<LineMessage<'_>, BadLine>> {
+    let lines = body.split(|byte| *byte == b'\n').enumerate();
+    lines
+        .map(|(at, line)| (at + 1, line.trim_ascii()))
+        .filter(|(_, line)| !line.is_empty())
+        .map(move |(line, text)| parse_line(line, text, message_bytes_max))
+}
+
+/// The message that `text`, line number `line`, is.
+///
+/// # Errors
+/// When it is none, or longer than `message_bytes_max`.
+pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, BadLine> {
+    let (topic, payload) = parse(text, message_bytes_max).map_err(|refusal| BadLine::new(line, refusal))?;
+    Ok(LineMessage {
+        line,
+        text,
+        topic,
+        payload,
+    })
+}
+
+fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refusal> {
     if line.len() > message_bytes_max {
         let reason = format!(
             "has {} bytes; at most {message_bytes_max} are allowed",
             line.len()
         );
         return Err(Refusal::new(ErrorCode::TooLarge, reason));
+    }
+    // An array would be taken for a message field by field.
+    if !line.starts_with(b"{") {
+        return Err(Refusal::bad_request("is no JSON object {\"topic\",\"data\"}"));
     }
     let line: Line<'_> = serde_json::from_slice(line)
         .map_err(|e| Refusal::bad_request(format!("is not {{\"topic\",\"data\"}}: {e}")))?;
@@ -85,12 +115,17 @@ mod tests {
 
     use super::*;
 
+    /// All messages, or the first line that is none.
+    fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage<'_>>, BadLine> {
+        parse_lines(body, message_bytes_max).collect()
+    }
+
     #[track_caller]
     fn check(body: &str, expected: &Expect) {
-        let result = match parse_lines(body.as_bytes(), 100) {
+        let result = match read(body.as_bytes(), 100) {
             Err(bad) => bad.to_string(),
             Ok(messages) => {
-                let lines = messages.iter().map(|(topic, payload)| {
+                let lines = messages.iter().map(|LineMessage { topic, payload, .. }| {
                     let mut data = Vec::new();
                     payload.write_json(&mut data);
                     format!("{topic} {}\n", String::from_utf8(data).unwrap())
@@ -132,7 +167,11 @@ mod tests {
         let good = "{\"topic\":\"a\",\"data\":1}\n";
         check(
             &format!("{good}\n{good}nonsense\n{{"),
-            &expect![[r#"line 4: bad_request: is not {"topic","data"}: expected ident at column 2"#]],
+            &expect![[r#"line 4: bad_request: is no JSON object {"topic","data"}"#]],
+        );
+        check(
+            "[\"a\",1]",
+            &expect![[r#"line 1: bad_request: is no JSON object {"topic","data"}"#]],
         );
         check(
             "{\"topic\":\"a\"}",
@@ -199,21 +238,38 @@ mod tests {
             deep("{\"a\":"),
             format!("{{\"x\":{}", "[".repeat(100_000)),
         ] {
-            assert!(parse_lines(body.as_bytes(), usize::MAX).is_err());
+            assert!(read(body.as_bytes(), usize::MAX).is_err());
         }
-        assert!(parse_lines(b"{\"topic\":\"a\",\"data\":\"\xff\"}", 100).is_err());
+        assert!(read(b"{\"topic\":\"a\",\"data\":\"\xff\"}", 100).is_err());
         let closed = format!(
             "{{\"topic\":\"a\",\"data\":{}{}}}",
             "[".repeat(65),
             "]".repeat(65)
         );
-        let refused = parse_lines(closed.as_bytes(), 1_000).unwrap_err();
+        let refused = read(closed.as_bytes(), 1_000).unwrap_err();
         expect!["line 1: bad_request: data is nested deeper than 64"].assert_eq(&refused.to_string());
     }
 
     #[test]
+    fn lines_keep_their_numbers_and_text() {
+        let body = b"\n{\"topic\":\"a\",\"data\":1}\r\n\nnonsense\n {\"topic\":\"b\",\"data\":2}";
+        let lines: Vec<(usize, &[u8])> = parse_lines(body, 100)
+            .map(|line| match line {
+                Ok(message) => (message.line, message.text),
+                Err(bad) => (bad.line, &b"bad"[..]),
+            })
+            .collect();
+        let expected: [(usize, &[u8]); 3] = [
+            (2, b"{\"topic\":\"a\",\"data\":1}"),
+            (4, b"bad"),
+            (5, b"{\"topic\":\"b\",\"data\":2}"),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
     fn the_answer_names_line_and_code() {
-        let bad = parse_lines(b"\n{\"topic\":\"a..b\",\"data\":1}", 100).unwrap_err();
+        let bad = read(b"\n{\"topic\":\"a..b\",\"data\":1}", 100).unwrap_err();
         let response = ErrorResponse::from(bad);
         assert_eq!(response.status, hyper::StatusCode::BAD_REQUEST);
         expect!["bad_topic: line 2: empty token at byte 2; nothing was published"]

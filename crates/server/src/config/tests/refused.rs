@@ -53,8 +53,12 @@ fn a_bad_value_names_key_value_origin_and_range() {
     flag(|f| f.start = text("later")).refused(&expect![[
         r#"feed.start = "later" (from --start): must be one of now, on-subscribe"#
     ]]);
-    flag(|f| f.symbols = text("BTC-USD")).refused(&expect![[r#"feed.symbols = "BTC-USD" (from --symbols): must be a whole number between 1 and 10000"#]]);
-    flag(|f| f.symbols = text("10001")).refused(&expect!["feed.symbols = 10001 (from --symbols): must be between 1 and 10000"]);
+    flag(|f| f.symbols = text("BTC-USD")).refused(&expect![[
+        r#"feed.symbols = "BTC-USD" (from --symbols): must be a whole number between 1 and 10000"#
+    ]]);
+    flag(|f| f.symbols = text("10001")).refused(&expect![
+        "feed.symbols = 10001 (from --symbols): must be between 1 and 10000"
+    ]);
     flag(|f| f.anonymous_publish = vec!["chat.>.x".to_owned()]).refused(&expect![[r#"anonymous_publish = ["chat.>.x"] (from --anonymous-publish): "chat.>.x" is no pattern: '>' at byte 5 must be the last token"#]]);
     flag(|f| f.shards = text("65"))
         .refused(&expect!["shards = 65 (from --shards): must be between 1 and 64"]);

@@ -4,24 +4,27 @@
 //! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
 //! waiting. Nothing in it waits.
 
+mod export;
+mod writing;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use mio::net::TcpStream;
-use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Rights, SessionId, Shard, Transport};
+use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
+use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
-use tickwire_wire::{Codec, Micros, Refusal};
+use tickwire_wire::message::Subscribe;
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
+use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
@@ -32,8 +35,6 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 16 * 1024;
-/// Connections written to between two looks at the clock.
-const WRITES_PER_CLOCK: usize = 16;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -42,7 +43,7 @@ const FLUSH_US: u64 = 250_000;
 enum Link {
     WebSocket(WebSocket),
     /// The body of an HTTP response, which takes frames when it is polled.
-    Sse(Option<Waker>),
+    Sse(Rc<Tether>),
 }
 
 #[derive(Debug)]
@@ -64,6 +65,9 @@ pub(crate) struct Hub {
     links: Vec<Option<Link>>,
     poller: Poller,
     egress: Box<dyn Egress>,
+    /// What a round of writing works on, kept for its memory.
+    batch: Vec<SessionId>,
+    results: Vec<io::Result<Wrote>>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -101,6 +105,8 @@ impl Hub {
             links: Vec::new(),
             poller: parts.poller,
             egress: parts.egress,
+            batch: Vec::new(),
+            results: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -159,26 +165,60 @@ impl Hub {
         Ok(id)
     }
 
-    /// Opens a session that an HTTP response body serves.
-    pub(crate) fn open_sse(&mut self) -> SessionId {
+    /// Opens a session that an HTTP response body serves, and subscribes; `check` looks at the answer, which waits in the
+    /// outbox.
+    ///
+    /// # Errors
+    /// What `check` found; there is no session then.
+    pub(crate) fn open_sse<T, E>(
+        &mut self,
+        tether: Rc<Tether>,
+        subscribe: Subscribe,
+        check: impl FnOnce(&Outbox) -> Result<T, E>,
+    ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
         let id = self
             .shard
             .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
-        self.set_link(id, Link::Sse(None));
+        self.shard
+            .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
+        let outbox = self.shard.outbox(id).expect("the session was just opened");
+        let granted = match check(outbox) {
+            Ok(granted) => granted,
+            Err(refused) => {
+                self.shard.remove(id);
+                return Err(refused);
+            }
+        };
+        self.set_link(id, Link::Sse(tether));
         self.metrics.connection_opened(TransportLabel::Sse);
-        id
+        self.check_gate();
+        self.kick();
+        Ok((id, granted))
     }
 
-    /// Has `waker` woken when frames wait for an SSE session.
-    pub(crate) fn set_sse_waker(&mut self, id: SessionId, waker: Waker) {
-        if let Some(Some(Link::Sse(slot))) = self.links.get_mut(id.0 as usize) {
-            *slot = Some(waker);
+    /// Takes note that the response body of an SSE session took `count` bytes.
+    pub(crate) fn took_sse(&mut self, id: SessionId, count: usize) {
+        let now = self.clock.now();
+        self.took(id, count, now);
+        if self.shard.dirty_count() > 0 {
+            self.kick(); // there is more to be pulled in
         }
     }
 
+    /// Ends an SSE session whose response body has let go.
+    pub(crate) fn end_sse(&mut self, id: SessionId) {
+        self.drop_session(id);
+        self.kick(); // a broker that stops waits for the last session
+    }
+
+    /// The gate of the feed.
+    pub(crate) fn gate(&self) -> Arc<StartGate> {
+        self.gate.clone()
+    }
+
     /// Runs the cycle soon: something was put into the shard from outside of it.
-    pub(crate) fn kick(&self) {
+    fn kick(&self) {
         self.wake.notify_one();
     }
 
@@ -195,6 +235,9 @@ impl Hub {
         let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
+        if let Link::Sse(tether) = &link {
+            tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        }
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
@@ -203,11 +246,7 @@ impl Hub {
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(waker) => {
-                // The body finds its session gone and ends.
-                waker.into_iter().for_each(Waker::wake);
-                self.metrics.connection_closed(TransportLabel::Sse);
-            }
+            Link::Sse(_) => self.metrics.connection_closed(TransportLabel::Sse),
         }
     }
 
@@ -326,58 +365,14 @@ impl Hub {
     }
 
     /// Opens the gate of a feed that waits for the first subscription, if there is one now.
-    pub(crate) fn check_gate(&self) {
+    fn check_gate(&self) {
         if !self.gate.is_open() && self.shard.has_subscriptions() {
             self.gate.open();
         }
     }
 
-    fn write_dirty(&mut self) {
-        let mut now = self.clock.now();
-        for turn in 1..=self.shard.dirty_count() {
-            let Some(id) = self.shard.next_dirty() else { break };
-            if turn % WRITES_PER_CLOCK == 0 {
-                now = self.clock.now();
-            }
-            match self.links.get_mut(id.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) if !socket.blocked => {
-                    if let Err(error) = self.write(id, now) {
-                        tracing::debug!(session = id.0, %error, "connection lost");
-                        self.drop_session(id);
-                    }
-                }
-                Some(Some(Link::Sse(waker))) => waker.take().into_iter().for_each(Waker::wake),
-                _ => {}
-            }
-        }
-    }
-
-    fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        let Some(outbox) = self.shard.outbox(id) else {
-            return Ok(());
-        };
-        let wrote = self.egress.write(&mut socket.stream, outbox)?;
-        self.metrics.socket_writes += 1;
-        let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        socket.blocked = matches!(wrote, Wrote::Part(_));
-        if count > 0 {
-            self.metrics.socket_written_bytes += count as u64;
-            self.took(id, count, now);
-        }
-        if self.shard.is_finished(id) {
-            return self.shut(id);
-        }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
-        }
-        Ok(())
-    }
-
     /// Takes note that the far end of a session took `count` bytes.
-    pub(crate) fn took(&mut self, id: SessionId, count: usize, now: Micros) {
+    fn took(&mut self, id: SessionId, count: usize, now: Micros) {
         let latency = &mut self.metrics.delivery_latency;
         self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
@@ -386,56 +381,9 @@ impl Hub {
         });
     }
 
-    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
-    fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
-        }
-        Ok(())
-    }
-
     /// Number of sessions, closing ones included.
     pub(crate) fn session_count(&self) -> usize {
         self.shard.session_count()
-    }
-
-    /// Moves what was counted into the catalogue.
-    pub(crate) fn flush(&mut self, now: Micros) {
-        self.flushed = now;
-        let counts = self.shard.counts().clone();
-        let before = std::mem::replace(&mut self.exported, counts.clone());
-        let metrics = &mut self.metrics;
-        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
-        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
-        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        metrics.gapped += counts.gapped - before.gapped;
-        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
-        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
-            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
-            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
-        }
-        for (into, now, then) in [
-            (
-                &mut metrics.publications,
-                &counts.published[..],
-                &before.published[..],
-            ),
-            (&mut metrics.requests, &counts.ops, &before.ops),
-            (&mut metrics.refusals, &counts.refusals, &before.refusals),
-            (&mut metrics.closes, &counts.closes, &before.closes),
-        ] {
-            for (index, (now, then)) in now.iter().zip(then).enumerate() {
-                into.add(index, now - then);
-            }
-        }
-        metrics.sessions = self.shard.session_count() as u64;
-        metrics.subscriptions = self.shard.subscription_count() as u64;
-        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
-        metrics.queue_publications = self.shard.queue_depth() as u64;
-        metrics.flush();
     }
 }
 

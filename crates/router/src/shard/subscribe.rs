@@ -1,0 +1,443 @@
+//! `subscribe`: who may have what, where it begins, and what is sent first.
+//!
+//! A refused topic leaves everything as it was. Looking for the topics of a wildcard is work that a client causes with
+//! few bytes, so it is paid from the allowance for requests; what cannot be paid is refused with `rate_limited`.
+
+use std::sync::Arc;
+
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
+use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
+
+use super::Shard;
+use super::requests::Answer;
+use crate::cell::{Attached, Resume, TopicCell};
+use crate::directory::Matching;
+use crate::publication::TopicId;
+use crate::session::{PatternSub, Pull, SessionId};
+
+impl Shard {
+    pub(super) fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
+        if let Err(refusal) = self.check_length(request.topics.len()) {
+            self.refuse(id, Some(request.id), refusal, now);
+            return;
+        }
+        let mut answers = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let answer = self.subscribe_one(id, topic, request, now);
+            answers.push(answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal)));
+        }
+        self.ack(id, request.id, answers, now);
+    }
+
+    /// Whether a request may name so many topics.
+    pub(super) fn check_length(&self, topics: usize) -> Result<(), Refusal> {
+        let most = self.settings.limits.subscriptions;
+        if topics == 0 {
+            return Err(Refusal::bad_request("\"topics\" is empty"));
+        }
+        if topics > most {
+            let reason = format!("{topics} topics in one request; a connection has at most {most}");
+            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
+        }
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        id: SessionId,
+        topic: &TopicRequest,
+        request: &Subscribe,
+        now: Micros,
+    ) -> Result<Answer, Refusal> {
+        let pattern: Pattern = topic.topic().parse()?;
+        if pattern.is_wildcard() && topic.since().is_some() {
+            return Err(Refusal::bad_request("\"since\" needs a topic without wildcards"));
+        }
+        self.check_kind(&pattern, request.mode)?;
+        if request.mode == Some(Mode::Snapshot) {
+            return self.one_shot(id, &pattern, now);
+        }
+        let most = self.settings.limits.subscriptions;
+        let Some(session) = self.open_session(id) else {
+            return Err(Refusal::new(ErrorCode::Internal, "the connection is closing"));
+        };
+        if session.patterns.len() >= most && !session.patterns.contains_key(&pattern) {
+            let reason = format!("the connection has its most subscriptions, {most}");
+            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
+        }
+        match pattern.as_topic() {
+            None => self.subscribe_wildcard(id, &pattern, request, now),
+            Some(single) => self.subscribe_topic(id, &single, &pattern, topic.since(), request),
+        }
+    }
+
+    /// `event` and `book` topics cannot be conflated: each of their messages counts.
+    fn check_kind(&self, pattern: &Pattern, mode: Option<Mode>) -> Result<(), Refusal> {
+        if mode != Some(Mode::Conflate) {
+            return Ok(());
+        }
+        match self.directory.kind_of(&sample(pattern)) {
+            Kind::State => Ok(()),
+            kind => Err(not_conflated(pattern.as_str(), kind)),
+        }
+    }
+
+    /// The topics of a wildcard, which cost the session some of its allowance.
+    fn select(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Matching, Refusal> {
+        self.check_allowance(id, now)?;
+        let matching = self.directory.select(pattern);
+        self.charge(id, matching.visited, now);
+        Ok(matching)
+    }
+
+    fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Answer, Refusal> {
+        let cells = self.select(id, pattern, now)?.cells;
+        let mut in_order = false;
+        for cell in &cells {
+            let topic = cell.id();
+            self.meet(cell);
+            if self.subscriber_position(id, topic).is_some() {
+                // Of a topic that flows, the snapshot keeps its place among the topic's messages.
+                in_order = true;
+                self.send_snapshot(id, cell);
+            } else if let Some(session) = self.open_session(id)
+                && session.one_shots.insert(topic)
+            {
+                session.pulls.push_back(Pull::OneShot(topic));
+            }
+        }
+        self.mark_dirty(id);
+        let mut result = AckResult {
+            topic: pattern.to_string(),
+            mode: Some(Mode::Snapshot),
+            ..AckResult::default()
+        };
+        if pattern.is_wildcard() {
+            result.matched = Some(cells.len());
+        } else {
+            let at = match cells.first() {
+                Some(cell) => self.standing(id, cell).unwrap_or_else(|| cell.position()),
+                None => self.directory.before_first(),
+            };
+            (result.epoch, result.seq) = (Some(at.epoch), Some(at.seq));
+        }
+        Ok(Answer {
+            in_order,
+            ..Answer::new(result)
+        })
+    }
+
+    fn subscribe_wildcard(
+        &mut self,
+        id: SessionId,
+        pattern: &Pattern,
+        request: &Subscribe,
+        now: Micros,
+    ) -> Result<Answer, Refusal> {
+        let known = self
+            .open_session(id)
+            .is_some_and(|session| session.patterns.contains_key(pattern));
+        if !known {
+            self.directory.register(self.id, pattern);
+        }
+        let cells = match self
+            .select(id, pattern, now)
+            .and_then(|m| all_fit(m, request.mode))
+        {
+            Ok(cells) => cells,
+            Err(refusal) => {
+                if !known {
+                    self.directory.unregister(self.id, pattern);
+                }
+                return Err(refusal);
+            }
+        };
+        // The mode of a topic that flows may change: what waits of it was chosen by the old one.
+        let mut in_order = known;
+        if known {
+            self.change_mode(id, pattern, request.mode, &cells);
+        } else {
+            let sub = PatternSub {
+                mode: request.mode,
+                indexed: true,
+            };
+            for cell in &cells {
+                self.meet(cell);
+                if self.subscriber_position(id, cell.id()).is_some() {
+                    in_order = true;
+                    self.join(id, cell, Seq::ZERO, sub.asks_every());
+                } else {
+                    let at = cell.attach(self.id);
+                    self.join(id, cell, at.seq, sub.asks_every());
+                    if request.snapshot {
+                        self.send_snapshot(id, cell);
+                    }
+                }
+            }
+            self.add_pattern(id, pattern, sub);
+        }
+        let default = || Mode::default_for(self.directory.kind_of(&sample(pattern)));
+        let mode = request.mode.unwrap_or_else(default);
+        let result = AckResult {
+            topic: pattern.to_string(),
+            matched: Some(cells.len()),
+            ..AckResult::default()
+        };
+        Ok(Answer {
+            in_order,
+            ..Answer::new(granted(result, mode))
+        })
+    }
+
+    /// Sends a subscription's topic's current value before anything else of it, if it has one.
+    pub(super) fn send_snapshot(&mut self, id: SessionId, cell: &TopicCell) {
+        let topic = cell.id();
+        let Some(position) = self.subscriber_position(id, topic) else {
+            return;
+        };
+        let subscriber = &mut self.slots[topic.index()].subscribers[position];
+        // Of an event topic it is the message where the subscription stands.
+        let at = match cell.kind() {
+            Kind::Event => subscriber.after,
+            Kind::State | Kind::Book => cell.position().seq,
+        };
+        if at > Seq::ZERO {
+            subscriber.wants_snapshot = true;
+            self.catch_up(id, topic, position);
+        }
+    }
+
+    /// How far a session has come in a topic that it is subscribed to.
+    pub(super) fn standing(&self, id: SessionId, cell: &TopicCell) -> Option<Attached> {
+        let position = self.subscriber_position(id, cell.id())?;
+        Some(Attached {
+            epoch: cell.position().epoch,
+            seq: self.slots[cell.id().index()].subscribers[position].after,
+        })
+    }
+
+    /// Puts a subscription on the way to the head of its topic.
+    fn catch_up(&mut self, id: SessionId, topic: TopicId, position: usize) {
+        let subscriber = &mut self.slots[topic.index()].subscribers[position];
+        if !std::mem::replace(&mut subscriber.behind, true)
+            && let Some(session) = self.open_session(id)
+        {
+            session.pulls.push_back(Pull::Follow(topic));
+            self.mark_dirty(id);
+        }
+    }
+
+    fn subscribe_topic(
+        &mut self,
+        id: SessionId,
+        topic: &Topic,
+        pattern: &Pattern,
+        since: Option<&Position>,
+        request: &Subscribe,
+    ) -> Result<Answer, Refusal> {
+        let known = self
+            .open_session(id)
+            .is_some_and(|session| session.patterns.contains_key(pattern));
+        let mut cell = self.directory.find(topic.as_str());
+        if cell.is_none() && !known {
+            self.directory.register(self.id, pattern);
+            cell = self.directory.find_settled(topic.as_str());
+            if cell.is_some() {
+                self.directory.unregister(self.id, pattern);
+            }
+        }
+        if let Some(cell) = &cell {
+            self.meet(cell);
+        }
+        let flows = cell
+            .as_ref()
+            .is_some_and(|cell| self.subscriber_position(id, cell.id()).is_some());
+        if since.is_some() && (known || flows) {
+            let reason = "this connection has the topic already; \"since\" is for a new subscription";
+            return Err(Refusal::bad_request(reason));
+        }
+        let sub = PatternSub {
+            mode: request.mode,
+            indexed: cell.is_none(),
+        };
+        if known {
+            self.change_mode(id, pattern, request.mode, cell.as_slice());
+        } else {
+            self.add_pattern(id, pattern, sub);
+        }
+        let result = AckResult {
+            topic: topic.to_string(),
+            ..AckResult::default()
+        };
+        let Some(cell) = cell else {
+            let mode = request.mode;
+            let mode = mode.unwrap_or_else(|| Mode::default_for(self.directory.kind_of(topic.as_str())));
+            return Ok(Answer::new(granted(self.subscribe_unknown(since, result), mode)));
+        };
+        let mut answer = if flows {
+            if !known {
+                self.join(id, &cell, Seq::ZERO, sub.asks_every());
+            }
+            self.subscribe_again(id, &cell, request.snapshot, result)
+        } else {
+            self.subscribe_anew(id, &cell, since, sub.asks_every(), request.snapshot, result)
+        };
+        let position = self.subscriber_position(id, cell.id());
+        let every = position.is_some_and(|at| self.slots[cell.id().index()].subscribers[at].every);
+        let mode = if every { Mode::Every } else { Mode::Conflate };
+        answer.result = granted(answer.result, mode);
+        Ok(answer)
+    }
+
+    /// A topic that does not exist yet: its subscription begins before the first message.
+    fn subscribe_unknown(&self, since: Option<&Position>, result: AckResult) -> AckResult {
+        let at = self.directory.before_first();
+        AckResult {
+            recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
+            ..result
+        }
+    }
+
+    /// A topic that this connection gets already, by this name or by a wildcard.
+    fn subscribe_again(
+        &mut self,
+        id: SessionId,
+        cell: &Arc<TopicCell>,
+        snapshot: bool,
+        result: AckResult,
+    ) -> Answer {
+        let at = self.standing(id, cell).unwrap_or_else(|| cell.position());
+        if snapshot {
+            self.send_snapshot(id, cell);
+        }
+        let result = AckResult {
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
+            ..result
+        };
+        Answer {
+            in_order: true,
+            ..Answer::new(result)
+        }
+    }
+
+    fn subscribe_anew(
+        &mut self,
+        id: SessionId,
+        cell: &Arc<TopicCell>,
+        since: Option<&Position>,
+        every: bool,
+        snapshot: bool,
+        result: AckResult,
+    ) -> Answer {
+        let Some(since) = since else {
+            let at = cell.attach(self.id);
+            self.join(id, cell, at.seq, every);
+            if snapshot {
+                self.send_snapshot(id, cell);
+            }
+            return Answer::new(AckResult {
+                epoch: Some(at.epoch),
+                seq: Some(at.seq),
+                ..result
+            });
+        };
+        let (at, resume) = cell.attach_at(self.id, since);
+        let conflate = cell.kind() == Kind::State && !every;
+        let mut gap = None;
+        let recovered = match resume {
+            // The newest replaces whatever was missed.
+            Resume::Replay(_) | Resume::Unreachable(GapReason::History | GapReason::Slow) if conflate => {
+                self.resume(id, cell, since.seq, at.seq, every);
+                true
+            }
+            Resume::Replay(messages) => {
+                self.resume(id, cell, since.seq, at.seq, every);
+                if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
+                    let replays = session.replays.get_or_insert_default();
+                    replays.insert(cell.id(), messages);
+                }
+                true
+            }
+            Resume::Unreachable(reason) => {
+                self.join(id, cell, at.seq, every);
+                match cell.kind() {
+                    Kind::Event => gap = missed(cell, since.seq, at.seq, reason),
+                    Kind::State | Kind::Book => self.send_snapshot(id, cell),
+                }
+                false
+            }
+        };
+        let result = AckResult {
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
+            recovered: Some(recovered),
+            ..result
+        };
+        Answer {
+            gap,
+            ..Answer::new(result)
+        }
+    }
+
+    /// Lets a subscription begin after `since`, on the way to the topic's `head`.
+    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, every: bool) {
+        self.join(id, cell, since, every);
+        if let Some(position) = self.subscriber_position(id, cell.id())
+            && head > since
+        {
+            self.catch_up(id, cell.id(), position);
+        }
+    }
+}
+
+/// Any topic of `pattern`: it stands for those that do not exist yet.
+fn sample(pattern: &Pattern) -> String {
+    pattern.as_str().replace(['*', '>'], "x")
+}
+
+/// The topics of a wildcard, unless one of them does not go with `mode`.
+fn all_fit(matching: Matching, mode: Option<Mode>) -> Result<Vec<Arc<TopicCell>>, Refusal> {
+    let other = matching
+        .cells
+        .iter()
+        .find(|cell| mode == Some(Mode::Conflate) && cell.kind() != Kind::State);
+    match other {
+        Some(cell) => Err(not_conflated(cell.topic().as_str(), cell.kind())),
+        None => Ok(matching.cells),
+    }
+}
+
+fn not_conflated(topic: &str, kind: Kind) -> Refusal {
+    let kind = kind.as_str();
+    Refusal::bad_request(format!(
+        "mode conflate: {topic} is of kind {kind}, whose messages all count"
+    ))
+}
+
+/// `result` with the mode that was granted.
+fn granted(result: AckResult, mode: Mode) -> AckResult {
+    AckResult {
+        mode: Some(mode),
+        conflate_ms: (mode == Mode::Conflate).then_some(0),
+        ..result
+    }
+}
+
+/// The gap that says what a client which came back with `since` will not get, if it is anything.
+fn missed(cell: &TopicCell, since: Seq, head: Seq, reason: GapReason) -> Option<Control> {
+    let from = match reason {
+        GapReason::Epoch => Seq::ZERO.next(),
+        GapReason::History | GapReason::Slow => since.next(),
+    };
+    (from <= head).then(|| Control::Gap {
+        topic: cell.topic().to_string(),
+        epoch: cell.position().epoch,
+        from,
+        to: head,
+        reason,
+    })
+}

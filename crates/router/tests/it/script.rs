@@ -1,0 +1,507 @@
+//! Tests as scripts: [`check`] runs one and compares what the clients read, line by line, with what is expected.
+//!
+//! Statements are separated by `;`. Setting up, before anything else:
+//!
+//! | statement | does |
+//! |---|---|
+//! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `rate PER_S BURST` | sets a limit |
+//! | `rule PATTERN KIND HISTORY` | a kind for topics |
+//!
+//! Clients, named by a word; each request gets the next id of its client, from 1:
+//!
+//! | statement | does |
+//! |---|---|
+//! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
+//! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [nosnapshot]` | subscribe, with `@` to resume from |
+//! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
+//! | `send NAME TEXT` | any message |
+//! | `wsping NAME TEXT`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
+//! | `lost NAME`, `again NAME` | the connection breaks; a new one of the same client |
+//!
+//! The broker:
+//!
+//! | statement | does |
+//! |---|---|
+//! | `pub TOPIC DATA`, `pub TOPIC FROM..TO`, `pub TOPIC *N` | publishes JSON, each of the numbers, a text of `N` letters |
+//! | `open_topic TOPIC` | makes a topic without a message |
+//! | `drain [BUDGET]` | hands out what is queued: all, or about so many deliveries |
+//! | `write NAME [BYTES]` | the client's socket takes so many bytes more, or whatever waits |
+//! | `stall NAME`, `resume NAME` | the client's socket takes nothing; takes everything |
+//! | `go` | drains everything and writes everyone who is not stalled |
+//! | `wait MS` | time passes |
+//! | `close NAME CODE REASON` | the broker ends a connection |
+//!
+//! `show …` prints numbers of the broker; see [`Script::show`].
+
+use std::fmt::Write as _;
+
+use expect_test::Expect;
+use tickwire_router::KindRule;
+use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
+use tickwire_wire::{
+    ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
+};
+
+use crate::world::{EPOCH, Frame, START, Setup, World};
+
+/// Runs `script` and compares what came out of it with `expected`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that `expect![]` stands bare in the tests"
+)]
+pub(crate) fn check(script: &str, expected: Expect) {
+    expected.assert_eq(run(script).trim_end());
+}
+
+/// Runs `script` and returns what came out of it.
+pub(crate) fn run(script: &str) -> String {
+    let mut run = Script::default();
+    for statement in script.split(';').map(str::trim).filter(|s| !s.is_empty()) {
+        run.statement(statement);
+    }
+    run.end_repeats();
+    run.out
+}
+
+#[derive(Default)]
+struct Script {
+    setup: Option<Setup>,
+    world: Option<World>,
+    names: Vec<String>,
+    rights: Vec<Vec<Pattern>>,
+    /// Whether the statement lets time pass, so that what comes is printed with its time.
+    waits: bool,
+    out: String,
+    last: String,
+    repeated: usize,
+}
+
+impl Script {
+    fn world(&mut self) -> &mut World {
+        let setup = &mut self.setup;
+        self.world
+            .get_or_insert_with(|| World::new(setup.take().unwrap_or_default()))
+    }
+
+    fn statement(&mut self, statement: &str) {
+        let mut words = statement.split_whitespace();
+        let op = words.next().expect("a statement has a word");
+        let words: Vec<&str> = words.collect();
+        if self.set_up(op, &words) {
+            return;
+        }
+        match op {
+            "open" => self.open(&words),
+            "pub" => self.publish(words[0], &words[1..].join(" ")),
+            "open_topic" => {
+                let topic: Topic = words[0].parse().expect("a topic");
+                self.world().directory.open(&topic).expect("there is room");
+            }
+            "drain" => {
+                let budget = words.first().map(|n| number(n));
+                for shard in 0..self.world().shards.len() {
+                    let world = self.world();
+                    while world.drain(shard, budget.unwrap_or(1_000)) && budget.is_none() {}
+                }
+            }
+            "go" => self.world().run(),
+            "wait" => {
+                let ms = number(words[0]);
+                self.waits = true;
+                self.world().wait_ms(ms as u64);
+            }
+            "show" => self.show(&words),
+            _ => self.client_statement(op, self.client(words[0]), &words[1..], statement),
+        }
+        self.report();
+        self.waits = false;
+    }
+
+    /// Takes a statement that sets a limit. Returns whether it was one.
+    fn set_up(&mut self, op: &str, words: &[&str]) -> bool {
+        let known = [
+            "shards",
+            "queue",
+            "history",
+            "topics",
+            "outbox",
+            "subscriptions",
+            "rate",
+            "rule",
+        ];
+        if !known.contains(&op) {
+            return false;
+        }
+        assert!(self.world.is_none(), "{op} must come first");
+        let setup = self.setup.get_or_insert_default();
+        match op {
+            "shards" => setup.shards = words[0].parse().expect("a number"),
+            "queue" => setup.queue = number(words[0]),
+            "history" => setup.history_bytes = number(words[0]),
+            "topics" => setup.topics = number(words[0]),
+            "outbox" => setup.settings.outbox_bytes_max = number(words[0]),
+            "subscriptions" => setup.settings.limits.subscriptions = number(words[0]),
+            "rate" => {
+                setup.settings.limits.ops_per_s = words[0].parse().expect("a number");
+                setup.settings.limits.ops_burst = words[1].parse().expect("a number");
+            }
+            _ => setup.rules.push(KindRule {
+                pattern: words[0].parse().expect("a pattern"),
+                kind: kind(words[1]),
+                history: number(words[2]),
+            }),
+        }
+        true
+    }
+
+    fn client(&self, name: &str) -> usize {
+        let found = self.names.iter().position(|n| n == name);
+        found.unwrap_or_else(|| panic!("no client {name:?}"))
+    }
+
+    fn open(&mut self, words: &[&str]) {
+        let (mut shard, mut codec, mut publish) = (0, Codec::Json, Vec::new());
+        for word in &words[1..] {
+            match word.split_once('=') {
+                Some(("shard", n)) => shard = number(n),
+                Some(("publish", pattern)) => publish.push(pattern.parse().expect("a pattern")),
+                None if *word == "msgpack" => codec = Codec::MessagePack,
+                _ => panic!("open … {word}?"),
+            }
+        }
+        let client = self.world().open(shard, codec, publish.clone());
+        assert_eq!(client, self.names.len());
+        self.names.push(words[0].to_owned());
+        self.rights.push(publish);
+    }
+
+    fn publish(&mut self, topic: &str, data: &str) {
+        if let Some(length) = data.strip_prefix('*') {
+            let text = "x".repeat(number(length));
+            self.world().publish(topic, &format!("\"{text}\""));
+        } else if let Some((from, to)) = data.split_once("..") {
+            for n in number(from)..=number(to) {
+                self.world().publish(topic, &n.to_string());
+            }
+        } else {
+            self.world().publish(topic, data);
+        }
+    }
+
+    fn client_statement(&mut self, op: &str, client: usize, words: &[&str], statement: &str) {
+        let rest = || {
+            let mut parts = statement.splitn(3, char::is_whitespace);
+            parts.nth(2).unwrap_or_default().trim()
+        };
+        let world = self.world();
+        let now = world.now;
+        let (shard, id) = (world.clients[client].shard, world.clients[client].id);
+        match op {
+            "sub" => self.subscribe(client, words),
+            "unsub" => {
+                let topics = words.iter().map(ToString::to_string).collect();
+                let id = world.next_request(client);
+                self.request(client, &ClientMessage::Unsubscribe { id, topics });
+            }
+            "resync" => {
+                let topic = words[0].to_owned();
+                let id = world.next_request(client);
+                self.request(client, &ClientMessage::Resync { id, topic });
+            }
+            "ping" => {
+                let id = world.next_request(client);
+                self.request(client, &ClientMessage::Ping { id });
+            }
+            "send" => world.send(client, rest().as_bytes()),
+            "stall" => world.clients[client].room = Some(0),
+            "resume" => world.make_room(client, None),
+            "write" => {
+                world.clients[client].room.get_or_insert(0);
+                match words.first() {
+                    Some(bytes) => world.make_room(client, Some(number(bytes))),
+                    None => {
+                        world.make_room(client, None);
+                        world.clients[client].room = Some(0);
+                    }
+                }
+            }
+            "lost" => world.disconnect(client),
+            "again" => {
+                let rights = self.rights[client].clone();
+                self.world().connect(client, rights);
+            }
+            "heard" => {
+                // Said by a client that does not know yet that it was given up.
+                id.into_iter().for_each(|id| world.shards[shard].heard(id, now));
+            }
+            _ => {
+                let id = id.expect("a connection");
+                let shard = &mut world.shards[shard];
+                match op {
+                    "wsping" => shard.ping(id, rest().as_bytes(), now),
+                    "closing" => {
+                        let code = words.first().map(|code| CloseCode(number(code) as u16));
+                        shard.close_received(id, code, now);
+                    }
+                    "close" => {
+                        shard.close(id, CloseCode(number(words[0]) as u16), &words[1..].join(" "), now);
+                    }
+                    _ => panic!("statement {statement:?}?"),
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, client: usize, words: &[&str]) {
+        let mut request = Subscribe {
+            id: self.world().next_request(client),
+            topics: Vec::new(),
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        };
+        for word in words {
+            if let Some(mode) = word.strip_prefix("mode=") {
+                request.mode = Some(match mode {
+                    "every" => Mode::Every,
+                    "conflate" => Mode::Conflate,
+                    "snapshot" => Mode::Snapshot,
+                    _ => panic!("mode {mode:?}?"),
+                });
+            } else if *word == "nosnapshot" {
+                request.snapshot = false;
+            } else if let Some((topic, since)) = word.split_once('@') {
+                let (epoch, seq) = since.split_once(':').unwrap_or((EPOCH, since));
+                let since = Some(Position {
+                    epoch: Epoch::from(epoch),
+                    seq: Seq(seq.parse().expect("a number")),
+                });
+                let topic = topic.to_owned();
+                request.topics.push(TopicRequest::Since { topic, since });
+            } else {
+                request.topics.push(TopicRequest::Pattern((*word).to_owned()));
+            }
+        }
+        self.request(client, &ClientMessage::Subscribe(request));
+    }
+
+    /// Sends a request in the client's codec, so that decoding it is part of every test.
+    fn request(&mut self, client: usize, request: &ClientMessage) {
+        let world = self.world();
+        let mut bytes = Vec::new();
+        world.clients[client].codec.encode_request(request, &mut bytes);
+        world.send(client, &bytes);
+    }
+
+    /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.
+    /// `show count NAME`: one of the first shard's counts. `show history`: bytes of all histories, and whether they are
+    /// within the limit of `history`. `show sessions`. `show encodes`.
+    fn show(&mut self, words: &[&str]) {
+        let text = match words[0] {
+            "queue" => {
+                let depths = self.world().shards.iter().map(|s| s.queue_depth().to_string());
+                depths.collect::<Vec<_>>().join(" ")
+            }
+            "outbox" => {
+                let client = self.client(words[1]);
+                let it = &self.world().clients[client];
+                let (shard, id) = (it.shard, it.id.expect("a connection"));
+                let outbox = self.world().shards[shard].outbox(id).expect("a session");
+                format!("{} control, {} data", outbox.control_bytes(), outbox.data_bytes())
+            }
+            "subscribers" => {
+                let cell = self.world().directory.find(words[1]).expect("a topic");
+                cell.subscribers().to_string()
+            }
+            "sessions" => {
+                let counts = self.world().shards.iter().map(|s| s.session_count().to_string());
+                counts.collect::<Vec<_>>().join(" ")
+            }
+            "encodes" => {
+                let (mut json, mut msgpack) = ([0; 2], [0; 2]);
+                for shard in &self.world().shards {
+                    for op in 0..2 {
+                        json[op] += shard.counts().encodes[0][op];
+                        msgpack[op] += shard.counts().encodes[1][op];
+                    }
+                }
+                format!(
+                    "json {} updates {} snapshots, msgpack {} updates {} snapshots",
+                    json[0], json[1], msgpack[0], msgpack[1]
+                )
+            }
+            "count" => {
+                let counts = self.world().shards[0].counts();
+                let count = match words[1] {
+                    "updates" => counts.updates,
+                    "snapshots" => counts.snapshots,
+                    "gaps" => counts.gaps,
+                    "gapped" => counts.gapped,
+                    "dropped" => counts.dropped,
+                    "drained" => counts.drained,
+                    "overflows" => counts.queue_overflows,
+                    other => panic!("count {other:?}?"),
+                };
+                count.to_string()
+            }
+            other => panic!("show {other:?}?"),
+        };
+        self.line(&format!("{}: {text}", words.join(" ")));
+    }
+
+    /// Prints a line; one that repeats the line before is only counted.
+    fn line(&mut self, line: &str) {
+        let line = shortened(line);
+        if line == self.last {
+            self.repeated += 1;
+            return;
+        }
+        self.end_repeats();
+        let _ = writeln!(self.out, "{line}");
+        self.last = line;
+    }
+
+    fn end_repeats(&mut self) {
+        match std::mem::take(&mut self.repeated) {
+            0 => {}
+            times => {
+                let _ = writeln!(self.out, "… and {times} more of it");
+            }
+        }
+    }
+
+    /// Prints what the clients read since the last statement.
+    fn report(&mut self) {
+        let Some(world) = &mut self.world else { return };
+        let mut lines = Vec::new();
+        for (name, client) in self.names.iter().zip(&mut world.clients) {
+            for (at, frame) in client.inbox.drain(..) {
+                lines.push((at, format!("{name}: {}", describe(&frame))));
+            }
+        }
+        for (at, client) in world.gone.drain(..) {
+            lines.push((at, format!("{}: gone", self.names[client])));
+        }
+        if self.waits {
+            lines.sort_by_key(|(at, _)| *at);
+        }
+        for (at, line) in lines {
+            if self.waits {
+                let ms = at.since(START) / 1_000;
+                self.line(&format!("{ms} ms {line}"));
+            } else {
+                self.line(&line);
+            }
+        }
+    }
+}
+
+/// `line` with long runs of one letter cut short.
+fn shortened(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let run = rest.chars().take_while(|c| *c == first).count();
+        if run > 20 {
+            let _ = write!(text, "{first}…({run})");
+        } else {
+            text.extend(std::iter::repeat_n(first, run));
+        }
+        rest = &rest[run * first.len_utf8()..];
+    }
+    text
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+}
+
+fn kind(text: &str) -> Kind {
+    match text {
+        "state" => Kind::State,
+        "book" => Kind::Book,
+        "event" => Kind::Event,
+        _ => panic!("kind {text:?}?"),
+    }
+}
+
+fn describe(frame: &Frame) -> String {
+    match frame {
+        Frame::Ping => "PING".to_owned(),
+        Frame::Pong(payload) => format!("PONG {}", String::from_utf8_lossy(payload)),
+        Frame::Close(code, reason) => format!("CLOSE {code} {reason}").trim_end().to_owned(),
+        Frame::Message(ServerMessage::Update { topic, seq, data, .. }) => {
+            format!("update {topic} {seq} {data}")
+        }
+        Frame::Message(ServerMessage::Snapshot {
+            topic,
+            epoch,
+            seq,
+            data,
+            ..
+        }) => {
+            assert_eq!(epoch.as_str(), EPOCH);
+            format!("snapshot {topic} {seq} {data}")
+        }
+        Frame::Message(ServerMessage::Unknown(op)) => panic!("op {op:?}?"),
+        Frame::Message(ServerMessage::Control(control)) => describe_control(control),
+    }
+}
+
+fn describe_control(control: &Control) -> String {
+    match control {
+        Control::Ack { id, results } => {
+            let results: Vec<String> = results.iter().map(describe_result).collect();
+            format!("ack {} {}", id.0, results.join(", "))
+        }
+        Control::Gap {
+            topic,
+            epoch,
+            from,
+            to,
+            reason,
+        } => {
+            assert_eq!(epoch.as_str(), EPOCH);
+            let reason = format!("{reason:?}").to_lowercase();
+            format!("gap {topic} {from}..{to} {reason}")
+        }
+        Control::Error {
+            id,
+            code,
+            reason,
+            retryable,
+        } => {
+            let id = id.map_or_else(|| "-".to_owned(), |id| id.0.to_string());
+            let again = if *retryable { " (retryable)" } else { "" };
+            format!("error {id} {code}{again}: {reason}")
+        }
+        Control::Heartbeat { .. } => "heartbeat".to_owned(),
+        Control::Pong { id, .. } => format!("pong {}", id.0),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_result(result: &AckResult) -> String {
+    let mut text = result.topic.clone();
+    if let Some(error) = &result.error {
+        return format!("{text} {}: {}", error.code, error.reason);
+    }
+    if let Some(seq) = result.seq {
+        assert_eq!(
+            result.epoch.as_ref().map(Epoch::as_str),
+            Some(EPOCH),
+            "a number has its epoch"
+        );
+        let _ = write!(text, "@{seq}");
+    }
+    if let Some(matched) = result.matched {
+        let _ = write!(text, " matched={matched}");
+    }
+    if let Some(mode) = result.mode {
+        let _ = write!(text, " {}", format!("{mode:?}").to_lowercase());
+    }
+    if let Some(recovered) = result.recovered {
+        let _ = write!(text, " recovered={recovered}");
+    }
+    text
+}

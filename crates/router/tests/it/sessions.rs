@@ -1,0 +1,299 @@
+//! Sessions: control before data, heartbeats, deadlines, rates, rights, closing.
+
+use expect_test::expect;
+
+use crate::script::check;
+
+#[test]
+fn control_overtakes_data() {
+    check(
+        "open a; sub a trade.A; go; stall a; pub trade.A 1..3; drain; write a 60; ping a; wsping a x; sub a trade.B; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: update trade.A 1 1
+            a: pong 2
+            a: PONG x
+            a: ack 3 trade.B@0 every
+            a: update trade.A 2 2
+            a: update trade.A 3 3"#]],
+    );
+}
+
+#[test]
+fn partial_writes_at_every_byte() {
+    let run = |writes: &str| {
+        format!(
+            "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; ping a; {writes} wsping a x; unsub a trade.A; resume a"
+        )
+    };
+    for bytes in 0..170 {
+        // One or two frames come whole before the others are asked for; whatever the cut, all frames are whole.
+        let script = run(&format!("write a {bytes};"));
+        check_any(&script);
+    }
+    check(
+        &run("write a 0;"),
+        expect![[r#"
+        a: ack 1 trade.A@0 every
+        a: pong 2
+        a: PONG x
+        a: ack 3 trade.A"#]],
+    );
+    check(
+        &run("write a 40; write a 1; write a 1;"),
+        expect![[r#"
+        a: ack 1 trade.A@0 every
+        a: pong 2
+        a: update trade.A 1 1
+        a: PONG x
+        a: ack 3 trade.A"#]],
+    );
+}
+
+/// Runs a script for the checks that the harness itself makes.
+fn check_any(script: &str) {
+    crate::script::run(script);
+}
+
+#[test]
+fn heartbeat_when_nothing_else_was_sent() {
+    check(
+        "open a; sub a trade.A; go; wait 14000; pub trade.A 1; go; heard a; wait 14999; wait 1; heard a; wait 14999; wait 1001",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: update trade.A 1 1
+            29000 ms a: heartbeat
+            44000 ms a: heartbeat"#]],
+    );
+}
+
+#[test]
+fn no_heartbeat_behind_what_waits() {
+    check(
+        "open a; sub a trade.A; go; stall a; pub trade.A 1; drain; wait 17000; heard a; wait 17000; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: update trade.A 1 1"#]],
+    );
+}
+
+#[test]
+fn a_silent_client_is_pinged_and_then_given_up() {
+    check(
+        "open a; ping a; go; wait 19999; wait 1; wait 19999; wait 1001; wait 5000",
+        expect![[r#"
+            a: pong 1
+            15000 ms a: heartbeat
+            20000 ms a: PING
+            35000 ms a: heartbeat
+            40000 ms a: CLOSE 4001 no pong within 20000 ms
+            45000 ms a: gone"#]],
+    );
+    check(
+        "open a; ping a; go; wait 20000; wait 10000; heard a; wait 19000; wait 1000",
+        expect![[r#"
+            a: pong 1
+            15000 ms a: heartbeat
+            20000 ms a: PING
+            35000 ms a: heartbeat
+            50000 ms a: PING
+            50000 ms a: heartbeat"#]],
+    );
+}
+
+#[test]
+fn the_first_request_must_come_in_time() {
+    check(
+        "open a; open b; ping b; go; wait 9999; heard a; wsping a x; go; wait 1",
+        expect![[r#"
+            b: pong 1
+            a: PONG x
+            10000 ms a: CLOSE 4008 no request within 10000 ms of the handshake"#]],
+    );
+    check(
+        r#"open a; send a nonsense; go; wait 11000"#,
+        expect!["a: error - bad_request: expected ident at line 1 column 2"],
+    );
+}
+
+#[test]
+fn more_than_the_rate() {
+    check(
+        "rate 10 3; open a; ping a; ping a; ping a; ping a; wsping a x; go; wait 100; ping a; ping a; go",
+        expect![[r#"
+            a: pong 1
+            a: pong 2
+            a: pong 3
+            a: error 4 rate_limited (retryable): more than 10 requests per second after a burst of 3; wait 100 ms
+            a: error - rate_limited (retryable): more than 10 requests per second after a burst of 3; wait 100 ms
+            a: pong 5
+            a: error 6 rate_limited (retryable): more than 10 requests per second after a burst of 3; wait 100 ms"#]],
+    );
+}
+
+#[test]
+fn abuse_after_rate_limited_is_closed() {
+    let flood = r#"send a {"op":"ping","id":1};"#.repeat(600);
+    check(
+        &format!("rate 1 1; open a; stall a; {flood} resume a"),
+        expect![[r#"
+            a: pong 1
+            a: error 1 rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
+            … and 499 more of it
+            a: CLOSE 1008 requests went on after rate_limited"#]],
+    );
+    let flood = "wsping a x;".repeat(600);
+    check(
+        &format!("rate 1 1; open a; stall a; {flood} resume a"),
+        expect![[r#"
+            a: PONG x
+            a: error - rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
+            … and 499 more of it
+            a: CLOSE 1008 requests went on after rate_limited"#]],
+    );
+}
+
+#[test]
+fn refusals_without_end_are_closed() {
+    let flood = r#"send a {"op":"fly","id":1};"#.repeat(1_000);
+    check(
+        &format!("rate 1000000 4000000; open a; {flood} ping a; go; {flood} go; send a {{}}; go"),
+        expect![[r#"
+            a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
+            … and 999 more of it
+            a: pong 1
+            a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
+            … and 999 more of it
+            a: error - bad_request: a request needs a field "op"
+            a: CLOSE 1008 1000 requests in a row were refused"#]],
+    );
+    // One topic that was granted is enough for the request not to count.
+    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x","x.."]};"#.repeat(1_001);
+    check(
+        &format!("rate 1000000 4000000; open a; {flood} go"),
+        expect![[r#"
+        a: ack 1 x@0 every, x.. bad_topic: empty token at byte 2
+        … and 1000 more of it"#]],
+    );
+    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x..","x.."]};"#.repeat(1_001);
+    check(
+        &format!("rate 1000000 4000000; open a; {flood} go"),
+        expect![[r#"
+        a: ack 1 x.. bad_topic: empty token at byte 2, x.. bad_topic: empty token at byte 2
+        … and 1000 more of it
+        a: CLOSE 1008 1000 requests in a row were refused"#]],
+    );
+}
+
+#[test]
+fn answers_that_are_not_read_end_the_session() {
+    let long = "x".repeat(200);
+    let pings = format!("wsping a {}; ", &long[..120]).repeat(9_000);
+    check(
+        &format!("rate 1000000 4000000; open a; stall a; {pings} show outbox a; resume a"),
+        expect![[r#"
+            outbox a: 1048654 control, 0 data
+            a: PONG x…(120)
+            … and 8594 more of it
+            a: CLOSE 4002 slow reader: more than 1048576 bytes of answers were waiting"#]],
+    );
+    // Those that keep their place among the data too.
+    let again = format!("sub a {long} nosnapshot; ").repeat(5_000);
+    check(
+        &format!(
+            "rate 1000000 4000000; open a; sub a {long}; pub {long} 1; go; stall a; {again} show outbox a; resume a"
+        ),
+        expect![[r#"
+            a: ack 1 x…(200)@0 every
+            a: update x…(200) 1 1
+            outbox a: 64 control, 0 data
+            a: CLOSE 4002 slow reader: more than 1048576 bytes of answers were waiting"#]],
+    );
+}
+
+#[test]
+fn publishing_needs_the_right() {
+    check(
+        r#"topics 2; open a publish=chat.*; open b; sub b >;
+           send a {"op":"publish","id":1,"topic":"chat.x","data":{"n":1.50}};
+           send a {"op":"publish","topic":"chat.x","data":{}};
+           send a {"op":"publish","id":3,"topic":"trade.x","data":1};
+           send a {"op":"publish","topic":"chat.x.y","data":1};
+           send a {"op":"publish","id":5,"topic":"chat.*","data":1};
+           send b {"op":"publish","id":6,"topic":"chat.x","data":1};
+           send a {"op":"publish","id":7,"topic":"chat.y","data":1};
+           send a {"op":"publish","id":8,"topic":"chat.z","data":1}; go"#,
+        expect![[r#"
+            a: ack 1 chat.x@1
+            a: error 3 forbidden: this connection may not publish to trade.x
+            a: error - forbidden: this connection may not publish to chat.x.y
+            a: error 5 bad_topic: wildcard at byte 5: a single topic is needed here
+            a: ack 7 chat.y@1
+            a: error 8 limit_exceeded (retryable): the broker holds its most topics (2); publish to an existing one or raise limits.topics
+            b: ack 1 > matched=0 every
+            b: error 6 forbidden: this connection may not publish to chat.x
+            b: update chat.x 1 {"n":1.50}
+            b: update chat.x 2 {}
+            b: update chat.y 1 1"#]],
+    );
+}
+
+#[test]
+fn the_client_closes() {
+    check(
+        "open a; sub a trade.A; go; stall a; pub trade.A 1; drain; closing a 1000; ping a; resume a; wait 5000; show sessions",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: CLOSE 1000
+            5000 ms a: gone
+            sessions: 0"#]],
+    );
+    check(
+        "open a; closing a; go; open b; closing b 3001; go",
+        expect![[r#"
+        a: CLOSE 1000
+        b: CLOSE 3001"#]],
+    );
+}
+
+#[test]
+fn the_broker_closes() {
+    check(
+        "open a; sub a trade.A; pub trade.A 1; drain; close a 1012 restarting; pub trade.A 2; go; closing a 1012; go; show sessions; show subscribers trade.A",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: CLOSE 1012 restarting
+            a: gone
+            sessions: 0
+            subscribers trade.A: 0"#]],
+    );
+    // Without an answer.
+    check(
+        "open a; close a 1001 bye; go; wait 4999; show sessions; wait 1; show sessions; wait 60000",
+        expect![[r#"
+            a: CLOSE 1001 bye
+            sessions: 1
+            5000 ms a: gone
+            sessions: 0"#]],
+    );
+}
+
+#[test]
+fn gone_is_said_once_and_of_the_session_it_was() {
+    check(
+        "open a; close a 1001 bye; go; closing a 1001; closing a 1001; lost a; open b; go; ping b; go; show sessions",
+        expect![[r#"
+            a: CLOSE 1001 bye
+            b: pong 1
+            sessions: 1"#]],
+    );
+}
+
+#[test]
+fn closes_that_cross() {
+    // Ours is not written yet when theirs comes: it still goes out.
+    check(
+        "open a; stall a; close a 1001 bye; closing a 1000; resume a",
+        expect!["a: CLOSE 1001 bye"],
+    );
+}

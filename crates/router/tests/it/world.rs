@@ -1,0 +1,325 @@
+//! A directory with shards and clients, driven the way the server drives them: whole rounds of draining and writing,
+//! sockets that take only so many bytes, frames decoded from the byte stream as a client would.
+//!
+//! Never sleeps, never reads a clock. Breaking the framing is a panic here, so every test checks it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tickwire_router::{
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
+    ShardSettings, Transport,
+};
+use tickwire_wire::frame::{Opcode, header_len};
+use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::{
+    CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic,
+};
+
+/// The epoch of every world.
+pub(crate) const EPOCH: &str = "e";
+
+/// When every world begins.
+pub(crate) const START: Micros = Micros(1_000_000_000);
+
+/// What a world is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) shards: u8,
+    pub(crate) queue: usize,
+    pub(crate) history_bytes: usize,
+    pub(crate) topics: usize,
+    pub(crate) rules: Vec<KindRule>,
+    pub(crate) settings: ShardSettings,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            queue: 1_024,
+            history_bytes: 1 << 30,
+            topics: 1 << 20,
+            rules: Vec::new(),
+            settings: ShardSettings {
+                server: "test".to_owned(),
+                limits: AnnouncedLimits {
+                    subscriptions: 64,
+                    message_bytes: 65_536,
+                    ops_per_s: 1_000,
+                    ops_burst: 1_000,
+                },
+                outbox_bytes_max: 256 * 1024,
+                stall_ms: 30_000,
+                heartbeat_ms: 15_000,
+                ping_after_ms: 20_000,
+                pong_timeout_ms: 20_000,
+                first_request_ms: 10_000,
+                close_timeout_ms: 5_000,
+            },
+        }
+    }
+}
+
+/// What a client reads from its connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Frame {
+    Message(ServerMessage),
+    Ping,
+    Pong(Vec<u8>),
+    Close(CloseCode, String),
+}
+
+/// One connection and what its client got.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) shard: usize,
+    pub(crate) id: Option<SessionId>,
+    pub(crate) codec: Codec,
+    /// Bytes that the socket still takes; no end of them if `None`.
+    pub(crate) room: Option<usize>,
+    pub(crate) closed: Option<CloseCode>,
+    next_request: u64,
+    bytes: Vec<u8>,
+    /// Frames that were read and not looked at yet, with the time at which they were.
+    pub(crate) inbox: Vec<(Micros, Frame)>,
+}
+
+pub(crate) struct World {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) now: Micros,
+    /// Clients whose connection the shard gave up, and when.
+    pub(crate) gone: Vec<(Micros, usize)>,
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let queues = (0..setup.shards)
+            .map(|_| Arc::new(ShardQueue::new(setup.queue, Box::new(|| {}))))
+            .collect();
+        let limits = DirectoryLimits {
+            topics_max: setup.topics,
+            history_bytes_max: setup.history_bytes,
+        };
+        let kinds = Kinds::with_rules(setup.rules);
+        let directory = Arc::new(Directory::new(Epoch::from(EPOCH), kinds, limits, queues));
+        let shards = (0..setup.shards)
+            .map(|shard| Shard::new(ShardId(shard), directory.clone(), setup.settings.clone()))
+            .collect();
+        Self {
+            directory,
+            shards,
+            clients: Vec::new(),
+            now: START,
+            gone: Vec::new(),
+        }
+    }
+
+    /// A new connection; its welcome is read and checked.
+    pub(crate) fn open(&mut self, shard: usize, codec: Codec, publish: Vec<Pattern>) -> usize {
+        let client = self.clients.len();
+        self.clients.push(Client {
+            shard,
+            id: None,
+            codec,
+            room: None,
+            closed: None,
+            next_request: 0,
+            bytes: Vec::new(),
+            inbox: Vec::new(),
+        });
+        self.connect(client, publish);
+        client
+    }
+
+    /// Connects a client that has no connection.
+    pub(crate) fn connect(&mut self, client: usize, publish: Vec<Pattern>) {
+        let it = &mut self.clients[client];
+        assert_eq!(it.id, None, "it is connected");
+        let rights = Rc::new(Rights { publish });
+        let id = self.shards[it.shard].open(it.codec, Transport::WebSocket, rights, self.now);
+        *it = Client {
+            shard: it.shard,
+            id: Some(id),
+            codec: it.codec,
+            room: None,
+            closed: None,
+            next_request: 0,
+            bytes: Vec::new(),
+            inbox: Vec::new(),
+        };
+        self.write(client);
+        let (_, first) = self.clients[client].inbox.remove(0);
+        assert!(
+            matches!(
+                &first,
+                Frame::Message(ServerMessage::Control(Control::Welcome { .. }))
+            ),
+            "first of all a welcome, not {first:?}"
+        );
+    }
+
+    /// The connection breaks.
+    pub(crate) fn disconnect(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        if let Some(id) = it.id.take() {
+            self.shards[it.shard].remove(id);
+        }
+    }
+
+    /// The id for a client's next request: 1, 2, 3, …
+    pub(crate) fn next_request(&mut self, client: usize) -> RequestId {
+        let it = &mut self.clients[client];
+        it.next_request += 1;
+        RequestId(it.next_request)
+    }
+
+    /// The client sends one message.
+    pub(crate) fn send(&mut self, client: usize, message: &[u8]) {
+        let it = &self.clients[client];
+        let Some(id) = it.id else { return };
+        let shard = &mut self.shards[it.shard];
+        shard.heard(id, self.now);
+        shard.request(id, it.codec.decode_request(message), self.now);
+    }
+
+    pub(crate) fn publish(&self, topic: &str, data: &str) {
+        let topic: Topic = topic.parse().expect("a topic");
+        let payload = Payload::from_json(data.as_bytes()).expect("JSON");
+        self.directory
+            .publish(&topic, payload, self.now)
+            .expect("published");
+    }
+
+    pub(crate) fn drain(&mut self, shard: usize, budget: usize) -> bool {
+        self.shards[shard].drain(budget, self.now)
+    }
+
+    /// Drains all shards and writes all sessions until nothing moves any more.
+    pub(crate) fn run(&mut self) {
+        for shard in 0..self.shards.len() {
+            while self.drain(shard, 1_000) {}
+            self.write_dirty(shard);
+        }
+    }
+
+    /// Writes every session of the shard that has something to write and can.
+    pub(crate) fn write_dirty(&mut self, shard: usize) {
+        while let Some(id) = self.shards[shard].next_dirty() {
+            let owner = |c: &Client| c.shard == shard && c.id == Some(id);
+            if let Some(client) = self.clients.iter().position(owner) {
+                self.write(client);
+            }
+        }
+        while let Some(id) = self.shards[shard].next_gone() {
+            let owner = |c: &Client| c.shard == shard && c.id == Some(id);
+            let client = self
+                .clients
+                .iter()
+                .position(owner)
+                .expect("a session that is gone was there");
+            self.disconnect(client);
+            self.gone.push((self.now, client));
+        }
+    }
+
+    /// Moves as many bytes as the client's socket takes, one write as the server does it, and reads them there.
+    pub(crate) fn write(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        let Some(id) = it.id else { return };
+        let shard = &mut self.shards[it.shard];
+        let outbox = shard.outbox(id).expect("an open session has an outbox");
+        let before = it.bytes.len();
+        let room = it.room.unwrap_or(usize::MAX);
+        for waiting in outbox.waiting() {
+            let free = room - (it.bytes.len() - before);
+            it.bytes
+                .extend_from_slice(&waiting.bytes[..waiting.bytes.len().min(free)]);
+        }
+        let count = it.bytes.len() - before;
+        it.room = it.room.map(|room| room - count);
+        shard.wrote(id, count, self.now, |_| {});
+        if it.room != Some(0) && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+            shard.writable(id);
+        }
+        self.read(client);
+    }
+
+    /// Lets a client's socket take `room` more bytes and writes it.
+    pub(crate) fn make_room(&mut self, client: usize, room: Option<usize>) {
+        let it = &mut self.clients[client];
+        it.room = room.map(|room| room + it.room.unwrap_or(0));
+        let shard = it.shard;
+        if let Some(id) = it.id {
+            self.shards[shard].writable(id);
+        }
+        self.write_dirty(shard);
+    }
+
+    /// Decodes the whole frames among the bytes that came.
+    fn read(&mut self, client: usize) {
+        let it = &mut self.clients[client];
+        let mut at = 0;
+        while let Some(length) = frame_length(&it.bytes[at..]) {
+            assert_eq!(it.closed, None, "nothing follows a close frame");
+            let frame = decode(it.codec, &it.bytes[at..at + length]);
+            if let Frame::Close(code, _) = &frame {
+                it.closed = Some(*code);
+            }
+            it.inbox.push((self.now, frame));
+            at += length;
+        }
+        it.bytes.drain(..at);
+    }
+
+    /// Lets `ms` pass, doing what falls due at its time.
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
+        let end = self.now.plus_ms(ms);
+        loop {
+            let due = self.shards.iter().filter_map(Shard::next_timeout).min();
+            self.now = due.unwrap_or(end).clamp(self.now, end);
+            for shard in 0..self.shards.len() {
+                self.shards[shard].on_timeout(self.now);
+                self.write_dirty(shard);
+            }
+            if due.is_none_or(|due| due > end) {
+                self.now = end;
+                return;
+            }
+        }
+    }
+}
+
+/// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert_eq!(first & 0xf0, 0x80, "FIN alone of the upper bits");
+    assert_eq!(second & 0x80, 0, "server frames are not masked");
+    let payload = match second {
+        126 => u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+        127 => u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?),
+        short => u64::from(short),
+    };
+    let length = header_len(bytes) + usize::try_from(payload).expect("a length that memory has room for");
+    (bytes.len() >= length).then_some(length)
+}
+
+fn decode(codec: Codec, frame: &[u8]) -> Frame {
+    let payload = tickwire_wire::frame::payload_of(frame);
+    match Opcode::from_bits(frame[0] & 0xf).expect("a known opcode") {
+        opcode @ (Opcode::Text | Opcode::Binary) => {
+            assert_eq!(opcode, codec.opcode());
+            Frame::Message(codec.decode_server(payload).expect("a message of the protocol"))
+        }
+        Opcode::Ping => Frame::Ping,
+        Opcode::Pong => Frame::Pong(payload.to_vec()),
+        Opcode::Close => {
+            let code = u16::from_be_bytes([payload[0], payload[1]]);
+            let reason = String::from_utf8(payload[2..].to_vec()).expect("UTF-8");
+            Frame::Close(CloseCode(code), reason)
+        }
+        Opcode::Continuation => panic!("server frames are never fragmented"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Which endpoint a request is for, and its answer.
+//!
+//! Every answer goes through here: it is counted, gets the headers that all of them have, and what is left of the
+//! request's body is read on for a while so that the client gets to see the answer.
+
+use std::rc::Rc;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use tickwire_wire::Refusal;
+
+use super::context::HttpContext;
+use super::progress::Stalled;
+use super::stream::{self, StreamRefused};
+use super::{ErrorResponse, Reply, body, bulk, publish, reply, topics};
+use crate::labels::{Route, refused_status};
+
+/// What there is, for those who look elsewhere.
+const PATHS: &str =
+    "/v1/ws, /v1/sse, /v1/topics, /v1/topics/{topic}, /v1/topics/{topic}/history and /v1/publish";
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint<'p> {
+    /// The handshake of a WebSocket.
+    WebSocket,
+    /// A stream of server-sent events.
+    Sse,
+    /// The listing of topics.
+    Topics,
+    /// A topic, named by a segment of the path.
+    Topic(&'p str),
+    /// A topic's history.
+    History(&'p str),
+    /// Bulk publication.
+    Publish,
+    /// Nothing.
+    Nowhere,
+}
+
+impl<'p> Endpoint<'p> {
+    /// What `path` leads to.
+    pub(crate) fn of(path: &'p str) -> Self {
+        match path {
+            "/v1/ws" => Self::WebSocket,
+            "/v1/sse" => Self::Sse,
+            "/v1/topics" => Self::Topics,
+            "/v1/publish" => Self::Publish,
+            path => match path.strip_prefix("/v1/topics/").map(|rest| rest.split_once('/')) {
+                Some(None) => Self::Topic(&path["/v1/topics/".len()..]),
+                Some(Some((topic, "history"))) => Self::History(topic),
+                _ => Self::Nowhere,
+            },
+        }
+    }
+
+    /// Its label in the metrics.
+    pub(crate) fn route(self) -> Route {
+        match self {
+            Self::WebSocket => Route::WebSocket,
+            Self::Sse => Route::Sse,
+            Self::Topics => Route::Topics,
+            Self::Topic(_) => Route::Topic,
+            Self::History(_) => Route::History,
+            Self::Publish => Route::Publish,
+            Self::Nowhere => Route::Other,
+        }
+    }
+
+    /// The methods that it takes.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::WebSocket | Self::Sse => "GET",
+            Self::Topics | Self::History(_) => "GET, HEAD",
+            Self::Topic(_) => "GET, HEAD, POST",
+            Self::Publish => "POST",
+            Self::Nowhere => "",
+        }
+    }
+}
+
+/// Answers a request that is not for a WebSocket, on the connection that `stalled` is about.
+pub(crate) async fn answer(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    request: Request<Incoming>,
+) -> Reply {
+    let (head, mut body) = request.into_parts();
+    let endpoint = Endpoint::of(head.uri.path());
+    let mut response = match dispatch(context, stalled, endpoint, &head, &mut body).await {
+        Ok(response) => response,
+        Err(refused) => {
+            if !refused.counted {
+                context.metrics.refused(refused.response.refusal.code as usize);
+            }
+            if endpoint == Endpoint::Sse {
+                let status = refused.response.status.as_u16();
+                context.metrics.handshake_refused(refused_status(status));
+            }
+            reply::whole(refused.response.into_response())
+        }
+    };
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        // What anyone may read, the pages of any site may read.
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
+    }
+    // Whoever waits for a 100 (Continue) has not sent anything.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::task::spawn_local(body::linger(body));
+    }
+    context
+        .metrics
+        .answered(endpoint.route() as usize, response.status().as_u16());
+    response
+}
+
+async fn dispatch(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    endpoint: Endpoint<'_>,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Reply, StreamRefused> {
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    let query = head.uri.query();
+    let answer = match endpoint {
+        Endpoint::Sse if head.method == Method::GET => {
+            return stream::open(context, stalled, query, &head.headers);
+        }
+        Endpoint::Topics if reads => topics::list(context, query).await,
+        Endpoint::Topic(segment) if reads => topics::value(context, segment, &head.headers),
+        Endpoint::History(segment) if reads => topics::history(context, segment, query),
+        Endpoint::Topic(segment) if head.method == Method::POST => {
+            publish::message(context, segment, body).await
+        }
+        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, body).await,
+        Endpoint::Nowhere => {
+            let reason = format!("there is nothing at {}; there are {PATHS}", head.uri.path());
+            Err(ErrorResponse::new(
+                StatusCode::NOT_FOUND,
+                Refusal::bad_request(reason),
+            ))
+        }
+        endpoint => Err(ErrorResponse::method_not_allowed(
+            head.uri.path(),
+            endpoint.methods(),
+        )),
+    };
+    Ok(answer?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, endpoint) in [
+            ("/v1/ws", Endpoint::WebSocket),
+            ("/v1/sse", Endpoint::Sse),
+            ("/v1/topics", Endpoint::Topics),
+            ("/v1/topics/", Endpoint::Topic("")),
+            ("/v1/topics/a.b", Endpoint::Topic("a.b")),
+            ("/v1/topics/a%2Fb", Endpoint::Topic("a%2Fb")),
+            ("/v1/topics/history", Endpoint::Topic("history")),
+            ("/v1/topics/a/history", Endpoint::History("a")),
+            ("/v1/topics//history", Endpoint::History("")),
+            ("/v1/topics/a/history/", Endpoint::Nowhere),
+            ("/v1/topics/a/b", Endpoint::Nowhere),
+            ("/v1/topics/a/", Endpoint::Nowhere),
+            ("/v1/topicsx", Endpoint::Nowhere),
+            ("/v1/publish", Endpoint::Publish),
+            ("/v1/publish/", Endpoint::Nowhere),
+            ("/V1/WS", Endpoint::Nowhere),
+            ("/", Endpoint::Nowhere),
+            ("", Endpoint::Nowhere),
+            ("*", Endpoint::Nowhere),
+        ] {
+            assert_eq!(Endpoint::of(path), endpoint, "{path}");
+        }
+    }
+}

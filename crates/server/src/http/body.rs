@@ -1,0 +1,91 @@
+//! Request bodies: read whole within a size and a time, or refused.
+//!
+//! Never holds more than the limit and one piece of what the client sent.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::header::CONNECTION;
+use thiserror::Error;
+use tickwire_wire::{ErrorCode, Refusal};
+
+use super::ErrorResponse;
+
+/// Bytes of a body that nobody wants which are still read, so that its sender gets to read the answer.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// Time for the same.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a body was not read.
+#[derive(Debug, Error)]
+pub(super) enum BodyError {
+    #[error("the body is longer than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body did not come within {} ms", .0.as_millis())]
+    TooSlow(Duration),
+    #[error("the body cannot be read: {0}")]
+    Broken(hyper::Error),
+}
+
+impl From<BodyError> for ErrorResponse {
+    fn from(error: BodyError) -> Self {
+        let reason = error.to_string();
+        match error {
+            BodyError::TooLarge(_) => Refusal::new(ErrorCode::TooLarge, reason).into(),
+            BodyError::TooSlow(_) => Self::new(StatusCode::REQUEST_TIMEOUT, Refusal::bad_request(reason))
+                .with_header(CONNECTION, "close"),
+            BodyError::Broken(_) => Self::bad_request(reason),
+        }
+    }
+}
+
+/// The whole body, at most `bytes_max` long and there `within` this time.
+pub(super) async fn read(
+    body: &mut Incoming,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Bytes, BodyError> {
+    // What the client announces is refused before it is sent.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(BodyError::TooLarge(bytes_max));
+    }
+    tokio::time::timeout(within, collect(body, bytes_max))
+        .await
+        .unwrap_or(Err(BodyError::TooSlow(within)))
+}
+
+async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are passed over.
+        let Ok(piece) = frame.map_err(BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        if whole.len() + piece.len() > bytes_max {
+            return Err(BodyError::TooLarge(bytes_max));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// Reads on for a while what nobody wants: a socket that is closed with unread bytes resets the connection, and the answer would be lost
+/// on its way (RFC 9112 §9.6).
+pub(super) async fn linger(mut body: Incoming) {
+    let discard = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if length > left {
+                return;
+            }
+            left -= length;
+        }
+    };
+    if tokio::time::timeout(LINGER, discard).await.is_err() {
+        tracing::debug!("a client went on sending a body that was refused");
+    }
+}

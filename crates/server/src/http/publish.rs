@@ -1,0 +1,41 @@
+//! `POST /v1/topics/{topic}`: publishes the body.
+
+use hyper::body::Incoming;
+use serde::Serialize;
+use tickwire_wire::{Epoch, Payload, Refusal, Seq};
+
+use super::context::{HttpContext, check_publish};
+use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
+
+/// Where a message went.
+#[derive(Serialize)]
+struct Receipt<'a> {
+    topic: &'a str,
+    epoch: &'a Epoch,
+    seq: Seq,
+}
+
+/// Publishes `body` to the topic that `segment` names.
+pub(super) async fn message(
+    context: &HttpContext,
+    segment: &str,
+    body: &mut Incoming,
+) -> Result<Reply, ErrorResponse> {
+    let topic = topic_of_segment(segment)?;
+    check_publish(&context.rights, &topic)?;
+    let limits = &context.limits;
+    let text = body::read(body, limits.message_bytes, limits.message_within).await?;
+    let payload = Payload::from_json(&text)?;
+    let published = context
+        .directory
+        .publish(&topic, payload, context.clock.now())
+        .map_err(Refusal::from)?;
+    context
+        .metrics
+        .published(published.kind as usize, text.len() as u64);
+    Ok(reply::json(&Receipt {
+        topic: topic.as_str(),
+        epoch: &published.epoch,
+        seq: published.seq,
+    }))
+}

@@ -1,0 +1,36 @@
+//! Answers: what the endpoints have in common.
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::Response;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use super::stream_body::StreamBody;
+
+/// The body of an answer: all there, or a stream.
+pub(crate) type ReplyBody = Either<Full<Bytes>, StreamBody>;
+
+/// An answer.
+pub(crate) type Reply = Response<ReplyBody>;
+
+/// A whole answer as one of the two.
+pub(crate) fn whole(response: Response<Full<Bytes>>) -> Reply {
+    response.map(Either::Left)
+}
+
+/// 200 with `body`, which is JSON.
+pub(super) fn json_text(body: impl Into<Bytes>) -> Reply {
+    let mut response = Response::new(Full::new(body.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // A shared cache may keep it, but asks each time whether it is still so.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    whole(response)
+}
+
+/// 200 with `value` as JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> Reply {
+    // Values of the endpoints are structs of text and numbers, which always serialise.
+    json_text(serde_json::to_vec(value).expect("an answer serialises"))
+}

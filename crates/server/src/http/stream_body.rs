@@ -1,0 +1,256 @@
+//! The body of a stream of server-sent events: takes what waits for its session whenever the client takes bytes.
+//!
+//! Holds nothing back and keeps nothing: what the client does not take waits in the session's outbox, whose budget ends a
+//! slow reader. The last event, `close`, says why a stream ended. Dropping the body ends the session.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use serde::Serialize;
+use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::{Opcode, payload_of};
+use tickwire_wire::{CloseCode, Control, Seq};
+
+use super::context::HttpContext;
+use super::progress::Stalled;
+use super::stream::is_text;
+use super::{Cursor, Tether, sse};
+
+/// Bytes of events after which a piece of the body is full.
+const PIECE_BYTES: usize = 16 * 1024;
+/// Time that a client is asked to wait before it connects again, in milliseconds.
+const RETRY_MS: u64 = 2_000;
+
+/// How far a stream has come in each of its topics, none of which is a wildcard.
+#[derive(Debug)]
+pub(super) struct Track {
+    places: HashMap<String, usize>,
+    cursor: Cursor,
+}
+
+impl Track {
+    /// The track of a stream that is at `cursor`, whose numbers are those of `topics`.
+    pub(super) fn new(topics: Vec<String>, cursor: Cursor) -> Self {
+        let places = topics.into_iter().enumerate().map(|(at, topic)| (topic, at));
+        Self {
+            places: places.collect(),
+            cursor,
+        }
+    }
+
+    /// The cursor after message `seq` of `topic`.
+    fn advance(&mut self, topic: &str, seq: Seq) -> Option<&Cursor> {
+        let at = *self.places.get(topic)?;
+        self.cursor.seqs[at] = seq;
+        Some(&self.cursor)
+    }
+}
+
+/// The body of a stream.
+pub(crate) struct StreamBody {
+    context: Rc<HttpContext>,
+    session: SessionId,
+    tether: Rc<Tether>,
+    stalled: Stalled,
+    events: Events,
+}
+
+impl StreamBody {
+    /// The body that serves `session` on the connection that `stalled` is about.
+    pub(super) fn new(
+        context: Rc<HttpContext>,
+        session: SessionId,
+        tether: Rc<Tether>,
+        stalled: Stalled,
+        track: Option<Track>,
+    ) -> Self {
+        let mut events = Events {
+            piece: Vec::new(),
+            track,
+            closed: None,
+        };
+        sse::write_retry(RETRY_MS, &mut events.piece);
+        Self {
+            context,
+            session,
+            tether,
+            stalled,
+            events,
+        }
+    }
+
+    /// Ends the session, if it is still there.
+    fn end(&self) {
+        if self.tether.release() {
+            self.context.hub.borrow_mut().end_sse(self.session);
+        }
+    }
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let ended = this.tether.is_ended();
+        if let Some(close) = this.tether.take_farewell() {
+            this.events.write_rfc6455(&close);
+        } else if ended {
+            return Poll::Ready(None);
+        } else {
+            let mut hub = this.context.hub.borrow_mut();
+            if let Some(outbox) = hub.shard.outbox(this.session) {
+                let taken = this.events.write(outbox.waiting());
+                if taken > 0 {
+                    hub.took_sse(this.session, taken);
+                }
+            }
+        }
+        if let Some(code) = this.events.closed {
+            if code == CloseCode::SLOW {
+                this.context.metrics.sse_dropped();
+            }
+            this.end();
+        }
+        if this.events.piece.is_empty() && !ended {
+            this.tether.set_waker(context.waker().clone());
+            return Poll::Pending;
+        }
+        let piece = std::mem::take(&mut this.events.piece);
+        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tether.is_ended() && !self.tether.has_farewell()
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if self.stalled.is_set() && self.events.closed.is_none() {
+            self.context.metrics.sse_dropped();
+        }
+        self.end();
+    }
+}
+
+/// The close frame that waits in the outbox of a stream's session.
+pub(crate) fn close_frame_in(outbox: &Outbox) -> Option<Box<[u8]>> {
+    // A body takes frames whole, so each begins with its head.
+    let close = outbox
+        .waiting()
+        .find(|waiting| waiting.fanout.is_none() && is_close(waiting.bytes))?;
+    Some(close.bytes.into())
+}
+
+fn is_close(frame: &[u8]) -> bool {
+    frame
+        .first()
+        .is_some_and(|head| head & 0x0f == Opcode::Close as u8)
+}
+
+/// Frames as events.
+struct Events {
+    /// What is written next.
+    piece: Vec<u8>,
+    /// Where the stream stands, if it can be resumed.
+    track: Option<Track>,
+    /// The close code, once the last event is written.
+    closed: Option<CloseCode>,
+}
+
+/// The data of the last event.
+#[derive(Serialize)]
+struct Closed<'a> {
+    code: u16,
+    reason: &'a str,
+}
+
+impl Events {
+    /// Writes `waiting` as events until the piece is full. Returns the number of bytes of the frames that it used.
+    fn write<'w>(&mut self, waiting: impl Iterator<Item = Waiting<'w>>) -> usize {
+        let mut taken = 0;
+        for Waiting { bytes, fanout } in waiting {
+            if self.piece.len() >= PIECE_BYTES || self.closed.is_some() {
+                break;
+            }
+            taken += bytes.len();
+            match fanout {
+                Some(fanout) => self.write_data(fanout, payload_of(bytes)),
+                None if is_text(bytes) => self.write_control(payload_of(bytes)),
+                None => self.write_rfc6455(bytes),
+            }
+        }
+        taken
+    }
+
+    fn write_data(&mut self, fanout: &Fanout, message: &[u8]) {
+        let publication = &fanout.publication;
+        let cursor = self
+            .track
+            .as_mut()
+            .and_then(|track| track.advance(publication.lineage.topic.as_str(), publication.seq));
+        let name = match fanout.op {
+            DataOp::Update => "update",
+            DataOp::Snapshot => "snapshot",
+        };
+        sse::write_event(name, cursor, message, &mut self.piece);
+    }
+
+    fn write_control(&mut self, message: &[u8]) {
+        let control = match serde_json::from_slice::<Control>(message) {
+            Ok(control) => control,
+            Err(error) => {
+                tracing::error!(%error, "a message of the broker's own cannot be read");
+                return;
+            }
+        };
+        let track = self.track.as_mut();
+        let (name, cursor) = match &control {
+            Control::Welcome { .. } => ("welcome", None),
+            // Where the subscriptions begin.
+            Control::Ack { .. } => ("ack", track.map(|track| &track.cursor)),
+            Control::Gap { topic, to, .. } => ("gap", track.and_then(|track| track.advance(topic, *to))),
+            Control::Status { .. } => ("status", None),
+            Control::Heartbeat { .. } => ("heartbeat", None),
+            Control::Pong { .. } => ("pong", None),
+            Control::Drain {
+                reconnect_after_ms, ..
+            } => {
+                sse::write_retry(*reconnect_after_ms, &mut self.piece);
+                ("drain", None)
+            }
+            Control::Error { .. } => ("error", None),
+        };
+        sse::write_event(name, cursor, message, &mut self.piece);
+    }
+
+    /// Control frames of RFC 6455: a close is the last event, pings and pongs have no meaning here.
+    fn write_rfc6455(&mut self, frame: &[u8]) {
+        if !is_close(frame) {
+            return;
+        }
+        let (code, reason) = match payload_of(frame) {
+            [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+            _ => (CloseCode::NORMAL.0, &[][..]),
+        };
+        let closed = Closed {
+            code,
+            reason: &String::from_utf8_lossy(reason),
+        };
+        // Text and a number always serialise.
+        let data = serde_json::to_vec(&closed).expect("a close serialises");
+        sse::write_event("close", None, &data, &mut self.piece);
+        self.closed = Some(CloseCode(code));
+    }
+}

@@ -1,0 +1,221 @@
+//! Reading over HTTP: a topic's value, its history, and which topics there are.
+//!
+//! Bounded: a listing and a history come in pages. A listing looks at every topic of the broker, in steps between which the
+//! shard does its other work.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tickwire_router::{Directory, TopicCell};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::payload_of;
+use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
+use tickwire_wire::{Codec, Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
+
+use super::context::HttpContext;
+use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
+
+/// Topics that a listing looks at before others get their turn.
+const WALK_STEP: usize = 4_096;
+
+/// `GET /v1/topics/{topic}`
+pub(super) fn value(
+    context: &HttpContext,
+    segment: &str,
+    headers: &HeaderMap,
+) -> Result<Reply, ErrorResponse> {
+    let (topic, cell) = existing(&context.directory, segment)?;
+    let publication = cell.snapshot().ok_or_else(|| no_such_topic(&topic))?;
+    let etag = Etag::new(publication.lineage.epoch.clone(), publication.seq);
+    let mut response = if etag.is_named_by(headers) {
+        let mut response = reply::whole(Response::default());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        let revalidate = HeaderValue::from_static("no-cache");
+        response.headers_mut().insert(CACHE_CONTROL, revalidate);
+        response
+    } else {
+        let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
+        reply::json_text(Bytes::copy_from_slice(payload_of(frame)))
+    };
+    response.headers_mut().insert(ETAG, etag.header());
+    Ok(response)
+}
+
+/// `GET /v1/topics/{topic}/history`
+pub(super) fn history(
+    context: &HttpContext,
+    segment: &str,
+    query: Option<&str>,
+) -> Result<Reply, ErrorResponse> {
+    let query = Query::parse(query)?;
+    let since = query
+        .one_as::<u64>("since", "the number of a message, a whole number")?
+        .map_or(Seq::ZERO, Seq);
+    let limit = page_limit(
+        &query,
+        context.limits.history_page.min(HISTORY_PAGE_MAX),
+        HISTORY_PAGE_MAX,
+    )?;
+    let (topic, cell) = existing(&context.directory, segment)?;
+    let page = cell.history(since, limit);
+    let oldest = page.oldest.ok_or_else(|| no_such_topic(&topic))?;
+    let mut body = format!(
+        "{{\"topic\":\"{topic}\",\"epoch\":\"{}\",\"oldest\":{oldest},\"newest\":{},\"messages\":[",
+        page.epoch, page.newest
+    )
+    .into_bytes();
+    for (index, publication) in page.messages.iter().enumerate() {
+        let update = payload_of(publication.frame(Codec::Json, DataOp::Update).0);
+        // Whatever their size, one message comes, so that a reader gets on.
+        if index > 0 && body.len() + update.len() > HISTORY_ANSWER_BYTES_MAX {
+            break;
+        }
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(update);
+    }
+    body.extend_from_slice(b"]}");
+    Ok(reply::json_text(body))
+}
+
+/// `GET /v1/topics`
+pub(super) async fn list(context: &HttpContext, query: Option<&str>) -> Result<Reply, ErrorResponse> {
+    let query = Query::parse(query)?;
+    let pattern: Pattern = query
+        .one("match")?
+        .unwrap_or(">")
+        .parse()
+        .map_err(Refusal::from)?;
+    let after = query
+        .one("after")?
+        .map(str::parse::<Topic>)
+        .transpose()
+        .map_err(Refusal::from)?;
+    let limit = page_limit(&query, TOPICS_PAGE, TOPICS_PAGE_MAX)?;
+    let cells = first_by_name(&context.directory, &pattern, after.as_ref(), limit + 1).await;
+    let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
+    let listed: Vec<_> = cells
+        .iter()
+        .take(limit)
+        .map(|cell| (cell, cell.position()))
+        .collect();
+    let topics = listed
+        .iter()
+        .filter(|(_, at)| at.seq > Seq::ZERO)
+        .map(|(cell, at)| Listed {
+            topic: cell.topic(),
+            kind: cell.kind(),
+            epoch: &at.epoch,
+            seq: at.seq,
+            subscribers: cell.subscribers(),
+        });
+    Ok(reply::json(&Listing {
+        topics: topics.collect(),
+        next,
+    }))
+}
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    topics: Vec<Listed<'a>>,
+    /// The last topic of this page, when there are more after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    topic: &'a Topic,
+    kind: Kind,
+    epoch: &'a Epoch,
+    seq: Seq,
+    subscribers: u32,
+}
+
+/// A topic that is ordered by its name.
+struct ByName(Arc<TopicCell>);
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.topic().cmp(other.0.topic())
+    }
+}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ByName {}
+
+/// The first `count` topics after `after` that `pattern` matches, by name.
+async fn first_by_name(
+    directory: &Directory,
+    pattern: &Pattern,
+    after: Option<&Topic>,
+    count: usize,
+) -> Vec<Arc<TopicCell>> {
+    let wanted = |topic: &Topic| after.is_none_or(|after| topic > after);
+    if let Some(topic) = pattern.as_topic() {
+        let found = directory.find(topic.as_str());
+        return found.into_iter().filter(|cell| wanted(cell.topic())).collect();
+    }
+    // The largest of those that are kept is on top, the first to give way.
+    let mut kept: BinaryHeap<ByName> = BinaryHeap::new();
+    let mut from = Some(0);
+    while let Some(start) = from {
+        from = directory.walk(start, WALK_STEP, |cell| {
+            let topic = cell.topic();
+            let fits = kept.len() < count || kept.peek().is_some_and(|top| topic < top.0.topic());
+            if fits && wanted(topic) && pattern.matches(topic.as_str()) {
+                kept.push(ByName(cell.clone()));
+                if kept.len() > count {
+                    kept.pop();
+                }
+            }
+        });
+        tokio::task::yield_now().await;
+    }
+    kept.into_sorted_vec()
+        .into_iter()
+        .map(|ByName(cell)| cell)
+        .collect()
+}
+
+/// The `limit` of a query.
+fn page_limit(query: &Query, default: usize, most: usize) -> Result<usize, ErrorResponse> {
+    match query.one_as::<usize>("limit", &format!("a whole number from 1 to {most}"))? {
+        None => Ok(default),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(limit) => Err(ErrorResponse::bad_request(format!(
+            "limit={limit} in the query must be a whole number from 1 to {most}"
+        ))),
+    }
+}
+
+/// The topic of a path's segment, which must exist.
+fn existing(directory: &Directory, segment: &str) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
+    let topic = topic_of_segment(segment)?;
+    let cell = directory
+        .find(topic.as_str())
+        .ok_or_else(|| no_such_topic(&topic))?;
+    Ok((topic, cell))
+}
+
+fn no_such_topic(topic: &Topic) -> ErrorResponse {
+    let reason = format!("no such topic: nothing was published to {topic} yet");
+    ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::new(ErrorCode::BadTopic, reason))
+}
