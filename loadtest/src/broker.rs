@@ -20,6 +20,8 @@ use crate::report::progress;
 use crate::scrape::{self, Metrics};
 use crate::swarm::{Endpoint, address_of};
 
+/// The project that this program was built from.
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 /// Time that a broker has to start, and to stop.
 const WITHIN: Duration = Duration::from_secs(20);
 /// Time between two looks at a broker that starts or stops.
@@ -268,15 +270,24 @@ fn built_beside_this() -> anyhow::Result<PathBuf> {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let build = ["build", "--profile", profile, "-p", "tickwire"];
     progress(format_args!(
-        "{} is not there: cargo {}",
-        program.display(),
-        build.join(" ")
+        "{} is not there: building it with cargo, profile {profile}",
+        program.display()
     ));
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
+    // From the sources that this program was built from and to where it was built, wherever it is started.
     let status = Command::new(cargo)
-        .args(build)
+        .args([
+            "build",
+            "-p",
+            "tickwire",
+            "--profile",
+            profile,
+            "--manifest-path",
+            MANIFEST,
+        ])
+        .arg("--target-dir")
+        .arg(folder.parent().unwrap_or(folder))
         .status()
         .context("cannot run cargo")?;
     ensure!(

@@ -297,7 +297,7 @@ fn growth_percent(samples: &[Sample]) -> Option<f64> {
 fn seconds(value: Option<f64>) -> String {
     match value {
         None => "unknown".to_owned(),
-        Some(value) if value.is_infinite() => "more than the largest bucket".to_owned(),
+        Some(value) if value.is_infinite() => "∞".to_owned(),
         Some(value) => micros((value * 1e6).round() as u64),
     }
 }
