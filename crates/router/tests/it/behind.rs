@@ -140,12 +140,13 @@ fn over_budget_for_longer_than_the_history_is_an_exact_gap() {
 #[test]
 fn over_budget_of_a_conflated_topic_brings_the_newest() {
     check(
-        "outbox 120; open a; sub a ticker.A; go; stall a; pub ticker.A 1..9; go; resume a",
+        "outbox 120; open a; sub a ticker.A; go; stall a; pub ticker.A 1..9; go; resume a; show count conflated",
         expect![[r#"
             a: ack 1 ticker.A@0 conflate
             a: update ticker.A 1 1
             a: update ticker.A 2 2
-            a: update ticker.A 9 9"#]],
+            a: update ticker.A 9 9
+            count conflated: 6"#]],
     );
 }
 
@@ -346,4 +347,32 @@ fn room_that_ends_at_any_byte_loses_nothing() {
         );
         assert_eq!(out, expected);
     }
+}
+
+#[test]
+fn a_burst_in_the_queue_is_written_before_more_is_handed_out() {
+    // Five messages of 30 kB; with more of them, handed out at once, they would be over any reader's budget, however fast it reads.
+    check(
+        "open a; sub a chat.A; go; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000;
+         drain 1000; show count drained; show outbox a; write a; drain 1000; show count drained",
+        expect![[r#"
+            a: ack 1 chat.A@0 every
+            count drained: 3
+            outbox a: 0 control, 90210 data
+            a: update chat.A 1 "x…(30000)"
+            a: update chat.A 2 "x…(30000)"
+            a: update chat.A 3 "x…(30000)"
+            count drained: 5"#]],
+    );
+}
+
+#[test]
+fn a_stalled_reader_does_not_hold_up_the_queue() {
+    check(
+        "open a; sub a chat.A; go; stall a; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; drain 1000;
+         pub chat.A 1..500; drain 1000; show queue",
+        expect![[r#"
+            a: ack 1 chat.A@0 every
+            queue: 0"#]],
+    );
 }

@@ -337,6 +337,7 @@ impl Script {
                     "snapshots" => counts.snapshots,
                     "gaps" => counts.gaps,
                     "gapped" => counts.gapped,
+                    "conflated" => counts.conflated,
                     "dropped" => counts.dropped,
                     "drained" => counts.drained,
                     "overflows" => counts.queue_overflows,
