@@ -60,12 +60,13 @@ impl Side {
             &["rev-parse", "--verify", "--short=12", "--end-of-options", &commit],
         )
         .with_context(|| format!("{revision} names no commit"))?;
-        let root = workspace.target.join("bench").join(&commit);
-        check_out(workspace, &commit, &root)?;
+        let manifest = format!("{commit}:benches/Cargo.toml");
         ensure!(
-            root.join("benches/Cargo.toml").is_file(),
+            git(&workspace.root, &["cat-file", "-e", &manifest]).is_ok(),
             "{revision} ({commit}) has no benches: it is older than they are"
         );
+        let root = workspace.target.join("bench").join(&commit);
+        check_out(workspace, &commit, &root)?;
         let target = root.join("target");
         Ok(Self::new(workspace, commit.clone(), root, target, &commit))
     }
