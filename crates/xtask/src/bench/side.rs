@@ -248,9 +248,6 @@ mod tests {
         let mut git = Command::new("git");
         let error = said_by(git.args(["rev-parse", "--verify", "no/such/thing"])).unwrap_err();
         let error = error.to_string();
-        assert!(
-            error.starts_with("git failed (exit status: 128): fatal"),
-            "{error}"
-        );
+        assert!(error.starts_with("git failed (exit status: 128): "), "{error}");
     }
 }
