@@ -2,9 +2,9 @@
 //! instructions (`instructions.rs`), and run with small input as a test.
 //!
 //! All three run the very same functions: the [`every_case`] table is the only list of cases, and [`set_up`] makes what
-//! they work on. Calls the project's public interfaces only. Nothing here reads a clock or a random number; the hash maps of
-//! the crates that are measured do choose random keys, so instruction counts differ by a few in ten thousand from run to
-//! run.
+//! they work on. Calls the project's public interfaces only. Nothing here reads a clock or a random number;
+//! the hash maps of a directory do choose random keys, so searching one takes a percent or two more or fewer instructions
+//! from run to run.
 
 pub mod book;
 pub mod case;

@@ -14,7 +14,7 @@ use crate::set_up;
 use crate::topic_match::{Patterns, Wildcard};
 
 /// Hands every case to the macro `with`: by hot path the names of its cases and how each is set up, a function of the
-/// [`Scale`](crate::Scale).
+/// [`Scale`].
 #[macro_export]
 macro_rules! every_case {
     ($with:ident) => {

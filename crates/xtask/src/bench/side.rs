@@ -60,12 +60,13 @@ impl Side {
             &["rev-parse", "--verify", "--short=12", "--end-of-options", &commit],
         )
         .with_context(|| format!("{revision} names no commit"))?;
-        let root = workspace.target.join("bench").join(&commit);
-        check_out(workspace, &commit, &root)?;
+        let manifest = format!("{commit}:benches/Cargo.toml");
         ensure!(
-            root.join("benches/Cargo.toml").is_file(),
+            git(&workspace.root, &["cat-file", "-e", &manifest]).is_ok(),
             "{revision} ({commit}) has no benches: it is older than they are"
         );
+        let root = workspace.target.join("bench").join(&commit);
+        check_out(workspace, &commit, &root)?;
         let target = root.join("target");
         Ok(Self::new(workspace, commit.clone(), root, target, &commit))
     }
@@ -247,9 +248,6 @@ mod tests {
         let mut git = Command::new("git");
         let error = said_by(git.args(["rev-parse", "--verify", "no/such/thing"])).unwrap_err();
         let error = error.to_string();
-        assert!(
-            error.starts_with("git failed (exit status: 128): fatal"),
-            "{error}"
-        );
+        assert!(error.starts_with("git failed (exit status: 128): "), "{error}");
     }
 }

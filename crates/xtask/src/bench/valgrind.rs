@@ -50,10 +50,10 @@ pub(super) fn runner(workspace: &Workspace, version: &str) -> Result<PathBuf> {
     if works {
         return Ok(folder);
     }
-    println!("installing gungraun-runner {version}");
+    eprintln!("installing gungraun-runner {version}");
     let status = workspace
         .cargo()
-        .args(["install", "gungraun-runner", "--locked", "--force", "--quiet"])
+        .args(["install", "gungraun-runner", "--locked", "--force"])
         .args(["--version", version])
         .arg("--root")
         .arg(&root)
