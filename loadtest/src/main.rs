@@ -10,6 +10,7 @@ mod frame;
 mod handshake;
 mod idle;
 mod interrupt;
+mod peers;
 mod proc;
 mod report;
 mod scrape;
