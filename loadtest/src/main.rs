@@ -5,14 +5,17 @@
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod broker;
+mod compare;
 mod conn;
 mod frame;
 mod handshake;
 mod idle;
 mod interrupt;
+mod payload;
 mod peers;
 mod proc;
 mod report;
+mod scenario;
 mod scrape;
 mod soak;
 mod swarm;
@@ -45,6 +48,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
+    Run(compare::RunArgs),
+    /// List the scenarios that `run` knows
+    Scenarios,
     Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
 }
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
 fn run(scenario: &Scenario) -> anyhow::Result<bool> {
     let interrupt = Interrupt::watch()?;
     match scenario {
+        Scenario::Run(args) => compare::run(args, &interrupt),
+        Scenario::Scenarios => compare::list(),
         Scenario::Idle(args) => report::publish(&idle::run(args, &interrupt)?, args.json.as_deref()),
         Scenario::Soak(args) => report::publish(&soak::run(args, &interrupt)?, args.json.as_deref()),
     }

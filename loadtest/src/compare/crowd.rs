@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
 
 use crate::compare::tally::Tally;
@@ -138,8 +138,8 @@ impl Crowd {
         for (topic, seq) in self.scenario.wishes(number).into_iter().zip(seqs) {
             let epoch = self.epochs.get(&Scenario::topic_number(topic.as_bytes())?)?.clone();
             let seq = Seq(*seq);
-            let since = Some(Since { epoch, seq });
-            topics.push(TopicRequest::Topic { topic, since });
+            let since = Some(Position { epoch, seq });
+            topics.push(TopicRequest::Since { topic, since });
         }
         let request = ClientMessage::Subscribe(Subscribe {
             id: RequestId(1),

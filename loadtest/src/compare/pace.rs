@@ -3,8 +3,6 @@
 //! Pure: no clock. A schedule never skips and never slows down; a message that is sent late keeps the moment at which it
 //! was due, so what a stall costs is counted for every message that it delays (no coordinated omission).
 
-use std::time::Duration;
-
 use crate::payload::Nanos;
 
 /// Messages at even distances.
@@ -91,16 +89,6 @@ impl Search {
     }
 }
 
-/// Time until which a loop may wait for something else than the clock, before the next message is due.
-pub(crate) fn wait_before(due: Nanos, now: Nanos) -> Duration {
-    /// The kernel's waits are whole milliseconds; nearer than this, the clock is looked at again and again.
-    const NEAR: Duration = Duration::from_millis(2);
-    match due.since(now).checked_sub(NEAR) {
-        Some(time) => time.min(Duration::from_millis(50)),
-        None => Duration::ZERO,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +134,5 @@ mod tests {
         let mut search = Search::new(8.0);
         search.tell(false);
         assert_eq!((search.next(), search.best()), (Some(4.0), None));
-    }
-
-    #[test]
-    fn the_kernel_waits_only_for_what_is_far() {
-        for (due_us, wait_us) in [(0, 0), (2_000, 0), (3_500, 1_500), (9_000_000, 50_000)] {
-            let wait = wait_before(Nanos(due_us * 1_000), Nanos(0));
-            assert_eq!(wait, Duration::from_micros(wait_us));
-        }
     }
 }

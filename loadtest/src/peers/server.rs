@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// Its version, as it tells it itself.
     pub(crate) version: String,
+    /// Where its metrics are, if it has any in Prometheus' format at `/metrics`.
+    pub(crate) ops: Option<SocketAddr>,
 }
 
 impl Server {
@@ -54,6 +56,7 @@ impl Server {
             process,
             port,
             version: String::new(),
+            ops: None,
         })
     }
 

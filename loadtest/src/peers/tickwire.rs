@@ -155,6 +155,7 @@ pub(super) fn launch(core: usize, settings: &[(String, String)]) -> anyhow::Resu
     apply(settings, &mut command);
     let mut server = Server::spawn(command, port)?;
     server.wait_until(|| Ok(scrape::get(ops, "/readyz").ok()))?;
+    server.ops = Some(ops);
     server.version = version_in(&scrape::get(ops, "/metrics")?).context("the metrics tell no version")?;
     Ok(server)
 }
