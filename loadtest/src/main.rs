@@ -32,6 +32,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- idle --heartbeats 3 --heartbeat-ms 2000
   A minute of market data to a hundred subscribers:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
+  The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
+    cargo run --release -p tickwire-loadtest -- peers
   A broker that runs already:
     tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 
@@ -53,6 +55,10 @@ enum Scenario {
     Scenarios,
     Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
+    Peers(peers::CheckArgs),
+    /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
+    #[command(hide = true)]
+    NaiveServer(peers::NaiveArgs),
 }
 
 fn main() -> ExitCode {
@@ -68,11 +74,17 @@ fn main() -> ExitCode {
 }
 
 fn run(scenario: &Scenario) -> anyhow::Result<bool> {
-    let interrupt = Interrupt::watch()?;
     match scenario {
-        Scenario::Run(args) => compare::run(args, &interrupt),
+        Scenario::Run(args) => compare::run(args, &Interrupt::watch()?),
         Scenario::Scenarios => compare::list(),
-        Scenario::Idle(args) => report::publish(&idle::run(args, &interrupt)?, args.json.as_deref()),
-        Scenario::Soak(args) => report::publish(&soak::run(args, &interrupt)?, args.json.as_deref()),
+        Scenario::Idle(args) => {
+            report::publish(&idle::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Soak(args) => {
+            report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
+        // Ended by a signal, as servers are.
+        Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
     }
 }

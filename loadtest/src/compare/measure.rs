@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
-use crate::compare::rig::{Cores, Rig};
+use crate::compare::rig::Rig;
 use crate::compare::sample::{Sample, Used};
 use crate::interrupt::Interrupt;
 use crate::payload::Nanos;
@@ -49,13 +49,14 @@ pub(crate) struct Measured {
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
     pub(crate) scenario: &'s Scenario,
-    pub(crate) cores: Cores,
+    /// The server's.
+    pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
 }
 
 impl Setup<'_> {
     fn open(&self) -> anyhow::Result<Rig> {
-        Rig::open(self.peer, self.scenario, self.cores, self.interrupt)
+        Rig::open(self.peer, self.scenario, self.core, self.interrupt)
     }
 
     fn seconds(&self) -> Duration {

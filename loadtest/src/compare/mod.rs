@@ -25,7 +25,6 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
-use crate::compare::rig::Cores;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Peer};
 use crate::report::progress;
@@ -40,7 +39,7 @@ pub(crate) struct RunArgs {
     /// Scenarios: names (see `scenarios`) or TOML files
     #[arg(required = true, value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// A server that takes part; may be repeated [default: every one that starts]
+    /// A server that takes part; may be repeated [default: every one that is installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
     /// Rounds; each measures every server once
@@ -88,7 +87,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         .map(|name| Scenario::load(name, args.quick))
         .collect::<Result<Vec<_>, _>>()?;
     allow_files(&scenarios)?;
-    let cores = bind(args)?;
+    bind(args)?;
     let asked = asked(&args.peers)?;
     let mut comparison = Comparison {
         machine: Machine::here(),
@@ -110,7 +109,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
             ));
             continue;
         }
-        let rounds = rounds(args, &scenario, taking_part, cores, interrupt)?;
+        let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
         let compared = Compared { scenario, rounds };
         std::io::stdout()
             .lock()
@@ -127,36 +126,28 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,
-    mut taking_part: Vec<&'static Peer>,
-    cores: Cores,
+    taking_part: &[&'static Peer],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
     progress(format_args!("{}: {}", scenario.name, scenario.about));
     for number in 1..=args.rounds {
-        let mut absent = Vec::new();
-        for peer in &taking_part {
+        for peer in taking_part {
             let setup = Setup {
                 peer,
                 scenario,
-                cores,
+                core: args.server_core,
                 interrupt,
             };
             let measured = setup.measure();
             interrupt.check()?;
             let round = match measured {
                 Ok(measured) => Round::new(peer.name, number, measured),
-                Err(error) if number == 1 && args.peers.is_empty() && peer.name != "tickwire" => {
-                    progress(format_args!("  {}: takes no part: {error:#}", peer.name));
-                    absent.push(peer.name);
-                    continue;
-                }
                 Err(error) => Round::failed(peer.name, number, &error),
             };
             progress(format_args!("  round {number} of {}: {round}", args.rounds));
             rounds.push(round);
         }
-        taking_part.retain(|peer| !absent.contains(&peer.name));
     }
     Ok(rounds)
 }
@@ -177,7 +168,14 @@ fn write(args: &RunArgs, comparison: &Comparison) -> anyhow::Result<()> {
 /// The servers with these names, or all.
 fn asked(names: &[String]) -> anyhow::Result<Vec<&'static Peer>> {
     if names.is_empty() {
-        return Ok(peers::peers().iter().collect());
+        let there = |peer: &&Peer| match peer.missing() {
+            None => true,
+            Some(why) => {
+                progress(format_args!("{} takes no part: {why}", peer.name));
+                false
+            }
+        };
+        return Ok(peers::peers().iter().filter(there).collect());
     }
     let find = |name: &String| {
         peers::peers()
@@ -206,7 +204,7 @@ fn allow_files(scenarios: &[Scenario]) -> anyhow::Result<()> {
 }
 
 /// Binds this thread to its core.
-fn bind(args: &RunArgs) -> anyhow::Result<Cores> {
+fn bind(args: &RunArgs) -> anyhow::Result<()> {
     let (server, client) = (args.server_core, args.client_core);
     if server == client {
         bail!("server and client need a core each, both are on core {server}");
@@ -217,5 +215,5 @@ fn bind(args: &RunArgs) -> anyhow::Result<Cores> {
     let mut only = CpuSet::new();
     only.set(client);
     sched_setaffinity(None, &only).with_context(|| format!("cannot run on core {client}"))?;
-    Ok(Cores { server, client })
+    Ok(())
 }

@@ -37,12 +37,8 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Longest lateness of a message that is told apart, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
 
-/// Which cores the two sides run on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cores {
-    pub(crate) server: usize,
-    pub(crate) client: usize,
-}
+/// Requests that the publisher may send per second, the most that Tickwire can be told; its default is meant for people.
+const OPS_PER_S: &str = "1000000";
 
 /// A server and its connections.
 pub(crate) struct Rig {
@@ -73,17 +69,19 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts `peer` and connects everyone that `scenario` wants.
+    /// Starts `peer` on `core` and connects everyone that `scenario` wants.
     ///
     /// # Errors
     /// When the server does not start, or not everyone could be connected and subscribed.
     pub(crate) fn open(
         peer: &Peer,
         scenario: &Scenario,
-        cores: Cores,
+        core: usize,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        let server = peers::start(peer, cores.server, &[])?;
+        let settings = ["TICKWIRE_LIMITS__OPS_PER_S", "TICKWIRE_LIMITS__OPS_BURST"]
+            .map(|name| (name.to_owned(), OPS_PER_S.to_owned()));
+        let server = peers::start(peer, core, &settings)?;
         let clock = Clock::start();
         let (path, subprotocol) = peer.protocol.endpoint();
         let address = server.address();

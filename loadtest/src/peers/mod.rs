@@ -15,11 +15,19 @@
 
 #![allow(dead_code, reason = "the scenarios that use it follow")]
 
+mod check;
+mod naive;
+mod nats;
+mod packages;
+mod plain;
 mod server;
+mod socketio;
 mod tickwire;
 
 use tickwire_wire::frame::Opcode;
 
+pub(crate) use check::{CheckArgs, run as check};
+pub(crate) use naive::{NaiveArgs, serve as serve_naive};
 pub(crate) use server::Server;
 
 /// Most bytes of topics in one subscribing message; the lowest limit on a message is Tickwire's, 64 KiB.
@@ -31,16 +39,69 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// What is said over its WebSocket.
     pub(crate) protocol: &'static dyn Protocol,
-    launch: fn(core: usize, settings: &[(String, String)]) -> anyhow::Result<Server>,
+    launch: Launch,
+    missing: fn() -> Option<String>,
+    /// Whether starting it installs what is missing.
+    installs: bool,
+}
+
+/// How a peer is started: on which core, with which settings.
+type Launch = fn(usize, &[(String, String)]) -> anyhow::Result<Server>;
+
+impl Peer {
+    /// Why it cannot be started at once, if something that it needs is not there. [`start`] may still succeed: it installs
+    /// npm packages.
+    pub(crate) fn missing(&self) -> Option<String> {
+        (self.missing)()
+    }
 }
 
 /// The peers, Tickwire first.
 pub(crate) fn peers() -> &'static [Peer] {
-    &[Peer {
-        name: "tickwire",
-        protocol: &tickwire::Tickwire,
-        launch: tickwire::launch,
-    }]
+    &[
+        Peer {
+            name: "tickwire",
+            protocol: &tickwire::Tickwire,
+            launch: tickwire::launch,
+            missing: tickwire::missing,
+            installs: false,
+        },
+        Peer {
+            name: "uwebsockets",
+            protocol: &plain::Plain,
+            launch: packages::launch_uwebsockets,
+            missing: packages::missing,
+            installs: true,
+        },
+        Peer {
+            name: "nats",
+            protocol: &nats::Nats,
+            launch: nats::launch,
+            missing: nats::missing,
+            installs: false,
+        },
+        Peer {
+            name: "ws",
+            protocol: &plain::Plain,
+            launch: packages::launch_ws,
+            missing: packages::missing,
+            installs: true,
+        },
+        Peer {
+            name: "socketio",
+            protocol: &socketio::SocketIo,
+            launch: packages::launch_socketio,
+            missing: packages::missing,
+            installs: true,
+        },
+        Peer {
+            name: "naive",
+            protocol: &plain::Plain,
+            launch: naive::launch,
+            missing: || None,
+            installs: false,
+        },
+    ]
 }
 
 /// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections.
@@ -174,4 +235,74 @@ fn runs(topics: &[String]) -> impl Iterator<Item = &[String]> {
         rest = after;
         (!run.is_empty()).then_some(run)
     })
+}
+
+/// The number that `digits` are, all of them.
+fn whole_number(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many topics as the benchmarks name them.
+    pub(super) fn topics(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("bench.t{number}")).collect()
+    }
+
+    /// Messages as a test compares them, one a line.
+    pub(super) fn sent(messages: &[Message]) -> String {
+        let lines: Vec<String> = messages
+            .iter()
+            .map(|message| line(message.opcode, &message.payload))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn line(opcode: Opcode, payload: &[u8]) -> String {
+        format!("{opcode} {:?}", String::from_utf8_lossy(payload))
+    }
+
+    /// A publication as a test compares it; what is in the buffer already must stay.
+    pub(super) fn published(protocol: &dyn Protocol, topic: &str, payload: &str) -> String {
+        let mut out = b"kept".to_vec();
+        let opcode = protocol.publish(topic, payload.as_bytes(), &mut out);
+        line(opcode, out.strip_prefix(b"kept").expect("what was there stays"))
+    }
+
+    /// What is found in an inbound message, one thing a line.
+    pub(super) fn inbound(protocol: &dyn Protocol, message: &[u8]) -> String {
+        let mut lines = Vec::new();
+        let found = protocol.inbound(message, &mut |payload| {
+            lines.push(format!("delivered {:?}", String::from_utf8_lossy(payload)));
+        });
+        if found.greeted {
+            lines.push("greeted".to_owned());
+        }
+        if found.confirmed > 0 {
+            lines.push(format!("confirmed {}", found.confirmed));
+        }
+        if found.missing > 0 {
+            lines.push(format!("missing {}", found.missing));
+        }
+        lines.extend(found.answer.map(|answer| format!("answer {}", sent(&[answer]))));
+        lines.extend(found.fault.map(|fault| format!("fault {fault}")));
+        lines.join("\n")
+    }
+
+    #[test]
+    fn topics_in_runs() {
+        let long = |count| vec!["x".repeat(SUBSCRIBE_BYTES_MAX / 4); count];
+        for (count, lengths) in [(0, &[][..]), (1, &[1]), (4, &[4]), (5, &[4, 1]), (9, &[4, 4, 1])] {
+            let topics = long(count);
+            assert_eq!(
+                runs(&topics).map(<[String]>::len).collect::<Vec<_>>(),
+                lengths,
+                "{count} topics"
+            );
+        }
+        let longest = vec!["x".repeat(SUBSCRIBE_BYTES_MAX + 1); 2];
+        assert_eq!(runs(&longest).count(), 2);
+    }
 }

@@ -3,14 +3,17 @@
 //! A server is stopped when it is dropped: with SIGTERM, and when it has not ended soon after, with SIGKILL. A server that
 //! does not accept connections in time, or ends before, is an error that says so; its own words are on standard error.
 
-use std::io::ErrorKind;
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 
 use crate::report::progress;
 
@@ -45,6 +48,8 @@ impl Server {
     /// Starts `command`, which [`pinned`] made.
     pub(super) fn spawn(mut command: Command, port: u16) -> anyhow::Result<Self> {
         command.stdin(Stdio::null());
+        // The server inherits it; by default it could not hold more than about a thousand connections.
+        rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
         let process = match command.spawn() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("taskset is not installed; it comes with the package util-linux")
@@ -58,6 +63,38 @@ impl Server {
             version: String::new(),
             ops: None,
         })
+    }
+
+    /// Starts `command`, which [`pinned`] made, and which tells its port and version in the first line that it prints:
+    /// `{"port":…,"version":"…"}`.
+    pub(super) fn spawn_announced(mut command: Command) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Announcement {
+            port: u16,
+            version: String,
+        }
+        command.stdout(Stdio::piped());
+        let mut server = Self::spawn(command, 0)?;
+        let stdout = server
+            .process
+            .stdout
+            .take()
+            .context("the server has no standard output")?;
+        let (sender, first) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
+            let read = stdout.read_line(&mut line).map(|_| line);
+            // The receiver is gone when the server was given up, and then nobody wants to know.
+            let _ = sender.send(read);
+            // What it prints afterwards must not fill the pipe.
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        });
+        let line = server.wait_until(|| Ok(first.try_recv().ok()))??;
+        let Announcement { port, version } = serde_json::from_str(&line)
+            .with_context(|| format!("the server announces {line:?} and not its port and version"))?;
+        server.port = port;
+        server.version = version;
+        Ok(server)
     }
 
     /// Waits until `ready` has something to tell.
@@ -76,7 +113,7 @@ impl Server {
             if Instant::now() >= until {
                 bail!("the server does not accept connections after {START_WITHIN:?}");
             }
-            std::thread::sleep(LOOK_EVERY);
+            thread::sleep(LOOK_EVERY);
         }
     }
 
@@ -92,7 +129,7 @@ impl Server {
                 self.process.wait()?;
                 break;
             }
-            std::thread::sleep(LOOK_EVERY);
+            thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }

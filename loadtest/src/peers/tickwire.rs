@@ -118,15 +118,15 @@ impl<'m> Update<'m> {
         let rest = message.strip_prefix(br#"{"op":"update","topic":""#)?;
         let end = rest.iter().position(|byte| *byte == b'"')?;
         let (topic, rest) = rest.split_at(end);
-        let (seq, rest) = number(rest.strip_prefix(br#"","seq":"#)?)?;
-        let (_, rest) = number(rest.strip_prefix(br#","ts":"#)?)?;
+        let (seq, rest) = leading_number(rest.strip_prefix(br#"","seq":"#)?)?;
+        let (_, rest) = leading_number(rest.strip_prefix(br#","ts":"#)?)?;
         let data = rest.strip_prefix(br#","data":"#)?.strip_suffix(b"}")?;
         Some(Self { topic, seq, data })
     }
 }
 
 /// The number that `bytes` begin with, and what follows it.
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = bytes.split_at(digits);
     let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
@@ -174,6 +174,11 @@ fn apply(settings: &[(String, String)], command: &mut Command) {
     }
 }
 
+/// Why it cannot be started, if it is not built.
+pub(super) fn missing() -> Option<String> {
+    program().err().map(|error| error.to_string())
+}
+
 /// The broker beside this program.
 fn program() -> anyhow::Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program's own folder")?;
@@ -193,4 +198,104 @@ fn version_in(metrics: &str) -> Option<String> {
         .find(|line| line.starts_with("tickwire_build_info{"))?;
     let (_, after) = line.split_once("version=\"")?;
     Some(after.split('"').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use tickwire_wire::codec::{DataOp, Stamp};
+    use tickwire_wire::{Epoch, Micros, Payload, Seq};
+
+    use super::super::tests::{inbound, published, sent, topics};
+    use super::*;
+
+    #[test]
+    fn what_is_sent() {
+        expect![[r#"text "{\"op\":\"subscribe\",\"id\":1,\"topics\":[\"bench.t0\",\"bench.t1\"],\"mode\":\"every\",\"snapshot\":false}""#]].assert_eq(&sent(&Tickwire.subscribe(&topics(2))));
+        expect![[r#"text "{\"op\":\"publish\",\"topic\":\"bench.t1\",\"data\":\"17.\"}""#]].assert_eq(&published(&Tickwire, "bench.t1", "\"17.\""));
+    }
+
+    #[test]
+    fn many_topics_are_several_requests_with_ids_of_their_own() {
+        let requests = Tickwire.subscribe(&topics(10_000));
+        let ids: Vec<u64> = requests
+            .iter()
+            .map(|request| {
+                assert!(request.payload.len() < tickwire_wire::limits::MESSAGE_BYTES_MAX);
+                serde_json::from_slice::<serde_json::Value>(&request.payload).unwrap()["id"]
+                    .as_u64()
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(ids, (1..=requests.len() as u64).collect::<Vec<_>>());
+        assert!(ids.len() > 1);
+    }
+
+    /// What the broker's own codec makes of a publication.
+    fn written(op: DataOp) -> Vec<u8> {
+        let (epoch, mut out) = (Epoch::from_number(7), Vec::new());
+        let stamp = Stamp {
+            topic: "bench.t1",
+            epoch: &epoch,
+            seq: Seq(58),
+            ts: Micros(1_700_000_000_000_000),
+        };
+        let payload = Payload::from_json(b"\"17.\"").expect("a payload");
+        Codec::Json.encode_data(op, stamp, &payload, &mut out);
+        out
+    }
+
+    #[test]
+    fn an_update_as_the_broker_writes_it() {
+        let update = written(DataOp::Update);
+        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(&Tickwire, &update));
+        assert_eq!(Tickwire.sequence(&update), Some((&b"bench.t1"[..], 58)));
+    }
+
+    #[test]
+    fn what_else_comes_in() {
+        for (message, expected) in [
+            (&br#"{"op":"ack","id":1,"results":[{"topic":"a","seq":0,"mode":"every"},{"topic":"b"}]}"#[..], expect!["confirmed 2"]),
+            (br#"{"op":"ack","id":1,"results":[{"topic":"a"},{"topic":"b..","error":{"code":"bad_topic","reason":"empty token at byte 2"}}]}"#, expect![[r#"fault "b.." was refused: empty token at byte 2"#]]),
+            (br#"{"op":"error","code":"rate_limited","reason":"slow down","retryable":true}"#, expect!["fault a request was refused: slow down"]),
+            (br#"{"op":"gap","topic":"a","epoch":"k3v9","from":62,"to":70,"reason":"slow"}"#, expect!["missing 9"]),
+            (br#"{"op":"heartbeat","ts":1}"#, expect![[r#""#]]),
+            (br#"{"op":"welcome","session":"x","server":"tickwire/0.1.0","ts":1,"heartbeat_ms":15000,"limits":{"subscriptions":1024,"message_bytes":65536,"ops_per_s":50}}"#, expect!["greeted"]),
+            (br#"{"op":"update","seq":1,"topic":"a","ts":1,"data":"17."}"#, expect![[r#"fault a message of 55 bytes is not understood: "{\"op\":\"update\",\"seq\":1,\"topic\":\"a\",\"ts\":1,\"data\":\"17.\"}""#]]),
+            (b"\"17.\"", expect![[r#"fault a message of 5 bytes is not understood: "\"17.\"""#]]),
+        ] {
+            expected.assert_eq(&inbound(&Tickwire, message));
+        }
+        assert!(inbound(&Tickwire, &written(DataOp::Snapshot)).starts_with("fault "));
+    }
+
+    #[test]
+    fn the_version_is_in_the_metrics() {
+        let metrics = "# TYPE tickwire_build_info gauge\ntickwire_build_info{version=\"0.1.0\"} 1\n";
+        assert_eq!(version_in(metrics).as_deref(), Some("0.1.0"));
+        assert_eq!(version_in("tickwire_topics 1\n"), None);
+    }
+
+    #[test]
+    fn settings_are_flags_or_variables() {
+        let mut command = Command::new("tickwire");
+        let settings = [
+            ("--shards", "2"),
+            ("TICKWIRE_SOCKET__EGRESS", "plain"),
+            ("--quiet", ""),
+        ];
+        apply(
+            &settings.map(|(name, value)| (name.to_owned(), value.to_owned())),
+            &mut command,
+        );
+        assert_eq!(
+            command.get_args().collect::<Vec<_>>(),
+            ["--shards", "2", "--quiet"]
+        );
+        let variables: Vec<_> = command.get_envs().collect();
+        assert_eq!(
+            variables,
+            [("TICKWIRE_SOCKET__EGRESS".as_ref(), Some("plain".as_ref()))]
+        );
+    }
 }
