@@ -35,6 +35,12 @@ pub(crate) trait Handler {
     /// A text or binary message came. `received` is the wall time at which its last bytes were read.
     fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>);
 
+    /// The handshake of a connection is done. Its messages come after this.
+    fn opened(&mut self, _id: ConnId, _reply: &mut Reply<'_>) {}
+
+    /// Bytes were read; the messages that they complete come next.
+    fn reading(&mut self) {}
+
     /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it.
     fn ended(&mut self, id: ConnId, ending: &Ending);
 }
@@ -76,6 +82,12 @@ impl<'c> Reply<'c> {
     pub(crate) fn text(&mut self, text: &[u8]) {
         self.out
             .extend_from_slice(&client_frame(true, Opcode::Text, MASK, text));
+    }
+
+    /// Sends a message.
+    pub(crate) fn message(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.out
+            .extend_from_slice(&client_frame(true, opcode, MASK, payload));
     }
 
     /// The connection is ready for its part; another may be begun.
@@ -165,6 +177,20 @@ impl Connection {
         self.flush()
     }
 
+    /// Lets `fill` add messages, and writes them with what waits already, in one call if the kernel takes them.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
+        fill(&mut Reply::new(&mut self.out, &mut self.settled));
+        self.flush()
+    }
+
+    /// Bytes that the kernel has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
     /// Sends a close frame; the connection ends when the broker answers it.
     ///
     /// # Errors
@@ -243,12 +269,14 @@ impl Connection {
             return Ok(());
         };
         self.phase = Phase::Open;
+        handler.opened(self.id, &mut Reply::new(&mut self.out, &mut self.settled));
         let head = std::mem::take(&mut self.head);
         self.frames(&head[end..], received, handler)
     }
 
     fn frames(&mut self, bytes: &[u8], received: Micros, handler: &mut impl Handler) -> Result<(), Ending> {
         let (mut pings, mut closed) = (0, None);
+        handler.reading();
         let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
         self.reader
             .feed(bytes, |Frame { opcode, payload }| match opcode {

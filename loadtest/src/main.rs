@@ -5,13 +5,17 @@
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod broker;
+mod compare;
 mod conn;
 mod frame;
 mod handshake;
 mod idle;
 mod interrupt;
+mod payload;
+mod peers;
 mod proc;
 mod report;
+mod scenario;
 mod scrape;
 mod soak;
 mod swarm;
@@ -28,6 +32,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- idle --heartbeats 3 --heartbeat-ms 2000
   A minute of market data to a hundred subscribers:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
+  The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
+    cargo run --release -p tickwire-loadtest -- peers
   A broker that runs already:
     tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 
@@ -44,8 +50,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
+    Run(compare::RunArgs),
+    /// List the scenarios that `run` knows
+    Scenarios,
     Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
+    Peers(peers::CheckArgs),
+    /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
+    #[command(hide = true)]
+    NaiveServer(peers::NaiveArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,9 +74,17 @@ fn main() -> ExitCode {
 }
 
 fn run(scenario: &Scenario) -> anyhow::Result<bool> {
-    let interrupt = Interrupt::watch()?;
     match scenario {
-        Scenario::Idle(args) => report::publish(&idle::run(args, &interrupt)?, args.json.as_deref()),
-        Scenario::Soak(args) => report::publish(&soak::run(args, &interrupt)?, args.json.as_deref()),
+        Scenario::Run(args) => compare::run(args, &Interrupt::watch()?),
+        Scenario::Scenarios => compare::list(),
+        Scenario::Idle(args) => {
+            report::publish(&idle::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Soak(args) => {
+            report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
+        // Ended by a signal, as servers are.
+        Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
     }
 }

@@ -48,6 +48,18 @@ impl Faults {
     }
 }
 
+/// All kinds in one line, each with its first example.
+impl Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (kind, found)) in self.0.iter().enumerate() {
+            let apart = if number == 0 { "" } else { "; " };
+            let example = found.examples.first().map_or("", String::as_str);
+            write!(f, "{apart}{} × {kind} ({example})", found.count)?;
+        }
+        Ok(())
+    }
+}
+
 /// The closing table: labels and values.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Vec<(String, String)>);

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,7 +14,7 @@ use mio::{Events, Poll};
 use tickwire_wire::Codec;
 use url::Url;
 
-use crate::conn::{ConnId, Connection, Ending, Handler, Shared};
+use crate::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
 use crate::handshake::Handshake;
 use crate::interrupt::Interrupt;
 
@@ -89,6 +90,8 @@ pub(crate) struct Swarm<H> {
     pings_of_ended: u64,
     /// Connections that may have more to read although no event will say so.
     again: Vec<usize>,
+    /// Connections that nothing is read from.
+    stopped: Range<usize>,
 }
 
 impl<H: Handler> Swarm<H> {
@@ -120,7 +123,14 @@ impl<H: Handler> Swarm<H> {
             alive: 0,
             pings_of_ended: 0,
             again: Vec::new(),
+            stopped: 0..0,
         })
+    }
+
+    /// Takes at most so many connections' readiness at once, so that a turn stays short.
+    pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
+        self.events = Events::with_capacity(events_max);
+        self
     }
 
     /// Whether every connection was begun and has settled or ended.
@@ -153,11 +163,41 @@ impl<H: Handler> Swarm<H> {
         self.with(id.0, |connection, _, _| connection.send(text).map(|()| false));
     }
 
-    /// Begins connections, waits for readiness for at most `timeout`, and does what can be done.
+    /// Lets `fill` add messages for a connection and writes them; one that has ended gets none.
+    pub(crate) fn send_all(&mut self, id: ConnId, fill: impl FnOnce(&mut Reply<'_>)) {
+        self.with(id.0, |connection, _, _| connection.send_all(fill).map(|()| false));
+    }
+
+    /// Bytes that wait to be written on a connection.
+    pub(crate) fn waiting(&self, id: ConnId) -> usize {
+        self.connections[id.0].as_ref().map_or(0, Connection::waiting)
+    }
+
+    /// From now on, reads nothing from these connections, as if their users had gone to sleep; from all others it does.
+    pub(crate) fn stop_reading(&mut self, connections: Range<usize>) {
+        let again = std::mem::replace(&mut self.stopped, connections);
+        self.again.extend(again);
+    }
+
+    /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
+    pub(crate) fn reconnect(&mut self, first: ConnId) {
+        for connection in self.connections[first.0..self.begun].iter_mut() {
+            if let Some(connection) = connection.take() {
+                self.pings_of_ended += u64::from(connection.pings());
+                self.unsettled -= usize::from(!connection.is_settled());
+                self.alive -= 1;
+            }
+        }
+        self.again.clear();
+        self.begun = self.begun.min(first.0);
+    }
+
+    /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
+    /// something could be.
     ///
     /// # Errors
     /// When the system fails, or a signal asked for the end.
-    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<()> {
+    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<bool> {
         self.interrupt.check()?;
         self.begin();
         let timeout = if self.again.is_empty() {
@@ -166,17 +206,24 @@ impl<H: Handler> Swarm<H> {
             Duration::ZERO
         };
         match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.interrupt.check(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.interrupt.check()?;
+                return Ok(false);
+            }
             polled => polled.context("cannot wait for sockets")?,
         }
         let mut ready = std::mem::take(&mut self.again);
         ready.extend(self.events.iter().map(|event| event.token().0));
+        let any = !ready.is_empty();
         for index in ready {
+            if self.stopped.contains(&index) {
+                continue;
+            }
             self.with(index, |connection, shared, handler| {
                 connection.ready(shared, handler)
             });
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Turns until `until` or until `done` says so, whichever comes first. Returns whether `done` said so.
