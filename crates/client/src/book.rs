@@ -236,6 +236,7 @@ fn set<K: Ord>(side: &mut BTreeMap<K, Decimal>, price: K, size: Decimal) {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
+    use proptest::prelude::*;
     use tickwire_wire::Micros;
     use tickwire_wire::market::Symbol;
 
@@ -382,5 +383,44 @@ mod tests {
                 levels: BOOK_LEVELS_MAX + 1
             }
         );
+    }
+
+    /// Levels `PRICExSIZE` of a side in the order of `prices`.
+    fn render(model: &BTreeMap<u32, u32>, best_first: impl Fn(&mut Vec<u32>)) -> String {
+        let mut prices: Vec<_> = model.keys().copied().collect();
+        best_first(&mut prices);
+        prices
+            .iter()
+            .map(|price| format!("{price}x{} ", model[price]))
+            .collect()
+    }
+
+    proptest! {
+        /// Changes lead to the same book as a snapshot of where they lead.
+        #[test]
+        fn changes_and_snapshots_agree(
+            changes in prop::collection::vec(
+                prop::collection::vec((any::<bool>(), 1..40_u32, 0..4_u32), 0..6), 1..30)
+        ) {
+            let (mut bids, mut asks) = (BTreeMap::new(), BTreeMap::new());
+            let epoch = Epoch::from("e");
+            let mut changed = L2Book::default();
+            changed.snapshot(&epoch, Seq(0), &data("", "", sum("", ""))).expect("an empty book");
+            for (seq, change) in (1..).zip(changes) {
+                let mut levels = [String::new(), String::new()];
+                for (is_bid, price, size) in change {
+                    let side = if is_bid { &mut bids } else { &mut asks };
+                    if size == 0 { side.remove(&price); } else { side.insert(price, size); }
+                    levels[usize::from(is_bid)] += &format!("{price}x{size} ");
+                }
+                let bids = render(&bids, |prices| prices.reverse());
+                let asks = render(&asks, |_| {});
+                let checksum = sum(&bids, &asks);
+                prop_assert_eq!(changed.update(Seq(seq), &data(&levels[1], &levels[0], checksum)), Ok(()));
+                let mut fresh = L2Book::default();
+                prop_assert_eq!(fresh.snapshot(&epoch, Seq(seq), &data(&bids, &asks, checksum)), Ok(()));
+                prop_assert_eq!(show(&changed), show(&fresh));
+            }
+        }
     }
 }

@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::BackoffBounds;
-use crate::core::{Answer, Body, Core};
+use crate::core::Core;
 use crate::driver::{Driver, Settings, connect_once};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
 use crate::ledger::Wanted;
 use crate::promise::Checker;
+use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
 
 /// Requests on their way to the connection's task.

@@ -6,98 +6,20 @@
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{AckResult, AnnouncedLimits, Position, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, Payload, Refusal, Seq, ServerMessage};
+use tickwire_wire::message::{AnnouncedLimits, Position, RequestId, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Refusal, Seq, ServerMessage};
 use tokio::sync::oneshot;
 
 use crate::error::RequestError;
 use crate::event::Event;
 use crate::ledger::{self, Ledger, Wanted};
 use crate::promise::Checker;
+use crate::request::{Answer, Body, Purpose, Reply, Waiting, answer, checked};
 
 /// Requests that may wait to be sent, those that restore subscriptions not counted.
 const OUTGOING_MAX: usize = 16;
 /// Requests that may wait for answers.
 const PENDING_MAX: usize = 1_024;
-
-/// What a user asks for.
-#[derive(Debug)]
-pub(crate) enum Body {
-    Subscribe(Wanted, Vec<TopicRequest>),
-    Unsubscribe(Vec<String>),
-    Publish { topic: String, data: Payload },
-    Resync(String),
-    Auth(String),
-    Ping,
-}
-
-/// The broker's answer to a request.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Ack(Vec<AckResult>),
-    Pong(Micros),
-}
-
-/// Where an answer goes.
-pub(crate) type Reply = oneshot::Sender<Result<Answer, RequestError>>;
-
-/// Whom a request serves and what its answer changes.
-#[derive(Debug)]
-enum Purpose {
-    Subscribe {
-        wanted: Wanted,
-        reply: Reply,
-    },
-    /// `own`: how many of the topics the user named; those after them are extra subscriptions.
-    Unsubscribe {
-        own: usize,
-        topics: Vec<String>,
-        reply: Reply,
-    },
-    Auth {
-        token: String,
-        reply: Reply,
-    },
-    Other {
-        reply: Reply,
-    },
-    Restore {
-        wanted: Wanted,
-        topics: Vec<TopicRequest>,
-    },
-    RestoreRights,
-}
-
-impl Purpose {
-    fn reply(&self) -> Option<&Reply> {
-        match self {
-            Self::Subscribe { reply, .. }
-            | Self::Unsubscribe { reply, .. }
-            | Self::Auth { reply, .. }
-            | Self::Other { reply } => Some(reply),
-            Self::Restore { .. } | Self::RestoreRights => None,
-        }
-    }
-
-    fn into_reply(self) -> Option<Reply> {
-        match self {
-            Self::Subscribe { reply, .. }
-            | Self::Unsubscribe { reply, .. }
-            | Self::Auth { reply, .. }
-            | Self::Other { reply } => Some(reply),
-            Self::Restore { .. } | Self::RestoreRights => None,
-        }
-    }
-}
-
-/// A request that waits to be sent.
-#[derive(Debug)]
-struct Waiting {
-    id: RequestId,
-    message: ClientMessage,
-    bytes: Vec<u8>,
-    purpose: Purpose,
-}
 
 /// The protocol's state on the client's side.
 #[derive(Debug)]
@@ -485,25 +407,5 @@ impl Core {
             let topic = topic.to_owned();
             self.events.push_back(Event::Unresumed { topic, last, now });
         }
-    }
-}
-
-/// An answer whose single result may be a refusal.
-fn checked(result: Result<Answer, Refusal>) -> Result<Answer, RequestError> {
-    let mut answer = result?;
-    if let Answer::Ack(results) = &mut answer
-        && let Some(refusal) = results.iter_mut().find_map(|result| result.error.take())
-    {
-        return Err(refusal.into());
-    }
-    Ok(answer)
-}
-
-/// Answers, if the user still waits.
-fn answer(reply: Option<Reply>, result: Result<Answer, RequestError>) {
-    if let Some(reply) = reply
-        && reply.send(result).is_err()
-    {
-        tracing::debug!("an answer came after its request was given up");
     }
 }

@@ -38,6 +38,7 @@ mod idle;
 mod ledger;
 mod link;
 mod pace;
+mod request;
 mod session;
 
 pub use backoff::BackoffBounds;

@@ -11,11 +11,12 @@ use tickwire_wire::{CloseCode, Control};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::{Body, Core, Reply};
+use crate::core::Core;
 use crate::error::Loss;
 use crate::event::Event;
 use crate::link::{Incoming, Link, Outgoing};
 use crate::pace::Pace;
+use crate::request::{Body, Reply};
 
 /// How long requests that are under way may delay the reconnect that a drain asked for.
 const SETTLE_MAX: Duration = Duration::from_secs(2);

@@ -21,6 +21,7 @@ use tokio::task::LocalSet;
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
+use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::labels::LABELS;
 use crate::ops::Ops;
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] CatalogueError),
+    /// The egress that was asked for is not to be had.
+    #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
+    Egress(#[source] io::Error),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -92,6 +96,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
+    let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;
@@ -111,7 +116,12 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         socket: common.config.socket,
     };
     others.push(common.start_acceptor(acceptor, listener, ops_listener, stopped)?);
-    announce(&common.config, listen, ops, shard_count, connections_max);
+    let room = Room {
+        shards: shard_count,
+        connections_max,
+        egress,
+    };
+    announce(&common.config, listen, ops, &room);
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed, shard_count)?);
     }
@@ -349,8 +359,15 @@ fn raise_open_files() -> u64 {
     }
 }
 
+/// What the machine gives the broker.
+struct Room {
+    shards: usize,
+    connections_max: usize,
+    egress: &'static str,
+}
+
 /// The start-up line: what is served, and where.
-fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, shards: usize, connections_max: usize) {
+fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
     let feed = match &config.feed.source {
         FeedSource::None => "none; ticks come from publishers".to_owned(),
         FeedSource::Sim => {
@@ -379,8 +396,9 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, shards: usize,
         url = %format!("ws://{listen}/v1/ws"),
         metrics = %format!("http://{ops}/metrics"),
         feed,
-        shards,
-        connections_max,
+        shards = room.shards,
+        connections_max = room.connections_max,
+        egress = room.egress,
         "tickwire {VERSION} is ready; anyone may subscribe to everything and publish to {publish}",
     );
 }

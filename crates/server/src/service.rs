@@ -15,10 +15,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use tickwire_wire::Codec;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::handshake;
-use crate::http::{self, Endpoint, HttpContext, Progress, Reply};
+use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
 
@@ -28,28 +27,24 @@ const BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
     let permit = Rc::new(RefCell::new(Some(permit)));
-    let cut = Rc::new(Notify::new());
+    let stalled = Stalled::default();
     let service = hyper::service::service_fn(|request| {
-        let (context, permit, cut) = (context.clone(), permit.clone(), cut.clone());
-        async move { Ok::<_, Infallible>(answer(&context, &cut, request, &permit).await) }
+        let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
+        async move { Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await) }
     });
     let limits = context.limits;
-    let connection = hyper::server::conn::http1::Builder::new()
+    let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers_within)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(stream, limits.stall), service)
-        .with_upgrades();
-    tokio::select! {
-        served = connection => {
-            if let Err(error) = served {
-                count_unreadable(&context, &error);
-                tracing::debug!(%peer, %error, "HTTP connection ended");
-            }
-        }
-        () = cut.notified() => tracing::debug!(%peer, "a reader of events was too slow and is cut off"),
+        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        count_unreadable(&context, &error);
+        tracing::debug!(%peer, %error, "HTTP connection ended");
     }
 }
 
@@ -65,12 +60,12 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
 
 async fn answer(
     context: &Rc<HttpContext>,
-    cut: &Rc<Notify>,
+    stalled: &Stalled,
     mut request: Request<Incoming>,
     permit: &PermitSlot,
 ) -> Reply {
     if Endpoint::of(request.uri().path()) != Endpoint::WebSocket {
-        return http::answer(context, cut, request).await;
+        return http::answer(context, stalled, request).await;
     }
     let response = upgrade(context, &mut request, permit);
     context

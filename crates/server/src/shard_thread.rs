@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::egress::PlainEgress;
+use crate::egress;
 use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
 use crate::permit::Permit;
@@ -66,11 +66,13 @@ impl ShardPlan {
 
     async fn serve(self) -> io::Result<()> {
         let (poller, readiness) = Poller::new()?;
+        let (egress, name) = egress::open(self.config.socket.egress)?;
+        tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
         let hub = Hub::new(HubParts {
             shard: Shard::new(self.id, self.directory, self.settings),
             clock: self.clock,
             poller,
-            egress: Box::new(PlainEgress::new()),
+            egress,
             metrics: self.metrics,
             frame_limits: FrameLimits {
                 message_bytes: self.config.limits.message_bytes,

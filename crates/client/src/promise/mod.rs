@@ -10,6 +10,7 @@
 //! publishing has stopped (compare [`Checker::position`] with the topic's head then); of a topic that a pattern brought,
 //! only what follows the first message is checked; where subscriptions in different modes cover a topic, the laxer rules hold.
 
+mod answers;
 mod broken;
 mod track;
 
@@ -20,23 +21,11 @@ use rustc_hash::FxHashMap;
 use tickwire_wire::message::{AckResult, GapReason, Position, RequestId, TopicRequest};
 use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMessage};
 
+use answers::{Asked, op_of, same_topics};
 pub use broken::{BrokenPromise, RecoveryFault};
 use track::Track;
 
 use crate::book::{BookError, L2Book};
-
-/// A request that waits for its answer.
-#[derive(Debug)]
-enum Asked {
-    Subscribe {
-        topics: Vec<TopicRequest>,
-        mode: Option<Mode>,
-        snapshot: bool,
-    },
-    Unsubscribe(Vec<String>),
-    Resync(String),
-    Other,
-}
 
 /// A subscription with a wildcard.
 #[derive(Debug)]
@@ -470,46 +459,4 @@ fn is_every(topic: &str, track: &Track, wildcards: &[Wildcard]) -> bool {
     let matching = || wildcards.iter().filter(|w| w.pattern.matches(topic));
     let own = !track.own || track.own_mode == Some(Mode::Every);
     own && (track.own || matching().next().is_some()) && matching().all(|w| w.mode == Some(Mode::Every))
-}
-
-fn same_topics<'a>(
-    id: RequestId,
-    topics: impl Iterator<Item = &'a str>,
-    results: &[AckResult],
-) -> Result<(), BrokenPromise> {
-    let mut results = results.iter();
-    let mut index = 0;
-    let mismatch = |index, expected: &str, got: &str| BrokenPromise::AckMismatch {
-        id,
-        index,
-        expected: expected.to_owned(),
-        got: got.to_owned(),
-    };
-    for expected in topics {
-        match results.next() {
-            Some(result) if result.topic == expected => index += 1,
-            other => return Err(mismatch(index, expected, other.map_or("nothing", |r| &r.topic))),
-        }
-    }
-    results
-        .next()
-        .map_or(Ok(()), |extra| Err(mismatch(index, "nothing", &extra.topic)))
-}
-
-fn op_of(message: &ServerMessage) -> &str {
-    match message {
-        ServerMessage::Snapshot { .. } => "snapshot",
-        ServerMessage::Update { .. } => "update",
-        ServerMessage::Control(control) => match control {
-            Control::Welcome { .. } => "welcome",
-            Control::Ack { .. } => "ack",
-            Control::Gap { .. } => "gap",
-            Control::Status { .. } => "status",
-            Control::Heartbeat { .. } => "heartbeat",
-            Control::Pong { .. } => "pong",
-            Control::Drain { .. } => "drain",
-            Control::Error { .. } => "error",
-        },
-        ServerMessage::Unknown(op) => op,
-    }
 }

@@ -224,7 +224,8 @@ impl Track {
         self.alternative = self.alternative.filter(|base| seq < *base);
         match standing {
             Standing::Unknown => Ok(()),
-            Standing::Unresumed => Err(BrokenPromise::NoPosition {
+            // Of a topic that had no message at the ack there is neither snapshot nor gap to send.
+            Standing::Unresumed if self.head != Seq::ZERO => Err(BrokenPromise::NoPosition {
                 topic: topic.to_owned(),
                 seq,
             }),
@@ -233,7 +234,7 @@ impl Track {
                 topic: topic.to_owned(),
                 fault: RecoveryFault::Hole { expected, got: seq },
             }),
-            Standing::At => Err(BrokenPromise::Hole {
+            Standing::At | Standing::Unresumed => Err(BrokenPromise::Hole {
                 topic: topic.to_owned(),
                 expected,
                 got: seq,

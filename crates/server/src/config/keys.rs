@@ -123,6 +123,7 @@ const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Words of `feed.kind`.
 const FEED_KINDS: &[&str] = &["none", "sim", "replay"];
 /// Words of `feed.start`.
+const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
 /// Most messages of history that a rule may ask for.
 pub(super) const HISTORY_MAX: u64 = 1_000_000;
@@ -309,6 +310,12 @@ pub(super) const KEYS: &[Key] = &[
         10 * MINUTE_MS,
         limits::PONG_TIMEOUT_MS,
         "Time that a pinged client has to answer before close 4001",
+    ),
+    Key::new(
+        "socket.egress",
+        Shape::Choice(EGRESS_KINDS),
+        Preset::Text("auto"),
+        "How bytes are handed to the kernel: a write a connection, or a batch by io_uring; auto takes io_uring where it is",
     ),
     Key::integer(
         "socket.notsent_lowat_bytes",

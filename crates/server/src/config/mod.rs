@@ -122,9 +122,22 @@ pub struct Heartbeat {
     pub pong_timeout_ms: u64,
 }
 
+/// How bytes are handed to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressKind {
+    /// By `io_uring` where the kernel offers it, otherwise plainly.
+    Auto,
+    /// One system call a connection.
+    Plain,
+    /// One system call for a batch of connections.
+    IoUring,
+}
+
 /// The key table `[socket]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
+    /// How bytes are handed to the kernel.
+    pub egress: EgressKind,
     /// Unsent bytes that the kernel takes for a connection (`TCP_NOTSENT_LOWAT`).
     pub notsent_lowat_bytes: u32,
     /// Time in milliseconds that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
@@ -232,7 +245,13 @@ impl Heartbeat {
 
 impl Socket {
     fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        let kinds = [
+            ("auto", EgressKind::Auto),
+            ("plain", EgressKind::Plain),
+            ("io_uring", EgressKind::IoUring),
+        ];
         let socket = Self {
+            egress: settings.choice("socket.egress", &kinds)?,
             notsent_lowat_bytes: settings.integer("socket.notsent_lowat_bytes")?,
             user_timeout_ms: settings.integer("socket.user_timeout_ms")?,
             backlog: settings.integer("socket.backlog")?,

@@ -10,9 +10,9 @@ use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, 
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tickwire_wire::Refusal;
-use tokio::sync::Notify;
 
 use super::context::HttpContext;
+use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, body, bulk, publish, reply, topics};
 use crate::labels::{Route, refused_status};
@@ -81,11 +81,15 @@ impl<'p> Endpoint<'p> {
     }
 }
 
-/// Answers a request that is not for a WebSocket. `cut` closes its connection at once.
-pub(crate) async fn answer(context: &Rc<HttpContext>, cut: &Rc<Notify>, request: Request<Incoming>) -> Reply {
+/// Answers a request that is not for a WebSocket, on the connection that `stalled` is about.
+pub(crate) async fn answer(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    request: Request<Incoming>,
+) -> Reply {
     let (head, mut body) = request.into_parts();
     let endpoint = Endpoint::of(head.uri.path());
-    let mut response = match dispatch(context, cut, endpoint, &head, &mut body).await {
+    let mut response = match dispatch(context, stalled, endpoint, &head, &mut body).await {
         Ok(response) => response,
         Err(refused) => {
             if !refused.counted {
@@ -116,7 +120,7 @@ pub(crate) async fn answer(context: &Rc<HttpContext>, cut: &Rc<Notify>, request:
 
 async fn dispatch(
     context: &Rc<HttpContext>,
-    cut: &Rc<Notify>,
+    stalled: &Stalled,
     endpoint: Endpoint<'_>,
     head: &Parts,
     body: &mut Incoming,
@@ -125,7 +129,7 @@ async fn dispatch(
     let query = head.uri.query();
     let answer = match endpoint {
         Endpoint::Sse if head.method == Method::GET => {
-            return stream::open(context, cut, query, &head.headers);
+            return stream::open(context, stalled, query, &head.headers);
         }
         Endpoint::Topics if reads => topics::list(context, query).await,
         Endpoint::Topic(segment) if reads => topics::value(context, segment, &head.headers),

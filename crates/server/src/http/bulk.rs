@@ -183,3 +183,44 @@ fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorRespon
     );
     ErrorResponse::new(StatusCode::CONFLICT, Refusal::new(refusal.code, reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use tickwire_metrics::Catalogue;
+    use tickwire_router::{DirectoryLimits, Kinds};
+
+    use super::*;
+    use crate::labels::LABELS;
+
+    #[test]
+    fn a_line_that_another_publisher_forestalled_ends_the_publication() {
+        let limits = DirectoryLimits {
+            topics_max: 1,
+            history_bytes_max: 1_000,
+        };
+        let catalogue = Catalogue::new(1, "test", &LABELS).unwrap();
+        let bulk = Bulk {
+            text: Bytes::from_static(
+                b"{\"topic\":\"a\",\"data\":1}\n\n{\"topic\":\"b\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}",
+            ),
+            message_bytes: 100,
+            rights: Rights {
+                publish: vec![">".parse().unwrap()],
+            },
+            directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
+            clock: Clock::start(),
+            gate: Arc::new(StartGate::new(true)),
+            metrics: catalogue.http_metrics(),
+        };
+        // As it is when the broker's last topic is made between check and publication.
+        assert!(bulk.check().is_err());
+        let answer = bulk.publish().unwrap_err();
+        expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
+        .assert_eq(&answer.to_string());
+        assert_eq!(
+            bulk.directory.find("a").map(|cell| cell.position().seq.0),
+            Some(1)
+        );
+    }
+}

@@ -167,7 +167,7 @@ mod tests {
         let good = "{\"topic\":\"a\",\"data\":1}\n";
         check(
             &format!("{good}\n{good}nonsense\n{{"),
-            &expect![[r#"line 3: bad_request: is no JSON object {"topic","data"}"#]],
+            &expect![[r#"line 4: bad_request: is no JSON object {"topic","data"}"#]],
         );
         check(
             "[\"a\",1]",

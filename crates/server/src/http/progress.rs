@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,21 +15,35 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+/// Whether a connection has ended because its client took nothing for too long.
+// Shared within one thread; hyper asks of a transport that it could be sent to another one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stalled(Arc<AtomicBool>);
+
+impl Stalled {
+    /// Whether it has.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A socket with a limit on the time that a write may wait.
 #[derive(Debug)]
 pub(crate) struct Progress {
     io: TokioIo<TcpStream>,
     stall: Duration,
+    stalled: Stalled,
     /// When a write that waits has waited too long.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Progress {
-    /// `stream`, whose writes may wait for `stall`.
-    pub(crate) fn new(stream: TcpStream, stall: Duration) -> Self {
+    /// `stream`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
+    pub(crate) fn new(stream: TcpStream, stall: Duration, stalled: Stalled) -> Self {
         Self {
             io: TokioIo::new(stream),
             stall,
+            stalled,
             deadline: None,
         }
     }
@@ -48,6 +64,7 @@ impl Progress {
             .deadline
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
         ready!(deadline.as_mut().poll(context));
+        self.stalled.0.store(true, Ordering::Relaxed);
         let reason = format!("the client took nothing for {} ms", stall.as_millis());
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }

@@ -14,9 +14,9 @@ use tickwire_wire::frame::{Opcode, payload_of};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
-use tokio::sync::Notify;
 
 use super::context::HttpContext;
+use super::progress::Stalled;
 use super::stream_body::{StreamBody, Track};
 use super::{Cursor, ErrorResponse, Query, Reply, Tether, sse};
 
@@ -53,15 +53,15 @@ impl From<ErrorResponse> for StreamRefused {
     }
 }
 
-/// Opens a stream on the connection that is closed at once when `cut` is notified.
+/// Opens a stream on the connection that `stalled` is about.
 pub(super) fn open(
     context: &Rc<HttpContext>,
-    cut: &Rc<Notify>,
+    stalled: &Stalled,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
-    let tether = Rc::new(Tether::new(cut.clone()));
+    let tether = Rc::new(Tether::default());
     let (session, results) = context
         .hub
         .borrow_mut()
@@ -73,7 +73,7 @@ pub(super) fn open(
     let track = wanted
         .resumable
         .then(|| wanted.track(&context.directory, &results));
-    let body = StreamBody::new(context.clone(), session, tether, track);
+    let body = StreamBody::new(context.clone(), session, tether, stalled.clone(), track);
     let mut response = Response::new(Either::Right(body));
     for (name, value) in [
         (CONTENT_TYPE, sse::CONTENT_TYPE),

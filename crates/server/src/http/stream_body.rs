@@ -12,12 +12,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use serde::Serialize;
-use tickwire_router::{Fanout, SessionId, Waiting};
+use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Opcode, payload_of};
 use tickwire_wire::{CloseCode, Control, Seq};
 
 use super::context::HttpContext;
+use super::progress::Stalled;
 use super::stream::is_text;
 use super::{Cursor, Tether, sse};
 
@@ -56,15 +57,17 @@ pub(crate) struct StreamBody {
     context: Rc<HttpContext>,
     session: SessionId,
     tether: Rc<Tether>,
+    stalled: Stalled,
     events: Events,
 }
 
 impl StreamBody {
-    /// The body that serves `session`.
+    /// The body that serves `session` on the connection that `stalled` is about.
     pub(super) fn new(
         context: Rc<HttpContext>,
         session: SessionId,
         tether: Rc<Tether>,
+        stalled: Stalled,
         track: Option<Track>,
     ) -> Self {
         let mut events = Events {
@@ -77,6 +80,7 @@ impl StreamBody {
             context,
             session,
             tether,
+            stalled,
             events,
         }
     }
@@ -98,24 +102,27 @@ impl Body for StreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        if this.tether.is_ended() {
+        let ended = this.tether.is_ended();
+        if let Some(close) = this.tether.take_farewell() {
+            this.events.write_rfc6455(&close);
+        } else if ended {
             return Poll::Ready(None);
-        }
-        let mut hub = this.context.hub.borrow_mut();
-        if let Some(outbox) = hub.shard.outbox(this.session) {
-            let taken = this.events.write(outbox.waiting());
-            if taken > 0 {
-                hub.took_sse(this.session, taken);
+        } else {
+            let mut hub = this.context.hub.borrow_mut();
+            if let Some(outbox) = hub.shard.outbox(this.session) {
+                let taken = this.events.write(outbox.waiting());
+                if taken > 0 {
+                    hub.took_sse(this.session, taken);
+                }
             }
         }
-        drop(hub);
         if let Some(code) = this.events.closed {
             if code == CloseCode::SLOW {
                 this.context.metrics.sse_dropped();
             }
             this.end();
         }
-        if this.events.piece.is_empty() {
+        if this.events.piece.is_empty() && !ended {
             this.tether.set_waker(context.waker().clone());
             return Poll::Pending;
         }
@@ -124,18 +131,32 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tether.is_ended()
+        self.tether.is_ended() && !self.tether.has_farewell()
     }
 }
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        if self.tether.is_ended() && self.events.closed.is_none() {
-            // The session went before its last event could be taken.
+        if self.stalled.is_set() && self.events.closed.is_none() {
             self.context.metrics.sse_dropped();
         }
         self.end();
     }
+}
+
+/// The close frame that waits in the outbox of a stream's session.
+pub(crate) fn close_frame_in(outbox: &Outbox) -> Option<Box<[u8]>> {
+    // A body takes frames whole, so each begins with its head.
+    let close = outbox
+        .waiting()
+        .find(|waiting| waiting.fanout.is_none() && is_close(waiting.bytes))?;
+    Some(close.bytes.into())
+}
+
+fn is_close(frame: &[u8]) -> bool {
+    frame
+        .first()
+        .is_some_and(|head| head & 0x0f == Opcode::Close as u8)
 }
 
 /// Frames as events.
@@ -216,7 +237,7 @@ impl Events {
 
     /// Control frames of RFC 6455: a close is the last event, pings and pongs have no meaning here.
     fn write_rfc6455(&mut self, frame: &[u8]) {
-        if frame[0] & 0x0f != Opcode::Close as u8 {
+        if !is_close(frame) {
             return;
         }
         let (code, reason) = match payload_of(frame) {

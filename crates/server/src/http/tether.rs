@@ -1,33 +1,21 @@
 //! Ties a session of server-sent events to the response body that serves it.
 //!
 //! Either side may go first. The number of a session is used again once it is gone, so the body asks here, not the shard,
-//! whether its session still is. When the hub goes first the reader took nothing for too long: its connection is cut,
-//! since its task may be waiting for a socket that will never be writable.
+//! whether its session still is. When the session goes first its close frame is kept here, so that a reader which gets that
+//! far is told why.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::task::Waker;
 
-use tokio::sync::Notify;
-
 /// What the hub and a response body share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tether {
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    cut: Rc<Notify>,
+    farewell: RefCell<Option<Box<[u8]>>>,
 }
 
 impl Tether {
-    /// A tether of a session on the connection that is closed at once when `cut` is notified.
-    pub(crate) fn new(cut: Rc<Notify>) -> Self {
-        Self {
-            ended: Cell::new(false),
-            waker: RefCell::new(None),
-            cut,
-        }
-    }
-
     /// Has `waker` woken when there is something for the body.
     pub(crate) fn set_waker(&self, waker: Waker) {
         *self.waker.borrow_mut() = Some(waker);
@@ -44,17 +32,49 @@ impl Tether {
         self.ended.get()
     }
 
-    /// The body lets go. Returns whether it is the first to do so: the session is still there then, and the connection
-    /// goes on.
+    /// The body lets go. Returns whether it is the first to do so: the session is still there then.
     pub(crate) fn release(&self) -> bool {
         !self.ended.replace(true)
     }
 
-    /// The session is gone. Unless the body has let go before, the connection is cut.
-    pub(crate) fn session_gone(&self) {
+    /// The session is gone; `close` is the close frame that the body has not taken.
+    pub(crate) fn session_gone(&self, close: Option<Box<[u8]>>) {
         if !self.ended.replace(true) {
+            *self.farewell.borrow_mut() = close;
             self.wake();
-            self.cut.notify_one();
         }
+    }
+
+    /// Whether there is a close frame of a session that is gone.
+    pub(crate) fn has_farewell(&self) -> bool {
+        self.farewell.borrow().is_some()
+    }
+
+    /// The close frame of a session that is gone, once.
+    pub(crate) fn take_farewell(&self) -> Option<Box<[u8]>> {
+        self.farewell.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_goes_first() {
+        let tether = Tether::default();
+        tether.session_gone(Some(Box::new(*b"bye")));
+        assert!(tether.is_ended() && tether.has_farewell());
+        assert!(!tether.release(), "there is no session to be ended");
+        assert_eq!(tether.take_farewell().as_deref(), Some(&b"bye"[..]));
+        assert_eq!(tether.take_farewell(), None);
+    }
+
+    #[test]
+    fn the_body_goes_first() {
+        let tether = Tether::default();
+        assert!(tether.release());
+        tether.session_gone(Some(Box::new(*b"bye")));
+        assert!(tether.is_ended() && !tether.has_farewell());
     }
 }

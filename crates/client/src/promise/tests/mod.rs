@@ -123,6 +123,7 @@ fn promise_5_resume() {
     ));
     kept(&format!("{since} ack 1 A@z:9/every-; gap A@z 1 9 epoch; up A 10"));
     kept(&format!("{since} ack 1 A@z:0/every-; gap A@z 1 0 epoch; up A 1"));
+    kept(&format!("{since} ack 1 A@z:0/every-; up A 1; up A 2"));
     kept(&format!("{since} ack 1 A@z:9/every-; snap A@z:9; up A 10"));
     kept("sub 1 since A=k:99; ack 1 A@k:60/every-; snap A@k:60; up A 61");
     kept("sub 1 since A=k:57 nosnap; ack 1 A@k:60/every-; up A 61");
@@ -158,6 +159,10 @@ fn promise_5_resume() {
     broken(
         &after("A@k:60/every-", "up A 58"),
         &expect!["A: update 58 came before a snapshot or gap gave a position to count from"],
+    );
+    broken(
+        &after("A@z:0/every-", "up A 2"),
+        &expect!["A: message 2 came where 1 was due, and no gap named what is missing"],
     );
     broken(
         &after("A@k:60/every-", "gap A@k 58 59 history"),

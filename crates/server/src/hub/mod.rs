@@ -4,15 +4,17 @@
 //! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
 //! waiting. Nothing in it waits.
 
+mod export;
+mod writing;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
-use tickwire_metrics::{DeliveryOp, ShardMetrics, Transport as TransportLabel};
+use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
@@ -22,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
-use crate::http::Tether;
+use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
@@ -33,8 +35,6 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 16 * 1024;
-/// Connections written to between two looks at the clock.
-const WRITES_PER_CLOCK: usize = 16;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -65,6 +65,9 @@ pub(crate) struct Hub {
     links: Vec<Option<Link>>,
     poller: Poller,
     egress: Box<dyn Egress>,
+    /// What a round of writing works on, kept for its memory.
+    batch: Vec<SessionId>,
+    results: Vec<io::Result<Wrote>>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -102,6 +105,8 @@ impl Hub {
             links: Vec::new(),
             poller: parts.poller,
             egress: parts.egress,
+            batch: Vec::new(),
+            results: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -230,6 +235,9 @@ impl Hub {
         let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
+        if let Link::Sse(tether) = &link {
+            tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        }
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
@@ -238,10 +246,7 @@ impl Hub {
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(tether) => {
-                tether.session_gone();
-                self.metrics.connection_closed(TransportLabel::Sse);
-            }
+            Link::Sse(_) => self.metrics.connection_closed(TransportLabel::Sse),
         }
     }
 
@@ -366,50 +371,6 @@ impl Hub {
         }
     }
 
-    fn write_dirty(&mut self) {
-        let mut now = self.clock.now();
-        for turn in 1..=self.shard.dirty_count() {
-            let Some(id) = self.shard.next_dirty() else { break };
-            if turn % WRITES_PER_CLOCK == 0 {
-                now = self.clock.now();
-            }
-            match self.links.get_mut(id.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) if !socket.blocked => {
-                    if let Err(error) = self.write(id, now) {
-                        tracing::debug!(session = id.0, %error, "connection lost");
-                        self.drop_session(id);
-                    }
-                }
-                Some(Some(Link::Sse(tether))) => tether.wake(),
-                _ => {}
-            }
-        }
-    }
-
-    fn write(&mut self, id: SessionId, now: Micros) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        let Some(outbox) = self.shard.outbox(id) else {
-            return Ok(());
-        };
-        let wrote = self.egress.write(&mut socket.stream, outbox)?;
-        self.metrics.socket_writes += 1;
-        let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        socket.blocked = matches!(wrote, Wrote::Part(_));
-        if count > 0 {
-            self.metrics.socket_written_bytes += count as u64;
-            self.took(id, count, now);
-        }
-        if self.shard.is_finished(id) {
-            return self.shut(id);
-        }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
-        }
-        Ok(())
-    }
-
     /// Takes note that the far end of a session took `count` bytes.
     fn took(&mut self, id: SessionId, count: usize, now: Micros) {
         let latency = &mut self.metrics.delivery_latency;
@@ -420,57 +381,9 @@ impl Hub {
         });
     }
 
-    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
-    fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return Ok(());
-        };
-        if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
-        }
-        Ok(())
-    }
-
     /// Number of sessions, closing ones included.
     pub(crate) fn session_count(&self) -> usize {
         self.shard.session_count()
-    }
-
-    /// Moves what was counted into the catalogue.
-    pub(crate) fn flush(&mut self, now: Micros) {
-        self.flushed = now;
-        let counts = self.shard.counts().clone();
-        let before = std::mem::replace(&mut self.exported, counts.clone());
-        let metrics = &mut self.metrics;
-        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
-        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
-        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        metrics.gapped += counts.gapped - before.gapped;
-        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
-        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
-            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
-            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
-        }
-        for (into, now, then) in [
-            (
-                &mut metrics.publications,
-                &counts.published[..],
-                &before.published[..],
-            ),
-            (&mut metrics.requests, &counts.ops, &before.ops),
-            (&mut metrics.refusals, &counts.refusals, &before.refusals),
-            (&mut metrics.closes, &counts.closes, &before.closes),
-        ] {
-            for (index, (now, then)) in now.iter().zip(then).enumerate() {
-                into.add(index, now - then);
-            }
-        }
-        metrics.sessions = self.shard.session_count() as u64;
-        metrics.subscriptions = self.shard.subscription_count() as u64;
-        metrics.lagging_sessions = self.shard.lagging_count() as u64;
-        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
-        metrics.queue_publications = self.shard.queue_depth() as u64;
-        metrics.flush();
     }
 }
 

@@ -1,0 +1,104 @@
+//! Writing to connections: everything that waits for one goes out in one system call or less.
+//!
+//! A shard offers its dirty connections in batches. Never waits: what the kernel does not take stays in the session's
+//! outbox. Two implementations: [`PlainEgress`] makes one `write` a connection, [`UringEgress`] hands a whole batch to the
+//! kernel at once.
+
+mod plain;
+mod uring;
+
+use std::fmt;
+use std::io;
+
+use mio::net::TcpStream;
+use tickwire_router::Outbox;
+
+use crate::config::EgressKind;
+
+pub(crate) use plain::PlainEgress;
+pub(crate) use uring::UringEgress;
+
+/// Bytes that one connection writes at most at a time: what waits beyond is for the next round, so that one connection
+/// with a long backlog does not hold up the others.
+const BYTES_PER_WRITE: usize = 64 * 1024;
+
+/// Connections that are offered at once.
+pub(crate) const BATCH: usize = 256;
+
+/// A connection with something to write.
+#[derive(Debug)]
+pub(crate) struct Ready<'a> {
+    pub(crate) stream: &'a TcpStream,
+    pub(crate) outbox: &'a Outbox,
+}
+
+/// What one write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// All that was offered; whether more waits is for the outbox to say.
+    All(usize),
+    /// Only this much: the socket is full until it reports that it is writable.
+    Part(usize),
+}
+
+/// A way to hand the waiting frames of connections to the kernel.
+pub(crate) trait Egress: fmt::Debug {
+    /// Writes what waits for each connection of `batch` and appends to `results`, in their order, what became of it: an
+    /// error means that the connection is broken. Returns the number of system calls that it took.
+    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64;
+}
+
+/// The egress that `kind` asks for, and its name.
+///
+/// # Errors
+/// When `io_uring` is asked for and the kernel does not offer it.
+pub(crate) fn open(kind: EgressKind) -> io::Result<(Box<dyn Egress>, &'static str)> {
+    match kind {
+        EgressKind::Plain => Ok((Box::new(PlainEgress::new()), "plain")),
+        EgressKind::IoUring => Ok((Box::new(UringEgress::open()?), "io_uring")),
+        EgressKind::Auto => match UringEgress::open() {
+            Ok(egress) => Ok((Box::new(egress), "io_uring")),
+            Err(error) => {
+                tracing::debug!(%error, "no io_uring here; writing plainly");
+                Ok((Box::new(PlainEgress::new()), "plain"))
+            }
+        },
+    }
+}
+
+/// The name of the egress that [`open`] would give for `kind`.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
+    // On a thread that ends at once: taking a ring down interrupts whatever blocking call its thread is in by then, and the
+    // caller's thread must not see that.
+    let opened = std::thread::Builder::new()
+        .name("probe".to_owned())
+        .spawn(move || open(kind).map(|(_, name)| name))?;
+    opened
+        .join()
+        .map_err(|_| io::Error::other("the probe panicked"))?
+}
+
+/// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
+fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
+    for waiting in outbox.waiting() {
+        let count = waiting.bytes.len().min(room);
+        gathered.extend_from_slice(&waiting.bytes[..count]);
+        room -= count;
+        if room == 0 {
+            return;
+        }
+    }
+}
+
+/// The only frame that waits, if it is one: it can be written from where it lies.
+fn single(outbox: &Outbox) -> Option<&[u8]> {
+    let mut waiting = outbox.waiting();
+    let first = waiting.next()?;
+    waiting.next().is_none().then_some(first.bytes)
+}
+
+#[cfg(test)]
+mod tests;

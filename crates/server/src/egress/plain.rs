@@ -1,0 +1,53 @@
+//! One non-blocking `write` a connection.
+//!
+//! A single frame is written from where it lies; several are gathered in a buffer of the shard first, which is cheaper
+//! than a vector of slices for frames of a few hundred bytes.
+
+use std::io::{self, Write};
+
+use mio::net::TcpStream;
+
+use super::{BYTES_PER_WRITE, Egress, Ready, Wrote, gather, single};
+
+/// The egress that works everywhere.
+#[derive(Debug)]
+pub(crate) struct PlainEgress {
+    gathered: Vec<u8>,
+}
+
+impl PlainEgress {
+    pub(crate) fn new() -> Self {
+        Self {
+            gathered: Vec::with_capacity(BYTES_PER_WRITE),
+        }
+    }
+}
+
+impl Egress for PlainEgress {
+    fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
+        for ready in batch {
+            let bytes = match single(ready.outbox) {
+                Some(bytes) => bytes,
+                None => {
+                    self.gathered.clear();
+                    gather(ready.outbox, BYTES_PER_WRITE, &mut self.gathered);
+                    &self.gathered
+                }
+            };
+            results.push(write_once(ready.stream, bytes));
+        }
+        batch.len() as u64
+    }
+}
+
+fn write_once(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<Wrote> {
+    loop {
+        return match stream.write(bytes) {
+            Ok(count) if count == bytes.len() => Ok(Wrote::All(count)),
+            Ok(count) => Ok(Wrote::Part(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Part(0)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+    }
+}

@@ -1,0 +1,234 @@
+//! Both implementations against real sockets: the same bytes come out, whatever the peers take.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tickwire_router::{
+    Directory, DirectoryLimits, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue, ShardSettings,
+    Transport,
+};
+use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::{Codec, Micros, Payload};
+
+use super::*;
+
+/// A shard with sessions subscribed to one topic, and a socket pair for each.
+struct World {
+    shard: Shard,
+    near: Vec<TcpStream>,
+    far: Vec<StdStream>,
+    sessions: Vec<SessionId>,
+}
+
+impl World {
+    fn new(sessions: usize) -> Self {
+        let queue = Arc::new(ShardQueue::new(1_024, Box::new(|| {})));
+        let limits = DirectoryLimits {
+            topics_max: 10,
+            history_bytes_max: 1 << 20,
+        };
+        let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, vec![queue]));
+        let settings = ShardSettings {
+            server: "test".to_owned(),
+            limits: AnnouncedLimits {
+                subscriptions: 10,
+                message_bytes: 65_536,
+                ops_per_s: 50,
+                ops_burst: 200,
+            },
+            outbox_bytes_max: 1 << 20,
+            stall_ms: 30_000,
+            heartbeat_ms: 15_000,
+            ping_after_ms: 20_000,
+            pong_timeout_ms: 20_000,
+            first_request_ms: 10_000,
+            close_timeout_ms: 2_000,
+        };
+        let mut shard = Shard::new(ShardId(0), directory, settings);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (mut near, mut far, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..sessions {
+            far.push(StdStream::connect(address).expect("the listener's backlog has room"));
+            let (stream, _) = listener.accept().expect("one is waiting");
+            stream.set_nonblocking(true).expect("a socket");
+            near.push(TcpStream::from_std(stream));
+            let rights = Rc::new(Rights::default());
+            let id = shard.open(Codec::Json, Transport::WebSocket, rights, Micros(0));
+            let request = Codec::Json.decode_request(br#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#);
+            shard.request(id, request, Micros(0));
+            ids.push(id);
+        }
+        Self {
+            shard,
+            near,
+            far,
+            sessions: ids,
+        }
+    }
+
+    fn publish(&mut self, data: &str) {
+        let payload = Payload::from_json(data.as_bytes()).expect("JSON");
+        let topic = "chat.a".parse().expect("a topic");
+        self.shard
+            .directory()
+            .publish(&topic, payload, Micros(0))
+            .expect("there is room");
+        self.shard.drain(usize::MAX, Micros(0));
+    }
+
+    /// One batch over everyone with something waiting; returns what became of each.
+    fn write(&mut self, egress: &mut dyn Egress) -> Vec<(SessionId, Wrote)> {
+        let mut dirty = Vec::new();
+        while let Some(id) = self.shard.next_dirty() {
+            dirty.push(id);
+        }
+        let batch: Vec<Ready<'_>> = dirty
+            .iter()
+            .map(|id| Ready {
+                stream: &self.near[self.sessions.iter().position(|s| s == id).expect("known")],
+                outbox: self.shard.outbox(*id).expect("it lives"),
+            })
+            .collect();
+        let mut results = Vec::new();
+        egress.write(&batch, &mut results);
+        assert_eq!(results.len(), batch.len());
+        let wrote: Vec<_> = results
+            .into_iter()
+            .map(|result| result.expect("open sockets"))
+            .collect();
+        for (id, wrote) in dirty.iter().zip(&wrote) {
+            let (Wrote::All(count) | Wrote::Part(count)) = wrote;
+            self.shard.wrote(*id, *count, Micros(0), |_| {});
+            if self.shard.outbox(*id).is_some_and(|outbox| !outbox.is_empty()) {
+                self.shard.writable(*id);
+            }
+        }
+        dirty.into_iter().zip(wrote).collect()
+    }
+}
+
+fn both(test: impl Fn(&mut dyn Egress)) {
+    test(&mut PlainEgress::new());
+    match UringEgress::open() {
+        Ok(mut egress) => test(&mut egress),
+        Err(error) => eprintln!("skipped: io_uring egress: {error}"),
+    }
+}
+
+#[test]
+fn every_connection_gets_its_bytes_in_order() {
+    both(|egress| {
+        // More connections than one submission holds.
+        let mut world = World::new(BATCH + 10);
+        for turn in 0..3 {
+            world.publish(&turn.to_string());
+            if turn != 1 {
+                world.write(egress);
+            }
+        }
+        let expected = {
+            let mut bytes = Vec::new();
+            world.far[0].set_nonblocking(true).expect("a socket");
+            let end = world.far[0].read_to_end(&mut bytes).expect_err("it stays open");
+            assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+            bytes
+        };
+        let text = String::from_utf8_lossy(&expected);
+        for message in ["welcome", "\"ack\"", "\"data\":0}", "\"data\":1}", "\"data\":2}"] {
+            assert!(text.contains(message), "{message} in {text}");
+        }
+        for far in &mut world.far[1..] {
+            let mut bytes = vec![0; expected.len()];
+            far.read_exact(&mut bytes).expect("as many as the first got");
+            // Only the session's name in the welcome differs, and is as long or one character longer.
+            assert_eq!(bytes[200..].len(), expected[200..].len());
+        }
+    });
+}
+
+#[test]
+fn what_a_socket_does_not_take_waits_and_is_finished() {
+    both(|egress| {
+        let mut world = World::new(2);
+        let long = format!("\"{}\"", "x".repeat(60_000));
+        let mut sent = 0;
+        // Until the kernel is full of it, which it is long before this.
+        let full = (0..1_000).any(|_| {
+            world.publish(&long);
+            sent += 1;
+            world
+                .write(egress)
+                .iter()
+                .any(|(_, wrote)| matches!(wrote, Wrote::Part(_)))
+        });
+        assert!(full, "the socket took {sent} messages");
+        let deadline = std::time::Duration::from_secs(20);
+        for (at, far) in world.far.iter().enumerate() {
+            far.set_read_timeout(Some(deadline)).expect("a socket");
+            assert!(at < 2);
+        }
+        let mut received = [0, 0];
+        let mut chunk = vec![0; 1 << 20];
+        while world
+            .sessions
+            .iter()
+            .any(|id| !world.shard.outbox(*id).expect("it lives").is_empty())
+        {
+            for (count, far) in received.iter_mut().zip(&mut world.far) {
+                *count += far.read(&mut chunk).expect("bytes within the deadline");
+            }
+            world.write(egress);
+        }
+        for (count, far) in received.iter_mut().zip(&mut world.far) {
+            far.set_nonblocking(true).expect("a socket");
+            while let Ok(more) = far.read(&mut chunk) {
+                *count += more;
+            }
+            assert!(*count > sent * 60_000, "{count} bytes of {sent} messages");
+        }
+        assert_eq!(received[0], received[1]);
+    });
+}
+
+#[test]
+fn a_broken_connection_is_an_error_of_its_own() {
+    both(|egress| {
+        let mut world = World::new(3);
+        world.write(egress);
+        // Unread bytes make the close a reset.
+        let middle = world.far.remove(1);
+        drop(middle);
+        let mut failed = false;
+        for turn in 0..1_000 {
+            world.publish(&turn.to_string());
+            let dirty: Vec<SessionId> = std::iter::from_fn(|| world.shard.next_dirty()).collect();
+            let batch: Vec<Ready<'_>> = dirty
+                .iter()
+                .map(|id| Ready {
+                    stream: &world.near[world.sessions.iter().position(|s| s == id).expect("known")],
+                    outbox: world.shard.outbox(*id).expect("it lives"),
+                })
+                .collect();
+            let mut results = Vec::new();
+            egress.write(&batch, &mut results);
+            for (id, result) in dirty.into_iter().zip(results) {
+                match result {
+                    Ok(Wrote::All(count) | Wrote::Part(count)) => {
+                        world.shard.wrote(id, count, Micros(0), |_| {});
+                    }
+                    Err(_) => {
+                        assert_eq!(id, world.sessions[1]);
+                        failed = true;
+                    }
+                }
+            }
+            if failed {
+                return;
+            }
+        }
+        panic!("a reset connection took a thousand messages");
+    });
+}

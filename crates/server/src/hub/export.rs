@@ -1,0 +1,45 @@
+//! What a shard counted, moved into the metrics.
+
+use tickwire_metrics::DeliveryOp;
+use tickwire_wire::Micros;
+
+use super::Hub;
+
+impl Hub {
+    /// Moves what was counted into the catalogue.
+    pub(crate) fn flush(&mut self, now: Micros) {
+        self.flushed = now;
+        let counts = self.shard.counts().clone();
+        let before = std::mem::replace(&mut self.exported, counts.clone());
+        let metrics = &mut self.metrics;
+        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
+        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
+        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
+        metrics.gapped += counts.gapped - before.gapped;
+        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
+        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
+            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
+            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
+        }
+        for (into, now, then) in [
+            (
+                &mut metrics.publications,
+                &counts.published[..],
+                &before.published[..],
+            ),
+            (&mut metrics.requests, &counts.ops, &before.ops),
+            (&mut metrics.refusals, &counts.refusals, &before.refusals),
+            (&mut metrics.closes, &counts.closes, &before.closes),
+        ] {
+            for (index, (now, then)) in now.iter().zip(then).enumerate() {
+                into.add(index, now - then);
+            }
+        }
+        metrics.sessions = self.shard.session_count() as u64;
+        metrics.subscriptions = self.shard.subscription_count() as u64;
+        metrics.lagging_sessions = self.shard.lagging_count() as u64;
+        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
+        metrics.queue_publications = self.shard.queue_depth() as u64;
+        metrics.flush();
+    }
+}

@@ -1,0 +1,89 @@
+//! The writing half of a cycle: one round over the sessions that have something waiting, in batches.
+
+use std::io;
+use std::net::Shutdown;
+
+use tickwire_router::SessionId;
+use tickwire_wire::Micros;
+
+use super::{Hub, Link};
+use crate::egress::{self, BATCH, Wrote};
+
+impl Hub {
+    /// One round over the sessions that have something waiting.
+    pub(super) fn write_dirty(&mut self) {
+        let mut left = self.shard.dirty_count();
+        let mut batch = std::mem::take(&mut self.batch);
+        while left > 0 {
+            batch.clear();
+            while left > 0 && batch.len() < BATCH {
+                left -= 1;
+                let Some(id) = self.shard.next_dirty() else {
+                    left = 0;
+                    break;
+                };
+                match self.links.get(id.0 as usize) {
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::Sse(tether))) => tether.wake(),
+                    _ => {}
+                }
+            }
+            self.write_batch(&batch);
+        }
+        self.batch = batch;
+    }
+
+    fn write_batch(&mut self, batch: &[SessionId]) {
+        let ready = batch.iter().filter_map(|id| {
+            let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
+                return None;
+            };
+            let stream = &socket.stream;
+            self.shard
+                .outbox(*id)
+                .map(|outbox| egress::Ready { stream, outbox })
+        });
+        let ready: Vec<egress::Ready<'_>> = ready.collect();
+        let mut results = std::mem::take(&mut self.results);
+        self.metrics.socket_writes += self.egress.write(&ready, &mut results);
+        drop(ready);
+        let now = self.clock.now();
+        for (id, result) in batch.iter().zip(results.drain(..)) {
+            let outcome = result.and_then(|wrote| self.wrote(*id, wrote, now));
+            if let Err(error) = outcome {
+                tracing::debug!(session = id.0, %error, "connection lost");
+                self.drop_session(*id);
+            }
+        }
+        self.results = results;
+    }
+
+    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
+        let (Wrote::All(count) | Wrote::Part(count)) = wrote;
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = matches!(wrote, Wrote::Part(_));
+        }
+        if count > 0 {
+            self.metrics.socket_written_bytes += count as u64;
+            self.took(id, count, now);
+        }
+        if self.shard.is_finished(id) {
+            return self.shut(id);
+        }
+        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+            self.shard.writable(id);
+        }
+        Ok(())
+    }
+
+    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
+    fn shut(&mut self, id: SessionId) -> io::Result<()> {
+        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut socket.shut, true) {
+            socket.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+}

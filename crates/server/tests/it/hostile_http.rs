@@ -1,0 +1,159 @@
+//! Clients that break the rules of HTTP, or keep them too slowly.
+
+use crate::support::{TestBroker, request};
+
+#[test]
+fn headers_over_the_limits_are_answered_with_431() {
+    let broker = TestBroker::with("[limits]\nheader_bytes = 8192\nheaders = 20\n", &[]);
+    let long = format!("X-Long: {}", "x".repeat(8_192));
+    let answer = broker.connect().send("GET", "/v1/topics", &[&long], "");
+    assert_eq!(answer.status, 431);
+    let many = vec!["X-Many: 1"; 20];
+    assert_eq!(broker.connect().send("GET", "/v1/topics", &many, "").status, 431);
+    let enough = vec!["X-Many: 1"; 19];
+    assert_eq!(
+        broker.connect().send("GET", "/v1/topics", &enough, "").status,
+        200
+    );
+    broker.wait_for_metric(
+        "tickwire_http_requests_total{route=\"other\",status=\"4xx\"}",
+        2.0,
+    );
+}
+
+#[test]
+fn a_head_that_never_ends_is_answered_with_431_once_it_is_too_long() {
+    let broker = TestBroker::with("[limits]\nheader_bytes = 8192\n", &[]);
+    let mut client = broker.connect();
+    client.write(b"GET /v1/topics HTTP/1.1\r\n");
+    client.write("X-Long: 1234567890\r\n".repeat(410).as_bytes());
+    assert_eq!(client.head().0, 431);
+    assert!(client.is_at_end());
+}
+
+#[test]
+fn what_is_no_request_is_answered_with_400() {
+    let broker = TestBroker::start();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
+        b"GET\r\n\r\n",
+        b"GET /v1/topics HTTP/9.9\r\n\r\n",
+        b"GET /v1/topics HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET /v1/topics HTTP/1.1\r\nX: \x00\r\n\r\n",
+        b"POST /v1/publish HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /v1/publish HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /v1/publish HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ] {
+        let mut client = broker.connect();
+        client.write(bytes);
+        let (status, _) = client.head();
+        assert_eq!(status, 400, "{:?}", String::from_utf8_lossy(bytes));
+        assert!(client.is_at_end());
+    }
+}
+
+#[test]
+fn dribbled_headers_are_not_waited_for() {
+    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "1000")]);
+    let mut client = broker.connect();
+    client.write(b"GET /v1/topics HTTP/1.1\r\nHost: te");
+    assert!(client.is_at_end());
+    // Nor is a client that says nothing, before a request or after one.
+    assert!(broker.connect().is_at_end());
+    let mut client = broker.connect();
+    assert_eq!(client.send("GET", "/v1/topics", &[], "").status, 200);
+    assert!(client.is_at_end());
+}
+
+#[test]
+fn a_dribbled_body_is_answered_with_408() {
+    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "300")]);
+    let mut clients = [("/v1/topics/a", 1_800), ("/v1/publish", 7_200)].map(|(target, within)| {
+        let mut client = broker.connect();
+        let head = format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n1");
+        client.write(head.as_bytes());
+        (client, within)
+    });
+    for (client, within) in &mut clients {
+        let answer = client.answer(false);
+        assert_eq!(
+            answer.refusal(),
+            format!("408 bad_request: the body did not come within {within} ms")
+        );
+        assert_eq!(answer.header("connection"), "close");
+        assert!(client.is_at_end());
+    }
+}
+
+#[test]
+fn a_body_that_is_no_body_is_answered_with_400() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    client.write(b"POST /v1/topics/a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    let refusal = client.answer(false).refusal();
+    assert!(
+        refusal.starts_with("400 bad_request: the body cannot be read: "),
+        "{refusal}"
+    );
+    // A client that goes away in the middle leaves nothing behind.
+    let mut client = broker.connect();
+    client.write(b"POST /v1/topics/a HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n1234");
+    client.finish();
+    client.is_at_end();
+    assert_eq!(broker.get("/v1/topics/a").status, 404);
+}
+
+#[test]
+fn the_answer_reaches_a_client_that_sends_on_what_was_refused() {
+    let broker = TestBroker::publishing("", "", &[]);
+    let body = "x".repeat(900_000);
+    for _ in 0..5 {
+        let mut client = broker.connect();
+        client.write(&request("POST", "/v1/topics/a", &[], &body));
+        assert_eq!(client.answer(false).status, 403);
+        // All of it was read, so the connection goes on.
+        assert_eq!(client.send("GET", "/v1/topics", &[], "").status, 200);
+    }
+}
+
+#[test]
+fn a_chunked_body_is_cut_off_at_the_limit() {
+    let broker = TestBroker::with("[limits]\nmessage_bytes = 1000\n", &[]);
+    let mut client = broker.connect();
+    client.write(b"POST /v1/topics/a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("100\r\n{}\r\n", "x".repeat(256));
+    client.write(chunk.repeat(4).as_bytes());
+    assert_eq!(
+        client.answer(false).refusal(),
+        "413 too_large: the body is longer than 1000 bytes"
+    );
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    let requests: Vec<u8> = (1..=50)
+        .flat_map(|n| request("POST", "/v1/topics/a", &[], &n.to_string()))
+        .collect();
+    client.write(&requests);
+    for seq in 1..=50 {
+        assert_eq!(client.answer(false).json()["seq"], seq);
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_loses_its_connection() {
+    let broker = TestBroker::with(
+        "[limits]\nstall_ms = 200\n[socket]\nsend_buffer_bytes = 16384\n",
+        &[],
+    );
+    let long = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..20 {
+        broker.publish("trade.X", &long);
+    }
+    let mut client = broker.connect_narrow();
+    // Far more than the two kernels keep; then the broker stops reading, and closes.
+    let ask = request("GET", "/v1/topics/trade.X/history?limit=1024", &[], "");
+    while client.try_write(&ask) {}
+}

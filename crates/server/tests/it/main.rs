@@ -1,0 +1,11 @@
+//! The broker from outside: a whole one in this process, spoken to over its sockets.
+
+mod bulk;
+mod documentation;
+mod hostile_http;
+mod http;
+mod ops;
+mod sse;
+mod sse_resume;
+mod stream;
+mod support;

@@ -1,0 +1,219 @@
+//! The commands together: a broker, its publishers and subscribers.
+
+use std::io::{BufRead, BufReader, Read, Write};
+
+use serde_json::Value;
+
+use crate::program::{Serve, finish, run, signal, tickwire};
+
+const OPEN: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
+}
+
+#[test]
+fn what_pub_sends_sub_prints() {
+    let serve = Serve::start(&OPEN);
+    let mut sub = tickwire(&["sub", "--url", &serve.url, "--all", "--count", "5", "chat.>"])
+        .spawn()
+        .expect("it starts");
+    let mut printed = BufReader::new(sub.stdout.take().expect("it is piped"));
+    let mut heard = String::new();
+    while !heard.contains("\"ack\"") {
+        assert_ne!(printed.read_line(&mut heard).expect("text"), 0, "{heard}");
+    }
+    let published = run(
+        &["pub", "--url", &serve.url, "--codec", "msgpack", "chat.a"],
+        "1\n\n{\"b\":[null]}\n\"c\"",
+    );
+    assert_eq!(
+        (published.code, published.stdout.as_str()),
+        (Some(0), ""),
+        "{}",
+        published.stderr
+    );
+    assert!(
+        published.stderr.contains("chat.a: 3 published, 0 failed"),
+        "{}",
+        published.stderr
+    );
+
+    printed.read_to_string(&mut heard).expect("text");
+    let outcome = finish(sub);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let heard = lines(&heard);
+    let data: Vec<_> = heard[2..]
+        .iter()
+        .map(|line| (line["op"].as_str(), line["seq"].as_u64(), &line["data"]))
+        .collect();
+    let values = lines("1\n{\"b\":[null]}\n\"c\"");
+    let expected: Vec<_> = (1..)
+        .zip(&values)
+        .map(|(seq, value)| (Some("update"), Some(seq), value))
+        .collect();
+    assert_eq!(data, expected);
+}
+
+#[test]
+fn pub_names_the_lines_that_failed() {
+    let serve = Serve::start(&OPEN);
+    let outcome = run(&["pub", "--url", &serve.url, "chat.a"], "1\nnot json\n3\n");
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome
+            .stderr
+            .starts_with("tickwire: line 2: bad_request: data is not JSON"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome
+            .stderr
+            .ends_with("tickwire: chat.a: 2 published, 1 failed\n"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = run(&["pub", "--url", &serve.url, "--text", "other.a"], "hello\n");
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stderr.contains("line 1: refused: forbidden"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_snapshot_is_printed_and_the_program_ends() {
+    let serve = Serve::start(&OPEN);
+    let outcome = run(&["pub", "--url", &serve.url, "--text", "chat.a"], "say \"hi\"\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    for codec in ["json", "msgpack"] {
+        let args = [
+            "sub",
+            "--url",
+            &serve.url,
+            "--codec",
+            codec,
+            "--mode",
+            "snapshot",
+            "chat.a",
+            "chat.none",
+        ];
+        let outcome = run(&args, "");
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let printed = lines(&outcome.stdout);
+        assert_eq!(printed.len(), 1, "{}", outcome.stdout);
+        assert_eq!(
+            (&printed[0]["op"], &printed[0]["data"]),
+            (&"snapshot".into(), &"say \"hi\"".into())
+        );
+    }
+}
+
+#[test]
+fn sub_resumes_after_a_position() {
+    let serve = Serve::start(&OPEN);
+    let outcome = run(&["pub", "--url", &serve.url, "chat.a"], "1\n2\n3\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let snapshot = run(&["sub", "--url", &serve.url, "--mode", "snapshot", "chat.a"], "");
+    let since = format!(
+        "{}:1",
+        lines(&snapshot.stdout)[0]["epoch"].as_str().expect("an epoch")
+    );
+    let outcome = run(
+        &[
+            "sub", "--url", &serve.url, "--since", &since, "--count", "2", "chat.a",
+        ],
+        "",
+    );
+    let seqs: Vec<_> = lines(&outcome.stdout)
+        .iter()
+        .map(|line| line["seq"].as_u64())
+        .collect();
+    assert_eq!(
+        (outcome.code, seqs),
+        (Some(0), vec![Some(2), Some(3)]),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_refused_topic_is_named() {
+    let serve = Serve::start(&OPEN);
+    let outcome = run(&["sub", "--url", &serve.url, "--mode", "conflate", "chat.a"], "");
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stderr.starts_with("tickwire: chat.a: bad_request: "),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn sub_ends_cleanly_when_its_reader_goes_or_a_signal_comes() {
+    let serve = Serve::start(&["--feed", "sim", "--symbols", "2", "--rate", "500"]);
+    let mut sub = tickwire(&["sub", "--url", &serve.url, ">"])
+        .spawn()
+        .expect("it starts");
+    let mut first = String::new();
+    BufReader::new(sub.stdout.take().expect("it is piped"))
+        .read_line(&mut first)
+        .expect("text");
+    assert!(first.starts_with("{\"op\":\"snapshot\""), "{first}");
+    // The pipe is closed now.
+    let outcome = finish(sub);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+
+    for name in ["INT", "TERM"] {
+        let mut sub = tickwire(&["sub", "--url", &serve.url, "ticker.*"])
+            .spawn()
+            .expect("it starts");
+        let mut printed = BufReader::new(sub.stdout.take().expect("it is piped"));
+        printed.read_line(&mut first).expect("text");
+        signal(sub.id(), name);
+        let mut rest = String::new();
+        printed.read_to_string(&mut rest).expect("text");
+        lines(&rest);
+        let outcome = finish(sub);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{name}");
+    }
+}
+
+#[test]
+fn pub_awaits_what_is_under_way_when_a_signal_comes() {
+    let serve = Serve::start(&OPEN);
+    let mut publish = tickwire(&["pub", "--url", &serve.url, "chat.a"])
+        .spawn()
+        .expect("it starts");
+    let mut sub = tickwire(&["sub", "--url", &serve.url, "--count", "1", "chat.a"])
+        .spawn()
+        .expect("it starts");
+    let mut stdin = publish.stdin.take().expect("it is piped");
+    stdin.write_all(b"1\n").expect("it reads");
+    // The message has gone through the broker when sub has printed it; the input stays open.
+    let mut first = String::new();
+    BufReader::new(sub.stdout.take().expect("it is piped"))
+        .read_line(&mut first)
+        .expect("text");
+    signal(publish.id(), "INT");
+    let outcome = finish(publish);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with("chat.a: 1 published, 0 failed\n"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(finish(sub).code, Some(0));
+    drop(stdin);
+}
+
+#[test]
+fn serve_ends_in_order() {
+    let mut serve = Serve::start(&["--feed", "none"]);
+    signal(serve.child.id(), "TERM");
+    assert_eq!(serve.child.wait().expect("it ends").code(), Some(0));
+}

@@ -1,0 +1,122 @@
+//! The command line where no broker is needed.
+
+use std::fs;
+
+use crate::program::run;
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    for command in ["serve", "sub", "pub", "check-config", "completions"] {
+        let help = run(&[command, "--help"], "");
+        assert_eq!(help.code, Some(0), "{command}: {}", help.stderr);
+        assert!(
+            help.stdout.contains("Examples:\n  "),
+            "{command}: {}",
+            help.stdout
+        );
+        assert!(
+            help.stdout.contains(&format!("tickwire {command}")),
+            "{command}: {}",
+            help.stdout
+        );
+    }
+}
+
+#[test]
+fn what_is_used_wrongly_ends_with_2_and_says_why() {
+    for (args, reason) in [
+        (&[][..], "Usage: tickwire <COMMAND>"),
+        (&["sub"], "<TOPIC>"),
+        (&["sub", "bad..topic"], "empty token at byte 4"),
+        (
+            &["sub", "a", "--mode", "some"],
+            "[possible values: every, conflate, snapshot]",
+        ),
+        (&["sub", "a", "--count", "0"], "0 is not in 1.."),
+        (&["sub", "a", "--since", "57"], "a position is EPOCH:SEQ"),
+        (
+            &["sub", "a", "b", "--since", "k:57"],
+            "--since is given 1 times for 2 topics",
+        ),
+        (&["sub", "a.*", "--since", "k:57"], "a.* has a wildcard"),
+        (
+            &["sub", "--url", "wss://localhost/", "a"],
+            "this client speaks ws:// only, without TLS",
+        ),
+        (
+            &["sub", "--url", "localhost:7400", "a"],
+            "scheme \"localhost\" is not supported",
+        ),
+        (&["pub"], "<TOPIC>"),
+        (
+            &["pub", "chat.*"],
+            "wildcard at byte 5: a single topic is needed here",
+        ),
+        (&["serve", "--rate", "many"], "feed.rate = \"many\" (from --rate)"),
+        (
+            &["serve", "--config", "does-not-exist.toml"],
+            "does-not-exist.toml",
+        ),
+        (&["completions", "cmd"], "[possible values: bash, "),
+    ] {
+        let outcome = run(args, "");
+        assert_eq!(outcome.code, Some(2), "{args:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(reason), "{args:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_ends_with_1() {
+    // Port 1 is reserved and nobody listens on it.
+    for args in [
+        ["sub", "--url", "ws://127.0.0.1:1", "a"],
+        ["pub", "--url", "ws://127.0.0.1:1", "a"],
+    ] {
+        let outcome = run(&args, "");
+        assert_eq!(outcome.code, Some(1), "{args:?}");
+        assert!(
+            outcome
+                .stderr
+                .starts_with("tickwire: cannot reach ws://127.0.0.1:1/v1/ws: "),
+            "{}",
+            outcome.stderr
+        );
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let outcome = run(&["completions", shell], "");
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert!(outcome.stdout.contains("check-config"), "{shell}");
+    }
+}
+
+#[test]
+fn the_version_is_printed() {
+    let outcome = run(&["--version"], "");
+    assert_eq!(
+        outcome.stdout,
+        format!("tickwire {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn files_are_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (text, code, said) in [
+        ("shards = 2\n", 0, ": good"),
+        ("shards = 0\n", 1, "shards = 0"),
+        ("shard = 2\n", 1, "shard"),
+        ("shards =\n", 1, "is not TOML"),
+    ] {
+        let file = folder.path().join("tickwire.toml");
+        fs::write(&file, text).expect("a file");
+        let outcome = run(&["check-config", file.to_str().expect("UTF-8")], "");
+        assert_eq!(outcome.code, Some(code), "{text}: {}", outcome.stderr);
+        assert!((outcome.stdout + &outcome.stderr).contains(said), "{text}");
+    }
+}
