@@ -33,6 +33,8 @@ pub(crate) struct Ready {
     pub(crate) session: SessionId,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// The far end has closed, or its sending side.
+    pub(crate) ended: bool,
 }
 
 /// A shard's epoll.
@@ -91,6 +93,7 @@ impl Poller {
                 session: SessionId(session),
                 readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                 writable: event.is_writable() || event.is_write_closed(),
+                ended: event.is_read_closed() || event.is_error(),
             });
         }
         Ok(count == EVENTS)

@@ -145,12 +145,18 @@ async fn stop(hub: &SharedHub, readiness: &Readiness, wake: &Notify, within: Dur
         while hub.borrow_mut().cycle() {
             tokio::task::yield_now().await;
         }
-        if hub.borrow().session_count() == 0 {
-            break;
-        }
+        let due = {
+            let hub = hub.borrow();
+            if hub.session_count() == 0 {
+                break;
+            }
+            hub.next_timeout().map(|at| hub.clock.instant(at))
+        };
         tokio::select! {
             ready = readiness.wait() => ready?,
             () = wake.notified() => {}
+            // Whoever does not answer the close in time is dropped then.
+            () = until(due) => {}
             () = tokio::time::sleep_until(deadline) => break,
         }
     }

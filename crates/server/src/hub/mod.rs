@@ -54,6 +54,8 @@ struct WebSocket {
     blocked: bool,
     /// The sending side is shut.
     shut: bool,
+    /// The far end sends no more: what it sent is to be read to its end.
+    ended: bool,
     /// Frees the connection's place among those that the broker may have.
     _permit: Permit,
 }
@@ -154,6 +156,7 @@ impl Hub {
                 parser,
                 blocked: false,
                 shut: false,
+                ended: false,
                 _permit: permit,
             }),
         );
@@ -288,8 +291,12 @@ impl Hub {
             session,
             readable,
             writable,
+            ended,
         } in ready.drain(..)
         {
+            if ended && let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
+                socket.ended = true;
+            }
             if writable {
                 if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
                     socket.blocked = false;
@@ -322,9 +329,10 @@ impl Hub {
                 }
                 Ok(count) => {
                     self.metrics.socket_read_bytes += count as u64;
-                    let full = count == scratch.len();
+                    // A short read leaves nothing behind but the end, for which the poller does not call again.
+                    let drained = count < scratch.len() && !socket.ended;
                     self.received(id, &mut scratch[..count], now);
-                    if !full {
+                    if drained {
                         break;
                     }
                 }

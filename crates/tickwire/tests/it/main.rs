@@ -1,6 +1,21 @@
-//! The program as its users run it. No test sleeps; a program that does not end is killed and its test fails.
+//! The program as its users meet it: its commands, and the broker as clients that nobody here wrote see it.
+//!
+//! Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, and bare sockets where the others are too well behaved.
+//! A test whose client is not there says so and is skipped. No test sleeps; what does not end is killed and its test fails.
 
 mod broker;
+mod browser;
 mod documents;
+mod handshake;
+mod http;
+mod node;
 mod program;
+mod prometheus;
+mod publish;
+mod replay;
+mod requests;
+mod shutdown;
+mod slow;
+mod support;
+mod timers;
 mod usage;

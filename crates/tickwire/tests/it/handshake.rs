@@ -1,0 +1,348 @@
+//! RFC 6455 over a bare socket: handshakes that are right and wrong, frames that no library would send, and how a
+//! connection is closed.
+
+use crate::support::{Broker, Frame, Opcode, Socket};
+
+/// The lines of a handshake that is in order; the key is that of RFC 6455 §1.3.
+pub(crate) const GOOD: [&str; 4] = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+];
+
+const GET: &str = "GET /v1/ws HTTP/1.1";
+const PING: &str = r#"{"op":"ping","id":1}"#;
+
+fn quiet() -> Broker {
+    Broker::start(&["--feed", "none"])
+}
+
+/// The good lines without the one that begins with `name`, and with `line` instead.
+fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
+    let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
+    kept.chain((!line.is_empty()).then_some(line)).collect()
+}
+
+#[test]
+fn the_subprotocol_chooses_the_codec_and_the_first_message_is_a_welcome() {
+    let broker = quiet();
+    for (offer, chosen, opcode) in [
+        ("", None, Opcode::Text),
+        ("tickwire.v1.json", Some("tickwire.v1.json"), Opcode::Text),
+        ("tickwire.v1.msgpack", Some("tickwire.v1.msgpack"), Opcode::Binary),
+        (
+            "mqtt, tickwire.v1.msgpack, tickwire.v1.json",
+            Some("tickwire.v1.msgpack"),
+            Opcode::Binary,
+        ),
+    ] {
+        let line = format!("Sec-WebSocket-Protocol: {offer}");
+        let mut lines = GOOD.to_vec();
+        lines.extend((!offer.is_empty()).then_some(line.as_str()));
+        let (mut socket, answer) = Socket::request(&broker, GET, &lines);
+        assert_eq!(answer.status, 101, "{offer}: {answer:?}");
+        // RFC 6455 §1.3.
+        assert!(
+            answer
+                .head
+                .contains("\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{answer:?}"
+        );
+        let named = answer
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        assert_eq!(named, chosen, "{offer}");
+        let (found, welcome) = socket.frame();
+        assert_eq!(found, opcode as u8, "{offer}");
+        assert!(welcome.windows(7).any(|part| part == b"welcome"), "{welcome:?}");
+    }
+    broker.stop();
+}
+
+#[test]
+fn handshakes_that_are_wrong_are_answered_with_what_to_do() {
+    let broker = quiet();
+    for (first, lines, status, said) in [
+        (
+            GET,
+            instead_of("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
+            426,
+            "Sec-WebSocket-Version: 13",
+        ),
+        (
+            GET,
+            instead_of("Sec-WebSocket-Version", ""),
+            426,
+            "Sec-WebSocket-Version: 13",
+        ),
+        (GET, instead_of("Sec-WebSocket-Key", ""), 400, "Sec-WebSocket-Key"),
+        (
+            GET,
+            instead_of("Sec-WebSocket-Key", "Sec-WebSocket-Key: short"),
+            400,
+            "Sec-WebSocket-Key",
+        ),
+        (GET, instead_of("Upgrade", ""), 426, "Upgrade: websocket"),
+        (
+            GET,
+            instead_of("Connection", "Connection: keep-alive"),
+            426,
+            "Connection: Upgrade",
+        ),
+        (
+            GET,
+            instead_of("none", "Sec-WebSocket-Protocol: mqtt"),
+            400,
+            "tickwire.v1.json and tickwire.v1.msgpack",
+        ),
+        (GET, instead_of("none", "Content-Length: 3"), 400, "no body"),
+        ("POST /v1/ws HTTP/1.1", GOOD.to_vec(), 405, "GET"),
+        ("GET /v1/nothing HTTP/1.1", GOOD.to_vec(), 404, "/v1/nothing"),
+    ] {
+        let (_socket, answer) = Socket::request(&broker, first, &lines);
+        assert_eq!(answer.status, status, "{first} {lines:?}: {answer:?}");
+        let body: serde_json::Value = serde_json::from_str(&answer.body).expect("a refusal is JSON");
+        let reason = body["error"]["reason"].as_str().expect("a refusal has a reason");
+        assert!(reason.contains(said), "{first} {lines:?}: {reason}");
+        let version = answer.head.contains("\r\nsec-websocket-version: 13\r\n");
+        assert_eq!(version, said.contains("Version"), "RFC 6455 §4.4: {answer:?}");
+    }
+    // Of those, what was meant for the endpoint of WebSockets counts as a handshake.
+    broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="426"}"#, |count| {
+        count == 4.0
+    });
+    broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="400"}"#, |count| {
+        count == 4.0
+    });
+    broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="405"}"#, |count| {
+        count == 1.0
+    });
+    broker.stop();
+}
+
+#[test]
+fn frames_sent_right_behind_the_handshake_are_not_lost() {
+    let broker = quiet();
+    let mut socket = Socket::connect(&broker);
+    let mut bytes = format!("{GET}\r\nHost: a\r\n{}\r\n\r\n", GOOD.join("\r\n")).into_bytes();
+    bytes.extend(Frame::text(PING).bytes());
+    socket.send_bytes(&bytes);
+    assert_eq!(socket.read_answer().status, 101);
+    assert_eq!(socket.message()["op"], "welcome");
+    assert_eq!(socket.message()["op"], "pong");
+    broker.stop();
+}
+
+#[test]
+fn what_breaks_the_rfc_ends_the_connection_with_the_code_for_it() {
+    let broker = quiet();
+    let text = Frame::text(PING);
+    let frames = |frames: &[Frame<'_>]| frames.iter().flat_map(|frame| frame.bytes()).collect::<Vec<u8>>();
+    let fragments = |count: usize| {
+        let mut all = vec![Frame::new(Opcode::Text, b"").unfinished()];
+        all.resize(count, Frame::new(Opcode::Continuation, b"").unfinished());
+        frames(&all)
+    };
+    let long = [b'x'; 126];
+    for (what, bytes, code) in [
+        (
+            "not masked",
+            frames(&[Frame {
+                masked: false,
+                ..text
+            }]),
+            1002,
+        ),
+        (
+            "a reserved opcode",
+            frames(&[Frame::new(Opcode::Reserved, b"")]),
+            1002,
+        ),
+        (
+            "RSV1 without an extension",
+            frames(&[Frame {
+                reserved: 0x40,
+                ..text
+            }]),
+            1002,
+        ),
+        (
+            "RSV3 without an extension",
+            frames(&[Frame {
+                reserved: 0x10,
+                ..text
+            }]),
+            1002,
+        ),
+        (
+            "a fragmented ping",
+            frames(&[Frame::new(Opcode::Ping, b"").unfinished()]),
+            1002,
+        ),
+        (
+            "a ping of 126 bytes",
+            frames(&[Frame::new(Opcode::Ping, &long)]),
+            1002,
+        ),
+        (
+            "a continuation of nothing",
+            frames(&[Frame::new(Opcode::Continuation, b"")]),
+            1002,
+        ),
+        (
+            "a message within a message",
+            frames(&[text.unfinished(), text]),
+            1002,
+        ),
+        (
+            "a length of 2^63",
+            vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
+            1002,
+        ),
+        (
+            "a length not in its shortest form",
+            vec![0x81, 0xfe, 0, 125],
+            1002,
+        ),
+        (
+            "a close of one byte",
+            frames(&[Frame::new(Opcode::Close, b"\x03")]),
+            1002,
+        ),
+        (
+            "close code 1005",
+            frames(&[Frame::new(Opcode::Close, &1005_u16.to_be_bytes())]),
+            1002,
+        ),
+        (
+            "close code 2999",
+            frames(&[Frame::new(Opcode::Close, &2999_u16.to_be_bytes())]),
+            1002,
+        ),
+        (
+            "a close reason that is not UTF-8",
+            frames(&[Frame::new(Opcode::Close, b"\x03\xe8\xff")]),
+            1007,
+        ),
+        (
+            "a text that is not UTF-8",
+            frames(&[Frame::new(Opcode::Text, b"\xce\xba\xed\xa0\x80")]),
+            1007,
+        ),
+        (
+            "a text that ends inside a character",
+            frames(&[Frame::new(Opcode::Text, b"\xe2\x82")]),
+            1007,
+        ),
+        (
+            "bad UTF-8 before its message is whole",
+            frames(&[Frame::new(Opcode::Text, b"\xff").unfinished()]),
+            1007,
+        ),
+        ("the 65th fragment", fragments(65), 1008),
+        (
+            "a length of 65,537",
+            vec![0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1],
+            1009,
+        ),
+        (
+            "a length of 2^63 - 1",
+            vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255],
+            1009,
+        ),
+    ] {
+        let mut socket = Socket::open(&broker);
+        socket.send_bytes(&bytes);
+        let (found, reason) = socket.close_frame();
+        assert_eq!(found, code, "{what}: {reason}");
+        assert!(!reason.is_empty(), "{what}");
+        socket.ended();
+    }
+    let mut other = Socket::open(&broker);
+    other.send(text);
+    assert_eq!(other.message()["op"], "pong", "the others go on");
+    broker.stop();
+}
+
+#[test]
+fn a_message_in_64_fragments_with_pings_between_them_is_read() {
+    let broker = quiet();
+    let mut socket = Socket::open(&broker);
+    // One byte each, the last with the rest; between two of them a ping, which is answered at once (RFC 6455 §5.4).
+    let message = format!("{PING}{}", " ".repeat(64 - PING.len()));
+    for (at, byte) in message.as_bytes().chunks(1).enumerate() {
+        let opcode = if at == 0 {
+            Opcode::Text
+        } else {
+            Opcode::Continuation
+        };
+        let frame = Frame::new(opcode, byte);
+        socket.send(if at < 63 { frame.unfinished() } else { frame });
+        if at % 16 == 0 {
+            let payload = [at as u8; 125];
+            socket.send(Frame::new(Opcode::Ping, &payload));
+            assert_eq!(socket.frame(), (Opcode::Pong as u8, payload.to_vec()));
+        }
+    }
+    assert_eq!(socket.message()["op"], "pong");
+    // A character may be cut by the end of a fragment.
+    socket.send(Frame::new(Opcode::Text, b"{\"op\":\"ping\",\"id\":2,\"x\":\"\xe2\x82").unfinished());
+    socket.send(Frame::new(Opcode::Continuation, b"\xac\"}"));
+    assert_eq!(socket.message()["id"], 2);
+    broker.stop();
+}
+
+#[test]
+fn a_close_frame_comes_back_and_the_connection_ends() {
+    let broker = quiet();
+    for (payload, answer) in [
+        (b"\x03\xe8bye".as_slice(), 1000),
+        (b"\x0f\xa0", 4000),
+        // Without a code the answer has one all the same, or none either (§5.5.1).
+        (b"", 1000),
+    ] {
+        let mut socket = Socket::open(&broker);
+        socket.send(Frame::new(Opcode::Close, payload));
+        // What comes behind a close frame is not read (§5.5.1).
+        socket.send(Frame::text(PING));
+        assert_eq!(socket.close_frame().0, answer);
+        socket.ended();
+    }
+    // A client that goes without a word.
+    let mut socket = Socket::open(&broker);
+    socket.shut();
+    socket.ended();
+    broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+        open == 0.0
+    });
+    broker.stop();
+}
+
+/// Bytes and the end that arrive together are one event of the poller's, which does not call again for the end.
+#[test]
+fn a_client_that_speaks_and_leaves_at_once_is_forgotten() {
+    // Nothing else would end these connections.
+    let late = "150000";
+    let broker = Broker::start_with(
+        &["--feed", "none"],
+        &[
+            ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", late),
+            ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", late),
+        ],
+    );
+    let sockets: Vec<Socket> = (0..50)
+        .map(|_| {
+            let mut socket = Socket::open(&broker);
+            socket.send(Frame::text(PING));
+            socket.shut();
+            socket
+        })
+        .collect();
+    broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+        open == 0.0
+    });
+    drop(sockets);
+    broker.stop();
+}

@@ -1,0 +1,174 @@
+//! The broker as a process.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lines::Lines;
+use super::{DEADLINE, get, poll};
+
+/// Time that a broker may take to end once it was told to: its setting `shutdown_ms`, which is a promise to operators.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A broker that runs. Dropped, it is killed; [`Broker::stop`] ends it as an operator would.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    child: Child,
+    log: Lines,
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// Where operators connect.
+    pub(crate) ops: SocketAddr,
+}
+
+impl Broker {
+    /// Starts `tickwire serve` with `args`, on ports that the system chooses, and waits until it is ready.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let ports = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+        let mut child = spawn(&[&ports, args].concat(), variables);
+        let log = Lines::of(child.stderr.take().expect("standard error is piped"));
+        let ready = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let address = |field: &str, scheme: &str, path: &str| {
+                let url = line.get(field)?.as_str()?;
+                url.strip_prefix(scheme)?.strip_suffix(path)?.parse().ok()
+            };
+            Some((
+                address("url", "ws://", "/v1/ws")?,
+                address("metrics", "http://", "/metrics")?,
+            ))
+        };
+        match log.find(0, DEADLINE, ready) {
+            Ok(((listen, ops), _)) => Self {
+                child,
+                log,
+                listen,
+                ops,
+            },
+            Err(missing) => {
+                end(&mut child);
+                panic!(
+                    "the broker did not say that it is ready ({missing:?}):\n{}",
+                    log.tail()
+                );
+            }
+        }
+    }
+
+    /// Where WebSocket clients connect.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/v1/ws", self.listen)
+    }
+
+    /// The address of `path` for HTTP clients.
+    pub(crate) fn http(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    /// Waits for a line of the log that holds `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let found = self
+            .log
+            .find(0, DEADLINE, |line| line.contains(text).then_some(()));
+        assert!(
+            found.is_ok(),
+            "no {text:?} in the log ({found:?}):\n{}",
+            self.log.tail()
+        );
+    }
+
+    /// The value of a metric's series, such as `tickwire_closes_total{code="4002"}`; nothing if there is no such series.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let page = get(self.ops, "/metrics").body;
+        let mut lines = page.lines();
+        lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Waits until a metric's series has a value that `enough` finds enough.
+    pub(crate) fn wait_for_metric(&self, series: &str, enough: impl Fn(f64) -> bool) -> f64 {
+        poll(series, || self.metric(series).filter(|value| enough(*value)))
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let status = Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .expect("there is a shell");
+        assert!(
+            status.success(),
+            "the broker had ended before it was told to:\n{}",
+            self.log.tail()
+        );
+    }
+
+    /// Waits until a broker that was told to stop has ended, and checks that it did so in time and in order.
+    pub(crate) fn wait_stopped(mut self) {
+        let ended = self.log.wait_end(STOP_WITHIN);
+        assert!(
+            ended,
+            "still running {STOP_WITHIN:?} after SIGTERM:\n{}",
+            self.log.tail()
+        );
+        let status = self.child.wait().expect("a child can be waited for");
+        assert!(status.success(), "{status}:\n{}", self.log.tail());
+    }
+
+    /// Stops it as an operator would, and checks that it ended in time and in order.
+    pub(crate) fn stop(self) {
+        self.terminate();
+        self.wait_stopped();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        if std::thread::panicking() {
+            eprintln!("the broker's log:\n{}", self.log.tail());
+        }
+    }
+}
+
+/// How a broker that cannot start ends, and what it says.
+pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
+    let mut child = spawn(args, &[]);
+    let log = Lines::of(child.stderr.take().expect("standard error is piped"));
+    let ended = log.wait_end(DEADLINE);
+    if !ended {
+        end(&mut child);
+    }
+    assert!(ended, "it started:\n{}", log.tail());
+    (child.wait().expect("a child can be waited for"), log.tail())
+}
+
+fn spawn(args: &[&str], variables: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+    // Settings of whoever runs the tests are not those of the tests.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TICKWIRE_")) {
+        command.env_remove(name);
+    }
+    command
+        .args(["serve", "--log-format", "json"])
+        .args(args)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the broker's program can be started")
+}
+
+/// Ends a process that may have ended.
+pub(super) fn end(child: &mut Child) {
+    // An error says that it has ended already; waiting for it is right in both cases.
+    let _ = child.kill();
+    child.wait().expect("a child can be waited for");
+}

@@ -1,0 +1,199 @@
+//! A bare socket and frames made by hand, for what no library would send.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+use serde_json::Value;
+
+use super::{Answer, Broker, DEADLINE};
+
+/// What a frame is (RFC 6455 §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Reserved = 3,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+/// A frame to be sent, as wrong as wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: Opcode,
+    pub(crate) fin: bool,
+    pub(crate) masked: bool,
+    /// 0x40 is RSV1.
+    pub(crate) reserved: u8,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// A whole frame as a client sends it.
+    pub(crate) fn new(opcode: Opcode, payload: &'a [u8]) -> Self {
+        Self {
+            opcode,
+            fin: true,
+            masked: true,
+            reserved: 0,
+            payload,
+        }
+    }
+
+    /// A text message.
+    pub(crate) fn text(text: &'a str) -> Self {
+        Self::new(Opcode::Text, text.as_bytes())
+    }
+
+    /// The same, with more of its message to come.
+    pub(crate) fn unfinished(mut self) -> Self {
+        self.fin = false;
+        self
+    }
+
+    /// The frame as bytes.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+        let mut bytes = vec![u8::from(self.fin) << 7 | self.reserved | self.opcode as u8];
+        let mask_bit = u8::from(self.masked) << 7;
+        match self.payload.len() {
+            short @ 0..126 => bytes.push(mask_bit | short as u8),
+            medium @ 126..=0xffff => {
+                bytes.push(mask_bit | 126);
+                bytes.extend((medium as u16).to_be_bytes());
+            }
+            long => {
+                bytes.push(mask_bit | 127);
+                bytes.extend((long as u64).to_be_bytes());
+            }
+        }
+        if self.masked {
+            bytes.extend(MASK);
+            bytes.extend(
+                self.payload
+                    .iter()
+                    .zip(MASK.iter().cycle())
+                    .map(|(byte, mask)| byte ^ mask),
+            );
+        } else {
+            bytes.extend(self.payload);
+        }
+        bytes
+    }
+}
+
+/// A connection to the clients' listener.
+#[derive(Debug)]
+pub(crate) struct Socket(TcpStream);
+
+impl Socket {
+    /// Connects and says nothing.
+    pub(crate) fn connect(broker: &Broker) -> Self {
+        let stream = TcpStream::connect(broker.listen).expect("the broker listens");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a socket has a timeout");
+        Self(stream)
+    }
+
+    /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
+    pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
+        let mut socket = Self::connect(broker);
+        let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
+        socket.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
+        let answer = socket.read_answer();
+        (socket, answer)
+    }
+
+    /// A connection that speaks JSON, its welcome read.
+    pub(crate) fn open(broker: &Broker) -> Self {
+        let (mut socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert_eq!(socket.message()["op"], "welcome");
+        socket
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Sends a frame.
+    pub(crate) fn send(&mut self, frame: Frame<'_>) {
+        self.send_bytes(&frame.bytes());
+    }
+
+    /// The head of an HTTP answer, and its body if it has a length. What follows stays unread.
+    pub(crate) fn read_answer(&mut self) -> Answer {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.extend(self.exactly(1));
+        }
+        let mut answer = Answer::of(std::str::from_utf8(&text).expect("a head is text"));
+        let length = answer
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        if let Some(length) = length {
+            let body = self.exactly(length.parse().expect("a length is a number"));
+            answer.body = String::from_utf8(body).expect("a body is text");
+        }
+        answer
+    }
+
+    fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).expect("the broker goes on");
+        bytes
+    }
+
+    /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's.
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.exactly(2);
+        assert_eq!(head[0] & 0xf0, 0x80, "{head:?}");
+        let length = match head[1] {
+            126 => u64::from(u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes"))),
+            127 => u64::from_be_bytes(self.exactly(8).try_into().expect("eight bytes")),
+            short @ 0..126 => u64::from(short),
+            masked => panic!("a server's frame is masked or too long: {masked:#x}"),
+        };
+        (head[0] & 0x0f, self.exactly(length as usize))
+    }
+
+    /// The next frame, which must be a text message.
+    pub(crate) fn message(&mut self) -> Value {
+        let (opcode, payload) = self.frame();
+        assert_eq!(opcode, Opcode::Text as u8, "{payload:?}");
+        serde_json::from_slice(&payload).expect("a message is JSON")
+    }
+
+    /// The code and reason of the next frame, which must be a close frame.
+    pub(crate) fn close_frame(&mut self) -> (u16, String) {
+        let (opcode, payload) = self.frame();
+        let text = String::from_utf8_lossy(&payload);
+        assert_eq!(opcode, Opcode::Close as u8, "{text}");
+        let code = payload
+            .first_chunk()
+            .map_or(1005, |code| u16::from_be_bytes(*code));
+        let reason = payload.get(2..).unwrap_or_default().to_vec();
+        (code, String::from_utf8(reason).expect("a reason is text"))
+    }
+
+    /// Checks that the broker says no more and has closed its side.
+    pub(crate) fn ended(&mut self) {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Ok(count) => assert_eq!(count, 0, "behind the close frame came {rest:?}"),
+            // What the broker had not read when it closed is answered so.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+
+    /// Closes the sending side.
+    pub(crate) fn shut(&mut self) {
+        self.0.shutdown(Shutdown::Write).expect("the socket is open");
+    }
+}
