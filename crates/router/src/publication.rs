@@ -66,15 +66,18 @@ impl Publication {
 
     /// The whole frame, header included, for subscribers of `codec`, and whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
+        let frames = match op {
+            DataOp::Update => &self.update,
+            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
+        };
+        if let Some(bytes) = frames.peek(codec) {
+            return (bytes, false); // as it is for all but the first
+        }
         let stamp = Stamp {
             topic: self.lineage.topic.as_str(),
             epoch: &self.lineage.epoch,
             seq: self.seq,
             ts: self.ts,
-        };
-        let frames = match op {
-            DataOp::Update => &self.update,
-            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
         };
         frames.get(codec, op, stamp, &self.payload)
     }
