@@ -13,8 +13,6 @@
 //!   connection into one frame, which may grow to its `max_pending` of 64 MiB when the reader is slow; it cuts such
 //!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
 
-#![allow(dead_code, reason = "the scenarios that use it follow")]
-
 mod check;
 mod naive;
 mod nats;
@@ -52,7 +50,7 @@ impl Peer {
     /// Why it cannot be started at once, if something that it needs is not there. [`start`] may still succeed: it installs
     /// npm packages.
     pub(crate) fn missing(&self) -> Option<String> {
-        (self.missing)()
+        server::missing().or_else(self.missing)
     }
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::server::{Server, pinned};
+use super::server::{Server, installed_program, pinned};
 use crate::report::progress;
 
 const PACKAGES: &str = include_str!("../../peers/package.json");
@@ -71,14 +71,6 @@ pub(super) fn missing() -> Option<String> {
 /// Node, which runs the scripts other than Bun's.
 fn node() -> anyhow::Result<PathBuf> {
     installed_program("node").context("Node.js is not installed; ws and Socket.IO need version 20 or later")
-}
-
-/// The program of this name in the PATH.
-pub(super) fn installed_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }
 
 /// The folder of the peers, `peers` in cargo's target folder; made if it is not there.
