@@ -60,10 +60,15 @@ pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<boo
         if !wanted {
             continue;
         }
-        let (name, missing) = (peer.name, peer.missing());
+        let name = peer.name;
+        let missing = if args.no_install {
+            peer.missing()
+        } else {
+            peer.unavailable()
+        };
         match missing {
-            Some(why) if args.no_install || !peer.installs => say(format_args!("skipped: {name}: {why}"))?,
-            _ => match check(peer, core) {
+            Some(why) => say(format_args!("skipped: {name}: {why}"))?,
+            None => match check(peer, core) {
                 Ok(version) => say(format_args!("{name}: {version}: all messages delivered"))?,
                 Err(error) => {
                     all_work = false;
