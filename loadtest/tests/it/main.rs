@@ -1,0 +1,3 @@
+//! The load-test program as it is run.
+
+mod peers;
