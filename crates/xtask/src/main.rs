@@ -1,7 +1,7 @@
-//! The project's own habits as commands: `cargo xtask tidy` and `cargo xtask test`.
+//! The project's own habits as commands: `cargo xtask tidy`, `test` and `compare`.
 //!
-//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder
-//! and into `node_modules` of the test scripts. The exit code is 0 only when everything passed.
+//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
+//! into `node_modules` of the test scripts and, of a comparison, below `docs/perf`. The exit code is 0 only when everything passed.
 
 #![allow(
     clippy::print_stdout,
@@ -9,6 +9,7 @@
     reason = "a command's output is what it is for"
 )]
 
+mod compare;
 mod test;
 mod tidy;
 mod workspace;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::compare::CompareArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
 
@@ -52,6 +54,11 @@ enum Command {
     /// Tests that need a Python, Node.js, Chromium or Prometheus are skipped, visibly, where there is none. Running as
     /// root on Debian, missing packages are installed, their services not started.
     Test(TestArgs),
+    /// Measure Tickwire and the servers that it is compared with, and keep the results
+    ///
+    /// Builds for release, runs the load test's scenarios and writes docs/perf/<day>-<machine>/results.json and
+    /// report.html. Takes about twenty minutes and two cores that nobody else uses.
+    Compare(CompareArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -60,6 +67,7 @@ fn main() -> Result<ExitCode> {
     let passed = match args.command {
         Command::Tidy => tidy::run(&workspace)?,
         Command::Test(args) => test::run(&workspace, &args)?,
+        Command::Compare(args) => compare::run(&workspace, &args)?,
     };
     Ok(if passed {
         ExitCode::SUCCESS
