@@ -1,7 +1,8 @@
-//! The project's own habits as commands: `cargo xtask tidy`, `cargo xtask test` and `cargo xtask bench`.
+//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench` and `compare`.
 //!
 //! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
-//! into `node_modules` of the test scripts and where it is told to. The exit code is 0 only when everything passed.
+//! into `node_modules` of the test scripts, below `docs/perf` for a comparison, and where it is told to. The exit code is 0
+//! only when everything passed.
 
 #![allow(
     clippy::print_stdout,
@@ -11,6 +12,7 @@
 
 mod bench;
 mod programs;
+mod compare;
 mod test;
 mod tidy;
 mod workspace;
@@ -21,6 +23,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
+use crate::compare::CompareArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
 
@@ -69,6 +72,11 @@ enum Command {
         after_help = "Examples:\n  cargo xtask bench encode --wall\n  cargo xtask bench --against main --instructions\n  cargo xtask bench --save docs/perf/2026-11-21-8-cores/benches.txt"
     )]
     Bench(BenchArgs),
+    /// Measure Tickwire and the servers that it is compared with, and keep the results
+    ///
+    /// Builds for release, runs the load test's scenarios and writes docs/perf/<day>-<machine>/results.json and
+    /// report.html. Takes about twenty minutes and two cores that nobody else uses.
+    Compare(CompareArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -78,6 +86,7 @@ fn main() -> Result<ExitCode> {
         Command::Tidy => tidy::run(&workspace)?,
         Command::Test(args) => test::run(&workspace, &args)?,
         Command::Bench(args) => bench::run(&workspace, &args)?,
+        Command::Compare(args) => compare::run(&workspace, &args)?,
     };
     Ok(if passed {
         ExitCode::SUCCESS

@@ -295,3 +295,100 @@ impl Handler for Crowd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::payload::{Nanos, Payload};
+    use crate::peers::peers;
+
+    const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
+        "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
+    const ACK: &str = r#"{"op":"ack","id":1,"results":[{"topic":"bench.t0","epoch":"e","seq":4,"mode":"every"},
+        {"topic":"bench.t1","epoch":"e","seq":0,"mode":"every"}]}"#;
+
+    fn crowd() -> Crowd {
+        let text =
+            "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 1\ntopics = 3\ntopics_each = 2";
+        let scenario = Scenario::parse("x", text, false).expect("good");
+        let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
+        let protocol = tickwire.expect("is a peer").protocol;
+        Crowd::new(protocol, &scenario, Clock::start()).expect("good bounds")
+    }
+
+    fn update(topic: u32, seq: u64) -> String {
+        let mut payload = Payload::new();
+        let data = String::from_utf8_lossy(payload.write(Nanos(1), seq)).into_owned();
+        format!(r#"{{"op":"update","topic":"bench.t{topic}","seq":{seq},"ts":9,"data":{data}}}"#)
+    }
+
+    fn gap(from: u64, to: u64) -> String {
+        format!(r#"{{"op":"gap","topic":"bench.t0","epoch":"e","from":{from},"to":{to},"reason":"slow"}}"#)
+    }
+
+    /// What the only subscriber makes of `messages`.
+    fn hear(crowd: &mut Crowd, messages: &[String]) -> (Vec<u8>, bool) {
+        let (mut out, mut settled) = (Vec::new(), false);
+        for message in messages {
+            let mut reply = Reply::new(&mut out, &mut settled);
+            crowd.message(ConnId(1), message.as_bytes(), Micros(0), &mut reply);
+        }
+        (out, settled)
+    }
+
+    #[track_caller]
+    fn check(messages: &[String], expected: &Expect) {
+        let mut crowd = crowd();
+        let (mut out, mut settled) = (Vec::new(), false);
+        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
+        let (_, settled) = hear(&mut crowd, &[WELCOME.to_owned(), ACK.to_owned()]);
+        assert!(settled);
+        hear(&mut crowd, messages);
+        expected.assert_eq(&format!(
+            "{} delivered, {} gapped, {}",
+            crowd.tally.delivered, crowd.gapped, crowd.faults
+        ));
+    }
+
+    #[test]
+    fn every_number_is_checked() {
+        check(
+            &[update(0, 5), update(1, 1), update(0, 6)],
+            &expect!["3 delivered, 0 gapped, "],
+        );
+        check(
+            &[update(0, 5), update(0, 7)],
+            &expect!["2 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 7 after 5)"],
+        );
+        check(
+            &[update(0, 5), gap(6, 8), update(0, 9)],
+            &expect!["2 delivered, 3 gapped, "],
+        );
+        check(
+            &[update(0, 5), gap(7, 8)],
+            &expect!["1 delivered, 2 gapped, 1 × order (connection 1: bench.t0: gap from 7 after 5)"],
+        );
+        check(
+            &[update(2, 1)],
+            &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
+        );
+    }
+
+    #[test]
+    fn who_comes_back_resumes() {
+        let mut crowd = crowd();
+        let (mut out, mut settled) = (Vec::new(), false);
+        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
+        hear(
+            &mut crowd,
+            &[WELCOME.to_owned(), ACK.to_owned(), update(0, 5), update(1, 1)],
+        );
+        let message = crowd.resume(0).expect("both topics had messages");
+        assert_eq!(
+            String::from_utf8_lossy(&message.payload),
+            r#"{"op":"subscribe","id":1,"topics":[{"topic":"bench.t0","since":{"epoch":"e","seq":5}},{"topic":"bench.t1","since":{"epoch":"e","seq":1}}],"snapshot":false}"#
+        );
+    }
+}

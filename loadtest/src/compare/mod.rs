@@ -13,6 +13,7 @@ mod outcome;
 mod pace;
 mod rig;
 mod sample;
+mod svg;
 mod tally;
 
 use std::fs;
