@@ -132,6 +132,52 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
 }
 
 #[test]
+fn messages_by_websocket_and_by_http_are_numbered_in_one_row() {
+    let Some(python) = Tool::Python.find("messages_by_websocket_and_by_http_are_numbered") else {
+        return;
+    };
+    let broker = Broker::start(&OPEN);
+    let mut reader = Client::python(&python, &broker, Codec::Msgpack);
+    let epoch = reader.subscribe(1, &json!(["chat.a"]))[0]["epoch"].clone();
+    let mut publisher = Client::python(&python, &broker, Codec::Json);
+    let mut post = |client: &mut Client, path: &str, body: &str| {
+        client.tell(&json!({"post": broker.http(path), "body": body}));
+        client.event()["posted"].clone()
+    };
+    for turn in 0..5 {
+        let first = turn * 4 + 1;
+        assert_eq!(
+            publish(&mut publisher, first, "chat.a", &json!("by WebSocket")),
+            first
+        );
+        let receipt = post(&mut publisher, "/v1/topics/chat.a", r#"{"by": "HTTP"}"#);
+        assert_eq!(
+            receipt,
+            json!({"topic": "chat.a", "epoch": epoch, "seq": first + 1})
+        );
+        let lines = r#"{"topic":"chat.a","data":"one line"}
+{"topic":"chat.a","data":"another line"}
+"#;
+        assert_eq!(
+            post(&mut publisher, "/v1/publish", lines),
+            json!({"published": 2})
+        );
+        let data = [
+            json!("by WebSocket"),
+            json!({"by": "HTTP"}),
+            json!("one line"),
+            json!("another line"),
+        ];
+        for (seq, data) in (first..).zip(data) {
+            assert_eq!(update(&mut reader, "chat.a"), (seq, data));
+        }
+    }
+    reader.close(1000);
+    publisher.close(1000);
+    broker.stop();
+}
+
+#[test]
 fn who_comes_back_gets_exactly_what_was_missed() {
     let Some(python) = Tool::Python.find("who_comes_back_gets_exactly_what_was_missed") else {
         return;
