@@ -140,7 +140,7 @@ fn messages_by_websocket_and_by_http_are_numbered_in_one_row() {
     let mut reader = Client::python(&python, &broker, Codec::Msgpack);
     let epoch = reader.subscribe(1, &json!(["chat.a"]))[0]["epoch"].clone();
     let mut publisher = Client::python(&python, &broker, Codec::Json);
-    let mut post = |client: &mut Client, path: &str, body: &str| {
+    let post = |client: &mut Client, path: &str, body: &str| {
         client.tell(&json!({"post": broker.http(path), "body": body}));
         client.event()["posted"].clone()
     };
