@@ -1,1 +1,118 @@
-//! To be written.
+//! The metrics as Prometheus itself sees them.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Broker, Client, Codec, Script, Tool, get, poll};
+
+#[test]
+fn promtool_finds_nothing_to_object_to() {
+    let test = "promtool_finds_nothing_to_object_to";
+    let Some(promtool) = Tool::Promtool.find(test) else {
+        return;
+    };
+    let broker = Broker::start(&["--feed", "sim"]);
+    broker.wait_for_metric("tickwire_feed_ticks_total", |ticks| ticks > 0.0);
+    let page = get(broker.ops, "/metrics").body;
+    let mut check = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    let mut input = check.stdin.take().expect("its input is piped");
+    input.write_all(page.as_bytes()).expect("promtool reads");
+    drop(input);
+    let output = check.wait_with_output().expect("promtool ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert!(output.status.success(), "{}", output.status);
+    broker.stop();
+}
+
+/// A Prometheus that scrapes `target`, and where it listens.
+fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAddr, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let configuration = folder.path().join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 200ms}}\n\
+         scrape_configs: [{{job_name: tickwire, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    );
+    std::fs::write(&configuration, text).expect("a file can be written");
+    // It cannot be asked which port it took of 0, so one that was free a moment ago has to do; a few times, if need be.
+    for _ in 0..5 {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let args = [
+            format!("--config.file={}", configuration.display()),
+            format!("--storage.tsdb.path={}", folder.path().join("data").display()),
+            format!("--web.listen-address={address}"),
+        ];
+        let mut script = Script::start(prometheus, &args);
+        let ready = poll("Prometheus is ready or has ended", || {
+            if script.has_ended() {
+                return Some(false);
+            }
+            TcpStream::connect(address).ok()?;
+            (get(address, "/-/ready").status == 200).then_some(true)
+        });
+        if ready {
+            return (script, address, folder);
+        }
+    }
+    panic!("Prometheus does not start");
+}
+
+/// The value of the query's one series, if it has one.
+fn query(prometheus: SocketAddr, query: &str) -> Option<f64> {
+    let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let answer = get(prometheus, &format!("/api/v1/query?query={escaped}"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).expect("an answer is JSON");
+    match body["data"]["result"].as_array().expect("a result").as_slice() {
+        [] => None,
+        [one] => one["value"][1].as_str()?.parse().ok(),
+        more => panic!("{query} has {} series", more.len()),
+    }
+}
+
+#[test]
+fn prometheus_scrapes_what_the_broker_counts() {
+    let test = "prometheus_scrapes_what_the_broker_counts";
+    let (Some(prometheus), Some(python)) = (Tool::Prometheus.find(test), Tool::Python.find(test)) else {
+        return;
+    };
+    let broker = Broker::start(&["--feed", "sim", "--symbols", "3"]);
+    let (_prometheus, address, _folder) = start(&prometheus, broker.ops);
+    let wait = |what: &str, enough: &dyn Fn(f64) -> bool| {
+        poll(what, || query(address, what).filter(|value| enough(*value)))
+    };
+    wait(r#"up{job="tickwire"}"#, &|up| up == 1.0);
+    wait("tickwire_topics", &|topics| topics == 18.0);
+    wait("sum(tickwire_publications_total)", &|count| count > 1_000.0);
+    let connections = r#"tickwire_connections{transport="websocket"}"#;
+    wait(connections, &|open| open == 0.0);
+    let mut client = Client::python(&python, &broker, Codec::Json);
+    client.subscribe(1, &serde_json::json!(["trade.*", "ticker.*"]));
+    wait(connections, &|open| open == 1.0);
+    wait("sum(tickwire_subscriptions)", &|count| count == 6.0);
+    wait(r#"tickwire_deliveries_total{op="update"}"#, &|count| {
+        count > 100.0
+    });
+    wait(
+        "histogram_quantile(0.5, tickwire_delivery_latency_seconds_bucket)",
+        &|seconds| seconds > 0.0,
+    );
+    client.close(1000);
+    wait(connections, &|open| open == 0.0);
+    wait(r#"tickwire_closes_total{code="1000"}"#, &|count| count == 1.0);
+    // How fast something happens can be asked as soon as there are two scrapes.
+    wait("sum(rate(tickwire_feed_ticks_total[1m]))", &|rate| rate > 0.0);
+    broker.stop();
+    wait(r#"up{job="tickwire"}"#, &|up| up == 0.0);
+}

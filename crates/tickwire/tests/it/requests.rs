@@ -60,7 +60,7 @@ fn check(client: &mut Client, cases: Vec<(Input, &str, &str)>) {
 }
 
 /// A subscription to `topics`, with further `fields`.
-fn subscribe(topics: Value, fields: Value) -> Input {
+fn subscribe(topics: &Value, fields: &Value) -> Input {
     let mut request = json!({"op": "subscribe", "id": 7, "topics": topics});
     request
         .as_object_mut()
@@ -96,49 +96,57 @@ fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
             "bad_request",
             "\"topics\"",
         ),
-        (subscribe(json!("a"), none()), "bad_request", "topics: "),
-        (subscribe(json!({}), none()), "bad_request", "topics: "),
-        (subscribe(json!([]), none()), "bad_request", "\"topics\" is empty"),
-        (subscribe(json!([5]), none()), "bad_request", "topics: "),
-        (subscribe(json!([null]), none()), "bad_request", "topics: "),
-        (subscribe(json!([{"since": 1}]), none()), "bad_request", "since: "),
+        (subscribe(&json!("a"), &none()), "bad_request", "topics: "),
+        (subscribe(&json!({}), &none()), "bad_request", "topics: "),
         (
-            subscribe(since(json!({"seq": 1})), none()),
+            subscribe(&json!([]), &none()),
+            "bad_request",
+            "\"topics\" is empty",
+        ),
+        (subscribe(&json!([5]), &none()), "bad_request", "topics: "),
+        (subscribe(&json!([null]), &none()), "bad_request", "topics: "),
+        (
+            subscribe(&json!([{"since": 1}]), &none()),
+            "bad_request",
+            "since: ",
+        ),
+        (
+            subscribe(&since(json!({"seq": 1})), &none()),
             "bad_request",
             "epoch",
         ),
         (
-            subscribe(since(json!({"epoch": "e"})), none()),
+            subscribe(&since(json!({"epoch": "e"})), &none()),
             "bad_request",
             "seq",
         ),
         (
-            subscribe(since(json!({"epoch": "e", "seq": -1})), none()),
+            subscribe(&since(json!({"epoch": "e", "seq": -1})), &none()),
             "bad_request",
             "seq: ",
         ),
         (
-            subscribe(json!(["a"]), json!({"mode": "fast"})),
+            subscribe(&json!(["a"]), &json!({"mode": "fast"})),
             "bad_request",
             "mode: ",
         ),
         (
-            subscribe(json!(["a"]), json!({"mode": 1})),
+            subscribe(&json!(["a"]), &json!({"mode": 1})),
             "bad_request",
             "mode: ",
         ),
         (
-            subscribe(json!(["a"]), json!({"conflate_ms": -1})),
+            subscribe(&json!(["a"]), &json!({"conflate_ms": -1})),
             "bad_request",
             "conflate_ms: ",
         ),
         (
-            subscribe(json!(["a"]), json!({"conflate_ms": 4_294_967_296_u64})),
+            subscribe(&json!(["a"]), &json!({"conflate_ms": 4_294_967_296_u64})),
             "bad_request",
             "conflate_ms: ",
         ),
         (
-            subscribe(json!(["a"]), json!({"snapshot": "yes"})),
+            subscribe(&json!(["a"]), &json!({"snapshot": "yes"})),
             "bad_request",
             "snapshot: ",
         ),
@@ -249,7 +257,7 @@ fn wrong_topics() -> Vec<(Input, &'static str, &'static str)> {
         (&tokens, "17 tokens"),
     ]
     .into_iter()
-    .map(|(topic, words)| (subscribe(json!([topic]), json!({})), "bad_topic", words))
+    .map(|(topic, words)| (subscribe(&json!([topic]), &json!({})), "bad_topic", words))
     .collect();
     for (topic, kind) in [
         ("trade.A", "event"),
@@ -258,13 +266,13 @@ fn wrong_topics() -> Vec<(Input, &'static str, &'static str)> {
         ("chat.*", "event"),
     ] {
         cases.push((
-            subscribe(json!([topic]), json!({"mode": "conflate"})),
+            subscribe(&json!([topic]), &json!({"mode": "conflate"})),
             "bad_request",
             kind,
         ));
     }
     let since = json!([{"topic": "trade.*", "since": {"epoch": "e", "seq": 1}}]);
-    cases.push((subscribe(since, json!({})), "bad_request", "wildcards"));
+    cases.push((subscribe(&since, &json!({})), "bad_request", "wildcards"));
     cases
 }
 

@@ -1,13 +1,14 @@
 """Does what the lines of standard input say and prints what comes, one JSON value a line.
 
 Commands: {"send": value}, {"pad": value, "bytes": n} (sent with a field that makes it n bytes long), {"text": "…"},
-{"hex": "…"}, {"ping": "…"}, {"close": code}. Output: {"open": subprotocol}, {"message": value}, {"pong": "…"},
-{"closed": {"code", "reason"}}.
+{"hex": "…"}, {"ping": "…"}, {"post": url, "body": "…"} (by HTTP), {"close": code}. Output: {"open": subprotocol},
+{"message": value}, {"pong": "…"}, {"posted": value}, {"closed": {"code", "reason"}}.
 """
 
 import asyncio
 import json
 import sys
+import urllib.request
 
 import websockets
 
@@ -60,6 +61,10 @@ async def do(ws, codec, command):
     elif "ping" in command:
         await (await ws.ping(command["ping"]))
         say(pong=command["ping"])
+    elif "post" in command:
+        request = urllib.request.Request(command["post"], data=command["body"].encode(), method="POST")
+        with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
+            say(posted=json.load(answer))
     elif "close" in command:
         await ws.close(command["close"])
     else:

@@ -130,6 +130,10 @@ impl Broker {
 }
 
 impl Drop for Broker {
+    #[allow(
+        clippy::print_stderr,
+        reason = "a test that failed is understood with the broker's log"
+    )]
     fn drop(&mut self) {
         end(&mut self.child);
         if std::thread::panicking() {

@@ -94,20 +94,21 @@ impl Client {
         }
     }
 
-    /// The next message with this op; what comes before is passed over.
-    pub(crate) fn next_op(&mut self, op: &str) -> Value {
-        loop {
-            let message = self.next();
-            if message["op"] == op {
-                return message;
-            }
-        }
-    }
-
     /// Sends a request and returns the answer, which must be the next message.
     pub(crate) fn ask(&mut self, request: &Value) -> Value {
         self.send(request);
         self.next()
+    }
+
+    /// Sends a request and returns the answer; data that was on its way before is passed over.
+    pub(crate) fn ask_past_data(&mut self, request: &Value) -> Value {
+        self.send(request);
+        loop {
+            let message = self.next();
+            if message.get("id").is_some() {
+                return message;
+            }
+        }
     }
 
     /// Sends `subscribe` and returns the results of its `ack`, which must be the next message.

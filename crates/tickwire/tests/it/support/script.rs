@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::DEADLINE;
 use super::broker::end;
-use super::lines::Lines;
+use super::lines::{Lines, Missing};
 
 /// A script that runs. Dropped, it is killed.
 #[derive(Debug)]
@@ -46,41 +46,54 @@ impl Script {
             .unwrap_or_else(|error| panic!("it takes no more input, {error}:\n{}", self.errors.tail()));
     }
 
-    /// The next value that it prints.
-    pub(crate) fn next(&mut self) -> Value {
-        let value = self.output.find(self.read, DEADLINE, |line| {
-            Some(serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}")))
-        });
-        match value {
-            Ok((value, read)) => {
+    /// The next line that it prints; nothing when it prints no more.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        match self
+            .output
+            .find(self.read, DEADLINE, |line| Some(line.to_owned()))
+        {
+            Ok((line, read)) => {
                 self.read = read;
-                value
+                Some(line)
             }
-            Err(missing) => panic!(
-                "the script said nothing more ({missing:?}); before:\n{}\nits errors:\n{}",
-                self.output.tail(),
-                self.errors.tail()
-            ),
+            Err(Missing::Ended) => None,
+            Err(Missing::TooLate) => panic!("nothing for {DEADLINE:?}, {}", self.said()),
         }
     }
 
-    /// Closes its input, waits for its end and checks that it ended well. What it printed since [`Script::next`] is returned.
-    pub(crate) fn finish(mut self) -> String {
-        self.input = None;
-        assert!(
-            self.output.wait_end(DEADLINE) && self.errors.wait_end(DEADLINE),
-            "the script does not end; it said:\n{}\n{}",
+    /// The next value that it prints.
+    pub(crate) fn next(&mut self) -> Value {
+        let line = self.line();
+        let line = line.unwrap_or_else(|| panic!("it ended, {}", self.said()));
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked for").is_some()
+    }
+
+    /// What it printed, for people.
+    fn said(&self) -> String {
+        format!(
+            "after this output:\n{}\nand these errors:\n{}",
             self.output.tail(),
             self.errors.tail()
-        );
+        )
+    }
+
+    /// Closes its input, waits for its end and checks that it ended well. Returns what it printed since the last line that
+    /// was taken.
+    pub(crate) fn finish(mut self) -> String {
+        self.input = None;
+        let ended = self.output.wait_end(DEADLINE) && self.errors.wait_end(DEADLINE);
+        assert!(ended, "it does not end, {}", self.said());
         let status = self.child.wait().expect("a child can be waited for");
-        assert!(status.success(), "{status}:\n{}", self.errors.tail());
+        assert!(status.success(), "{status}, {}", self.said());
         let mut rest = Vec::new();
-        let all = self.output.find(self.read, DEADLINE, |line| {
-            rest.push(line.to_owned());
-            None::<()>
-        });
-        assert!(all.is_err(), "the end was reached");
+        while let Some(line) = self.line() {
+            rest.push(line);
+        }
         rest.join("\n")
     }
 }
