@@ -11,8 +11,8 @@
 )]
 
 mod bench;
-mod programs;
 mod compare;
+mod programs;
 mod test;
 mod tidy;
 mod workspace;

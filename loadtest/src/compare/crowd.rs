@@ -136,7 +136,10 @@ impl Crowd {
         }
         let mut topics = Vec::with_capacity(each);
         for (topic, seq) in self.scenario.wishes(number).into_iter().zip(seqs) {
-            let epoch = self.epochs.get(&Scenario::topic_number(topic.as_bytes())?)?.clone();
+            let epoch = self
+                .epochs
+                .get(&Scenario::topic_number(topic.as_bytes())?)?
+                .clone();
             let seq = Seq(*seq);
             let since = Some(Position { epoch, seq });
             topics.push(TopicRequest::Since { topic, since });
@@ -172,8 +175,10 @@ impl Crowd {
         if let Some(fault) = inbound.fault
             && !self.is_gap(id, message)
         {
-            self.faults
-                .add("refused or not understood", format_args!("connection {}: {fault}", id.0));
+            self.faults.add(
+                "refused or not understood",
+                format_args!("connection {}: {fault}", id.0),
+            );
         }
         if inbound.greeted && self.members[id.0].step == Step::AwaitsGreeting {
             self.subscribe(id, reply);
@@ -260,7 +265,10 @@ impl Handler for Crowd {
         self.follows(id, topic, seq);
         self.numbered += 1;
         // The payload of Tickwire's JSON is the last but one thing in a message.
-        match message.strip_suffix(b"}").and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>) {
+        match message
+            .strip_suffix(b"}")
+            .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)
+        {
             Some(payload) if !self.numbered.is_multiple_of(THOROUGH_EVERY) => {
                 if !self.uncounted.contains(&id.0) {
                     self.tally.deliver(payload);
@@ -310,8 +318,7 @@ mod tests {
         {"topic":"bench.t1","epoch":"e","seq":0,"mode":"every"}]}"#;
 
     fn crowd() -> Crowd {
-        let text =
-            "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 1\ntopics = 3\ntopics_each = 2";
+        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 1\ntopics = 3\ntopics_each = 2";
         let scenario = Scenario::parse("x", text, false).expect("good");
         let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
         let protocol = tickwire.expect("is a peer").protocol;

@@ -137,7 +137,9 @@ impl Setup<'_> {
             let holds = of(Figure::LatencyP99) < f64::from(self.scenario.p99_ms_max) * 1e3
                 && of(Figure::Delivered) >= rate * DELIVERED_MIN;
             if !holds && of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
-                notes.push(format!("at {rate:.0} per second the client may have been the limit"));
+                notes.push(format!(
+                    "at {rate:.0} per second the client may have been the limit"
+                ));
             }
             search.tell(holds);
             let probe = measured(rig, figures)?;
@@ -149,7 +151,9 @@ impl Setup<'_> {
         let Some(mut measured) = best.or(last) else {
             bail!("no rate was tried");
         };
-        measured.figures.set(Figure::MaxRate, search.best().unwrap_or(0.0));
+        measured
+            .figures
+            .set(Figure::MaxRate, search.best().unwrap_or(0.0));
         measured.notes.extend(notes);
         Ok(measured)
     }
@@ -167,7 +171,9 @@ impl Setup<'_> {
         let mut figures = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
         let growth = rig.sample()?.rss_bytes.saturating_sub(calm.rss_bytes);
         figures.set(Figure::RssGrowth, growth as f64);
-        if let (Some(before), Some(after)) = (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99)) {
+        if let (Some(before), Some(after)) =
+            (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99))
+        {
             figures.set(Figure::BaseP99, before);
             figures.set(Figure::P99Growth, after / before);
         }
@@ -324,10 +330,7 @@ fn micros(time: Duration) -> f64 {
 /// Takes a rig apart.
 fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
-        figures.set(
-            Figure::WritesPerDelivery,
-            writes as f64 / rig.delivered() as f64,
-        );
+        figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
     }
     if let Some(rss) = figures.get(Figure::Rss) {
         let more = rss - rig.before.rss_bytes as f64;

@@ -127,6 +127,9 @@ mod tests {
         std::hint::black_box(spent);
         let used = take().since(&earlier);
         assert!(earlier.rss_bytes > 0 && earlier.threads > 0);
-        assert!(used.cpu > Duration::ZERO && used.time > Duration::ZERO, "{used:?}");
+        assert!(
+            used.cpu > Duration::ZERO && used.time > Duration::ZERO,
+            "{used:?}"
+        );
     }
 }

@@ -14,7 +14,9 @@ fn unable() -> Option<String> {
     let broker = Path::new(PROGRAM).with_file_name("tickwire");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if !broker.exists() {
-        return Some("there is no broker beside the load test; build it with cargo build -p tickwire".to_owned());
+        return Some(
+            "there is no broker beside the load test; build it with cargo build -p tickwire".to_owned(),
+        );
     }
     (cores < 2).then(|| "server and client need a core each".to_owned())
 }
@@ -105,8 +107,14 @@ fn every_server_that_is_installed_is_compared() {
 #[test]
 fn what_is_not_there_is_named() {
     for (arguments, named) in [
-        (["no-such", "--quick"], "\"no-such\" is neither a scenario (hot-1k, "),
-        (["hot-1k", "--peer=no-such"], "there is no peer \"no-such\", only tickwire"),
+        (
+            ["no-such", "--quick"],
+            "\"no-such\" is neither a scenario (hot-1k, ",
+        ),
+        (
+            ["hot-1k", "--peer=no-such"],
+            "there is no peer \"no-such\", only tickwire",
+        ),
     ] {
         let output = Command::new(PROGRAM)
             .arg("run")
