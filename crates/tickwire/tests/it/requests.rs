@@ -73,7 +73,7 @@ fn subscribe(topics: &Value, fields: &Value) -> Input {
 fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
     let since = |since: Value| json!([{"topic": "trade.A", "since": since}]);
     let none = || json!({});
-    vec![
+    let mut wrong = vec![
         (Message(json!([])), "bad_request", ""),
         (Message(json!("ping")), "bad_request", ""),
         (Message(json!(null)), "bad_request", ""),
@@ -195,6 +195,14 @@ fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
             "unauthenticated",
             "token",
         ),
+    ];
+    wrong.extend(wrong_publications());
+    wrong
+}
+
+/// What is wrong with a publication in either codec.
+fn wrong_publications() -> Vec<(Input, &'static str, &'static str)> {
+    vec![
         (
             Message(json!({"op": "publish", "topic": "trade.A", "data": 1})),
             "forbidden",
