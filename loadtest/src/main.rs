@@ -1,1 +1,90 @@
-fn main() {}
+//! Load tests of Tickwire: a broker, very many clients, and a check of everything that they are sent.
+//!
+//! Each scenario is a module with its arguments, its run and its outcome. What they share: connections on one thread
+//! (`conn`, `swarm`), a broker that is started and observed (`broker`, `proc`, `scrape`), and the report. A scenario ends
+//! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
+
+mod broker;
+mod compare;
+mod conn;
+mod frame;
+mod handshake;
+mod idle;
+mod interrupt;
+mod payload;
+mod peers;
+mod proc;
+mod report;
+mod scenario;
+mod scrape;
+mod soak;
+mod swarm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::interrupt::Interrupt;
+
+const EXAMPLES: &str = "\
+Examples:
+  Nineteen thousand quiet connections, three heartbeats of two seconds each:
+    cargo run --release -p tickwire-loadtest -- idle --heartbeats 3 --heartbeat-ms 2000
+  A minute of market data to a hundred subscribers:
+    cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
+  The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
+    cargo run --release -p tickwire-loadtest -- peers
+  A broker that runs already:
+    tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
+
+Settings of the broker that is started can be given as TICKWIRE_... in the environment; the outcome names them.
+Exit status: 0 all went well, 1 the broker did something wrong, 2 the test could not be run.";
+
+/// Load tests of the Tickwire broker.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Run(compare::RunArgs),
+    /// List the scenarios that `run` knows
+    Scenarios,
+    Idle(idle::IdleArgs),
+    Soak(soak::SoakArgs),
+    Peers(peers::CheckArgs),
+    /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
+    #[command(hide = true)]
+    NaiveServer(peers::NaiveArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.scenario) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::progress(format_args!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(scenario: &Scenario) -> anyhow::Result<bool> {
+    match scenario {
+        Scenario::Run(args) => compare::run(args, &Interrupt::watch()?),
+        Scenario::Scenarios => compare::list(),
+        Scenario::Idle(args) => {
+            report::publish(&idle::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Soak(args) => {
+            report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
+        // Ended by a signal, as servers are.
+        Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
+    }
+}

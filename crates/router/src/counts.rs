@@ -48,6 +48,8 @@ pub struct Counts {
     pub snapshots: u64,
     /// Gaps declared.
     pub gaps: u64,
+    /// Messages that were skipped because a newer one took their place.
+    pub conflated: u64,
     /// Messages that gaps declared missing.
     pub gapped: u64,
     /// Messages dropped from outboxes because their subscription or connection ended.

@@ -1,7 +1,8 @@
 //! The last messages of one topic, bounded by count and, over all topics, by bytes.
 //!
-//! Consecutive: the numbers it holds have no hole. While all histories together are over their byte budget, each message
-//! that comes in pushes out two of its own topic, so the total falls back below it.
+//! Consecutive: the numbers it holds have no hole, and its newest message is never dropped. While all histories together
+//! are over their byte budget, each message that comes in pushes out two of its own topic and shortens one other topic,
+//! whichever is next, so the total falls back below it and quiet topics do not keep for ever what the busy ones lack.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,25 +52,37 @@ impl History {
         }
     }
 
-    /// Adds the next message and lets the oldest go.
-    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) {
+    /// Adds the next message and lets the oldest go. Returns whether all histories together were over their budget by
+    /// it.
+    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) -> bool {
         if self.capacity == 1 {
             // A last value alone is bounded by the number of topics.
             self.messages.clear();
             self.messages.push_back(publication);
-            return;
+            return false;
         }
         let added = publication.memory_bytes();
         let total = budget.bytes.fetch_add(added, Ordering::Relaxed) + added;
         self.messages.push_back(publication);
-        let mut removable = if total > budget.bytes_max { 2 } else { 0 };
+        let beyond = self.messages.len().saturating_sub(self.capacity);
+        let over = total > budget.bytes_max;
+        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), budget);
+        over
+    }
+
+    /// Gives up the older half.
+    pub(crate) fn shorten(&mut self, budget: &HistoryBudget) {
+        if self.capacity > 1 {
+            self.drop_oldest(self.messages.len().div_ceil(2), budget);
+        }
+    }
+
+    /// Drops the oldest `count` messages, but never the newest one.
+    fn drop_oldest(&mut self, count: usize, budget: &HistoryBudget) {
+        let count = count.min(self.messages.len().saturating_sub(1));
         let mut freed = 0;
-        while self.messages.len() > self.capacity || (removable > 0 && self.messages.len() > 1) {
-            removable = usize::saturating_sub(removable, 1);
-            freed += self
-                .messages
-                .pop_front()
-                .map_or(0, |oldest| oldest.memory_bytes());
+        for oldest in (0..count).map_while(|_| self.messages.pop_front()) {
+            freed += oldest.memory_bytes();
         }
         if freed > 0 {
             budget.bytes.fetch_sub(freed, Ordering::Relaxed);

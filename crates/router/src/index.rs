@@ -1,7 +1,8 @@
 //! An index from topics to what was stored under the patterns that match them: a trie over tokens.
 //!
-//! Looking up a topic visits at most 3 nodes per token and path, whatever the number of patterns. Bounded by what is put
-//! in; empty branches are removed.
+//! Looking up a topic visits a node per token and path, and paths part only where a `*` stands beside the topic's own
+//! token: the number of patterns does not matter, only how many of those forks they have along the topic. Bounded by what
+//! is put in; empty branches are removed.
 
 use std::collections::HashMap;
 
@@ -35,18 +36,19 @@ impl<T> Node<T> {
         self.literal.is_empty() && self.any.is_none() && self.rest.is_none() && self.here.is_none()
     }
 
-    fn visit<'a>(&'a self, tokens: &[&str], found: &mut impl FnMut(&'a T)) {
+    /// Returns the number of nodes looked at.
+    fn visit<'a>(&'a self, tokens: &[&str], found: &mut impl FnMut(&'a T)) -> usize {
         let Some((token, later)) = tokens.split_first() else {
             self.here.iter().for_each(found);
-            return;
+            return 1;
         };
         self.rest.iter().for_each(&mut *found);
-        if let Some(node) = self.literal.get(*token) {
-            node.visit(later, found);
-        }
-        if let Some(node) = &self.any {
-            node.visit(later, found);
-        }
+        let named = self
+            .literal
+            .get(*token)
+            .map_or(0, |node| node.visit(later, found));
+        let any = self.any.as_ref().map_or(0, |node| node.visit(later, found));
+        1 + named + any
     }
 
     /// Removes the value of the pattern with these tokens.
@@ -135,23 +137,112 @@ impl<T> PatternIndex<T> {
         self.root.remove(&tokens)
     }
 
-    /// Calls `found` with the value of every pattern that matches `topic`.
-    pub fn matches<'a>(&'a self, topic: &str, mut found: impl FnMut(&'a T)) {
+    /// Calls `found` with the value of every pattern that matches `topic`. Returns how many nodes it looked at for
+    /// that: the work that it was.
+    pub fn matches<'a>(&'a self, topic: &str, mut found: impl FnMut(&'a T)) -> usize {
         let mut tokens = [""; tickwire_wire::limits::TOPIC_TOKENS_MAX];
         let mut count = 0;
         for token in topic.split('.') {
             if count == tokens.len() {
-                return; // longer than any topic
+                return 0; // longer than any topic
             }
             tokens[count] = token;
             count += 1;
         }
-        self.root.visit(&tokens[..count], &mut found);
+        self.root.visit(&tokens[..count], &mut found)
     }
 
     /// Whether nothing is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.root.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn work_does_not_grow_with_the_patterns() {
+        let mut index = PatternIndex::default();
+        for n in 0..10_000 {
+            *index.entry(&format!("ticker.S{n}").parse().expect("a pattern")) = n;
+            *index.entry(&format!("candle.*.S{n}").parse().expect("a pattern")) = n;
+        }
+        *index.entry(&"*.S7".parse().expect("a pattern")) = -1;
+        *index.entry(&"ticker.>".parse().expect("a pattern")) = -2;
+        for (topic, values, visited) in [
+            ("ticker.S7", vec![-2, 7, -1], 5),
+            ("ticker.none", vec![-2], 3),
+            ("candle.1m.S9999", vec![9_999], 5),
+            ("candle.1m", vec![], 4),
+            ("other.S7", vec![-1], 3),
+            ("other", vec![], 2),
+        ] {
+            let mut found = Vec::new();
+            let work = index.matches(topic, |value| found.push(*value));
+            assert_eq!((found, work), (values, visited), "{topic}");
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Add(String),
+        Remove(String),
+        Match(String),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let pattern = "([ab*](\\.[ab*]){0,3}(\\.>)?|>)";
+        prop_oneof![
+            3 => pattern.prop_map(Op::Add),
+            2 => pattern.prop_map(Op::Remove),
+            3 => "[ab](\\.[ab]){0,4}".prop_map(Op::Match),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list_of_patterns(ops in prop::collection::vec(op(), 1..120)) {
+            let mut index: PatternIndex<u32> = PatternIndex::default();
+            let mut list: Vec<(Pattern, u32)> = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Add(text) => {
+                        let pattern: Pattern = text.parse().expect("a pattern");
+                        *index.entry(&pattern) += 1;
+                        match list.iter_mut().find(|(other, _)| *other == pattern) {
+                            Some((_, count)) => *count += 1,
+                            None => list.push((pattern, 1)),
+                        }
+                    }
+                    Op::Remove(text) => {
+                        let pattern: Pattern = text.parse().expect("a pattern");
+                        let at = list.iter().position(|(other, _)| *other == pattern);
+                        let expected = at.map(|at| list.swap_remove(at).1);
+                        prop_assert_eq!(index.get_mut(&pattern).copied(), expected);
+                        prop_assert_eq!(index.remove(&pattern), expected);
+                    }
+                    Op::Match(topic) => {
+                        let mut found = Vec::new();
+                        let visited = index.matches(&topic, |count| found.push(*count));
+                        let matching = list.iter().filter(|(pattern, _)| pattern.matches(&topic));
+                        let mut expected: Vec<u32> = matching.map(|(_, count)| *count).collect();
+                        found.sort_unstable();
+                        expected.sort_unstable();
+                        prop_assert_eq!(found, expected);
+                        let tokens = topic.split('.').count();
+                        prop_assert!(visited < 2 << tokens);
+                    }
+                }
+            }
+            for (pattern, count) in list {
+                prop_assert_eq!(index.remove(&pattern), Some(count));
+            }
+            prop_assert!(index.is_empty(), "no branch is left");
+        }
     }
 }

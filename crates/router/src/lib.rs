@@ -5,6 +5,7 @@
 //! an argument, output is polled out.
 
 mod book;
+mod cell;
 mod counts;
 mod directory;
 mod history;
@@ -18,11 +19,9 @@ mod shard;
 mod tree;
 
 pub use book::Book;
+pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
 pub use counts::{Counts, Op};
-pub use directory::{
-    Attached, Catchup, Directory, DirectoryLimits, HistoryPage, PublishError, Published, SHARDS_MAX, ShardId,
-    TopicCell, TopicInfo,
-};
+pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
 pub use history::HistoryBudget;
 pub use index::PatternIndex;
 pub use kinds::{KindRule, Kinds};

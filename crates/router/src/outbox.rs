@@ -26,10 +26,10 @@ pub struct Fanout {
 
 #[derive(Debug)]
 enum Item {
-    /// A publication as it came from the queue.
-    Live(Rc<Fanout>),
-    /// A publication that was pulled from the directory because there was room.
-    Pulled(Rc<Fanout>),
+    /// A publication as it came from the queue, and the length of its frame.
+    Live(Rc<Fanout>, u32),
+    /// A publication that was pulled from the directory because there was room, and the length of its frame.
+    Pulled(Rc<Fanout>, u32),
     /// A gap before what is pulled next.
     Gap(TopicId, Box<[u8]>),
     /// An answer to a request that must keep its place among the data.
@@ -39,21 +39,29 @@ enum Item {
 impl Item {
     fn bytes(&self, codec: Codec) -> &[u8] {
         match self {
-            Self::Live(fanout) | Self::Pulled(fanout) => fanout.publication.frame(codec, fanout.op).0,
+            Self::Live(fanout, _) | Self::Pulled(fanout, _) => fanout.publication.frame(codec, fanout.op).0,
             Self::Gap(_, bytes) | Self::Answer(bytes) => bytes,
+        }
+    }
+
+    /// The length of its bytes, which must not need a look at them: it is asked for once more per delivery.
+    fn len(&self) -> usize {
+        match self {
+            Self::Live(_, len) | Self::Pulled(_, len) => *len as usize,
+            Self::Gap(_, bytes) | Self::Answer(bytes) => bytes.len(),
         }
     }
 
     fn fanout(&self) -> Option<&Fanout> {
         match self {
-            Self::Live(fanout) | Self::Pulled(fanout) => Some(fanout),
+            Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout),
             Self::Gap(..) | Self::Answer(_) => None,
         }
     }
 
     fn topic(&self) -> Option<TopicId> {
         match self {
-            Self::Live(fanout) | Self::Pulled(fanout) => Some(fanout.publication.lineage.id),
+            Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout.publication.lineage.id),
             Self::Gap(topic, _) => Some(*topic),
             Self::Answer(_) => None,
         }
@@ -72,8 +80,8 @@ impl Bytes {
     #[inline]
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
-            Item::Live(_) => &mut self.live,
-            Item::Pulled(_) | Item::Gap(..) => &mut self.pulled,
+            Item::Live(..) => &mut self.live,
+            Item::Pulled(..) | Item::Gap(..) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
     }
@@ -162,28 +170,28 @@ impl Outbox {
 
     /// Appends an answer that must keep its place among the data.
     pub(crate) fn push_answer(&mut self, frame: Box<[u8]>) {
-        self.push(frame.len(), Item::Answer(frame));
+        self.push(Item::Answer(frame));
     }
 
     /// Appends a publication whose frame has `len` bytes.
     #[inline]
     pub(crate) fn push_live(&mut self, fanout: Rc<Fanout>, len: usize) {
-        self.push(len, Item::Live(fanout));
+        self.push(Item::Live(fanout, short(len)));
     }
 
     /// Appends a publication that was pulled in and whose frame has `len` bytes.
     pub(crate) fn push_pulled(&mut self, fanout: Rc<Fanout>, len: usize) {
-        self.push(len, Item::Pulled(fanout));
+        self.push(Item::Pulled(fanout, short(len)));
     }
 
     /// Appends a gap of `topic`.
     pub(crate) fn push_gap(&mut self, topic: TopicId, frame: Box<[u8]>) {
-        self.push(frame.len(), Item::Gap(topic, frame));
+        self.push(Item::Gap(topic, frame));
     }
 
     #[inline]
-    fn push(&mut self, len: usize, item: Item) {
-        *self.bytes.of(&item) += len;
+    fn push(&mut self, item: Item) {
+        *self.bytes.of(&item) += item.len();
         self.data.push_back(item);
     }
 
@@ -191,12 +199,12 @@ impl Outbox {
     /// Returns how many publications they were.
     pub(crate) fn purge(&mut self, mut gone: impl FnMut(Option<TopicId>) -> bool) -> u64 {
         let mut keep_first = self.partial == Partial::Data;
-        let (codec, bytes, mut dropped) = (self.codec, &mut self.bytes, 0);
+        let (bytes, mut dropped) = (&mut self.bytes, 0);
         self.data.retain(|item| {
             if std::mem::take(&mut keep_first) || !gone(item.topic()) {
                 return true;
             }
-            *bytes.of(item) -= item.bytes(codec).len();
+            *bytes.of(item) -= item.len();
             dropped += u64::from(item.fanout().is_some());
             false
         });
@@ -245,7 +253,7 @@ impl Outbox {
                     assert_eq!(count, 0, "more was written than waited");
                     break;
                 };
-                let len = item.bytes(self.codec).len();
+                let len = item.len();
                 if count >= len {
                     item.fanout().into_iter().for_each(&mut done);
                     *self.bytes.of(item) -= len;
@@ -284,6 +292,11 @@ impl Outbox {
             self.control = VecDeque::new();
         }
     }
+}
+
+/// A frame's length as an item keeps it. Books, the longest there are, are bounded far below it.
+fn short(len: usize) -> u32 {
+    u32::try_from(len).expect("a frame is shorter than 4 GiB")
 }
 
 fn waiting_data(item: &Item, codec: Codec) -> Waiting<'_> {

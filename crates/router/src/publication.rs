@@ -66,15 +66,18 @@ impl Publication {
 
     /// The whole frame, header included, for subscribers of `codec`, and whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
+        let frames = match op {
+            DataOp::Update => &self.update,
+            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
+        };
+        if let Some(bytes) = frames.peek(codec) {
+            return (bytes, false); // as it is for all but the first
+        }
         let stamp = Stamp {
             topic: self.lineage.topic.as_str(),
             epoch: &self.lineage.epoch,
             seq: self.seq,
             ts: self.ts,
-        };
-        let frames = match op {
-            DataOp::Update => &self.update,
-            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
         };
         frames.get(codec, op, stamp, &self.payload)
     }
@@ -94,5 +97,55 @@ impl Publication {
         };
         let envelopes = Codec::ALL.len() * (ENVELOPE + self.lineage.topic.as_str().len());
         size_of::<Self>() + payload + envelopes + json + long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::market;
+
+    use super::*;
+
+    /// The memory of a publication, as far as it can be seen from outside, with all its update frames made.
+    fn visible_bytes(publication: &Publication) -> usize {
+        let frames = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
+        size_of::<Publication>() + publication.payload.heap_bytes() + frames.iter().sum::<usize>()
+    }
+
+    #[test]
+    fn the_estimate_of_memory_is_an_upper_one() {
+        let floats = format!("[{}1.5]", "1.5,".repeat(1_000));
+        let level = r#"["123456789.123456789","987654321.987654321"]"#;
+        let book = format!(
+            r#"{{"symbol":"S","bids":[{level}{}],"time":0}}"#,
+            format!(",{level}").repeat(500)
+        );
+        let trade = r#"{"symbol":"A-LONG-SYMBOL","id":18446744073709551615,"price":"12345678901234.12345678901234",
+            "size":"12345678901234.12345678901234","side":"sell","time":18446744073709551615}"#;
+        let payloads = [
+            Payload::from_json(b"0").expect("JSON"),
+            Payload::from_json(floats.as_bytes()).expect("JSON"),
+            Payload::Book(Box::new(
+                serde_json::from_str::<market::Book>(&book).expect("a book"),
+            )),
+            Payload::Trade(Box::new(
+                serde_json::from_str::<market::Trade>(trade).expect("a trade"),
+            )),
+        ];
+        for (payload, topic) in payloads
+            .into_iter()
+            .flat_map(|p| [(p.clone(), "t".to_owned()), (p, "t".repeat(255))])
+        {
+            let lineage = Lineage {
+                id: TopicId(0),
+                topic: topic.parse().expect("a topic"),
+                kind: Kind::Event,
+                epoch: Epoch::from("e"),
+            };
+            let publication = Publication::new(Arc::new(lineage), Seq(u64::MAX), Micros(u64::MAX), payload);
+            let (estimate, visible) = (publication.memory_bytes(), visible_bytes(&publication));
+            assert!(estimate >= visible, "{estimate} for {visible} bytes");
+            assert!(estimate <= 3 * visible, "{estimate} for {visible} bytes");
+        }
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Session {
     /// Whether it is in the shard's dirty list.
     pub(crate) dirty: bool,
     pub(crate) requested: bool,
+    /// Whether much has been waiting for it since bytes were last taken.
+    pub(crate) pressing: bool,
     /// Since when its outbox has been full without a byte being taken from it.
     pub(crate) full_since: Option<Micros>,
     /// Whether it was handed out as gone.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_feed::{Feed, Tick};
+use tickwire_feed::{Feed, FeedStats, Tick};
 use tickwire_metrics::FeedMetrics;
 use tickwire_router::{Directory, ShardId, TopicCell};
 use tickwire_wire::Micros;
@@ -54,6 +54,7 @@ impl FeedPlan {
     /// Publishes until the feed or the broker ends.
     pub(crate) fn run(mut self) {
         let Some(mut tick) = self.feed.next_tick() else {
+            self.flush(&mut FeedStats::default());
             tracing::warn!("the feed has nothing to publish");
             return;
         };
@@ -70,13 +71,13 @@ impl FeedPlan {
             speed: self.speed,
         };
         let mut cells: Vec<Option<Arc<TopicCell>>> = Vec::new();
-        let mut flushed = now;
+        let (mut flushed, mut told) = (now, FeedStats::default());
         for count in 1_usize.. {
             let due = pace.due(tick.at);
             if count % TICKS_PER_LOOK == 0 || due > now {
                 now = self.clock.now();
                 if now.since(flushed) >= FLUSH_US {
-                    self.flush();
+                    self.flush(&mut told);
                     flushed = now;
                 }
                 if !self.wait_until(due, &mut now) || !self.wait_for_shards() {
@@ -90,8 +91,25 @@ impl FeedPlan {
                 None => break,
             }
         }
-        self.flush();
-        tracing::info!("the recording is over; its last values stay");
+        self.flush(&mut told);
+        let FeedStats {
+            ticks,
+            lines,
+            malformed,
+            stale_depth,
+            depth_holes,
+            clamped_times,
+            ..
+        } = told;
+        tracing::info!(
+            ticks,
+            lines,
+            malformed,
+            stale_depth,
+            depth_holes,
+            clamped_times,
+            "the recording is over; its last values stay"
+        );
     }
 
     /// Waits until `due`. Returns whether the broker goes on.
@@ -139,7 +157,24 @@ impl FeedPlan {
         }
     }
 
-    fn flush(&mut self) {
+    /// Exports what was counted and names the lines of recordings that could not be used.
+    fn flush(&mut self, told: &mut FeedStats) {
+        let stats = self.feed.stats();
+        self.metrics.malformed_lines += stats.malformed - told.malformed;
+        let faults = self.feed.faults();
+        for fault in faults
+            .iter()
+            .skip(usize::try_from(told.malformed).unwrap_or(usize::MAX))
+        {
+            tracing::warn!(%fault, "a line of a recording is skipped");
+        }
+        if stats.malformed > told.malformed && stats.malformed > faults.len() as u64 {
+            tracing::warn!(
+                malformed = stats.malformed,
+                "more lines are skipped than are named"
+            );
+        }
+        *told = stats;
         self.metrics.flush();
     }
 }

@@ -131,21 +131,60 @@ impl FromStr for Decimal {
     }
 }
 
+/// Room for any decimal's text: a sign, a zero, a point, 28 digits after it.
+const TEXT_BYTES_MAX: usize = 40;
+
+impl Decimal {
+    /// The number as text, written into `buffer`.
+    fn text(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
+        let mut digits = itoa::Buffer::new();
+        // Nearly all fit in 64 bits, which format faster.
+        let digits = match u64::try_from(self.digits()) {
+            Ok(small) => digits.format(small),
+            Err(_) => digits.format(self.digits()),
+        };
+        let scale = self.0.scale() as usize;
+        let mut len = 0;
+        let mut push = |bytes: &[u8]| {
+            buffer[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
+        if self.is_negative() {
+            push(b"-");
+        }
+        match digits.len().checked_sub(scale) {
+            Some(_) if scale == 0 => push(digits.as_bytes()),
+            Some(whole) if whole > 0 => {
+                push(&digits.as_bytes()[..whole]);
+                push(b".");
+                push(&digits.as_bytes()[whole..]);
+            }
+            _ => {
+                push(b"0.");
+                push(&[b'0'; 28][..scale - digits.len()]);
+                push(digits.as_bytes());
+            }
+        }
+        // Nothing but ASCII was written.
+        std::str::from_utf8(&buffer[..len]).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(self.text(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
 impl fmt::Debug for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
@@ -189,6 +228,12 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn text_is_that_of_the_library(mantissa in -((1_i128 << 96) - 1)..(1_i128 << 96), shift in 0_u32..96, scale in 0_u32..=28) {
+            let number = rust_decimal::Decimal::from_i128_with_scale(mantissa >> shift, scale).normalize();
+            proptest::prop_assert_eq!(Decimal::from(number).to_string(), number.to_string());
+        }
+
         #[test]
         fn new_is_the_normalized_number(digits: i64, zeros in 0..19u32, scale in 0..=28u32) {
             let power = 10_i64.pow(zeros);

@@ -1,7 +1,8 @@
-//! The project's own habits as commands: `cargo xtask tidy` and `cargo xtask test`.
+//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench` and `compare`.
 //!
-//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder
-//! and into `node_modules` of the test scripts. The exit code is 0 only when everything passed.
+//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
+//! into `node_modules` of the test scripts, below `docs/perf` for a comparison, and where it is told to. The exit code is 0
+//! only when everything passed.
 
 #![allow(
     clippy::print_stdout,
@@ -9,6 +10,9 @@
     reason = "a command's output is what it is for"
 )]
 
+mod bench;
+mod compare;
+mod programs;
 mod test;
 mod tidy;
 mod workspace;
@@ -18,6 +22,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchArgs;
+use crate::compare::CompareArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
 
@@ -52,6 +58,25 @@ enum Command {
     /// Tests that need a Python, Node.js, Chromium or Prometheus are skipped, visibly, where there is none. Running as
     /// root on Debian, missing packages are installed, their services not started.
     Test(TestArgs),
+    /// Measure what the hot paths cost, now or against another revision
+    ///
+    /// Each case is measured as wall time (criterion) and as a number of instructions (gungraun under valgrind, which must
+    /// be installed). A case takes about 2 s per turn and side in wall time; keep the machine quiet meanwhile. Instructions
+    /// do not mind a busy machine.
+    ///
+    /// With `--against REV` that revision is checked out and built below the target folder, with its own benches; both sides
+    /// take turns, and each line gives before, after and their ratio (below 1 is better).
+    ///
+    /// Exit codes: 0 when everything was measured, 1 when something could not be, 2 for a wrong argument.
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench encode --wall\n  cargo xtask bench --against main --instructions\n  cargo xtask bench --save docs/perf/2026-11-21-8-cores/benches.txt"
+    )]
+    Bench(BenchArgs),
+    /// Measure Tickwire and the servers that it is compared with, and keep the results
+    ///
+    /// Builds for release, runs the load test's scenarios and writes docs/perf/<day>-<machine>/results.json and
+    /// report.html. Takes about twenty minutes and two cores that nobody else uses.
+    Compare(CompareArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -60,6 +85,8 @@ fn main() -> Result<ExitCode> {
     let passed = match args.command {
         Command::Tidy => tidy::run(&workspace)?,
         Command::Test(args) => test::run(&workspace, &args)?,
+        Command::Bench(args) => bench::run(&workspace, &args)?,
+        Command::Compare(args) => compare::run(&workspace, &args)?,
     };
     Ok(if passed {
         ExitCode::SUCCESS

@@ -9,13 +9,17 @@ use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{Shard, Subscriber};
-use crate::directory::TopicCell;
+use crate::cell::TopicCell;
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::session::{Pull, SessionId};
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
+
+/// Live bytes of one session that are to be written before more is handed out, if its socket takes them: a burst that
+/// waited in the queue must not fill the outbox of a reader that keeps up.
+const PRESSING_BYTES: usize = 64 * 1024;
 
 /// What became of one publication at one subscriber.
 enum Handed {
@@ -34,7 +38,8 @@ enum Turn {
 
 impl Shard {
     /// Hands out what waits in the queue, at most about `budget` deliveries of it (at least one publication). Returns
-    /// whether more of it waits; what was queued meanwhile wakes the shard by itself.
+    /// whether more of it waits; what was queued meanwhile wakes the shard by itself. Stops early when a session has much to
+    /// be written, so that it is offered to its socket first.
     pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
         if self.delivered == self.inbox.publications.len() {
             self.inbox.publications.clear();
@@ -43,7 +48,8 @@ impl Shard {
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
         }
         let mut spent = 0;
-        while self.delivered < self.inbox.publications.len() && spent < budget.max(1) {
+        self.pressed = false;
+        while self.delivered < self.inbox.publications.len() && spent < budget.max(1) && !self.pressed {
             let publication = self.inbox.publications[self.delivered].clone();
             self.delivered += 1;
             self.counts.drained += 1;
@@ -83,15 +89,10 @@ impl Shard {
             };
             self.meet(&cell);
         }
-        let slot = &mut self.slots[topic.index()];
-        if slot.subscribers.is_empty() {
-            // Interest that outlived its subscriptions.
-            if let Some(cell) = &slot.cell {
-                cell.detach(self.id);
-            }
+        if self.is_unwanted(topic) {
             return 0;
         }
-        let mut subscribers = std::mem::take(&mut slot.subscribers);
+        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
             op: DataOp::Update,
@@ -139,6 +140,8 @@ impl Shard {
             session.pulls.push_back(Pull::Follow(publication.lineage.id));
             return Handed::Skipped;
         }
+        // Skipped because the queue was full.
+        self.counts.conflated += publication.seq.0 - subscriber.after.0 - 1;
         subscriber.after = publication.seq;
         let length = &mut lengths[session.codec as usize];
         if *length == 0 {
@@ -147,7 +150,19 @@ impl Shard {
             self.counts.encodes[session.codec as usize][DataOp::Update as usize] += u64::from(encoded);
         }
         session.outbox.push_live(fanout.clone(), *length);
+        if session.outbox.live_bytes() > PRESSING_BYTES && !std::mem::replace(&mut session.pressing, true) {
+            self.pressed = true;
+        }
         Handed::Queued
+    }
+
+    /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
+    fn is_unwanted(&self, topic: TopicId) -> bool {
+        let slot = &self.slots[topic.index()];
+        if slot.subscribers.is_empty() {
+            slot.cell.iter().for_each(|cell| cell.detach(self.id));
+        }
+        slot.subscribers.is_empty()
     }
 
     /// Puts every live subscriber of a topic on the way through the history.
@@ -156,6 +171,9 @@ impl Shard {
             return;
         };
         self.meet(&cell);
+        if self.is_unwanted(topic) {
+            return;
+        }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
@@ -201,6 +219,7 @@ impl Shard {
         let Some(cell) = self.directory.get(topic) else {
             return;
         };
+        self.meet(&cell);
         if self.subscriber_position(id, topic).is_some() {
             self.send_snapshot(id, &cell);
         } else if let Some(snapshot) = cell.snapshot() {
@@ -245,6 +264,7 @@ impl Shard {
                 Kind::State | Kind::Book => cell.snapshot(),
             };
             if let Some(snapshot) = snapshot {
+                self.count_conflated(subscriber, cell.kind(), snapshot.seq);
                 subscriber.after = snapshot.seq;
                 self.push_pulled(id, snapshot, DataOp::Snapshot);
                 return Turn::GoesOn;
@@ -256,10 +276,18 @@ impl Shard {
         }
         subscriber.behind = false;
         if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
+            self.count_conflated(subscriber, cell.kind(), newest.seq);
             subscriber.after = newest.seq;
             self.push_pulled(id, newest, DataOp::Update);
         }
         Turn::Passes
+    }
+
+    /// Counts what a subscriber skips of a topic whose messages replace each other by going on with `next`.
+    fn count_conflated(&mut self, subscriber: &Subscriber, kind: Kind, next: Seq) {
+        if kind == Kind::State {
+            self.counts.conflated += next.0.saturating_sub(subscriber.after.0 + 1);
+        }
     }
 
     fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {

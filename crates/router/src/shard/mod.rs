@@ -22,8 +22,9 @@ use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
 
+use crate::cell::TopicCell;
 use crate::counts::{Counts, Op};
-use crate::directory::{Directory, ShardId, TopicCell};
+use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
 use crate::publication::Publication;
@@ -101,6 +102,8 @@ pub struct Shard {
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     chunk: Vec<Arc<Publication>>,
+    /// A session has enough waiting that it should be written before more is handed out.
+    pressed: bool,
     counts: Counts,
 }
 
@@ -122,6 +125,7 @@ impl Shard {
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
             chunk: Vec::new(),
+            pressed: false,
             counts: Counts::default(),
         }
     }
@@ -192,6 +196,7 @@ impl Shard {
             phase: Phase::Open,
             dirty: false,
             requested: transport == Transport::Sse,
+            pressing: false,
             full_since: None,
             gone: false,
             generation,
@@ -415,6 +420,7 @@ impl Shard {
         }
         session.outbox.advance(count, done);
         session.last_out = now;
+        session.pressing = false;
         session.full_since = None;
         let waiting = session.outbox.data_bytes();
         session.one_shot_waits &= waiting > 0;

@@ -11,7 +11,8 @@ use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::Shard;
 use super::requests::Answer;
-use crate::directory::{Attached, Matching, Resume, TopicCell};
+use crate::cell::{Attached, Resume, TopicCell};
+use crate::directory::Matching;
 use crate::publication::TopicId;
 use crate::session::{PatternSub, Pull, SessionId};
 
@@ -95,6 +96,7 @@ impl Shard {
         let mut in_order = false;
         for cell in &cells {
             let topic = cell.id();
+            self.meet(cell);
             if self.subscriber_position(id, topic).is_some() {
                 // Of a topic that flows, the snapshot keeps its place among the topic's messages.
                 in_order = true;
@@ -151,6 +153,8 @@ impl Shard {
                 return Err(refusal);
             }
         };
+        // The mode of a topic that flows may change: what waits of it was chosen by the old one.
+        let mut in_order = known;
         if known {
             self.change_mode(id, pattern, request.mode, &cells);
         } else {
@@ -161,6 +165,7 @@ impl Shard {
             for cell in &cells {
                 self.meet(cell);
                 if self.subscriber_position(id, cell.id()).is_some() {
+                    in_order = true;
                     self.join(id, cell, Seq::ZERO, sub.asks_every());
                 } else {
                     let at = cell.attach(self.id);
@@ -174,13 +179,15 @@ impl Shard {
         }
         let default = || Mode::default_for(self.directory.kind_of(&sample(pattern)));
         let mode = request.mode.unwrap_or_else(default);
-        Ok(Answer::new(AckResult {
+        let result = AckResult {
             topic: pattern.to_string(),
             matched: Some(cells.len()),
-            mode: Some(mode),
-            conflate_ms: (mode == Mode::Conflate).then_some(0),
             ..AckResult::default()
-        }))
+        };
+        Ok(Answer {
+            in_order,
+            ..Answer::new(granted(result, mode))
+        })
     }
 
     /// Sends a subscription's topic's current value before anything else of it, if it has one.

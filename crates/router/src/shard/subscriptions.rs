@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 use tickwire_wire::{Kind, Mode, Pattern, Seq};
 
 use super::{Expecting, Shard, Slot, Subscriber};
-use crate::directory::TopicCell;
+use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::session::{PatternSub, Pull, SessionId, SubRef};
 

@@ -61,6 +61,10 @@ impl Shard {
             self.close(id, CloseCode::NO_PONG, &reason, now);
             return;
         }
+        if !session.pulls.is_empty() && !session.outbox.is_empty() {
+            // There is no room for what it has yet to get, whether or not anything is published meanwhile.
+            session.full_since.get_or_insert(now);
+        }
         if session
             .full_since
             .is_some_and(|since| since.plus_ms(settings.stall_ms) <= now)

@@ -140,12 +140,13 @@ fn over_budget_for_longer_than_the_history_is_an_exact_gap() {
 #[test]
 fn over_budget_of_a_conflated_topic_brings_the_newest() {
     check(
-        "outbox 120; open a; sub a ticker.A; go; stall a; pub ticker.A 1..9; go; resume a",
+        "outbox 120; open a; sub a ticker.A; go; stall a; pub ticker.A 1..9; go; resume a; show count conflated",
         expect![[r#"
             a: ack 1 ticker.A@0 conflate
             a: update ticker.A 1 1
             a: update ticker.A 2 2
-            a: update ticker.A 9 9"#]],
+            a: update ticker.A 9 9
+            count conflated: 6"#]],
     );
 }
 
@@ -199,6 +200,26 @@ fn taking_a_little_over_budget_is_no_stall() {
             a: update trade.A 4 4
             a: update trade.A 5 5
             a: update trade.A 6 6"#]],
+    );
+}
+
+#[test]
+fn a_client_that_takes_a_little_and_then_nothing_is_a_stall() {
+    // All its subscriptions are behind by then: nothing that is published finds its outbox full again.
+    check(
+        "outbox 120; open a; sub a trade.A; go; stall a; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; pub trade.A *40000; go; write a 60; pub trade.A 5; go; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            43000 ms a: gone"#]],
+    );
+}
+
+#[test]
+fn a_client_that_does_not_take_what_it_asked_for_is_a_stall() {
+    // Nothing is published; replays and snapshots wait, and are held for it.
+    check(
+        "open a; pub t.a *40000; pub t.b *40000; pub t.c *40000; sub a t.a@0 t.b t.c; stall a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect!["43000 ms a: gone"],
     );
 }
 
@@ -279,16 +300,79 @@ fn what_was_asked_for_does_not_pile_up() {
 #[test]
 fn a_busy_topic_does_not_keep_others_from_catching_up() {
     // Whenever the client takes bytes, the busy topic has more than was taken, and its history moves on.
+    let more = "pub busy *30000; pub busy *30000; drain; write a 40000;".repeat(3);
     check(
-        "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *20000; pub busy *20000; pub busy *20000; pub busy *20000; drain;
-         pub ticker.A 1; sub a ticker.A; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000; pub busy *20000; pub busy *20000; write a 40000",
+        &format!(
+            "queue 0; rule busy event 4; open a; sub a busy; go; stall a; pub busy *30000; {more} pub ticker.A 1; sub a ticker.A; {more} {more}"
+        ),
         expect![[r#"
             a: ack 1 busy@0 every
+            a: update busy 1 "x…(30000)"
+            a: update busy 2 "x…(30000)"
+            a: update busy 3 "x…(30000)"
+            a: update busy 4 "x…(30000)"
             a: ack 2 ticker.A@1 conflate
-            a: update busy 1 "x…(20000)"
-            a: update busy 2 "x…(20000)"
-            a: update busy 3 "x…(20000)"
-            a: update busy 4 "x…(20000)"
-            a: snapshot ticker.A 1 1"#]],
+            a: update busy 5 "x…(30000)"
+            a: update busy 6 "x…(30000)"
+            a: update busy 7 "x…(30000)"
+            a: update busy 8 "x…(30000)"
+            a: snapshot ticker.A 1 1
+            a: update busy 9 "x…(30000)"
+            a: update busy 10 "x…(30000)"
+            a: gap busy 11..11 slow
+            a: update busy 12 "x…(30000)""#]],
+    );
+}
+
+#[test]
+fn catching_up_in_chunks_leaves_nothing_behind() {
+    // The history is read in pieces; whatever the number of messages, the last one comes without a further publication.
+    for count in 1..=49 {
+        let out = crate::script::run(&format!("queue 0; open a; sub a t; pub t 1..{count}; go"));
+        let expected: String = (1..=count).map(|n| format!("a: update t {n} {n}\n")).collect();
+        assert_eq!(out, format!("a: ack 1 t@0 every\n{expected}"));
+    }
+}
+
+#[test]
+fn room_that_ends_at_any_byte_loses_nothing() {
+    // A snapshot leaves less and less room before a gap and the two messages that follow it.
+    for long in (65_200..65_600).step_by(10) {
+        let out = crate::script::run(&format!(
+            "rule t event 2; queue 0; open a; sub a t; go; stall a; pub b *{long}; sub a b mode=snapshot; pub t 1..5; drain; resume a"
+        ));
+        let expected = format!(
+            "a: ack 1 t@0 every\na: ack 2 b@1 snapshot\na: snapshot b 1 \"x…({long})\"\n\
+             a: gap t 1..3 slow\na: update t 4 4\na: update t 5 5\n"
+        );
+        assert_eq!(out, expected);
+    }
+}
+
+#[test]
+fn a_burst_in_the_queue_is_written_before_more_is_handed_out() {
+    // Five messages of 30 kB; with more of them, handed out at once, they would be over any reader's budget, however fast it reads.
+    check(
+        "open a; sub a chat.A; go; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000;
+         drain 1000; show count drained; show outbox a; write a; drain 1000; show count drained",
+        expect![[r#"
+            a: ack 1 chat.A@0 every
+            count drained: 3
+            outbox a: 0 control, 90210 data
+            a: update chat.A 1 "x…(30000)"
+            a: update chat.A 2 "x…(30000)"
+            a: update chat.A 3 "x…(30000)"
+            count drained: 5"#]],
+    );
+}
+
+#[test]
+fn a_stalled_reader_does_not_hold_up_the_queue() {
+    check(
+        "open a; sub a chat.A; go; stall a; pub chat.A *30000; pub chat.A *30000; pub chat.A *30000; drain 1000;
+         pub chat.A 1..500; drain 1000; show queue",
+        expect![[r#"
+            a: ack 1 chat.A@0 every
+            queue: 0"#]],
     );
 }

@@ -1,13 +1,17 @@
 //! The router as its users see it: a directory, its shards and their sessions, driven from outside.
 
+mod reader;
 mod script;
 mod world;
 
 mod behind;
 mod books;
+mod bounds;
+mod model;
 mod one_shots;
 mod resuming;
 mod sessions;
 mod sharing;
 mod subscribing;
+mod threads;
 mod unsubscribing;

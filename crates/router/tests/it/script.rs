@@ -45,6 +45,10 @@ use tickwire_wire::{
 use crate::world::{EPOCH, Frame, START, Setup, World};
 
 /// Runs `script` and compares what came out of it with `expected`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that `expect![]` stands bare in the tests"
+)]
 pub(crate) fn check(script: &str, expected: Expect) {
     expected.assert_eq(run(script).trim_end());
 }
@@ -226,18 +230,21 @@ impl Script {
                 let rights = self.rights[client].clone();
                 self.world().connect(client, rights);
             }
+            "heard" => {
+                // Said by a client that does not know yet that it was given up.
+                id.into_iter().for_each(|id| world.shards[shard].heard(id, now));
+            }
             _ => {
                 let id = id.expect("a connection");
                 let shard = &mut world.shards[shard];
                 match op {
                     "wsping" => shard.ping(id, rest().as_bytes(), now),
-                    "heard" => shard.heard(id, now),
                     "closing" => {
                         let code = words.first().map(|code| CloseCode(number(code) as u16));
                         shard.close_received(id, code, now);
                     }
                     "close" => {
-                        shard.close(id, CloseCode(number(words[0]) as u16), &words[1..].join(" "), now)
+                        shard.close(id, CloseCode(number(words[0]) as u16), &words[1..].join(" "), now);
                     }
                     _ => panic!("statement {statement:?}?"),
                 }
@@ -330,6 +337,7 @@ impl Script {
                     "snapshots" => counts.snapshots,
                     "gaps" => counts.gaps,
                     "gapped" => counts.gapped,
+                    "conflated" => counts.conflated,
                     "dropped" => counts.dropped,
                     "drained" => counts.drained,
                     "overflows" => counts.queue_overflows,

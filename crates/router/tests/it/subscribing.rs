@@ -177,7 +177,7 @@ fn every_message_of_a_state_topic_on_request() {
 fn the_strictest_mode_of_all_patterns_is_granted() {
     check(
         "queue 1; open a; sub a ticker.*; sub a ticker.A mode=every; pub ticker.A 1..2; pub ticker.B 1..2; go;
-         unsub a ticker.A; pub ticker.A 3..4; go",
+         unsub a ticker.A; pub ticker.A 3..6; go",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate
             a: ack 2 ticker.A@0 every
@@ -186,7 +186,7 @@ fn the_strictest_mode_of_all_patterns_is_granted() {
             a: update ticker.B 2 2
             a: ack 3 ticker.A
             a: update ticker.A 3 3
-            a: update ticker.A 4 4"#]],
+            a: update ticker.A 6 6"#]],
     );
     check(
         "queue 1; open a; sub a ticker.A mode=every; sub a ticker.A; pub ticker.A 1..2; go",
@@ -195,6 +195,43 @@ fn the_strictest_mode_of_all_patterns_is_granted() {
             a: ack 2 ticker.A@0 conflate
             a: update ticker.A 1 1
             a: update ticker.A 2 2"#]],
+    );
+}
+
+#[test]
+fn a_mode_that_changes_is_acknowledged_in_its_place() {
+    // What waits was chosen by the old mode: no ack of "every" may come before the jump.
+    check(
+        "queue 1; open a; sub a ticker.*; go; stall a; pub ticker.A 1..3; drain; write a 0; sub a ticker.* mode=every; pub ticker.A 4; drain; resume a",
+        expect![[r#"
+            a: ack 1 ticker.* matched=0 conflate
+            a: update ticker.A 1 1
+            a: update ticker.A 3 3
+            a: ack 2 ticker.* matched=1 every
+            a: update ticker.A 4 4"#]],
+    );
+    check(
+        "queue 1; open a; sub a ticker.*; go; stall a; pub ticker.A 1..3; drain; write a 0; sub a *.A mode=every; pub ticker.A 4; drain; resume a",
+        expect![[r#"
+            a: ack 1 ticker.* matched=0 conflate
+            a: update ticker.A 1 1
+            a: update ticker.A 3 3
+            a: ack 2 *.A matched=1 every
+            a: update ticker.A 4 4"#]],
+    );
+}
+
+#[test]
+fn looking_for_many_topics_is_paid_from_the_allowance() {
+    // 30,000 topics for one request of which each of three wildcards looks at all: the third is beyond the burst.
+    let open = (0..30_000)
+        .map(|n| format!("open_topic t.{n}; "))
+        .collect::<String>();
+    check(
+        &format!("rate 1 4; {open} open a; sub a t.* t.> > t.1; go; wait 4000; sub a >; go"),
+        expect![[r#"
+            a: ack 1 t.* matched=30000 every, t.> rate_limited: more than 1 requests per second after a burst of 4; wait 1 ms, > rate_limited: more than 1 requests per second after a burst of 4; wait 1 ms, t.1@0 every
+            a: ack 2 > matched=30000 every"#]],
     );
 }
 

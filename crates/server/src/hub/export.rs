@@ -15,6 +15,7 @@ impl Hub {
         metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
         metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
         metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
+        metrics.conflated += counts.conflated - before.conflated;
         metrics.gapped += counts.gapped - before.gapped;
         metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
         for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {

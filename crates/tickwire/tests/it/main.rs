@@ -5,6 +5,7 @@
 
 mod broker;
 mod browser;
+mod documents;
 mod handshake;
 mod http;
 mod node;

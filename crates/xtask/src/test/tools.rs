@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::process::run_quietly;
+use crate::programs::{find, is_root};
 use crate::workspace::Workspace;
 
 /// The longest that one installation may take.
@@ -74,26 +75,6 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
         }
     }
     variables
-}
-
-/// The program in the search path, as a full path.
-fn find(program: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders)
-        .map(|folder| folder.join(program))
-        .find(|path| is_executable(path))
-}
-
-#[cfg(unix)]
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_executable(path: &Path) -> bool {
-    path.is_file()
 }
 
 /// A Python of the project's own under the target folder, with the pinned libraries. Made anew when the pins change.
@@ -177,13 +158,6 @@ fn install_missing_packages() {
             println!("cannot install the Debian package {package}: {error:#}");
         }
     }
-}
-
-fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout == b"0\n")
 }
 
 fn install(apt: &Path, package: &str) -> Result<()> {

@@ -1,0 +1,66 @@
+//! Handing out what waits for each session, and taking note that it was written: everything about a write but the system
+//! call.
+
+use std::hint::black_box;
+
+use tickwire_wire::Codec;
+
+use crate::case::HotPath;
+use crate::set_up::{self, Audience, NOW};
+
+/// Sessions with messages waiting.
+#[derive(Debug)]
+pub struct OutboxDrain {
+    audience: Audience,
+    messages: usize,
+}
+
+impl OutboxDrain {
+    /// So many `sessions` with so many `messages` waiting for each.
+    #[must_use]
+    pub fn new(sessions: usize, messages: usize) -> Self {
+        Self {
+            audience: Audience::new(sessions, &[Codec::Json]),
+            messages,
+        }
+    }
+}
+
+impl HotPath for OutboxDrain {
+    /// Frames handed out, their bytes, and publications written.
+    type Output = (usize, usize, usize);
+
+    const PREPARES: bool = true;
+
+    fn prepare(&mut self) {
+        self.audience.read_all();
+        for _ in 0..self.messages {
+            self.audience.publish(set_up::ticker());
+        }
+    }
+
+    fn run(&mut self) -> (usize, usize, usize) {
+        let (mut frames, mut bytes, mut written) = (0, 0, 0);
+        let shard = &mut self.audience.shard;
+        while let Some(id) = shard.next_dirty() {
+            let Some(outbox) = shard.outbox(id) else { continue };
+            let mut count = 0;
+            for waiting in outbox.waiting() {
+                count += black_box(waiting.bytes).len();
+                frames += 1;
+            }
+            shard.wrote(id, count, NOW, |_| written += 1);
+            bytes += count;
+        }
+        (frames, bytes, written)
+    }
+
+    fn check(&mut self, output: &(usize, usize, usize)) {
+        let (frames, bytes, written) = *output;
+        assert_eq!(frames, self.audience.sessions.len() * self.messages);
+        assert_eq!(written, frames);
+        assert!(bytes > frames * 100, "{bytes} bytes in {frames} frames");
+        assert_eq!(self.audience.shard.waiting_bytes(), 0);
+        assert_eq!(self.audience.shard.dirty_count(), 0);
+    }
+}

@@ -1,0 +1,328 @@
+//! One topic: its kind, numbers, last value, history, book, and which shards want it.
+//!
+//! Shared by all threads. A message enters here: under the topic's lock it gets its number, replaces the last value,
+//! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
+//! Never reads a clock.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tickwire_wire::message::{GapReason, Position};
+use tickwire_wire::{Epoch, Kind, Micros, Payload, Refusal, Seq, Topic};
+
+use crate::book::Book;
+use crate::directory::ShardId;
+use crate::history::{History, HistoryBudget};
+use crate::publication::{Lineage, Publication, TopicId};
+use crate::queue::ShardQueue;
+
+/// The place a published message got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The topic's lineage.
+    pub epoch: Epoch,
+    /// The message's number.
+    pub seq: Seq,
+    /// The topic's kind.
+    pub kind: Kind,
+}
+
+struct State {
+    lineage: Arc<Lineage>,
+    seq: Seq,
+    history: History,
+    book: Option<Box<Book>>,
+    /// The book at `seq`, made when first asked for.
+    book_snapshot: Option<Arc<Publication>>,
+    /// One bit per shard.
+    interested: u64,
+}
+
+/// One topic. Shared; publishing through it saves the look-up by name.
+pub struct TopicCell {
+    id: TopicId,
+    kind: Kind,
+    topic: Topic,
+    state: Mutex<State>,
+    subscribers: AtomicU32,
+}
+
+impl std::fmt::Debug for TopicCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicCell")
+            .field("id", &self.id)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a subscription finds at its topic at the moment it begins.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// The newest message; everything after it reaches the shard's queue.
+    pub seq: Seq,
+}
+
+/// Whether a position that a client came back with can be resumed.
+#[derive(Debug)]
+pub(crate) enum Resume {
+    /// These are the messages that it missed.
+    Replay(VecDeque<Arc<Publication>>),
+    /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
+    /// reached yet is taken for one of another.
+    Unreachable(GapReason),
+}
+
+/// A piece of history read for a subscriber that is behind.
+#[derive(Debug, Default)]
+pub struct Catchup {
+    /// First and last number that no longer exist.
+    pub gap: Option<(Seq, Seq)>,
+    /// Whether `out` now ends at the newest message.
+    pub at_head: bool,
+}
+
+/// A part of a topic's history.
+#[derive(Debug)]
+pub struct HistoryPage {
+    /// The lineage of the numbers.
+    pub epoch: Epoch,
+    /// Number of the oldest message that the history holds, if it holds any.
+    pub oldest: Option<Seq>,
+    /// The newest number.
+    pub newest: Seq,
+    /// The messages that were asked for, oldest first.
+    pub messages: Vec<Arc<Publication>>,
+}
+
+/// What publishing a message came to.
+pub(crate) struct Entered {
+    pub(crate) published: Published,
+    /// Whether all histories together were over their budget by it.
+    pub(crate) over_budget: bool,
+}
+
+impl TopicCell {
+    /// A topic without a message, `interested` being the mask of the shards that want it.
+    pub(crate) fn new(lineage: Lineage, history: usize, interested: u64) -> Self {
+        Self {
+            id: lineage.id,
+            kind: lineage.kind,
+            topic: lineage.topic.clone(),
+            state: Mutex::new(State {
+                seq: Seq::ZERO,
+                history: History::new(history),
+                book: (lineage.kind == Kind::Book).then(Box::default),
+                book_snapshot: None,
+                interested,
+                lineage: Arc::new(lineage),
+            }),
+            subscribers: AtomicU32::new(0),
+        }
+    }
+
+    /// The topic's number.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// The topic's kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Number of connections subscribed to the topic.
+    #[must_use]
+    pub fn subscribers(&self) -> u32 {
+        self.subscribers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn subscriber_added(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscriber_removed(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it is held would be a bug that leaves at worst one message unqueued; serving goes on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lineage's epoch and the newest number.
+    #[must_use]
+    pub fn position(&self) -> Attached {
+        let state = self.lock();
+        Attached {
+            epoch: state.lineage.epoch.clone(),
+            seq: state.seq,
+        }
+    }
+
+    /// Registers interest of `shard`; from here on every message is queued for it.
+    pub(crate) fn attach(&self, shard: ShardId) -> Attached {
+        let mut state = self.lock();
+        state.interested |= 1 << shard.0;
+        Attached {
+            epoch: state.lineage.epoch.clone(),
+            seq: state.seq,
+        }
+    }
+
+    /// As [`Self::attach`], and takes every message after `since` along, if it is of this lineage and they all still
+    /// exist.
+    pub(crate) fn attach_at(&self, shard: ShardId, since: &Position) -> (Attached, Resume) {
+        let mut state = self.lock();
+        state.interested |= 1 << shard.0;
+        let resume = if since.epoch != state.lineage.epoch || since.seq > state.seq {
+            Resume::Unreachable(GapReason::Epoch)
+        } else if state.history.reaches(since.seq, state.seq) {
+            Resume::Replay(state.history.after(since.seq).cloned().collect())
+        } else {
+            Resume::Unreachable(GapReason::History)
+        };
+        (
+            Attached {
+                epoch: state.lineage.epoch.clone(),
+                seq: state.seq,
+            },
+            resume,
+        )
+    }
+
+    /// Withdraws the interest of `shard`.
+    pub(crate) fn detach(&self, shard: ShardId) {
+        self.lock().interested &= !(1 << shard.0);
+    }
+
+    /// The newest message, if there is one.
+    #[must_use]
+    pub fn newest(&self) -> Option<Arc<Publication>> {
+        self.lock().history.newest().cloned()
+    }
+
+    /// The message with number `seq`, if the history still holds it.
+    #[must_use]
+    pub fn get(&self, seq: Seq) -> Option<Arc<Publication>> {
+        self.lock().history.get(seq).cloned()
+    }
+
+    /// The current value: the newest message, or the whole book.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Arc<Publication>> {
+        let mut state = self.lock();
+        let newest = state.history.newest()?.clone();
+        let Some(book) = &state.book else {
+            return Some(newest);
+        };
+        if let Some(snapshot) = &state.book_snapshot {
+            return Some(snapshot.clone());
+        }
+        let Payload::Book(update) = &newest.payload else {
+            return Some(newest);
+        };
+        let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
+        let snapshot = Arc::new(Publication::new(
+            state.lineage.clone(),
+            newest.seq,
+            newest.ts,
+            whole,
+        ));
+        state.book_snapshot = Some(snapshot.clone());
+        Some(snapshot)
+    }
+
+    /// Appends up to `max` messages after `after` to `out`, oldest first, and tells what is missing before them.
+    pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
+        let state = self.lock();
+        if after >= state.seq {
+            return Catchup {
+                gap: None,
+                at_head: true,
+            };
+        }
+        let oldest = state.history.oldest_seq().unwrap_or(state.seq.next());
+        let gap = (oldest > after.next()).then(|| (after.next(), Seq(oldest.0 - 1)));
+        let rest = state.history.after(after);
+        let at_head = rest.len() <= max;
+        out.extend(rest.take(max).cloned());
+        Catchup { gap, at_head }
+    }
+
+    /// What the history holds, as it is at one moment: its ends, and up to `limit` messages after `since`, oldest first.
+    #[must_use]
+    pub fn history(&self, since: Seq, limit: usize) -> HistoryPage {
+        let state = self.lock();
+        HistoryPage {
+            epoch: state.lineage.epoch.clone(),
+            oldest: state.history.oldest_seq(),
+            newest: state.seq,
+            messages: state.history.after(since).take(limit).cloned().collect(),
+        }
+    }
+
+    /// A copy of the book as it is now, of a topic that is one.
+    #[must_use]
+    pub fn book(&self) -> Option<Book> {
+        self.lock().book.as_deref().cloned()
+    }
+
+    /// Gives `payload` the next number and queues it for each interested shard.
+    pub(crate) fn publish(
+        &self,
+        payload: Payload,
+        now: Micros,
+        queues: &[Arc<ShardQueue>],
+        budget: &HistoryBudget,
+    ) -> Result<Entered, Refusal> {
+        let mut state = self.lock();
+        let payload = match (&mut state.book, payload) {
+            (Some(book), Payload::Book(message)) => Payload::Book(Box::new(book.apply(*message)?)),
+            (Some(_), _) => {
+                let reason = format!(
+                    "{} is a book; only book messages can be published to it",
+                    self.topic
+                );
+                return Err(Refusal::bad_request(reason));
+            }
+            (None, payload) => payload,
+        };
+        let seq = state.seq.next();
+        let publication = Arc::new(Publication::new(state.lineage.clone(), seq, now, payload));
+        state.seq = seq;
+        state.book_snapshot = None;
+        let mut interested = state.interested;
+        while interested != 0 {
+            let shard = interested.trailing_zeros() as usize;
+            interested &= interested - 1;
+            queues[shard].push(&publication);
+        }
+        let over_budget = state.history.push(publication, budget);
+        let published = Published {
+            epoch: state.lineage.epoch.clone(),
+            seq,
+            kind: self.kind,
+        };
+        Ok(Entered {
+            published,
+            over_budget,
+        })
+    }
+
+    /// Gives up the older half of the history.
+    pub(crate) fn shorten(&self, budget: &HistoryBudget) {
+        self.lock().history.shorten(budget);
+    }
+}

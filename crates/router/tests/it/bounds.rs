@@ -1,0 +1,259 @@
+//! Bounds on memory and on work, at the sizes where they matter. Counts, never times.
+
+use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
+use tickwire_wire::message::{Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Mode, Pattern, ServerMessage};
+
+use crate::world::{Frame, Setup, World};
+
+fn world() -> World {
+    let mut setup = Setup::default();
+    setup.settings.limits.subscriptions = 20_000;
+    setup.settings.limits.ops_per_s = 1_000_000;
+    setup.settings.limits.ops_burst = 1_000_000;
+    World::new(setup)
+}
+
+fn send(world: &mut World, client: usize, message: &ClientMessage) {
+    let mut bytes = Vec::new();
+    world.clients[client].codec.encode_request(message, &mut bytes);
+    world.send(client, &bytes);
+}
+
+fn subscribe(world: &mut World, client: usize, patterns: &[String], mode: Option<Mode>) {
+    let message = ClientMessage::Subscribe(Subscribe {
+        id: world.next_request(client),
+        topics: patterns.iter().cloned().map(TopicRequest::Pattern).collect(),
+        mode,
+        conflate_ms: None,
+        snapshot: true,
+    });
+    send(world, client, &message);
+}
+
+/// What a client has read: how often each kind of message.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Read {
+    acks: usize,
+    snapshots: usize,
+    updates: usize,
+}
+
+fn read(world: &mut World, client: usize) -> Read {
+    let mut read = Read::default();
+    for (_, frame) in world.clients[client].inbox.drain(..) {
+        match frame {
+            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
+                assert!(results.iter().all(|result| result.error.is_none()));
+                read.acks += 1;
+            }
+            Frame::Message(ServerMessage::Snapshot { .. }) => read.snapshots += 1,
+            Frame::Message(ServerMessage::Update { .. }) => read.updates += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    read
+}
+
+fn waiting(world: &World, client: usize) -> usize {
+    let it = &world.clients[client];
+    let outbox = it.id.and_then(|id| world.shards[it.shard].outbox(id));
+    outbox.expect("a session").data_bytes()
+}
+
+#[test]
+fn snapshots_of_20_000_topics_are_pulled_as_there_is_room() {
+    const TOPICS: usize = 20_000;
+    let mut world = world();
+    let data = format!("\"{}\"", "x".repeat(100));
+    for n in 0..TOPICS {
+        world.publish(&format!("ticker.S{n}"), &data);
+    }
+    for (client, mode) in [None, Some(Mode::Snapshot)].into_iter().enumerate() {
+        world.open(0, Codec::Json, Vec::new());
+        world.clients[client].room = Some(0);
+        subscribe(&mut world, client, &[">".to_owned()], mode);
+        let before = world.shards[0].counts().snapshots;
+        world.write_dirty(0);
+        let pulled = world.shards[0].counts().snapshots - before;
+        assert!(pulled < 1_000, "{pulled} snapshots at once");
+        // However it is asked, no more than a refill and one frame waits.
+        for _ in 0..200 {
+            assert!(waiting(&world, client) < OUTBOX_REFILL_BYTES + 1_000);
+            world.make_room(client, Some(10_007));
+        }
+        world.make_room(client, None);
+        let expected = Read {
+            acks: 1,
+            snapshots: TOPICS,
+            updates: 0,
+        };
+        assert_eq!(read(&mut world, client), expected);
+        assert_eq!(waiting(&world, client), 0);
+    }
+    assert_eq!(world.shards[0].subscription_count(), TOPICS);
+}
+
+#[test]
+fn a_stalled_session_holds_its_budget_and_a_refill() {
+    let budget = 256 * 1024;
+    let mut world = world();
+    world.open(0, Codec::MessagePack, Vec::new());
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    let frame = 1_100;
+    world.publish("trade.A", &data);
+    world.publish("ticker.A", &data);
+    subscribe(
+        &mut world,
+        0,
+        &["trade.*".to_owned(), "ticker.*".to_owned()],
+        None,
+    );
+    world.clients[0].room = Some(1);
+    for n in 0..1_000 {
+        world.publish(["trade.A", "trade.B", "ticker.A"][n % 3], &data);
+        world.drain(0, 1_000);
+        world.write_dirty(0);
+        let it = &world.clients[0];
+        let outbox = it
+            .id
+            .and_then(|id| world.shards[0].outbox(id))
+            .expect("a session");
+        assert!(outbox.live_bytes() <= budget + frame);
+        assert!(outbox.data_bytes() - outbox.live_bytes() <= OUTBOX_REFILL_BYTES + frame);
+    }
+    assert_eq!(
+        (
+            world.shards[0].lagging_count(),
+            world.shards[0].subscription_count()
+        ),
+        (1, 3)
+    );
+    world.make_room(0, None);
+    world.run();
+    assert_eq!((world.shards[0].lagging_count(), waiting(&world, 0)), (0, 0));
+    // The ack, the snapshots, and each of the 333 or 334 messages of the trades; of the ticker the last one at least.
+    let got = read(&mut world, 0);
+    assert_eq!((got.acks, got.snapshots), (1, 2));
+    assert!(got.updates > 667, "{got:?}");
+}
+
+#[test]
+fn the_histories_fall_back_under_their_budget() {
+    let max = 200_000;
+    let world = World::new(Setup {
+        history_bytes: max,
+        ..Setup::default()
+    });
+    let data = format!("\"{}\"", "x".repeat(200));
+    // One topic takes nearly everything and then falls silent.
+    for _ in 0..1_000 {
+        world.publish("quiet", &data);
+        assert!(world.directory.history_bytes() < max + 5_000);
+    }
+    let kept = |world: &World, topic: &str| {
+        let cell = world.directory.find(topic).expect("published");
+        cell.history(tickwire_wire::Seq::ZERO, usize::MAX).messages.len()
+    };
+    assert!(kept(&world, "quiet") > 50);
+    for n in 0..3_000 {
+        world.publish(&format!("busy.{}", n % 10), &data);
+        assert!(world.directory.history_bytes() < max + 5_000);
+    }
+    assert!(
+        kept(&world, "quiet") < 5,
+        "the quiet topic gave up what the busy ones need"
+    );
+    assert!(kept(&world, "busy.0") > 5);
+    let cell = world.directory.find("quiet").expect("published");
+    assert_eq!(
+        cell.newest().map(|newest| newest.seq.0),
+        Some(1_000),
+        "the last value stays"
+    );
+}
+
+#[test]
+fn hundred_thousand_topics_and_ten_thousand_patterns() {
+    const SYMBOLS: usize = 20_000;
+    let kinds = ["ticker", "bbo", "trade", "candle.1m", "candle.1h"];
+    let mut world = world();
+    for n in 0..SYMBOLS {
+        for kind in kinds {
+            let topic = format!("{kind}.S{n}").parse().expect("a topic");
+            world.directory.open(&topic).expect("there is room");
+        }
+    }
+    assert_eq!(world.directory.topic_count(), 100_000);
+    // 10,000 patterns that match one, two or four topics each.
+    let patterns: Vec<String> = (0..2_500)
+        .flat_map(|n| {
+            let other = n + 10_000;
+            [
+                format!("ticker.S{n}"),
+                format!("candle.*.S{n}"),
+                format!("*.S{other}"),
+                format!("new.S{n}"),
+            ]
+        })
+        .collect();
+    let narrow = world.open(0, Codec::Json, Vec::new());
+    subscribe(&mut world, narrow, &patterns, None);
+    assert_eq!(world.shards[0].subscription_count(), 2_500 * (1 + 2 + 3));
+    let wide = world.open(0, Codec::MessagePack, Vec::new());
+    subscribe(&mut world, wide, &[">".to_owned()], None);
+    subscribe(
+        &mut world,
+        wide,
+        &["ticker.*".to_owned(), "candle.>".to_owned()],
+        None,
+    );
+    assert_eq!(world.shards[0].subscription_count(), 2_500 * 6 + 100_000);
+    world.run();
+    assert_eq!(read(&mut world, narrow).acks + read(&mut world, wide).acks, 3);
+
+    // ticker.S7: both. candle.1m.S7: both. bbo.S7: wide. trade.S10007: both, by *.S10007. new.S7: both, and it is new.
+    let before = world.shards[0].counts().clone();
+    for topic in [
+        "ticker.S7",
+        "candle.1m.S7",
+        "bbo.S7",
+        "trade.S10007",
+        "new.S7",
+        "new.S9999",
+    ] {
+        world.publish(topic, "1");
+    }
+    world.run();
+    let after = world.shards[0].counts();
+    assert_eq!(
+        (after.drained - before.drained, after.updates - before.updates),
+        (6, 4 + 6)
+    );
+    assert_eq!(read(&mut world, narrow).updates, 4);
+    assert_eq!(read(&mut world, wide).updates, 6);
+
+    for (client, topics) in [
+        (narrow, patterns),
+        (wide, vec![">".to_owned(), "ticker.*".to_owned()]),
+    ] {
+        let id = world.next_request(client);
+        send(&mut world, client, &ClientMessage::Unsubscribe { id, topics });
+    }
+    world.run();
+    assert_eq!(read(&mut world, narrow).acks, 1);
+    let candles: Pattern = "candle.>".parse().expect("a pattern");
+    assert_eq!(
+        world.shards[0].subscription_count(),
+        world.directory.matching(&candles).len()
+    );
+    assert_eq!(world.shards[0].subscription_count(), 40_000);
+    for topic in ["ticker.S7", "bbo.S7", "new.S7", "candle.1h.S7"] {
+        world.publish(topic, "2");
+    }
+    assert_eq!(
+        world.shards[0].queue_depth(),
+        1,
+        "only of what is subscribed still"
+    );
+}

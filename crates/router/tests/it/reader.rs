@@ -1,0 +1,510 @@
+//! The promises of PROTOCOL.md, written down from the client's side: a reader that believes every message and panics
+//! over the first one that breaks what was said before it.
+//!
+//! It knows what was published ([`Truth`]) and what its connection asked for and when; of the router it knows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tickwire_wire::message::{AckResult, GapReason};
+use tickwire_wire::{Control, Epoch, ErrorCode, Kind, Mode, Pattern, ServerMessage, market};
+
+use crate::world::{EPOCH, Frame};
+
+/// Levels by price text, bids and asks.
+pub(crate) type Levels = [BTreeMap<String, String>; 2];
+
+/// A topic, and everything that was published to it.
+#[derive(Debug)]
+pub(crate) struct TopicTruth {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Messages that the history keeps.
+    pub(crate) kept: u64,
+    /// Whether the histories have too few bytes, so that it may keep less.
+    pub(crate) squeezed: bool,
+    /// The newest number.
+    pub(crate) head: u64,
+    /// The messages whose data is long. Data is the message's number, but of books.
+    pub(crate) long: BTreeSet<u64>,
+    /// The book after each message, from none.
+    pub(crate) books: Vec<Levels>,
+}
+
+impl TopicTruth {
+    /// The data of message `seq`, if it is no book's.
+    pub(crate) fn data(&self, seq: u64) -> String {
+        if self.long.contains(&seq) {
+            format!("\"{seq:>LONG$}\"")
+        } else {
+            seq.to_string()
+        }
+    }
+
+    /// Whether the history certainly has everything after `seq`.
+    fn reaches(&self, seq: u64) -> bool {
+        seq == self.head || seq + self.kept >= self.head && !(self.squeezed && self.kept > 1)
+    }
+}
+
+/// Letters of a long message: a few of them fill an outbox.
+pub(crate) const LONG: usize = 20_000;
+
+pub(crate) type Truth = Vec<TopicTruth>;
+
+/// One topic of a `subscribe`: its pattern, and the epoch and number to resume from.
+pub(crate) type Wanted = (String, Option<(String, u64)>);
+
+/// A request, and the state of the world when it was made.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Subscribe {
+        topics: Vec<Wanted>,
+        mode: Option<Mode>,
+        snapshot: bool,
+        heads: Vec<u64>,
+    },
+    Unsubscribe(Vec<String>),
+    Resync(String, Vec<u64>),
+}
+
+/// What a client knows of a topic that it is subscribed to.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last message that it has or knows to be missing.
+    at: u64,
+    /// Whether every message was asked for at any time: what waits may still be of then.
+    ever_every: bool,
+    snapshot_due: bool,
+    /// Up to here everything was promised.
+    promised: u64,
+    /// A gap was declared that is to be followed at once by this snapshot, or (an event topic) ends the resume.
+    after_gap: Option<u64>,
+    /// A resume was refused: this gap comes before anything else.
+    gap_due: Option<(u64, u64)>,
+    /// The book, unless it began somewhere without a snapshot.
+    book: Option<Levels>,
+}
+
+/// The client's side of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    asked: BTreeMap<u64, Asked>,
+    /// Whether each pattern asks for every message.
+    patterns: BTreeMap<String, bool>,
+    places: BTreeMap<usize, Place>,
+    /// Topics of which snapshots were asked for without a subscription, and whether one is still owed.
+    shots: BTreeMap<usize, bool>,
+    acked: u64,
+    pub(crate) closed: bool,
+}
+
+impl Place {
+    /// Where the client is once it has read the gap that is due.
+    fn standing(&self) -> u64 {
+        self.gap_due.map_or(self.at, |(_, to)| to)
+    }
+}
+
+fn matches(pattern: &str, topic: &str) -> bool {
+    let pattern: Pattern = pattern.parse().expect("a pattern");
+    pattern.matches(topic)
+}
+
+impl Reader {
+    /// Takes note of a request that is about to be sent.
+    pub(crate) fn ask(&mut self, id: u64, asked: Asked) {
+        self.asked.insert(id, asked);
+    }
+
+    /// Where this client is in each topic that it gets, to come back with.
+    pub(crate) fn positions(&self, truth: &Truth) -> Vec<Wanted> {
+        let places = self.places.iter();
+        places
+            .map(|(topic, place)| (truth[*topic].name.to_owned(), Some((EPOCH.to_owned(), place.at))))
+            .collect()
+    }
+
+    pub(crate) fn covers(&self, topic: &str) -> bool {
+        self.patterns.keys().any(|pattern| matches(pattern, topic))
+    }
+
+    fn wants_every(&self, topic: &TopicTruth) -> bool {
+        let mut asking = self.patterns.iter().filter(|(_, every)| **every);
+        topic.kind != Kind::State || asking.any(|(pattern, _)| matches(pattern, topic.name))
+    }
+
+    /// Reads one frame.
+    pub(crate) fn read(&mut self, frame: &Frame, truth: &Truth) {
+        let find = |name: &str| {
+            truth
+                .iter()
+                .position(|t| t.name == name)
+                .expect("a topic that was published")
+        };
+        match frame {
+            Frame::Ping | Frame::Pong(_) => {}
+            Frame::Close(..) => self.closed = true,
+            Frame::Message(ServerMessage::Update { topic, seq, data, .. }) => {
+                self.update(find(topic), seq.0, data.get(), truth);
+            }
+            Frame::Message(ServerMessage::Snapshot { topic, seq, data, .. }) => {
+                self.snapshot(find(topic), seq.0, data.get(), truth);
+            }
+            Frame::Message(ServerMessage::Control(Control::Gap {
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            })) => {
+                self.gap(find(topic), from.0, to.0, *reason, truth);
+            }
+            Frame::Message(ServerMessage::Control(Control::Ack { id, results })) => {
+                assert!(id.0 > self.acked, "acks come in the order of the requests");
+                self.acked = id.0;
+                match self.asked.remove(&id.0).expect("an ack answers a request") {
+                    Asked::Subscribe {
+                        topics,
+                        mode,
+                        snapshot,
+                        heads,
+                    } => {
+                        assert_eq!(results.len(), topics.len(), "one result per topic");
+                        for (wanted, result) in topics.iter().zip(results) {
+                            if mode == Some(Mode::Snapshot) {
+                                self.one_shot(&wanted.0, &heads, truth);
+                            } else {
+                                self.subscribed(wanted, mode, snapshot, &heads, result, truth);
+                            }
+                        }
+                    }
+                    Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results, truth),
+                    Asked::Resync(topic, heads) => self.again(find(&topic), &results[0], &heads, truth),
+                }
+            }
+            Frame::Message(ServerMessage::Control(Control::Error { id, code, .. })) => {
+                assert_eq!(
+                    *code,
+                    ErrorCode::NotSubscribed,
+                    "nothing else is refused as a whole"
+                );
+                let asked = self.asked.remove(&id.expect("an id").0);
+                let Some(Asked::Resync(topic, _)) = asked else {
+                    panic!("only a resync is refused as a whole")
+                };
+                // Errors may overtake acks that wait, so what is subscribed is not known exactly here.
+                let _ = topic;
+            }
+            Frame::Message(other) => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn subscribed(
+        &mut self,
+        (pattern, since): &Wanted,
+        mode: Option<Mode>,
+        snapshot: bool,
+        heads: &[u64],
+        result: &AckResult,
+        truth: &Truth,
+    ) {
+        let exact = truth.iter().position(|topic| topic.name == pattern);
+        let known = self.patterns.contains_key(pattern);
+        let flows = known || exact.is_some_and(|topic| heads[topic] > 0 && self.places.contains_key(&topic));
+        let state = ["ticker", "candle"]
+            .iter()
+            .any(|first| pattern.starts_with(first));
+        let refused = (mode == Some(Mode::Conflate) && !state) || (since.is_some() && flows);
+        assert_eq!(
+            result.error.as_ref().map(|e| e.code),
+            refused.then_some(ErrorCode::BadRequest)
+        );
+        if refused {
+            return;
+        }
+        self.patterns.insert(pattern.clone(), mode == Some(Mode::Every));
+        let every = truth.iter().map(|topic| self.wants_every(topic));
+        let every: Vec<bool> = every.collect();
+        let existing = (0..truth.len()).filter(|topic| matches(pattern, truth[*topic].name));
+        for topic in existing.clone() {
+            let new = !self.places.contains_key(&topic);
+            let place = self.places.entry(topic).or_default();
+            // From here on the subscription brings the topic's value.
+            self.shots.entry(topic).and_modify(|owed| *owed = false);
+            place.ever_every |= every[topic];
+            if new {
+                place.at = heads[topic];
+                place.book = (heads[topic] == 0).then(Levels::default);
+                place.snapshot_due = snapshot && since.is_none() && heads[topic] > 0;
+            }
+        }
+        let Some(topic) = exact else {
+            let there = existing.filter(|topic| heads[*topic] > 0).count();
+            assert_eq!(result.matched, Some(there), "{pattern}");
+            return;
+        };
+        if heads[topic] > 0 {
+            assert_eq!(
+                result.mode == Some(Mode::Every),
+                every[topic],
+                "the mode that is served: {result:?}"
+            );
+        }
+        assert_eq!(
+            result.epoch.as_ref().map(Epoch::as_str),
+            Some(EPOCH),
+            "{result:?}"
+        );
+        let seq = result.seq.expect("a number").0;
+        let Some((epoch, since)) = since else {
+            assert_eq!(result.recovered, None);
+            if flows {
+                self.flowed(topic, seq, snapshot, heads, truth);
+            } else {
+                assert_eq!(seq, heads[topic], "it begins at the head");
+            }
+            return;
+        };
+        assert_eq!(seq, heads[topic], "it begins at the head");
+        self.resumed(topic, epoch, *since, result, heads[topic], truth);
+    }
+
+    /// A topic was asked for that came already.
+    fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &[u64], truth: &Truth) {
+        let kind = truth[topic].kind;
+        // What it was behind of may have been dropped for an unsubscribe on its way.
+        let left = |asked: &Asked| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| matches(name, truth[topic].name)));
+        let leaving = self.asked.values().any(left);
+        let place = self.places.get_mut(&topic).expect("it flows");
+        let behind = leaving && seq >= place.standing();
+        assert!(
+            seq == place.standing() || behind,
+            "{}: the ack of {seq} keeps its place behind {}",
+            truth[topic].name,
+            place.standing()
+        );
+        let value = if kind == Kind::Event {
+            place.standing()
+        } else {
+            heads[topic]
+        };
+        place.snapshot_due |= snapshot && value > 0;
+    }
+
+    fn resumed(
+        &mut self,
+        topic: usize,
+        epoch: &str,
+        since: u64,
+        result: &AckResult,
+        head: u64,
+        truth: &Truth,
+    ) {
+        let every = self.wants_every(&truth[topic]);
+        let place = self.places.get_mut(&topic).expect("just subscribed");
+        let same = epoch == EPOCH && since <= head;
+        let kept = since + truth[topic].kept >= head;
+        let lost = truth[topic].squeezed && result.recovered == Some(false) && since < head;
+        let recovered = same && (!every || kept && !lost || since == head);
+        assert_eq!(
+            result.recovered,
+            Some(recovered),
+            "{} after {since} of {head}",
+            truth[topic].name
+        );
+        if recovered {
+            place.at = since;
+            place.promised = if every { head } else { 0 };
+            return;
+        }
+        let from = if same { since + 1 } else { 1 };
+        if truth[topic].kind == Kind::Event {
+            place.at = from - 1;
+            place.gap_due = (head > 0).then_some((from, head));
+        } else {
+            place.snapshot_due = head > 0;
+        }
+    }
+
+    fn one_shot(&mut self, pattern: &str, heads: &[u64], truth: &Truth) {
+        for topic in
+            (0..truth.len()).filter(|topic| heads[*topic] > 0 && matches(pattern, truth[*topic].name))
+        {
+            if let Some(place) = self.places.get_mut(&topic) {
+                let value = if truth[topic].kind == Kind::Event {
+                    place.standing()
+                } else {
+                    heads[topic]
+                };
+                place.snapshot_due |= value > 0;
+            } else {
+                self.shots.insert(topic, true);
+            }
+        }
+    }
+
+    fn again(&mut self, topic: usize, result: &AckResult, heads: &[u64], truth: &Truth) {
+        assert!(self.places.contains_key(&topic), "a resync of what is subscribed");
+        self.flowed(topic, result.seq.expect("a number").0, true, heads, truth);
+    }
+
+    fn unsubscribed(&mut self, patterns: &[String], results: &[AckResult], truth: &Truth) {
+        assert_eq!(results.len(), patterns.len(), "one result per topic");
+        for (pattern, result) in patterns.iter().zip(results) {
+            let known = self.patterns.remove(pattern).is_some();
+            let expected = (!known).then_some(ErrorCode::NotSubscribed);
+            assert_eq!(result.error.as_ref().map(|e| e.code), expected, "{pattern}");
+        }
+        let left: BTreeSet<usize> = self
+            .places
+            .keys()
+            .copied()
+            .filter(|topic| !self.covers(truth[*topic].name))
+            .collect();
+        self.places.retain(|topic, _| !left.contains(topic));
+        self.shots.retain(|topic, _| !left.contains(topic));
+    }
+
+    fn update(&mut self, topic: usize, seq: u64, data: &str, truth: &Truth) {
+        let every = self.wants_every(&truth[topic]);
+        let it = &truth[topic];
+        let place = self.places.get_mut(&topic);
+        let place = place.unwrap_or_else(|| panic!("{} {seq}, which is not subscribed", it.name));
+        assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
+        assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
+        if place.snapshot_due && seq > place.promised {
+            // The message where an event topic's subscription stands may be gone by the time that there is room.
+            let gone = it.kind == Kind::Event && !it.reaches(place.at.saturating_sub(1));
+            assert!(gone, "{}: the snapshot comes first", it.name);
+            place.snapshot_due = false;
+        }
+        if every {
+            assert_eq!(seq, place.at + 1, "{}: every message, in order", it.name);
+        } else {
+            assert!(seq > place.at, "{}: {seq} after {}", it.name, place.at);
+        }
+        place.at = seq;
+        if it.kind == Kind::Book {
+            if let Some(book) = &mut place.book {
+                apply(book, data);
+                assert_eq!(*book, it.books[seq as usize], "{} at {seq}", it.name);
+            }
+        } else {
+            assert_eq!(data, it.data(seq), "{} at {seq}", it.name);
+        }
+    }
+
+    fn snapshot(&mut self, topic: usize, seq: u64, data: &str, truth: &Truth) {
+        let it = &truth[topic];
+        let mut book = Levels::default();
+        if it.kind == Kind::Book {
+            apply(&mut book, data);
+            assert_eq!(book, it.books[seq as usize], "{} at {seq}", it.name);
+        } else {
+            assert_eq!(data, it.data(seq), "{} at {seq}", it.name);
+        }
+        let asked = self.shots.get_mut(&topic).map(|owed| *owed = false).is_some();
+        let Some(place) = self.places.get_mut(&topic) else {
+            assert!(asked, "a snapshot of {}, which is not subscribed", it.name);
+            return;
+        };
+        let due = std::mem::take(&mut place.snapshot_due);
+        assert!(
+            due || asked || place.after_gap.is_some(),
+            "{}: nobody asked for a snapshot",
+            it.name
+        );
+        assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
+        if let Some(to) = place.after_gap.take() {
+            assert_eq!(seq, to, "{}: the snapshot that ends a gap", it.name);
+        }
+        if it.kind == Kind::Event {
+            assert_eq!(seq, place.at, "{}: an event's snapshot skips nothing", it.name);
+        }
+        assert!(
+            seq >= place.at,
+            "{}: a snapshot of {seq} after {}",
+            it.name,
+            place.at
+        );
+        assert!(place.promised <= place.at, "{}: the replay comes first", it.name);
+        place.at = seq;
+        place.book = Some(book);
+    }
+
+    fn gap(&mut self, topic: usize, from: u64, to: u64, reason: GapReason, truth: &Truth) {
+        let it = &truth[topic];
+        let place = self.places.get_mut(&topic);
+        let place = place.unwrap_or_else(|| panic!("a gap of {}, which is not subscribed", it.name));
+        assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
+        assert_eq!(
+            from,
+            place.at + 1,
+            "{}: a gap begins where the client is",
+            it.name
+        );
+        assert!(to >= from && to <= it.head, "{}: gap {from}..{to}", it.name);
+        place.at = to;
+        if let Some(due) = place.gap_due.take() {
+            assert_eq!(
+                (from, to),
+                due,
+                "{}: the gap that a refused resume means",
+                it.name
+            );
+            assert_ne!(reason, GapReason::Slow);
+            return;
+        }
+        assert_eq!(reason, GapReason::Slow);
+        assert!(place.ever_every, "{}: conflated messages are no gap", it.name);
+        assert!(from > place.promised, "{}: a replay was promised", it.name);
+        if it.kind == Kind::Book {
+            assert!(!it.reaches(from - 1), "{}: {from} was still there", it.name);
+            place.after_gap = Some(to);
+        } else {
+            assert!(!it.reaches(to - 1), "{}: {to} was still there", it.name);
+            place.snapshot_due &= it.kind != Kind::Event;
+        }
+    }
+
+    /// Checks what must be true once everything was delivered.
+    pub(crate) fn finish(&self, truth: &Truth) {
+        assert!(
+            self.asked.is_empty(),
+            "every request is answered: {:?}",
+            self.asked
+        );
+        assert!(
+            self.shots.values().all(|owed| !owed),
+            "every one-shot was sent: {:?}",
+            self.shots
+        );
+        for (topic, it) in truth.iter().enumerate() {
+            assert_eq!(
+                self.places.contains_key(&topic),
+                self.covers(it.name),
+                "{}",
+                it.name
+            );
+        }
+        for (topic, place) in &self.places {
+            let it = &truth[*topic];
+            assert_eq!(place.at, it.head, "{}: the client ends at the newest", it.name);
+            let open = place.gap_due.is_some() || place.after_gap.is_some() || place.snapshot_due;
+            assert!(!open, "{}: {place:?}", it.name);
+        }
+    }
+}
+
+fn apply(levels: &mut Levels, data: &str) {
+    let book: market::Book = serde_json::from_str(data).expect("a book");
+    for (side, changes) in levels.iter_mut().zip([&book.bids, &book.asks]) {
+        for level in changes {
+            if level.size.is_zero() {
+                side.remove(&level.price.to_string());
+            } else {
+                side.insert(level.price.to_string(), level.size.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The directory between threads: publishers and shards at once. Nothing waits for a time; a lost wake-up hangs.
+
+#![expect(clippy::disallowed_methods, reason = "threads are what is tested")]
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use tickwire_router::{
+    Directory, DirectoryLimits, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue, Transport,
+};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::message::{Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, RequestId, Seq};
+
+use crate::world::{EPOCH, Setup};
+
+const NOW: Micros = Micros(1);
+
+/// A directory, and for each shard what is woken.
+fn directory(shards: usize, queue: usize) -> (Arc<Directory>, Vec<mpsc::Receiver<()>>) {
+    let (wakes, woken): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel()).unzip();
+    let queues = wakes.into_iter().map(|wake| {
+        let wake = Mutex::new(wake);
+        let wake = move || {
+            // A shard that has ended needs no waking.
+            let _ = wake.lock().expect("no panic holds it").send(());
+        };
+        Arc::new(ShardQueue::new(queue, Box::new(wake)))
+    });
+    let limits = DirectoryLimits {
+        topics_max: 1 << 20,
+        history_bytes_max: 1 << 30,
+    };
+    let directory = Directory::new(Epoch::from(EPOCH), Kinds::default(), limits, queues.collect());
+    (Arc::new(directory), woken)
+}
+
+fn publish(directory: &Directory, topic: &str) -> Seq {
+    let topic = topic.parse().expect("a topic");
+    let payload = Payload::from_json(b"1").expect("JSON");
+    let published = directory.publish(&topic, payload, NOW);
+    published.expect("published").seq
+}
+
+/// A shard with one session that writes everything at once.
+struct Reading {
+    shard: Shard,
+    session: SessionId,
+    /// The last number of each topic that was read.
+    at: BTreeMap<String, Seq>,
+}
+
+impl Reading {
+    fn new(id: u8, directory: Arc<Directory>) -> Self {
+        let mut settings = Setup::default().settings;
+        settings.limits.subscriptions = 1 << 20;
+        settings.limits.ops_per_s = 1_000_000;
+        settings.limits.ops_burst = 1_000_000;
+        settings.outbox_bytes_max = 1 << 30;
+        let mut shard = Shard::new(ShardId(id), directory, settings);
+        let session = shard.open(Codec::Json, Transport::WebSocket, Rc::new(Rights::default()), NOW);
+        Self {
+            shard,
+            session,
+            at: BTreeMap::new(),
+        }
+    }
+
+    fn subscribe(&mut self, pattern: &str) {
+        let request = ClientMessage::Subscribe(Subscribe {
+            id: RequestId(1),
+            topics: vec![TopicRequest::Pattern(pattern.to_owned())],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        });
+        self.shard.request(self.session, Ok(request), NOW);
+    }
+
+    /// Drains and reads everything that is there; every message must be the next one of its topic.
+    fn read(&mut self) {
+        while self.shard.drain(1_000, NOW) {}
+        while let Some(id) = self.shard.next_dirty() {
+            let outbox = self.shard.outbox(id).expect("a session");
+            let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();
+            let at = &mut self.at;
+            self.shard.wrote(id, count, NOW, |fanout| {
+                let publication = &fanout.publication;
+                let topic = publication.lineage.topic.to_string();
+                if let Some(before) = at.insert(topic, publication.seq) {
+                    assert_eq!(publication.seq, before.next(), "{:?}", publication.lineage.topic);
+                } else if fanout.op == DataOp::Update {
+                    assert_eq!(publication.seq, Seq(1), "{:?}", publication.lineage.topic);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_topic_made_while_it_is_subscribed_is_not_missed() {
+    const TOPICS: usize = 3_000;
+    let (directory, _woken) = directory(1, 1_024);
+    let (turn, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let wait_for = |counter: &AtomicUsize, value: usize| {
+        while counter.load(Ordering::Acquire) < value {
+            std::thread::yield_now();
+        }
+    };
+    let mut reading = Reading::new(0, directory.clone());
+    let mut missed = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=TOPICS {
+                wait_for(&turn, n);
+                publish(&directory, &format!("t.{n}"));
+                publish(&directory, &format!("t.{n}"));
+                done.store(n, Ordering::Release);
+            }
+        });
+        for n in 1..=TOPICS {
+            turn.store(n, Ordering::Release);
+            // From "just before" to "just after", so that some of them meet in the middle.
+            for _ in 0..n % 100 * 10 {
+                std::hint::spin_loop();
+            }
+            let topic = format!("t.{n}");
+            reading.subscribe(&topic);
+            wait_for(&done, n);
+            reading.read();
+            if reading.at.get(&topic) != Some(&Seq(2)) {
+                missed.push(topic);
+            }
+        }
+    });
+    assert_eq!(missed, [""; 0]);
+}
+
+#[test]
+fn every_shard_gets_everything_in_order() {
+    const TOPICS: usize = 20;
+    const EACH: u64 = 300;
+    const PUBLISHERS: u64 = 3;
+    const { assert!(EACH * PUBLISHERS < 1_024, "the histories hold all of it") };
+    // The queues are far too short, so that most of it comes from the histories.
+    let (directory, woken) = directory(2, 50);
+    std::thread::scope(|scope| {
+        for (shard, woken) in (0..).zip(woken) {
+            let directory = directory.clone();
+            scope.spawn(move || {
+                let mut reading = Reading::new(shard, directory);
+                reading.subscribe(">");
+                reading.read();
+                let all = |at: &BTreeMap<String, Seq>| {
+                    at.len() == TOPICS && at.values().all(|seq| seq.0 == EACH * PUBLISHERS)
+                };
+                while !all(&reading.at) {
+                    woken.recv().expect("the directory lives");
+                    reading.read();
+                }
+            });
+        }
+        for publisher in 0..PUBLISHERS {
+            let directory = &directory;
+            scope.spawn(move || {
+                for n in 0..EACH * TOPICS as u64 {
+                    publish(directory, &format!("t.{}", (n + publisher) % TOPICS as u64));
+                }
+            });
+        }
+    });
+    assert_eq!(directory.topic_count(), TOPICS);
+}

@@ -1,0 +1,207 @@
+//! `cargo xtask bench`: what the hot paths cost, now or compared with another revision.
+//!
+//! Two measures of the same cases, those of the package `tickwire-benches`: wall time and counted instructions. With
+//! another revision, both sides are built first and then take turns case by case, so that a machine that becomes busier
+//! weighs on both. Writes below the target folder and, where asked to, one file of results.
+
+mod machine;
+mod measure;
+mod side;
+mod table;
+mod valgrind;
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use self::measure::Measure;
+use self::side::Side;
+use self::table::Table;
+use crate::workspace::Workspace;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Measure only cases whose name contains this, such as `encode` or `fan_out/subscribers_100`; may be given several
+    /// times
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Measure this revision as well, and print both
+    #[arg(long, value_name = "REV")]
+    against: Option<String>,
+    /// Only count instructions
+    #[arg(long, conflicts_with = "wall")]
+    instructions: bool,
+    /// Only measure wall time
+    #[arg(long)]
+    wall: bool,
+    /// Turns of each case in wall time, of which the best counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// List the cases and measure nothing
+    #[arg(long, conflicts_with_all = ["against", "save"])]
+    list: bool,
+    /// Write the results to this new file as well
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    fn measures(&self) -> Vec<Measure> {
+        let all = [
+            (!self.instructions, Measure::Wall { rounds: self.rounds }),
+            (!self.wall, Measure::Instructions),
+        ];
+        all.into_iter()
+            .filter_map(|(wanted, measure)| wanted.then_some(measure))
+            .collect()
+    }
+
+    fn wants(&self, case: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| case.contains(name))
+    }
+}
+
+/// Measures and prints. True when everything could be measured; what cannot be is an error.
+pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> Result<bool> {
+    let measures = args.measures();
+    if !args.list && measures.contains(&Measure::Instructions) {
+        valgrind::check()?;
+    }
+    if let Some(path) = &args.save {
+        make_room(path)?;
+    }
+    let mut sides = Vec::new();
+    if let Some(revision) = &args.against {
+        sides.push(Side::of_revision(workspace, revision)?);
+    }
+    sides.push(Side::of_work_tree(workspace)?);
+    for side in &mut sides {
+        eprintln!("building {}", side.name());
+        side.build()?;
+    }
+    let cases = cases(&sides, args)?;
+    if args.list {
+        cases.iter().for_each(|case| println!("{case}"));
+        return Ok(true);
+    }
+    if measures.contains(&Measure::Instructions) {
+        for side in &mut sides {
+            side.prepare_runner(workspace)?;
+        }
+    }
+    let mut text = machine::describe(&sides);
+    println!("{text}");
+    for measure in measures {
+        let table = Table::new(measure, &cases, sides.len());
+        let mut lines = vec![measure.title(), table.head()];
+        lines.iter().for_each(|line| println!("{line}"));
+        for (at, case) in (1..).zip(&cases) {
+            say(&format!("[{at}/{}] {case}", cases.len()));
+            let figures = measure.take(&sides, case)?;
+            let line = table.line(case, &figures);
+            say("");
+            println!("{line}");
+            lines.push(line);
+        }
+        println!();
+        text.push('\n');
+        text.push_str(&lines.join("\n"));
+        text.push('\n');
+    }
+    if let Some(path) = &args.save {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("saved in {}", path.display());
+    }
+    Ok(true)
+}
+
+/// Progress, for a person who waits: a line that the next one replaces.
+fn say(what: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{what}\r");
+    }
+}
+
+/// The cases to measure: those of any side, in the order of the last.
+fn cases(sides: &[Side], args: &BenchArgs) -> Result<Vec<String>> {
+    let mut cases: Vec<String> = Vec::new();
+    for side in sides.iter().rev() {
+        for case in side.cases() {
+            if args.wants(case) && !cases.contains(case) {
+                cases.push(case.clone());
+            }
+        }
+    }
+    ensure!(
+        !cases.is_empty(),
+        "no case has {} in its name; `cargo xtask bench --list` shows them all",
+        args.names.join(" or ")
+    );
+    Ok(cases)
+}
+
+/// Finds out before the long measuring whether its results can be written.
+fn make_room(path: &Path) -> Result<()> {
+    if path.exists() {
+        bail!("{} exists; remove it or choose another file", path.display());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
+        Command::try_parse_from(line.split(' ')).map(|command| command.args)
+    }
+
+    #[test]
+    fn what_is_measured() {
+        let (wall, instructions) = (Measure::Wall { rounds: 3 }, Measure::Instructions);
+        assert_eq!(parse("bench").unwrap().measures(), [wall, instructions]);
+        assert_eq!(parse("bench --wall").unwrap().measures(), [wall]);
+        assert_eq!(parse("bench --instructions").unwrap().measures(), [instructions]);
+        for refused in [
+            "bench --wall --instructions",
+            "bench --rounds 0",
+            "bench --list --save a",
+        ] {
+            assert!(parse(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn which_cases_are_wanted() {
+        let args = parse("bench encode fan_out/subscribers_1").unwrap();
+        for (case, wanted) in [
+            ("encode/ticker_json", true),
+            ("fan_out/subscribers_10", true),
+            ("fan_out/subscribers_2", false),
+            ("book/snapshot", false),
+        ] {
+            assert_eq!(args.wants(case), wanted, "{case}");
+        }
+        assert!(parse("bench").unwrap().wants("anything"));
+    }
+
+    #[test]
+    fn a_file_of_results_is_never_overwritten() {
+        let error = make_room(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_err();
+        assert!(error.to_string().contains("exists"), "{error}");
+    }
+}

@@ -1,0 +1,253 @@
+//! A side of a comparison: the work tree, or another revision checked out below the target folder.
+//!
+//! Each side is built with its own benches, so a case may be missing on one of them. The checkout of a revision is kept for
+//! the next time; `git worktree remove` drops it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cargo_metadata::Message;
+
+use super::valgrind;
+use crate::workspace::Workspace;
+
+/// The package with the benches.
+const PACKAGE: &str = "tickwire-benches";
+
+/// One side, and once it is built its programs.
+#[derive(Debug)]
+pub(super) struct Side {
+    name: String,
+    root: PathBuf,
+    /// Where it is built.
+    target: PathBuf,
+    /// Where criterion and gungraun put what they write.
+    results: PathBuf,
+    cargo: OsString,
+    wall: PathBuf,
+    instructions: PathBuf,
+    /// The search path with the right runner of gungraun first.
+    search_path: OsString,
+    cases: Vec<String>,
+}
+
+impl Side {
+    /// The work tree as it is, changes that were not committed included.
+    pub(super) fn of_work_tree(workspace: &Workspace) -> Result<Self> {
+        let commit = git(&workspace.root, &["rev-parse", "--short=12", "HEAD"])?;
+        let is_changed = !git(&workspace.root, &["status", "--porcelain"])?.is_empty();
+        let name = if is_changed {
+            format!("{commit} with changes")
+        } else {
+            commit
+        };
+        Ok(Self::new(
+            workspace,
+            name,
+            workspace.root.clone(),
+            workspace.target.clone(),
+            "work-tree",
+        ))
+    }
+
+    /// The commit that `revision` names.
+    pub(super) fn of_revision(workspace: &Workspace, revision: &str) -> Result<Self> {
+        let commit = format!("{revision}^{{commit}}");
+        let commit = git(
+            &workspace.root,
+            &["rev-parse", "--verify", "--short=12", "--end-of-options", &commit],
+        )
+        .with_context(|| format!("{revision} names no commit"))?;
+        let manifest = format!("{commit}:benches/Cargo.toml");
+        ensure!(
+            git(&workspace.root, &["cat-file", "-e", &manifest]).is_ok(),
+            "{revision} ({commit}) has no benches: it is older than they are"
+        );
+        let root = workspace.target.join("bench").join(&commit);
+        check_out(workspace, &commit, &root)?;
+        let target = root.join("target");
+        Ok(Self::new(workspace, commit.clone(), root, target, &commit))
+    }
+
+    fn new(workspace: &Workspace, name: String, root: PathBuf, target: PathBuf, results: &str) -> Self {
+        Self {
+            name,
+            root,
+            target,
+            results: workspace.target.join("bench/results").join(results),
+            cargo: workspace.cargo().get_program().to_owned(),
+            wall: PathBuf::new(),
+            instructions: PathBuf::new(),
+            search_path: OsString::new(),
+            cases: Vec::new(),
+        }
+    }
+
+    /// What to call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its cases.
+    pub(super) fn cases(&self) -> &[String] {
+        &self.cases
+    }
+
+    /// Its folder of results.
+    pub(super) fn results(&self) -> &Path {
+        &self.results
+    }
+
+    /// The program that measures wall time, not the one that built it.
+    pub(super) fn wall(&self) -> Command {
+        let mut command = self.command(&self.wall);
+        command.env("CRITERION_HOME", self.results.join("criterion"));
+        command
+    }
+
+    /// The program that counts instructions.
+    pub(super) fn instructions(&self) -> Command {
+        let mut command = self.command(&self.instructions);
+        command
+            .env("GUNGRAUN_HOME", self.results.join("gungraun"))
+            .env("GUNGRAUN_WORKSPACE_ROOT", &self.root)
+            .env("PATH", &self.search_path);
+        command
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Builds both programs and asks which cases there are.
+    pub(super) fn build(&mut self) -> Result<()> {
+        let mut cargo = self.command(&self.cargo);
+        cargo.args(["bench", "--package", PACKAGE, "--benches", "--no-run", "--locked"]);
+        cargo.arg("--message-format=json-render-diagnostics");
+        let output = cargo
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "{} does not build", self.name);
+        (self.wall, self.instructions) = programs(&output.stdout)?;
+        let listed = said_by(self.wall().args(["--bench", "--list"]))?;
+        self.cases = listed_cases(&listed);
+        Ok(())
+    }
+
+    /// Makes the runner of gungraun ready that this side's version of it wants.
+    pub(super) fn prepare_runner(&mut self, workspace: &Workspace) -> Result<()> {
+        let lock = self.root.join("Cargo.lock");
+        let lock =
+            std::fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+        let runner = valgrind::runner(workspace, &valgrind::locked_version(&lock)?)?;
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [runner].into_iter().chain(std::env::split_paths(&rest));
+        self.search_path = std::env::join_paths(folders).context("a folder of PATH has a colon in it")?;
+        Ok(())
+    }
+}
+
+/// Checks `commit` out at `root`, unless it is there already.
+fn check_out(workspace: &Workspace, commit: &str, root: &Path) -> Result<()> {
+    if root.join(".git").exists() {
+        let at = git(root, &["rev-parse", "--short=12", "HEAD"])?;
+        let changes = git(root, &["status", "--porcelain", "--untracked-files=no"])?;
+        if at == commit && changes.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{0} was changed; drop it with `git worktree remove --force {0}` and try again",
+            root.display()
+        );
+    }
+    // One that was deleted by hand, with the target folder, is still registered.
+    git(&workspace.root, &["worktree", "prune"])?;
+    let path = root.to_str().context("the target folder's path is not UTF-8")?;
+    git(
+        &workspace.root,
+        &["worktree", "add", "--quiet", "--detach", path, commit],
+    )
+    .map(drop)
+}
+
+/// What git prints, without the line's end.
+fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).args(arguments);
+    said_by(&mut git).map(|said| said.trim_end().to_owned())
+}
+
+/// What a program prints, if it succeeds.
+pub(super) fn said_by(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} failed ({}): {}", output.status, said.trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("what {program} printed is not UTF-8"))
+}
+
+/// The two programs that cargo says it built.
+fn programs(messages: &[u8]) -> Result<(PathBuf, PathBuf)> {
+    let mut found = [("wall", None), ("instructions", None)];
+    for message in Message::parse_stream(messages) {
+        let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo said")? else {
+            continue;
+        };
+        for (name, program) in &mut found {
+            if artifact.target.name == *name && artifact.target.is_bench() {
+                program.clone_from(&artifact.executable);
+            }
+        }
+    }
+    let [(_, Some(wall)), (_, Some(instructions))] = found else {
+        bail!("the benches `wall` and `instructions` were not built");
+    };
+    Ok((wall.into(), instructions.into()))
+}
+
+/// The names in criterion's list.
+fn listed_cases(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| line.strip_suffix(": benchmark"));
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_cases() {
+        let text = "encode/ticker_json: benchmark\nbook/snapshot_20_levels_json: benchmark\n\n2 benchmarks\n";
+        assert_eq!(
+            listed_cases(text),
+            ["encode/ticker_json", "book/snapshot_20_levels_json"]
+        );
+    }
+
+    #[test]
+    fn programs_that_were_not_built() {
+        let error = programs(b"{\"reason\":\"build-finished\",\"success\":true}\n").unwrap_err();
+        assert!(error.to_string().contains("were not built"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_fails_says_why() {
+        let mut git = Command::new("git");
+        let error = said_by(git.args(["rev-parse", "--verify", "no/such/thing"])).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("git failed (exit status: 128): "), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+// A server with Socket.IO on Node: a room for each topic.
+//
+// The event `sub` with an array of topics joins their rooms and is acknowledged with their number; the event `pub` with a
+// topic and a payload publishes. A subscriber is sent the event `m` with the payload. Socket.IO sets no limit to what waits
+// for a slow socket. One line on standard output tells the port and the version once connections are accepted.
+
+import { createServer } from "node:http";
+import { readFileSync } from "node:fs";
+import { Server } from "socket.io";
+
+const http = createServer();
+const io = new Server(http, { transports: ["websocket"], perMessageDeflate: false, serveClient: false });
+
+// Socket.IO's own advice for memory: the request of the handshake is not needed any more.
+io.engine.on("connection", (connection) => {
+  connection.request = null;
+});
+
+io.on("connection", (socket) => {
+  socket.on("sub", (topics, confirm) => {
+    socket.join(topics);
+    confirm(topics.length);
+  });
+  socket.on("pub", (topic, payload) => {
+    io.to(topic).emit("m", payload);
+  });
+});
+
+http.listen(0, "127.0.0.1", () => {
+  const { version } = JSON.parse(readFileSync(new URL("node_modules/socket.io/package.json", import.meta.url)));
+  const line = { port: http.address().port, version: `Socket.IO ${version} on Node ${process.versions.node}` };
+  console.log(JSON.stringify(line));
+});

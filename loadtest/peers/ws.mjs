@@ -1,0 +1,67 @@
+// A server with ws on Node: a set of sockets for each topic.
+//
+// Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber is sent
+// payloads alone. A message's frame is made once and written to all, the way that Socket.IO uses ws; calling send() for
+// each socket would frame the message again for each. ws sets no limit to what waits for a slow socket. One line on
+// standard output tells the port and the version once connections are accepted.
+
+import { readFileSync } from "node:fs";
+import { Sender, WebSocket, WebSocketServer } from "ws";
+
+const TEXT = 1;
+const topics = new Map();
+
+function subscribe(socket, names) {
+  for (const name of names) {
+    let sockets = topics.get(name);
+    if (sockets === undefined) topics.set(name, (sockets = new Set()));
+    sockets.add(socket);
+    socket.topics.push(name);
+  }
+  socket.send(`ok ${names.length}`);
+}
+
+function publish(topic, payload) {
+  const sockets = topics.get(topic);
+  if (sockets === undefined) return;
+  const parts = Sender.frame(payload, { fin: true, rsv1: false, opcode: TEXT, mask: false, readOnly: false });
+  // One buffer, so that each socket is written to once.
+  const frame = [Buffer.concat(parts)];
+  for (const socket of sockets) {
+    if (socket.readyState === WebSocket.OPEN) socket._sender.sendFrame(frame);
+  }
+}
+
+function leave(socket) {
+  for (const name of socket.topics) {
+    const sockets = topics.get(name);
+    sockets?.delete(socket);
+    if (sockets?.size === 0) topics.delete(name);
+  }
+}
+
+const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
+
+server.on("connection", (socket) => {
+  socket.topics = [];
+  socket.on("message", (message) => {
+    const command = message.latin1Slice(0, 4);
+    if (command === "pub ") {
+      const end = message.indexOf(32, 4);
+      publish(message.latin1Slice(4, end), message.subarray(end + 1));
+    } else if (command === "sub ") {
+      subscribe(socket, message.toString("utf8", 4).split(","));
+    } else {
+      socket.close(1008, "neither sub nor pub");
+    }
+  });
+  socket.on("close", () => leave(socket));
+  // A connection that breaks is closed as well; the listener keeps Node from ending the process.
+  socket.on("error", () => {});
+});
+
+server.on("listening", () => {
+  const { version } = JSON.parse(readFileSync(new URL("node_modules/ws/package.json", import.meta.url)));
+  const line = { port: server.address().port, version: `ws ${version} on Node ${process.versions.node}` };
+  console.log(JSON.stringify(line));
+});

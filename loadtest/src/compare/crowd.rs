@@ -1,0 +1,401 @@
+//! All connections of a comparison: one publisher and very many subscribers, of any peer.
+//!
+//! Connection 0 publishes; the others subscribe, and settle when the server has confirmed every topic. Every delivery is
+//! counted, and where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap` accounts
+//! for exactly what it names. Once in a while a message goes through the slow and thorough way.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::message::{Position, Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
+
+use crate::compare::tally::Tally;
+use crate::conn::{ConnId, Ending, Handler, Reply};
+use crate::payload::{Clock, PAYLOAD_BYTES};
+use crate::peers::{Message, Protocol};
+use crate::report::Faults;
+use crate::scenario::Scenario;
+
+/// The publisher.
+pub(crate) const PUBLISHER: ConnId = ConnId(0);
+/// One numbered message in so many is read by the protocol in full.
+const THOROUGH_EVERY: u64 = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Connecting,
+    AwaitsGreeting,
+    AwaitsConfirmation,
+    Ready,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    step: Step,
+    /// Topics whose subscription the server has yet to confirm.
+    unconfirmed: u32,
+}
+
+/// Connections and what is known of them.
+pub(crate) struct Crowd {
+    /// Deliveries to those who read.
+    pub(crate) tally: Tally,
+    /// What went wrong.
+    pub(crate) faults: Faults,
+    /// Connections that ended without being asked to.
+    pub(crate) ended: u64,
+    /// Messages that a gap named.
+    pub(crate) gapped: u64,
+    /// Subscriptions that were resumed without loss.
+    pub(crate) recovered: u64,
+    protocol: &'static dyn Protocol,
+    scenario: Scenario,
+    clock: Clock,
+    members: Vec<Member>,
+    /// Last number of each topic of each subscriber; 0 before the first.
+    seqs: Vec<u64>,
+    /// Lineage of each topic's numbers, once an ack told it.
+    epochs: FxHashMap<u32, Epoch>,
+    numbered: u64,
+    /// Connections whose deliveries are not counted, since they do not read.
+    uncounted: Range<usize>,
+}
+
+impl Crowd {
+    /// A publisher and the subscribers of `scenario`.
+    ///
+    /// # Errors
+    /// As [`Tally::new`].
+    pub(crate) fn new(
+        protocol: &'static dyn Protocol,
+        scenario: &Scenario,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let member = Member {
+            step: Step::Connecting,
+            unconfirmed: 0,
+        };
+        let subscribers = scenario.subscribers as usize;
+        Ok(Self {
+            tally: Tally::new()?,
+            faults: Faults::default(),
+            ended: 0,
+            gapped: 0,
+            recovered: 0,
+            protocol,
+            scenario: scenario.clone(),
+            clock,
+            members: vec![member; subscribers + 1],
+            seqs: vec![0; subscribers * scenario.topics_each as usize],
+            epochs: FxHashMap::default(),
+            numbered: 0,
+            uncounted: 0..0,
+        })
+    }
+
+    /// From now on, deliveries to these connections are not counted.
+    pub(crate) fn leave_out(&mut self, connections: Range<usize>) {
+        self.uncounted = connections;
+    }
+
+    /// The subscribers have lost their connections and will come back.
+    pub(crate) fn all_lost(&mut self) {
+        for member in &mut self.members[1..] {
+            member.step = Step::Connecting;
+        }
+    }
+
+    fn subscribe(&mut self, id: ConnId, reply: &mut Reply<'_>) {
+        let member = &mut self.members[id.0];
+        if id == PUBLISHER {
+            member.step = Step::Ready;
+            reply.settle();
+            return;
+        }
+        let number = (id.0 - 1) as u32;
+        let wishes = self.scenario.wishes(number);
+        member.step = Step::AwaitsConfirmation;
+        member.unconfirmed = wishes.len() as u32;
+        let messages = match self.resume(number) {
+            Some(message) => vec![message],
+            None => self.protocol.subscribe(&wishes),
+        };
+        for message in messages {
+            reply.message(message.opcode, &message.payload);
+        }
+    }
+
+    /// The request that takes up the topics of a subscriber where it lost them, if it had any and the protocol can.
+    fn resume(&self, number: u32) -> Option<Message> {
+        let each = self.scenario.topics_each as usize;
+        let seqs = &self.seqs[number as usize * each..][..each];
+        if self.epochs.is_empty() || self.scenario.pattern.is_some() || seqs.contains(&0) {
+            return None;
+        }
+        let mut topics = Vec::with_capacity(each);
+        for (topic, seq) in self.scenario.wishes(number).into_iter().zip(seqs) {
+            let epoch = self
+                .epochs
+                .get(&Scenario::topic_number(topic.as_bytes())?)?
+                .clone();
+            let seq = Seq(*seq);
+            let since = Some(Position { epoch, seq });
+            topics.push(TopicRequest::Since { topic, since });
+        }
+        let request = ClientMessage::Subscribe(Subscribe {
+            id: RequestId(1),
+            topics,
+            mode: None,
+            conflate_ms: None,
+            snapshot: false,
+        });
+        let mut payload = Vec::new();
+        Codec::Json.encode_request(&request, &mut payload);
+        Some(Message {
+            opcode: tickwire_wire::frame::Opcode::Text,
+            payload,
+        })
+    }
+
+    /// A message that is no delivery, or any that must be looked at thoroughly.
+    fn thoroughly(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
+        let protocol = self.protocol;
+        let counted = !self.uncounted.contains(&id.0);
+        let tally = &mut self.tally;
+        let inbound = protocol.inbound(message, &mut |payload| {
+            if counted {
+                tally.deliver(payload);
+            }
+        });
+        if let Some(answer) = inbound.answer {
+            reply.message(answer.opcode, &answer.payload);
+        }
+        if let Some(fault) = inbound.fault
+            && !self.is_gap(id, message)
+        {
+            self.faults.add(
+                "refused or not understood",
+                format_args!("connection {}: {fault}", id.0),
+            );
+        }
+        if inbound.greeted && self.members[id.0].step == Step::AwaitsGreeting {
+            self.subscribe(id, reply);
+        }
+        if inbound.confirmed > 0 {
+            self.confirmed(id, inbound.confirmed, message, reply);
+        }
+    }
+
+    fn confirmed(&mut self, id: ConnId, count: usize, message: &[u8], reply: &mut Reply<'_>) {
+        if let Ok(ServerMessage::Control(Control::Ack { results, .. })) = Codec::Json.decode_server(message) {
+            for result in results {
+                let topic = Scenario::topic_number(result.topic.as_bytes());
+                if let (Some(topic), Some(epoch)) = (topic, result.epoch) {
+                    self.epochs.insert(topic, epoch);
+                }
+                self.recovered += u64::from(result.recovered == Some(true));
+            }
+        }
+        let member = &mut self.members[id.0];
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        member.unconfirmed = member.unconfirmed.saturating_sub(count);
+        if member.unconfirmed == 0 && member.step == Step::AwaitsConfirmation {
+            member.step = Step::Ready;
+            reply.settle();
+        }
+    }
+
+    /// Whether this is Tickwire's gap; if so, what it names is accounted for.
+    fn is_gap(&mut self, id: ConnId, message: &[u8]) -> bool {
+        let Ok(ServerMessage::Control(Control::Gap { topic, from, to, .. })) =
+            Codec::Json.decode_server(message)
+        else {
+            return false;
+        };
+        let number = (id.0 - 1) as u32;
+        let Some(last) = Scenario::topic_number(topic.as_bytes())
+            .and_then(|topic| self.scenario.slot(number, topic))
+            .map(|slot| number as usize * self.scenario.topics_each as usize + slot as usize)
+            .and_then(|at| self.seqs.get_mut(at))
+        else {
+            return false;
+        };
+        if *last != 0 && *last + 1 != from.0 {
+            self.faults.add(
+                "order",
+                format_args!("connection {}: {topic}: gap from {} after {last}", id.0, from.0),
+            );
+        }
+        *last = to.0;
+        self.gapped += (to.0 + 1).saturating_sub(from.0);
+        true
+    }
+
+    /// Checks the number of a delivery.
+    #[inline]
+    fn follows(&mut self, id: ConnId, topic: &[u8], seq: u64) {
+        let number = (id.0 - 1) as u32;
+        let slot = Scenario::topic_number(topic).and_then(|topic| self.scenario.slot(number, topic));
+        let Some(slot) = slot else {
+            let topic = String::from_utf8_lossy(topic);
+            self.faults
+                .add("never subscribed", format_args!("connection {}: {topic}", id.0));
+            return;
+        };
+        let last = &mut self.seqs[number as usize * self.scenario.topics_each as usize + slot as usize];
+        if *last != 0 && seq != *last + 1 {
+            let topic = String::from_utf8_lossy(topic);
+            self.faults.add(
+                "order",
+                format_args!("connection {}: {topic}: {seq} after {last}", id.0),
+            );
+        }
+        *last = seq;
+    }
+}
+
+impl Handler for Crowd {
+    fn message(&mut self, id: ConnId, message: &[u8], _: Micros, reply: &mut Reply<'_>) {
+        let Some((topic, seq)) = self.protocol.sequence(message) else {
+            self.thoroughly(id, message, reply);
+            return;
+        };
+        self.follows(id, topic, seq);
+        self.numbered += 1;
+        // The payload of Tickwire's JSON is the last but one thing in a message.
+        match message
+            .strip_suffix(b"}")
+            .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)
+        {
+            Some(payload) if !self.numbered.is_multiple_of(THOROUGH_EVERY) => {
+                if !self.uncounted.contains(&id.0) {
+                    self.tally.deliver(payload);
+                }
+            }
+            _ => self.thoroughly(id, message, reply),
+        }
+    }
+
+    fn opened(&mut self, id: ConnId, reply: &mut Reply<'_>) {
+        for message in self.protocol.greet() {
+            reply.message(message.opcode, &message.payload);
+        }
+        self.members[id.0].step = Step::AwaitsGreeting;
+        if !self.protocol.awaits_greeting() {
+            self.subscribe(id, reply);
+        }
+    }
+
+    fn reading(&mut self) {
+        self.tally.set_now(self.clock.now());
+    }
+
+    fn ended(&mut self, id: ConnId, ending: &Ending) {
+        let step = std::mem::replace(&mut self.members[id.0].step, Step::Ended);
+        if !matches!(ending, Ending::Finished) {
+            self.ended += 1;
+            self.faults.add(
+                "connection ended",
+                format_args!("connection {}, {step:?}: {ending}", id.0),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::payload::{Nanos, Payload};
+    use crate::peers::peers;
+
+    const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
+        "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
+    const ACK: &str = r#"{"op":"ack","id":1,"results":[{"topic":"bench.t0","epoch":"e","seq":4,"mode":"every"},
+        {"topic":"bench.t1","epoch":"e","seq":0,"mode":"every"}]}"#;
+
+    fn crowd() -> Crowd {
+        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 1\ntopics = 3\ntopics_each = 2";
+        let scenario = Scenario::parse("x", text, false).expect("good");
+        let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
+        let protocol = tickwire.expect("is a peer").protocol;
+        Crowd::new(protocol, &scenario, Clock::start()).expect("good bounds")
+    }
+
+    fn update(topic: u32, seq: u64) -> String {
+        let mut payload = Payload::new();
+        let data = String::from_utf8_lossy(payload.write(Nanos(1), seq)).into_owned();
+        format!(r#"{{"op":"update","topic":"bench.t{topic}","seq":{seq},"ts":9,"data":{data}}}"#)
+    }
+
+    fn gap(from: u64, to: u64) -> String {
+        format!(r#"{{"op":"gap","topic":"bench.t0","epoch":"e","from":{from},"to":{to},"reason":"slow"}}"#)
+    }
+
+    /// What the only subscriber makes of `messages`.
+    fn hear(crowd: &mut Crowd, messages: &[String]) -> (Vec<u8>, bool) {
+        let (mut out, mut settled) = (Vec::new(), false);
+        for message in messages {
+            let mut reply = Reply::new(&mut out, &mut settled);
+            crowd.message(ConnId(1), message.as_bytes(), Micros(0), &mut reply);
+        }
+        (out, settled)
+    }
+
+    #[track_caller]
+    fn check(messages: &[String], expected: &Expect) {
+        let mut crowd = crowd();
+        let (mut out, mut settled) = (Vec::new(), false);
+        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
+        let (_, settled) = hear(&mut crowd, &[WELCOME.to_owned(), ACK.to_owned()]);
+        assert!(settled);
+        hear(&mut crowd, messages);
+        expected.assert_eq(&format!(
+            "{} delivered, {} gapped, {}",
+            crowd.tally.delivered, crowd.gapped, crowd.faults
+        ));
+    }
+
+    #[test]
+    fn every_number_is_checked() {
+        check(
+            &[update(0, 5), update(1, 1), update(0, 6)],
+            &expect!["3 delivered, 0 gapped, "],
+        );
+        check(
+            &[update(0, 5), update(0, 7)],
+            &expect!["2 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 7 after 5)"],
+        );
+        check(
+            &[update(0, 5), gap(6, 8), update(0, 9)],
+            &expect!["2 delivered, 3 gapped, "],
+        );
+        check(
+            &[update(0, 5), gap(7, 8)],
+            &expect!["1 delivered, 2 gapped, 1 × order (connection 1: bench.t0: gap from 7 after 5)"],
+        );
+        check(
+            &[update(2, 1)],
+            &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
+        );
+    }
+
+    #[test]
+    fn who_comes_back_resumes() {
+        let mut crowd = crowd();
+        let (mut out, mut settled) = (Vec::new(), false);
+        crowd.opened(ConnId(1), &mut Reply::new(&mut out, &mut settled));
+        hear(
+            &mut crowd,
+            &[WELCOME.to_owned(), ACK.to_owned(), update(0, 5), update(1, 1)],
+        );
+        let message = crowd.resume(0).expect("both topics had messages");
+        assert_eq!(
+            String::from_utf8_lossy(&message.payload),
+            r#"{"op":"subscribe","id":1,"topics":[{"topic":"bench.t0","since":{"epoch":"e","seq":5}},{"topic":"bench.t1","since":{"epoch":"e","seq":1}}],"snapshot":false}"#
+        );
+    }
+}

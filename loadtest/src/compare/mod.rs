@@ -1,0 +1,218 @@
+//! Tickwire and its peers, measured alike: every scenario in rounds that alternate between the servers.
+//!
+//! Rounds alternate (A B C A B C …) so that what else happens on the machine befalls all of them; figures are medians
+//! over the rounds, and ratios are to uWebSockets where it takes part. The server has one core and the client another.
+//! A round that a server does not survive is a fault of that server and the run goes on. Only Tickwire's faults fail it.
+
+mod crowd;
+mod figures;
+mod html;
+mod machine;
+mod measure;
+mod outcome;
+mod pace;
+mod rig;
+mod sample;
+mod svg;
+mod tally;
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::compare::machine::Machine;
+use crate::compare::measure::Setup;
+use crate::compare::outcome::{Compared, Comparison, Round};
+use crate::interrupt::Interrupt;
+use crate::peers::{self, Peer};
+use crate::report::progress;
+use crate::scenario::{MapNames, NAMED, Scenario};
+
+/// Files that the process has open besides its connections.
+const OTHER_FILES: u64 = 64;
+
+/// Compare servers: each scenario, several rounds, alternating between the servers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Scenarios: names (see `scenarios`) or TOML files
+    #[arg(required = true, value_name = "NAME|FILE")]
+    scenarios: Vec<String>,
+    /// A server that takes part; may be repeated [default: every one that is installed]
+    #[arg(long = "peer", value_name = "NAME")]
+    peers: Vec<String>,
+    /// Rounds; each measures every server once
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Small and short: shows that everything works, and no more than that
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a report with diagrams to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// The core that servers are bound to
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    server_core: usize,
+    /// The core that the client is bound to
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    client_core: usize,
+}
+
+/// Prints the project's scenarios.
+///
+/// # Errors
+/// When standard output is closed.
+pub(crate) fn list() -> anyhow::Result<bool> {
+    let mut text = String::new();
+    for name in NAMED.map_names() {
+        let scenario = Scenario::load(name, false)?;
+        text += &format!("{name:12} {}\n", scenario.about);
+    }
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(true)
+}
+
+/// Runs all scenarios. Returns whether Tickwire did nothing wrong.
+///
+/// # Errors
+/// When a scenario or server is unknown, nothing could be measured, or the results could not be written.
+pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
+    let scenarios = args
+        .scenarios
+        .iter()
+        .map(|name| Scenario::load(name, args.quick))
+        .collect::<Result<Vec<_>, _>>()?;
+    allow_files(&scenarios)?;
+    bind(args)?;
+    let asked = asked(&args.peers)?;
+    let mut comparison = Comparison {
+        machine: Machine::here(),
+        quick: args.quick,
+        rounds: args.rounds,
+        compared: Vec::new(),
+    };
+    for scenario in scenarios {
+        let taking_part: Vec<&Peer> = asked
+            .iter()
+            .copied()
+            .filter(|peer| scenario.peers.is_empty() || scenario.peers.iter().any(|name| name == peer.name))
+            .collect();
+        if taking_part.is_empty() {
+            progress(format_args!(
+                "{}: none of these servers can do it, only {}",
+                scenario.name,
+                scenario.peers.join(", ")
+            ));
+            continue;
+        }
+        let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
+        let compared = Compared { scenario, rounds };
+        std::io::stdout().lock().write_all(compared.table().as_bytes())?;
+        comparison.compared.push(compared);
+        // What is there already survives a run that is broken off.
+        write(args, &comparison)?;
+    }
+    ensure!(!comparison.is_empty(), "nothing was measured");
+    Ok(comparison.tickwire_faults() == 0)
+}
+
+/// All rounds of a scenario.
+fn rounds(
+    args: &RunArgs,
+    scenario: &Scenario,
+    taking_part: &[&'static Peer],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Vec<Round>> {
+    let mut rounds = Vec::new();
+    progress(format_args!("{}: {}", scenario.name, scenario.about));
+    for number in 1..=args.rounds {
+        for peer in taking_part {
+            let setup = Setup {
+                peer,
+                scenario,
+                core: args.server_core,
+                interrupt,
+            };
+            let measured = setup.measure();
+            interrupt.check()?;
+            let round = match measured {
+                Ok(measured) => Round::new(peer.name, number, measured),
+                Err(error) => Round::failed(peer.name, number, &error),
+            };
+            progress(format_args!("  round {number} of {}: {round}", args.rounds));
+            rounds.push(round);
+        }
+    }
+    Ok(rounds)
+}
+
+fn write(args: &RunArgs, comparison: &Comparison) -> anyhow::Result<()> {
+    if let Some(path) = &args.json {
+        let mut json = serde_json::to_vec_pretty(comparison)?;
+        json.push(b'\n');
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        let page = html::page(comparison);
+        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The servers with these names, or all.
+fn asked(names: &[String]) -> anyhow::Result<Vec<&'static Peer>> {
+    if names.is_empty() {
+        let there = |peer: &&Peer| match peer.missing() {
+            None => true,
+            Some(why) => {
+                progress(format_args!("{} takes no part: {why}", peer.name));
+                false
+            }
+        };
+        return Ok(peers::peers().iter().filter(there).collect());
+    }
+    let find = |name: &String| {
+        peers::peers()
+            .iter()
+            .find(|peer| peer.name == name)
+            .with_context(|| {
+                let known: Vec<_> = peers::peers().iter().map(|peer| peer.name).collect();
+                format!("there is no peer {name:?}, only {}", known.join(", "))
+            })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Raises the limit of open files, and checks that it suffices.
+fn allow_files(scenarios: &[Scenario]) -> anyhow::Result<()> {
+    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
+    for scenario in scenarios {
+        let needed = u64::from(scenario.subscribers) + OTHER_FILES;
+        ensure!(
+            needed <= limit,
+            "scenario {} needs {needed} open files, the limit is {limit}: raise it (ulimit -Hn)",
+            scenario.name
+        );
+    }
+    Ok(())
+}
+
+/// Binds this thread to its core.
+fn bind(args: &RunArgs) -> anyhow::Result<()> {
+    let (server, client) = (args.server_core, args.client_core);
+    if server == client {
+        bail!("server and client need a core each, both are on core {server}");
+    }
+    for core in [server, client] {
+        ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
+    }
+    let mut only = CpuSet::new();
+    only.set(client);
+    sched_setaffinity(None, &only).with_context(|| format!("cannot run on core {client}"))?;
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! What a comparison found, and how it is written: a table on the terminal, JSON.
+//!
+//! A table has a column per server and a row per figure, medians over the rounds, each with its ratio to the reference:
+//! uWebSockets where it takes part, else the first server. A round that failed has no figures and is counted.
+
+use std::fmt::{self, Display};
+
+use hdrhistogram::Histogram;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::compare::figures::{Better, Figure, Figures};
+use crate::compare::machine::Machine;
+use crate::compare::measure::Measured;
+use crate::compare::tally::TIMELINE_STEP_MS;
+use crate::report::Faults;
+use crate::scenario::Scenario;
+
+/// The server that ratios are to.
+const REFERENCE: &str = "uwebsockets";
+/// Quantiles that a diagram of latencies is made of, in the JSON.
+const QUANTILES: &[f64] = &[
+    0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0,
+];
+
+/// Everything.
+#[derive(Serialize)]
+pub(crate) struct Comparison {
+    pub(crate) machine: Machine,
+    pub(crate) quick: bool,
+    pub(crate) rounds: u32,
+    pub(crate) compared: Vec<Compared>,
+}
+
+impl Comparison {
+    /// Whether nothing was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.compared
+            .iter()
+            .all(|compared| compared.rounds.iter().all(|round| round.version.is_none()))
+    }
+
+    /// What Tickwire did wrong.
+    pub(crate) fn tickwire_faults(&self) -> u64 {
+        let rounds = self.compared.iter().flat_map(|compared| &compared.rounds);
+        rounds
+            .filter(|round| round.peer.starts_with("tickwire"))
+            .map(|round| round.faults.count())
+            .sum()
+    }
+}
+
+/// A scenario with all of its rounds.
+pub(crate) struct Compared {
+    pub(crate) scenario: Scenario,
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// One server measured once.
+#[derive(Serialize)]
+pub(crate) struct Round {
+    pub(crate) peer: &'static str,
+    pub(crate) round: u32,
+    /// None if it failed.
+    pub(crate) version: Option<String>,
+    pub(crate) figures: Figures,
+    #[serde(serialize_with = "as_quantiles")]
+    pub(crate) latency: Option<Histogram<u64>>,
+    /// Deliveries in each step.
+    pub(crate) timeline: Vec<u64>,
+    pub(crate) faults: Faults,
+    pub(crate) notes: Vec<String>,
+}
+
+fn as_quantiles<S: Serializer>(latency: &Option<Histogram<u64>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match latency {
+        Some(latency) if !latency.is_empty() => serializer.collect_map(
+            QUANTILES
+                .iter()
+                .map(|quantile| (quantile.to_string(), latency.value_at_quantile(*quantile))),
+        ),
+        _ => serializer.serialize_none(),
+    }
+}
+
+impl Round {
+    /// A round that was measured.
+    pub(crate) fn new(peer: &'static str, round: u32, measured: Measured) -> Self {
+        Self {
+            peer,
+            round,
+            version: Some(measured.version),
+            figures: measured.figures,
+            latency: Some(measured.latency),
+            timeline: measured.timeline,
+            faults: measured.faults,
+            notes: measured.notes,
+        }
+    }
+
+    /// A round that was not.
+    pub(crate) fn failed(peer: &'static str, round: u32, error: &anyhow::Error) -> Self {
+        let mut faults = Faults::default();
+        faults.add("not measured", format_args!("{error:#}"));
+        Self {
+            peer,
+            round,
+            version: None,
+            figures: Figures::default(),
+            latency: None,
+            timeline: Vec::new(),
+            faults,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// The line that tells of a round while the run goes on.
+impl Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const TOLD: [Figure; 7] = [
+            Figure::ServerCpuPerDelivery,
+            Figure::MaxRate,
+            Figure::Delivered,
+            Figure::FanoutP99,
+            Figure::LatencyP99,
+            Figure::ReconnectTime,
+            Figure::RssPerConnection,
+        ];
+        write!(f, "{}", self.peer)?;
+        for figure in TOLD {
+            if let Some(value) = self.figures.get(figure) {
+                write!(f, ", {} {}", figure.label(), figure.show(value))?;
+            }
+        }
+        for note in &self.notes {
+            write!(f, "; {note}")?;
+        }
+        if self.faults.count() > 0 {
+            write!(f, "; FAULTS {}", self.faults)?;
+        }
+        Ok(())
+    }
+}
+
+/// One server's share of a scenario.
+pub(crate) struct Summary<'c> {
+    pub(crate) peer: &'static str,
+    pub(crate) version: &'c str,
+    pub(crate) median: Figures,
+    pub(crate) rounds: Vec<&'c Round>,
+}
+
+impl Summary<'_> {
+    /// All latencies of all rounds.
+    pub(crate) fn latency(&self) -> Option<Histogram<u64>> {
+        let mut all = self.rounds.iter().filter_map(|round| round.latency.as_ref());
+        let mut sum = all.next()?.clone();
+        for latency in all {
+            // All have the same bounds, so that adding cannot fail; if it did, one round would be missing.
+            let _ = sum.add(latency);
+        }
+        (!sum.is_empty()).then_some(sum)
+    }
+}
+
+impl Compared {
+    /// The servers, in the order in which they took part.
+    pub(crate) fn summaries(&self) -> Vec<Summary<'_>> {
+        let mut names: Vec<&'static str> = Vec::new();
+        for round in &self.rounds {
+            if !names.contains(&round.peer) {
+                names.push(round.peer);
+            }
+        }
+        let summary = |peer| {
+            let rounds: Vec<&Round> = self.rounds.iter().filter(|round| round.peer == peer).collect();
+            Summary {
+                peer,
+                version: rounds
+                    .iter()
+                    .find_map(|round| round.version.as_deref())
+                    .unwrap_or("not measured"),
+                median: Figures::median(rounds.iter().map(|round| &round.figures)),
+                rounds,
+            }
+        };
+        names.into_iter().map(summary).collect()
+    }
+
+    /// Every figure that one of the servers has, in order.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let mut figures: Vec<Figure> = self
+            .rounds
+            .iter()
+            .flat_map(|round| round.figures.present())
+            .collect();
+        figures.sort_unstable();
+        figures.dedup();
+        figures
+    }
+
+    /// The header and the rows of the table, each cell as text.
+    pub(crate) fn rows(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let summaries = self.summaries();
+        let reference = summaries
+            .iter()
+            .find(|summary| summary.peer == REFERENCE)
+            .or(summaries.first());
+        let mut header = vec![String::new()];
+        header.extend(summaries.iter().map(|summary| summary.peer.to_owned()));
+        let mut rows = vec![vec!["version".to_owned()]];
+        rows[0].extend(summaries.iter().map(|summary| summary.version.to_owned()));
+        for figure in self.figures() {
+            let mut row = vec![figure.label().to_owned()];
+            for summary in &summaries {
+                let to = reference.filter(|reference| reference.peer != summary.peer);
+                row.push(cell(
+                    figure,
+                    &summary.median,
+                    to.map(|reference| &reference.median),
+                ));
+            }
+            rows.push(row);
+        }
+        if summaries
+            .iter()
+            .any(|summary| summary.rounds.iter().any(|round| round.faults.count() > 0))
+        {
+            let mut row = vec!["FAULTS".to_owned()];
+            let faults = |summary: &Summary<'_>| -> u64 {
+                summary.rounds.iter().map(|round| round.faults.count()).sum()
+            };
+            row.extend(summaries.iter().map(|summary| faults(summary).to_string()));
+            rows.push(row);
+        }
+        (header, rows)
+    }
+
+    /// The table for a terminal, with what else there is to say.
+    pub(crate) fn table(&self) -> String {
+        let (header, rows) = self.rows();
+        let width = |column: usize| {
+            let cells = std::iter::once(&header).chain(&rows);
+            cells
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..header.len()).map(width).collect();
+        let mut text = format!("\n{}: {}\n", self.scenario.name, self.scenario.about);
+        for row in std::iter::once(&header).chain(&rows) {
+            let cells = row.iter().zip(&widths).enumerate();
+            let line: Vec<String> = cells
+                .map(|(column, (cell, width))| match column {
+                    0 => format!("{cell:width$}"),
+                    _ => format!("{cell:>width$}"),
+                })
+                .collect();
+            text += line.join("  ").trim_end();
+            text.push('\n');
+        }
+        for remark in self.remarks() {
+            text += &format!("{remark}\n");
+        }
+        text
+    }
+
+    /// Notes and faults, with the server and the round.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for round in &self.rounds {
+            let (peer, number) = (round.peer, round.round);
+            remarks.extend(
+                round
+                    .notes
+                    .iter()
+                    .map(|note| format!("{peer}, round {number}: {note}")),
+            );
+            if round.faults.count() > 0 {
+                remarks.push(format!("{peer}, round {number}: FAULTS {}", round.faults));
+            }
+        }
+        remarks
+    }
+}
+
+/// A median with its ratio to the reference's.
+fn cell(figure: Figure, median: &Figures, reference: Option<&Figures>) -> String {
+    let Some(value) = median.get(figure) else {
+        return "–".to_owned();
+    };
+    let shown = figure.show(value);
+    let to = reference
+        .and_then(|reference| reference.get(figure))
+        .filter(|to| *to > 0.0 && figure.better() != Better::Neither);
+    match to {
+        Some(to) => format!("{shown} ({:.2}×)", value / to),
+        None => shown,
+    }
+}
+
+impl Serialize for Compared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Median<'m> {
+            peer: &'static str,
+            version: &'m str,
+            median: &'m Figures,
+        }
+        let summaries = self.summaries();
+        let medians: Vec<Median<'_>> = summaries
+            .iter()
+            .map(|summary| Median {
+                peer: summary.peer,
+                version: summary.version,
+                median: &summary.median,
+            })
+            .collect();
+        let mut fields = serializer.serialize_struct("Compared", 5)?;
+        fields.serialize_field("name", &self.scenario.name)?;
+        fields.serialize_field("scenario", &self.scenario)?;
+        fields.serialize_field("medians", &medians)?;
+        fields.serialize_field("timeline_step_ms", &TIMELINE_STEP_MS)?;
+        fields.serialize_field("rounds", &self.rounds)?;
+        fields.end()
+    }
+}

@@ -1,0 +1,313 @@
+//! A server, its subscribers and its publisher, ready to be measured.
+//!
+//! All connections are on the thread that calls. While something is measured that thread never sleeps: a client that
+//! sleeps makes the server pay for waking it, which no client across a network does. What it does besides looking whether
+//! there is something to do counts as busy. Messages that the server does not take yet stay due; no more than
+//! [`WAITING_BYTES_MAX`] wait in memory. Every wait has an end.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+
+use crate::compare::crowd::{Crowd, PUBLISHER};
+use crate::compare::pace::Schedule;
+use crate::compare::sample::{self, Sample};
+use crate::conn::ConnId;
+use crate::handshake::Handshake;
+use crate::interrupt::Interrupt;
+use crate::payload::{Clock, Nanos, Payload};
+use crate::peers::{self, Peer, Protocol, Server};
+use crate::scenario::Scenario;
+use crate::swarm::{Endpoint, Swarm};
+
+/// Connections that are on their way at a time.
+const CONNECTING_MAX: usize = 256;
+/// Time without a connection getting ready after which a run is given up.
+const STUCK_AFTER: Duration = Duration::from_secs(20);
+/// Readiness that is taken at once; few, so that messages are sent in time.
+const EVENTS_MAX: usize = 64;
+/// Bytes of messages that may wait until the server takes them.
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// Most messages that are sent at once.
+const BATCH_MAX: u64 = 512;
+/// Time without a delivery after which nothing more is expected.
+const QUIET: Duration = Duration::from_millis(500);
+/// Longest lateness of a message that is told apart, in microseconds.
+const LATE_US_MAX: u64 = 60_000_000;
+
+/// Requests that the publisher may send per second, the most that Tickwire can be told; its default is meant for people.
+const OPS_PER_S: &str = "1000000";
+
+/// A server and its connections.
+pub(crate) struct Rig {
+    /// All connections.
+    pub(crate) swarm: Swarm<Crowd>,
+    pub(crate) clock: Clock,
+    pub(crate) scenario: Scenario,
+    /// The server before anyone connected.
+    pub(crate) before: Sample,
+    /// Time spent with something to do.
+    pub(crate) busy: Duration,
+    /// How late messages were sent, in microseconds.
+    pub(crate) sent_late: Histogram<u64>,
+    /// Deliveries that what was sent so far must make.
+    pub(crate) expected: u64,
+    server: Server,
+    protocol: &'static dyn Protocol,
+    writes_before: u64,
+    payload: Payload,
+    topics: Vec<String>,
+    /// Readers of each topic.
+    audience: Vec<u64>,
+    sent: u64,
+    /// Where the schedule's messages begin to count.
+    sent_before: u64,
+    sent_at: Nanos,
+    message: Vec<u8>,
+}
+
+impl Rig {
+    /// Starts `peer` on `core` and connects everyone that `scenario` wants.
+    ///
+    /// # Errors
+    /// When the server does not start, or not everyone could be connected and subscribed.
+    pub(crate) fn open(
+        peer: &Peer,
+        scenario: &Scenario,
+        core: usize,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let settings = ["TICKWIRE_LIMITS__OPS_PER_S", "TICKWIRE_LIMITS__OPS_BURST"]
+            .map(|name| (name.to_owned(), OPS_PER_S.to_owned()));
+        let server = peers::start(peer, core, &settings)?;
+        let clock = Clock::start();
+        let (path, subprotocol) = peer.protocol.endpoint();
+        let address = server.address();
+        let handshake = Handshake {
+            host: address.to_string(),
+            path: path.to_owned(),
+            subprotocol,
+        };
+        let endpoint = Endpoint { address, handshake };
+        let crowd = Crowd::new(peer.protocol, scenario, clock)?;
+        let connections = scenario.subscribers as usize + 1;
+        let swarm = Swarm::new(&endpoint, connections, CONNECTING_MAX, interrupt.clone(), crowd)?
+            .with_events_max(EVENTS_MAX);
+        let before = Sample::take(server.pid, clock)?;
+        let writes_before = sample::writes(server.pid, server.ops)?;
+        let mut rig = Self {
+            swarm,
+            clock,
+            before,
+            writes_before,
+            server,
+            protocol: peer.protocol,
+            payload: Payload::new(),
+            topics: (0..scenario.topics).map(Scenario::topic).collect(),
+            audience: Vec::new(),
+            sent: 0,
+            sent_before: 0,
+            sent_at: Nanos(0),
+            expected: 0,
+            busy: Duration::ZERO,
+            sent_late: Histogram::new_with_bounds(1, LATE_US_MAX, 2).context("a histogram's bounds")?,
+            message: Vec::new(),
+            scenario: scenario.clone(),
+        };
+        rig.leave_out(0..0);
+        rig.connect()?;
+        Ok(rig)
+    }
+
+    /// The server's version.
+    pub(crate) fn version(&self) -> &str {
+        &self.server.version
+    }
+
+    /// The server now.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
+        Sample::take(self.server.pid, self.clock)
+    }
+
+    /// System calls that the server wrote with since it started; none if it is not known.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn writes(&self) -> anyhow::Result<Option<u64>> {
+        let now = sample::writes(self.server.pid, self.server.ops)?;
+        Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
+    }
+
+    /// Deliveries so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.swarm.handler.tally.delivered
+    }
+
+    /// Waits until everyone is connected and subscribed.
+    fn connect(&mut self) -> anyhow::Result<()> {
+        let (mut settled, mut since) = (0, Instant::now());
+        while !self.swarm.is_settled() {
+            let soon = Instant::now() + Duration::from_millis(500);
+            self.swarm.turn_until(soon, |swarm| swarm.is_settled())?;
+            let now = self.swarm.settled();
+            if now > settled {
+                (settled, since) = (now, Instant::now());
+            } else if since.elapsed() > STUCK_AFTER {
+                bail!("connecting is stuck with {settled} connections subscribed");
+            }
+        }
+        let crowd = &self.swarm.handler;
+        if crowd.faults.count() > 0 {
+            bail!("connecting failed: {}", serde_json::to_string(&crowd.faults)?);
+        }
+        Ok(())
+    }
+
+    /// From now on, these subscribers' deliveries are neither expected nor counted.
+    pub(crate) fn leave_out(&mut self, subscribers: Range<u32>) {
+        let scenario = &self.scenario;
+        let readers = |topic| {
+            let left_out = subscribers
+                .clone()
+                .filter(|number| scenario.slot(*number, topic).is_some());
+            u64::from(scenario.subscribers_of(topic)) - left_out.count() as u64
+        };
+        self.audience = (0..scenario.topics).map(readers).collect();
+        let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
+        self.swarm.handler.leave_out(connections);
+    }
+
+    /// From now on, these subscribers read nothing.
+    pub(crate) fn stop_reading(&mut self, subscribers: Range<u32>) {
+        let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
+        self.leave_out(subscribers);
+        self.swarm.stop_reading(connections);
+    }
+
+    /// All subscribers lose their connections and begin new ones.
+    pub(crate) fn lose_all(&mut self) {
+        self.swarm.handler.all_lost();
+        self.swarm.reconnect(ConnId(PUBLISHER.0 + 1));
+    }
+
+    /// Begins to count what is measured anew: messages due from `from` until before `to`.
+    pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
+        self.swarm.handler.tally.measure(from, to);
+        self.sent_late.reset();
+    }
+
+    /// Does what can be done at once.
+    ///
+    /// # Errors
+    /// When the system fails, or a signal asked for the end.
+    pub(crate) fn turn(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        if self.swarm.turn(Duration::ZERO)? {
+            self.busy += began.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Sends one message that is due now. Returns when that is.
+    pub(crate) fn publish_now(&mut self) -> Nanos {
+        let began = Instant::now();
+        let due = self.clock.now();
+        self.send(1, |_| due);
+        self.busy += began.elapsed();
+        due
+    }
+
+    /// A schedule that begins at `begins`.
+    pub(crate) fn schedule(&mut self, begins: Nanos, deliveries_per_s: f64) -> Schedule {
+        self.sent_before = self.sent;
+        Schedule::new(begins, self.scenario.messages_per_s(deliveries_per_s))
+    }
+
+    /// Sends by `schedule` and reads, until `until` or until `done`.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn run(
+        &mut self,
+        schedule: &Schedule,
+        until: Nanos,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> anyhow::Result<()> {
+        while self.clock.now() < until && !done(self) {
+            self.publish_due(schedule);
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn publish_due(&mut self, schedule: &Schedule) {
+        let now = self.clock.now();
+        let apart = Duration::from_micros(u64::from(self.scenario.publish_every_us));
+        if now.since(self.sent_at) < apart || self.swarm.waiting(PUBLISHER) > WAITING_BYTES_MAX {
+            return;
+        }
+        let first = self.sent - self.sent_before;
+        let count = (schedule.before(now).saturating_sub(first)).min(BATCH_MAX);
+        if count == 0 {
+            return;
+        }
+        self.sent_at = now;
+        for number in first..first + count {
+            let late = now.since(schedule.due(number)).as_micros();
+            let late = u64::try_from(late).unwrap_or(u64::MAX).max(1);
+            self.sent_late.saturating_record(late);
+        }
+        self.send(count, |number| schedule.due(first + number));
+        self.busy += self.clock.now().since(now);
+    }
+
+    /// Sends `count` messages in one call if the kernel takes them.
+    fn send(&mut self, count: u64, due: impl Fn(u64) -> Nanos) {
+        let (swarm, message, payload) = (&mut self.swarm, &mut self.message, &mut self.payload);
+        let (protocol, topics, sent) = (self.protocol, &self.topics, self.sent);
+        swarm.send_all(PUBLISHER, |reply| {
+            for number in 0..count {
+                message.clear();
+                let topic = &topics[((sent + number) % topics.len() as u64) as usize];
+                let bytes = payload.write(due(number), sent + number);
+                let opcode = protocol.publish(topic, bytes, message);
+                reply.message(opcode, message);
+            }
+        });
+        for number in sent..sent + count {
+            self.expected += self.audience[(number % self.audience.len() as u64) as usize];
+        }
+        self.sent += count;
+    }
+
+    /// Reads on until everything that was sent has come, nothing comes any more, or `within` is over. Counts what did not
+    /// come as late as it is then, and returns how much that is.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn drain(&mut self, within: Duration) -> anyhow::Result<u64> {
+        let end = self.clock.now().plus(within);
+        let (mut delivered, mut since) = (self.delivered(), self.clock.now());
+        while self.delivered() < self.expected {
+            self.turn()?;
+            let now = self.clock.now();
+            if self.delivered() > delivered {
+                (delivered, since) = (self.delivered(), now);
+            } else if now.since(since) > QUIET {
+                break;
+            }
+            if now > end {
+                break;
+            }
+        }
+        let missed = self.expected.saturating_sub(self.delivered());
+        let now = self.clock.now();
+        self.swarm.handler.tally.never_came(missed, now);
+        Ok(missed)
+    }
+}

@@ -1,0 +1,140 @@
+//! What is counted of deliveries: how many, how late, and when.
+//!
+//! Lateness is counted from the moment at which a message was due, for messages that were due in the measured time. A
+//! delivery costs two dozen digits and one counter. Latencies beyond a minute count as a minute.
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+
+use crate::payload::{self, Nanos};
+
+/// Longest latency, in microseconds.
+const LATENCY_US_MAX: u64 = 60_000_000;
+/// Time of one point of the timeline.
+pub(crate) const TIMELINE_STEP_MS: u64 = 100;
+/// One payload in so many is looked at in full.
+const VERIFY_EVERY: u64 = 1_024;
+
+/// Counts of deliveries.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// Deliveries so far.
+    pub(crate) delivered: u64,
+    /// Of these, whose payload was damaged.
+    pub(crate) damaged: u64,
+    /// Latencies in microseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Deliveries per step of the measured time.
+    pub(crate) timeline: Vec<u64>,
+    window: Option<(Nanos, Nanos)>,
+    now: Nanos,
+    /// Which step it is now, if it is measured.
+    step: Option<usize>,
+}
+
+impl Tally {
+    /// Counts at 0.
+    ///
+    /// # Errors
+    /// Never with these bounds.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            delivered: 0,
+            damaged: 0,
+            latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
+            timeline: Vec::new(),
+            window: None,
+            now: Nanos(0),
+            step: None,
+        })
+    }
+
+    /// From now on measures messages due from `from` until before `to`, and nothing else.
+    pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
+        self.window = Some((from, to));
+        self.latency.reset();
+        let steps = to.since(from).as_millis().div_ceil(u128::from(TIMELINE_STEP_MS));
+        self.timeline = vec![0; steps as usize];
+    }
+
+    /// It is `now`; the deliveries that follow came now.
+    #[inline]
+    pub(crate) fn set_now(&mut self, now: Nanos) {
+        self.now = now;
+        self.step = self.window.and_then(|(from, to)| {
+            let step = (now.0.checked_sub(from.0)? / (TIMELINE_STEP_MS * 1_000_000)) as usize;
+            (now < to && step < self.timeline.len()).then_some(step)
+        });
+    }
+
+    /// Counts a delivery.
+    #[inline]
+    pub(crate) fn deliver(&mut self, bytes: &[u8]) {
+        self.delivered += 1;
+        if self.delivered.is_multiple_of(VERIFY_EVERY) && !payload::verify(bytes) {
+            self.damaged += 1;
+        }
+        let Some(due) = payload::due(bytes) else {
+            self.damaged += 1;
+            return;
+        };
+        if let Some(step) = self.step {
+            self.timeline[step] += 1;
+        }
+        if let Some((from, to)) = self.window
+            && due >= from
+            && due < to
+        {
+            let micros = self.now.0.saturating_sub(due.0) / 1_000;
+            self.latency.saturating_record(micros.max(1));
+        }
+    }
+
+    /// Counts `count` messages that never came as late as it is `now`, so that they make no figure better.
+    pub(crate) fn never_came(&mut self, count: u64, now: Nanos) {
+        if let Some((_, to)) = self.window {
+            let micros = now.0.saturating_sub(to.0) / 1_000;
+            self.latency.saturating_record_n(micros.max(1), count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Payload;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn only_what_was_due_in_time_is_measured() {
+        let mut tally = Tally::new().expect("good bounds");
+        tally.measure(Nanos(SECOND), Nanos(2 * SECOND));
+        let mut payload = Payload::new();
+        for (due, came) in [
+            (SECOND - 1, SECOND + 5_000),
+            (SECOND, SECOND + 7_000),
+            (2 * SECOND - 1, 2 * SECOND + 8_999),
+            (2 * SECOND, 2 * SECOND + 9_000_000),
+        ] {
+            tally.set_now(Nanos(came));
+            tally.deliver(payload.write(Nanos(due), 1));
+        }
+        let latencies: Vec<u64> = tally
+            .latency
+            .iter_recorded()
+            .map(|value| value.value_iterated_to())
+            .collect();
+        assert_eq!((tally.delivered, tally.damaged, latencies), (4, 0, vec![7, 9]));
+        assert_eq!(tally.timeline, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        tally.never_came(3, Nanos(3 * SECOND));
+        assert_eq!((tally.latency.len(), tally.latency.max() / 1_000), (5, 1_000));
+    }
+
+    #[test]
+    fn what_is_no_payload_is_damaged() {
+        let mut tally = Tally::new().expect("good bounds");
+        tally.deliver(b"\"short\"");
+        assert_eq!((tally.delivered, tally.damaged), (1, 1));
+    }
+}

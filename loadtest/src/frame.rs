@@ -1,0 +1,238 @@
+//! Server frames (RFC 6455 §5.2) out of bytes as they come.
+//!
+//! Strict: a masked frame, a reserved bit or opcode, a longer length than needed and a fragment are faults. Tickwire never
+//! fragments, so a fragment here means that something is wrong. Text is handed on as bytes; whether it is UTF-8 is the
+//! business of whoever parses it. Holds the bytes of one incomplete frame at most, and nothing between frames, so that
+//! tens of thousands of quiet connections cost nothing.
+
+use std::ops::Range;
+
+use thiserror::Error;
+use tickwire_wire::frame::Opcode;
+use tickwire_wire::limits::CONTROL_BYTES_MAX;
+
+/// Longest payload that is accepted, in bytes. The book with the most levels has about a megabyte.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A whole frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: Opcode,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What is wrong with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum FrameFault {
+    #[error("a frame has reserved bits set, first byte {0:#04x}")]
+    Reserved(u8),
+    #[error("a frame has the reserved opcode {0:#x}")]
+    Opcode(u8),
+    #[error("a {0} frame is masked, which only a client's may be")]
+    Masked(Opcode),
+    #[error("a {0} frame is a fragment, which is not expected here")]
+    Fragment(Opcode),
+    #[error("a {0} frame has {1} bytes, a control frame at most {CONTROL_BYTES_MAX}")]
+    LongControl(Opcode, usize),
+    #[error("the length {0} is written longer than needed")]
+    LongLength(u64),
+    #[error("a frame of {0} bytes, at most {PAYLOAD_BYTES_MAX} are accepted")]
+    TooLong(u64),
+}
+
+/// What a run of bytes begins with.
+#[derive(Debug, PartialEq, Eq)]
+enum Begins {
+    /// A whole frame with its payload there.
+    Frame(Opcode, Range<usize>),
+    /// Part of a frame; at least so many bytes are missing.
+    Part(usize),
+}
+
+fn begins(bytes: &[u8]) -> Result<Begins, FrameFault> {
+    let [first, second, rest @ ..] = bytes else {
+        return Ok(Begins::Part(2 - bytes.len()));
+    };
+    if first & 0x70 != 0 {
+        return Err(FrameFault::Reserved(*first));
+    }
+    let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameFault::Opcode(first & 0x0f))?;
+    if second & 0x80 != 0 {
+        return Err(FrameFault::Masked(opcode));
+    }
+    if first & 0x80 == 0 || opcode == Opcode::Continuation {
+        return Err(FrameFault::Fragment(opcode));
+    }
+    let (header, length, least) = match (second & 0x7f, rest) {
+        (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b])), 126),
+        (126, _) => return Ok(Begins::Part(4 - bytes.len())),
+        (127, [a, b, c, d, e, f, g, h, ..]) => {
+            let length = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            (10, length, 0x1_0000)
+        }
+        (127, _) => return Ok(Begins::Part(10 - bytes.len())),
+        (short, _) => (2, u64::from(short), 0),
+    };
+    if length < least {
+        return Err(FrameFault::LongLength(length));
+    }
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= PAYLOAD_BYTES_MAX)
+        .ok_or(FrameFault::TooLong(length))?;
+    if opcode.is_control() && length > CONTROL_BYTES_MAX {
+        return Err(FrameFault::LongControl(opcode, length));
+    }
+    let end = header + length;
+    Ok(match end.checked_sub(bytes.len()) {
+        None | Some(0) => Begins::Frame(opcode, header..end),
+        Some(missing) => Begins::Part(missing),
+    })
+}
+
+/// Cuts a stream of bytes into frames.
+#[derive(Debug, Default)]
+pub(crate) struct FrameReader {
+    /// An incomplete frame.
+    rest: Vec<u8>,
+}
+
+impl FrameReader {
+    /// Takes `bytes` and gives `each` every frame that is complete now, in order.
+    ///
+    /// # Errors
+    /// At the first frame that breaks a rule; nothing after it can be trusted.
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(Frame<'_>),
+    ) -> Result<(), FrameFault> {
+        while !self.rest.is_empty() {
+            match begins(&self.rest)? {
+                Begins::Part(_) if bytes.is_empty() => return Ok(()),
+                Begins::Part(missing) => {
+                    let (part, after) = bytes.split_at(missing.min(bytes.len()));
+                    self.rest.extend_from_slice(part);
+                    bytes = after;
+                }
+                Begins::Frame(opcode, payload) => {
+                    let frame = std::mem::take(&mut self.rest);
+                    let payload = &frame[payload];
+                    each(Frame { opcode, payload });
+                }
+            }
+        }
+        while !bytes.is_empty() {
+            match begins(bytes)? {
+                Begins::Frame(opcode, payload) => {
+                    let end = payload.end;
+                    let payload = &bytes[payload];
+                    each(Frame { opcode, payload });
+                    bytes = &bytes[end..];
+                }
+                Begins::Part(_) => {
+                    self.rest = bytes.to_vec();
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use tickwire_wire::frame::frame;
+
+    use super::*;
+
+    /// The frames of `pieces`, as opcode and length, and the fault if there is one.
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<(Opcode, Vec<u8>)>, Option<FrameFault>) {
+        let (mut reader, mut frames) = (FrameReader::default(), Vec::new());
+        for piece in pieces {
+            let fed = reader.feed(piece, |frame| frames.push((frame.opcode, frame.payload.to_vec())));
+            if let Err(fault) = fed {
+                return (frames, Some(fault));
+            }
+        }
+        (frames, None)
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_they_are_cut() {
+        let mut bytes = Vec::new();
+        let mut expected = Vec::new();
+        for (opcode, length) in [
+            (Opcode::Text, 0),
+            (Opcode::Ping, 125),
+            (Opcode::Text, 126),
+            (Opcode::Binary, 70_000),
+            (Opcode::Close, 2),
+        ] {
+            let payload: Vec<u8> = (0..length).map(|i: u32| (i % 251) as u8).collect();
+            bytes.extend_from_slice(&frame(opcode, |out| out.extend_from_slice(&payload)));
+            expected.push((opcode, payload));
+        }
+        for size in [1, 2, 3, 5, 127, 4_096, bytes.len()] {
+            assert_eq!(
+                read(bytes.chunks(size)),
+                (expected.clone(), None),
+                "{size} bytes at a time"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_between_frames() {
+        let mut reader = FrameReader::default();
+        for byte in &*frame(Opcode::Text, |out| out.extend_from_slice(b"hello")) {
+            reader.feed(&[*byte], |_| {}).expect("a good frame");
+        }
+        assert_eq!(reader.rest.capacity(), 0);
+    }
+
+    #[track_caller]
+    fn check_fault(bytes: &[u8], expected: &Expect) {
+        let (frames, fault) = read([bytes]);
+        assert_eq!(frames, []);
+        expected.assert_eq(&fault.expect("must be refused").to_string());
+    }
+
+    #[test]
+    fn frames_that_break_a_rule() {
+        check_fault(
+            b"\xc1\0",
+            &expect!["a frame has reserved bits set, first byte 0xc1"],
+        );
+        check_fault(b"\x83\0", &expect!["a frame has the reserved opcode 0x3"]);
+        check_fault(
+            b"\x81\x80",
+            &expect!["a text frame is masked, which only a client's may be"],
+        );
+        check_fault(
+            b"\x01\0",
+            &expect!["a text frame is a fragment, which is not expected here"],
+        );
+        check_fault(
+            b"\x80\0",
+            &expect!["a continuation frame is a fragment, which is not expected here"],
+        );
+        check_fault(
+            b"\x89\x7e\0\x7e",
+            &expect!["a ping frame has 126 bytes, a control frame at most 125"],
+        );
+        check_fault(
+            b"\x81\x7e\0\x7d",
+            &expect!["the length 125 is written longer than needed"],
+        );
+        check_fault(
+            b"\x81\x7f\0\0\0\0\0\0\xff\xff",
+            &expect!["the length 65535 is written longer than needed"],
+        );
+        check_fault(
+            b"\x81\x7f\0\0\0\0\x01\0\0\x01",
+            &expect!["a frame of 16777217 bytes, at most 16777216 are accepted"],
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! The opening handshake of a WebSocket connection, the client's side (RFC 6455 §4.1), without a socket.
+//!
+//! Every connection uses the key of the RFC's own example, so that the answer that proves a WebSocket server is known
+//! beforehand. A key made anew for each connection would guard against caches on the way, of which a load test has none.
+
+use thiserror::Error;
+
+/// The key of RFC 6455 §1.3.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The answer to it, from the same section.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Longest head of a response that is accepted, in bytes.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most characters of a response that an error repeats.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// Why a response does not open a WebSocket connection.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum HandshakeFault {
+    #[error("the handshake was answered with {0:?} and not with 101")]
+    Refused(String),
+    #[error("the handshake's answer is no HTTP: {0:?}")]
+    NotHttp(String),
+    #[error("the handshake's answer has a head of more than {HEAD_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the handshake's answer must have the one header {name}: {expected}, it has {found:?}")]
+    Header {
+        name: &'static str,
+        expected: String,
+        found: Vec<String>,
+    },
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Handshake {
+    /// Host and port.
+    pub(crate) host: String,
+    /// Path with query.
+    pub(crate) path: String,
+    /// The one subprotocol that is offered and must be chosen, if any.
+    pub(crate) subprotocol: Option<&'static str>,
+}
+
+impl Handshake {
+    /// The request.
+    pub(crate) fn request(&self) -> String {
+        let Self { host, path, .. } = self;
+        let offer = self
+            .subprotocol
+            .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
+            .unwrap_or_default();
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
+        )
+    }
+
+    /// Looks at the bytes that came so far. Returns where the head ends once it is there and in order.
+    ///
+    /// # Errors
+    /// When the answer is anything but the acceptance of what was asked for.
+    pub(crate) fn check(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeFault> {
+        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(head) = head else {
+            return match bytes.len() {
+                0..HEAD_BYTES_MAX => Ok(None),
+                _ => Err(HandshakeFault::TooLong),
+            };
+        };
+        let text = String::from_utf8_lossy(&bytes[..head]);
+        let (status, headers) = text.split_once("\r\n").unwrap_or((&text, ""));
+        let Some(code) = status.strip_prefix("HTTP/1.1 ") else {
+            return Err(HandshakeFault::NotHttp(shown(bytes)));
+        };
+        if code.split(' ').next() != Some("101") {
+            return Err(HandshakeFault::Refused(shown(bytes)));
+        }
+        let must_be = |name: &'static str, expected: &str, case_matters: bool| {
+            let found = values(headers, name);
+            let equal = |value: &str| match case_matters {
+                true => value == expected,
+                false => value.eq_ignore_ascii_case(expected),
+            };
+            match &found[..] {
+                [only] if equal(only) => Ok(()),
+                [] if expected.is_empty() => Ok(()),
+                _ => Err(HandshakeFault::Header {
+                    name,
+                    expected: expected.to_owned(),
+                    found: found.into_iter().map(str::to_owned).collect(),
+                }),
+            }
+        };
+        // RFC 6455 §4.1, what the client must verify, items 2 to 6. No extension is offered, so none may be chosen.
+        must_be("Upgrade", "websocket", false)?;
+        must_be("Connection", "upgrade", false)?;
+        must_be("Sec-WebSocket-Accept", ACCEPT, true)?;
+        must_be("Sec-WebSocket-Extensions", "", true)?;
+        must_be(
+            "Sec-WebSocket-Protocol",
+            self.subprotocol.unwrap_or_default(),
+            true,
+        )?;
+        Ok(Some(head + 4))
+    }
+}
+
+/// The values of the header `name`.
+fn values<'h>(headers: &'h str, name: &str) -> Vec<&'h str> {
+    headers
+        .split("\r\n")
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect()
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .take(SHOWN_CHARS_MAX)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: tickwire.v1.json\r\n\r\n";
+
+    fn handshake() -> Handshake {
+        Handshake {
+            host: "example.com".to_owned(),
+            path: "/v1/ws".to_owned(),
+            subprotocol: Some("tickwire.v1.json"),
+        }
+    }
+
+    #[test]
+    fn the_request() {
+        expect![[r#"
+            GET /v1/ws HTTP/1.1
+            Host: example.com
+            Upgrade: websocket
+            Connection: Upgrade
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+            Sec-WebSocket-Version: 13
+            Sec-WebSocket-Protocol: tickwire.v1.json
+
+        "#]]
+        .assert_eq(&handshake().request().replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn a_good_answer_is_recognised_once_it_is_whole() {
+        let bytes = [GOOD.as_bytes(), b"\x81\x02hi"].concat();
+        for end in 0..GOOD.len() {
+            assert_eq!(handshake().check(&bytes[..end]), Ok(None), "{end} bytes");
+        }
+        assert_eq!(handshake().check(&bytes), Ok(Some(GOOD.len())));
+    }
+
+    /// The good answer with `from` replaced by `to`.
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &Expect) {
+        assert!(GOOD.contains(from));
+        let outcome = handshake().check(GOOD.replace(from, to).as_bytes());
+        expected.assert_eq(&outcome.expect_err("must be refused").to_string());
+    }
+
+    #[test]
+    fn answers_that_are_not_in_order() {
+        check(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n",
+            "HTTP/1.1 503 Service Unavailable\r\n\r\n",
+            &expect![[
+                r#"the handshake was answered with "HTTP/1.1 503 Service Unavailable\r\n\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: tickwire.v1.json\r\n\r\n" and not with 101"#
+            ]],
+        );
+        check(
+            "HTTP/1.1 101 ",
+            "SSH-2.0 ",
+            &expect![[
+                r#"the handshake's answer is no HTTP: "SSH-2.0 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: tickwire.v1.json\r\n\r\n""#
+            ]],
+        );
+        check(
+            "s3pPLM",
+            "S3pPLM",
+            &expect![[
+                r#"the handshake's answer must have the one header Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=, it has ["S3pPLMBiTxaQ9kYGzzhZRbK+xOo="]"#
+            ]],
+        );
+        check(
+            "connection: Upgrade\r\n",
+            "",
+            &expect!["the handshake's answer must have the one header Connection: upgrade, it has []"],
+        );
+        check(
+            "v1.json",
+            "v1.msgpack",
+            &expect![[
+                r#"the handshake's answer must have the one header Sec-WebSocket-Protocol: tickwire.v1.json, it has ["tickwire.v1.msgpack"]"#
+            ]],
+        );
+        check(
+            "connection: Upgrade",
+            "connection: Upgrade\r\nsec-websocket-extensions: permessage-deflate",
+            &expect![[
+                r#"the handshake's answer must have the one header Sec-WebSocket-Extensions: , it has ["permessage-deflate"]"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn a_head_has_a_limit() {
+        let endless = vec![b'a'; HEAD_BYTES_MAX];
+        assert_eq!(handshake().check(&endless[1..]), Ok(None));
+        assert_eq!(handshake().check(&endless), Err(HandshakeFault::TooLong));
+    }
+}

@@ -1,0 +1,32 @@
+//! SIGINT and SIGTERM, so that the broker that was started does not outlive the load test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Whether a signal asked for the end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on, the signals are noted here and do nothing else.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        let asked = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, asked.0.clone()).context("cannot watch for signals")?;
+        }
+        Ok(asked)
+    }
+
+    /// # Errors
+    /// When a signal came.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.0.load(Ordering::Relaxed), "interrupted by a signal");
+        Ok(())
+    }
+}

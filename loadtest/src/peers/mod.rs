@@ -1,0 +1,310 @@
+//! The servers that are compared: how each is started, and how one talks to it.
+//!
+//! Every peer is a process of its own on the loopback, started here and bound to one core, and every peer speaks
+//! WebSocket; what is said over it is its [`Protocol`], pure functions over bytes that keep no state between calls. A
+//! server that refuses something says so in [`Inbound::fault`]; nothing that comes in is passed over silently, except
+//! what a protocol sends by itself (greetings, heartbeats).
+//!
+//! For whoever drives a protocol over a connection:
+//! - Send [`Protocol::greet`] right after the handshake. When [`Protocol::awaits_greeting`] is true, hold everything else
+//!   back until a message comes in with [`Inbound::greeted`]; Socket.IO closes connections that are quicker.
+//! - Call [`Protocol::subscribe`] once per connection, with all of its topics: NATS numbers subscriptions in it.
+//! - One inbound message holds any number of deliveries, and never part of one. NATS puts everything that waits for a
+//!   connection into one frame, which may grow to its `max_pending` of 64 MiB when the reader is slow; it cuts such
+//!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
+
+mod check;
+mod naive;
+mod nats;
+mod packages;
+mod plain;
+mod server;
+mod socketio;
+mod tickwire;
+
+use tickwire_wire::frame::Opcode;
+
+pub(crate) use check::{CheckArgs, run as check};
+pub(crate) use naive::{NaiveArgs, serve as serve_naive};
+pub(crate) use server::Server;
+
+/// Most bytes of topics in one subscribing message; the lowest limit on a message is Tickwire's, 64 KiB.
+const SUBSCRIBE_BYTES_MAX: usize = 32 * 1024;
+
+/// A server under test and how to talk to it.
+pub(crate) struct Peer {
+    /// Its name: `tickwire`, `uwebsockets`, `nats`, `ws`, `socketio` or `naive`.
+    pub(crate) name: &'static str,
+    /// What is said over its WebSocket.
+    pub(crate) protocol: &'static dyn Protocol,
+    launch: Launch,
+    /// What it needs and is not there.
+    missing: fn(Install) -> Option<String>,
+}
+
+/// How a peer is started: on which core, with which settings.
+type Launch = fn(usize, &[(String, String)]) -> anyhow::Result<Server>;
+
+impl Peer {
+    /// Why it cannot be started without installing anything, if it cannot.
+    pub(crate) fn missing(&self) -> Option<String> {
+        server::missing().or_else(|| (self.missing)(Install::Never))
+    }
+
+    /// Why [`start`] cannot start it, if it cannot even install what is missing.
+    pub(crate) fn unavailable(&self) -> Option<String> {
+        server::missing().or_else(|| (self.missing)(Install::IfPossible))
+    }
+}
+
+/// Whether npm packages that are missing are installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Install {
+    IfPossible,
+    Never,
+}
+
+/// The peers, Tickwire first.
+pub(crate) fn peers() -> &'static [Peer] {
+    &[
+        Peer {
+            name: "tickwire",
+            protocol: &tickwire::Tickwire,
+            launch: tickwire::launch,
+            missing: |_| tickwire::missing(),
+        },
+        Peer {
+            name: "uwebsockets",
+            protocol: &plain::Plain,
+            launch: packages::launch_uwebsockets,
+            missing: packages::missing_for_bun,
+        },
+        Peer {
+            name: "nats",
+            protocol: &nats::Nats,
+            launch: nats::launch,
+            missing: |_| nats::missing(),
+        },
+        Peer {
+            name: "ws",
+            protocol: &plain::Plain,
+            launch: packages::launch_ws,
+            missing: packages::missing_for_node,
+        },
+        Peer {
+            name: "socketio",
+            protocol: &socketio::SocketIo,
+            launch: packages::launch_socketio,
+            missing: packages::missing_for_node,
+        },
+        Peer {
+            name: "naive",
+            protocol: &plain::Plain,
+            launch: naive::launch,
+            missing: |_| None,
+        },
+    ]
+}
+
+/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections.
+///
+/// `settings` are for Tickwire; the others run as they are. A name that begins with `--` is a flag, with its value if
+/// that is not empty; any other is a variable of its environment.
+///
+/// # Errors
+/// When something that it needs is not installed, naming it, or when it does not start.
+pub(crate) fn start(peer: &Peer, core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
+    (peer.launch)(core, settings)
+}
+
+/// What differs between the servers on the wire. All are pure functions over bytes.
+pub(crate) trait Protocol: Sync {
+    /// Path of the WebSocket endpoint, and the subprotocol to offer if any.
+    fn endpoint(&self) -> (&'static str, Option<&'static str>);
+
+    /// What a client sends right after the handshake; may be nothing.
+    fn greet(&self) -> Vec<Message> {
+        Vec::new()
+    }
+
+    /// Whether the server must have answered the greeting, with [`Inbound::greeted`], before anything else is sent.
+    fn awaits_greeting(&self) -> bool {
+        false
+    }
+
+    /// What subscribes a connection to these topics, whose names are like `bench.t17`. Each is confirmed, see
+    /// [`Inbound::confirmed`].
+    fn subscribe(&self, topics: &[String]) -> Vec<Message>;
+
+    /// Appends to `out` the message that publishes `payload` to `topic`. The payload is ASCII and one JSON string with its
+    /// quotes and no escapes.
+    fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode;
+
+    /// Looks through one whole inbound message and hands each delivered payload, exactly as published, to `delivered`.
+    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound;
+
+    /// The topic and the sequence of a delivery, where the protocol carries them.
+    fn sequence<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], u64)> {
+        let _ = message;
+        None
+    }
+}
+
+/// A WebSocket message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) opcode: Opcode,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Message {
+    fn text(payload: impl Into<Vec<u8>>) -> Self {
+        Self {
+            opcode: Opcode::Text,
+            payload: payload.into(),
+        }
+    }
+}
+
+/// What an inbound message holds besides deliveries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inbound {
+    /// Subscriptions that it confirms.
+    pub(crate) confirmed: usize,
+    /// Whether it is the server's answer to the greeting.
+    pub(crate) greeted: bool,
+    /// What must be sent back, like the answer to a ping.
+    pub(crate) answer: Option<Message>,
+    /// Deliveries that the server says will never come, where it says so (Tickwire's `gap`).
+    pub(crate) missing: u64,
+    /// What the server refused, or why the message is not understood. The run is not valid then.
+    pub(crate) fault: Option<String>,
+}
+
+impl Inbound {
+    fn confirmed(confirmed: usize) -> Self {
+        Self {
+            confirmed,
+            ..Self::default()
+        }
+    }
+
+    fn greeted() -> Self {
+        Self {
+            greeted: true,
+            ..Self::default()
+        }
+    }
+
+    fn answer(answer: Message) -> Self {
+        Self {
+            answer: Some(answer),
+            ..Self::default()
+        }
+    }
+
+    fn fault(why: impl Into<String>) -> Self {
+        Self {
+            fault: Some(why.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The fault of a message that is none of its protocol.
+    fn not_understood(message: &[u8]) -> Self {
+        const SHOWN_BYTES_MAX: usize = 200;
+        let shown = String::from_utf8_lossy(&message[..message.len().min(SHOWN_BYTES_MAX)]);
+        Self::fault(format!(
+            "a message of {} bytes is not understood: {shown:?}",
+            message.len()
+        ))
+    }
+}
+
+/// `topics` in runs of at most [`SUBSCRIBE_BYTES_MAX`], each of at least one topic.
+fn runs(topics: &[String]) -> impl Iterator<Item = &[String]> {
+    let mut rest = topics;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest
+            .iter()
+            .take_while(|topic| {
+                bytes += topic.len();
+                bytes <= SUBSCRIBE_BYTES_MAX
+            })
+            .count();
+        let (run, after) = rest.split_at(fitting.max(1).min(rest.len()));
+        rest = after;
+        (!run.is_empty()).then_some(run)
+    })
+}
+
+/// The number that `digits` are, all of them.
+fn whole_number(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many topics as the benchmarks name them.
+    pub(super) fn topics(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("bench.t{number}")).collect()
+    }
+
+    /// Messages as a test compares them, one a line.
+    pub(super) fn sent(messages: &[Message]) -> String {
+        let lines: Vec<String> = messages
+            .iter()
+            .map(|message| line(message.opcode, &message.payload))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn line(opcode: Opcode, payload: &[u8]) -> String {
+        format!("{opcode} {:?}", String::from_utf8_lossy(payload))
+    }
+
+    /// A publication as a test compares it; what is in the buffer already must stay.
+    pub(super) fn published(protocol: &dyn Protocol, topic: &str, payload: &str) -> String {
+        let mut out = b"kept".to_vec();
+        let opcode = protocol.publish(topic, payload.as_bytes(), &mut out);
+        line(opcode, out.strip_prefix(b"kept").expect("what was there stays"))
+    }
+
+    /// What is found in an inbound message, one thing a line.
+    pub(super) fn inbound(protocol: &dyn Protocol, message: &[u8]) -> String {
+        let mut lines = Vec::new();
+        let found = protocol.inbound(message, &mut |payload| {
+            lines.push(format!("delivered {:?}", String::from_utf8_lossy(payload)));
+        });
+        if found.greeted {
+            lines.push("greeted".to_owned());
+        }
+        if found.confirmed > 0 {
+            lines.push(format!("confirmed {}", found.confirmed));
+        }
+        if found.missing > 0 {
+            lines.push(format!("missing {}", found.missing));
+        }
+        lines.extend(found.answer.map(|answer| format!("answer {}", sent(&[answer]))));
+        lines.extend(found.fault.map(|fault| format!("fault {fault}")));
+        lines.join("\n")
+    }
+
+    #[test]
+    fn topics_in_runs() {
+        let long = |count| vec!["x".repeat(SUBSCRIBE_BYTES_MAX / 4); count];
+        for (count, lengths) in [(0, &[][..]), (1, &[1]), (4, &[4]), (5, &[4, 1]), (9, &[4, 4, 1])] {
+            let topics = long(count);
+            assert_eq!(
+                runs(&topics).map(<[String]>::len).collect::<Vec<_>>(),
+                lengths,
+                "{count} topics"
+            );
+        }
+        let longest = vec!["x".repeat(SUBSCRIBE_BYTES_MAX + 1); 2];
+        assert_eq!(runs(&longest).count(), 2);
+    }
+}

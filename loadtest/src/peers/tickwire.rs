@@ -1,0 +1,302 @@
+//! Tickwire itself, in JSON.
+//!
+//! Subscriptions ask for no snapshot: no other peer sends the last value first. Updates, which are nearly all that comes
+//! in, are read by hand in the order in which the broker writes their fields; everything else is decoded in full. An
+//! update in another order would be a fault, never a delivery that is not counted.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use tickwire_wire::codec::Codec;
+use tickwire_wire::frame::Opcode;
+use tickwire_wire::message::{Control, ServerMessage};
+
+use super::server::{Server, free_port, loopback, pinned};
+use super::{Inbound, Message, Protocol, runs};
+use crate::scrape;
+
+/// Requests per second that a benchmark's connection may send: the most that the broker lets one set.
+const OPS_PER_S: &str = "1000000";
+
+/// Time in milliseconds that connections get to leave when the broker is stopped, which is after a measurement.
+const SHUTDOWN_MS: &str = "100";
+
+/// What is said to Tickwire.
+pub(super) struct Tickwire;
+
+impl Protocol for Tickwire {
+    fn endpoint(&self) -> (&'static str, Option<&'static str>) {
+        ("/v1/ws", Some(Codec::Json.subprotocol()))
+    }
+
+    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+        #[derive(Serialize)]
+        struct Subscribe<'a> {
+            op: &'static str,
+            id: usize,
+            topics: &'a [String],
+            mode: &'static str,
+            snapshot: bool,
+        }
+        runs(topics)
+            .enumerate()
+            .map(|(index, topics)| {
+                let subscribe = Subscribe {
+                    op: "subscribe",
+                    id: index + 1,
+                    topics,
+                    mode: "every",
+                    snapshot: false,
+                };
+                Message::text(serde_json::to_vec(&subscribe).unwrap_or_default())
+            })
+            .collect()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode {
+        out.extend_from_slice(br#"{"op":"publish","topic":""#);
+        out.extend_from_slice(topic.as_bytes());
+        out.extend_from_slice(br#"","data":"#);
+        out.extend_from_slice(payload);
+        out.push(b'}');
+        Opcode::Text
+    }
+
+    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound {
+        if let Some(update) = Update::read(message) {
+            delivered(update.data);
+            return Inbound::default();
+        }
+        match Codec::Json.decode_server(message) {
+            Ok(ServerMessage::Control(control)) => of_control(control, message),
+            _ => Inbound::not_understood(message),
+        }
+    }
+
+    fn sequence<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], u64)> {
+        let update = Update::read(message)?;
+        Some((update.topic, update.seq))
+    }
+}
+
+fn of_control(control: Control, message: &[u8]) -> Inbound {
+    match control {
+        Control::Ack { results, .. } => {
+            match results
+                .iter()
+                .find_map(|result| Some((&result.topic, result.error.as_ref()?)))
+            {
+                None => Inbound::confirmed(results.len()),
+                Some((topic, error)) => Inbound::fault(format!("{topic:?} was refused: {}", error.reason)),
+            }
+        }
+        Control::Error { reason, .. } => Inbound::fault(format!("a request was refused: {reason}")),
+        Control::Gap { from, to, .. } => Inbound {
+            missing: to.0.saturating_sub(from.0) + 1,
+            ..Inbound::default()
+        },
+        Control::Welcome { .. } => Inbound::greeted(),
+        Control::Heartbeat { .. } => Inbound::default(),
+        Control::Status { .. } | Control::Pong { .. } | Control::Drain { .. } => {
+            Inbound::not_understood(message)
+        }
+    }
+}
+
+/// An `update`, as the broker writes it.
+struct Update<'m> {
+    topic: &'m [u8],
+    seq: u64,
+    data: &'m [u8],
+}
+
+impl<'m> Update<'m> {
+    fn read(message: &'m [u8]) -> Option<Self> {
+        let rest = message.strip_prefix(br#"{"op":"update","topic":""#)?;
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        let (topic, rest) = rest.split_at(end);
+        let (seq, rest) = leading_number(rest.strip_prefix(br#"","seq":"#)?)?;
+        let (_, rest) = leading_number(rest.strip_prefix(br#","ts":"#)?)?;
+        let data = rest.strip_prefix(br#","data":"#)?.strip_suffix(b"}")?;
+        Some(Self { topic, seq, data })
+    }
+}
+
+/// The number that `bytes` begin with, and what follows it.
+fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = bytes.split_at(digits);
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((number, rest))
+}
+
+/// Starts the broker beside this program, with one shard and no feed.
+pub(super) fn launch(core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
+    let program = program()?;
+    let (port, ops) = (free_port()?, loopback(free_port()?));
+    let mut command = pinned(core, &program);
+    command
+        .args(["serve", "--feed", "none"])
+        .args(["--anonymous-publish", "bench.>"])
+        .args(["--listen", &loopback(port).to_string(), "--ops", &ops.to_string()])
+        // In the environment, so that a flag among the settings goes first.
+        .env("TICKWIRE_SHARDS", "1")
+        .env("TICKWIRE_SHUTDOWN_MS", SHUTDOWN_MS)
+        .env("TICKWIRE_LIMITS__OPS_PER_S", OPS_PER_S)
+        .env("TICKWIRE_LIMITS__OPS_BURST", OPS_PER_S)
+        .stdout(Stdio::null());
+    // Its warnings are worth seeing, its greeting is not.
+    if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
+        command.env("TICKWIRE_LOG_LEVEL", "warn");
+    }
+    apply(settings, &mut command);
+    let mut server = Server::spawn(command, port)?;
+    server.wait_until(|| Ok(scrape::get(ops, "/readyz").ok()))?;
+    server.ops = Some(ops);
+    server.version = version_in(&scrape::get(ops, "/metrics")?).context("the metrics tell no version")?;
+    Ok(server)
+}
+
+/// Appends the flags and sets the variables among `settings`.
+fn apply(settings: &[(String, String)], command: &mut Command) {
+    for (name, value) in settings {
+        match name.starts_with("--") {
+            false => {
+                command.env(name, value);
+            }
+            true => {
+                command.arg(name).args((!value.is_empty()).then_some(value));
+            }
+        }
+    }
+}
+
+/// Why it cannot be started, if it is not built.
+pub(super) fn missing() -> Option<String> {
+    program().err().map(|error| error.to_string())
+}
+
+/// The broker beside this program.
+fn program() -> anyhow::Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program's own folder")?;
+    let program = own.with_file_name("tickwire");
+    ensure!(
+        program.exists(),
+        "{} is not there: build it with cargo build --release -p tickwire",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// The version in the metrics' `tickwire_build_info{version="…"} 1`.
+fn version_in(metrics: &str) -> Option<String> {
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("tickwire_build_info{"))?;
+    let (_, after) = line.split_once("version=\"")?;
+    Some(after.split('"').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use tickwire_wire::codec::{DataOp, Stamp};
+    use tickwire_wire::{Epoch, Micros, Payload, Seq};
+
+    use super::super::tests::{inbound, published, sent, topics};
+    use super::*;
+
+    #[test]
+    fn what_is_sent() {
+        expect![[r#"text "{\"op\":\"subscribe\",\"id\":1,\"topics\":[\"bench.t0\",\"bench.t1\"],\"mode\":\"every\",\"snapshot\":false}""#]].assert_eq(&sent(&Tickwire.subscribe(&topics(2))));
+        expect![[r#"text "{\"op\":\"publish\",\"topic\":\"bench.t1\",\"data\":\"17.\"}""#]]
+            .assert_eq(&published(&Tickwire, "bench.t1", "\"17.\""));
+    }
+
+    #[test]
+    fn many_topics_are_several_requests_with_ids_of_their_own() {
+        let requests = Tickwire.subscribe(&topics(10_000));
+        let ids: Vec<u64> = requests
+            .iter()
+            .map(|request| {
+                assert!(request.payload.len() < tickwire_wire::limits::MESSAGE_BYTES_MAX);
+                serde_json::from_slice::<serde_json::Value>(&request.payload).unwrap()["id"]
+                    .as_u64()
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(ids, (1..=requests.len() as u64).collect::<Vec<_>>());
+        assert!(ids.len() > 1);
+    }
+
+    /// What the broker's own codec makes of a publication.
+    fn written(op: DataOp) -> Vec<u8> {
+        let (epoch, mut out) = (Epoch::from_number(7), Vec::new());
+        let stamp = Stamp {
+            topic: "bench.t1",
+            epoch: &epoch,
+            seq: Seq(58),
+            ts: Micros(1_700_000_000_000_000),
+        };
+        let payload = Payload::from_json(b"\"17.\"").expect("a payload");
+        Codec::Json.encode_data(op, stamp, &payload, &mut out);
+        out
+    }
+
+    #[test]
+    fn an_update_as_the_broker_writes_it() {
+        let update = written(DataOp::Update);
+        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(&Tickwire, &update));
+        assert_eq!(Tickwire.sequence(&update), Some((&b"bench.t1"[..], 58)));
+    }
+
+    #[test]
+    fn what_else_comes_in() {
+        for (message, expected) in [
+            (&br#"{"op":"ack","id":1,"results":[{"topic":"a","seq":0,"mode":"every"},{"topic":"b"}]}"#[..], expect!["confirmed 2"]),
+            (br#"{"op":"ack","id":1,"results":[{"topic":"a"},{"topic":"b..","error":{"code":"bad_topic","reason":"empty token at byte 2"}}]}"#, expect![[r#"fault "b.." was refused: empty token at byte 2"#]]),
+            (br#"{"op":"error","code":"rate_limited","reason":"slow down","retryable":true}"#, expect!["fault a request was refused: slow down"]),
+            (br#"{"op":"gap","topic":"a","epoch":"k3v9","from":62,"to":70,"reason":"slow"}"#, expect!["missing 9"]),
+            (br#"{"op":"heartbeat","ts":1}"#, expect![[r#""#]]),
+            (br#"{"op":"welcome","session":"x","server":"tickwire/0.1.0","ts":1,"heartbeat_ms":15000,"limits":{"subscriptions":1024,"message_bytes":65536,"ops_per_s":50}}"#, expect!["greeted"]),
+            (br#"{"op":"update","seq":1,"topic":"a","ts":1,"data":"17."}"#, expect![[r#"fault a message of 55 bytes is not understood: "{\"op\":\"update\",\"seq\":1,\"topic\":\"a\",\"ts\":1,\"data\":\"17.\"}""#]]),
+            (b"\"17.\"", expect![[r#"fault a message of 5 bytes is not understood: "\"17.\"""#]]),
+        ] {
+            expected.assert_eq(&inbound(&Tickwire, message));
+        }
+        assert!(inbound(&Tickwire, &written(DataOp::Snapshot)).starts_with("fault "));
+    }
+
+    #[test]
+    fn the_version_is_in_the_metrics() {
+        let metrics = "# TYPE tickwire_build_info gauge\ntickwire_build_info{version=\"0.1.0\"} 1\n";
+        assert_eq!(version_in(metrics).as_deref(), Some("0.1.0"));
+        assert_eq!(version_in("tickwire_topics 1\n"), None);
+    }
+
+    #[test]
+    fn settings_are_flags_or_variables() {
+        let mut command = Command::new("tickwire");
+        let settings = [
+            ("--shards", "2"),
+            ("TICKWIRE_SOCKET__EGRESS", "plain"),
+            ("--quiet", ""),
+        ];
+        apply(
+            &settings.map(|(name, value)| (name.to_owned(), value.to_owned())),
+            &mut command,
+        );
+        assert_eq!(
+            command.get_args().collect::<Vec<_>>(),
+            ["--shards", "2", "--quiet"]
+        );
+        let variables: Vec<_> = command.get_envs().collect();
+        assert_eq!(
+            variables,
+            [("TICKWIRE_SOCKET__EGRESS".as_ref(), Some("plain".as_ref()))]
+        );
+    }
+}

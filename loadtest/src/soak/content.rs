@@ -1,0 +1,142 @@
+//! What a data message carries, decoded in full and held against what its topic promises.
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tickwire_client::book::{BookError, L2Book};
+use tickwire_wire::codec::{BadMessage, DataOp};
+use tickwire_wire::market::{Bbo, Book, Candle, Ticker, Trade};
+use tickwire_wire::{Codec, ServerMessage};
+
+use super::scan::Head;
+
+/// What is wrong with a message.
+#[derive(Debug, Error)]
+pub(super) enum ContentFault {
+    #[error(transparent)]
+    Unreadable(#[from] BadMessage),
+    #[error("its head was read as {op:?} {topic} {seq} at {ts}, the decoder sees {decoded:?}")]
+    Head {
+        op: DataOp,
+        topic: String,
+        seq: u64,
+        ts: u64,
+        decoded: Box<ServerMessage>,
+    },
+    #[error("its data is no {channel}: {reason}")]
+    Data { channel: String, reason: String },
+    #[error("its data is about {0}")]
+    Symbol(String),
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+/// Checks `message`, of which `head` was read, and applies it to `book` if its topic has one here.
+///
+/// # Errors
+/// When anything in it is not as promised.
+pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -> Result<(), ContentFault> {
+    let decoded = Codec::Json.decode_server(message)?;
+    let (op, topic, seq, ts, data) = match &decoded {
+        ServerMessage::Update { topic, seq, ts, data } => (DataOp::Update, topic, seq, ts, data),
+        ServerMessage::Snapshot {
+            topic, seq, ts, data, ..
+        } => (DataOp::Snapshot, topic, seq, ts, data),
+        ServerMessage::Control(_) | ServerMessage::Unknown(_) => return Err(misread(head, decoded)),
+    };
+    if (op, topic.as_bytes(), seq.0, ts.0) != (head.op, head.topic, head.seq, head.ts) {
+        return Err(misread(head, decoded));
+    }
+    let symbol = match topic.split_once('.') {
+        Some(("trade", _)) => data_of::<Trade>(topic, data.get())?.symbol,
+        Some(("book", _)) => data_of::<Book>(topic, data.get())?.symbol,
+        Some(("bbo", _)) => data_of::<Bbo>(topic, data.get())?.symbol,
+        Some(("ticker", _)) => data_of::<Ticker>(topic, data.get())?.symbol,
+        Some(("candle", _)) => data_of::<Candle>(topic, data.get())?.symbol,
+        // Nothing is promised of other topics.
+        _ => return Ok(()),
+    };
+    if topic.rsplit('.').next() != Some(symbol.as_str()) {
+        return Err(ContentFault::Symbol(symbol.to_string()));
+    }
+    match (book, &decoded) {
+        (Some(book), ServerMessage::Snapshot { epoch, seq, data, .. }) => {
+            book.snapshot(epoch, *seq, data.get())?;
+        }
+        (Some(book), ServerMessage::Update { seq, data, .. }) => book.update(*seq, data.get())?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn misread(head: Head<'_>, decoded: ServerMessage) -> ContentFault {
+    ContentFault::Head {
+        op: head.op,
+        topic: String::from_utf8_lossy(head.topic).into_owned(),
+        seq: head.seq,
+        ts: head.ts,
+        decoded: Box::new(decoded),
+    }
+}
+
+fn data_of<T: DeserializeOwned>(topic: &str, data: &str) -> Result<T, ContentFault> {
+    serde_json::from_str(data).map_err(|error| ContentFault::Data {
+        channel: topic.split('.').next().unwrap_or_default().to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::super::scan::scan;
+    use super::*;
+
+    #[track_caller]
+    fn check_message(message: &str, book: Option<&mut L2Book>, expected: &Expect) {
+        let head = scan(message.as_bytes()).expect("the broker's layout");
+        let outcome = check(head, message.as_bytes(), book);
+        expected.assert_eq(&outcome.map_or_else(|fault| fault.to_string(), |()| "in order".to_owned()));
+    }
+
+    #[test]
+    fn data_must_be_what_the_topic_promises() {
+        let trade = |symbol: &str, size: &str| {
+            format!(
+                r#"{{"op":"update","topic":"trade.A","seq":1,"ts":2,"data":{{"symbol":"{symbol}","id":1,"price":"1.5","size":{size},"side":"buy","time":3}}}}"#
+            )
+        };
+        check_message(&trade("A", "\"2\""), None, &expect!["in order"]);
+        check_message(&trade("B", "\"2\""), None, &expect!["its data is about B"]);
+        check_message(
+            &trade("A", "2"),
+            None,
+            &expect![
+                "its data is no trade: invalid type: integer `2`, expected a decimal number as a string at line 1 column 43"
+            ],
+        );
+        check_message(
+            r#"{"op":"update","topic":"chat.A","seq":1,"ts":2,"data":{"any":["thing"]}}"#,
+            None,
+            &expect!["in order"],
+        );
+        check_message(
+            r#"{"op":"update","topic":"chat.A","seq":1,"ts":2,"data":{{}"#,
+            None,
+            &expect!["unreadable message from the broker: key must be a string at line 1 column 56"],
+        );
+    }
+
+    #[test]
+    fn books_are_rebuilt() {
+        let mut book = L2Book::default();
+        let snapshot = r#"{"op":"snapshot","topic":"book.A","epoch":"e","seq":7,"ts":1,"data":{"symbol":"A","bids":[["9.9","1"]],"asks":[["10.1","2"]],"checksum":629245110,"time":1}}"#;
+        check_message(snapshot, Some(&mut book), &expect!["in order"]);
+        let change = r#"{"op":"update","topic":"book.A","seq":8,"ts":1,"data":{"symbol":"A","bids":[],"asks":[["10.1","3"]],"checksum":629245110,"time":1}}"#;
+        check_message(
+            change,
+            Some(&mut book),
+            &expect!["after message 8 the book's checksum is 0x9d3de3d3 and not 0x258184b6"],
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! Many connections on one thread: an edge-triggered epoll loop.
+//!
+//! At most so many connections are on their way at a time that the broker's backlog is not what is measured; the next
+//! is begun when one settles or ends. A connection that always has more to read gives way to the others after a few
+//! reads. The loop never sleeps longer than it is told to and never by itself.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mio::{Events, Poll};
+use tickwire_wire::Codec;
+use url::Url;
+
+use crate::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
+use crate::handshake::Handshake;
+use crate::interrupt::Interrupt;
+
+/// Bytes read at once, into memory that all connections share.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// Readiness events taken at once.
+const EVENTS: usize = 1_024;
+
+/// Where to connect.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) handshake: Handshake,
+}
+
+impl Endpoint {
+    /// The endpoint of a broker at `url`, `ws://HOST:PORT/PATH`.
+    ///
+    /// # Errors
+    /// When it is no such URL or its host has no address.
+    pub(crate) fn of_broker(url: &str) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
+        anyhow::ensure!(parsed.scheme() == "ws", "{url:?} must begin with ws://");
+        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port().unwrap_or(80));
+        let path = match parsed.path() {
+            "/" => "/v1/ws",
+            path => path,
+        };
+        let address = address_of(host, port)?;
+        let handshake = Handshake {
+            host: format!("{host}:{port}"),
+            path: path.to_owned(),
+            subprotocol: Some(Codec::Json.subprotocol()),
+        };
+        Ok(Self { address, handshake })
+    }
+}
+
+/// The first address of a host.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    // URLs have the addresses of IPv6 in brackets.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut addresses = (bare, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot find the host {host:?}"))?;
+    addresses
+        .next()
+        .with_context(|| format!("the host {host:?} has no address"))
+}
+
+/// Connections and what handles them.
+#[derive(Debug)]
+pub(crate) struct Swarm<H> {
+    /// What is told of all that happens.
+    pub(crate) handler: H,
+    poll: Poll,
+    events: Events,
+    address: SocketAddr,
+    shared: Shared,
+    interrupt: Interrupt,
+    connections: Vec<Option<Connection>>,
+    /// Connections that were begun.
+    begun: usize,
+    /// Of these, the ones that have neither settled nor ended.
+    unsettled: usize,
+    unsettled_max: usize,
+    /// Connections that were begun and have not ended.
+    alive: usize,
+    /// Pings answered by connections that ended.
+    pings_of_ended: u64,
+    /// Connections that may have more to read although no event will say so.
+    again: Vec<usize>,
+    /// Connections that nothing is read from.
+    stopped: Range<usize>,
+}
+
+impl<H: Handler> Swarm<H> {
+    /// A swarm of `count` connections, none of them begun.
+    ///
+    /// # Errors
+    /// When the system refuses an epoll instance.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        count: usize,
+        unsettled_max: usize,
+        interrupt: Interrupt,
+        handler: H,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            handler,
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            address: endpoint.address,
+            shared: Shared {
+                handshake: endpoint.handshake.clone(),
+                scratch: vec![0; SCRATCH_BYTES].into(),
+            },
+            interrupt,
+            connections: std::iter::repeat_with(|| None).take(count).collect(),
+            begun: 0,
+            unsettled: 0,
+            unsettled_max: unsettled_max.max(1),
+            alive: 0,
+            pings_of_ended: 0,
+            again: Vec::new(),
+            stopped: 0..0,
+        })
+    }
+
+    /// Takes at most so many connections' readiness at once, so that a turn stays short.
+    pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
+        self.events = Events::with_capacity(events_max);
+        self
+    }
+
+    /// Whether every connection was begun and has settled or ended.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.begun == self.connections.len() && self.unsettled == 0
+    }
+
+    /// Connections that have settled or ended.
+    pub(crate) fn settled(&self) -> usize {
+        self.begun - self.unsettled
+    }
+
+    /// Connections whose handshake is done and that have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.connections
+            .iter()
+            .flatten()
+            .filter(|connection| connection.is_open())
+            .count()
+    }
+
+    /// Pings that were answered.
+    pub(crate) fn pings(&self) -> u64 {
+        let alive = self.connections.iter().flatten();
+        self.pings_of_ended + alive.map(|connection| u64::from(connection.pings())).sum::<u64>()
+    }
+
+    /// Sends a text message; one to a connection that has ended goes nowhere.
+    pub(crate) fn send(&mut self, id: ConnId, text: &[u8]) {
+        self.with(id.0, |connection, _, _| connection.send(text).map(|()| false));
+    }
+
+    /// Lets `fill` add messages for a connection and writes them; one that has ended gets none.
+    pub(crate) fn send_all(&mut self, id: ConnId, fill: impl FnOnce(&mut Reply<'_>)) {
+        self.with(id.0, |connection, _, _| connection.send_all(fill).map(|()| false));
+    }
+
+    /// Bytes that wait to be written on a connection.
+    pub(crate) fn waiting(&self, id: ConnId) -> usize {
+        self.connections[id.0].as_ref().map_or(0, Connection::waiting)
+    }
+
+    /// From now on, reads nothing from these connections, as if their users had gone to sleep; from all others it does.
+    pub(crate) fn stop_reading(&mut self, connections: Range<usize>) {
+        let again = std::mem::replace(&mut self.stopped, connections);
+        self.again.extend(again);
+    }
+
+    /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
+    pub(crate) fn reconnect(&mut self, first: ConnId) {
+        for connection in &mut self.connections[first.0..self.begun] {
+            if let Some(connection) = connection.take() {
+                self.pings_of_ended += u64::from(connection.pings());
+                self.unsettled -= usize::from(!connection.is_settled());
+                self.alive -= 1;
+            }
+        }
+        self.again.clear();
+        self.begun = self.begun.min(first.0);
+    }
+
+    /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
+    /// something could be.
+    ///
+    /// # Errors
+    /// When the system fails, or a signal asked for the end.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<bool> {
+        self.interrupt.check()?;
+        self.begin();
+        let timeout = if self.again.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.interrupt.check()?;
+                return Ok(false);
+            }
+            polled => polled.context("cannot wait for sockets")?,
+        }
+        let mut ready = std::mem::take(&mut self.again);
+        ready.extend(self.events.iter().map(|event| event.token().0));
+        let any = !ready.is_empty();
+        for index in ready {
+            if self.stopped.contains(&index) {
+                continue;
+            }
+            self.with(index, |connection, shared, handler| {
+                connection.ready(shared, handler)
+            });
+        }
+        Ok(any)
+    }
+
+    /// Turns until `until` or until `done` says so, whichever comes first. Returns whether `done` said so.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn turn_until(
+        &mut self,
+        until: Instant,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> anyhow::Result<bool> {
+        while !done(self) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.turn(left.min(Duration::from_millis(50)))?;
+        }
+        Ok(true)
+    }
+
+    /// Closes every connection and waits for the broker's answers. Returns how many did not come in time.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn finish(&mut self, within: Duration) -> anyhow::Result<usize> {
+        for index in 0..self.begun {
+            self.with(index, |connection, _, _| connection.close().map(|()| false));
+        }
+        let until = Instant::now() + within;
+        self.turn_until(until, |swarm| swarm.alive == 0)?;
+        Ok(self.alive)
+    }
+
+    fn begin(&mut self) {
+        while self.begun < self.connections.len() && self.unsettled < self.unsettled_max {
+            let id = ConnId(self.begun);
+            self.begun += 1;
+            match Connection::start(id, self.address, self.poll.registry()) {
+                Ok(connection) => {
+                    self.connections[id.0] = Some(connection);
+                    self.unsettled += 1;
+                    self.alive += 1;
+                }
+                Err(ending) => self.handler.ended(id, &ending),
+            }
+        }
+    }
+
+    /// Lets a connection do something, and keeps account of what came of it.
+    fn with(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Connection, &mut Shared, &mut H) -> Result<bool, Ending>,
+    ) {
+        let Some(connection) = &mut self.connections[index] else {
+            return;
+        };
+        let was_settled = connection.is_settled();
+        let outcome = act(connection, &mut self.shared, &mut self.handler);
+        if !was_settled && (connection.is_settled() || outcome.is_err()) {
+            self.unsettled -= 1;
+        }
+        match outcome {
+            Ok(more) => {
+                if more {
+                    self.again.push(index);
+                }
+            }
+            Err(ending) => {
+                self.pings_of_ended += u64::from(connection.pings());
+                self.alive -= 1;
+                // Closing the socket takes it out of epoll.
+                self.connections[index] = None;
+                self.handler.ended(ConnId(index), &ending);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `run --quick` with every server that is installed.
+//!
+//! Which figures there are is checked, and that nothing is lost; never how large they are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tickwire-loadtest");
+
+/// Why the test cannot run here.
+fn unable() -> Option<String> {
+    let broker = Path::new(PROGRAM).with_file_name("tickwire");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if !broker.exists() {
+        return Some(
+            "there is no broker beside the load test; build it with cargo build -p tickwire".to_owned(),
+        );
+    }
+    (cores < 2).then(|| "server and client need a core each".to_owned())
+}
+
+/// Runs `arguments`, and returns what it wrote as JSON and as HTML.
+fn run(name: &str, arguments: &[&str]) -> (Value, String) {
+    let file = |end: &str| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{end}"));
+    let (json, html) = (file("json"), file("html"));
+    let output = Command::new(PROGRAM)
+        .arg("run")
+        .args(arguments)
+        .args(["--quick", "--rounds", "1"])
+        .arg("--json")
+        .arg(&json)
+        .arg("--html")
+        .arg(&html)
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let json = std::fs::read(json).expect("JSON was written");
+    let html = std::fs::read_to_string(html).expect("HTML was written");
+    (serde_json::from_slice(&json).expect("it is JSON"), html)
+}
+
+/// The medians of Tickwire in each scenario, by name.
+fn tickwire(results: &Value) -> Vec<(&str, &Value)> {
+    let compared = results["compared"].as_array().expect("a list");
+    compared
+        .iter()
+        .map(|compared| {
+            let medians = compared["medians"].as_array().expect("a list");
+            let of_tickwire = medians.iter().find(|median| median["peer"] == "tickwire");
+            let figures = &of_tickwire.expect("Tickwire took part")["median"];
+            (compared["name"].as_str().expect("a name"), figures)
+        })
+        .collect()
+}
+
+#[test]
+fn tickwire_goes_through_every_scenario_without_loss() {
+    if let Some(why) = unable() {
+        println!("skipped: {why}");
+        return;
+    }
+    let scenarios = [
+        ("hot-1k", "server_cpu_us_per_delivery"),
+        ("hot-open", "latency_p99_us"),
+        ("market-150k", "delivered_per_s"),
+        ("market-max", "max_deliveries_per_s"),
+        ("slow", "latency_p99_growth"),
+        ("storm", "recovered"),
+        ("wildcards", "latency_p50_us"),
+        ("idle", "rss_bytes_per_connection"),
+    ];
+    let mut arguments = vec!["--peer", "tickwire"];
+    arguments.extend(scenarios.map(|(name, _)| name));
+    let (results, html) = run("every-scenario", &arguments);
+    let found = tickwire(&results);
+    assert_eq!(found.len(), scenarios.len());
+    for ((name, figures), (expected, figure)) in found.into_iter().zip(scenarios) {
+        assert_eq!(name, expected);
+        assert!(figures[figure].is_number(), "{name} has no {figure}: {figures}");
+        // The highest rate is found by going beyond it.
+        if name != "market-max" {
+            let missed = &figures["missed"];
+            assert!(missed.is_null() || *missed == 0.0, "{name}: {missed} missed");
+        }
+    }
+    assert!(html.ends_with("</html>\n"));
+}
+
+#[test]
+fn every_server_that_is_installed_is_compared() {
+    if let Some(why) = unable() {
+        println!("skipped: {why}");
+        return;
+    }
+    let (results, _) = run("every-server", &["hot-1k", "market-150k"]);
+    for compared in results["compared"].as_array().expect("a list") {
+        for round in compared["rounds"].as_array().expect("a list") {
+            assert!(round["version"].is_string(), "{round}");
+            assert_eq!(round["faults"], serde_json::json!({}), "{}", round["peer"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    for (arguments, named) in [
+        (
+            ["no-such", "--quick"],
+            "\"no-such\" is neither a scenario (hot-1k, ",
+        ),
+        (
+            ["hot-1k", "--peer=no-such"],
+            "there is no peer \"no-such\", only tickwire",
+        ),
+    ] {
+        let output = Command::new(PROGRAM)
+            .arg("run")
+            .args(arguments)
+            .output()
+            .expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+}
