@@ -132,6 +132,7 @@ fn frames_sent_right_behind_the_handshake_are_not_lost() {
     assert_eq!(socket.read_answer().status, 101);
     assert_eq!(socket.message()["op"], "welcome");
     assert_eq!(socket.message()["op"], "pong");
+    drop(socket);
     broker.stop();
 }
 
@@ -263,6 +264,7 @@ fn what_breaks_the_rfc_ends_the_connection_with_the_code_for_it() {
     let mut other = Socket::open(&broker);
     other.send(text);
     assert_eq!(other.message()["op"], "pong", "the others go on");
+    drop(other);
     broker.stop();
 }
 
@@ -291,6 +293,7 @@ fn a_message_in_64_fragments_with_pings_between_them_is_read() {
     socket.send(Frame::new(Opcode::Text, b"{\"op\":\"ping\",\"id\":2,\"x\":\"\xe2\x82").unfinished());
     socket.send(Frame::new(Opcode::Continuation, b"\xac\"}"));
     assert_eq!(socket.message()["id"], 2);
+    drop(socket);
     broker.stop();
 }
 

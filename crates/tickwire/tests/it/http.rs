@@ -195,7 +195,7 @@ fn curl_is_told_what_is_wrong() {
 #[test]
 fn what_curl_posts_reaches_websocket_subscribers() {
     let test = "what_curl_posts_reaches_websocket_subscribers";
-    let (Some(program), Some(python)) = (Tool::Curl.find(test), Tool::Python.find(test)) else {
+    let Some([program, python]) = Tool::find_all([Tool::Curl, Tool::Python], test) else {
         return;
     };
     let broker = Broker::start(&OPEN);

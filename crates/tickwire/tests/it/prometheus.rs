@@ -84,7 +84,7 @@ fn query(prometheus: SocketAddr, query: &str) -> Option<f64> {
 #[test]
 fn prometheus_scrapes_what_the_broker_counts() {
     let test = "prometheus_scrapes_what_the_broker_counts";
-    let (Some(prometheus), Some(python)) = (Tool::Prometheus.find(test), Tool::Python.find(test)) else {
+    let Some([prometheus, python]) = Tool::find_all([Tool::Prometheus, Tool::Python], test) else {
         return;
     };
     let broker = Broker::start(&["--feed", "sim", "--symbols", "3"]);

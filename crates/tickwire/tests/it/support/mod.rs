@@ -51,6 +51,14 @@ impl Tool {
     }
 }
 
+impl Tool {
+    /// All of these programs, or a line that says that `test` is skipped for want of the first that is missing.
+    pub(crate) fn find_all<const N: usize>(tools: [Self; N], test: &str) -> Option<[PathBuf; N]> {
+        let found: Option<Vec<_>> = tools.into_iter().map(|tool| tool.find(test)).collect();
+        found.and_then(|found| found.try_into().ok())
+    }
+}
+
 fn find_in_path(program: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders)
