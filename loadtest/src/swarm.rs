@@ -181,7 +181,7 @@ impl<H: Handler> Swarm<H> {
 
     /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
     pub(crate) fn reconnect(&mut self, first: ConnId) {
-        for connection in self.connections[first.0..self.begun].iter_mut() {
+        for connection in &mut self.connections[first.0..self.begun] {
             if let Some(connection) = connection.take() {
                 self.pings_of_ended += u64::from(connection.pings());
                 self.unsettled -= usize::from(!connection.is_settled());

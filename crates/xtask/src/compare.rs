@@ -47,7 +47,15 @@ pub(crate) struct CompareArgs {
 /// Builds, measures and writes. True when Tickwire did nothing wrong.
 pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
     let mut build = workspace.cargo();
-    build.args(["build", "--release", "--locked", "-p", "tickwire", "-p", "tickwire-loadtest"]);
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "tickwire",
+        "-p",
+        "tickwire-loadtest",
+    ]);
     let built = build.status().context("cannot run cargo")?;
     ensure!(built.success(), "the release build failed");
     let folder = folder(workspace, args.quick)?;
@@ -103,7 +111,9 @@ fn machine(cpuinfo: &str) -> String {
         .and_then(|line| line.split_once(':'))
         .map_or("cpu", |(_, name)| name);
     // Trademarks and clock rates are no part of a name.
-    let words = model.split_whitespace().filter(|word| *word != "@" && !word.ends_with("GHz"));
+    let words = model
+        .split_whitespace()
+        .filter(|word| *word != "@" && !word.ends_with("GHz"));
     let word = |word: &str| -> String {
         let word = word.replace("(R)", "").replace("(TM)", "");
         word.chars()

@@ -31,6 +31,9 @@ const FANOUT_US_MAX: u64 = 60_000_000;
 /// Share of its core from which on the client may be what limits.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
+/// Share of the time in which others may have the client's core before that is worth a note.
+const NOISE_MAX: f64 = 3.0;
+
 /// What a measurement found.
 pub(crate) struct Measured {
     pub(crate) version: String,
@@ -137,7 +140,9 @@ impl Setup<'_> {
             let holds = of(Figure::LatencyP99) < f64::from(self.scenario.p99_ms_max) * 1e3
                 && of(Figure::Delivered) >= rate * DELIVERED_MIN;
             if !holds && of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
-                notes.push(format!("at {rate:.0} per second the client may have been the limit"));
+                notes.push(format!(
+                    "at {rate:.0} per second the client may have been the limit"
+                ));
             }
             search.tell(holds);
             let probe = measured(rig, figures)?;
@@ -149,7 +154,9 @@ impl Setup<'_> {
         let Some(mut measured) = best.or(last) else {
             bail!("no rate was tried");
         };
-        measured.figures.set(Figure::MaxRate, search.best().unwrap_or(0.0));
+        measured
+            .figures
+            .set(Figure::MaxRate, search.best().unwrap_or(0.0));
         measured.notes.extend(notes);
         Ok(measured)
     }
@@ -167,7 +174,9 @@ impl Setup<'_> {
         let mut figures = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
         let growth = rig.sample()?.rss_bytes.saturating_sub(calm.rss_bytes);
         figures.set(Figure::RssGrowth, growth as f64);
-        if let (Some(before), Some(after)) = (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99)) {
+        if let (Some(before), Some(after)) =
+            (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99))
+        {
             figures.set(Figure::BaseP99, before);
             figures.set(Figure::P99Growth, after / before);
         }
@@ -257,6 +266,7 @@ fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) ->
 /// How things stood when the measured time began.
 struct Begin {
     server: Sample,
+    client: Sample,
     delivered: u64,
     busy: Duration,
     at: Nanos,
@@ -266,6 +276,7 @@ impl Begin {
     fn now(rig: &Rig) -> anyhow::Result<Self> {
         Ok(Self {
             server: rig.sample()?,
+            client: Sample::take(std::process::id(), rig.clock)?,
             delivered: rig.delivered(),
             busy: rig.busy,
             at: rig.clock.now(),
@@ -275,7 +286,11 @@ impl Begin {
     /// The figures of the time from then until now.
     fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
         let time = rig.clock.now().since(self.at);
-        let busy = rig.busy.saturating_sub(self.busy);
+        let client = Sample::take(std::process::id(), rig.clock)?.since(&self.client);
+        // The client never sleeps, so that what it did not get of its core others had. Of what it was busy for by the
+        // clock, it really had that share.
+        let had = (client.cpu.as_secs_f64() / client.time.as_secs_f64()).min(1.0);
+        let busy = rig.busy.saturating_sub(self.busy).mul_f64(had);
         let delivered = (rig.delivered() - self.delivered) as f64;
         let server = rig.sample()?;
         let used = server.since(&self.server);
@@ -285,8 +300,9 @@ impl Begin {
         figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
         figures.set(
             Figure::ClientBusy,
-            busy.as_secs_f64() / time.as_secs_f64() * 100.0,
+            busy.as_secs_f64() / client.cpu.as_secs_f64() * 100.0,
         );
+        figures.set(Figure::ClientWaited, (1.0 - had) * 100.0);
         of_server(&mut figures, used, &server);
         Ok(figures)
     }
@@ -295,6 +311,7 @@ impl Begin {
 fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     let seconds = used.time.as_secs_f64();
     figures.set(Figure::ServerBusy, used.cpu.as_secs_f64() / seconds * 100.0);
+    figures.set(Figure::ServerWaited, used.waited.as_secs_f64() / seconds * 100.0);
     figures.set(Figure::VoluntarySwitches, used.voluntary as f64 / seconds);
     figures.set(Figure::InvoluntarySwitches, used.involuntary as f64 / seconds);
     figures.set(Figure::Threads, now.threads as f64);
@@ -324,10 +341,7 @@ fn micros(time: Duration) -> f64 {
 /// Takes a rig apart.
 fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
-        figures.set(
-            Figure::WritesPerDelivery,
-            writes as f64 / rig.delivered() as f64,
-        );
+        figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
     }
     if let Some(rss) = figures.get(Figure::Rss) {
         let more = rss - rig.before.rss_bytes as f64;
@@ -343,6 +357,14 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     let mut notes = Vec::new();
     if figures.get(Figure::ClientBusy) > Some(CLIENT_BUSY_MAX) {
         notes.push("the client was busy all the time: it may have been the limit".to_owned());
+    }
+    if let Some(waited) = figures
+        .get(Figure::ClientWaited)
+        .filter(|waited| *waited > NOISE_MAX)
+    {
+        notes.push(format!(
+            "noise: other programs had the client's core for {waited:.0} % of the time"
+        ));
     }
     if crowd.gapped > 0 {
         notes.push(format!("{} messages were named in gaps", crowd.gapped));

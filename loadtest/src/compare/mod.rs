@@ -112,9 +112,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         }
         let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
         let compared = Compared { scenario, rounds };
-        std::io::stdout()
-            .lock()
-            .write_all(compared.table().as_bytes())?;
+        std::io::stdout().lock().write_all(compared.table().as_bytes())?;
         comparison.compared.push(compared);
         // What is there already survives a run that is broken off.
         write(args, &comparison)?;

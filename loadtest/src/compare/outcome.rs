@@ -228,8 +228,9 @@ impl Compared {
             .any(|summary| summary.rounds.iter().any(|round| round.faults.count() > 0))
         {
             let mut row = vec!["FAULTS".to_owned()];
-            let faults =
-                |summary: &Summary<'_>| -> u64 { summary.rounds.iter().map(|round| round.faults.count()).sum() };
+            let faults = |summary: &Summary<'_>| -> u64 {
+                summary.rounds.iter().map(|round| round.faults.count()).sum()
+            };
             row.extend(summaries.iter().map(|summary| faults(summary).to_string()));
             rows.push(row);
         }

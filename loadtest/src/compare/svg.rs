@@ -12,7 +12,9 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 28.0;
 /// Colours that differ for most eyes, on light and dark (Okabe and Ito's).
-const COLORS: &[&str] = &["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8b9099"];
+const COLORS: &[&str] = &[
+    "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8b9099",
+];
 
 /// How values are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +108,13 @@ fn step(most: f64) -> f64 {
 impl Chart<'_> {
     /// The diagram.
     pub(crate) fn svg(&self) -> String {
-        let shown = |(x, y): &&(f64, f64)| {
-            (self.x == Scale::Even || *x > 0.0) && (self.y == Scale::Even || *y > 0.0)
+        let shown =
+            |(x, y): &&(f64, f64)| (self.x == Scale::Even || *x > 0.0) && (self.y == Scale::Even || *y > 0.0);
+        let points = || {
+            self.lines
+                .iter()
+                .flat_map(|line| line.points.iter().filter(shown))
         };
-        let points = || self.lines.iter().flat_map(|line| line.points.iter().filter(shown));
         let (Some(x), Some(y)) = (
             Axis::of(self.x, points().map(|point| point.0)),
             Axis::of(self.y, points().map(|point| point.1)),
@@ -178,7 +183,11 @@ mod tests {
         ] {
             let axis = Axis::of(scale, values.into_iter()).expect("an axis");
             if !to.is_nan() {
-                assert_eq!((axis.from, axis.to, axis.ticks.len()), (from, to, ticks), "{values:?}");
+                assert_eq!(
+                    (axis.from, axis.to, axis.ticks.len()),
+                    (from, to, ticks),
+                    "{values:?}"
+                );
                 assert!((axis.at(axis.to) - 1.0).abs() < 1e-9);
             }
             assert!(axis.at(axis.from).abs() < 1e-9);

@@ -125,10 +125,7 @@ mod tests {
             .iter_recorded()
             .map(|value| value.value_iterated_to())
             .collect();
-        assert_eq!(
-            (tally.delivered, tally.damaged, latencies),
-            (4, 0, vec![7, 9])
-        );
+        assert_eq!((tally.delivered, tally.damaged, latencies), (4, 0, vec![7, 9]));
         assert_eq!(tally.timeline, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         tally.never_came(3, Nanos(3 * SECOND));
         assert_eq!((tally.latency.len(), tally.latency.max() / 1_000), (5, 1_000));

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use tickwire_wire::frame::{Opcode, client_frame};
 
 use super::{Message, Peer, Protocol, peers, start};
@@ -35,9 +36,9 @@ pub(crate) struct CheckArgs {
     /// The servers to check [default: all]
     #[arg(value_name = "PEER", value_parser = clap::builder::PossibleValuesParser::new(peers().iter().map(|peer| peer.name)))]
     only: Vec<String>,
-    /// The core that they run on
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    core: usize,
+    /// The core that they run on [default: the first that this program may use]
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
     /// Install nothing: skip what is not there
     #[arg(long)]
     no_install: bool,
@@ -48,6 +49,10 @@ pub(crate) struct CheckArgs {
 /// # Errors
 /// When interrupted, or when nothing can be said.
 pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
+    let core = match args.core {
+        Some(core) => core,
+        None => first_core()?,
+    };
     let mut all_work = true;
     for peer in peers() {
         interrupt.check()?;
@@ -55,10 +60,15 @@ pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<boo
         if !wanted {
             continue;
         }
-        let (name, missing) = (peer.name, peer.missing());
+        let name = peer.name;
+        let missing = if args.no_install {
+            peer.missing()
+        } else {
+            peer.unavailable()
+        };
         match missing {
-            Some(why) if args.no_install || !peer.installs => say(format_args!("skipped: {name}: {why}"))?,
-            _ => match check(peer, args.core) {
+            Some(why) => say(format_args!("skipped: {name}: {why}"))?,
+            None => match check(peer, core) {
                 Ok(version) => say(format_args!("{name}: {version}: all messages delivered"))?,
                 Err(error) => {
                     all_work = false;
@@ -68,6 +78,13 @@ pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<boo
         }
     }
     Ok(all_work)
+}
+
+fn first_core() -> anyhow::Result<usize> {
+    let allowed = sched_getaffinity(None).context("cannot find out which cores may be used")?;
+    (0..CpuSet::MAX_CPU)
+        .find(|core| allowed.is_set(*core))
+        .context("no core may be used")
 }
 
 fn say(line: Arguments<'_>) -> anyhow::Result<()> {
@@ -118,6 +135,8 @@ struct Client {
     greeted: bool,
     confirmed: usize,
     delivered: VecDeque<String>,
+    /// The last delivery's sequence, where the protocol has them.
+    last: Option<u64>,
 }
 
 impl Client {
@@ -134,6 +153,7 @@ impl Client {
             greeted: false,
             confirmed: 0,
             delivered: VecDeque::new(),
+            last: None,
         };
         while protocol.awaits_greeting() && !client.greeted {
             client.read()?;
@@ -175,33 +195,46 @@ impl Client {
         if bytes.is_empty() {
             bytes = read_some(&mut self.stream)?;
         }
-        let (mut answers, mut fault) = (Vec::new(), None);
-        self.reader
-            .feed(&bytes, |Frame { opcode, payload }| match opcode {
-                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                    let found = self.protocol.inbound(payload, &mut |payload| {
-                        self.delivered
-                            .push_back(String::from_utf8_lossy(payload).into_owned());
-                    });
-                    self.greeted |= found.greeted;
-                    self.confirmed += found.confirmed;
-                    answers.extend(found.answer);
-                    fault = fault.take().or(found.fault);
-                    if found.missing > 0 {
-                        fault = Some(format!("{} messages will not come", found.missing));
-                    }
-                }
+        let (mut messages, mut answers) = (Vec::new(), Vec::new());
+        self.reader.feed(&bytes, |Frame { opcode, payload }| {
+            messages.push((opcode, payload.to_vec()));
+        })?;
+        for (opcode, payload) in messages {
+            match opcode {
+                Opcode::Text | Opcode::Binary | Opcode::Continuation => answers.extend(self.take(&payload)?),
                 Opcode::Ping => answers.push(Message {
                     opcode: Opcode::Pong,
-                    payload: payload.to_vec(),
+                    payload,
                 }),
                 Opcode::Pong => {}
-                Opcode::Close => fault = Some("the server closed the connection".to_owned()),
-            })?;
-        if let Some(fault) = fault {
-            bail!(fault);
+                Opcode::Close => bail!("the server closed the connection"),
+            }
         }
         send(&mut self.stream, &answers)
+    }
+
+    /// Takes a message, and returns what to answer.
+    fn take(&mut self, message: &[u8]) -> anyhow::Result<Option<Message>> {
+        let found = self.protocol.inbound(message, &mut |payload| {
+            self.delivered
+                .push_back(String::from_utf8_lossy(payload).into_owned());
+        });
+        if let Some(fault) = found.fault {
+            bail!(fault);
+        }
+        ensure!(found.missing == 0, "{} messages will not come", found.missing);
+        self.greeted |= found.greeted;
+        self.confirmed += found.confirmed;
+        if let Some((topic, seq)) = self.protocol.sequence(message) {
+            let topic = String::from_utf8_lossy(topic);
+            let expected = self.last.map_or(seq, |last| last + 1);
+            ensure!(
+                topic == WATCHED && seq == expected,
+                "number {seq} of {topic:?} came where number {expected} of {WATCHED:?} was due"
+            );
+            self.last = Some(seq);
+        }
+        Ok(found.answer)
     }
 }
 

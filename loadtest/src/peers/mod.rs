@@ -13,8 +13,6 @@
 //!   connection into one frame, which may grow to its `max_pending` of 64 MiB when the reader is slow; it cuts such
 //!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
 
-#![allow(dead_code, reason = "the scenarios that use it follow")]
-
 mod check;
 mod naive;
 mod nats;
@@ -40,20 +38,30 @@ pub(crate) struct Peer {
     /// What is said over its WebSocket.
     pub(crate) protocol: &'static dyn Protocol,
     launch: Launch,
-    missing: fn() -> Option<String>,
-    /// Whether starting it installs what is missing.
-    installs: bool,
+    /// What it needs and is not there.
+    missing: fn(Install) -> Option<String>,
 }
 
 /// How a peer is started: on which core, with which settings.
 type Launch = fn(usize, &[(String, String)]) -> anyhow::Result<Server>;
 
 impl Peer {
-    /// Why it cannot be started at once, if something that it needs is not there. [`start`] may still succeed: it installs
-    /// npm packages.
+    /// Why it cannot be started without installing anything, if it cannot.
     pub(crate) fn missing(&self) -> Option<String> {
-        (self.missing)()
+        server::missing().or_else(|| (self.missing)(Install::Never))
     }
+
+    /// Why [`start`] cannot start it, if it cannot even install what is missing.
+    pub(crate) fn unavailable(&self) -> Option<String> {
+        server::missing().or_else(|| (self.missing)(Install::IfPossible))
+    }
+}
+
+/// Whether npm packages that are missing are installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Install {
+    IfPossible,
+    Never,
 }
 
 /// The peers, Tickwire first.
@@ -63,43 +71,37 @@ pub(crate) fn peers() -> &'static [Peer] {
             name: "tickwire",
             protocol: &tickwire::Tickwire,
             launch: tickwire::launch,
-            missing: tickwire::missing,
-            installs: false,
+            missing: |_| tickwire::missing(),
         },
         Peer {
             name: "uwebsockets",
             protocol: &plain::Plain,
             launch: packages::launch_uwebsockets,
-            missing: packages::missing,
-            installs: true,
+            missing: packages::missing_for_bun,
         },
         Peer {
             name: "nats",
             protocol: &nats::Nats,
             launch: nats::launch,
-            missing: nats::missing,
-            installs: false,
+            missing: |_| nats::missing(),
         },
         Peer {
             name: "ws",
             protocol: &plain::Plain,
             launch: packages::launch_ws,
-            missing: packages::missing,
-            installs: true,
+            missing: packages::missing_for_node,
         },
         Peer {
             name: "socketio",
             protocol: &socketio::SocketIo,
             launch: packages::launch_socketio,
-            missing: packages::missing,
-            installs: true,
+            missing: packages::missing_for_node,
         },
         Peer {
             name: "naive",
             protocol: &plain::Plain,
             launch: naive::launch,
-            missing: || None,
-            installs: false,
+            missing: |_| None,
         },
     ]
 }

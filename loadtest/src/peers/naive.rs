@@ -82,9 +82,8 @@ async fn connection(id: u64, stream: TcpStream, hub: &Hub) -> Result<(), Error> 
     loop {
         tokio::select! {
             message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => match hub.take(id, &sender, &text) {
-                    Some(answer) => socket.send(Message::Text(answer)).await?,
-                    None => {}
+                Some(Ok(Message::Text(text))) => if let Some(answer) = hub.take(id, &sender, &text) {
+                    socket.send(Message::Text(answer)).await?;
                 },
                 Some(message) => drop(message?),
                 None => return Ok(()),

@@ -15,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tickwire_wire::frame::Opcode;
 
-use super::packages::{folder, installed_program};
-use super::server::{Server, free_port, loopback, pinned};
+use super::packages::folder;
+use super::server::{Server, free_port, installed_program, loopback, pinned};
 use super::{Inbound, Message, Protocol, whole_number};
 use crate::report::progress;
 
@@ -154,17 +154,17 @@ pub(super) fn launch(core: usize, _: &[(String, String)]) -> anyhow::Result<Serv
         thread::spawn(|| pass_on(log));
     }
     // The client port opens after the other (nats-server's `Server.Start`).
-    let stream = server.wait_until(|| Ok(TcpStream::connect(loopback(client_port)).ok()))?;
-    server.version = version(&stream)?;
+    let stream = server.wait_until(|| Ok(TcpStream::connect(loopback(client_port)).ok()));
     // It reads its configuration once.
     fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
+    server.version = version(&stream?)?;
     Ok(server)
 }
 
-/// Passes on what the server logs, except its many words about starting and stopping.
+/// Passes on what the server logs, except its many words about starting and stopping, and that there is no TLS.
 fn pass_on(log: ChildStderr) {
     for line in BufReader::new(log).lines().map_while(Result::ok) {
-        if !line.contains("[INF]") {
+        if !line.contains("[INF]") && !line.contains("not configured with TLS") {
             progress(format_args!("nats-server: {line}"));
         }
     }

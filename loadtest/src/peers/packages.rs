@@ -13,7 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::server::{Server, pinned};
+use super::Install;
+use super::server::{Server, installed_program, pinned};
 use crate::report::progress;
 
 const PACKAGES: &str = include_str!("../../peers/package.json");
@@ -31,6 +32,8 @@ const BUN: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "@oven/bun-linux-x64/bin/bun"
 };
+
+const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it";
 
 /// Starts uWebSockets, as Bun has it.
 pub(super) fn launch_uwebsockets(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
@@ -56,14 +59,22 @@ fn launch(core: usize, runtime: &Path, script: &Path) -> anyhow::Result<Server> 
     Server::spawn_announced(command)
 }
 
-/// Why the packages cannot be used at once, if they cannot.
-pub(super) fn missing() -> Option<String> {
-    let found = node().and_then(|_| is_installed(&folder()?));
-    match found {
+/// What the peers on Node need and is not there.
+pub(super) fn missing_for_node(install: Install) -> Option<String> {
+    match node() {
+        Ok(_) => missing_for_bun(install),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// What Bun needs and is not there.
+pub(super) fn missing_for_bun(install: Install) -> Option<String> {
+    match folder().and_then(|folder| is_installed(&folder)) {
         Ok(true) => None,
-        Ok(false) => {
+        Ok(false) if install == Install::Never => {
             Some("its npm packages are not installed; `tickwire-loadtest peers` installs them".to_owned())
         }
+        Ok(false) => installed_program("npm").is_none().then(|| NO_NPM.to_owned()),
         Err(error) => Some(format!("{error:#}")),
     }
 }
@@ -71,14 +82,6 @@ pub(super) fn missing() -> Option<String> {
 /// Node, which runs the scripts other than Bun's.
 fn node() -> anyhow::Result<PathBuf> {
     installed_program("node").context("Node.js is not installed; ws and Socket.IO need version 20 or later")
-}
-
-/// The program of this name in the PATH.
-pub(super) fn installed_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }
 
 /// The folder of the peers, `peers` in cargo's target folder; made if it is not there.
@@ -126,9 +129,7 @@ fn install() -> anyhow::Result<PathBuf> {
         .current_dir(&folder)
         .output();
     let output = match npm {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it")
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(NO_NPM),
         ran => ran.context("cannot run npm")?,
     };
     ensure!(

@@ -3,9 +3,10 @@
 //! A server is stopped when it is dropped: with SIGTERM, and when it has not ended soon after, with SIGKILL. A server that
 //! does not accept connections in time, or ends before, is an error that says so; its own words are on standard error.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -23,6 +24,8 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Time between two looks at a server that starts or stops.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+const NO_TASKSET: &str = "taskset is not installed; it comes with the package util-linux";
 
 /// A started server.
 #[derive(Debug)]
@@ -51,9 +54,7 @@ impl Server {
         // The server inherits it; by default it could not hold more than about a thousand connections.
         rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
         let process = match command.spawn() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("taskset is not installed; it comes with the package util-linux")
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(NO_TASKSET),
             spawned => spawned.context("cannot start taskset")?,
         };
         Ok(Self {
@@ -144,6 +145,21 @@ impl Drop for Server {
             ));
         }
     }
+}
+
+/// Why no server can be started, if none can.
+pub(super) fn missing() -> Option<String> {
+    installed_program("taskset")
+        .is_none()
+        .then(|| NO_TASKSET.to_owned())
+}
+
+/// The program of this name in the PATH.
+pub(super) fn installed_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
 }
 
 /// A command that runs `program` on `core` only. taskset becomes the program, so that the process is the server's own.

@@ -1,11 +1,14 @@
 //! `run --quick` with every server that is installed.
 //!
+//! Needs the broker beside the load test, as a build of the workspace puts it, and two cores; skipped without, plainly.
 //! Which figures there are is checked, and that nothing is lost; never how large they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::peers::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tickwire-loadtest");
 
@@ -14,7 +17,9 @@ fn unable() -> Option<String> {
     let broker = Path::new(PROGRAM).with_file_name("tickwire");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if !broker.exists() {
-        return Some("there is no broker beside the load test; build it with cargo build -p tickwire".to_owned());
+        return Some(
+            "there is no broker beside the load test; build it with cargo build -p tickwire".to_owned(),
+        );
     }
     (cores < 2).then(|| "server and client need a core each".to_owned())
 }
@@ -57,7 +62,7 @@ fn tickwire(results: &Value) -> Vec<(&str, &Value)> {
 #[test]
 fn tickwire_goes_through_every_scenario_without_loss() {
     if let Some(why) = unable() {
-        println!("skipped: {why}");
+        skip(&format!("skipped: compare: {why}\n"));
         return;
     }
     let scenarios = [
@@ -90,7 +95,7 @@ fn tickwire_goes_through_every_scenario_without_loss() {
 #[test]
 fn every_server_that_is_installed_is_compared() {
     if let Some(why) = unable() {
-        println!("skipped: {why}");
+        skip(&format!("skipped: compare: {why}\n"));
         return;
     }
     let (results, _) = run("every-server", &["hot-1k", "market-150k"]);
@@ -105,8 +110,14 @@ fn every_server_that_is_installed_is_compared() {
 #[test]
 fn what_is_not_there_is_named() {
     for (arguments, named) in [
-        (["no-such", "--quick"], "\"no-such\" is neither a scenario (hot-1k, "),
-        (["hot-1k", "--peer=no-such"], "there is no peer \"no-such\", only tickwire"),
+        (
+            ["no-such", "--quick"],
+            "\"no-such\" is neither a scenario (hot-1k, ",
+        ),
+        (
+            ["hot-1k", "--peer=no-such"],
+            "there is no peer \"no-such\", only tickwire",
+        ),
     ] {
         let output = Command::new(PROGRAM)
             .arg("run")

@@ -1,0 +1,72 @@
+//! Each server that Tickwire is compared with delivers what is published: the scenario `peers`, one server at a time.
+//!
+//! Installs nothing. A server that is not there is skipped, plainly.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Command;
+
+/// The peer delivers everything, or is skipped because it is not installed.
+#[track_caller]
+fn check(name: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tickwire-loadtest"))
+        .args(["peers", "--no-install", name])
+        .output()
+        .expect("the load-test program");
+    let said = String::from_utf8(output.stdout).expect("text");
+    if let Some(why) = said.strip_prefix("skipped: ") {
+        return skip(&format!("skipped: peers::{why}"));
+    }
+    assert!(
+        output.status.success()
+            && said.starts_with(&format!("{name}: "))
+            && said.ends_with("all messages delivered\n"),
+        "{}: {said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Says that a test did not run, here and in the log of skipped tests where there is one.
+#[allow(clippy::print_stdout)]
+pub(crate) fn skip(line: &str) {
+    print!("{line}");
+    if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log of skipped tests");
+        log.write_all(line.as_bytes()).expect("the log of skipped tests");
+    }
+}
+
+#[test]
+fn tickwire() {
+    check("tickwire");
+}
+
+#[test]
+fn uwebsockets() {
+    check("uwebsockets");
+}
+
+#[test]
+fn nats() {
+    check("nats");
+}
+
+#[test]
+fn ws() {
+    check("ws");
+}
+
+#[test]
+fn socketio() {
+    check("socketio");
+}
+
+#[test]
+fn naive() {
+    check("naive");
+}
