@@ -267,7 +267,7 @@ impl Handler for Crowd {
         };
         self.follows(id, topic, seq);
         self.numbered += 1;
-        // The payload of Tickwire's JSON is the last but one thing in a message.
+        // In Tickwire's JSON the payload is the last but one thing in a message.
         match message
             .strip_suffix(b"}")
             .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)

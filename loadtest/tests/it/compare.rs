@@ -73,6 +73,8 @@ fn tickwire_goes_through_every_scenario_without_loss() {
         ("slow", "latency_p99_growth"),
         ("storm", "recovered"),
         ("wildcards", "latency_p50_us"),
+        ("codec-json", "latency_p50_us"),
+        ("codec-msgpack", "latency_p50_us"),
         ("idle", "rss_bytes_per_connection"),
     ];
     let mut arguments = vec!["--peer", "tickwire"];
