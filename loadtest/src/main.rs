@@ -1,7 +1,8 @@
 //! Load tests of Tickwire: a broker, very many clients, and a check of everything that they are sent.
 //!
 //! Each scenario is a module with its arguments, its run and its outcome. What they share: connections on one thread
-//! (`conn`, `swarm`), a broker that is started and observed (`broker`, `proc`, `scrape`), and the report. A scenario ends
+//! (`conn`, `swarm`), a broker that is started and observed (`broker`, `proc`, `scrape`), and the report. Scenarios that compare
+//! servers (`compare`) are TOML files, see `scenario`; how to talk to each server is in `peers`. A scenario ends
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod broker;
@@ -32,6 +33,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- idle --heartbeats 3 --heartbeat-ms 2000
   A minute of market data to a hundred subscribers:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
+  The market to a thousand connections, from Tickwire and from uWebSockets, with a report:
+    cargo run --release -p tickwire-loadtest -- run market --peer tickwire --peer uwebsockets --html market.html
   The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
     cargo run --release -p tickwire-loadtest -- peers
   A broker that runs already:

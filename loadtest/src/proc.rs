@@ -116,6 +116,25 @@ pub(crate) fn cpu_time(pid: u32) -> Result<CpuTime, ProcError> {
     Ok(CpuTime(times))
 }
 
+/// How long the threads of process `pid` were ready to run and did not, since others had their core.
+///
+/// # Errors
+/// When it is gone or is not ours to look at.
+pub(crate) fn waited(pid: u32) -> Result<Duration, ProcError> {
+    let tasks = format!("/proc/{pid}/task");
+    let entries = fs::read_dir(&tasks).map_err(|source| ProcError::Unreadable {
+        path: tasks.clone(),
+        source,
+    })?;
+    let of_task = |stat: String| -> Option<u64> { stat.split_ascii_whitespace().nth(1)?.parse().ok() };
+    let nanos = entries
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(of_task)
+        .sum();
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// The kernel's memory now.
 ///
 /// # Errors

@@ -22,6 +22,8 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("slow", include_str!("../scenarios/slow.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("wildcards", include_str!("../scenarios/wildcards.toml")),
+    ("codec-json", include_str!("../scenarios/codec-json.toml")),
+    ("codec-msgpack", include_str!("../scenarios/codec-msgpack.toml")),
     ("idle", include_str!("../scenarios/idle.toml")),
 ];
 
@@ -44,6 +46,17 @@ pub(crate) enum Kind {
     Storm,
     /// Nothing.
     Idle,
+}
+
+/// How messages are written, where a server knows several ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wording {
+    /// As the server's own protocol does.
+    #[default]
+    Json,
+    /// In MessagePack, which only Tickwire knows.
+    Msgpack,
 }
 
 /// Why a scenario cannot be had.
@@ -110,6 +123,8 @@ pub(crate) struct Scenario {
     /// Rates that are tried to find the highest.
     #[serde(default)]
     pub(crate) probes: u32,
+    #[serde(default)]
+    pub(crate) codec: Wording,
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,
@@ -184,6 +199,14 @@ impl Scenario {
         if self.kind == Kind::Max {
             within("p99_ms_max", self.p99_ms_max, 1..=60_000)?;
             within("probes", self.probes, 1..=30)?;
+        }
+        if self.codec == Wording::Msgpack && self.peers != ["tickwire"] {
+            return Err(ScenarioError::Refused {
+                name: self.name.clone(),
+                field: "peers",
+                value: format!("{:?}", self.peers),
+                expected: "[\"tickwire\"] with codec = \"msgpack\"".to_owned(),
+            });
         }
         if self.pattern.is_some() {
             // A pattern stands for all of them.
@@ -315,6 +338,10 @@ mod tests {
         check(
             "kind = 'max'\nsubscribers = 1\nrate = 1",
             &expect!["scenario x: p99_ms_max = 0 must be from 1 to 60000"],
+        );
+        check(
+            "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
+            &expect![[r#"scenario x: peers = [] must be ["tickwire"] with codec = "msgpack""#]],
         );
         let unknown = Scenario::load("no-such", false).expect_err("is none").to_string();
         assert!(

@@ -24,6 +24,8 @@ const SCENARIOS: &[&str] = &[
     "slow",
     "storm",
     "wildcards",
+    "codec-json",
+    "codec-msgpack",
     "idle",
 ];
 

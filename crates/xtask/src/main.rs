@@ -74,8 +74,8 @@ enum Command {
     Bench(BenchArgs),
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
-    /// Builds for release, runs the load test's scenarios and writes docs/perf/<day>-<machine>/results.json and
-    /// report.html. Takes about twenty minutes and two cores that nobody else uses.
+    /// Builds for release, runs the load test's scenarios and writes `results.json` and `report.html` to
+    /// `docs/perf/DAY-MACHINE`. Takes about twenty minutes and two cores that nobody else uses.
     Compare(CompareArgs),
 }
 

@@ -172,9 +172,16 @@ impl Crowd {
         if let Some(answer) = inbound.answer {
             reply.message(answer.opcode, &answer.payload);
         }
+<<<<<<< HEAD
         if let Some(fault) = inbound.fault
             && !self.is_gap(id, message)
         {
+=======
+        if inbound.missing > 0 {
+            self.gap(id, message, inbound.missing);
+        }
+        if let Some(fault) = inbound.fault {
+>>>>>>> h-harness
             self.faults.add(
                 "refused or not understood",
                 format_args!("connection {}: {fault}", id.0),
@@ -207,52 +214,54 @@ impl Crowd {
         }
     }
 
-    /// Whether this is Tickwire's gap; if so, what it names is accounted for.
-    fn is_gap(&mut self, id: ConnId, message: &[u8]) -> bool {
+    /// Accounts for the `missing` messages that Tickwire's gap names.
+    fn gap(&mut self, id: ConnId, message: &[u8], missing: u64) {
+        self.gapped += missing;
         let Ok(ServerMessage::Control(Control::Gap { topic, from, to, .. })) =
             Codec::Json.decode_server(message)
         else {
-            return false;
+            return;
         };
-        let number = (id.0 - 1) as u32;
-        let Some(last) = Scenario::topic_number(topic.as_bytes())
-            .and_then(|topic| self.scenario.slot(number, topic))
-            .map(|slot| number as usize * self.scenario.topics_each as usize + slot as usize)
-            .and_then(|at| self.seqs.get_mut(at))
-        else {
-            return false;
+        let Some(last) = self.last_seq(id, topic.as_bytes()) else {
+            self.faults
+                .add("never subscribed", format_args!("connection {}: {topic}", id.0));
+            return;
         };
-        if *last != 0 && *last + 1 != from.0 {
+        let before = std::mem::replace(last, to.0);
+        if before != 0 && before + 1 != from.0 {
             self.faults.add(
                 "order",
-                format_args!("connection {}: {topic}: gap from {} after {last}", id.0, from.0),
+                format_args!("connection {}: {topic}: gap from {} after {before}", id.0, from.0),
             );
         }
-        *last = to.0;
-        self.gapped += (to.0 + 1).saturating_sub(from.0);
-        true
+    }
+
+    /// Where the last number of a topic of a connection is kept; none if it has not subscribed to it.
+    #[inline]
+    fn last_seq(&mut self, id: ConnId, topic: &[u8]) -> Option<&mut u64> {
+        let number = u32::try_from(id.0.checked_sub(1)?).ok()?;
+        let slot = self.scenario.slot(number, Scenario::topic_number(topic)?)?;
+        let at = number as usize * self.scenario.topics_each as usize + slot as usize;
+        self.seqs.get_mut(at)
     }
 
     /// Checks the number of a delivery.
     #[inline]
     fn follows(&mut self, id: ConnId, topic: &[u8], seq: u64) {
-        let number = (id.0 - 1) as u32;
-        let slot = Scenario::topic_number(topic).and_then(|topic| self.scenario.slot(number, topic));
-        let Some(slot) = slot else {
+        let Some(last) = self.last_seq(id, topic) else {
             let topic = String::from_utf8_lossy(topic);
             self.faults
                 .add("never subscribed", format_args!("connection {}: {topic}", id.0));
             return;
         };
-        let last = &mut self.seqs[number as usize * self.scenario.topics_each as usize + slot as usize];
-        if *last != 0 && seq != *last + 1 {
+        let before = std::mem::replace(last, seq);
+        if before != 0 && seq != before + 1 {
             let topic = String::from_utf8_lossy(topic);
             self.faults.add(
                 "order",
-                format_args!("connection {}: {topic}: {seq} after {last}", id.0),
+                format_args!("connection {}: {topic}: {seq} after {before}", id.0),
             );
         }
-        *last = seq;
     }
 }
 
@@ -264,7 +273,11 @@ impl Handler for Crowd {
         };
         self.follows(id, topic, seq);
         self.numbered += 1;
+<<<<<<< HEAD
         // The payload of Tickwire's JSON is the last but one thing in a message.
+=======
+        // In Tickwire's JSON the payload is the last but one thing in a message.
+>>>>>>> h-harness
         match message
             .strip_suffix(b"}")
             .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)

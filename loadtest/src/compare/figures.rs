@@ -61,6 +61,10 @@ figures! {
     /// The load client's own.
     ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
     ClientBusy = ("client_busy_percent", "client CPU", Percent, Neither),
+    /// Time in which threads of the server were ready and something else, or another of them, had the core.
+    ServerWaited = ("server_waited_percent", "server ready but not running", Percent, Neither),
+    /// Time in which something else had the client's core.
+    ClientWaited = ("client_waited_percent", "client kept off its core", Percent, Neither),
     /// How late messages were sent, which is the client's fault or that of a full socket.
     SentLateP99 = ("sent_late_p99_us", "sent late, p99", Micros, Neither),
 }

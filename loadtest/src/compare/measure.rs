@@ -31,6 +31,9 @@ const FANOUT_US_MAX: u64 = 60_000_000;
 /// Share of its core from which on the client may be what limits.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
+/// Share of the time in which others may have the client's core before that is worth a note.
+const NOISE_MAX: f64 = 3.0;
+
 /// What a measurement found.
 pub(crate) struct Measured {
     pub(crate) version: String,
@@ -132,7 +135,14 @@ impl Setup<'_> {
             let mut rig = self.open()?;
             let probed = self.open_loop(&mut rig, rate, PROBE_DRAIN_WITHIN);
             self.interrupt.check()?;
-            let figures = probed?;
+            let figures = match probed {
+                Ok(figures) => figures,
+                Err(error) => {
+                    notes.push(format!("at {rate:.0} per second: {error:#}"));
+                    search.tell(false);
+                    continue;
+                }
+            };
             let of = |figure| figures.get(figure).unwrap_or(0.0);
             let holds = of(Figure::LatencyP99) < f64::from(self.scenario.p99_ms_max) * 1e3
                 && of(Figure::Delivered) >= rate * DELIVERED_MIN;
@@ -190,7 +200,6 @@ impl Setup<'_> {
         rig.measure(from, to);
         rig.run(&schedule, from.plus(self.seconds() / 4), |_| false)?;
         let lost = rig.sample()?;
-        let delivered = rig.delivered();
         rig.lose_all();
         rig.run(&schedule, to, |rig| rig.swarm.is_settled())?;
         let back = rig.sample()?;
@@ -208,7 +217,6 @@ impl Setup<'_> {
         figures.set(Figure::Missed, missed as f64);
         of_server(&mut figures, used, &back);
         latencies(&rig, &mut figures);
-        debug_assert!(rig.delivered() >= delivered, "deliveries are never taken back");
         let mut measured = measured(rig, figures)?;
         if !all_back {
             measured
@@ -263,6 +271,7 @@ fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) ->
 /// How things stood when the measured time began.
 struct Begin {
     server: Sample,
+    client: Sample,
     delivered: u64,
     busy: Duration,
     at: Nanos,
@@ -272,6 +281,7 @@ impl Begin {
     fn now(rig: &Rig) -> anyhow::Result<Self> {
         Ok(Self {
             server: rig.sample()?,
+            client: Sample::take(std::process::id(), rig.clock)?,
             delivered: rig.delivered(),
             busy: rig.busy,
             at: rig.clock.now(),
@@ -281,7 +291,11 @@ impl Begin {
     /// The figures of the time from then until now.
     fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
         let time = rig.clock.now().since(self.at);
-        let busy = rig.busy.saturating_sub(self.busy);
+        let client = Sample::take(std::process::id(), rig.clock)?.since(&self.client);
+        // The client never sleeps, so that what it did not get of its core others had. Of what it was busy for by the
+        // clock, it really had that share.
+        let had = (client.cpu.as_secs_f64() / client.time.as_secs_f64()).min(1.0);
+        let busy = rig.busy.saturating_sub(self.busy).mul_f64(had);
         let delivered = (rig.delivered() - self.delivered) as f64;
         let server = rig.sample()?;
         let used = server.since(&self.server);
@@ -291,8 +305,9 @@ impl Begin {
         figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
         figures.set(
             Figure::ClientBusy,
-            busy.as_secs_f64() / time.as_secs_f64() * 100.0,
+            busy.as_secs_f64() / client.cpu.as_secs_f64() * 100.0,
         );
+        figures.set(Figure::ClientWaited, (1.0 - had) * 100.0);
         of_server(&mut figures, used, &server);
         Ok(figures)
     }
@@ -301,6 +316,7 @@ impl Begin {
 fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     let seconds = used.time.as_secs_f64();
     figures.set(Figure::ServerBusy, used.cpu.as_secs_f64() / seconds * 100.0);
+    figures.set(Figure::ServerWaited, used.waited.as_secs_f64() / seconds * 100.0);
     figures.set(Figure::VoluntarySwitches, used.voluntary as f64 / seconds);
     figures.set(Figure::InvoluntarySwitches, used.involuntary as f64 / seconds);
     figures.set(Figure::Threads, now.threads as f64);
@@ -346,6 +362,14 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     let mut notes = Vec::new();
     if figures.get(Figure::ClientBusy) > Some(CLIENT_BUSY_MAX) {
         notes.push("the client was busy all the time: it may have been the limit".to_owned());
+    }
+    if let Some(waited) = figures
+        .get(Figure::ClientWaited)
+        .filter(|waited| *waited > NOISE_MAX)
+    {
+        notes.push(format!(
+            "noise: other programs had the client's core for {waited:.0} % of the time"
+        ));
     }
     if crowd.gapped > 0 {
         notes.push(format!("{} messages were named in gaps", crowd.gapped));

@@ -9,6 +9,7 @@ mod figures;
 mod html;
 mod machine;
 mod measure;
+mod msgpack;
 mod outcome;
 mod pace;
 mod rig;

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
 use crate::compare::crowd::{Crowd, PUBLISHER};
+use crate::compare::msgpack::MessagePack;
 use crate::compare::pace::Schedule;
 use crate::compare::sample::{self, Sample};
 use crate::conn::ConnId;
@@ -19,7 +20,7 @@ use crate::handshake::Handshake;
 use crate::interrupt::Interrupt;
 use crate::payload::{Clock, Nanos, Payload};
 use crate::peers::{self, Peer, Protocol, Server};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Wording};
 use crate::swarm::{Endpoint, Swarm};
 
 /// Connections that are on their way at a time.
@@ -83,7 +84,11 @@ impl Rig {
             .map(|name| (name.to_owned(), OPS_PER_S.to_owned()));
         let server = peers::start(peer, core, &settings)?;
         let clock = Clock::start();
-        let (path, subprotocol) = peer.protocol.endpoint();
+        let protocol = match scenario.codec {
+            Wording::Json => peer.protocol,
+            Wording::Msgpack => &MessagePack,
+        };
+        let (path, subprotocol) = protocol.endpoint();
         let address = server.address();
         let handshake = Handshake {
             host: address.to_string(),
@@ -91,7 +96,7 @@ impl Rig {
             subprotocol,
         };
         let endpoint = Endpoint { address, handshake };
-        let crowd = Crowd::new(peer.protocol, scenario, clock)?;
+        let crowd = Crowd::new(protocol, scenario, clock)?;
         let connections = scenario.subscribers as usize + 1;
         let swarm = Swarm::new(&endpoint, connections, CONNECTING_MAX, interrupt.clone(), crowd)?
             .with_events_max(EVENTS_MAX);
@@ -103,7 +108,7 @@ impl Rig {
             before,
             writes_before,
             server,
-            protocol: peer.protocol,
+            protocol,
             payload: Payload::new(),
             topics: (0..scenario.topics).map(Scenario::topic).collect(),
             audience: Vec::new(),

@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     pub(crate) at: Nanos,
     /// CPU time of all of its threads.
     cpu: CpuTime,
+    /// Time in which its threads were ready and others had the core.
+    waited: Duration,
     /// Memory in RAM, in bytes.
     pub(crate) rss_bytes: u64,
     /// Threads.
@@ -31,6 +33,8 @@ pub(crate) struct Sample {
 pub(crate) struct Used {
     pub(crate) time: Duration,
     pub(crate) cpu: Duration,
+    /// Time in which threads were ready and others had the core.
+    pub(crate) waited: Duration,
     /// Context switches because it waited.
     pub(crate) voluntary: u64,
     /// Context switches because others wanted the core.
@@ -50,6 +54,7 @@ impl Sample {
             voluntary,
             involuntary,
             cpu: proc::cpu_time(pid)?,
+            waited: proc::waited(pid)?,
             at: clock.now(),
         })
     }
@@ -59,6 +64,7 @@ impl Sample {
         Used {
             time: self.at.since(earlier.at),
             cpu: self.cpu.since(&earlier.cpu).total(),
+            waited: self.waited.saturating_sub(earlier.waited),
             voluntary: self.voluntary.saturating_sub(earlier.voluntary),
             involuntary: self.involuntary.saturating_sub(earlier.involuntary),
         }

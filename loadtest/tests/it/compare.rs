@@ -1,11 +1,14 @@
 //! `run --quick` with every server that is installed.
 //!
+//! Needs the broker beside the load test, as a build of the workspace puts it, and two cores; skipped without, plainly.
 //! Which figures there are is checked, and that nothing is lost; never how large they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::peers::skip;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tickwire-loadtest");
 
@@ -59,7 +62,7 @@ fn tickwire(results: &Value) -> Vec<(&str, &Value)> {
 #[test]
 fn tickwire_goes_through_every_scenario_without_loss() {
     if let Some(why) = unable() {
-        println!("skipped: {why}");
+        skip(&format!("skipped: compare: {why}\n"));
         return;
     }
     let scenarios = [
@@ -70,6 +73,8 @@ fn tickwire_goes_through_every_scenario_without_loss() {
         ("slow", "latency_p99_growth"),
         ("storm", "recovered"),
         ("wildcards", "latency_p50_us"),
+        ("codec-json", "latency_p50_us"),
+        ("codec-msgpack", "latency_p50_us"),
         ("idle", "rss_bytes_per_connection"),
     ];
     let mut arguments = vec!["--peer", "tickwire"];
@@ -92,7 +97,7 @@ fn tickwire_goes_through_every_scenario_without_loss() {
 #[test]
 fn every_server_that_is_installed_is_compared() {
     if let Some(why) = unable() {
-        println!("skipped: {why}");
+        skip(&format!("skipped: compare: {why}\n"));
         return;
     }
     let (results, _) = run("every-server", &["hot-1k", "market-150k"]);

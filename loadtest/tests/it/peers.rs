@@ -29,7 +29,7 @@ fn check(name: &str) {
 
 /// Says that a test did not run, here and in the log of skipped tests where there is one.
 #[allow(clippy::print_stdout)]
-fn skip(line: &str) {
+pub(crate) fn skip(line: &str) {
     print!("{line}");
     if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {
         let mut log = OpenOptions::new()
