@@ -172,16 +172,10 @@ impl Crowd {
         if let Some(answer) = inbound.answer {
             reply.message(answer.opcode, &answer.payload);
         }
-<<<<<<< HEAD
-        if let Some(fault) = inbound.fault
-            && !self.is_gap(id, message)
-        {
-=======
         if inbound.missing > 0 {
             self.gap(id, message, inbound.missing);
         }
         if let Some(fault) = inbound.fault {
->>>>>>> h-harness
             self.faults.add(
                 "refused or not understood",
                 format_args!("connection {}: {fault}", id.0),
@@ -273,11 +267,7 @@ impl Handler for Crowd {
         };
         self.follows(id, topic, seq);
         self.numbered += 1;
-<<<<<<< HEAD
-        // The payload of Tickwire's JSON is the last but one thing in a message.
-=======
         // In Tickwire's JSON the payload is the last but one thing in a message.
->>>>>>> h-harness
         match message
             .strip_suffix(b"}")
             .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)

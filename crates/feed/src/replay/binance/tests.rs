@@ -162,7 +162,7 @@ fn fields_that_are_missing_or_wrong() {
     check(DEPTH.replace("0.00000000", "-1"), "size -1 is negative");
     check(
         DEPTH.replace(r#","0.00000000""#, ""),
-        "not a message of the exchange: invalid length 1, expected a tuple of size 2 at line 1 column 86",
+        "not a message of the exchange: invalid length 1, expected a level: [price, size] at line 1 column 86",
     );
     let levels = vec![r#"["1","1"]"#; BOOK_LEVELS_MAX + 1].join(",");
     check(
