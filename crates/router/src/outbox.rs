@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tickwire_wire::Codec;
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::Opcode;
 
 use crate::publication::{Publication, TopicId};
 
@@ -240,12 +241,12 @@ impl Outbox {
     }
 
     /// Takes note that `count` bytes of what [`Self::waiting`] gave were written; `done` gets each publication whose
-    /// last byte was among them.
+    /// last byte was among them. Returns whether a message of the protocol was finished, pings and pongs being none.
     ///
     /// # Panics
     /// When that is more than waits.
-    pub fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) {
-        let mut count = count + self.written;
+    pub fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> bool {
+        let (mut count, mut spoke) = (count + self.written, false);
         loop {
             let data_first = self.partial == Partial::Data || self.control.is_empty();
             let len = if data_first {
@@ -255,6 +256,7 @@ impl Outbox {
                 };
                 let len = item.len();
                 if count >= len {
+                    spoke = true;
                     item.fanout().into_iter().for_each(&mut done);
                     *self.bytes.of(item) -= len;
                     self.data.pop_front();
@@ -263,6 +265,7 @@ impl Outbox {
             } else {
                 let len = self.control[0].len();
                 if count >= len {
+                    spoke |= !is_ping_or_pong(&self.control[0]);
                     self.control.pop_front();
                     self.control_bytes -= len;
                 }
@@ -281,6 +284,7 @@ impl Outbox {
         }
         self.written = count;
         self.shrink();
+        spoke
     }
 
     /// An idle connection keeps no memory that a burst needed.
@@ -292,6 +296,11 @@ impl Outbox {
             self.control = VecDeque::new();
         }
     }
+}
+
+fn is_ping_or_pong(frame: &[u8]) -> bool {
+    let opcode = frame.first().and_then(|first| Opcode::from_bits(first & 0x0f));
+    matches!(opcode, Some(Opcode::Ping | Opcode::Pong))
 }
 
 /// A frame's length as an item keeps it. Books, the longest there are, are bounded far below it.

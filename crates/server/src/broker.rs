@@ -72,7 +72,9 @@ pub struct Broker {
     ops: SocketAddr,
     doors: Vec<mpsc::Sender<Command>>,
     gate: Arc<StartGate>,
+    /// Dropped, they end accepting and, after it, the operators' listener.
     stop_accepting: Option<oneshot::Sender<()>>,
+    stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     within: Duration,
@@ -110,12 +112,13 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
     let (stop_accepting, stopped) = oneshot::channel();
+    let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         doors,
         connections_max,
         socket: common.config.socket,
     };
-    others.push(common.start_acceptor(acceptor, listener, ops_listener, stopped)?);
+    others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
     let room = Room {
         shards: shard_count,
         connections_max,
@@ -132,6 +135,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         doors: senders,
         gate,
         stop_accepting: Some(stop_accepting),
+        stop_operating: Some(stop_operating),
         shards,
         others,
         within,
@@ -166,10 +170,16 @@ impl Broker {
                 tracing::error!("a shard had stopped before it was told to");
             }
         }
-        for thread in self.shards.drain(..).chain(self.others.drain(..)) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the broker had panicked");
-            }
+        join(self.shards.drain(..));
+        self.stop_operating.take();
+        join(self.others.drain(..));
+    }
+}
+
+fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the broker had panicked");
         }
     }
 }
@@ -280,7 +290,7 @@ impl Common {
         acceptor: Acceptor,
         listener: std::net::TcpListener,
         ops_listener: std::net::TcpListener,
-        stopped: oneshot::Receiver<()>,
+        (stopped, ended): (oneshot::Receiver<()>, oneshot::Receiver<()>),
     ) -> Result<JoinHandle<()>, StartError> {
         let ops = Arc::new(Ops {
             catalogue: self.catalogue.clone(),
@@ -299,6 +309,8 @@ impl Common {
                 // The sender says that it is time by being dropped.
                 _ = stopped => {}
             }
+            // Operators are answered until the last client is gone.
+            ended.await.unwrap_or_default();
             Ok::<_, io::Error>(())
         };
         let thread = std::thread::Builder::new()

@@ -418,8 +418,9 @@ impl Shard {
         if count == 0 {
             return;
         }
-        session.outbox.advance(count, done);
-        session.last_out = now;
+        if session.outbox.advance(count, done) {
+            session.last_out = now;
+        }
         session.pressing = false;
         session.full_since = None;
         let waiting = session.outbox.data_bytes();

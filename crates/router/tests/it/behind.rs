@@ -182,7 +182,7 @@ fn taking_nothing_over_budget_is_the_end_of_that_session_alone() {
             b: update trade.A 6 6
             15000 ms b: heartbeat
             20000 ms b: PING
-            35000 ms b: heartbeat
+            30000 ms b: heartbeat
             35000 ms a: gone
             subscribers trade.A: 1"#]],
     );

@@ -85,7 +85,7 @@ fn a_silent_client_is_pinged_and_then_given_up() {
             a: pong 1
             15000 ms a: heartbeat
             20000 ms a: PING
-            35000 ms a: heartbeat
+            30000 ms a: heartbeat
             40000 ms a: CLOSE 4001 no pong within 20000 ms
             45000 ms a: gone"#]],
     );
@@ -95,9 +95,9 @@ fn a_silent_client_is_pinged_and_then_given_up() {
             a: pong 1
             15000 ms a: heartbeat
             20000 ms a: PING
-            35000 ms a: heartbeat
-            50000 ms a: PING
-            50000 ms a: heartbeat"#]],
+            30000 ms a: heartbeat
+            45000 ms a: heartbeat
+            50000 ms a: PING"#]],
     );
 }
 
