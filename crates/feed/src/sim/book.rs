@@ -160,7 +160,13 @@ impl Ladder {
     fn fill(&mut self, enough: usize, chance: &mut Chance, changes: &mut Changes) {
         while self.len < enough {
             let step = 1 + chance.below(3) as i32;
-            self.put(self.levels[self.len - 1].key + step, chance, changes);
+            let end = self.best().key + SPAN;
+            let mut key = (self.levels[self.len - 1].key + step).min(end);
+            // Where the far end is taken, the next free price before it; there are more prices than levels.
+            while self.find(key).is_ok() {
+                key -= 1;
+            }
+            self.put(key, chance, changes);
         }
     }
 }
@@ -170,6 +176,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_filled_up_stays_within_the_span() {
+        let mut chance = Chance::new(1);
+        let mut side = Ladder::new(1_000, 10, &mut chance);
+        let mut changes = Changes::default();
+        while side.levels().len() > 1 {
+            side.remove(1, &mut changes);
+        }
+        side.put(1_000 + SPAN, &mut chance, &mut changes);
+        side.tidy(&mut chance, &mut changes);
+        assert_eq!(side.levels().len(), LEVELS_MIN);
+        assert!(side.levels().is_sorted_by(|a, b| a.key < b.key));
+        assert!(side.levels().iter().all(|level| level.key <= 1_000 + SPAN));
+    }
 
     proptest! {
         /// Whatever is done, a side stays in order, and the changes turn what it was into what it is.

@@ -34,7 +34,11 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in a row before the others get their turn.
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
-const DRAIN_BUDGET: usize = 16 * 1024;
+const DRAIN_BUDGET: usize = 64 * 1024;
+/// Publications that may wait for any shard while clients are read.
+const QUEUE_HIGH: usize = 4_096;
+/// Milliseconds until a shard that has too much to do is looked at again.
+const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -52,6 +56,8 @@ struct WebSocket {
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
+    /// Whether it is among the connections with something to read.
+    unread: bool,
     /// The sending side is shut.
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
@@ -74,8 +80,10 @@ pub(crate) struct Hub {
     exported: Counts,
     flushed: Micros,
     ready: Vec<Ready>,
-    /// Connections with more to read than their turn allowed.
+    /// Connections with something to read.
     unread: VecDeque<SessionId>,
+    /// When to look again whether clients can be read, if a shard has too much to do.
+    resume_at: Option<Micros>,
     scratch: Box<[u8]>,
     frame_limits: FrameLimits,
     rights: Rc<Rights>,
@@ -114,6 +122,7 @@ impl Hub {
             flushed: Micros(0),
             ready: Vec::new(),
             unread: VecDeque::new(),
+            resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             frame_limits: parts.frame_limits,
             rights: Rc::new(parts.rights),
@@ -155,6 +164,7 @@ impl Hub {
                 stream,
                 parser,
                 blocked: false,
+                unread: false,
                 shut: false,
                 ended: false,
                 _permit: permit,
@@ -268,13 +278,20 @@ impl Hub {
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
-        more_events || more_queued || self.shard.dirty_count() > 0 || !self.unread.is_empty()
+        let more_unread = !self.unread.is_empty() && self.resume_at.is_none();
+        more_events || more_queued || self.shard.dirty_count() > 0 || more_unread
     }
 
     /// When the next cycle is due if nothing happens before: a deadline, or counters to be flushed.
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
         let flush = (self.exported != *self.shard.counts()).then(|| Micros(self.flushed.0 + FLUSH_US));
-        self.shard.next_timeout().into_iter().chain(flush).min()
+        let resume = self.resume_at.filter(|_| !self.unread.is_empty());
+        self.shard
+            .next_timeout()
+            .into_iter()
+            .chain(flush)
+            .chain(resume)
+            .min()
     }
 
     fn read_ready(&mut self, now: Micros) -> bool {
@@ -283,10 +300,6 @@ impl Hub {
             tracing::error!(%error, "cannot ask the kernel for ready connections");
             false
         });
-        for _ in 0..self.unread.len() {
-            let Some(id) = self.unread.pop_front() else { break };
-            self.read(id, now);
-        }
         for Ready {
             session,
             readable,
@@ -304,18 +317,42 @@ impl Hub {
                 self.shard.writable(session);
             }
             if readable {
-                self.read(session, now);
+                self.read_later(session);
             }
         }
         self.ready = ready;
+        self.resume_at = self.is_congested().then(|| now.plus_ms(CONGESTED_PAUSE_MS));
+        if self.resume_at.is_none() {
+            for _ in 0..self.unread.len() {
+                let Some(id) = self.unread.pop_front() else { break };
+                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+                    socket.unread = false;
+                    self.read(id, now);
+                }
+            }
+        }
         more
+    }
+
+    fn read_later(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+            && !std::mem::replace(&mut socket.unread, true)
+        {
+            self.unread.push_back(id);
+        }
+    }
+
+    /// Whether some shard has more to hand out than it should: then clients are not read, so that publishers wait, by the
+    /// means of TCP, for what they have published, instead of pushing it out of the histories of those who read it.
+    fn is_congested(&self) -> bool {
+        self.shard.queue_depth() > QUEUE_HIGH || self.shard.directory().queue_depth_max() > QUEUE_HIGH
     }
 
     fn read(&mut self, id: SessionId, now: Micros) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for turn in 0.. {
             if turn == READS_IN_A_ROW {
-                self.unread.push_back(id);
+                self.read_later(id);
                 break;
             }
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {

@@ -28,7 +28,7 @@ pub(super) fn transcode(text: &[u8], out: &mut Vec<u8>) {
     write(&value, out);
 }
 
-/// Reads a value that [`check`] let pass; of others only an identity, which reserves no memory.
+/// Reads a value that [`check::check`] let pass; of others only an identity, which reserves no memory.
 fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
     let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
     // One level more than is ever let pass: the decoder refuses when none is left.
