@@ -102,6 +102,8 @@ pub(crate) struct Session {
     /// Whether it is in the shard's dirty list.
     pub(crate) dirty: bool,
     pub(crate) requested: bool,
+    /// Whether it has published anything.
+    pub(crate) publishes: bool,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,
     /// Since when its outbox has been full without a byte being taken from it.

@@ -10,7 +10,6 @@ use tickwire_feed::{Feed, FeedStats, Tick};
 use tickwire_metrics::FeedMetrics;
 use tickwire_router::{Directory, ShardId, TopicCell};
 use tickwire_wire::Micros;
-use tickwire_wire::limits::SHARD_QUEUE_MAX;
 
 use crate::clock::Clock;
 use crate::start_gate::StartGate;
@@ -19,8 +18,9 @@ use crate::start_gate::StartGate;
 const BATCH: Duration = Duration::from_micros(500);
 /// Ticks between two looks at the clock and the queues.
 const TICKS_PER_LOOK: usize = 64;
-/// Publications waiting for a shard above which the feed waits for it.
-const QUEUE_HIGH: usize = SHARD_QUEUE_MAX / 2;
+/// Publications waiting for a shard above which the feed waits for it. Below what makes other publishers wait, so that a
+/// feed that is more than the shards can hand out does not shut them out.
+const QUEUE_HIGH: usize = 2_048;
 /// Time between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 

@@ -196,6 +196,7 @@ impl Shard {
             phase: Phase::Open,
             dirty: false,
             requested: transport == Transport::Sse,
+            publishes: false,
             pressing: false,
             full_since: None,
             gone: false,
@@ -345,6 +346,14 @@ impl Shard {
     #[must_use]
     pub fn codec(&self, id: SessionId) -> Option<Codec> {
         self.sessions.get(id.index()).map(|session| session.codec)
+    }
+
+    /// Whether the session has published anything: it can be made to wait when there is too much to hand out.
+    #[must_use]
+    pub fn publishes(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id.index())
+            .is_some_and(|session| session.publishes)
     }
 
     /// Whether any session has subscribed to anything.

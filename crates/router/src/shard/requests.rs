@@ -270,6 +270,9 @@ impl Shard {
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.accepted(id);
+                if let Some(session) = self.open_session(id) {
+                    session.publishes = true;
+                }
                 if let Some(request) = request {
                     let (epoch, seq) = (Some(published.epoch), Some(published.seq));
                     let results = vec![AckResult {

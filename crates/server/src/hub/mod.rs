@@ -35,7 +35,7 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 64 * 1024;
-/// Publications that may wait for any shard while clients are read.
+/// Publications that may wait for any shard while publishers are read.
 const QUEUE_HIGH: usize = 4_096;
 /// Milliseconds until a shard that has too much to do is looked at again.
 const CONGESTED_PAUSE_MS: u64 = 1;
@@ -321,17 +321,23 @@ impl Hub {
             }
         }
         self.ready = ready;
-        self.resume_at = self.is_congested().then(|| now.plus_ms(CONGESTED_PAUSE_MS));
-        if self.resume_at.is_none() {
-            for _ in 0..self.unread.len() {
-                let Some(id) = self.unread.pop_front() else { break };
-                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
-                    socket.unread = false;
-                    self.read(id, now);
-                }
+        self.read_waiting(now);
+        more
+    }
+
+    /// Reads the connections that have something to be read; of publishers only while no shard is congested.
+    fn read_waiting(&mut self, now: Micros) {
+        let congested = self.is_congested();
+        self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
+        for _ in 0..self.unread.len() {
+            let Some(id) = self.unread.pop_front() else { break };
+            if congested && self.shard.publishes(id) {
+                self.unread.push_back(id);
+            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+                socket.unread = false;
+                self.read(id, now);
             }
         }
-        more
     }
 
     fn read_later(&mut self, id: SessionId) {
@@ -342,8 +348,8 @@ impl Hub {
         }
     }
 
-    /// Whether some shard has more to hand out than it should: then clients are not read, so that publishers wait, by the
-    /// means of TCP, for what they have published, instead of pushing it out of the histories of those who read it.
+    /// Whether some shard has more to hand out than it should: then publishers are not read, so that they wait, by the means
+    /// of TCP, for what they have published, instead of pushing it out of the histories of those who read it.
     fn is_congested(&self) -> bool {
         self.shard.queue_depth() > QUEUE_HIGH || self.shard.directory().queue_depth_max() > QUEUE_HIGH
     }
