@@ -164,7 +164,9 @@ impl Broker {
         let shard = &mut self.shards[link.shard];
         let ledger = &mut self.ledgers[link.shard];
         shard.heard(id, now);
-        link.heard_at = now;
+        if shard.is_open(id) {
+            link.heard_before_close = now;
+        }
         let mut parser = std::mem::replace(&mut link.parser, Parser::new(Limits::default()));
         let mut input = bytes;
         loop {
@@ -215,7 +217,6 @@ impl Broker {
             trace.number(client as u64);
             trace.bytes(&link.down[before..]);
             link.sent += count as u64;
-            link.taken_at = now;
             if shard.is_open(id) {
                 link.taken_before_close = now;
             }
@@ -273,7 +274,7 @@ impl Broker {
             })?;
             let overdue = link.full_since.filter(|since| now.since(*since) > patience);
             ensure(overdue.is_none() || !self.shards[shard].is_open(id), Rule::SlowReaders, || {
-                let ms = now.since(link.taken_at) / 1_000;
+                let ms = now.since(link.taken_before_close) / 1_000;
                 format!("client {client} took nothing for {ms} ms while its outbox was full, and was not closed")
             })?;
         }

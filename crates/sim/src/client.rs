@@ -3,6 +3,7 @@
 //! It parses the bytes that come, frame by frame, and shows each message to the checks of the client library and to the
 //! [`Oracle`]. It outlives its connections: on the next one it resumes from where it was, as the client library does.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tickwire_client::promise::Checker;
@@ -264,8 +265,8 @@ impl Client {
         let ms = |since: Micros| at.now.since(since) / 1_000;
         let due = match code {
             CloseCode::NORMAL => true, // its own, answered
-            CloseCode::SLOW => ms(at.taken_before) >= setup.stall_ms,
-            CloseCode::NO_PONG => ms(link.heard_at) >= setup.pong_timeout_ms,
+            CloseCode::SLOW => ms(link.taken_before_close) >= setup.stall_ms,
+            CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
             CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
             _ => false,
         };
@@ -288,7 +289,7 @@ impl Client {
     }
 
     fn message(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
-        self.checker.received(message).map_err(Broken::from)?;
+        self.checker.received(&as_default(message)).map_err(Broken::from)?;
         let before = self.oracle.got;
         self.tell_oracle(message, at)?;
         add(at.got, before, self.oracle.got);
@@ -359,11 +360,23 @@ impl Client {
     }
 }
 
+/// `message` without the mode of wildcards that match topics of several kinds. The broker tells one for all of them, which
+/// is that of events, and what was asked for by no name is conflated or not by each topic's kind.
+fn as_default(message: &ServerMessage) -> Cow<'_, ServerMessage> {
+    let ServerMessage::Control(Control::Ack { id, results }) = message else {
+        return Cow::Borrowed(message);
+    };
+    let mut results = results.clone();
+    for result in results.iter_mut().filter(|result| result.matched.is_some()) {
+        let mixed = topics::find_pattern(&result.topic).is_some_and(topics::is_mixed);
+        result.mode = result.mode.filter(|_| !mixed);
+    }
+    Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
+}
+
 /// What a client reads from, and what it needs to judge it.
 pub(crate) struct Reading<'a> {
     pub(crate) link: &'a mut Link,
-    /// When the socket took a byte before it took the close frame.
-    pub(crate) taken_before: Micros,
     pub(crate) truth: &'a Truth,
     pub(crate) setup: &'a Setup,
     pub(crate) got: &'a mut Got,

@@ -45,12 +45,10 @@ pub(crate) struct Link {
     pub(crate) blocked: bool,
     /// Bytes that the socket took so far.
     pub(crate) sent: u64,
-    /// When the socket last took a byte.
-    pub(crate) taken_at: Micros,
-    /// When the socket took a byte before the session began to close.
+    /// When the socket last took a byte while the session was open.
     pub(crate) taken_before_close: Micros,
-    /// When the broker last read a byte.
-    pub(crate) heard_at: Micros,
+    /// When the broker last read a byte while the session was open.
+    pub(crate) heard_before_close: Micros,
     pub(crate) opened_at: Micros,
     /// Whether the broker handled a request of it.
     pub(crate) requested: bool,
@@ -82,9 +80,8 @@ impl Link {
             down_ended: false,
             blocked: false,
             sent: 0,
-            taken_at: now,
             taken_before_close: now,
-            heard_at: now,
+            heard_before_close: now,
             opened_at: now,
             requested: false,
             owed: 0,

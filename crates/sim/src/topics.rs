@@ -98,6 +98,13 @@ pub(crate) fn is_wildcard(pattern: usize) -> bool {
     pattern >= NAMES.len()
 }
 
+/// Whether a pattern matches topics of several kinds.
+pub(crate) fn is_mixed(pattern: usize) -> bool {
+    let mut kinds = (0..NAMES.len()).filter(|topic| matches(pattern, *topic)).map(kind);
+    let first = kinds.next();
+    kinds.any(|kind| Some(kind) != first)
+}
+
 /// Whether a pattern matches a topic.
 pub(crate) fn matches(pattern: usize, topic: usize) -> bool {
     PARSED.matching[pattern] >> topic & 1 == 1

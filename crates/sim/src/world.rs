@@ -20,6 +20,8 @@ use crate::truth::Truth;
 const START: Micros = Micros(1_700_000_000_000_000);
 /// Rounds after which everything must have settled.
 const ROUNDS_MAX: usize = 20_000;
+/// What every socket holds at least from then on.
+const SETTLE_SOCKET_BYTES: usize = 64 * 1024;
 /// Longer than any shortest time between two updates that a broker grants.
 const SETTLE_MS: u64 = 1_500;
 
@@ -189,7 +191,6 @@ impl World {
         let Some(link) = &mut self.broker.links[client] else { return Ok(0) };
         let shard = link.shard;
         let mut reading = Reading {
-            taken_before: link.taken_before_close,
             link,
             truth: &self.broker.truth,
             setup: &self.setup,
@@ -244,6 +245,9 @@ impl World {
     fn settle(&mut self) -> Result<(), Broken> {
         for client in &mut self.clients {
             client.pace = Pace::Eager;
+        }
+        for link in self.broker.links.iter_mut().flatten() {
+            link.capacity = link.capacity.max(SETTLE_SOCKET_BYTES);
         }
         self.run_out()?;
         self.wait(SETTLE_MS)?;
