@@ -104,5 +104,9 @@ impl From<BrokenPromise> for Broken {
 
 /// `Err` with a promise unless `holds`.
 pub(crate) fn ensure(holds: bool, rule: Rule, what: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(Broken::new(rule, what())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Broken::new(rule, what()))
+    }
 }

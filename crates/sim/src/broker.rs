@@ -21,6 +21,7 @@ use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::{Due, Handled, Link};
 use crate::plan::Setup;
+use crate::tally::Tally;
 use crate::topics;
 use crate::trace::Trace;
 use crate::truth::Truth;
@@ -42,6 +43,8 @@ pub(crate) struct Broker {
     rights: Rc<Rights>,
     setup: Rc<Setup>,
     scratch: Vec<u8>,
+    /// What happened, but for what the shards count.
+    tally: Tally,
 }
 
 impl Broker {
@@ -67,13 +70,27 @@ impl Broker {
             rights: Rc::new(rights),
             setup: setup.clone(),
             scratch: Vec::new(),
+            tally: Tally {
+                starts: 1,
+                ..Tally::default()
+            },
         }
+    }
+
+    /// What happened since the start.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.tally;
+        for shard in &self.shards {
+            tally.count(shard.counts());
+        }
+        tally
     }
 
     /// Accepts the connection of a client that has none.
     pub(crate) fn accept(&mut self, client: usize, now: Micros) {
         let it = &self.setup.clients[client];
         let session = self.shards[it.shard].open(it.codec, Transport::WebSocket, self.rights.clone(), now);
+        self.tally.connections += 1;
         self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
     }
 
@@ -114,7 +131,11 @@ impl Broker {
         }
         self.check(shard, now)?;
         self.ledgers[shard].after_step(&self.shards[shard])?;
-        Ok(heard || more || wrote || self.shards[shard].dirty_count() > 0 || self.shards[shard].queue_depth() > 0)
+        Ok(heard
+            || more
+            || wrote
+            || self.shards[shard].dirty_count() > 0
+            || self.shards[shard].queue_depth() > 0)
     }
 
     fn client_of(&self, shard: usize, id: SessionId) -> Option<usize> {
@@ -160,7 +181,9 @@ impl Broker {
         bytes: &mut [u8],
         now: Micros,
     ) -> Result<(), Broken> {
-        let Some(link) = &mut self.links[client] else { return Ok(()) };
+        let Some(link) = &mut self.links[client] else {
+            return Ok(());
+        };
         let shard = &mut self.shards[link.shard];
         let ledger = &mut self.ledgers[link.shard];
         shard.heard(id, now);
@@ -187,8 +210,12 @@ impl Broker {
     fn write_dirty(&mut self, shard: usize, now: Micros, trace: &mut Trace) -> bool {
         let mut wrote = false;
         for _ in 0..self.shards[shard].dirty_count() {
-            let Some(id) = self.shards[shard].next_dirty() else { break };
-            let Some(client) = self.client_of(shard, id) else { continue };
+            let Some(id) = self.shards[shard].next_dirty() else {
+                break;
+            };
+            let Some(client) = self.client_of(shard, id) else {
+                continue;
+            };
             wrote |= self.write(client, id, now, trace);
         }
         wrote
@@ -199,7 +226,9 @@ impl Broker {
             return false;
         };
         let shard = &mut self.shards[link.shard];
-        let Some(outbox) = shard.outbox(id) else { return false };
+        let Some(outbox) = shard.outbox(id) else {
+            return false;
+        };
         let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
         for waiting in outbox.waiting() {
             let count = waiting.bytes.len().min(offered);
@@ -209,6 +238,7 @@ impl Broker {
             room -= taken;
             if offered == 0 || taken < count {
                 link.blocked = taken < count;
+                self.tally.partial_writes += u64::from(taken < count);
                 break;
             }
         }
@@ -273,10 +303,16 @@ impl Broker {
                 format!("{waiting} bytes wait for client {client}; {room} is the most that may")
             })?;
             let overdue = link.full_since.filter(|since| now.since(*since) > patience);
-            ensure(overdue.is_none() || !self.shards[shard].is_open(id), Rule::SlowReaders, || {
-                let ms = now.since(link.taken_before_close) / 1_000;
-                format!("client {client} took nothing for {ms} ms while its outbox was full, and was not closed")
-            })?;
+            ensure(
+                overdue.is_none() || !self.shards[shard].is_open(id),
+                Rule::SlowReaders,
+                || {
+                    let ms = now.since(link.taken_before_close) / 1_000;
+                    format!(
+                        "client {client} took nothing for {ms} ms while its outbox was full, and was not closed"
+                    )
+                },
+            )?;
         }
         Ok(())
     }
@@ -344,7 +380,7 @@ fn handle(
     match event {
         Event::Message { payload, .. } => {
             let request = link.codec.decode_request(payload);
-            link.requested = true;
+            link.requested |= shard.is_open(id);
             let said = match &request {
                 Ok(ClientMessage::Publish { topic, data, .. }) => {
                     let mut text = Vec::new();

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, payload_of};
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
-use tickwire_wire::{
-    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, RequestId, ServerMessage,
-};
+use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, RequestId, ServerMessage};
 
 use crate::broken::{Broken, Rule, ensure};
 use crate::broker::encode;
@@ -148,15 +146,25 @@ impl Client {
         for pattern in &patterns {
             self.wanted.remove(pattern);
         }
-        let topics = patterns.iter().map(|pattern| topics::pattern(*pattern).to_owned());
+        let topics = patterns
+            .iter()
+            .map(|pattern| topics::pattern(*pattern).to_owned());
         let topics = topics.collect();
-        self.send(&ClientMessage::Unsubscribe { id, topics }, Asked::Unsubscribe(patterns), link);
+        self.send(
+            &ClientMessage::Unsubscribe { id, topics },
+            Asked::Unsubscribe(patterns),
+            link,
+        );
     }
 
     pub(crate) fn resync(&mut self, topic: usize, link: &mut Link) {
         let id = RequestId(self.next_id());
         let name = topics::name(topic).to_owned();
-        self.send(&ClientMessage::Resync { id, topic: name }, Asked::Resync(topic), link);
+        self.send(
+            &ClientMessage::Resync { id, topic: name },
+            Asked::Resync(topic),
+            link,
+        );
     }
 
     pub(crate) fn ping(&mut self, frame: bool, link: &mut Link) {
@@ -174,7 +182,9 @@ impl Client {
         if topics::kind(topic) == Kind::Book {
             return; // books are the feed's
         }
-        let Ok(data) = tickwire_wire::Payload::from_json(text.as_bytes()) else { return };
+        let Ok(data) = tickwire_wire::Payload::from_json(text.as_bytes()) else {
+            return;
+        };
         let message = ClientMessage::Publish {
             id: Some(RequestId(id)),
             topic: topics::name(topic).to_owned(),
@@ -247,7 +257,9 @@ impl Client {
                 self.in_time(id, &mut at.link.due)
             }
             Some(Opcode::Close) => {
-                let code = payload.first_chunk().map(|code| CloseCode(u16::from_be_bytes(*code)));
+                let code = payload
+                    .first_chunk()
+                    .map(|code| CloseCode(u16::from_be_bytes(*code)));
                 self.close(code.unwrap_or(CloseCode::NORMAL), payload, at)
             }
             _ => Err(broken(format!("a frame begins with {:#x}", frame[0]))),
@@ -270,7 +282,9 @@ impl Client {
             CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
             _ => false,
         };
-        ensure(due, Rule::Closes, || format!("client {} was closed with {code} {why}", self.index))?;
+        ensure(due, Rule::Closes, || {
+            format!("client {} was closed with {code} {why}", self.index)
+        })?;
         self.send_frame(Opcode::Close, &code.0.to_be_bytes(), at.link);
         at.link.up_ended = true;
         Ok(())
@@ -284,16 +298,40 @@ impl Client {
         let begins_by = due.swap_remove(index).begins_by;
         ensure(self.parsed <= begins_by, Rule::ControlFirst, || {
             let at = self.parsed;
-            format!("the answer to ping {id} of client {} begins at byte {at}, not by {begins_by}", self.index)
+            format!(
+                "the answer to ping {id} of client {} begins at byte {at}, not by {begins_by}",
+                self.index
+            )
         })
     }
 
     fn message(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
-        self.checker.received(&as_default(message)).map_err(Broken::from)?;
+        self.checker
+            .received(&self.as_default(message))
+            .map_err(Broken::from)?;
         let before = self.oracle.got;
         self.tell_oracle(message, at)?;
         add(at.got, before, self.oracle.got);
         Ok(())
+    }
+
+    /// `message` without modes that do not say how it will be. Of a wildcard over several kinds the broker tells the mode
+    /// of events, and conflates the states all the same; of a topic that a pattern asks every message of it tells `every`,
+    /// and goes back to the kind's default when the pattern goes. The oracle knows better than to believe them.
+    fn as_default<'a>(&self, message: &'a ServerMessage) -> Cow<'a, ServerMessage> {
+        let ServerMessage::Control(Control::Ack { id, results }) = message else {
+            return Cow::Borrowed(message);
+        };
+        let mut results = results.clone();
+        for result in &mut results {
+            let unsure = match topics::find_pattern(&result.topic) {
+                Some(pattern) if topics::is_wildcard(pattern) => topics::is_mixed(pattern),
+                Some(topic) => topics::kind(topic) == Kind::State && self.oracle.wants_every(topic),
+                None => false,
+            };
+            result.mode = result.mode.filter(|_| !unsure);
+        }
+        Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
     }
 
     fn tell_oracle(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
@@ -360,20 +398,6 @@ impl Client {
     }
 }
 
-/// `message` without the mode of wildcards that match topics of several kinds. The broker tells one for all of them, which
-/// is that of events, and what was asked for by no name is conflated or not by each topic's kind.
-fn as_default(message: &ServerMessage) -> Cow<'_, ServerMessage> {
-    let ServerMessage::Control(Control::Ack { id, results }) = message else {
-        return Cow::Borrowed(message);
-    };
-    let mut results = results.clone();
-    for result in results.iter_mut().filter(|result| result.matched.is_some()) {
-        let mixed = topics::find_pattern(&result.topic).is_some_and(topics::is_mixed);
-        result.mode = result.mode.filter(|_| !mixed);
-    }
-    Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
-}
-
 /// What a client reads from, and what it needs to judge it.
 pub(crate) struct Reading<'a> {
     pub(crate) link: &'a mut Link,
@@ -402,8 +426,12 @@ fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
         format!("a frame begins with {first:#x} {second:#x}")
     })?;
     let payload = match second {
-        126 => bytes.get(2..4).map(|length| u64::from(u16::from_be_bytes([length[0], length[1]]))),
-        127 => bytes.get(2..10).and_then(|length| Some(u64::from_be_bytes(length.try_into().ok()?))),
+        126 => bytes
+            .get(2..4)
+            .map(|length| u64::from(u16::from_be_bytes([length[0], length[1]]))),
+        127 => bytes
+            .get(2..10)
+            .and_then(|length| Some(u64::from_be_bytes(length.try_into().ok()?))),
         short => Some(u64::from(short)),
     };
     let Some(payload) = payload else { return Ok(None) };

@@ -43,7 +43,9 @@ impl Ledger {
             && now.gapped >= then.gapped
             && now.conflated >= then.conflated
             && now.drained >= then.drained;
-        ensure(grew, Rule::Ledger, || format!("counts went back: {then:?}, then {now:?}"))?;
+        ensure(grew, Rule::Ledger, || {
+            format!("counts went back: {then:?}, then {now:?}")
+        })?;
         self.last.clone_from(now);
         Ok(())
     }

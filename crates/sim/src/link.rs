@@ -61,13 +61,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(
-        shard: usize,
-        codec: Codec,
-        session: SessionId,
-        capacity: usize,
-        now: Micros,
-    ) -> Self {
+    pub(crate) fn new(shard: usize, codec: Codec, session: SessionId, capacity: usize, now: Micros) -> Self {
         Self {
             shard,
             codec,

@@ -191,15 +191,25 @@ impl fmt::Display for Op {
             }
             Self::Unsubscribe { client, patterns } => {
                 write!(f, "client {client} unsubscribes")?;
-                patterns.iter().try_for_each(|p| write!(f, " {}", topics::pattern(*p)))
+                patterns
+                    .iter()
+                    .try_for_each(|p| write!(f, " {}", topics::pattern(*p)))
             }
             Self::Resync { client, topic } => write!(f, "client {client} resyncs {}", topics::name(*topic)),
             Self::Ping { client, frame } => {
-                write!(f, "client {client} sends a ping{}", if *frame { " frame" } else { "" })
+                write!(
+                    f,
+                    "client {client} sends a ping{}",
+                    if *frame { " frame" } else { "" }
+                )
             }
             Self::Junk { client } => write!(f, "client {client} sends junk"),
             Self::Say { client, topic, size } => {
-                write!(f, "client {client} publishes {size} B to {}", topics::name(*topic))
+                write!(
+                    f,
+                    "client {client} publishes {size} B to {}",
+                    topics::name(*topic)
+                )
             }
             Self::Publish {
                 topic,
@@ -216,7 +226,11 @@ impl fmt::Display for Op {
             Self::Read { client, bytes } => write!(f, "client {client} reads {bytes} B"),
             Self::Pace { client, pace } => write!(f, "client {client} reads {pace:?} from now on"),
             Self::Mute { client, on } => {
-                write!(f, "client {client} {} pings", if *on { "ignores" } else { "answers" })
+                write!(
+                    f,
+                    "client {client} {} pings",
+                    if *on { "ignores" } else { "answers" }
+                )
             }
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
             Self::Restart => f.write_str("the broker restarts"),

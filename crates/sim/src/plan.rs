@@ -294,16 +294,23 @@ impl Writer<'_> {
             7..=8 => Some(Mode::Conflate),
             _ => Some(Mode::Snapshot),
         };
-        let topics = (0..self.chance.between(1, 4)).map(|_| {
+        let mut topics: Vec<(usize, Option<Since>)> = Vec::new();
+        for _ in 0..self.chance.between(1, 4) {
             let pattern = self.pattern();
             let resumes = mode != Some(Mode::Snapshot) && pattern < NAMES.len() && self.chance.percent(35);
-            (pattern, resumes.then(|| since(&mut self.chance)))
-        });
+            let since = resumes.then(|| since(&mut self.chance));
+            // Of a name twice in one request, no client could tell which of its results a gap belongs to.
+            if topics.iter().all(|(other, _)| *other != pattern) {
+                topics.push((pattern, since));
+            }
+        }
         Op::Subscribe {
             client,
-            topics: topics.collect(),
+            topics,
             mode,
-            conflate_ms: self.chance.pick(&[None, None, None, Some(0), Some(50), Some(400)]),
+            conflate_ms: self
+                .chance
+                .pick(&[None, None, None, Some(0), Some(50), Some(400)]),
             snapshot: self.chance.percent(75),
         }
     }

@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use crate::broken::{Broken, Rule};
 use crate::plan::Plan;
+use crate::tally::Tally;
 use crate::world::World;
 
 thread_local! {
@@ -16,8 +17,8 @@ thread_local! {
 pub struct Outcome {
     /// A number that two runs of the same plan have in common.
     pub hash: u64,
-    /// Operations and rounds of shards.
-    pub steps: u64,
+    /// How much of what happened.
+    pub tally: Tally,
     /// The first promise that was not kept.
     pub broken: Option<Broken>,
     /// What happened last, if it was asked for.
@@ -35,7 +36,7 @@ pub fn run(plan: &Plan, with_lines: bool) -> Outcome {
         Ok(result) => result.err(),
         Err(_) => Some(Broken::new(Rule::Panic, PANIC.take())),
     };
-    let steps = world.steps;
+    let tally = world.tally();
     // What panicked may panic again when it is dropped.
     let trace = std::mem::replace(&mut world.trace, crate::trace::Trace::new(false));
     if broken.as_ref().is_some_and(|broken| broken.rule == Rule::Panic) {
@@ -44,7 +45,7 @@ pub fn run(plan: &Plan, with_lines: bool) -> Outcome {
     let (hash, lines) = trace.finish();
     Outcome {
         hash,
-        steps,
+        tally,
         broken,
         lines,
     }

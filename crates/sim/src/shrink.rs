@@ -42,7 +42,9 @@ impl Shrinker {
             setup: self.best.setup.clone(),
             ops,
         };
-        let fails = run(&plan, false).broken.is_some_and(|broken| broken.rule == self.rule);
+        let fails = run(&plan, false)
+            .broken
+            .is_some_and(|broken| broken.rule == self.rule);
         if fails {
             self.best = plan;
         }

@@ -100,7 +100,9 @@ pub(crate) fn is_wildcard(pattern: usize) -> bool {
 
 /// Whether a pattern matches topics of several kinds.
 pub(crate) fn is_mixed(pattern: usize) -> bool {
-    let mut kinds = (0..NAMES.len()).filter(|topic| matches(pattern, *topic)).map(kind);
+    let mut kinds = (0..NAMES.len())
+        .filter(|topic| matches(pattern, *topic))
+        .map(kind);
     let first = kinds.next();
     kinds.any(|kind| Some(kind) != first)
 }

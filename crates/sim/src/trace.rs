@@ -16,7 +16,9 @@ const PRIME: u64 = 0x0100_0000_01b3;
 pub(crate) fn hash(mut hash: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(PRIME).rotate_left(23);
+        hash = (hash ^ u64::from_le_bytes(*word))
+            .wrapping_mul(PRIME)
+            .rotate_left(23);
     }
     for byte in rest {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
@@ -31,7 +33,9 @@ pub(crate) fn hash_of(text: &str) -> u64 {
 
 /// The hash of a sequence of numbers.
 pub(crate) fn hash_numbers(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers.fold(OFFSET, |hash, number| (hash ^ number).wrapping_mul(PRIME).rotate_left(23))
+    numbers.fold(OFFSET, |hash, number| {
+        (hash ^ number).wrapping_mul(PRIME).rotate_left(23)
+    })
 }
 
 /// What happened so far.

@@ -90,11 +90,11 @@ impl Truth {
         let payload = Payload::from_json(data.as_bytes()).expect("the data is JSON");
         let published = self.directory.publish(topics::topic(topic), payload, now);
         match published {
-            Ok(Published { seq: got, epoch, .. }) => ensure(
-                got.0 == seq && epoch == *self.epoch(),
-                Rule::Order,
-                || format!("{} got number {got} where {seq} was due", topics::name(topic)),
-            )?,
+            Ok(Published { seq: got, epoch, .. }) => {
+                ensure(got.0 == seq && epoch == *self.epoch(), Rule::Order, || {
+                    format!("{} got number {got} where {seq} was due", topics::name(topic))
+                })?
+            }
             Err(error) => {
                 let what = format!("publishing to {} failed: {error}", topics::name(topic));
                 return Err(Broken::new(Rule::Content, what));
@@ -107,7 +107,11 @@ impl Truth {
     /// Sets, removes or replaces levels; returns the message that says so.
     fn change_book(&mut self, topic: usize, level: u8) -> String {
         let book = &mut self.topics[topic].book;
-        let (side, price, size) = (usize::from(level & 1), u64::from(level >> 1) % PRICES + 1, u64::from(level >> 5));
+        let (side, price, size) = (
+            usize::from(level & 1),
+            u64::from(level >> 1) % PRICES + 1,
+            u64::from(level >> 5),
+        );
         let replace = level % 61 == 60;
         if replace {
             book.iter_mut().for_each(BTreeMap::clear);
@@ -147,22 +151,33 @@ impl Truth {
 
     /// Whether `data` is what was published as message `seq` of a topic that is no book.
     pub(crate) fn check(&self, topic: usize, seq: u64, data: &str) -> Result<(), Broken> {
-        ensure(self.hash(topic, seq) == Some(hash_of(data)), Rule::Content, || {
-            format!("{} {seq}: {data:.60} was never published as this", topics::name(topic))
-        })
+        ensure(
+            self.hash(topic, seq) == Some(hash_of(data)),
+            Rule::Content,
+            || {
+                format!(
+                    "{} {seq}: {data:.60} was never published as this",
+                    topics::name(topic)
+                )
+            },
+        )
     }
 
     /// Whether `book` is the book of a topic after message `seq`.
     pub(crate) fn check_book(&self, topic: usize, seq: u64, book: &L2Book) -> Result<(), Broken> {
         let levels = book.bids().chain(book.asks());
-        let hash = hash_numbers(levels.flat_map(|level| [level.price.digits() as u64, level.size.digits() as u64]));
+        let hash =
+            hash_numbers(levels.flat_map(|level| [level.price.digits() as u64, level.size.digits() as u64]));
         let expected = if seq == 0 {
             Some(hash_numbers(std::iter::empty()))
         } else {
             self.hash(topic, seq)
         };
         ensure(expected == Some(hash), Rule::Books, || {
-            format!("{} at {seq}: the client's book is not the one that there was", topics::name(topic))
+            format!(
+                "{} at {seq}: the client's book is not the one that there was",
+                topics::name(topic)
+            )
         })
     }
 
@@ -194,6 +209,10 @@ impl Truth {
     /// Whether the broker still holds message `seq`. What it holds now, it held at any time since it was published.
     pub(crate) fn still_held(&self, topic: usize, seq: u64) -> bool {
         let cell = self.directory.find(topics::name(topic));
-        cell.is_some_and(|cell| cell.history(Seq(seq), 0).oldest.is_some_and(|oldest| oldest.0 <= seq))
+        cell.is_some_and(|cell| {
+            cell.history(Seq(seq), 0)
+                .oldest
+                .is_some_and(|oldest| oldest.0 <= seq)
+        })
     }
 }

@@ -13,6 +13,7 @@ use crate::client::{Client, Reading};
 use crate::op::{Op, Pace, Since};
 use crate::oracle::Wanted;
 use crate::plan::Setup;
+use crate::tally::Tally;
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -30,11 +31,13 @@ pub(crate) struct World {
     setup: Rc<Setup>,
     broker: Broker,
     generation: u64,
+    /// What happened before the broker's last start.
+    before: Tally,
     clients: Vec<Client>,
     now: Micros,
     pub(crate) trace: Trace,
-    /// Operations and rounds so far.
-    pub(crate) steps: u64,
+    /// Operations and rounds of shards so far.
+    steps: u64,
 }
 
 impl World {
@@ -44,6 +47,7 @@ impl World {
         Self {
             broker: Broker::start(&setup, 0),
             generation: 0,
+            before: Tally::default(),
             clients: clients.map(|(index, it)| Client::new(index, it.codec)).collect(),
             now: START,
             trace: Trace::new(with_lines),
@@ -52,12 +56,21 @@ impl World {
         }
     }
 
+    /// What happened so far.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.before;
+        tally.add(&self.broker.tally());
+        tally.steps = self.steps;
+        tally
+    }
+
     /// Does one operation, lets the clients read, and checks everything that they read.
     pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Broken> {
         self.steps += 1;
         let now = self.now.since(START);
         self.trace.number(now);
-        self.trace.line(|line| write!(line, "{:>9.3} ms {op}", now as f64 / 1_000.0));
+        self.trace
+            .line(|line| write!(line, "{:>9.3} ms {op}", now as f64 / 1_000.0));
         // Something takes time.
         self.now = Micros(self.now.0 + 7);
         match op {
@@ -128,7 +141,9 @@ impl World {
 
     /// The client's side of a connection ends.
     fn forget(&mut self, client: usize) {
-        let Some(link) = self.broker.links[client].take() else { return };
+        let Some(link) = self.broker.links[client].take() else {
+            return;
+        };
         if !link.down.is_empty() || self.clients[client].has_part() {
             self.broker.ledgers[link.shard].lost();
         }
@@ -172,9 +187,12 @@ impl World {
                     snapshot: *snapshot,
                 };
                 let truth = &self.broker.truth;
-                let topics = topics
-                    .iter()
-                    .map(|(pattern, since)| (*pattern, since.and_then(|since| position(truth, it, *pattern, since))));
+                let topics = topics.iter().map(|(pattern, since)| {
+                    (
+                        *pattern,
+                        since.and_then(|since| position(truth, it, *pattern, since)),
+                    )
+                });
                 it.subscribe(topics.collect(), wanted, link);
             }
             Op::Unsubscribe { patterns, .. } => it.unsubscribe(patterns.clone(), link),
@@ -188,7 +206,9 @@ impl World {
 
     /// A client reads. Returns how many bytes it took.
     fn read(&mut self, client: usize, bytes: Option<usize>) -> Result<usize, Broken> {
-        let Some(link) = &mut self.broker.links[client] else { return Ok(0) };
+        let Some(link) = &mut self.broker.links[client] else {
+            return Ok(0);
+        };
         let shard = link.shard;
         let mut reading = Reading {
             link,
@@ -237,6 +257,7 @@ impl World {
             self.forget(client);
         }
         self.generation += 1;
+        self.before.add(&self.broker.tally());
         self.broker = Broker::start(&self.setup, self.generation);
         Ok(())
     }
@@ -289,12 +310,7 @@ impl World {
 /// Where `since` is, for a client and the topic with this number.
 fn position(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<Position> {
     let head = truth.head(topic);
-    let at = |epoch: Epoch, seq| {
-        Some(Position {
-            epoch,
-            seq: Seq(seq),
-        })
-    };
+    let at = |epoch: Epoch, seq| Some(Position { epoch, seq: Seq(seq) });
     match since {
         Since::Behind(n) => at(truth.epoch().clone(), head.saturating_sub(n)),
         Since::Ahead => at(truth.epoch().clone(), head + 1),

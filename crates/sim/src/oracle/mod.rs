@@ -73,7 +73,9 @@ impl Oracle {
 
     /// Whether a subscription covers a topic.
     pub(crate) fn covers(&self, topic: usize) -> bool {
-        self.patterns.keys().any(|pattern| topics::matches(*pattern, topic))
+        self.patterns
+            .keys()
+            .any(|pattern| topics::matches(*pattern, topic))
     }
 
     /// Whether every message of a topic must come, if any.
@@ -92,11 +94,16 @@ impl Oracle {
     /// An `ack` came.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
         let Some((asked, heads)) = self.asked.remove(&id) else {
-            return Err(Broken::new(Rule::Answers, format!("request {id} was answered without being asked")));
+            return Err(Broken::new(
+                Rule::Answers,
+                format!("request {id} was answered without being asked"),
+            ));
         };
         let Some(heads) = heads else {
             let asked = matches!(asked, Asked::Other);
-            return ensure(asked, Rule::Answers, || format!("request {id} was answered before it was handled"));
+            return ensure(asked, Rule::Answers, || {
+                format!("request {id} was answered before it was handled")
+            });
         };
         match asked {
             Asked::Subscribe { topics, wanted } => {
@@ -147,20 +154,28 @@ impl Oracle {
             place.ever_every |= every[topic];
         }
         let Some(topic) = single else {
-            let there = (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
+            let there =
+                (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
             let there = there.count();
             return ensure(result.matched == Some(there), Rule::Subscriptions, || {
                 let got = result.matched;
-                format!("{} matched {there} topics, and the ack says {got:?}", topics::pattern(pattern))
+                format!(
+                    "{} matched {there} topics, and the ack says {got:?}",
+                    topics::pattern(pattern)
+                )
             });
         };
         let name = topics::name(topic);
-        ensure(heads[topic] == 0 || (result.mode == Some(Mode::Every)) == every[topic], Rule::Subscriptions, || {
-            format!("{name} is granted as {:?}", result.mode)
-        })?;
-        ensure(result.epoch.as_ref() == Some(truth.epoch()), Rule::Subscriptions, || {
-            format!("{name} is acked in epoch {:?}", result.epoch)
-        })?;
+        ensure(
+            heads[topic] == 0 || (result.mode == Some(Mode::Every)) == every[topic],
+            Rule::Subscriptions,
+            || format!("{name} is granted as {:?}", result.mode),
+        )?;
+        ensure(
+            result.epoch.as_ref() == Some(truth.epoch()),
+            Rule::Subscriptions,
+            || format!("{name} is acked in epoch {:?}", result.epoch),
+        )?;
         let seq = result.seq.unwrap_or_default().0;
         if since.is_none() && flows {
             return self.flowed(topic, seq, wanted.snapshot, heads);
@@ -179,18 +194,21 @@ impl Oracle {
     /// A topic was asked for that came already.
     fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &Heads) -> Result<(), Broken> {
         // What it was behind of may have been dropped for an unsubscribe on its way.
-        let left = |(asked, _): &(Asked, Option<Heads>)| {
-            matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| topics::matches(*name, topic)))
-        };
+        let left = |(asked, _): &(Asked, Option<Heads>)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| topics::matches(*name, topic)));
         let leaving = self.asked.values().any(left);
         let name = topics::name(topic);
         let Some(place) = self.places.get_mut(&topic) else {
-            return Err(Broken::new(Rule::Subscriptions, format!("{name} was acked and is not subscribed")));
+            return Err(Broken::new(
+                Rule::Subscriptions,
+                format!("{name} was acked and is not subscribed"),
+            ));
         };
         let standing = place.standing();
-        ensure(seq == standing || leaving && seq >= standing, Rule::Subscriptions, || {
-            format!("{name}: the ack of {seq} does not keep its place behind {standing}")
-        })?;
+        ensure(
+            seq == standing || leaving && seq >= standing,
+            Rule::Subscriptions,
+            || format!("{name}: the ack of {seq} does not keep its place behind {standing}"),
+        )?;
         let value = match topics::kind(topic) {
             Kind::Event => standing,
             Kind::State | Kind::Book => heads[topic],
@@ -209,7 +227,9 @@ impl Oracle {
     ) -> Result<(), Broken> {
         let every = self.wants_every(topic);
         let (name, at) = (topics::name(topic), since.seq.0);
-        let Some(place) = self.places.get_mut(&topic) else { return Ok(()) };
+        let Some(place) = self.places.get_mut(&topic) else {
+            return Ok(());
+        };
         let same = since.epoch == *truth.epoch() && at <= head;
         let certain = same && (!every || truth.certainly_reached(topic, at, head));
         let possible = same && (!every || truth.possibly_reached(topic, at, head));
@@ -218,7 +238,10 @@ impl Oracle {
             format!("{name}: recovered:false from {at} at {head}, and everything was there")
         })?;
         ensure(!recovered || possible, Rule::Resume, || {
-            format!("{name}: recovered:true from {}:{at} at {head}, and it was not there", since.epoch)
+            format!(
+                "{name}: recovered:true from {}:{at} at {head}, and it was not there",
+                since.epoch
+            )
         })?;
         if recovered {
             place.resume(at, if every { head } else { 0 });
@@ -244,10 +267,18 @@ impl Oracle {
             let expected = (!known).then_some(ErrorCode::NotSubscribed);
             let got = result.error.as_ref().map(|refusal| refusal.code);
             ensure(got == expected, Rule::Subscriptions, || {
-                format!("unsubscribing from {}: {got:?}, not {expected:?}", topics::pattern(*pattern))
+                format!(
+                    "unsubscribing from {}: {got:?}, not {expected:?}",
+                    topics::pattern(*pattern)
+                )
             })?;
         }
-        let left: Vec<usize> = self.places.keys().copied().filter(|topic| !self.covers(*topic)).collect();
+        let left: Vec<usize> = self
+            .places
+            .keys()
+            .copied()
+            .filter(|topic| !self.covers(*topic))
+            .collect();
         for topic in left {
             self.places.remove(&topic);
             self.shots.remove(&topic);
@@ -281,7 +312,10 @@ impl Oracle {
         let seq = position.seq.0;
         let name = topics::name(topic);
         ensure(position.epoch == *truth.epoch(), Rule::Resume, || {
-            format!("{name}: a snapshot of epoch {}, which is not that of the broker", position.epoch)
+            format!(
+                "{name}: a snapshot of epoch {}, which is not that of the broker",
+                position.epoch
+            )
         })?;
         let book = place::check_snapshot(topic, position, data, truth)?;
         let asked = self.shots.get_mut(&topic).map(|owed| *owed = false).is_some();

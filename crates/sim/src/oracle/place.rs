@@ -39,7 +39,10 @@ impl Place {
         };
         if topics::kind(topic) == Kind::Book && head == 0 {
             let mut book = L2Book::default();
-            place.book = book.snapshot(truth.epoch(), Seq::ZERO, EMPTY_BOOK).ok().map(|()| book);
+            place.book = book
+                .snapshot(truth.epoch(), Seq::ZERO, EMPTY_BOOK)
+                .ok()
+                .map(|()| book);
         }
         place
     }
@@ -92,7 +95,9 @@ impl Place {
             self.snapshot_due = false;
         }
         if every {
-            ensure(seq == at + 1, Rule::Every, || format!("{name} {seq} came after {at}"))?;
+            ensure(seq == at + 1, Rule::Every, || {
+                format!("{name} {seq} came after {at}")
+            })?;
         }
         ensure(seq > at, Rule::Order, || format!("{name} {seq} came after {at}"))?;
         self.at = seq;
@@ -114,9 +119,11 @@ impl Place {
     ) -> Result<(), Broken> {
         let (name, at) = (topics::name(topic), self.at);
         let due = std::mem::take(&mut self.snapshot_due);
-        ensure(due || asked || self.after_gap.is_some(), Rule::Subscriptions, || {
-            format!("{name}: nobody asked for the snapshot {seq}")
-        })?;
+        ensure(
+            due || asked || self.after_gap.is_some(),
+            Rule::Subscriptions,
+            || format!("{name}: nobody asked for the snapshot {seq}"),
+        )?;
         ensure(self.gap_due.is_none(), Rule::Resume, || {
             format!("{name}: a snapshot came before the gap that a refused resume means")
         })?;
@@ -125,10 +132,14 @@ impl Place {
                 format!("{name}: the snapshot {seq} ends a gap up to {to}")
             })?;
         }
-        ensure(seq == at || topics::kind(topic) != Kind::Event, Rule::Every, || {
-            format!("{name}: the snapshot of {seq} at {at} skips events")
+        ensure(
+            seq == at || topics::kind(topic) != Kind::Event,
+            Rule::Every,
+            || format!("{name}: the snapshot of {seq} at {at} skips events"),
+        )?;
+        ensure(seq >= at, Rule::Order, || {
+            format!("{name}: a snapshot of {seq} came after {at}")
         })?;
-        ensure(seq >= at, Rule::Order, || format!("{name}: a snapshot of {seq} came after {at}"))?;
         ensure(self.promised <= at, Rule::Resume, || {
             let promised = self.promised;
             format!("{name}: a snapshot of {seq} came at {at}, and messages up to {promised} were promised")
@@ -150,20 +161,32 @@ impl Place {
         ensure(self.after_gap.is_none(), Rule::Books, || {
             format!("{} came where a snapshot was due", gap())
         })?;
-        ensure(from == at + 1 && to >= from && to <= truth.head(topic), Rule::Every, || {
-            format!("{} does not name what is missing", gap())
-        })?;
+        ensure(
+            from == at + 1 && to >= from && to <= truth.head(topic),
+            Rule::Every,
+            || format!("{} does not name what is missing", gap()),
+        )?;
         self.at = to;
         self.book = None;
         if let Some(due) = self.gap_due.take() {
-            return ensure((from, to) == due && reason != GapReason::Slow, Rule::Resume, || {
-                format!("{} stands for the refused resume {due:?}", gap())
-            });
+            return ensure(
+                (from, to) == due && reason != GapReason::Slow,
+                Rule::Resume,
+                || format!("{} stands for the refused resume {due:?}", gap()),
+            );
         }
-        ensure(reason == GapReason::Slow, Rule::Every, || format!("{} has no such reason", gap()))?;
-        ensure(self.ever_every, Rule::Conflate, || format!("{} names superseded messages", gap()))?;
+        ensure(reason == GapReason::Slow, Rule::Every, || {
+            format!("{} has no such reason", gap())
+        })?;
+        ensure(self.ever_every, Rule::Conflate, || {
+            format!("{} names superseded messages", gap())
+        })?;
         ensure(from > self.promised, Rule::Resume, || {
-            format!("{} breaks into the promised replay up to {}", gap(), self.promised)
+            format!(
+                "{} breaks into the promised replay up to {}",
+                gap(),
+                self.promised
+            )
         })?;
         // A book's gap ends at its snapshot, any other where the history begins.
         let last = if kind == Kind::Book { from } else { to };
@@ -185,7 +208,9 @@ impl Place {
             format!("{name}: the client ends at {}, and {head} is the newest", self.at)
         })?;
         let open = self.gap_due.is_some() || self.after_gap.is_some() || self.snapshot_due;
-        ensure(!open, Rule::Subscriptions, || format!("{name}: something due never came: {self:?}"))?;
+        ensure(!open, Rule::Subscriptions, || {
+            format!("{name}: something due never came: {self:?}")
+        })?;
         match &self.book {
             Some(book) => truth.check_book(topic, head, book),
             None => Ok(()),
