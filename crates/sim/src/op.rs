@@ -167,28 +167,7 @@ impl fmt::Display for Op {
                 write!(f, "the connection of client {client} breaks{how}")
             }
             Self::Leave { client } => write!(f, "client {client} sends a close frame"),
-            Self::Subscribe {
-                client,
-                topics,
-                mode,
-                conflate_ms,
-                snapshot,
-            } => {
-                write!(f, "client {client} subscribes")?;
-                for (pattern, since) in topics {
-                    write!(f, " {}", topics::pattern(*pattern))?;
-                    if let Some(since) = since {
-                        write!(f, "@{since:?}")?;
-                    }
-                }
-                if let Some(mode) = mode {
-                    write!(f, " mode={mode:?}")?;
-                }
-                if let Some(ms) = conflate_ms {
-                    write!(f, " conflate_ms={ms}")?;
-                }
-                write!(f, "{}", if *snapshot { "" } else { " without snapshot" })
-            }
+            Self::Subscribe { .. } => self.describe_subscribe(f),
             Self::Unsubscribe { client, patterns } => {
                 write!(f, "client {client} unsubscribes")?;
                 patterns
@@ -236,5 +215,34 @@ impl fmt::Display for Op {
             Self::Restart => f.write_str("the broker restarts"),
             Self::Settle => f.write_str("everything settles"),
         }
+    }
+}
+
+impl Op {
+    fn describe_subscribe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Subscribe {
+            client,
+            topics,
+            mode,
+            conflate_ms,
+            snapshot,
+        } = self
+        else {
+            return Ok(());
+        };
+        write!(f, "client {client} subscribes")?;
+        for (pattern, since) in topics {
+            write!(f, " {}", topics::pattern(*pattern))?;
+            if let Some(since) = since {
+                write!(f, "@{since:?}")?;
+            }
+        }
+        if let Some(mode) = mode {
+            write!(f, " mode={mode:?}")?;
+        }
+        if let Some(ms) = conflate_ms {
+            write!(f, " conflate_ms={ms}")?;
+        }
+        f.write_str(if *snapshot { "" } else { " without snapshot" })
     }
 }

@@ -89,17 +89,13 @@ impl Truth {
         };
         let payload = Payload::from_json(data.as_bytes()).expect("the data is JSON");
         let published = self.directory.publish(topics::topic(topic), payload, now);
-        match published {
-            Ok(Published { seq: got, epoch, .. }) => {
-                ensure(got.0 == seq && epoch == *self.epoch(), Rule::Order, || {
-                    format!("{} got number {got} where {seq} was due", topics::name(topic))
-                })?
-            }
-            Err(error) => {
-                let what = format!("publishing to {} failed: {error}", topics::name(topic));
-                return Err(Broken::new(Rule::Content, what));
-            }
-        }
+        let Published { seq: got, epoch, .. } = published.map_err(|error| {
+            let what = format!("publishing to {} failed: {error}", topics::name(topic));
+            Broken::new(Rule::Content, what)
+        })?;
+        ensure(got.0 == seq && epoch == *self.epoch(), Rule::Order, || {
+            format!("{} got number {got} where {seq} was due", topics::name(topic))
+        })?;
         self.topics[topic].messages.push(hash);
         Ok(data.len())
     }

@@ -86,11 +86,6 @@ impl Oracle {
         topics::kind(topic) != Kind::State || self.patterns.iter().any(asking)
     }
 
-    /// Where the client is in a topic.
-    pub(crate) fn at(&self, topic: usize) -> Option<u64> {
-        self.places.get(&topic).map(Place::standing)
-    }
-
     /// An `ack` came.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
         let Some((asked, heads)) = self.asked.remove(&id) else {
