@@ -11,8 +11,10 @@ mod directory;
 mod history;
 mod index;
 mod kinds;
+mod ledger;
 mod outbox;
 mod publication;
+mod pulls;
 mod queue;
 mod session;
 mod shard;
@@ -25,6 +27,7 @@ pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardI
 pub use history::HistoryBudget;
 pub use index::PatternIndex;
 pub use kinds::{KindRule, Kinds};
+pub use ledger::{Audit, Ledger};
 pub use outbox::{Fanout, Outbox, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};

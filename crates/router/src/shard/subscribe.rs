@@ -14,7 +14,7 @@ use super::requests::Answer;
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Pull, SessionId};
+use crate::session::{PatternSub, SessionId};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
@@ -104,7 +104,7 @@ impl Shard {
             } else if let Some(session) = self.open_session(id)
                 && session.one_shots.insert(topic)
             {
-                session.pulls.push_back(Pull::OneShot(topic));
+                session.pulls.shoot_later(topic);
             }
         }
         self.mark_dirty(id);
@@ -169,6 +169,7 @@ impl Shard {
                     self.join(id, cell, Seq::ZERO, sub.asks_every());
                 } else {
                     let at = cell.attach(self.id);
+                    self.learn(cell.id(), at.seq);
                     self.join(id, cell, at.seq, sub.asks_every());
                     if request.snapshot {
                         self.send_snapshot(id, cell);
@@ -220,10 +221,11 @@ impl Shard {
     /// Puts a subscription on the way to the head of its topic.
     fn catch_up(&mut self, id: SessionId, topic: TopicId, position: usize) {
         let subscriber = &mut self.slots[topic.index()].subscribers[position];
+        let every = subscriber.every;
         if !std::mem::replace(&mut subscriber.behind, true)
             && let Some(session) = self.open_session(id)
         {
-            session.pulls.push_back(Pull::Follow(topic));
+            session.pulls.follow_later(topic, every);
             self.mark_dirty(id);
         }
     }
@@ -335,6 +337,7 @@ impl Shard {
     ) -> Answer {
         let Some(since) = since else {
             let at = cell.attach(self.id);
+            self.learn(cell.id(), at.seq);
             self.join(id, cell, at.seq, every);
             if snapshot {
                 self.send_snapshot(id, cell);
@@ -346,6 +349,7 @@ impl Shard {
             });
         };
         let (at, resume) = cell.attach_at(self.id, since);
+        self.learn(cell.id(), at.seq);
         let conflate = cell.kind() == Kind::State && !every;
         let mut gap = None;
         let recovered = match resume {

@@ -416,7 +416,8 @@ impl Reader {
         );
         assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
         if let Some(to) = place.after_gap.take() {
-            assert_eq!(seq, to, "{}: the snapshot that ends a gap", it.name);
+            // More may have been published, and been taken back, since the gap was written.
+            assert!(seq >= to, "{}: the snapshot that ends a gap", it.name);
         }
         if it.kind == Kind::Event {
             assert_eq!(seq, place.at, "{}: an event's snapshot skips nothing", it.name);

@@ -15,8 +15,9 @@ impl Hub {
         metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
         metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
         metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        metrics.conflated += counts.conflated - before.conflated;
-        metrics.gapped += counts.gapped - before.gapped;
+        let (ledger, ledger_before) = (&counts.ledger, &before.ledger);
+        metrics.conflated += ledger.conflated - ledger_before.conflated;
+        metrics.gapped += ledger.gapped - ledger_before.gapped + counts.unresumed - before.unresumed;
         metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
         for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
             metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
