@@ -39,6 +39,8 @@ pub(crate) enum Sort {
     Newer,
     /// A snapshot of where a subscription stands already.
     Repeat,
+    /// The snapshot of a book behind the gap that it ends.
+    Recovery,
     /// A snapshot that no subscription asked for.
     OneShot,
 }
@@ -74,7 +76,10 @@ impl Frame {
     /// Whether it delivers a message that its subscription was owed.
     #[inline]
     const fn delivers(&self) -> bool {
-        !matches!(self.sort, Sort::Repeat | Sort::OneShot)
+        matches!(
+            self.sort,
+            Sort::Live | Sort::Pulled | Sort::Promised | Sort::Newer
+        )
     }
 
     /// Where its subscription stood before it.

@@ -8,7 +8,7 @@ use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
-use super::{Shard, Subscriber};
+use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::outbox::{Fanout, Frame, Gap, Sort};
 use crate::publication::{Publication, TopicId};
@@ -273,14 +273,19 @@ impl Shard {
         if self.replays(id, cell.id()) {
             return Turn::Passes;
         }
-        if std::mem::take(&mut subscriber.wants_snapshot) {
+        let first = std::mem::replace(&mut subscriber.first, First::Nothing);
+        if first != First::Nothing {
             // Of an event topic the message where the subscription stands: what came since must follow one by one.
             let snapshot = match cell.kind() {
                 Kind::Event => cell.get(subscriber.after),
                 Kind::State | Kind::Book => cell.snapshot(),
             };
             if let Some(snapshot) = snapshot {
-                self.push_snapshot(id, subscriber, snapshot);
+                if first == First::Recovery {
+                    self.push_recovery(id, cell, subscriber, snapshot);
+                } else {
+                    self.push_snapshot(id, subscriber, snapshot);
+                }
                 return Turn::GoesOn;
             }
         }
@@ -307,15 +312,29 @@ impl Shard {
         self.push_pulled(id, snapshot, sort, skips);
     }
 
+    /// Sends the snapshot that ends a gap in the changes of a book, and the gap, so far as it was not sent before.
+    fn push_recovery(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+        snapshot: Arc<Publication>,
+    ) {
+        if snapshot.seq > subscriber.after {
+            self.push_gap(id, cell, subscriber.after.next(), snapshot.seq);
+            subscriber.after = snapshot.seq;
+        }
+        self.push_pulled(id, snapshot, Sort::Recovery, 0);
+    }
+
     fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
         let mut chunk = std::mem::take(&mut self.chunk);
         let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
         match (catchup.gap, cell.kind()) {
             (Some((from, _)), Kind::Book) => {
+                debug_assert_eq!(from, subscriber.after.next());
                 if let Some(snapshot) = cell.snapshot() {
-                    self.push_gap(id, cell, from, snapshot.seq);
-                    subscriber.after = snapshot.seq;
-                    self.push_snapshot(id, subscriber, snapshot);
+                    self.push_recovery(id, cell, subscriber, snapshot);
                 }
             }
             (gap, _) => {
@@ -382,7 +401,7 @@ impl Shard {
     fn push_pulled(&mut self, id: SessionId, publication: Arc<Publication>, sort: Sort, skips: u64) {
         let op = match sort {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
-            Sort::Newer | Sort::Repeat | Sort::OneShot => DataOp::Snapshot,
+            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
         };
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;

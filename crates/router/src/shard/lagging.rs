@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
-use tickwire_wire::{Control, Kind, Micros, Seq, ServerMessage};
+use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
-use super::Shard;
+use super::{First, Shard};
 use crate::outbox::{Frame, Item, Sort};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
@@ -101,17 +101,22 @@ impl Shard {
                 Item::Answer(_) => {}
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
-                    // The gap of a book brings a snapshot anew.
-                    let kind = slot.cell.as_ref().map(|cell| cell.kind());
-                    subscriber.wants_snapshot &= kind != Some(Kind::Book);
+                    // The gap of a book brings its snapshot anew.
+                    if subscriber.first == First::Recovery {
+                        subscriber.first = First::Nothing;
+                    }
                 }
                 Item::Frame(frame) => {
                     subscriber.after = frame.before();
-                    subscriber.wants_snapshot |= frame.fanout.op == DataOp::Snapshot;
-                    if frame.sort == Sort::Promised {
-                        let replays = session.replays.get_or_insert_default();
-                        let replay = replays.entry(topic).or_default();
-                        replay.push_front(frame.fanout.publication.clone());
+                    match frame.sort {
+                        Sort::Newer | Sort::Repeat => subscriber.first = First::Snapshot,
+                        Sort::Recovery => subscriber.first = First::Recovery,
+                        Sort::Promised => {
+                            let replays = session.replays.get_or_insert_default();
+                            let replay = replays.entry(topic).or_default();
+                            replay.push_front(frame.fanout.publication.clone());
+                        }
+                        Sort::Live | Sort::Pulled | Sort::OneShot => {}
                     }
                 }
             }
@@ -165,7 +170,7 @@ impl Shard {
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         let encodes = &mut self.counts.encodes[codec as usize];
         session.outbox.refresh(|frame| {
-            if frame.sort == Sort::OneShot {
+            if matches!(frame.sort, Sort::OneShot) {
                 return None;
             }
             let topic = frame.topic();

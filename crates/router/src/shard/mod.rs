@@ -56,6 +56,16 @@ pub struct ShardSettings {
     pub close_timeout_ms: u64,
 }
 
+/// What a subscription is to be sent before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Nothing,
+    /// A snapshot.
+    Snapshot,
+    /// The snapshot that ends a gap which the client has got; what was published since is one more gap.
+    Recovery,
+}
+
 /// A subscriber of a topic: which session, and how far it has come.
 #[derive(Debug, Clone, Copy)]
 struct Subscriber {
@@ -64,8 +74,8 @@ struct Subscriber {
     every: bool,
     /// It is brought to the head from the directory; until then nothing is handed to it live.
     behind: bool,
-    /// A snapshot goes before anything else.
-    wants_snapshot: bool,
+    /// What goes before anything else but a replay.
+    first: First,
     /// The last message in its outbox, or where its subscription began.
     after: Seq,
 }

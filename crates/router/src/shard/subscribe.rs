@@ -9,7 +9,7 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
-use super::Shard;
+use super::{First, Shard};
 use super::requests::Answer;
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
@@ -204,7 +204,9 @@ impl Shard {
             Kind::State | Kind::Book => cell.position().seq,
         };
         if at > Seq::ZERO {
-            subscriber.wants_snapshot = true;
+            if subscriber.first == First::Nothing {
+                subscriber.first = First::Snapshot;
+            }
             self.catch_up(id, topic, position);
         }
     }

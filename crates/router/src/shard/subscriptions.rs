@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use tickwire_wire::{Kind, Mode, Pattern, Seq};
 
-use super::{Expecting, Shard, Slot, Subscriber};
+use super::{Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::pulls::Pulls;
@@ -60,7 +60,7 @@ impl Shard {
             session: id,
             every,
             behind: false,
-            wants_snapshot: false,
+            first: First::Nothing,
             after,
         });
         cell.subscriber_added();

@@ -416,8 +416,7 @@ impl Reader {
         );
         assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
         if let Some(to) = place.after_gap.take() {
-            // More may have been published, and been taken back, since the gap was written.
-            assert!(seq >= to, "{}: the snapshot that ends a gap", it.name);
+            assert_eq!(seq, to, "{}: the snapshot that ends a gap", it.name);
         }
         if it.kind == Kind::Event {
             assert_eq!(seq, place.at, "{}: an event's snapshot skips nothing", it.name);
@@ -437,7 +436,8 @@ impl Reader {
         let it = &truth[topic];
         let place = self.places.get_mut(&topic);
         let place = place.unwrap_or_else(|| panic!("a gap of {}, which is not subscribed", it.name));
-        assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
+        // Between the gap and the snapshot of a book, the session may have begun to lag: the gap goes on then.
+        let goes_on = place.after_gap.is_some();
         assert_eq!(
             from,
             place.at + 1,
@@ -460,7 +460,11 @@ impl Reader {
         assert!(place.ever_every, "{}: conflated messages are no gap", it.name);
         assert!(from > place.promised, "{}: a replay was promised", it.name);
         if it.kind == Kind::Book {
-            assert!(!it.reaches(from - 1), "{}: {from} was still there", it.name);
+            assert!(
+                goes_on || !it.reaches(from - 1),
+                "{}: {from} was still there",
+                it.name
+            );
             place.after_gap = Some(to);
         } else {
             assert!(!it.reaches(to - 1), "{}: {to} was still there", it.name);
