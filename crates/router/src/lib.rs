@@ -32,4 +32,4 @@ pub use outbox::{Fanout, Outbox, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use session::{Rights, SessionId, Transport};
-pub use shard::{Shard, ShardSettings};
+pub use shard::{HotTopic, SessionLag, Shard, ShardSettings};

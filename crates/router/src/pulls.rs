@@ -52,11 +52,6 @@ impl Pulls {
         self.newest.waiting.is_empty() && self.rest.waiting.is_empty()
     }
 
-    /// Number of pulls.
-    pub(crate) fn len(&self) -> usize {
-        self.newest.waiting.len() + self.rest.waiting.len()
-    }
-
     fn lane(&mut self, every: bool) -> &mut Lane {
         if every { &mut self.rest } else { &mut self.newest }
     }
@@ -118,10 +113,10 @@ impl Pulls {
 
     /// The subscriptions that wait, at most `max` of each sort.
     pub(crate) fn follows(&self, max: usize) -> impl Iterator<Item = TopicId> {
-        let first = |lane: &Lane| lane.waiting.iter().copied().take(max).collect::<Vec<_>>();
-        let pulls = first(&self.newest).into_iter().chain(first(&self.rest));
+        let newest = self.newest.waiting.iter().take(max);
+        let pulls = newest.chain(self.rest.waiting.iter().take(max));
         pulls.filter_map(|pull| match pull {
-            Pull::Follow(topic) => Some(topic),
+            Pull::Follow(topic) => Some(*topic),
             Pull::OneShot(_) => None,
         })
     }

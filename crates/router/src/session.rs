@@ -87,6 +87,7 @@ pub(crate) type Replay = VecDeque<Arc<Publication>>;
 
 #[derive(Debug)]
 pub(crate) struct Session {
+    pub(crate) id: SessionId,
     pub(crate) outbox: Outbox,
     pub(crate) codec: Codec,
     pub(crate) transport: Transport,

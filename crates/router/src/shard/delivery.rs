@@ -335,6 +335,7 @@ impl Shard {
                 debug_assert_eq!(from, subscriber.after.next());
                 if let Some(snapshot) = cell.snapshot() {
                     self.push_recovery(id, cell, subscriber, snapshot);
+                    subscriber.behind = false; // the snapshot was the head
                 }
             }
             (gap, _) => {

@@ -11,6 +11,9 @@ mod requests;
 mod subscribe;
 mod subscriptions;
 mod timers;
+mod watching;
+
+pub use watching::{HotTopic, SessionLag};
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -213,8 +216,11 @@ impl Shard {
     /// With 2³² sessions.
     pub fn open(&mut self, codec: Codec, transport: Transport, rights: Rc<Rights>, now: Micros) -> SessionId {
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let session = Session {
+        let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
+        let entry = self.sessions.vacant_entry();
+        let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
+        entry.insert(Session {
+            id,
             outbox: Outbox::new(codec),
             codec,
             transport,
@@ -224,7 +230,7 @@ impl Shard {
             publishes: false,
             pressing: false,
             blocked: false,
-            live_bytes_end: self.live_bytes_end(),
+            live_bytes_end,
             lagging_since: None,
             superseded: false,
             full_since: None,
@@ -244,8 +250,7 @@ impl Shard {
             one_shots: FxHashSet::default(),
             one_shot_waits: false,
             replays: None,
-        };
-        let id = SessionId(u32::try_from(self.sessions.insert(session)).expect("fewer than 2^32 sessions"));
+        });
         let welcome = Control::Welcome {
             session: format!("{}-{:x}", self.id.0, generation),
             server: self.settings.server.clone(),

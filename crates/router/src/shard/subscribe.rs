@@ -9,8 +9,8 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
-use super::{First, Shard};
 use super::requests::Answer;
+use super::{First, Shard};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
 use crate::publication::TopicId;
