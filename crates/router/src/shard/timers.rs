@@ -76,6 +76,7 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
+        session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
         let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
         if ping {
