@@ -12,6 +12,7 @@ mod history;
 mod index;
 mod kinds;
 mod outbox;
+mod pace;
 mod publication;
 mod queue;
 mod session;

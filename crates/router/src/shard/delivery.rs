@@ -58,7 +58,7 @@ impl Shard {
         let all = self.delivered == self.inbox.publications.len();
         if all && !self.inbox.overflowed.is_empty() {
             for id in std::mem::take(&mut self.inbox.overflowed) {
-                self.fall_behind(id);
+                self.fall_behind(id, now);
             }
         }
         !all
@@ -93,19 +93,30 @@ impl Shard {
             return 0;
         }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
+        let handed = self.hand_all(&mut subscribers, publication, now);
+        self.slots[topic.index()].subscribers = subscribers;
+        handed + self.offer_rated(publication, now)
+    }
+
+    /// Puts a publication into the outboxes of `subscribers` and returns how many got it.
+    pub(super) fn hand_all(
+        &mut self,
+        subscribers: &mut [Subscriber],
+        publication: &Arc<Publication>,
+        now: Micros,
+    ) -> usize {
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
             op: DataOp::Update,
         });
         let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
-        for subscriber in &mut subscribers {
+        for subscriber in subscribers {
             match self.hand(subscriber, &fanout, &mut lengths, now) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
             }
         }
         self.counts.updates += handed as u64;
-        self.slots[topic.index()].subscribers = subscribers;
         handed
     }
 
@@ -159,14 +170,15 @@ impl Shard {
     /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
     fn is_unwanted(&self, topic: TopicId) -> bool {
         let slot = &self.slots[topic.index()];
-        if slot.subscribers.is_empty() {
+        if slot.is_empty() {
             slot.cell.iter().for_each(|cell| cell.detach(self.id));
         }
-        slot.subscribers.is_empty()
+        slot.is_empty()
     }
 
-    /// Puts every live subscriber of a topic on the way through the history.
-    fn fall_behind(&mut self, topic: TopicId) {
+    /// Puts every live subscriber of a topic on the way through the history; those with a limited rate need its newest
+    /// message alone.
+    fn fall_behind(&mut self, topic: TopicId, now: Micros) {
         let Some(cell) = self.directory.get(topic) else {
             return;
         };
@@ -184,6 +196,9 @@ impl Shard {
             }
         }
         self.slots[topic.index()].subscribers = subscribers;
+        if let Some(newest) = cell.newest() {
+            self.offer_rated(&newest, now);
+        }
     }
 
     /// Fills a session's outbox from the directory, as far as there is room.
@@ -220,7 +235,7 @@ impl Shard {
             return;
         };
         self.meet(&cell);
-        if self.subscriber_position(id, topic).is_some() {
+        if self.place_of(id, topic).is_some() {
             self.send_snapshot(id, &cell);
         } else if let Some(snapshot) = cell.snapshot() {
             if let Some(session) = self.open_session(id) {
@@ -232,15 +247,15 @@ impl Shard {
 
     /// Takes a subscription one step towards the head of its topic.
     fn follow(&mut self, id: SessionId, topic: TopicId) {
-        let Some(position) = self.subscriber_position(id, topic) else {
+        let Some(place) = self.place_of(id, topic) else {
             return;
         };
         let Some(cell) = self.slots[topic.index()].cell.clone() else {
             return;
         };
-        let mut subscriber = self.slots[topic.index()].subscribers[position];
+        let mut subscriber = *self.slots[topic.index()].at(place);
         let turn = self.step(id, &cell, &mut subscriber);
-        self.slots[topic.index()].subscribers[position] = subscriber;
+        *self.slots[topic.index()].at_mut(place) = subscriber;
         if subscriber.behind
             && let Some(session) = self.session(id)
         {

@@ -5,6 +5,7 @@
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
 mod delivery;
+mod rate;
 mod requests;
 mod subscribe;
 mod subscriptions;
@@ -15,6 +16,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rate::{RateList, RateTimers};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
@@ -27,6 +29,7 @@ use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
+use crate::pace::{ClassCounts, Pace};
 use crate::publication::Publication;
 use crate::queue::Batch;
 use crate::session::{Phase, Rights, Session, SessionId, Transport};
@@ -72,8 +75,8 @@ struct Subscriber {
 #[derive(Debug, Clone, Copy)]
 struct Expecting {
     session: SessionId,
-    /// Whether the pattern asks for every message.
-    every: bool,
+    /// What the pattern asks for.
+    pace: Pace,
 }
 
 /// What a shard knows of a topic.
@@ -81,7 +84,10 @@ struct Expecting {
 struct Slot {
     /// Set once the sessions whose patterns match were looked up.
     cell: Option<Arc<TopicCell>>,
+    /// Those who get messages as they come.
     subscribers: Vec<Subscriber>,
+    /// Those with a least time between two updates.
+    rated: Vec<RateList>,
 }
 
 /// The sessions and subscriptions of one thread.
@@ -101,6 +107,7 @@ pub struct Shard {
     dirty: VecDeque<SessionId>,
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
+    rate_timers: RateTimers,
     chunk: Vec<Arc<Publication>>,
     /// A session has enough waiting that it should be written before more is handed out.
     pressed: bool,
@@ -124,6 +131,7 @@ impl Shard {
             dirty: VecDeque::new(),
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
+            rate_timers: RateTimers::default(),
             chunk: Vec::new(),
             pressed: false,
             counts: Counts::default(),
@@ -211,6 +219,7 @@ impl Shard {
             rights,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
+            classes: ClassCounts::default(),
             pulls: VecDeque::new(),
             one_shots: FxHashSet::default(),
             one_shot_waits: false,

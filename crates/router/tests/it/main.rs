@@ -9,6 +9,7 @@ mod books;
 mod bounds;
 mod model;
 mod one_shots;
+mod rates;
 mod resuming;
 mod sessions;
 mod sharing;
