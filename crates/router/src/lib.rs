@@ -13,6 +13,7 @@ mod index;
 mod kinds;
 mod ledger;
 mod outbox;
+mod pace;
 mod publication;
 mod pulls;
 mod queue;

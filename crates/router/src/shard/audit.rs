@@ -13,7 +13,7 @@ impl Shard {
             pending += session.outbox.stands_for();
             for (topic, subscription) in &session.topics {
                 let slot = &self.slots[topic.index()];
-                let subscriber = &slot.subscribers[subscription.position as usize];
+                let subscriber = slot.at(subscription.place);
                 heads = heads.wrapping_add(slot.head.0);
                 pending += slot.head.0 - subscriber.after.0;
                 let newest = slot.cell.as_ref().map_or(slot.head, |cell| cell.position().seq);

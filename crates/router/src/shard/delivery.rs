@@ -59,7 +59,7 @@ impl Shard {
         let all = self.delivered == self.inbox.publications.len();
         if all && !self.inbox.overflowed.is_empty() {
             for id in std::mem::take(&mut self.inbox.overflowed) {
-                self.fall_behind(id);
+                self.fall_behind(id, now);
             }
         }
         !all
@@ -95,24 +95,32 @@ impl Shard {
         }
         self.learn(topic, publication.seq);
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
+        let handed = self.hand_all(&mut subscribers, publication);
+        self.slots[topic.index()].subscribers = subscribers;
+        self.lag_overfull(now);
+        handed + self.offer_rated(publication, now)
+    }
+
+    /// Puts a publication into the outboxes of `subscribers` and returns how many got it. [`Self::lag_overfull`] is to
+    /// follow, once they are in their list again.
+    pub(super) fn hand_all(
+        &mut self,
+        subscribers: &mut [Subscriber],
+        publication: &Arc<Publication>,
+    ) -> usize {
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
             op: DataOp::Update,
         });
         let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
-        for subscriber in &mut subscribers {
+        for subscriber in subscribers {
             match self.hand(subscriber, &fanout, &mut lengths) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
             }
         }
         self.counts.updates += handed as u64;
-        let slot = &mut self.slots[topic.index()];
-        slot.handed += handed as u64;
-        slot.subscribers = subscribers;
-        while let Some(id) = self.overfull.pop() {
-            self.lag(id, now);
-        }
+        self.slots[publication.lineage.id.index()].handed += handed as u64;
         handed
     }
 
@@ -169,14 +177,15 @@ impl Shard {
     /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
     fn is_unwanted(&self, topic: TopicId) -> bool {
         let slot = &self.slots[topic.index()];
-        if slot.subscribers.is_empty() {
+        if slot.is_empty() {
             slot.cell.iter().for_each(|cell| cell.detach(self.id));
         }
-        slot.subscribers.is_empty()
+        slot.is_empty()
     }
 
-    /// Puts every live subscriber of a topic on the way through the history.
-    fn fall_behind(&mut self, topic: TopicId) {
+    /// Puts every live subscriber of a topic on the way through the history; those with a limited rate need its newest
+    /// message alone.
+    fn fall_behind(&mut self, topic: TopicId, now: Micros) {
         let Some(cell) = self.directory.get(topic) else {
             return;
         };
@@ -195,6 +204,9 @@ impl Shard {
             }
         }
         self.slots[topic.index()].subscribers = subscribers;
+        if let Some(newest) = cell.newest() {
+            self.offer_rated(&newest, now);
+        }
     }
 
     /// Fills a session's outbox from the directory, as far as there is room.
@@ -227,7 +239,7 @@ impl Shard {
             return;
         };
         self.meet(&cell);
-        if self.subscriber_position(id, topic).is_some() {
+        if self.place_of(id, topic).is_some() {
             self.send_snapshot(id, &cell);
         } else if let Some(snapshot) = cell.snapshot() {
             if let Some(session) = self.open_session(id) {
@@ -239,15 +251,15 @@ impl Shard {
 
     /// Takes a subscription one step towards the head of its topic.
     fn follow(&mut self, id: SessionId, topic: TopicId) {
-        let Some(position) = self.subscriber_position(id, topic) else {
+        let Some(place) = self.place_of(id, topic) else {
             return;
         };
         let Some(cell) = self.slots[topic.index()].cell.clone() else {
             return;
         };
-        let mut subscriber = self.slots[topic.index()].subscribers[position];
+        let mut subscriber = *self.slots[topic.index()].at(place);
         let turn = self.step(id, &cell, &mut subscriber);
-        self.slots[topic.index()].subscribers[position] = subscriber;
+        *self.slots[topic.index()].at_mut(place) = subscriber;
         self.learn(topic, subscriber.after);
         if subscriber.behind
             && let Some(session) = self.session(id)

@@ -30,8 +30,15 @@ impl Shard {
     pub(super) fn learn(&mut self, topic: TopicId, seq: Seq) {
         let slot = &mut self.slots[topic.index()];
         if seq > slot.head {
-            self.counts.ledger.owed += (seq.0 - slot.head.0) * slot.subscribers.len() as u64;
+            self.counts.ledger.owed += (seq.0 - slot.head.0) * slot.len() as u64;
             slot.head = seq;
+        }
+    }
+
+    /// Lets the sessions lag that the last publication was too much for.
+    pub(super) fn lag_overfull(&mut self, now: Micros) {
+        while let Some(id) = self.overfull.pop() {
+            self.lag(id, now);
         }
     }
 
@@ -96,7 +103,7 @@ impl Shard {
                 continue; // what a subscription left behind was dropped when it ended
             };
             let slot = &mut self.slots[topic.index()];
-            let subscriber = &mut slot.subscribers[subscription.position as usize];
+            let subscriber = slot.at_mut(subscription.place);
             match item {
                 Item::Answer(_) => {}
                 Item::Gap(gap) => {
@@ -135,8 +142,8 @@ impl Shard {
         let (codec, topics) = (session.codec, &session.topics);
         let standing = |topic: &str| {
             let cell = directory.find(topic)?;
-            let position = topics.get(&cell.id())?.position as usize;
-            Some(slots[cell.id().index()].subscribers[position].after)
+            let place = topics.get(&cell.id())?.place;
+            Some(slots[cell.id().index()].at(place).after)
         };
         session.outbox.rewrite_answers(|frame| {
             let message = codec.decode_server(payload_of(frame));
@@ -175,14 +182,15 @@ impl Shard {
             }
             let topic = frame.topic();
             let slot = &mut slots[topic.index()];
-            let subscriber = &mut slot.subscribers[topics.get(&topic)?.position as usize];
+            let place = topics.get(&topic)?.place;
+            let subscriber = slot.at(place);
             let publication = &frame.fanout.publication;
             if subscriber.every || !subscriber.behind || subscriber.after != publication.seq {
                 return None;
             }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
             let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
-            subscriber.after = newest.seq;
+            slot.at_mut(place).after = newest.seq;
             learnt.push((topic, newest.seq));
             let op = frame.fanout.op;
             let sort = match op {

@@ -7,6 +7,7 @@
 mod audit;
 mod delivery;
 mod lagging;
+mod rate;
 mod requests;
 mod subscribe;
 mod subscriptions;
@@ -20,6 +21,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rate::{RateList, RateTimers};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
@@ -31,6 +33,7 @@ use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
+use crate::pace::{ClassCounts, Pace};
 use crate::publication::Publication;
 use crate::pulls::Pulls;
 use crate::queue::Batch;
@@ -87,8 +90,8 @@ struct Subscriber {
 #[derive(Debug, Clone, Copy)]
 struct Expecting {
     session: SessionId,
-    /// Whether the pattern asks for every message.
-    every: bool,
+    /// What the pattern asks for.
+    pace: Pace,
 }
 
 /// What a shard knows of a topic.
@@ -96,7 +99,10 @@ struct Expecting {
 struct Slot {
     /// Set once the sessions whose patterns match were looked up.
     cell: Option<Arc<TopicCell>>,
+    /// Those who get messages as they come.
     subscribers: Vec<Subscriber>,
+    /// Those with a least time between two updates.
+    rated: Vec<RateList>,
     /// The newest message that the shard has learnt of: what its subscribers are owed up to.
     head: Seq,
     /// Updates handed out.
@@ -120,6 +126,7 @@ pub struct Shard {
     dirty: VecDeque<SessionId>,
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
+    rate_timers: RateTimers,
     chunk: Vec<Arc<Publication>>,
     /// Sessions that the publication being handed out was too much for.
     overfull: Vec<SessionId>,
@@ -145,6 +152,7 @@ impl Shard {
             dirty: VecDeque::new(),
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
+            rate_timers: RateTimers::default(),
             chunk: Vec::new(),
             overfull: Vec::new(),
             pressed: false,
@@ -246,6 +254,7 @@ impl Shard {
             rights,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
+            classes: ClassCounts::default(),
             pulls: Pulls::default(),
             one_shots: FxHashSet::default(),
             one_shot_waits: false,

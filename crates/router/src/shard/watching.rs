@@ -51,7 +51,7 @@ impl Shard {
         let owed = |session: &Session| {
             let behind = session.topics.iter().map(|(topic, subscription)| {
                 let slot = &self.slots[topic.index()];
-                slot.head.0 - slot.subscribers[subscription.position as usize].after.0
+                slot.head.0 - slot.at(subscription.place).after.0
             });
             session.outbox.stands_for() + behind.sum::<u64>()
         };
@@ -101,7 +101,7 @@ impl Shard {
         let behind = session.pulls.follows(SAMPLED).filter_map(|topic| {
             let slot = &self.slots[topic.index()];
             let subscription = session.topics.get(&topic)?;
-            let after = slot.subscribers[subscription.position as usize].after;
+            let after = slot.at(subscription.place).after;
             slot.cell.as_ref()?.first_after(after)
         });
         let oldest = behind.chain(waiting).min();

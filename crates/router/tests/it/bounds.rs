@@ -138,6 +138,9 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert_eq!(got.acks, 1);
     assert!(got.updates > TOPICS / 2 * 1_000, "{got:?}");
     assert_eq!(world.shards[0].counts().ledger.pending(), 0);
+    // While it is in use a connection keeps a little for its next burst; then its timer looks by.
+    assert!(held(&world) < before + 128 * 40, "most of the memory is returned");
+    world.wait_ms(8_000);
     assert!(held(&world) < before + 256, "the memory is returned");
 }
 

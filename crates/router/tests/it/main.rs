@@ -10,6 +10,7 @@ mod bounds;
 mod lagging;
 mod model;
 mod one_shots;
+mod rates;
 mod resuming;
 mod sessions;
 mod sharing;

@@ -12,7 +12,7 @@
 //! | statement | does |
 //! |---|---|
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
-//! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [nosnapshot]` | subscribe, with `@` to resume from |
+//! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
 //! | `send NAME TEXT` | any message |
 //! | `wsping NAME TEXT`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
@@ -271,6 +271,8 @@ impl Script {
                     "snapshot" => Mode::Snapshot,
                     _ => panic!("mode {mode:?}?"),
                 });
+            } else if let Some(ms) = word.strip_prefix("rate=") {
+                request.conflate_ms = Some(ms.parse().expect("a number"));
             } else if *word == "nosnapshot" {
                 request.snapshot = false;
             } else if let Some((topic, since)) = word.split_once('@') {
@@ -508,6 +510,9 @@ fn describe_result(result: &AckResult) -> String {
     }
     if let Some(mode) = result.mode {
         let _ = write!(text, " {}", format!("{mode:?}").to_lowercase());
+    }
+    if let Some(ms) = result.conflate_ms.filter(|ms| *ms > 0) {
+        let _ = write!(text, " rate={ms}");
     }
     if let Some(recovered) = result.recovered {
         let _ = write!(text, " recovered={recovered}");
