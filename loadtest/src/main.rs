@@ -19,6 +19,7 @@ mod report;
 mod scenario;
 mod scrape;
 mod soak;
+mod source;
 mod swarm;
 
 use std::process::ExitCode;

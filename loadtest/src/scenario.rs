@@ -19,6 +19,7 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("market", include_str!("../scenarios/market.toml")),
     ("market-150k", include_str!("../scenarios/market-150k.toml")),
     ("market-max", include_str!("../scenarios/market-max.toml")),
+    ("replay", include_str!("../scenarios/replay.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("wildcards", include_str!("../scenarios/wildcards.toml")),
@@ -38,6 +39,8 @@ pub(crate) enum Kind {
     Hot,
     /// Messages at a fixed rate, whatever becomes of them.
     Open,
+    /// Messages as they were recorded, some times faster.
+    Replay,
     /// The highest rate that keeps a bound on the latency.
     Max,
     /// A fixed rate, without and with readers that stop.
@@ -109,6 +112,9 @@ pub(crate) struct Scenario {
     /// Messages that become due within this time are sent together; none waits longer.
     #[serde(default)]
     pub(crate) publish_every_us: u32,
+    /// How many times faster than it was recorded a recording is replayed.
+    #[serde(default)]
+    pub(crate) speed: u32,
     /// Time that is measured.
     pub(crate) seconds: u32,
     /// Time before it that is not.
@@ -200,12 +206,15 @@ impl Scenario {
             within("p99_ms_max", self.p99_ms_max, 1..=60_000)?;
             within("probes", self.probes, 1..=30)?;
         }
-        if self.codec == Wording::Msgpack && self.peers != ["tickwire"] {
+        if self.kind == Kind::Replay {
+            within("speed", self.speed, 1..=1_000)?;
+        }
+        if self.codec == Wording::Msgpack && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
             return Err(ScenarioError::Refused {
                 name: self.name.clone(),
                 field: "peers",
                 value: format!("{:?}", self.peers),
-                expected: "[\"tickwire\"] with codec = \"msgpack\"".to_owned(),
+                expected: "[\"tickwire\"], and the kind not replay, with codec = \"msgpack\"".to_owned(),
             });
         }
         if self.pattern.is_some() {
@@ -247,10 +256,24 @@ impl Scenario {
     /// Which of subscriber `number`'s topics this is, from 0; none if it has not subscribed to it.
     #[inline]
     pub(crate) fn slot(&self, number: u32, topic: u32) -> Option<u32> {
+        self.slot_after(self.first_topic(number), topic)
+    }
+
+    /// The first topic of subscriber `number`.
+    pub(crate) fn first_topic(&self, number: u32) -> u32 {
+        number % self.topics
+    }
+
+    /// Which of a subscriber's topics this is, as [`Self::slot`], if its first one is known.
+    #[inline]
+    pub(crate) fn slot_after(&self, first: u32, topic: u32) -> Option<u32> {
         if topic >= self.topics {
             return None;
         }
-        let slot = (topic + self.topics - number % self.topics) % self.topics;
+        let slot = match topic.checked_sub(first) {
+            Some(slot) => slot,
+            None => topic + self.topics - first,
+        };
         (slot < self.topics_each).then_some(slot)
     }
 
@@ -341,7 +364,13 @@ mod tests {
         );
         check(
             "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
-            &expect![[r#"scenario x: peers = [] must be ["tickwire"] with codec = "msgpack""#]],
+            &expect![[
+                r#"scenario x: peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack""#
+            ]],
+        );
+        check(
+            "kind = 'replay'\nsubscribers = 1",
+            &expect!["scenario x: speed = 0 must be from 1 to 1000"],
         );
         let unknown = Scenario::load("no-such", false).expect_err("is none").to_string();
         assert!(

@@ -2,10 +2,11 @@
 //!
 //! At most so many connections are on their way at a time that the broker's backlog is not what is measured; the next
 //! is begun when one settles or ends. A connection that always has more to read gives way to the others after a few
-//! reads. The loop never sleeps longer than it is told to and never by itself.
+//! reads. The loop never sleeps longer than it is told to and never by itself. A connection whose incomplete message is one
+//! too many for the memory that all of them share is ended, with the reason.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,10 @@ use mio::{Events, Poll};
 use tickwire_wire::Codec;
 use url::Url;
 
-use crate::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
+use crate::conn::{ConnId, Connection, Ending, HELD_BYTES_MAX, Handler, Reply, Shared};
 use crate::handshake::Handshake;
 use crate::interrupt::Interrupt;
+use crate::source::Sources;
 
 /// Bytes read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -76,7 +78,11 @@ pub(crate) struct Swarm<H> {
     poll: Poll,
     events: Events,
     address: SocketAddr,
+    /// Where connections to the loopback come from.
+    sources: Sources,
     shared: Shared,
+    /// Bytes of incomplete messages of all connections.
+    held: usize,
     interrupt: Interrupt,
     connections: Vec<Option<Connection>>,
     /// Connections that were begun.
@@ -111,10 +117,12 @@ impl<H: Handler> Swarm<H> {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             address: endpoint.address,
+            sources: Sources::take(count),
             shared: Shared {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
             },
+            held: 0,
             interrupt,
             connections: std::iter::repeat_with(|| None).take(count).collect(),
             begun: 0,
@@ -184,12 +192,23 @@ impl<H: Handler> Swarm<H> {
         for connection in &mut self.connections[first.0..self.begun] {
             if let Some(connection) = connection.take() {
                 self.pings_of_ended += u64::from(connection.pings());
+                self.held -= connection.held();
                 self.unsettled -= usize::from(!connection.is_settled());
                 self.alive -= 1;
             }
         }
         self.again.clear();
+        self.sources = Sources::take(self.connections.len());
         self.begun = self.begun.min(first.0);
+    }
+
+    /// Makes every connection end with a reset when the swarm is dropped: ports are free at once, and no close of thousands
+    /// of connections is under way when the next server is measured.
+    pub(crate) fn reset_when_dropped(&self) {
+        self.connections
+            .iter()
+            .flatten()
+            .for_each(Connection::reset_when_dropped);
     }
 
     /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
@@ -262,7 +281,11 @@ impl<H: Handler> Swarm<H> {
         while self.begun < self.connections.len() && self.unsettled < self.unsettled_max {
             let id = ConnId(self.begun);
             self.begun += 1;
-            match Connection::start(id, self.address, self.poll.registry()) {
+            let source = match self.address.ip() {
+                IpAddr::V4(ip) if ip.is_loopback() => Some(self.sources.of(id.0)),
+                _ => None,
+            };
+            match Connection::start(id, self.address, source, self.poll.registry()) {
                 Ok(connection) => {
                     self.connections[id.0] = Some(connection);
                     self.unsettled += 1;
@@ -283,7 +306,13 @@ impl<H: Handler> Swarm<H> {
             return;
         };
         let was_settled = connection.is_settled();
+        self.held -= connection.held();
         let outcome = act(connection, &mut self.shared, &mut self.handler);
+        self.held += connection.held();
+        let outcome = match self.held {
+            too_much if too_much > HELD_BYTES_MAX => outcome.and(Err(Ending::TooMuchHeld(too_much))),
+            _ => outcome,
+        };
         if !was_settled && (connection.is_settled() || outcome.is_err()) {
             self.unsettled -= 1;
         }
@@ -295,6 +324,7 @@ impl<H: Handler> Swarm<H> {
             }
             Err(ending) => {
                 self.pings_of_ended += u64::from(connection.pings());
+                self.held -= connection.held();
                 self.alive -= 1;
                 // Closing the socket takes it out of epoll.
                 self.connections[index] = None;

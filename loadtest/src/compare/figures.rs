@@ -29,6 +29,9 @@ macro_rules! figures {
 figures! {
     /// CPU time of the server per delivery.
     ServerCpuPerDelivery = ("server_cpu_us_per_delivery", "server CPU per delivery", MicrosFine, Lower),
+    /// The load client's own, which must be less or it is the client that is measured.
+    ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
+    ClientToServer = ("client_cpu_to_server_cpu", "client CPU / server CPU", Times, Neither),
     /// From the moment at which a message was due until all subscribers had it.
     FanoutP50 = ("fanout_p50_us", "all have it, p50", Micros, Lower),
     FanoutP99 = ("fanout_p99_us", "all have it, p99", Micros, Lower),
@@ -58,8 +61,6 @@ figures! {
     VoluntarySwitches = ("voluntary_switches_per_s", "voluntary switches per second", Count, Neither),
     InvoluntarySwitches = ("involuntary_switches_per_s", "involuntary switches per second", Count, Neither),
     Threads = ("threads", "threads", Count, Neither),
-    /// The load client's own.
-    ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
     ClientBusy = ("client_busy_percent", "client CPU", Percent, Neither),
     /// Time in which threads of the server were ready and something else, or another of them, had the core.
     ServerWaited = ("server_waited_percent", "server ready but not running", Percent, Neither),
@@ -136,6 +137,11 @@ impl Figures {
         self.0.get(&figure).copied()
     }
 
+    /// Whether a figure was measured.
+    pub(crate) fn has(&self, figure: Figure) -> bool {
+        self.0.contains_key(&figure)
+    }
+
     /// Which there are, in order.
     pub(crate) fn present(&self) -> impl Iterator<Item = Figure> {
         self.0.keys().copied()
@@ -165,7 +171,7 @@ impl Serialize for Figures {
 }
 
 /// The middle one, or the mean of the middle two; none of nothing.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

@@ -3,6 +3,7 @@
 //! Each starts a server of its own, warms it up, measures and stops it, and takes a time that the scenario bounds. What a
 //! server does wrong is in the outcome; an error means that there is nothing to tell.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,10 +13,11 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
 use crate::compare::rig::Rig;
 use crate::compare::sample::{Sample, Used};
+use crate::compare::script::Script;
 use crate::interrupt::Interrupt;
 use crate::payload::Nanos;
 use crate::peers::Peer;
-use crate::report::Faults;
+use crate::report::{Faults, grouped, progress};
 use crate::scenario::{Kind, Scenario};
 
 /// Time that what was sent gets to arrive after the end of a measured time.
@@ -43,6 +45,8 @@ pub(crate) struct Measured {
     /// Deliveries per step of time.
     pub(crate) timeline: Vec<u64>,
     pub(crate) faults: Faults,
+    /// Deliveries whose number or content was not what it must be, whatever a server has to bear.
+    pub(crate) misdelivered: u64,
     /// What else one should know to read the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -52,6 +56,7 @@ pub(crate) struct Measured {
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
     pub(crate) scenario: &'s Scenario,
+    pub(crate) script: &'s Rc<Script>,
     /// The server's.
     pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
@@ -59,7 +64,7 @@ pub(crate) struct Setup<'s> {
 
 impl Setup<'_> {
     fn open(&self) -> anyhow::Result<Rig> {
-        Rig::open(self.peer, self.scenario, self.core, self.interrupt)
+        Rig::open(self.peer, self.scenario, self.script, self.core, self.interrupt)
     }
 
     fn seconds(&self) -> Duration {
@@ -77,7 +82,7 @@ impl Setup<'_> {
     pub(crate) fn measure(&self) -> anyhow::Result<Measured> {
         match self.scenario.kind {
             Kind::Hot => self.hot(),
-            Kind::Open => {
+            Kind::Open | Kind::Replay => {
                 let mut rig = self.open()?;
                 let figures = self.open_loop(&mut rig, f64::from(self.scenario.rate), DRAIN_WITHIN)?;
                 measured(rig, figures)
@@ -107,7 +112,7 @@ impl Setup<'_> {
         Ok(measured)
     }
 
-    /// Messages at `rate` deliveries per second.
+    /// Messages by the script, or at `rate` deliveries per second if it does not say when they are due.
     fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
         let begins = rig.clock.now();
         let schedule = rig.schedule(begins, rate);
@@ -119,53 +124,94 @@ impl Setup<'_> {
         rig.run(&schedule, to, |_| false)?;
         let mut figures = begin.end(rig)?;
         let missed = rig.drain(drain)?;
-        figures.set(Figure::Offered, rate);
+        let offered = match self.scenario.kind {
+            Kind::Replay => rig.deliveries_due(&schedule, from, to) as f64 / self.seconds().as_secs_f64(),
+            _ => rate,
+        };
+        figures.set(Figure::Offered, offered);
         figures.set(Figure::Missed, missed as f64);
         latencies(rig, &mut figures);
         Ok(figures)
     }
 
-    /// The highest rate whose p99 keeps the bound.
+    /// The highest rate that holds: see [`Self::verdict`]. Each rate is tried with a server of its own, for a bounded time; one
+    /// at which the server fails altogether does not hold.
     fn max(&self) -> anyhow::Result<Measured> {
         let mut search = Search::new(f64::from(self.scenario.rate));
         let (mut best, mut last) = (None, None);
-        let mut notes = Vec::new();
-        for _ in 0..self.scenario.probes {
+        let (mut notes, mut faults) = (Vec::new(), Faults::default());
+        for number in 1..=self.scenario.probes {
             let Some(rate) = search.next() else { break };
-            let mut rig = self.open()?;
-            let probed = self.open_loop(&mut rig, rate, PROBE_DRAIN_WITHIN);
+            let probed = self.probe(rate);
             self.interrupt.check()?;
-            let figures = match probed {
-                Ok(figures) => figures,
-                Err(error) => {
-                    notes.push(format!("at {rate:.0} per second: {error:#}"));
-                    search.tell(false);
-                    continue;
-                }
+            let (verdict, probe) = match probed {
+                Ok(probe) => (self.verdict(rate, &probe), Some(probe)),
+                Err(error) => (Err(format!("{error:#}")), None),
             };
-            let of = |figure| figures.get(figure).unwrap_or(0.0);
-            let holds = of(Figure::LatencyP99) < f64::from(self.scenario.p99_ms_max) * 1e3
-                && of(Figure::Delivered) >= rate * DELIVERED_MIN;
-            if !holds && of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
-                notes.push(format!(
-                    "at {rate:.0} per second the client may have been the limit"
-                ));
+            let held = verdict.is_ok();
+            search.tell(held);
+            let outcome = verdict.map_or_else(|why| format!("does not hold: {why}"), |()| "holds".to_owned());
+            let at = format!("{} per second {outcome}", grouped(rate as u64));
+            progress(format_args!(
+                "    probe {number} of {}: {}: {at}",
+                self.scenario.probes, self.peer.name
+            ));
+            let Some(probe) = probe else {
+                notes.push(at);
+                continue;
+            };
+            if held {
+                best = Some(probe);
+                continue;
             }
-            search.tell(holds);
-            let probe = measured(rig, figures)?;
-            match holds {
-                true => best = Some(probe),
-                false => last = Some(probe),
+            // Whatever the rate, what comes is in order and whole.
+            if probe.misdelivered > 0 {
+                let text = format_args!("at {rate:.0} per second: {}", probe.faults);
+                faults.add("delivered wrongly", text);
             }
+            notes.push(at);
+            last = Some(probe);
         }
         let Some(mut measured) = best.or(last) else {
-            bail!("no rate was tried");
+            bail!("no rate could be measured: {}", notes.join("; "));
         };
-        measured
-            .figures
-            .set(Figure::MaxRate, search.best().unwrap_or(0.0));
+        if let Some(best) = search.best() {
+            measured.figures.set(Figure::MaxRate, best);
+        }
+        measured.notes.push(search.to_string());
         measured.notes.extend(notes);
+        if faults.count() > 0 {
+            measured.faults = faults;
+        }
         Ok(measured)
+    }
+
+    fn probe(&self, rate: f64) -> anyhow::Result<Measured> {
+        let mut rig = self.open()?;
+        let figures = self.open_loop(&mut rig, rate, PROBE_DRAIN_WITHIN)?;
+        measured(rig, figures)
+    }
+
+    /// Whether a rate holds: nothing lost, refused or broken, as much delivered as is offered, and the p99 below the bound.
+    /// If not, why not.
+    fn verdict(&self, rate: f64, probe: &Measured) -> Result<(), String> {
+        let of = |figure| probe.figures.get(figure).unwrap_or(0.0);
+        let (p99, bound) = (of(Figure::LatencyP99), f64::from(self.scenario.p99_ms_max) * 1e3);
+        let why = if probe.faults.count() > 0 {
+            format!("FAULTS {}", probe.faults)
+        } else if of(Figure::Missed) > 0.0 {
+            format!("{} deliveries were missed", of(Figure::Missed))
+        } else if of(Figure::Delivered) < rate * DELIVERED_MIN {
+            format!("{} came", Figure::Delivered.show(of(Figure::Delivered)))
+        } else if !probe.figures.has(Figure::LatencyP99) || p99 >= bound {
+            format!("p99 {}", Figure::LatencyP99.show(p99))
+        } else {
+            return Ok(());
+        };
+        match of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
+            true => Err(format!("{why}; the client may have been the limit")),
+            false => Err(why),
+        }
     }
 
     /// The others' latency without and with readers that stop.
@@ -304,6 +350,10 @@ impl Begin {
         figures.set(Figure::Delivered, delivered / time.as_secs_f64());
         figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
         figures.set(
+            Figure::ClientToServer,
+            busy.as_secs_f64() / used.cpu.as_secs_f64(),
+        );
+        figures.set(
             Figure::ClientBusy,
             busy.as_secs_f64() / client.cpu.as_secs_f64() * 100.0,
         );
@@ -354,7 +404,9 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);
     }
     let version = rig.version().to_owned();
+    rig.swarm.reset_when_dropped();
     let crowd = rig.swarm.handler;
+    let misdelivered = crowd.misnumbered + crowd.tally.damaged;
     let mut faults = crowd.faults;
     if crowd.tally.damaged > 0 {
         faults.add("damaged payload", format_args!("{} of them", crowd.tally.damaged));
@@ -380,6 +432,7 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
         latency: crowd.tally.latency,
         timeline: crowd.tally.timeline,
         faults,
+        misdelivered,
         notes,
     })
 }

@@ -12,14 +12,19 @@ mod measure;
 mod msgpack;
 mod outcome;
 mod pace;
+mod ratio;
+mod recording;
 mod rig;
 mod sample;
+mod script;
 mod svg;
 mod tally;
+mod update;
 
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -27,10 +32,12 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
+use crate::compare::recording::{Recording, RecordingError};
+use crate::compare::script::Script;
 use crate::interrupt::Interrupt;
 use crate::peers::{self, Peer};
 use crate::report::progress;
-use crate::scenario::{MapNames, NAMED, Scenario};
+use crate::scenario::{Kind, MapNames, NAMED, Scenario};
 
 /// Files that the process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -47,6 +54,9 @@ pub(crate) struct RunArgs {
     /// Rounds; each measures every server once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure for so many seconds, and not for as long as each scenario says; for many short rounds
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: Option<u32>,
     /// Small and short: shows that everything works, and no more than that
     #[arg(long)]
     quick: bool,
@@ -83,11 +93,14 @@ pub(crate) fn list() -> anyhow::Result<bool> {
 /// # Errors
 /// When a scenario or server is unknown, nothing could be measured, or the results could not be written.
 pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    let scenarios = args
+    let mut scenarios = args
         .scenarios
         .iter()
         .map(|name| Scenario::load(name, args.quick))
         .collect::<Result<Vec<_>, _>>()?;
+    for scenario in &mut scenarios {
+        scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+    }
     allow_files(&scenarios)?;
     bind(args)?;
     let asked = asked(&args.peers)?;
@@ -111,7 +124,15 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
             ));
             continue;
         }
-        let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
+        let script = match script(&scenario) {
+            Ok(script) => Rc::new(script),
+            Err(absent @ RecordingError::Absent(_)) => {
+                progress(format_args!("skipped: {}: {absent}", scenario.name));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let rounds = rounds(args, &scenario, &script, &taking_part, interrupt)?;
         let compared = Compared { scenario, rounds };
         std::io::stdout().lock().write_all(compared.table().as_bytes())?;
         comparison.compared.push(compared);
@@ -122,10 +143,19 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     Ok(comparison.tickwire_faults() == 0)
 }
 
+/// What is published in a scenario.
+fn script(scenario: &Scenario) -> Result<Script, RecordingError> {
+    Ok(match scenario.kind {
+        Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
+        _ => Script::plain(scenario.topics),
+    })
+}
+
 /// All rounds of a scenario.
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,
+    script: &Rc<Script>,
     taking_part: &[&'static Peer],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
@@ -136,6 +166,7 @@ fn rounds(
             let setup = Setup {
                 peer,
                 scenario,
+                script,
                 core: args.server_core,
                 interrupt,
             };
