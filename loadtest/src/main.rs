@@ -36,6 +36,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
   The market to a thousand connections, from Tickwire and from uWebSockets, with a report:
     cargo run --release -p tickwire-loadtest -- run market --peer tickwire --peer uwebsockets --html market.html
+  Many short rounds, for a comparison that what else the machine does disturbs less:
+    cargo run --release -p tickwire-loadtest -- run hot-10k --rounds 9 --seconds 2 --json hot.json
   The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
     cargo run --release -p tickwire-loadtest -- peers
   A broker that runs already:

@@ -202,9 +202,10 @@ impl Setup<'_> {
         } else if of(Figure::Missed) > 0.0 {
             format!("{} deliveries were missed", of(Figure::Missed))
         } else if of(Figure::Delivered) < rate * DELIVERED_MIN {
-            format!("{} came", Figure::Delivered.show(of(Figure::Delivered)))
+            let delivered = Figure::Delivered.show(of(Figure::Delivered));
+            format!("only {delivered} were delivered")
         } else if !probe.figures.has(Figure::LatencyP99) || p99 >= bound {
-            format!("p99 {}", Figure::LatencyP99.show(p99))
+            format!("the p99 is {}", Figure::LatencyP99.show(p99))
         } else {
             return Ok(());
         };
