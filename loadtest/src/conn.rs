@@ -21,9 +21,6 @@ use crate::handshake::{Handshake, HandshakeFault};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
-/// Most bytes of incomplete messages that all connections of a swarm hold together. NATS sends a slow reader up to 64 MiB in
-/// one frame.
-pub(crate) const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -61,10 +58,8 @@ pub(crate) enum Ending {
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Frame(#[from] FrameFault),
-    #[error(
-        "all connections together have {0} bytes of incomplete messages, at most {HELD_BYTES_MAX} are held"
-    )]
-    TooMuchHeld(usize),
+    #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
+    TooMuchHeld { held: usize, max: usize },
     #[error("the broker closed it with {} {reason:?}", code.map_or("no code".to_owned(), |code| code.to_string()))]
     Closed { code: Option<CloseCode>, reason: String },
     #[error("it ended without a close frame")]
