@@ -437,3 +437,77 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
         notes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::peers::peers;
+
+    /// What is made of a probe at 1,000,000 deliveries per second that is good but for `changes`.
+    #[track_caller]
+    fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &Expect) {
+        let mut probe = Measured {
+            version: String::new(),
+            figures: Figures::default(),
+            latency: Histogram::new(2).expect("good digits"),
+            timeline: Vec::new(),
+            faults: Faults::default(),
+            misdelivered: 0,
+            notes: Vec::new(),
+        };
+        let good = [
+            (Figure::LatencyP99, 49_999.0),
+            (Figure::Delivered, 990_001.0),
+            (Figure::Missed, 0.0),
+            (Figure::ClientBusy, 80.0),
+        ];
+        for (figure, value) in good.iter().chain(changes) {
+            probe.figures.set(*figure, *value);
+        }
+        for fault in faults {
+            probe.faults.add(fault, "one");
+        }
+        let scenario = Scenario::load("market-max", false).expect("is there");
+        let setup = Setup {
+            peer: &peers()[0],
+            scenario: &scenario,
+            script: &Rc::new(Script::plain(scenario.topics)),
+            core: 0,
+            interrupt: &Interrupt::default(),
+        };
+        let verdict = setup.verdict(1e6, &probe);
+        expected.assert_eq(&verdict.map_or_else(|why| why, |()| "holds".to_owned()));
+    }
+
+    #[test]
+    fn a_rate_holds_only_without_loss_faults_and_lateness() {
+        check(&[], &[], &expect!["holds"]);
+        check(
+            &[(Figure::LatencyP99, 50_000.0)],
+            &[],
+            &expect!["the p99 is 50.00 ms"],
+        );
+        check(
+            &[(Figure::Delivered, 980_000.0)],
+            &[],
+            &expect!["only 980,000 were delivered"],
+        );
+        check(
+            &[(Figure::Missed, 3.0)],
+            &[],
+            &expect!["3 deliveries were missed"],
+        );
+        check(
+            &[],
+            &["connection ended"],
+            &expect!["FAULTS 1 × connection ended (one)"],
+        );
+        check(
+            &[(Figure::LatencyP99, 70_000.0), (Figure::ClientBusy, 95.0)],
+            &[],
+            &expect!["the p99 is 70.00 ms; the client may have been the limit"],
+        );
+    }
+}
