@@ -6,6 +6,7 @@
 
 mod crowd;
 mod figures;
+mod growth;
 mod html;
 mod machine;
 mod measure;
@@ -28,7 +29,7 @@ use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
 use crate::interrupt::Interrupt;
-use crate::peers::{self, Peer};
+use crate::peers::{NamedBinary, Peer, Selection};
 use crate::report::progress;
 use crate::scenario::{MapNames, NAMED, Scenario};
 
@@ -41,9 +42,12 @@ pub(crate) struct RunArgs {
     /// Scenarios: names (see `scenarios`) or TOML files
     #[arg(required = true, value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// A server that takes part; may be repeated [default: every one that is installed]
+    /// A server that takes part; may be repeated [default: those that the scenario is meant for and that are installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
+    /// Another build of Tickwire that takes part as `tickwire-NAME`; may be repeated
+    #[arg(long = "tickwire-binary", value_name = "NAME=PATH")]
+    binaries: Vec<NamedBinary>,
     /// Rounds; each measures every server once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -90,7 +94,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         .collect::<Result<Vec<_>, _>>()?;
     allow_files(&scenarios)?;
     bind(args)?;
-    let asked = asked(&args.peers)?;
+    let selection = Selection::new(&args.peers, &args.binaries)?;
     let mut comparison = Comparison {
         machine: Machine::here(),
         quick: args.quick,
@@ -98,11 +102,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         compared: Vec::new(),
     };
     for scenario in scenarios {
-        let taking_part: Vec<&Peer> = asked
-            .iter()
-            .copied()
-            .filter(|peer| scenario.peers.is_empty() || scenario.peers.iter().any(|name| name == peer.name))
-            .collect();
+        let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
         if taking_part.is_empty() {
             progress(format_args!(
                 "{}: none of these servers can do it, only {}",
@@ -119,6 +119,9 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         write(args, &comparison)?;
     }
     ensure!(!comparison.is_empty(), "nothing was measured");
+    if let Some(growth) = comparison.growth().line() {
+        writeln!(std::io::stdout().lock(), "\n{growth}")?;
+    }
     Ok(comparison.tickwire_faults() == 0)
 }
 
@@ -126,7 +129,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,
-    taking_part: &[&'static Peer],
+    taking_part: &[Peer],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
@@ -163,30 +166,6 @@ fn write(args: &RunArgs, comparison: &Comparison) -> anyhow::Result<()> {
         fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// The servers with these names, or all.
-fn asked(names: &[String]) -> anyhow::Result<Vec<&'static Peer>> {
-    if names.is_empty() {
-        let there = |peer: &&Peer| match peer.missing() {
-            None => true,
-            Some(why) => {
-                progress(format_args!("{} takes no part: {why}", peer.name));
-                false
-            }
-        };
-        return Ok(peers::peers().iter().filter(there).collect());
-    }
-    let find = |name: &String| {
-        peers::peers()
-            .iter()
-            .find(|peer| peer.name == name)
-            .with_context(|| {
-                let known: Vec<_> = peers::peers().iter().map(|peer| peer.name).collect();
-                format!("there is no peer {name:?}, only {}", known.join(", "))
-            })
-    };
-    names.iter().map(find).collect()
 }
 
 /// Raises the limit of open files, and checks that it suffices.
