@@ -20,6 +20,7 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("market-150k", include_str!("../scenarios/market-150k.toml")),
     ("market-max", include_str!("../scenarios/market-max.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
+    ("slow-link", include_str!("../scenarios/slow-link.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("wildcards", include_str!("../scenarios/wildcards.toml")),
     ("codec-json", include_str!("../scenarios/codec-json.toml")),

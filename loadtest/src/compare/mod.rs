@@ -4,6 +4,7 @@
 //! over the rounds, and ratios are to uWebSockets where it takes part. The server has one core and the client another.
 //! A round that a server does not survive is a fault of that server and the run goes on. Only Tickwire's faults fail it.
 
+mod arrears;
 mod crowd;
 mod figures;
 mod growth;
@@ -15,6 +16,8 @@ mod outcome;
 mod pace;
 mod rig;
 mod sample;
+mod slow;
+mod storm;
 mod svg;
 mod tally;
 
