@@ -181,8 +181,11 @@ impl Setup<'_> {
         of_server(&mut figures, end.since(&begin), &end);
         let bytes = |kernel: KernelMemory| (kernel.tcp_bytes + kernel.slab_bytes) as f64;
         let kernel = bytes(proc::kernel_memory()?) - bytes(kernel_before);
-        let connections = f64::from(self.scenario.subscribers);
-        figures.set(Figure::KernelPerConnection, kernel / connections);
+        // Less than before is what others gave back meanwhile, and says nothing of these connections.
+        if kernel > 0.0 {
+            let connections = f64::from(self.scenario.subscribers);
+            figures.set(Figure::KernelPerConnection, kernel / connections);
+        }
         measured(rig, figures)
     }
 }

@@ -14,6 +14,7 @@ mod measure;
 mod msgpack;
 mod outcome;
 mod pace;
+mod remaining;
 mod rig;
 mod sample;
 mod slow;
@@ -24,6 +25,7 @@ mod tally;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -31,6 +33,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
+use crate::compare::remaining::Remaining;
 use crate::interrupt::Interrupt;
 use crate::peers::{NamedBinary, Peer, Selection};
 use crate::report::progress;
@@ -104,6 +107,8 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         rounds: args.rounds,
         compared: Vec::new(),
     };
+    let mut remaining = Remaining::default();
+    let mut plan = Vec::new();
     for scenario in scenarios {
         let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
         if taking_part.is_empty() {
@@ -114,7 +119,14 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
             ));
             continue;
         }
-        let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
+        let names = taking_part.iter().map(|peer| peer.name);
+        remaining.add(&scenario, names, args.rounds);
+        plan.push((scenario, taking_part));
+    }
+    let count = remaining.measurements();
+    progress(format_args!("{count} measurements, {remaining}"));
+    for (scenario, taking_part) in plan {
+        let rounds = rounds(args, &scenario, &taking_part, &mut remaining, interrupt)?;
         let compared = Compared { scenario, rounds };
         std::io::stdout().lock().write_all(compared.table().as_bytes())?;
         comparison.compared.push(compared);
@@ -133,6 +145,7 @@ fn rounds(
     args: &RunArgs,
     scenario: &Scenario,
     taking_part: &[Peer],
+    remaining: &mut Remaining,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
@@ -145,13 +158,18 @@ fn rounds(
                 core: args.server_core,
                 interrupt,
             };
+            let began = Instant::now();
             let measured = setup.measure();
             interrupt.check()?;
             let round = match measured {
                 Ok(measured) => Round::new(peer.name, number, measured),
                 Err(error) => Round::failed(peer.name, number, &error),
             };
-            progress(format_args!("  round {number} of {}: {round}", args.rounds));
+            remaining.done(&scenario.name, peer.name, began.elapsed());
+            progress(format_args!(
+                "  round {number} of {}: {round} ({remaining})",
+                args.rounds
+            ));
             rounds.push(round);
         }
     }
