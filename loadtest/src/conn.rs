@@ -256,6 +256,26 @@ impl Connection {
         Ok(more)
     }
 
+    /// Reads once, at most so many bytes.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub(crate) fn sip(
+        &mut self,
+        bytes_max: usize,
+        shared: &mut Shared,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
+        let room = bytes_max.min(shared.scratch.len());
+        match self.stream.read(&mut shared.scratch[..room]) {
+            Ok(0) => return Err(self.end_of_stream()),
+            Ok(read) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(self.broke(error)),
+        }
+        self.flush()
+    }
+
     /// Whether the connection is made; if so, the handshake is on its way.
     fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
         if let Some(error) = self.stream.take_error().map_err(Ending::NotConnected)? {

@@ -21,11 +21,18 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("market-max", include_str!("../scenarios/market-max.toml")),
     ("replay", include_str!("../scenarios/replay.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
+    ("slow-link", include_str!("../scenarios/slow-link.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("wildcards", include_str!("../scenarios/wildcards.toml")),
     ("codec-json", include_str!("../scenarios/codec-json.toml")),
     ("codec-msgpack", include_str!("../scenarios/codec-msgpack.toml")),
+    ("two-shards-hot", include_str!("../scenarios/two-shards-hot.toml")),
+    (
+        "two-shards-market",
+        include_str!("../scenarios/two-shards-market.toml"),
+    ),
     ("idle", include_str!("../scenarios/idle.toml")),
+    ("idle-19k", include_str!("../scenarios/idle-19k.toml")),
 ];
 
 /// What every topic's name begins with; a number follows.
@@ -123,6 +130,9 @@ pub(crate) struct Scenario {
     /// Share of the readers that stop.
     #[serde(default)]
     pub(crate) stopped_percent: u32,
+    /// Bytes per second that these go on to read, each of them.
+    #[serde(default)]
+    pub(crate) slow_bytes_per_s: u32,
     /// The bound that the highest rate must keep.
     #[serde(default)]
     pub(crate) p99_ms_max: u32,
@@ -134,6 +144,9 @@ pub(crate) struct Scenario {
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,
+    /// The servers that it is meant for, which take part unless others are asked for; empty for those that usually do.
+    #[serde(default)]
+    pub(crate) default_peers: Vec<String>,
 }
 
 fn one() -> u32 {
@@ -201,6 +214,7 @@ impl Scenario {
         within("rate", self.rate, u32::from(timed)..=1_000_000_000)?;
         if self.kind == Kind::Slow {
             within("stopped_percent", self.stopped_percent, 1..=99)?;
+            within("slow_bytes_per_s", self.slow_bytes_per_s, 0..=100_000_000)?;
         }
         if self.kind == Kind::Max {
             within("p99_ms_max", self.p99_ms_max, 1..=60_000)?;

@@ -191,6 +191,15 @@ impl<H: Handler> Swarm<H> {
         self.again.extend(again);
     }
 
+    /// Reads at most so many bytes from each connection that nothing else is read from.
+    pub(crate) fn sip(&mut self, bytes_max: usize) {
+        for index in self.stopped.clone() {
+            self.with(index, |connection, shared, handler| {
+                connection.sip(bytes_max, shared, handler).map(|()| false)
+            });
+        }
+    }
+
     /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
     pub(crate) fn reconnect(&mut self, first: ConnId) {
         for connection in &mut self.connections[first.0..self.begun] {

@@ -56,12 +56,16 @@ pub(crate) struct Crowd {
     pub(crate) gapped: u64,
     /// Subscriptions that were resumed without loss.
     pub(crate) recovered: u64,
+    /// Subscriptions that were resumed with loss, which a gap or a snapshot told.
+    pub(crate) started_over: u64,
+    /// Messages that nobody was told were lost; none before that was looked at.
+    pub(crate) lost_silently: Option<u64>,
     protocol: &'static dyn Protocol,
-    scenario: Scenario,
+    pub(super) scenario: Scenario,
     clock: Clock,
     members: Vec<Member>,
     /// Last number of each topic of each subscriber; 0 before the first.
-    seqs: Vec<u64>,
+    pub(super) seqs: Vec<u64>,
     /// Lineage of each topic's numbers, once an ack told it.
     epochs: FxHashMap<u32, Epoch>,
     /// Deliveries that could be read the short way.
@@ -97,6 +101,8 @@ impl Crowd {
             ended: 0,
             gapped: 0,
             recovered: 0,
+            started_over: 0,
+            lost_silently: None,
             protocol,
             scenario: scenario.clone(),
             clock,
@@ -112,6 +118,11 @@ impl Crowd {
     /// From now on, deliveries to these connections are not counted.
     pub(crate) fn leave_out(&mut self, connections: Range<usize>) {
         self.uncounted = connections;
+    }
+
+    /// Whether the server numbers messages.
+    pub(crate) fn is_numbered(&self) -> bool {
+        !self.epochs.is_empty()
     }
 
     /// The subscribers have lost their connections and will come back.
@@ -211,6 +222,7 @@ impl Crowd {
                     self.epochs.insert(topic, epoch);
                 }
                 self.recovered += u64::from(result.recovered == Some(true));
+                self.started_over += u64::from(result.recovered == Some(false));
             }
         }
         let member = &mut self.members[id.0];

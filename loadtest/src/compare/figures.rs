@@ -50,10 +50,19 @@ figures! {
     /// From the loss of all connections until all topics are confirmed again.
     ReconnectTime = ("reconnect_us", "all back after", Micros, Lower),
     ReconnectCpu = ("reconnect_cpu_us_per_connection", "server CPU per reconnect", MicrosFine, Lower),
+    /// From then, or from reading on, until everything that was published is there or named in a gap.
+    CaughtUp = ("caught_up_us", "caught up after", Micros, Lower),
     Recovered = ("recovered", "resumed without loss", Count, Higher),
+    StartedOver = ("started_over", "resumed with loss", Count, Lower),
+    /// Loss that the server said.
+    Gapped = ("gapped", "messages named in gaps", Count, Neither),
+    /// Loss that it did not.
+    LostSilently = ("lost_silently", "lost without a word", Count, Lower),
     /// Messages that a subscriber should have and never got.
     Missed = ("missed", "messages missed", Count, Lower),
     RssPerConnection = ("rss_bytes_per_connection", "memory per connection", Bytes, Lower),
+    /// Of the kernel, for both ends of a connection; what else the machine does is in it.
+    KernelPerConnection = ("kernel_bytes_per_connection", "kernel memory per connection, both ends", Bytes, Lower),
     Rss = ("rss_bytes", "server memory (RSS)", Bytes, Lower),
     RssGrowth = ("rss_growth_bytes", "memory taken meanwhile", Bytes, Lower),
     ServerBusy = ("server_busy_percent", "server CPU", Percent, Lower),

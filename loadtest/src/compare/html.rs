@@ -46,6 +46,9 @@ pub(crate) fn page(comparison: &Comparison) -> String {
     if comparison.quick {
         page += "<p><strong>A quick run: small and short, no figures to quote.</strong></p>";
     }
+    if let Some(growth) = comparison.growth().line() {
+        push(&mut page, format_args!("<p>{}.</p>", escaped(&growth)));
+    }
     for compared in &comparison.compared {
         section(&mut page, compared);
     }

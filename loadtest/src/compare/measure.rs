@@ -1,4 +1,4 @@
-//! The measurements, one for each kind of scenario.
+//! The measurements, one for each kind of scenario; those of slow readers and of storms are in `slow` and `storm`.
 //!
 //! Each starts a server of its own, warms it up, measures and stops it, and takes a time that the scenario bounds. What a
 //! server does wrong is in the outcome; an error means that there is nothing to tell.
@@ -17,11 +17,12 @@ use crate::compare::script::Script;
 use crate::interrupt::Interrupt;
 use crate::payload::Nanos;
 use crate::peers::Peer;
+use crate::proc::{self, KernelMemory};
 use crate::report::{Faults, grouped, progress};
 use crate::scenario::{Kind, Scenario};
 
 /// Time that what was sent gets to arrive after the end of a measured time.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The same while the highest rate is searched, when much is expected never to arrive in time.
 const PROBE_DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// Time that a message gets until all have it.
@@ -63,15 +64,15 @@ pub(crate) struct Setup<'s> {
 }
 
 impl Setup<'_> {
-    fn open(&self) -> anyhow::Result<Rig> {
+    pub(super) fn open(&self) -> anyhow::Result<Rig> {
         Rig::open(self.peer, self.scenario, self.script, self.core, self.interrupt)
     }
 
-    fn seconds(&self) -> Duration {
+    pub(super) fn seconds(&self) -> Duration {
         Duration::from_secs(u64::from(self.scenario.seconds))
     }
 
-    fn warmup(&self) -> Duration {
+    pub(super) fn warmup(&self) -> Duration {
         Duration::from_secs(u64::from(self.scenario.warmup_seconds))
     }
 
@@ -113,7 +114,7 @@ impl Setup<'_> {
     }
 
     /// Messages by the script, or at `rate` deliveries per second if it does not say when they are due.
-    fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
+    pub(super) fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
         let begins = rig.clock.now();
         let schedule = rig.schedule(begins, rate);
         let from = begins.plus(self.warmup());
@@ -215,66 +216,9 @@ impl Setup<'_> {
         }
     }
 
-    /// The others' latency without and with readers that stop.
-    fn slow(&self) -> anyhow::Result<Measured> {
-        let rate = f64::from(self.scenario.rate);
-        let stopped = 0..self.scenario.subscribers * self.scenario.stopped_percent / 100;
-        let mut rig = self.open()?;
-        // The others are the same in both halves, and so is what is offered.
-        rig.leave_out(stopped.clone());
-        let without = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
-        let calm = rig.sample()?;
-        rig.stop_reading(stopped);
-        let mut figures = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
-        let growth = rig.sample()?.rss_bytes.saturating_sub(calm.rss_bytes);
-        figures.set(Figure::RssGrowth, growth as f64);
-        if let (Some(before), Some(after)) =
-            (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99))
-        {
-            figures.set(Figure::BaseP99, before);
-            figures.set(Figure::P99Growth, after / before);
-        }
-        measured(rig, figures)
-    }
-
-    /// All connections are lost at once, after a quarter of the measured time.
-    fn storm(&self) -> anyhow::Result<Measured> {
-        let mut rig = self.open()?;
-        let begins = rig.clock.now();
-        let schedule = rig.schedule(begins, f64::from(self.scenario.rate));
-        let from = begins.plus(self.warmup());
-        let to = from.plus(self.seconds());
-        rig.measure(from, to);
-        rig.run(&schedule, from.plus(self.seconds() / 4), |_| false)?;
-        let lost = rig.sample()?;
-        rig.lose_all();
-        rig.run(&schedule, to, |rig| rig.swarm.is_settled())?;
-        let back = rig.sample()?;
-        let all_back = rig.swarm.is_settled();
-        rig.run(&schedule, to, |_| false)?;
-        let missed = rig.drain(DRAIN_WITHIN)?;
-        let used = back.since(&lost);
-        let mut figures = Figures::default();
-        if all_back {
-            let connections = f64::from(self.scenario.subscribers);
-            figures.set(Figure::ReconnectTime, micros(used.time));
-            figures.set(Figure::ReconnectCpu, micros(used.cpu) / connections);
-        }
-        figures.set(Figure::Recovered, rig.swarm.handler.recovered as f64);
-        figures.set(Figure::Missed, missed as f64);
-        of_server(&mut figures, used, &back);
-        latencies(&rig, &mut figures);
-        let mut measured = measured(rig, figures)?;
-        if !all_back {
-            measured
-                .notes
-                .push("not all connections were back at the end".to_owned());
-        }
-        Ok(measured)
-    }
-
     /// Nothing is sent.
     fn idle(&self) -> anyhow::Result<Measured> {
+        let kernel_before = proc::kernel_memory()?;
         let mut rig = self.open()?;
         settle(&mut rig, self.warmup())?;
         let begin = rig.sample()?;
@@ -282,6 +226,13 @@ impl Setup<'_> {
         let end = rig.sample()?;
         let mut figures = Figures::default();
         of_server(&mut figures, end.since(&begin), &end);
+        let bytes = |kernel: KernelMemory| (kernel.tcp_bytes + kernel.slab_bytes) as f64;
+        let kernel = bytes(proc::kernel_memory()?) - bytes(kernel_before);
+        // Less than before is what others gave back meanwhile, and says nothing of these connections.
+        if kernel > 0.0 {
+            let connections = f64::from(self.scenario.subscribers);
+            figures.set(Figure::KernelPerConnection, kernel / connections);
+        }
         measured(rig, figures)
     }
 }
@@ -364,7 +315,7 @@ impl Begin {
     }
 }
 
-fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
+pub(super) fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     let seconds = used.time.as_secs_f64();
     figures.set(Figure::ServerBusy, used.cpu.as_secs_f64() / seconds * 100.0);
     figures.set(Figure::ServerWaited, used.waited.as_secs_f64() / seconds * 100.0);
@@ -374,7 +325,7 @@ fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     figures.set(Figure::Rss, now.rss_bytes as f64);
 }
 
-fn latencies(rig: &Rig, figures: &mut Figures) {
+pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     let latency = &rig.swarm.handler.tally.latency;
     if latency.is_empty() {
         return;
@@ -390,12 +341,12 @@ fn latencies(rig: &Rig, figures: &mut Figures) {
     figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
 }
 
-fn micros(time: Duration) -> f64 {
+pub(super) fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
 /// Takes a rig apart.
-fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
+pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
         figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
     }

@@ -12,6 +12,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::compare::figures::{Better, Figure, Figures};
+use crate::compare::growth::Growth;
 use crate::compare::machine::Machine;
 use crate::compare::measure::Measured;
 use crate::compare::ratio::Ratio;
@@ -30,7 +31,6 @@ const QUANTILES: &[f64] = &[
 ];
 
 /// Everything.
-#[derive(Serialize)]
 pub(crate) struct Comparison {
     pub(crate) machine: Machine,
     pub(crate) quick: bool,
@@ -39,6 +39,11 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
+    /// What a delivery's cost grows by between scenarios.
+    pub(crate) fn growth(&self) -> Growth {
+        Growth::of(&self.compared)
+    }
+
     /// Whether nothing was measured.
     pub(crate) fn is_empty(&self) -> bool {
         self.compared
@@ -53,6 +58,18 @@ impl Comparison {
             .filter(|round| round.peer.starts_with("tickwire"))
             .map(|round| round.faults.count())
             .sum()
+    }
+}
+
+impl Serialize for Comparison {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Comparison", 5)?;
+        fields.serialize_field("machine", &self.machine)?;
+        fields.serialize_field("quick", &self.quick)?;
+        fields.serialize_field("rounds", &self.rounds)?;
+        fields.serialize_field("compared", &self.compared)?;
+        fields.serialize_field("growth", &self.growth())?;
+        fields.end()
     }
 }
 

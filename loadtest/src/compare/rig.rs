@@ -36,12 +36,23 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// Most messages that are sent at once.
 const BATCH_MAX: u64 = 512;
 /// Time without a delivery after which nothing more is expected.
-const QUIET: Duration = Duration::from_millis(500);
+pub(super) const QUIET: Duration = Duration::from_millis(500);
 /// Longest lateness of a message that is told apart, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
 
 /// Requests that the publisher may send per second, the most that Tickwire can be told; its default is meant for people.
 const OPS_PER_S: &str = "1000000";
+
+/// Time between two reads of a slow reader.
+const SIP_EVERY: Duration = Duration::from_millis(50);
+
+/// How slow readers read.
+#[derive(Debug, Clone, Copy)]
+struct Sips {
+    /// Most bytes at once.
+    bytes: usize,
+    next: Nanos,
+}
 
 /// A server and its connections.
 pub(crate) struct Rig {
@@ -64,12 +75,14 @@ pub(crate) struct Rig {
     topics: Vec<String>,
     /// Readers of each topic.
     audience: Vec<u64>,
-    sent: u64,
+    pub(super) sent: u64,
     /// Where the schedule's messages begin to count.
     sent_before: u64,
     sent_at: Nanos,
     payload: Vec<u8>,
     message: Vec<u8>,
+    /// How those read that do not read what comes, if they do.
+    sips: Option<Sips>,
 }
 
 impl Rig {
@@ -124,6 +137,7 @@ impl Rig {
             sent_late: Histogram::new_with_bounds(1, LATE_US_MAX, 2).context("a histogram's bounds")?,
             payload: Vec::new(),
             message: Vec::new(),
+            sips: None,
             scenario: scenario.clone(),
         };
         rig.leave_out(0..0);
@@ -192,11 +206,21 @@ impl Rig {
         self.swarm.handler.leave_out(connections);
     }
 
-    /// From now on, these subscribers read nothing.
-    pub(crate) fn stop_reading(&mut self, subscribers: Range<u32>) {
+    /// From now on, these subscribers read so many bytes per second, each of them.
+    pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {
         let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
         self.leave_out(subscribers);
         self.swarm.stop_reading(connections);
+        self.sips = (bytes_per_s > 0).then(|| Sips {
+            bytes: (u64::from(bytes_per_s) * SIP_EVERY.as_millis() as u64 / 1_000).max(1) as usize,
+            next: self.clock.now(),
+        });
+    }
+
+    /// From now on, all subscribers read what comes. What comes to those that did not is still not counted.
+    pub(crate) fn read_on(&mut self) {
+        self.sips = None;
+        self.swarm.stop_reading(0..0);
     }
 
     /// All subscribers lose their connections and begin new ones.
@@ -211,16 +235,24 @@ impl Rig {
         self.sent_late.reset();
     }
 
-    /// Does what can be done at once.
+    /// Does what can be done at once. Returns whether something could be.
     ///
     /// # Errors
     /// When the system fails, or a signal asked for the end.
-    pub(crate) fn turn(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn turn(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
-        if self.swarm.turn(Duration::ZERO)? {
+        let mut any = self.swarm.turn(Duration::ZERO)?;
+        if let Some(sips) = &mut self.sips
+            && self.clock.now() >= sips.next
+        {
+            sips.next = sips.next.plus(SIP_EVERY);
+            self.swarm.sip(sips.bytes);
+            any = true;
+        }
+        if any {
             self.busy += began.elapsed();
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Sends one message that is due now. Returns when that is.

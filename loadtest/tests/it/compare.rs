@@ -96,7 +96,9 @@ fn tickwire_goes_through_every_scenario_without_loss() {
         ("hot-open", "latency_p99_us"),
         ("market-150k", "delivered_per_s"),
         ("market-max", "offered_per_s"),
+        ("hot-19k", "server_cpu_us_per_delivery"),
         ("slow", "latency_p99_growth"),
+        ("slow-link", "caught_up_us"),
         ("storm", "recovered"),
         ("wildcards", "latency_p50_us"),
         ("codec-json", "latency_p50_us"),
@@ -116,8 +118,14 @@ fn tickwire_goes_through_every_scenario_without_loss() {
             let missed = &figures["missed"];
             assert!(missed.is_null() || *missed == 0.0, "{name}: {missed} missed");
         }
+        if name.starts_with("slow") || name == "storm" {
+            assert_eq!(figures["lost_silently"], 0.0, "{name}: {figures}");
+        }
     }
     assert!(html.ends_with("</html>\n"));
+    let growth = &results["growth"];
+    assert!(growth["times"]["tickwire"].is_number(), "{growth}");
+    assert!(html.contains("growth hot-1k → hot-19k: tickwire "), "{html}");
     let highest = &round_of(&results, "market-max")["notes"];
     let said = [
         "the limit is between ",
@@ -185,6 +193,34 @@ fn the_recorded_market_is_replayed() {
     assert_eq!(round["figures"]["missed"], 0.0);
     has_both_diagrams(&results, &html, "replay", true);
     assert_eq!(results["compared"][0]["scenario"]["seconds"], 1);
+}
+
+#[test]
+fn other_builds_of_tickwire_take_part() {
+    if let Some(why) = unable() {
+        skip(&format!("skipped: compare: {why}\n"));
+        return;
+    }
+    let broker = Path::new(PROGRAM).with_file_name("tickwire");
+    let binary = format!("other={}", broker.display());
+    let arguments = [
+        "two-shards-hot",
+        "--peer=tickwire",
+        "--peer=tickwire-plain",
+        "--peer=tickwire-2shards",
+        "--tickwire-binary",
+        &binary,
+    ];
+    let (results, _) = run("other-builds", &arguments);
+    let rounds = results["compared"][0]["rounds"].as_array().expect("a list");
+    let peers: Vec<&str> = rounds.iter().filter_map(|round| round["peer"].as_str()).collect();
+    assert_eq!(
+        peers,
+        ["tickwire", "tickwire-plain", "tickwire-2shards", "tickwire-other"]
+    );
+    for round in rounds {
+        assert_eq!(round["faults"], serde_json::json!({}), "{}", round["peer"]);
+    }
 }
 
 #[test]
