@@ -88,14 +88,49 @@ impl Rig {
         }
     }
 
-    /// Sets the figures of what was resumed and what was lost.
+    /// Sets the figures of what was lost.
     pub(super) fn losses(&self, figures: &mut Figures) {
         let crowd = &self.swarm.handler;
-        figures.set(Figure::Recovered, crowd.recovered as f64);
         if let Some(lost) = crowd.lost_silently {
-            figures.set(Figure::StartedOver, crowd.started_over as f64);
             figures.set(Figure::Gapped, crowd.gapped as f64);
             figures.set(Figure::LostSilently, lost as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Clock;
+    use crate::peers::peers;
+    use crate::scenario::Scenario;
+
+    /// Three subscribers of two of three topics each: 0 and 1, 1 and 2, 2 and 0.
+    fn crowd(seqs: [u64; 6]) -> Crowd {
+        let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 3\ntopics_each = 2";
+        let scenario = Scenario::parse("x", text, false).expect("good");
+        let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
+        let protocol = tickwire.expect("is a peer").protocol;
+        let mut crowd = Crowd::new(protocol, &scenario, Clock::start()).expect("good bounds");
+        crowd.seqs = seqs.to_vec();
+        crowd
+    }
+
+    #[test]
+    fn owed_is_what_is_missing_after_the_last() {
+        let crowd = crowd([10, 20, 18, 30, 0, 10]);
+        let owed = |number| crowd.owed(number, &[10, 20, 30]);
+        assert_eq!([owed(0), owed(1), owed(2)], [0, 2, 30]);
+    }
+
+    #[test]
+    fn nobody_is_looked_at_twice() {
+        let (mut crowd, mut first) = (crowd([10, 20, 18, 30, 30, 10]), 0);
+        let published = [10, 20, 30];
+        assert!(!crowd.caught_up(&mut first, &published));
+        assert_eq!(first, 1);
+        crowd.seqs[2] = 20;
+        assert!(crowd.caught_up(&mut first, &published));
+        assert_eq!(first, 3);
     }
 }

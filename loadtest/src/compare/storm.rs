@@ -44,6 +44,10 @@ impl Setup<'_> {
             figures.set(Figure::CaughtUp, micros(caught_up_at.since(lost.at)));
         }
         figures.set(Figure::Missed, missed as f64);
+        figures.set(Figure::Recovered, rig.swarm.handler.recovered as f64);
+        if owed.is_some() {
+            figures.set(Figure::StartedOver, rig.swarm.handler.started_over as f64);
+        }
         rig.losses(&mut figures);
         of_server(&mut figures, used, &back);
         latencies(&rig, &mut figures);
