@@ -8,10 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tickwire_wire::{Codec, Micros, Mode, Pattern};
+use tickwire_wire::{Codec, Micros, Pattern};
 
 use crate::outbox::Outbox;
+use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
+use crate::pulls::Pulls;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,37 +52,36 @@ impl Rights {
 /// What a session wants of a pattern or topic that it subscribed to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PatternSub {
-    /// The mode that was asked for.
-    pub(crate) mode: Option<Mode>,
+    /// What was asked for.
+    pub(crate) pace: Pace,
     /// Whether the shard's index holds it, so that topics which appear later join.
     pub(crate) indexed: bool,
 }
 
-impl PatternSub {
-    /// Whether it asks for every message also of topics that would be conflated by default.
-    pub(crate) fn asks_every(self) -> bool {
-        self.mode == Some(Mode::Every)
+/// Where a subscriber is among those of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which of the topic's lists.
+    pub(crate) class: RateClass,
+    /// Index in it.
+    pub(crate) position: u32,
+}
+
+impl Place {
+    pub(crate) const fn index(self) -> usize {
+        self.position as usize
     }
 }
 
-/// Where a topic's subscriber entry of this session is.
+/// A topic that a session is subscribed to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubRef {
-    /// Index among the topic's subscribers.
-    pub(crate) position: u32,
+    /// Where the topic's subscriber entry of this session is.
+    pub(crate) place: Place,
     /// How many of the session's patterns cover the topic.
     pub(crate) covers: u32,
     /// How many of them ask for every message.
     pub(crate) every: u32,
-}
-
-/// Something to be pulled from the directory when the outbox has room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pull {
-    /// Bring a subscription to the head of its topic.
-    Follow(TopicId),
-    /// Send one snapshot of a topic without a subscription.
-    OneShot(TopicId),
 }
 
 /// How far a connection's end has come.
@@ -95,6 +96,7 @@ pub(crate) type Replay = VecDeque<Arc<Publication>>;
 
 #[derive(Debug)]
 pub(crate) struct Session {
+    pub(crate) id: SessionId,
     pub(crate) outbox: Outbox,
     pub(crate) codec: Codec,
     pub(crate) transport: Transport,
@@ -106,6 +108,14 @@ pub(crate) struct Session {
     pub(crate) publishes: bool,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,
+    /// It was offered what waits and has not taken all of it: nothing is pulled in before it takes more.
+    pub(crate) blocked: bool,
+    /// Live bytes waiting from which on it is handed nothing more live: 0 while it lags.
+    pub(crate) live_bytes_end: usize,
+    /// Since when it lags, if it does: too much waited for it, and until it has caught up everything is pulled in.
+    pub(crate) lagging_since: Option<Micros>,
+    /// Something that waits for it has been superseded since it was blocked.
+    pub(crate) superseded: bool,
     /// Since when its outbox has been full without a byte being taken from it.
     pub(crate) full_since: Option<Micros>,
     /// Whether it was handed out as gone.
@@ -125,7 +135,9 @@ pub(crate) struct Session {
     // The standard hasher: clients choose the patterns.
     pub(crate) patterns: HashMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
-    pub(crate) pulls: VecDeque<Pull>,
+    /// The classes asked for of topics that more than one of the patterns cover.
+    pub(crate) classes: ClassCounts,
+    pub(crate) pulls: Pulls,
     /// The topics with a one-shot among the pulls.
     pub(crate) one_shots: FxHashSet<TopicId>,
     /// Whether a one-shot snapshot may wait in the outbox.
@@ -137,5 +149,44 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+    /// One more pattern covers a topic that this session has already, and asks for `pace`. A pattern that changes is
+    /// entered as it is now before [`Self::uncover`] takes out what it was.
+    pub(crate) fn cover(&mut self, topic: TopicId, pace: Pace) {
+        let Some(subscription) = self.topics.get_mut(&topic) else {
+            return;
+        };
+        if subscription.covers == 1 && subscription.every == 0 {
+            // What the one pattern asks for is told by the list that its subscriber is in.
+            self.classes.add(topic, subscription.place.class);
+        }
+        self.classes.add(topic, pace.class());
+        subscription.covers += 1;
+        subscription.every += u32::from(pace.is_every());
+    }
+
+    /// One pattern less covers a topic; it asked for `pace`.
+    pub(crate) fn uncover(&mut self, topic: TopicId, pace: Pace) {
+        if let Some(subscription) = self.topics.get_mut(&topic) {
+            self.classes.remove(topic, pace.class());
+            subscription.covers -= 1;
+            subscription.every -= u32::from(pace.is_every());
+        }
+    }
+
+    /// What the patterns that cover a topic come to after a change of them: every message beats the newest, a faster
+    /// rate a slower one.
+    pub(crate) fn settle_pace(&mut self, topic: TopicId) -> Option<Pace> {
+        let subscription = self.topics.get(&topic)?;
+        let (limited, fastest) = self.classes.fastest(topic);
+        let newest = subscription.covers - subscription.every;
+        if subscription.covers == 1 || limited == 0 {
+            self.classes.forget(topic);
+        }
+        Some(match (subscription.every, newest > limited) {
+            (1.., _) => Pace::Every,
+            (0, true) => Pace::Newest(RateClass::UNLIMITED),
+            (0, false) => Pace::Newest(fastest),
+        })
     }
 }

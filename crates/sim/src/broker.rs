@@ -97,7 +97,7 @@ impl Broker {
     /// The connection of a client breaks. What the socket took is still in `down`.
     pub(crate) fn cut(&mut self, client: usize) {
         if let Some(link) = &mut self.links[client] {
-            drop_session(&mut self.shards, &mut self.ledgers, link);
+            drop_session(&mut self.shards, link);
         }
     }
 
@@ -130,7 +130,7 @@ impl Broker {
             self.mark_full(shard, now);
         }
         self.check(shard, now)?;
-        self.ledgers[shard].after_step(&self.shards[shard])?;
+        Ledger::after_step(&self.shards[shard])?;
         Ok(heard
             || more
             || wrote
@@ -168,7 +168,7 @@ impl Broker {
                 self.scratch = scratch;
             } else if link.up_ended && link.up.is_empty() {
                 heard = true;
-                drop_session(&mut self.shards, &mut self.ledgers, link);
+                drop_session(&mut self.shards, link);
             }
         }
         Ok(heard)
@@ -185,7 +185,6 @@ impl Broker {
             return Ok(());
         };
         let shard = &mut self.shards[link.shard];
-        let ledger = &mut self.ledgers[link.shard];
         shard.heard(id, now);
         if shard.is_open(id) {
             link.heard_before_close = now;
@@ -195,7 +194,7 @@ impl Broker {
         loop {
             match parser.next(&mut input) {
                 Ok(None) => break,
-                Ok(Some(event)) => handle(shard, ledger, link, &mut self.truth, id, event, now)?,
+                Ok(Some(event)) => handle(shard, link, &mut self.truth, id, event, now),
                 Err(violation) => {
                     let what = format!("client {client}'s bytes were taken for a violation: {violation}");
                     return Err(Broken::new(Rule::Framing, what));
@@ -357,12 +356,9 @@ fn settings(setup: &Setup) -> ShardSettings {
 }
 
 /// The broker lets go of a connection.
-fn drop_session(shards: &mut [Shard], ledgers: &mut [Ledger], link: &mut Link) {
+fn drop_session(shards: &mut [Shard], link: &mut Link) {
     let Some(id) = link.session.take() else { return };
     let shard = &mut shards[link.shard];
-    if shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-        ledgers[link.shard].lost();
-    }
     shard.remove(id);
     link.down_ended = true;
 }
@@ -370,13 +366,12 @@ fn drop_session(shards: &mut [Shard], ledgers: &mut [Ledger], link: &mut Link) {
 /// Handles one frame or message of a client as the server does, and takes note of what its answer must be like.
 fn handle(
     shard: &mut Shard,
-    ledger: &mut Ledger,
     link: &mut Link,
     truth: &mut Truth,
     id: SessionId,
     event: Event<'_>,
     now: Micros,
-) -> Result<(), Broken> {
+) {
     match event {
         Event::Message { payload, .. } => {
             let request = link.codec.decode_request(payload);
@@ -395,9 +390,6 @@ fn handle(
                     if matches!(message, ClientMessage::Unsubscribe { .. }) {
                         link.owed = 0;
                         link.full_since = None;
-                        if shard.outbox(id).is_some_and(|outbox| outbox.data_bytes() > 0) {
-                            ledger.lost(); // what waits of the topics is dropped
-                        }
                     }
                     let heads = truth.heads();
                     link.handled.push(Handled { id: request, heads });
@@ -420,7 +412,6 @@ fn handle(
         Event::Pong(_) => {}
         Event::Close { code, .. } => shard.close_received(id, code, now),
     }
-    Ok(())
 }
 
 /// The answer to come may stand behind a frame begun and behind other answers, not behind market data.

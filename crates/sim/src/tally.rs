@@ -25,6 +25,8 @@ pub struct Tally {
     pub gapped: u64,
     /// Messages dropped because their subscription or connection ended.
     pub dropped: u64,
+    /// Times that a connection began to lag.
+    pub lagged: u64,
     /// Publications that did not fit in a shard's queue.
     pub queue_overflows: u64,
     /// Closes with 4002.
@@ -43,10 +45,11 @@ impl Tally {
             index.map_or(0, |index| counts.closes[index])
         };
         self.messages += counts.updates + counts.snapshots;
-        self.conflated += counts.conflated;
+        self.conflated += counts.ledger.conflated;
         self.gaps += counts.gaps;
-        self.gapped += counts.gapped;
-        self.dropped += counts.dropped;
+        self.gapped += counts.ledger.gapped + counts.unresumed;
+        self.dropped += counts.ledger.dropped;
+        self.lagged += counts.lagged;
         self.queue_overflows += counts.queue_overflows;
         self.closed_slow += closes(CloseCode::SLOW);
         self.closed_silent += closes(CloseCode::NO_PONG);
@@ -61,7 +64,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 13] {
+    fn fields(&mut self) -> [&mut u64; 14] {
         [
             &mut self.steps,
             &mut self.starts,
@@ -72,6 +75,7 @@ impl Tally {
             &mut self.gaps,
             &mut self.gapped,
             &mut self.dropped,
+            &mut self.lagged,
             &mut self.queue_overflows,
             &mut self.closed_slow,
             &mut self.closed_silent,
@@ -81,7 +85,7 @@ impl Tally {
 
     /// The sums with what they are of.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
@@ -92,6 +96,7 @@ impl Tally {
             ("gaps", self.gaps),
             ("messages named by gaps", self.gapped),
             ("dropped with what they were for", self.dropped),
+            ("lags", self.lagged),
             ("queue overflows", self.queue_overflows),
             ("closed as slow (4002)", self.closed_slow),
             ("closed as silent (4001)", self.closed_silent),

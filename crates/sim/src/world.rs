@@ -283,7 +283,7 @@ impl World {
             };
             client.oracle.settled(&self.broker.truth).map_err(named)?;
         }
-        for (shard, ledger) in self.broker.ledgers.iter().enumerate() {
+        for (shard, ledger) in self.broker.shards.iter().zip(&self.broker.ledgers) {
             ledger.settled(shard)?;
         }
         Ok(())

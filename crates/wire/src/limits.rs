@@ -39,6 +39,11 @@ pub const SUBSCRIPTIONS_MAX: usize = 1_024;
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// Room in an outbox below which snapshots and replays are not pulled in.
 pub const OUTBOX_REFILL_BYTES: usize = 64 * 1024;
+/// The shortest times between two updates of a topic that a `conflate` subscription can have, in milliseconds. What a
+/// client asks for is raised to one of them; beyond the last it is refused with `bad_request`.
+pub const CONFLATE_MS_CLASSES: [u32; 13] = [
+    0, 10, 20, 50, 100, 200, 250, 500, 1_000, 2_000, 5_000, 10_000, 60_000,
+];
 /// Bytes of answers (acks, errors, pongs) that may wait for one connection before it counts as abusive.
 pub const CONTROL_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Publications that may wait in one shard's queue; beyond it the shard catches up from the histories.
@@ -109,6 +114,15 @@ const _: () = {
         TOPICS_PAGE <= TOPICS_PAGE_MAX,
         "a page that was not sized is a page that may be"
     );
+    assert!(CONFLATE_MS_CLASSES[0] == 0, "the first class has no least time");
+    let mut class = 1;
+    while class < CONFLATE_MS_CLASSES.len() {
+        assert!(
+            CONFLATE_MS_CLASSES[class - 1] < CONFLATE_MS_CLASSES[class],
+            "the classes of conflate_ms ascend"
+        );
+        class += 1;
+    }
     assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
     assert!(
         PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,

@@ -53,6 +53,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The mode as the wire has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Every => "every",
+            Self::Conflate => "conflate",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
     /// The mode of a subscription to a topic of `kind` that names none.
     #[must_use]
     pub const fn default_for(kind: Kind) -> Self {

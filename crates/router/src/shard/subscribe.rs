@@ -9,12 +9,13 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
-use super::Shard;
 use super::requests::Answer;
+use super::{First, Shard};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
+use crate::pace::Pace;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Pull, SessionId};
+use crate::session::{PatternSub, Place, SessionId};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
@@ -54,7 +55,8 @@ impl Shard {
         if pattern.is_wildcard() && topic.since().is_some() {
             return Err(Refusal::bad_request("\"since\" needs a topic without wildcards"));
         }
-        self.check_kind(&pattern, request.mode)?;
+        let pace = Pace::asked(request.mode, request.conflate_ms)?;
+        self.check_kind(&pattern, request.mode, pace)?;
         if request.mode == Some(Mode::Snapshot) {
             return self.one_shot(id, &pattern, now);
         }
@@ -67,14 +69,16 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
         match pattern.as_topic() {
-            None => self.subscribe_wildcard(id, &pattern, request, now),
-            Some(single) => self.subscribe_topic(id, &single, &pattern, topic.since(), request),
+            None => self.subscribe_wildcard(id, &pattern, request, pace, now),
+            Some(single) => {
+                self.subscribe_topic(id, &single, &pattern, topic.since(), pace, request.snapshot)
+            }
         }
     }
 
     /// `event` and `book` topics cannot be conflated: each of their messages counts.
-    fn check_kind(&self, pattern: &Pattern, mode: Option<Mode>) -> Result<(), Refusal> {
-        if mode != Some(Mode::Conflate) {
+    fn check_kind(&self, pattern: &Pattern, mode: Option<Mode>, pace: Pace) -> Result<(), Refusal> {
+        if !wants_conflation(mode, pace) {
             return Ok(());
         }
         match self.directory.kind_of(&sample(pattern)) {
@@ -97,14 +101,14 @@ impl Shard {
         for cell in &cells {
             let topic = cell.id();
             self.meet(cell);
-            if self.subscriber_position(id, topic).is_some() {
+            if self.place_of(id, topic).is_some() {
                 // Of a topic that flows, the snapshot keeps its place among the topic's messages.
                 in_order = true;
                 self.send_snapshot(id, cell);
             } else if let Some(session) = self.open_session(id)
                 && session.one_shots.insert(topic)
             {
-                session.pulls.push_back(Pull::OneShot(topic));
+                session.pulls.shoot_later(topic);
             }
         }
         self.mark_dirty(id);
@@ -133,6 +137,7 @@ impl Shard {
         id: SessionId,
         pattern: &Pattern,
         request: &Subscribe,
+        pace: Pace,
         now: Micros,
     ) -> Result<Answer, Refusal> {
         let known = self
@@ -143,7 +148,7 @@ impl Shard {
         }
         let cells = match self
             .select(id, pattern, now)
-            .and_then(|m| all_fit(m, request.mode))
+            .and_then(|matching| all_fit(matching, request.mode, pace))
         {
             Ok(cells) => cells,
             Err(refusal) => {
@@ -156,29 +161,25 @@ impl Shard {
         // The mode of a topic that flows may change: what waits of it was chosen by the old one.
         let mut in_order = known;
         if known {
-            self.change_mode(id, pattern, request.mode, &cells);
+            self.change_pace(id, pattern, pace, &cells);
         } else {
-            let sub = PatternSub {
-                mode: request.mode,
-                indexed: true,
-            };
             for cell in &cells {
                 self.meet(cell);
-                if self.subscriber_position(id, cell.id()).is_some() {
+                if self.place_of(id, cell.id()).is_some() {
                     in_order = true;
-                    self.join(id, cell, Seq::ZERO, sub.asks_every());
+                    self.join(id, cell, Seq::ZERO, pace);
                 } else {
                     let at = cell.attach(self.id);
-                    self.join(id, cell, at.seq, sub.asks_every());
+                    self.learn(cell.id(), at.seq);
+                    self.join(id, cell, at.seq, pace);
                     if request.snapshot {
                         self.send_snapshot(id, cell);
                     }
                 }
             }
-            self.add_pattern(id, pattern, sub);
+            self.add_pattern(id, pattern, PatternSub { pace, indexed: true });
         }
-        let default = || Mode::default_for(self.directory.kind_of(&sample(pattern)));
-        let mode = request.mode.unwrap_or_else(default);
+        let kind = self.directory.kind_of(&sample(pattern));
         let result = AckResult {
             topic: pattern.to_string(),
             matched: Some(cells.len()),
@@ -186,44 +187,47 @@ impl Shard {
         };
         Ok(Answer {
             in_order,
-            ..Answer::new(granted(result, mode))
+            ..Answer::new(granted(result, pace.on(kind)))
         })
     }
 
     /// Sends a subscription's topic's current value before anything else of it, if it has one.
     pub(super) fn send_snapshot(&mut self, id: SessionId, cell: &TopicCell) {
         let topic = cell.id();
-        let Some(position) = self.subscriber_position(id, topic) else {
+        let Some(place) = self.place_of(id, topic) else {
             return;
         };
-        let subscriber = &mut self.slots[topic.index()].subscribers[position];
+        let subscriber = self.slots[topic.index()].at_mut(place);
         // Of an event topic it is the message where the subscription stands.
         let at = match cell.kind() {
             Kind::Event => subscriber.after,
             Kind::State | Kind::Book => cell.position().seq,
         };
         if at > Seq::ZERO {
-            subscriber.wants_snapshot = true;
-            self.catch_up(id, topic, position);
+            if subscriber.first == First::Nothing {
+                subscriber.first = First::Snapshot;
+            }
+            self.catch_up(id, topic, place);
         }
     }
 
     /// How far a session has come in a topic that it is subscribed to.
     pub(super) fn standing(&self, id: SessionId, cell: &TopicCell) -> Option<Attached> {
-        let position = self.subscriber_position(id, cell.id())?;
+        let place = self.place_of(id, cell.id())?;
         Some(Attached {
             epoch: cell.position().epoch,
-            seq: self.slots[cell.id().index()].subscribers[position].after,
+            seq: self.slots[cell.id().index()].at(place).after,
         })
     }
 
     /// Puts a subscription on the way to the head of its topic.
-    fn catch_up(&mut self, id: SessionId, topic: TopicId, position: usize) {
-        let subscriber = &mut self.slots[topic.index()].subscribers[position];
+    pub(super) fn catch_up(&mut self, id: SessionId, topic: TopicId, place: Place) {
+        let subscriber = self.slots[topic.index()].at_mut(place);
+        let every = subscriber.every;
         if !std::mem::replace(&mut subscriber.behind, true)
             && let Some(session) = self.open_session(id)
         {
-            session.pulls.push_back(Pull::Follow(topic));
+            session.pulls.follow_later(topic, every);
             self.mark_dirty(id);
         }
     }
@@ -234,7 +238,8 @@ impl Shard {
         topic: &Topic,
         pattern: &Pattern,
         since: Option<&Position>,
-        request: &Subscribe,
+        pace: Pace,
+        snapshot: bool,
     ) -> Result<Answer, Refusal> {
         let known = self
             .open_session(id)
@@ -252,41 +257,42 @@ impl Shard {
         }
         let flows = cell
             .as_ref()
-            .is_some_and(|cell| self.subscriber_position(id, cell.id()).is_some());
+            .is_some_and(|cell| self.place_of(id, cell.id()).is_some());
         if since.is_some() && (known || flows) {
             let reason = "this connection has the topic already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));
         }
-        let sub = PatternSub {
-            mode: request.mode,
-            indexed: cell.is_none(),
-        };
         if known {
-            self.change_mode(id, pattern, request.mode, cell.as_slice());
+            self.change_pace(id, pattern, pace, cell.as_slice());
         } else {
-            self.add_pattern(id, pattern, sub);
+            let indexed = cell.is_none();
+            self.add_pattern(id, pattern, PatternSub { pace, indexed });
         }
         let result = AckResult {
             topic: topic.to_string(),
             ..AckResult::default()
         };
         let Some(cell) = cell else {
-            let mode = request.mode;
-            let mode = mode.unwrap_or_else(|| Mode::default_for(self.directory.kind_of(topic.as_str())));
-            return Ok(Answer::new(granted(self.subscribe_unknown(since, result), mode)));
+            let pace = pace.on(self.directory.kind_of(topic.as_str()));
+            return Ok(Answer::new(granted(self.subscribe_unknown(since, result), pace)));
         };
         let mut answer = if flows {
             if !known {
-                self.join(id, &cell, Seq::ZERO, sub.asks_every());
+                self.join(id, &cell, Seq::ZERO, pace);
             }
-            self.subscribe_again(id, &cell, request.snapshot, result)
+            self.subscribe_again(id, &cell, snapshot, result)
         } else {
-            self.subscribe_anew(id, &cell, since, sub.asks_every(), request.snapshot, result)
+            self.subscribe_anew(id, &cell, since, pace, snapshot, result)
         };
-        let position = self.subscriber_position(id, cell.id());
-        let every = position.is_some_and(|at| self.slots[cell.id().index()].subscribers[at].every);
-        let mode = if every { Mode::Every } else { Mode::Conflate };
-        answer.result = granted(answer.result, mode);
+        if let Some(place) = self.place_of(id, cell.id()) {
+            let every = self.slots[cell.id().index()].at(place).every;
+            let served = if every {
+                Pace::Every
+            } else {
+                Pace::Newest(place.class)
+            };
+            answer.result = granted(answer.result, served);
+        }
         Ok(answer)
     }
 
@@ -329,13 +335,14 @@ impl Shard {
         id: SessionId,
         cell: &Arc<TopicCell>,
         since: Option<&Position>,
-        every: bool,
+        pace: Pace,
         snapshot: bool,
         result: AckResult,
     ) -> Answer {
         let Some(since) = since else {
             let at = cell.attach(self.id);
-            self.join(id, cell, at.seq, every);
+            self.learn(cell.id(), at.seq);
+            self.join(id, cell, at.seq, pace);
             if snapshot {
                 self.send_snapshot(id, cell);
             }
@@ -346,16 +353,17 @@ impl Shard {
             });
         };
         let (at, resume) = cell.attach_at(self.id, since);
-        let conflate = cell.kind() == Kind::State && !every;
+        self.learn(cell.id(), at.seq);
+        let conflate = !pace.on(cell.kind()).is_every();
         let mut gap = None;
         let recovered = match resume {
             // The newest replaces whatever was missed.
             Resume::Replay(_) | Resume::Unreachable(GapReason::History | GapReason::Slow) if conflate => {
-                self.resume(id, cell, since.seq, at.seq, every);
+                self.resume(id, cell, since.seq, at.seq, pace);
                 true
             }
             Resume::Replay(messages) => {
-                self.resume(id, cell, since.seq, at.seq, every);
+                self.resume(id, cell, since.seq, at.seq, pace);
                 if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
                     let replays = session.replays.get_or_insert_default();
                     replays.insert(cell.id(), messages);
@@ -363,7 +371,7 @@ impl Shard {
                 true
             }
             Resume::Unreachable(reason) => {
-                self.join(id, cell, at.seq, every);
+                self.join(id, cell, at.seq, pace);
                 match cell.kind() {
                     Kind::Event => gap = missed(cell, since.seq, at.seq, reason),
                     Kind::State | Kind::Book => self.send_snapshot(id, cell),
@@ -384,12 +392,12 @@ impl Shard {
     }
 
     /// Lets a subscription begin after `since`, on the way to the topic's `head`.
-    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, every: bool) {
-        self.join(id, cell, since, every);
-        if let Some(position) = self.subscriber_position(id, cell.id())
+    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
+        self.join(id, cell, since, pace);
+        if let Some(place) = self.place_of(id, cell.id())
             && head > since
         {
-            self.catch_up(id, cell.id(), position);
+            self.catch_up(id, cell.id(), place);
         }
     }
 }
@@ -399,12 +407,15 @@ fn sample(pattern: &Pattern) -> String {
     pattern.as_str().replace(['*', '>'], "x")
 }
 
-/// The topics of a wildcard, unless one of them does not go with `mode`.
-fn all_fit(matching: Matching, mode: Option<Mode>) -> Result<Vec<Arc<TopicCell>>, Refusal> {
-    let other = matching
-        .cells
-        .iter()
-        .find(|cell| mode == Some(Mode::Conflate) && cell.kind() != Kind::State);
+/// Whether a request asks for topics to be conflated, and not as their kind has it.
+fn wants_conflation(mode: Option<Mode>, pace: Pace) -> bool {
+    mode == Some(Mode::Conflate) || pace.class().is_limited()
+}
+
+/// The topics of a wildcard, unless one of them does not go with what is asked for.
+fn all_fit(matching: Matching, mode: Option<Mode>, pace: Pace) -> Result<Vec<Arc<TopicCell>>, Refusal> {
+    let mut cells = matching.cells.iter();
+    let other = cells.find(|cell| wants_conflation(mode, pace) && cell.kind() != Kind::State);
     match other {
         Some(cell) => Err(not_conflated(cell.topic().as_str(), cell.kind())),
         None => Ok(matching.cells),
@@ -418,11 +429,15 @@ fn not_conflated(topic: &str, kind: Kind) -> Refusal {
     ))
 }
 
-/// `result` with the mode that was granted.
-fn granted(result: AckResult, mode: Mode) -> AckResult {
+/// `result` with the mode and the least time between two updates that were granted.
+fn granted(result: AckResult, pace: Pace) -> AckResult {
+    let (mode, conflate_ms) = match pace {
+        Pace::Every => (Mode::Every, None),
+        Pace::Newest(class) => (Mode::Conflate, Some(class.ms())),
+    };
     AckResult {
         mode: Some(mode),
-        conflate_ms: (mode == Mode::Conflate).then_some(0),
+        conflate_ms,
         ..result
     }
 }

@@ -1,16 +1,17 @@
 //! The bookkeeping of who is subscribed to what: each change is made at the session, at the topic and in the indexes
 //! together, so that none of them ever names what another has forgotten.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
-use tickwire_wire::{Kind, Mode, Pattern, Seq};
+use tickwire_wire::{Pattern, Seq};
 
-use super::{Expecting, Shard, Slot, Subscriber};
+use super::{Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
+use crate::pace::{ClassCounts, Pace};
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Pull, SessionId, SubRef};
+use crate::pulls::Pulls;
+use crate::session::{PatternSub, Place, SessionId, SubRef};
 
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
@@ -29,82 +30,90 @@ impl Shard {
             .matches(cell.topic().as_str(), |expecting: &Vec<Expecting>| {
                 joining.extend(expecting);
             });
-        for Expecting { session, every } in joining {
-            self.join(session, cell, Seq::ZERO, every);
+        for Expecting { session, pace } in joining {
+            self.join(session, cell, Seq::ZERO, pace);
         }
     }
 
-    /// Adds one more pattern of a session to a topic, one that asks for `every` message or not. A session that is new
-    /// to the topic gets what comes after `after`.
-    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, every: bool) {
-        let topic = cell.id();
-        let slot = &mut self.slots[topic.index()];
+    /// Adds one more pattern of a session to a topic, one that asks for `pace`. A session that is new to the topic gets
+    /// what comes after `after`.
+    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace) {
+        let (topic, pace) = (cell.id(), pace.on(cell.kind()));
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let position = u32::try_from(slot.subscribers.len()).expect("fewer than 2^32 sessions");
-        let subscription = session.topics.entry(topic).or_insert(SubRef {
-            position,
-            covers: 0,
-            every: 0,
-        });
-        subscription.covers += 1;
-        subscription.every += u32::from(every);
-        let every = cell.kind() != Kind::State || subscription.every > 0;
-        if subscription.covers > 1 {
-            slot.subscribers[subscription.position as usize].every = every;
+        if session.topics.contains_key(&topic) {
+            session.cover(topic, pace);
+            self.refresh_pace(id, topic);
             return;
         }
-        slot.subscribers.push(Subscriber {
+        self.counts.ledger.begin(after, self.slots[topic.index()].head);
+        let subscriber = Subscriber {
             session: id,
-            every,
+            every: pace.is_every(),
             behind: false,
-            wants_snapshot: false,
+            first: First::Nothing,
             after,
-        });
+        };
+        let subscription = SubRef {
+            place: self.slots[topic.index()].add(pace.class(), subscriber),
+            covers: 1,
+            every: u32::from(pace.is_every()),
+        };
+        session.topics.insert(topic, subscription);
         cell.subscriber_added();
     }
 
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
-    fn leave(&mut self, id: SessionId, topic: TopicId, every: bool) -> bool {
+    fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
+        let topic = cell.id();
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return false;
         };
-        let Some(subscription) = session.topics.get_mut(&topic) else {
+        let Some(subscription) = session.topics.get(&topic).copied() else {
             return false;
         };
-        subscription.covers -= 1;
-        subscription.every -= u32::from(every);
-        if subscription.covers > 0 {
-            self.refresh_mode(id, topic);
+        if subscription.covers > 1 {
+            session.uncover(topic, pace.on(cell.kind()));
+            self.refresh_pace(id, topic);
             return false;
         }
-        let position = subscription.position as usize;
         session.topics.remove(&topic);
         if let Some(replays) = &mut session.replays {
             replays.remove(&topic);
         }
-        self.forget(topic, position);
+        self.forget(topic, subscription.place);
         true
     }
 
-    /// Gives a subscription the mode that its patterns ask for together.
-    fn refresh_mode(&mut self, id: SessionId, topic: TopicId) {
-        let session = self.sessions.get(id.index());
-        let Some(subscription) = session.and_then(|session| session.topics.get(&topic)) else {
+    /// Gives a subscription the pace that its patterns ask for together after a change of them. In another list it goes
+    /// on from the directory, since that list may have got what it has not.
+    fn refresh_pace(&mut self, id: SessionId, topic: TopicId) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let slot = &mut self.slots[topic.index()];
-        let state = slot.cell.as_ref().is_some_and(|cell| cell.kind() == Kind::State);
-        slot.subscribers[subscription.position as usize].every = !state || subscription.every > 0;
+        let (Some(pace), Some(mut place)) = (session.settle_pace(topic), self.place_of(id, topic)) else {
+            return;
+        };
+        if pace.class() != place.class {
+            let subscriber = self.take_out(topic, place);
+            place = self.slots[topic.index()].add(pace.class(), subscriber);
+            if let Some(session) = self.sessions.get_mut(id.index())
+                && let Some(subscription) = session.topics.get_mut(&topic)
+            {
+                subscription.place = place;
+            }
+            self.catch_up(id, topic, place);
+        }
+        self.slots[topic.index()].at_mut(place).every = pace.is_every();
     }
 
-    /// Changes the mode that a pattern of a session asks for, `cells` being the topics that it matches.
-    pub(super) fn change_mode(
+    /// Changes what a pattern of a session asks for, `cells` being the topics that it matches.
+    pub(super) fn change_pace(
         &mut self,
         id: SessionId,
         pattern: &Pattern,
-        mode: Option<Mode>,
+        pace: Pace,
         cells: &[Arc<TopicCell>],
     ) {
         let Some(session) = self.open_session(id) else {
@@ -113,59 +122,59 @@ impl Shard {
         let Some(sub) = session.patterns.get_mut(pattern) else {
             return;
         };
-        let before = sub.asks_every();
-        sub.mode = mode;
-        let (every, indexed) = (sub.asks_every(), sub.indexed);
-        if every == before {
+        let before = std::mem::replace(&mut sub.pace, pace);
+        let indexed = sub.indexed;
+        if pace == before {
             return;
         }
         if indexed
             && let Some(expecting) = self.patterns.get_mut(pattern)
             && let Some(own) = expecting.iter_mut().find(|other| other.session == id)
         {
-            own.every = every;
+            own.pace = pace;
         }
         for cell in cells {
+            let (topic, kind) = (cell.id(), cell.kind());
             let Some(session) = self.sessions.get_mut(id.index()) else {
                 return;
             };
-            if let Some(subscription) = session.topics.get_mut(&cell.id()) {
-                if every {
-                    subscription.every += 1;
-                } else {
-                    subscription.every -= 1;
-                }
-                self.refresh_mode(id, cell.id());
+            if session.topics.contains_key(&topic) {
+                session.cover(topic, pace.on(kind));
+                session.uncover(topic, before.on(kind));
+                self.refresh_pace(id, topic);
             }
         }
     }
 
-    /// Takes a subscriber out of a topic's list.
-    fn forget(&mut self, topic: TopicId, position: usize) {
-        let slot = &mut self.slots[topic.index()];
-        slot.subscribers.swap_remove(position);
-        if let Some(moved) = slot.subscribers.get(position)
+    /// Takes a subscriber out of a topic's lists; the session whose subscriber is in its place then learns of it.
+    fn take_out(&mut self, topic: TopicId, place: Place) -> Subscriber {
+        let (taken, moved) = self.slots[topic.index()].take(place);
+        if let Some(moved) = moved
             && let Some(session) = self.sessions.get_mut(moved.session.index())
             && let Some(subscription) = session.topics.get_mut(&topic)
         {
-            subscription.position = u32::try_from(position).expect("it was a position before");
+            subscription.place = place;
         }
+        taken
+    }
+
+    /// Ends a topic's subscriber.
+    fn forget(&mut self, topic: TopicId, place: Place) {
+        let ended = self.take_out(topic, place);
+        let slot = &self.slots[topic.index()];
+        self.counts.ledger.end(ended.after, slot.head);
         if let Some(cell) = &slot.cell {
             cell.subscriber_removed();
-            if slot.subscribers.is_empty() {
+            if slot.is_empty() {
                 cell.detach(self.id);
-                slot.subscribers = Vec::new();
             }
         }
     }
 
-    /// Where a session stands in a topic's list.
-    pub(super) fn subscriber_position(&self, id: SessionId, topic: TopicId) -> Option<usize> {
+    /// Where a session's subscriber is among those of a topic.
+    pub(super) fn place_of(&self, id: SessionId, topic: TopicId) -> Option<Place> {
         let session = self.sessions.get(id.index())?;
-        session
-            .topics
-            .get(&topic)
-            .map(|subscription| subscription.position as usize)
+        session.topics.get(&topic).map(|subscription| subscription.place)
     }
 
     /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
@@ -178,7 +187,7 @@ impl Shard {
         if sub.indexed {
             self.patterns.entry(pattern).push(Expecting {
                 session: id,
-                every: sub.asks_every(),
+                pace: sub.pace,
             });
         }
     }
@@ -207,7 +216,7 @@ impl Shard {
             self.unexpect(id, pattern);
         }
         for cell in self.directory.matching(pattern) {
-            if self.leave(id, cell.id(), removed.asks_every()) {
+            if self.leave(id, &cell, removed.pace) {
                 left.push(cell.id());
             }
         }
@@ -222,12 +231,11 @@ impl Shard {
         left.sort_unstable();
         let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
         session.one_shots.retain(|topic| !is_left(topic));
-        session.pulls.retain(|pull| match pull {
-            Pull::Follow(topic) | Pull::OneShot(topic) => !is_left(topic),
-        });
-        self.counts.dropped += session
+        session.pulls.forget(|topic| is_left(&topic));
+        self.counts.ledger.dropped += session
             .outbox
             .purge(|topic| topic.is_some_and(|topic| is_left(&topic)));
+        self.live_again(id);
     }
 
     /// Ends every subscription of a session.
@@ -235,16 +243,18 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        session.pulls = VecDeque::new();
+        session.pulls = Pulls::default();
+        session.lagging_since = None;
         session.one_shots = FxHashSet::default();
         session.replays = None;
+        session.classes = ClassCounts::default();
         let patterns = std::mem::take(&mut session.patterns);
         let topics = std::mem::take(&mut session.topics);
         for (pattern, _) in patterns.iter().filter(|(_, sub)| sub.indexed) {
             self.unexpect(id, pattern);
         }
         for (topic, subscription) in topics {
-            self.forget(topic, subscription.position as usize);
+            self.forget(topic, subscription.place);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing.
+//! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing. Updates that wait for their time have
+//! timers of their own.
 //!
 //! Each open session has one entry in the heap, at the earliest time at which something may be due; when it comes up,
 //! what is really due is done and the next time found. So a message sent or received costs no timer work.
@@ -15,11 +16,14 @@ impl Shard {
     /// When [`Self::on_timeout`] is to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Micros> {
-        self.deadlines.peek().map(|Reverse((at, _, _))| *at)
+        let session = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
+        session.into_iter().chain(self.rate_timers.next_timeout()).min()
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`. Of updates that waited for their time it hands out so many that others have their turn;
+    /// then [`Self::next_timeout`] is past already.
     pub fn on_timeout(&mut self, now: Micros) {
+        self.deliver_due(now);
         while let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() {
             if at > now {
                 return;
@@ -61,7 +65,7 @@ impl Shard {
             self.close(id, CloseCode::NO_PONG, &reason, now);
             return;
         }
-        if !session.pulls.is_empty() && !session.outbox.is_empty() {
+        if !session.pulls.is_empty() && (session.lagging_since.is_some() || !session.outbox.is_empty()) {
             // There is no room for what it has yet to get, whether or not anything is published meanwhile.
             session.full_since.get_or_insert(now);
         }
@@ -76,12 +80,14 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
+        session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
         let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
         if ping {
             session.pinged = Some(now);
         }
-        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && session.outbox.is_empty();
+        let idle = session.outbox.is_empty() && session.pulls.is_empty();
+        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && idle;
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }

@@ -59,6 +59,8 @@ enum Op {
         /// Patterns, some with a position to resume from.
         topics: Vec<(usize, Option<Resume>)>,
         mode: Option<Mode>,
+        /// One of the classes that the router has.
+        conflate_ms: u32,
         snapshot: bool,
     },
     Unsubscribe {
@@ -83,6 +85,8 @@ enum Op {
         client: usize,
         bytes: Option<usize>,
     },
+    /// Time passes, in ms.
+    Wait(u64),
     Lose {
         client: usize,
     },
@@ -101,6 +105,7 @@ impl fmt::Debug for Op {
                 client,
                 topics,
                 mode,
+                conflate_ms,
                 snapshot,
             } => {
                 write!(f, "sub {client}")?;
@@ -110,7 +115,7 @@ impl fmt::Debug for Op {
                         write!(f, "@{resume:?}")?;
                     }
                 }
-                write!(f, " mode={mode:?} snapshot={snapshot}")
+                write!(f, " mode={mode:?} rate={conflate_ms} snapshot={snapshot}")
             }
             Self::Unsubscribe { client, patterns } => {
                 write!(f, "unsub {client}")?;
@@ -133,6 +138,7 @@ impl fmt::Debug for Op {
             }
             Self::Drain { shard, budget } => write!(f, "drain {shard} {budget}"),
             Self::Write { client, bytes } => write!(f, "write {client} {bytes:?}"),
+            Self::Wait(ms) => write!(f, "wait {ms}"),
             Self::Lose { client } => write!(f, "lost {client}"),
             Self::Return { client, mode } => write!(f, "again {client} mode={mode:?}"),
         }
@@ -171,10 +177,13 @@ fn op() -> impl Strategy<Value = Op> {
         client.clone(),
         prop::collection::vec((0..PATTERNS.len(), resume()), 1..4),
         mode(),
+        prop::sample::select(vec![0_u32, 0, 10, 100, 1_000]),
         any::<bool>(),
     );
     prop_oneof![
-        4 => subscribe.prop_map(|(client, topics, mode, snapshot)| Op::Subscribe { client, topics, mode, snapshot }),
+        4 => subscribe.prop_map(|(client, topics, mode, conflate_ms, snapshot)| {
+            Op::Subscribe { client, topics, mode, conflate_ms, snapshot }
+        }),
         2 => (client.clone(), prop::collection::vec(0..PATTERNS.len(), 1..3))
             .prop_map(|(client, patterns)| Op::Unsubscribe { client, patterns }),
         1 => (client.clone(), 0..TOPICS.len()).prop_map(|(client, topic)| Op::Resync { client, topic }),
@@ -187,6 +196,7 @@ fn op() -> impl Strategy<Value = Op> {
             2 => Just(None),
         ])
             .prop_map(|(client, bytes)| Op::Write { client, bytes }),
+        3 => (1_u64..300).prop_map(Op::Wait),
         1 => client.clone().prop_map(|client| Op::Lose { client }),
         2 => (client, mode()).prop_map(|(client, mode)| Op::Return { client, mode }),
     ]
@@ -216,6 +226,12 @@ impl Model {
         setup.settings.outbox_bytes_max = budget;
         setup.settings.limits.ops_per_s = 1_000_000;
         setup.settings.limits.ops_burst = 1_000_000;
+        // Nobody is silent, idle or stalled for so long.
+        let settings = &mut setup.settings;
+        settings.stall_ms = 1_000_000_000;
+        settings.heartbeat_ms = 1_000_000_000;
+        settings.ping_after_ms = 1_000_000_000;
+        settings.first_request_ms = 1_000_000_000;
         let mut world = World::new(setup);
         for client in 0..CLIENTS {
             let codec = Codec::ALL[client % 2];
@@ -257,7 +273,13 @@ impl Model {
         self.world.send(client, &bytes);
     }
 
-    fn subscribe(&mut self, client: usize, topics: Vec<Wanted>, mode: Option<Mode>, snapshot: bool) {
+    fn subscribe(
+        &mut self,
+        client: usize,
+        topics: Vec<Wanted>,
+        (mode, conflate_ms): (Option<Mode>, u32),
+        snapshot: bool,
+    ) {
         let id = self.world.next_request(client);
         let requests = topics.iter().map(|(topic, since)| match since {
             None => TopicRequest::Pattern(topic.clone()),
@@ -273,13 +295,14 @@ impl Model {
             id,
             topics: requests.collect(),
             mode,
-            conflate_ms: None,
+            conflate_ms: Some(conflate_ms),
             snapshot,
         });
         let heads = self.heads();
         let asked = Asked::Subscribe {
             topics,
             mode,
+            conflate_ms,
             snapshot,
             heads,
         };
@@ -325,6 +348,7 @@ impl Model {
                 client,
                 topics,
                 mode,
+                conflate_ms,
                 snapshot,
             } if self.is_open(client) => {
                 // A resume is for a subscription, not for one snapshot.
@@ -334,7 +358,7 @@ impl Model {
                     (PATTERNS[pattern].to_owned(), since)
                 });
                 let topics = topics.collect();
-                self.subscribe(client, topics, mode, snapshot);
+                self.subscribe(client, topics, (mode, conflate_ms), snapshot);
             }
             Op::Unsubscribe { client, patterns } if self.is_open(client) => {
                 let topics: Vec<String> = patterns.iter().map(|p| PATTERNS[*p].to_owned()).collect();
@@ -368,6 +392,7 @@ impl Model {
                     self.world.clients[client].room = Some(0);
                 }
             }
+            Op::Wait(ms) => self.world.wait_ms(ms),
             Op::Lose { client } => self.world.disconnect(client),
             Op::Return { client, mode } if self.world.clients[client].id.is_none() => {
                 self.connect(client);
@@ -375,7 +400,7 @@ impl Model {
                 let topics = before.positions(&self.truth);
                 let mode = mode.filter(|mode| *mode == Mode::Every);
                 if !topics.is_empty() {
-                    self.subscribe(client, topics, mode, true);
+                    self.subscribe(client, topics, (mode, 0), true);
                 }
             }
             _ => {}
@@ -388,8 +413,9 @@ impl Model {
         self.world.clients[client].room = Some(0);
     }
 
-    /// Lets the readers read, and looks at the bounds of every outbox.
+    /// Lets the readers read, and looks at the ledgers and at the bounds of every outbox.
     fn read(&mut self) {
+        self.world.check_ledgers();
         for (client, reader) in self.world.clients.iter_mut().zip(&mut self.readers) {
             for (_, frame) in client.inbox.drain(..) {
                 reader.read(&frame, &self.truth);
@@ -415,6 +441,8 @@ impl Model {
         }
         self.world.run();
         self.world.run();
+        // Those with the lowest rate have their newest then.
+        self.world.wait_ms(1_000);
         self.read();
         for client in 0..CLIENTS {
             if self.is_open(client) {

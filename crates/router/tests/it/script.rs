@@ -12,7 +12,7 @@
 //! | statement | does |
 //! |---|---|
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
-//! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [nosnapshot]` | subscribe, with `@` to resume from |
+//! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
 //! | `send NAME TEXT` | any message |
 //! | `wsping NAME TEXT`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
@@ -60,6 +60,9 @@ pub(crate) fn run(script: &str) -> String {
         run.statement(statement);
     }
     run.end_repeats();
+    if let Some(world) = &run.world {
+        world.check_ledgers();
+    }
     run.out
 }
 
@@ -268,6 +271,8 @@ impl Script {
                     "snapshot" => Mode::Snapshot,
                     _ => panic!("mode {mode:?}?"),
                 });
+            } else if let Some(ms) = word.strip_prefix("rate=") {
+                request.conflate_ms = Some(ms.parse().expect("a number"));
             } else if *word == "nosnapshot" {
                 request.snapshot = false;
             } else if let Some((topic, since)) = word.split_once('@') {
@@ -295,7 +300,7 @@ impl Script {
 
     /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.
     /// `show count NAME`: one of the first shard's counts. `show history`: bytes of all histories, and whether they are
-    /// within the limit of `history`. `show sessions`. `show encodes`.
+    /// within the limit of `history`. `show sessions`. `show lagging`. `show encodes`.
     fn show(&mut self, words: &[&str]) {
         let text = match words[0] {
             "queue" => {
@@ -313,6 +318,7 @@ impl Script {
                 let cell = self.world().directory.find(words[1]).expect("a topic");
                 cell.subscribers().to_string()
             }
+            "lagging" => self.world().shards[0].lagging_count().to_string(),
             "sessions" => {
                 let counts = self.world().shards.iter().map(|s| s.session_count().to_string());
                 counts.collect::<Vec<_>>().join(" ")
@@ -336,9 +342,13 @@ impl Script {
                     "updates" => counts.updates,
                     "snapshots" => counts.snapshots,
                     "gaps" => counts.gaps,
-                    "gapped" => counts.gapped,
-                    "conflated" => counts.conflated,
-                    "dropped" => counts.dropped,
+                    "lagged" => counts.lagged,
+                    "owed" => counts.ledger.owed,
+                    "delivered" => counts.ledger.delivered,
+                    "gapped" => counts.ledger.gapped,
+                    "conflated" => counts.ledger.conflated,
+                    "dropped" => counts.ledger.dropped,
+                    "pending" => counts.ledger.pending(),
                     "drained" => counts.drained,
                     "overflows" => counts.queue_overflows,
                     other => panic!("count {other:?}?"),
@@ -500,6 +510,9 @@ fn describe_result(result: &AckResult) -> String {
     }
     if let Some(mode) = result.mode {
         let _ = write!(text, " {}", format!("{mode:?}").to_lowercase());
+    }
+    if let Some(ms) = result.conflate_ms.filter(|ms| *ms > 0) {
+        let _ = write!(text, " rate={ms}");
     }
     if let Some(recovered) = result.recovered {
         let _ = write!(text, " recovered={recovered}");

@@ -44,6 +44,35 @@ fn a_stream_begins_with_welcome_ack_and_values_and_goes_on_with_updates() {
 }
 
 #[test]
+fn a_stream_may_be_rated() {
+    let broker = TestBroker::start();
+    broker.publish("ticker.X", "1");
+    let mut stream = Stream::open(
+        broker.connect(),
+        "topic=ticker.X&topic=trade.X&conflate_ms=1",
+        &[],
+    );
+    stream.expect("welcome");
+    let ack = stream.expect("ack");
+    let results = &ack.data["results"];
+    assert_eq!(results[0]["conflate_ms"], 10, "raised to a class of the broker's");
+    assert_eq!(
+        results[1]["error"]["code"], "bad_request",
+        "its messages all count"
+    );
+    assert_eq!(stream.expect("snapshot").data["seq"], 1);
+    for n in 2..=20 {
+        broker.publish("ticker.X", &n.to_string());
+    }
+    let mut seq = 1;
+    while seq < 20 {
+        let next = number(&stream.expect("update").data["seq"]);
+        assert!(next > seq, "{next} after {seq}");
+        seq = next;
+    }
+}
+
+#[test]
 fn a_wildcard_gets_topics_that_come_later_and_no_ids() {
     let broker = TestBroker::start();
     broker.publish("trade.X", "1");

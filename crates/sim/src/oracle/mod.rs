@@ -39,6 +39,9 @@ pub(crate) enum Asked {
     Other,
 }
 
+/// Values of `conflate_ms` that are granted, as far as plans ask for them.
+const GRANTED_MS: [u32; 8] = [0, 10, 20, 50, 100, 200, 250, 500];
+
 type Heads = [u64; NAMES.len()];
 
 /// The expectations of one connection.
@@ -71,6 +74,18 @@ impl Oracle {
         self.patterns.iter().map(|(pattern, wanted)| (*pattern, *wanted))
     }
 
+    /// Whether the one snapshot of a topic was asked for by its name and has not come, and `pattern` matches the topic.
+    pub(crate) fn is_shooting(&self, pattern: usize) -> bool {
+        let shot = |topic: usize| topics::matches(pattern, topic);
+        let asked = self.asked.values().any(|(asked, _)| match asked {
+            Asked::Subscribe { topics, wanted } if wanted.mode == Some(Mode::Snapshot) => topics
+                .iter()
+                .any(|(other, _)| !topics::is_wildcard(*other) && shot(*other)),
+            _ => false,
+        });
+        asked || self.shots.iter().any(|(topic, owed)| *owed && shot(*topic))
+    }
+
     /// Whether a subscription covers a topic.
     pub(crate) fn covers(&self, topic: usize) -> bool {
         self.patterns
@@ -84,6 +99,19 @@ impl Oracle {
             wanted.mode == Some(Mode::Every) && topics::matches(*pattern, topic)
         };
         topics::kind(topic) != Kind::State || self.patterns.iter().any(asking)
+    }
+
+    /// The shortest time between two updates of a topic that is asked for, as it is granted.
+    fn shortest_ms(&self, topic: usize) -> u32 {
+        let asking = self
+            .patterns
+            .iter()
+            .filter(|(pattern, _)| topics::matches(**pattern, topic));
+        let asked = asking
+            .map(|(_, wanted)| wanted.conflate_ms.unwrap_or(0))
+            .min()
+            .unwrap_or(0);
+        GRANTED_MS.iter().copied().find(|ms| *ms >= asked).unwrap_or(0)
     }
 
     /// An `ack` came.
@@ -283,15 +311,13 @@ impl Oracle {
 
     /// An `update` came.
     pub(crate) fn update(&mut self, topic: usize, seq: u64, data: &str, truth: &Truth) -> Result<(), Broken> {
-        self.got.updates += 1;
         let every = self.wants_every(topic);
         let Some(place) = self.places.get_mut(&topic) else {
             let what = format!("{} {seq} came, which is not subscribed", topics::name(topic));
             return Err(Broken::new(Rule::Subscriptions, what));
         };
-        if topics::kind(topic) == Kind::State {
-            self.got.conflated += seq.saturating_sub(place.at + 1);
-        }
+        self.got.delivered += 1;
+        self.got.conflated += seq.saturating_sub(place.at + 1);
         place.update(topic, seq, data, every, truth)
     }
 
@@ -303,7 +329,6 @@ impl Oracle {
         data: &str,
         truth: &Truth,
     ) -> Result<(), Broken> {
-        self.got.snapshots += 1;
         let seq = position.seq.0;
         let name = topics::name(topic);
         ensure(position.epoch == *truth.epoch(), Rule::Resume, || {
@@ -319,9 +344,8 @@ impl Oracle {
                 format!("a snapshot of {name}, which is not subscribed")
             });
         };
-        if topics::kind(topic) == Kind::State {
-            self.got.conflated += seq.saturating_sub(place.at + 1);
-        }
+        self.got.delivered += u64::from(seq > place.at);
+        self.got.conflated += seq.saturating_sub(place.at + 1);
         place.snapshot(topic, seq, book, asked)
     }
 
@@ -333,8 +357,9 @@ impl Oracle {
         reason: GapReason,
         truth: &Truth,
     ) -> Result<(), Broken> {
-        self.got.gaps += 1;
-        self.got.gapped += (to + 1).saturating_sub(from);
+        if reason == GapReason::Slow {
+            self.got.gapped += (to + 1).saturating_sub(from);
+        }
         match self.places.get_mut(&topic) {
             Some(place) => place.gap(topic, (from, to), reason, truth),
             None => {

@@ -12,6 +12,7 @@ mod node;
 mod program;
 mod prometheus;
 mod publish;
+mod rates;
 mod replay;
 mod requests;
 mod shutdown;

@@ -156,8 +156,8 @@ impl Garden {
         let root = workspace.target.join("sim-mutations");
         let mut sources = BTreeMap::new();
         for file in workspace.text_files()? {
-            let simulated = |name: &&str| file.path.starts_with(&format!("crates/{name}/"));
-            if CRATES.iter().any(|name| simulated(&name)) {
+            let simulated = |name: &str| file.path.starts_with(&format!("crates/{name}/"));
+            if CRATES.iter().any(|name| simulated(name)) {
                 sources.insert(file.path, file.text);
             }
         }
