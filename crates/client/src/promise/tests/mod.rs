@@ -226,6 +226,9 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
+    kept(&format!(
+        "{every} sub 2 t.* t.A nosnap; ack 2 t.*/every t.A@k:9/every; snap t.A@k:9; up t.A 10"
+    ));
     kept("sub 1 >; ack 1 >; snap t.A@k:9; up t.A 12");
     kept(&format!(
         "{every} snap t.A@k:9; unsub 2 t.*; up t.A 10; ack 2 t.*"
