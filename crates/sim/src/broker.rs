@@ -12,6 +12,7 @@ use tickwire_router::{
     Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
     ShardSettings, Transport,
 };
+use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits, Parser};
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
@@ -117,10 +118,12 @@ impl Broker {
         now: Micros,
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
+        // Whether all of its connections lag, and so each of them.
+        let all_lag = self.shards[shard].lagging_count() == self.shards[shard].session_count();
         let heard = self.read_links(shard, read, now)?;
         self.shards[shard].on_timeout(now);
         let more = self.shards[shard].drain(budget, now);
-        let wrote = self.write_dirty(shard, now, trace);
+        let wrote = self.write_dirty(shard, all_lag && !more, now, trace)?;
         while let Some(id) = self.shards[shard].next_gone() {
             if let Some(client) = self.client_of(shard, id) {
                 self.cut(client);
@@ -154,7 +157,8 @@ impl Broker {
                 continue;
             };
             let Some(id) = link.session else { continue };
-            if link.blocked && link.room() > 0 {
+            link.went_on = link.goes_on();
+            if link.went_on {
                 link.blocked = false;
                 self.shards[shard].writable(id);
             }
@@ -206,7 +210,13 @@ impl Broker {
     }
 
     /// One round over the sessions that have something waiting.
-    fn write_dirty(&mut self, shard: usize, now: Micros, trace: &mut Trace) -> bool {
+    fn write_dirty(
+        &mut self,
+        shard: usize,
+        all_lag: bool,
+        now: Micros,
+        trace: &mut Trace,
+    ) -> Result<bool, Broken> {
         let mut wrote = false;
         for _ in 0..self.shards[shard].dirty_count() {
             let Some(id) = self.shards[shard].next_dirty() else {
@@ -215,9 +225,37 @@ impl Broker {
             let Some(client) = self.client_of(shard, id) else {
                 continue;
             };
+            if all_lag {
+                self.check_news(client, id)?;
+            }
             wrote |= self.write(client, id, now, trace);
         }
-        wrote
+        Ok(wrote)
+    }
+
+    /// Checks that a connection which lagged goes on with what is new, where only the newest counts.
+    fn check_news(&self, client: usize, id: SessionId) -> Result<(), Broken> {
+        let Some(link) = self.links[client].as_ref().filter(|link| link.went_on) else {
+            return Ok(());
+        };
+        let outbox = self.shards[link.shard].outbox(id);
+        // An answer among the data tells where the data before it ends, so that stays as it is. A frame begun does too.
+        let Some(outbox) = outbox.filter(|outbox| outbox.answer_bytes() == 0) else {
+            return Ok(());
+        };
+        for fanout in outbox.waiting().skip(1).filter_map(|waiting| waiting.fanout) {
+            let publication = &fanout.publication;
+            let Some(topic) = topics::find(publication.lineage.topic.as_str()) else {
+                continue;
+            };
+            let (seq, head) = (publication.seq.0, self.truth.head(topic));
+            let old = fanout.op == DataOp::Update && link.newest_only >> topic & 1 == 1 && seq < head;
+            ensure(!old, Rule::Conflate, || {
+                let name = topics::name(topic);
+                format!("client {client} goes on with {name} {seq} after a stall, and {head} is the newest")
+            })?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, client: usize, id: SessionId, now: Micros, trace: &mut Trace) -> bool {

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, payload_of};
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, RequestId, ServerMessage};
+use tickwire_wire::{
+    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, Payload, RequestId, ServerMessage,
+};
 
 use crate::broken::{Broken, Rule, ensure};
 use crate::broker::encode;
@@ -20,7 +22,7 @@ use crate::oracle::{Asked, Oracle, Wanted};
 use crate::plan::Setup;
 use crate::topics;
 use crate::trace::Trace;
-use crate::truth::Truth;
+use crate::truth::{Truth, padded};
 
 /// A client, connected or not.
 #[derive(Debug)]
@@ -183,7 +185,7 @@ impl Client {
 
     pub(crate) fn publish(&mut self, topic: usize, size: usize, link: &mut Link) {
         let id = self.next_id();
-        let text = format!("\"{}-{id:>size$}\"", self.index);
+        let text = padded(&format!("{}-{id}", self.index), size);
         if topics::kind(topic) == Kind::Book {
             return; // books are the feed's
         }
@@ -193,7 +195,7 @@ impl Client {
         let message = ClientMessage::Publish {
             id: Some(RequestId(id)),
             topic: topics::name(topic).to_owned(),
-            data,
+            data: Payload::Json(text.into()),
         };
         self.send(&message, Asked::Other, link);
     }

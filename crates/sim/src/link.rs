@@ -43,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) down_ended: bool,
     /// The socket took less than was offered, and has not said since that it takes more.
     pub(crate) blocked: bool,
+    /// Whether that ended in this round.
+    pub(crate) went_on: bool,
     /// Bytes that the socket took so far.
     pub(crate) sent: u64,
     /// When the socket last took a byte while the session was open.
@@ -56,6 +58,8 @@ pub(crate) struct Link {
     pub(crate) owed: usize,
     /// When that was first more than may wait for it.
     pub(crate) full_since: Option<Micros>,
+    /// Topics of which only the newest counts, by bits; none while requests are on their way.
+    pub(crate) newest_only: u32,
     pub(crate) handled: Vec<Handled>,
     pub(crate) due: Vec<Due>,
 }
@@ -73,6 +77,7 @@ impl Link {
             capacity,
             down_ended: false,
             blocked: false,
+            went_on: false,
             sent: 0,
             taken_before_close: now,
             heard_before_close: now,
@@ -80,9 +85,15 @@ impl Link {
             requested: false,
             owed: 0,
             full_since: None,
+            newest_only: 0,
             handled: Vec::new(),
             due: Vec::new(),
         }
+    }
+
+    /// Whether the socket was full and takes bytes again.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.blocked && self.room() > 0
     }
 
     /// Bytes that the socket takes now.

@@ -117,6 +117,11 @@ impl World {
             return Ok(false);
         }
         self.steps += 1;
+        for (link, client) in self.broker.links.iter_mut().zip(&self.clients) {
+            if let Some(link) = link.as_mut().filter(|link| link.goes_on()) {
+                link.newest_only = client.oracle.newest_only();
+            }
+        }
         self.broker.cycle(shard, budget, read, self.now, &mut self.trace)
     }
 

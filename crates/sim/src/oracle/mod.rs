@@ -86,6 +86,15 @@ impl Oracle {
         asked || self.shots.iter().any(|(topic, owed)| *owed && shot(*topic))
     }
 
+    /// The topics, by bits, of which only the newest message counts; none while an answer is due.
+    pub(crate) fn newest_only(&self) -> u32 {
+        if !self.asked.is_empty() {
+            return 0;
+        }
+        let topics = (0..NAMES.len()).filter(|topic| self.covers(*topic) && !self.wants_every(*topic));
+        topics.fold(0, |mask, topic| mask | 1 << topic)
+    }
+
     /// Whether a subscription covers a topic.
     pub(crate) fn covers(&self, topic: usize) -> bool {
         self.patterns

@@ -3,7 +3,7 @@
 use tickwire_sim::{Op, Plan, Rule, Tally, run, shrink};
 
 /// Seeds of the tests: about ten seconds of them, unoptimised.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 3_000;
 
 #[test]
 fn every_promise_is_kept() {
