@@ -189,9 +189,6 @@ impl Client {
         if topics::kind(topic) == Kind::Book {
             return; // books are the feed's
         }
-        let Ok(data) = tickwire_wire::Payload::from_json(text.as_bytes()) else {
-            return;
-        };
         let message = ClientMessage::Publish {
             id: Some(RequestId(id)),
             topic: topics::name(topic).to_owned(),

@@ -1,6 +1,6 @@
 //! A seeded simulator of the broker's core, its clients and the network between them. Never shipped.
 //!
-//! A seed stands for a [`Plan`]: limits, clients, and a list of things that happen. [`run`] runs it with the real
+//! A seed stands for a [`Plan`]: limits, clients, and a list of things that happen. [`run()`] runs it with the real
 //! directory and shards, the real parser and the real codecs; only sockets and time are simulated. Clients read real bytes
 //! and check what PROTOCOL.md lets them rely on, twice: with the client library's own checks, and with an oracle that
 //! knows everything that was published.

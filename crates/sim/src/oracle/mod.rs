@@ -203,6 +203,17 @@ impl Oracle {
             Rule::Subscriptions,
             || format!("{name} is granted as {:?}", result.mode),
         )?;
+        let granted = (heads[topic] > 0 && !every[topic]).then(|| self.shortest_ms(topic));
+        ensure(
+            heads[topic] == 0 || result.conflate_ms == granted,
+            Rule::Subscriptions,
+            || {
+                format!(
+                    "{name} is granted with conflate_ms {:?}, not {granted:?}",
+                    result.conflate_ms
+                )
+            },
+        )?;
         ensure(
             result.epoch.as_ref() == Some(truth.epoch()),
             Rule::Subscriptions,
