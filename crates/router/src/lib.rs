@@ -17,6 +17,7 @@ mod publication;
 mod queue;
 mod session;
 mod shard;
+mod staleness;
 mod tree;
 
 pub use book::Book;
@@ -31,3 +32,4 @@ pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use session::{Rights, SessionId, Transport};
 pub use shard::{Shard, ShardSettings};
+pub use staleness::StaleRule;

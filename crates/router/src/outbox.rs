@@ -33,6 +33,8 @@ enum Item {
     Pulled(Rc<Fanout>, u32),
     /// A gap before what is pulled next.
     Gap(TopicId, Box<[u8]>),
+    /// The state of a topic's source.
+    Status(TopicId, Rc<[u8]>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
 }
@@ -42,6 +44,7 @@ impl Item {
         match self {
             Self::Live(fanout, _) | Self::Pulled(fanout, _) => fanout.publication.frame(codec, fanout.op).0,
             Self::Gap(_, bytes) | Self::Answer(bytes) => bytes,
+            Self::Status(_, bytes) => bytes,
         }
     }
 
@@ -50,20 +53,21 @@ impl Item {
         match self {
             Self::Live(_, len) | Self::Pulled(_, len) => *len as usize,
             Self::Gap(_, bytes) | Self::Answer(bytes) => bytes.len(),
+            Self::Status(_, bytes) => bytes.len(),
         }
     }
 
     fn fanout(&self) -> Option<&Fanout> {
         match self {
             Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout),
-            Self::Gap(..) | Self::Answer(_) => None,
+            Self::Gap(..) | Self::Status(..) | Self::Answer(_) => None,
         }
     }
 
     fn topic(&self) -> Option<TopicId> {
         match self {
             Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout.publication.lineage.id),
-            Self::Gap(topic, _) => Some(*topic),
+            Self::Gap(topic, _) | Self::Status(topic, _) => Some(*topic),
             Self::Answer(_) => None,
         }
     }
@@ -81,7 +85,7 @@ impl Bytes {
     #[inline]
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
-            Item::Live(..) => &mut self.live,
+            Item::Live(..) | Item::Status(..) => &mut self.live,
             Item::Pulled(..) | Item::Gap(..) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
@@ -145,7 +149,7 @@ impl Outbox {
         self.bytes.live + self.bytes.pulled + self.bytes.answers
     }
 
-    /// Bytes of publications that came by themselves: what tells that the client does not keep up. What was pulled in,
+    /// Bytes of publications and states that came by themselves: what tells that the client does not keep up. What was pulled in,
     /// at most a refill of it, is not among them.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
@@ -188,6 +192,11 @@ impl Outbox {
     /// Appends a gap of `topic`.
     pub(crate) fn push_gap(&mut self, topic: TopicId, frame: Box<[u8]>) {
         self.push(Item::Gap(topic, frame));
+    }
+
+    /// Appends the state of the source of `topic`.
+    pub(crate) fn push_status(&mut self, topic: TopicId, frame: Rc<[u8]>) {
+        self.push(Item::Status(topic, frame));
     }
 
     #[inline]

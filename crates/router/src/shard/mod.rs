@@ -7,6 +7,7 @@
 mod delivery;
 mod rate;
 mod requests;
+mod status;
 mod subscribe;
 mod subscriptions;
 mod timers;
@@ -67,6 +68,8 @@ struct Subscriber {
     behind: bool,
     /// A snapshot goes before anything else.
     wants_snapshot: bool,
+    /// Whether the last that it was told of the topic's source is that it fell silent.
+    told_stale: bool,
     /// The last message in its outbox, or where its subscription began.
     after: Seq,
 }
@@ -88,6 +91,8 @@ struct Slot {
     subscribers: Vec<Subscriber>,
     /// Those with a least time between two updates.
     rated: Vec<RateList>,
+    /// The last message before the silence that subscribers were told of.
+    stale_since: Option<Seq>,
 }
 
 /// The sessions and subscriptions of one thread.

@@ -75,6 +75,11 @@ impl Slot {
         }
     }
 
+    /// The subscribers of the list at `index`.
+    pub(super) fn rated_mut(&mut self, index: usize) -> &mut Vec<Subscriber> {
+        &mut self.rated[index].subscribers
+    }
+
     /// The subscriber at `place`.
     pub(super) fn at(&self, place: Place) -> &Subscriber {
         let list = if place.class.is_limited() {
@@ -182,10 +187,13 @@ impl Shard {
             slot.rated.swap_remove(index);
             return 0;
         }
-        match slot.cell.as_ref().and_then(|cell| cell.newest()) {
-            Some(newest) if owes => self.send_rated(index, &newest, now),
-            _ => 0,
+        let Some(newest) = slot.cell.as_ref().filter(|_| owes).and_then(|cell| cell.newest()) else {
+            return 0;
+        };
+        if slot.stale_since.is_some() {
+            self.source_came_back(topic, newest.seq, now);
         }
+        self.send_rated(index, &newest, now)
     }
 
     /// Hands a message to a list of its topic, which waits from then on.

@@ -52,6 +52,7 @@ impl Shard {
             every: pace.is_every(),
             behind: false,
             wants_snapshot: false,
+            told_stale: false,
             after,
         };
         let subscription = SubRef {
@@ -61,6 +62,10 @@ impl Shard {
         };
         session.topics.insert(topic, subscription);
         cell.subscriber_added();
+        if cell.stale_since().is_some() {
+            // It is told at the head.
+            self.catch_up(id, topic, subscription.place);
+        }
     }
 
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.

@@ -13,6 +13,7 @@ mod rates;
 mod resuming;
 mod sessions;
 mod sharing;
+mod staleness;
 mod subscribing;
 mod threads;
 mod unsubscribing;
