@@ -120,6 +120,12 @@ impl Catalogue {
         self.family(Id::HistoryBytes).set(0, bytes);
     }
 
+    /// Sets the number of topics that are stale, and how often one became so or ceased to be, ever.
+    pub fn set_stale_topics(&self, topics: u64, changes: u64) {
+        self.family(Id::StaleTopics).set(0, topics);
+        self.family(Id::StaleChanges).set(0, changes);
+    }
+
     /// Number of series that the broker exports, the process's own not counted; it never changes.
     #[must_use]
     pub fn series(&self) -> usize {
