@@ -5,13 +5,13 @@
 //! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
@@ -21,8 +21,6 @@ use crate::handshake::{Handshake, HandshakeFault};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
-/// Connections that share a source address on the loopback.
-const CONNECTIONS_PER_SOURCE: usize = 10_000;
 /// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -32,14 +30,17 @@ pub(crate) struct ConnId(pub(crate) usize);
 
 /// What happens on connections.
 pub(crate) trait Handler {
-    /// A text or binary message came. `received` is the wall time at which its last bytes were read.
+    /// A text or binary message came. `received` is what [`Self::reading`] said when its last bytes were read.
     fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>);
 
     /// The handshake of a connection is done. Its messages come after this.
     fn opened(&mut self, _id: ConnId, _reply: &mut Reply<'_>) {}
 
-    /// Bytes were read; the messages that they complete come next.
-    fn reading(&mut self) {}
+    /// Bytes were read; the messages that they complete come next. Returns the time to be told with them: the wall time,
+    /// unless the handler goes by another clock.
+    fn reading(&mut self) -> Micros {
+        now()
+    }
 
     /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it.
     fn ended(&mut self, id: ConnId, ending: &Ending);
@@ -57,6 +58,8 @@ pub(crate) enum Ending {
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Frame(#[from] FrameFault),
+    #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
+    TooMuchHeld { held: usize, max: usize },
     #[error("the broker closed it with {} {reason:?}", code.map_or("no code".to_owned(), |code| code.to_string()))]
     Closed { code: Option<CloseCode>, reason: String },
     #[error("it ended without a close frame")]
@@ -129,13 +132,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect; the number is also the token under which `registry` reports it.
+    /// Begins to connect, from `source` if that is given; the number is also the token under which `registry` reports it.
     ///
     /// # Errors
     /// When the system has no socket, port or memory left for it.
-    pub(crate) fn start(id: ConnId, address: SocketAddr, registry: &Registry) -> Result<Self, Ending> {
+    pub(crate) fn start(
+        id: ConnId,
+        address: SocketAddr,
+        source: Option<Ipv4Addr>,
+        registry: &Registry,
+    ) -> Result<Self, Ending> {
         let start = || {
-            let mut stream = connect(id, address)?;
+            let mut stream = connect(address, source)?;
             stream.set_nodelay(true)?;
             registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
@@ -184,6 +192,17 @@ impl Connection {
     pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
         fill(&mut Reply::new(&mut self.out, &mut self.settled));
         self.flush()
+    }
+
+    /// Bytes of an incomplete message.
+    pub(crate) fn held(&self) -> usize {
+        self.reader.held()
+    }
+
+    /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
+    pub(crate) fn reset_when_dropped(&self) {
+        // A socket that refuses this keeps its port for a minute, which costs nobody anything but the port.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Bytes that the kernel has not taken yet.
@@ -237,6 +256,26 @@ impl Connection {
         Ok(more)
     }
 
+    /// Reads once, at most so many bytes.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub(crate) fn sip(
+        &mut self,
+        bytes_max: usize,
+        shared: &mut Shared,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
+        let room = bytes_max.min(shared.scratch.len());
+        match self.stream.read(&mut shared.scratch[..room]) {
+            Ok(0) => return Err(self.end_of_stream()),
+            Ok(read) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(self.broke(error)),
+        }
+        self.flush()
+    }
+
     /// Whether the connection is made; if so, the handshake is on its way.
     fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
         if let Some(error) = self.stream.take_error().map_err(Ending::NotConnected)? {
@@ -260,9 +299,8 @@ impl Connection {
         handshake: &Handshake,
         handler: &mut impl Handler,
     ) -> Result<(), Ending> {
-        let received = now();
         if self.phase != Phase::Handshaking {
-            return self.frames(bytes, received, handler);
+            return self.frames(bytes, handler);
         }
         self.head.extend_from_slice(bytes);
         let Some(end) = handshake.check(&self.head)? else {
@@ -271,12 +309,12 @@ impl Connection {
         self.phase = Phase::Open;
         handler.opened(self.id, &mut Reply::new(&mut self.out, &mut self.settled));
         let head = std::mem::take(&mut self.head);
-        self.frames(&head[end..], received, handler)
+        self.frames(&head[end..], handler)
     }
 
-    fn frames(&mut self, bytes: &[u8], received: Micros, handler: &mut impl Handler) -> Result<(), Ending> {
+    fn frames(&mut self, bytes: &[u8], handler: &mut impl Handler) -> Result<(), Ending> {
         let (mut pings, mut closed) = (0, None);
-        handler.reading();
+        let received = handler.reading();
         let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
         self.reader
             .feed(bytes, |Frame { opcode, payload }| match opcode {
@@ -333,16 +371,12 @@ impl Connection {
     }
 }
 
-/// A socket on its way to `address`. On the loopback, each ten thousand connections come from an address of their own:
-/// a single one has 28,000 ports, and finding a free one takes the kernel long once half of them are in use.
-fn connect(id: ConnId, address: SocketAddr) -> io::Result<TcpStream> {
+/// A socket on its way to `address`.
+fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    if let IpAddr::V4(ip) = address.ip()
-        && ip.is_loopback()
-    {
-        let host = u8::try_from(2 + id.0 / CONNECTIONS_PER_SOURCE).unwrap_or(u8::MAX);
-        socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into())?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}

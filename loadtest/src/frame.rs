@@ -3,7 +3,8 @@
 //! Strict: a masked frame, a reserved bit or opcode, a longer length than needed and a fragment are faults. Tickwire never
 //! fragments, so a fragment here means that something is wrong. Text is handed on as bytes; whether it is UTF-8 is the
 //! business of whoever parses it. Holds the bytes of one incomplete frame at most, and nothing between frames, so that
-//! tens of thousands of quiet connections cost nothing.
+//! tens of thousands of quiet connections cost nothing. What many readers hold together is bounded by whoever has them
+//! (`swarm`).
 
 use std::ops::Range;
 
@@ -11,8 +12,9 @@ use thiserror::Error;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::CONTROL_BYTES_MAX;
 
-/// Longest payload that is accepted, in bytes. The book with the most levels has about a megabyte.
-const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest payload that is accepted, in bytes. NATS puts all that waits for a reader into one frame: up to its
+/// `max_pending` of 64 MiB, and the message that goes beyond it.
+const PAYLOAD_BYTES_MAX: usize = 65 * 1024 * 1024;
 
 /// A whole frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +100,11 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
+    /// Bytes of an incomplete frame.
+    pub(crate) fn held(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Takes `bytes` and gives `each` every frame that is complete now, in order.
     ///
     /// # Errors
@@ -112,6 +119,8 @@ impl FrameReader {
                 Begins::Part(_) if bytes.is_empty() => return Ok(()),
                 Begins::Part(missing) => {
                     let (part, after) = bytes.split_at(missing.min(bytes.len()));
+                    // Room for the frame and not for twice as much; memory that is never written to is never used.
+                    self.rest.reserve_exact(missing);
                     self.rest.extend_from_slice(part);
                     bytes = after;
                 }
@@ -130,8 +139,9 @@ impl FrameReader {
                     each(Frame { opcode, payload });
                     bytes = &bytes[end..];
                 }
-                Begins::Part(_) => {
-                    self.rest = bytes.to_vec();
+                Begins::Part(missing) => {
+                    self.rest.reserve_exact(bytes.len() + missing);
+                    self.rest.extend_from_slice(bytes);
                     return Ok(());
                 }
             }
@@ -192,6 +202,31 @@ mod tests {
         assert_eq!(reader.rest.capacity(), 0);
     }
 
+    #[test]
+    fn what_is_held_is_what_came_of_one_frame() {
+        let whole = frame(Opcode::Binary, |out| out.resize(100_000, b'x'));
+        let mut reader = FrameReader::default();
+        let (mut frames, mut held) = (0, 0);
+        for piece in whole.chunks(30_000) {
+            reader.feed(piece, |_| frames += 1).expect("a good frame");
+            held = if frames == 0 { held + piece.len() } else { 0 };
+            assert_eq!(reader.held(), held);
+            assert!(
+                reader.rest.capacity() <= whole.len(),
+                "{}",
+                reader.rest.capacity()
+            );
+        }
+        assert_eq!((frames, reader.held()), (1, 0));
+    }
+
+    /// NATS sends as much in one frame as may wait for a reader.
+    #[test]
+    fn frames_of_64_mib_are_accepted() {
+        let header = b"\x82\x7f\0\0\0\0\x04\0\0\0";
+        assert_eq!(begins(header), Ok(Begins::Part(64 * 1024 * 1024)));
+    }
+
     #[track_caller]
     fn check_fault(bytes: &[u8], expected: &Expect) {
         let (frames, fault) = read([bytes]);
@@ -231,8 +266,8 @@ mod tests {
             &expect!["the length 65535 is written longer than needed"],
         );
         check_fault(
-            b"\x81\x7f\0\0\0\0\x01\0\0\x01",
-            &expect!["a frame of 16777217 bytes, at most 16777216 are accepted"],
+            b"\x81\x7f\0\0\0\0\x04\x10\0\x01",
+            &expect!["a frame of 68157441 bytes, at most 68157440 are accepted"],
         );
     }
 }

@@ -19,6 +19,7 @@ mod report;
 mod scenario;
 mod scrape;
 mod soak;
+mod source;
 mod swarm;
 
 use std::process::ExitCode;
@@ -35,8 +36,12 @@ Examples:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
   The market to a thousand connections, from Tickwire and from uWebSockets, with a report:
     cargo run --release -p tickwire-loadtest -- run market --peer tickwire --peer uwebsockets --html market.html
+  Many short rounds, for a comparison that what else the machine does disturbs less:
+    cargo run --release -p tickwire-loadtest -- run hot-10k --rounds 9 --seconds 2 --json hot.json
   The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
     cargo run --release -p tickwire-loadtest -- peers
+  The market from Tickwire, from another build of it, and from the floor that the kernel's work sets:
+    tickwire-loadtest run market --peer tickwire --peer floor --tickwire-binary before=/path/to/tickwire
   A broker that runs already:
     tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 
@@ -62,6 +67,9 @@ enum Scenario {
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer(peers::NaiveArgs),
+    /// Serve with next to nothing but the system's calls, to compare with; other scenarios start it themselves
+    #[command(hide = true)]
+    FloorServer(peers::FloorArgs),
 }
 
 fn main() -> ExitCode {
@@ -89,5 +97,6 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
         Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
+        Scenario::FloorServer(args) => peers::serve_floor(args).map(|()| true),
     }
 }

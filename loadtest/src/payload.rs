@@ -1,16 +1,22 @@
-//! The payload of every message that is compared: 128 bytes, the same for all servers.
+//! The payload of every message that is compared: the same bytes for all servers.
 //!
-//! A JSON string literal: the time at which the message was due and its number, at fixed places, then padding. Whoever
-//! delivers it must deliver these bytes. Reading one touches the digits only; [`verify`] looks at every byte.
+//! A JSON string literal without escapes: the time at which the message was due and its number, at fixed places, then
+//! padding or what a recording has. Whoever delivers it must deliver these bytes. Reading one touches the digits only;
+//! [`Payload::agrees`] looks at every byte.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Bytes of a payload.
+/// Bytes of a payload that is not recorded.
 pub(crate) const PAYLOAD_BYTES: usize = 128;
-/// Where the 19 digits of the time stand: nanoseconds since a moment that the run chose.
-const TIME: std::ops::Range<usize> = 1..20;
-/// Where the 12 digits of the number stand.
-const NUMBER: std::ops::Range<usize> = 21..33;
+/// Where the digits of the time stand: nanoseconds since a moment that the run chose, for 115 days.
+const TIME: Range<usize> = 1..1 + DIGITS;
+/// Where the digits of the number stand.
+const NUMBER: Range<usize> = TIME.end + 1..TIME.end + 1 + DIGITS;
+/// Digits of a time or number.
+const DIGITS: usize = 16;
+/// Bytes before what is padding or recorded.
+const HEAD_BYTES: usize = NUMBER.end + 1;
 
 /// A moment of a run, in nanoseconds of the monotonic clock since its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,26 +53,56 @@ impl Nanos {
     }
 }
 
-/// A payload that can be written anew again and again.
+/// A payload without its time and number.
 #[derive(Debug, Clone)]
-pub(crate) struct Payload([u8; PAYLOAD_BYTES]);
+pub(crate) struct Payload(Box<[u8]>);
 
 impl Payload {
     /// A payload with nothing but padding.
     pub(crate) fn new() -> Self {
-        let mut bytes = [b'x'; PAYLOAD_BYTES];
-        bytes[0] = b'"';
-        bytes[TIME.end] = b'.';
-        bytes[NUMBER.end] = b'.';
-        bytes[PAYLOAD_BYTES - 1] = b'"';
-        Self(bytes)
+        Self::of(&[b'x'; PAYLOAD_BYTES])
     }
 
-    /// The payload of message `number`, due at `due`. Numbers beyond 12 digits wrap.
-    pub(crate) fn write(&mut self, due: Nanos, number: u64) -> &[u8] {
-        write_digits(&mut self.0[TIME], due.0);
-        write_digits(&mut self.0[NUMBER], number);
-        &self.0
+    /// A payload with `text`, as long as that: its first and last bytes give way to quotes, time and number. What would need
+    /// escapes in JSON is replaced. A text too short for that is padded.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let plain = |byte: &u8| match byte {
+            b'"' => b'\'',
+            b'\\' => b'/',
+            b' '..=b'~' => *byte,
+            _ => b'?',
+        };
+        let mut bytes: Vec<u8> = text.iter().map(plain).collect();
+        bytes.resize(text.len().max(HEAD_BYTES + 1), b'x');
+        let last = bytes.len() - 1;
+        for (at, byte) in [(0, b'"'), (TIME.end, b'.'), (NUMBER.end, b'.'), (last, b'"')] {
+            bytes[at] = byte;
+        }
+        Self(bytes.into())
+    }
+
+    /// Its length.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Replaces `out` by the payload of message `number`, due at `due`. Numbers and times beyond 16 digits wrap.
+    pub(crate) fn write<'o>(&self, due: Nanos, number: u64, out: &'o mut Vec<u8>) -> &'o [u8] {
+        out.clear();
+        out.extend_from_slice(&self.0);
+        write_digits(&mut out[TIME], due.0);
+        write_digits(&mut out[NUMBER], number);
+        out
+    }
+
+    /// Whether every byte of `bytes` is as it was written, for whatever time and number.
+    pub(crate) fn agrees(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.0.len()
+            && due(bytes).is_some()
+            && number(bytes).is_some()
+            && bytes[..TIME.start] == self.0[..TIME.start]
+            && bytes[TIME.end..NUMBER.start] == self.0[TIME.end..NUMBER.start]
+            && bytes[NUMBER.end..] == self.0[NUMBER.end..]
     }
 }
 
@@ -79,26 +115,38 @@ fn write_digits(digits: &mut [u8], mut value: u64) {
 
 #[inline]
 fn read_digits(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |value, digit| {
-        let digit = digit.wrapping_sub(b'0');
-        (digit < 10).then(|| value * 10 + u64::from(digit))
-    })
+    let (high, rest) = digits.split_first_chunk()?;
+    let low = rest.first_chunk()?;
+    Some(eight_digits(*high)? * 100_000_000 + eight_digits(*low)?)
+}
+
+/// The number that eight digits are, all at once: pairs of digits become numbers, then pairs of these, and again.
+#[inline]
+fn eight_digits(digits: [u8; 8]) -> Option<u64> {
+    const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let digits = u64::from_le_bytes(digits);
+    // '0' to '9' are 0x30 to 0x39: adding 6 changes the high half of none of them, and that of all others from 0x3a on.
+    let high = |bytes: u64| bytes & HIGH_HALVES;
+    if high(digits) != ZEROS || high(digits + 0x0606_0606_0606_0606) != ZEROS {
+        return None;
+    }
+    let ones = digits & !HIGH_HALVES;
+    let pairs = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 /// When the message with this payload was due. None if the bytes are no payload.
 #[inline]
 pub(crate) fn due(payload: &[u8]) -> Option<Nanos> {
-    let payload: &[u8; PAYLOAD_BYTES] = payload.try_into().ok()?;
-    read_digits(&payload[TIME]).map(Nanos)
+    read_digits(payload.get(TIME)?).map(Nanos)
 }
 
-/// Whether every byte is as it was written.
-pub(crate) fn verify(payload: &[u8]) -> bool {
-    let number = payload.get(NUMBER).and_then(read_digits);
-    let (Some(due), Some(number)) = (due(payload), number) else {
-        return false;
-    };
-    Payload::new().write(due, number) == payload
+/// The number of the message with this payload. None if the bytes are no payload.
+#[inline]
+pub(crate) fn number(payload: &[u8]) -> Option<u64> {
+    read_digits(payload.get(NUMBER)?)
 }
 
 #[cfg(test)]
@@ -107,30 +155,75 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut payload = Payload::new();
-        for (time, number) in [
+        let (payload, mut out) = (Payload::new(), Vec::new());
+        for (time, number_) in [
             (0, 0),
-            (1_234_567_890_123_456_789, 999_999_999_999),
-            (9_999_999_999_999_999_999, 1),
+            (1_234_567_890_123_456, 9_999_999_999_999_999),
+            (9_999_999_999_999_999, 1),
         ] {
-            let bytes = payload.write(Nanos(time), number).to_vec();
-            assert_eq!(due(&bytes), Some(Nanos(time)));
-            assert!(verify(&bytes));
-            let text: String = serde_json::from_slice(&bytes).expect("a JSON string");
+            let bytes = payload.write(Nanos(time), number_, &mut out);
+            assert_eq!((due(bytes), number(bytes)), (Some(Nanos(time)), Some(number_)));
+            assert!(payload.agrees(bytes));
+            let text: String = serde_json::from_slice(bytes).expect("a JSON string");
             assert_eq!(text.len(), PAYLOAD_BYTES - 2);
-            assert_eq!(&text[..33], format!("{time:019}.{number:012}."));
+            assert_eq!(&text[..34], format!("{time:016}.{number_:016}."));
         }
     }
 
     #[test]
     fn damage_is_seen() {
-        let good = Payload::new().write(Nanos(17), 4).to_vec();
+        let (payload, mut out) = (Payload::new(), Vec::new());
+        let good = payload.write(Nanos(17), 4, &mut out).to_vec();
         for at in 0..PAYLOAD_BYTES {
             let mut bad = good.clone();
             bad[at] = b'!';
-            assert!(!verify(&bad), "byte {at}");
+            assert!(!payload.agrees(&bad), "byte {at}");
         }
-        assert_eq!((due(&good[1..]), verify(&good[1..])), (None, false));
-        assert_eq!(due(&[b'"'; PAYLOAD_BYTES]), None);
+        assert!(!payload.agrees(&good[1..]) && !payload.agrees(&good[..PAYLOAD_BYTES - 1]));
+        assert_eq!((due(&good[1..]), due(&[b'"'; PAYLOAD_BYTES])), (None, None));
+        assert_eq!(
+            (due(&good[..TIME.end - 1]), number(&good[..TIME.end])),
+            (None, None)
+        );
+    }
+
+    /// Every byte at every place: a digit or refused.
+    #[test]
+    fn only_digits_are_digits() {
+        for at in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut digits = *b"12345678";
+                digits[at] = byte;
+                let expected = std::str::from_utf8(&digits)
+                    .ok()
+                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                    .and_then(|text| text.parse().ok());
+                assert_eq!(eight_digits(digits), expected, "{digits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_recorded_text_is_a_string_of_its_length() {
+        let recorded = br#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255208,"s":"A\"}}"#;
+        let mut out = Vec::new();
+        let payload = Payload::of(recorded);
+        let bytes = payload.write(Nanos(5), 6, &mut out);
+        assert_eq!((bytes.len(), payload.bytes()), (recorded.len(), recorded.len()));
+        let text: String = serde_json::from_slice(bytes).expect("a JSON string");
+        assert_eq!(
+            text,
+            "0000000000000005.0000000000000006.e':'trade','E':1723161255208,'s':'A/'}"
+        );
+        for short in [&b""[..], b"{}", &[b'{'; HEAD_BYTES]] {
+            let payload = Payload::of(short);
+            let bytes = payload.write(Nanos(5), 6, &mut out);
+            assert_eq!(
+                (bytes.len(), due(bytes)),
+                (HEAD_BYTES + 1, Some(Nanos(5))),
+                "{short:?}"
+            );
+            serde_json::from_slice::<String>(bytes).expect("a JSON string");
+        }
     }
 }

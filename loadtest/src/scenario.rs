@@ -19,12 +19,20 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("market", include_str!("../scenarios/market.toml")),
     ("market-150k", include_str!("../scenarios/market-150k.toml")),
     ("market-max", include_str!("../scenarios/market-max.toml")),
+    ("replay", include_str!("../scenarios/replay.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
+    ("slow-link", include_str!("../scenarios/slow-link.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("wildcards", include_str!("../scenarios/wildcards.toml")),
     ("codec-json", include_str!("../scenarios/codec-json.toml")),
     ("codec-msgpack", include_str!("../scenarios/codec-msgpack.toml")),
+    ("two-shards-hot", include_str!("../scenarios/two-shards-hot.toml")),
+    (
+        "two-shards-market",
+        include_str!("../scenarios/two-shards-market.toml"),
+    ),
     ("idle", include_str!("../scenarios/idle.toml")),
+    ("idle-19k", include_str!("../scenarios/idle-19k.toml")),
 ];
 
 /// What every topic's name begins with; a number follows.
@@ -38,6 +46,8 @@ pub(crate) enum Kind {
     Hot,
     /// Messages at a fixed rate, whatever becomes of them.
     Open,
+    /// Messages as they were recorded, some times faster.
+    Replay,
     /// The highest rate that keeps a bound on the latency.
     Max,
     /// A fixed rate, without and with readers that stop.
@@ -109,6 +119,9 @@ pub(crate) struct Scenario {
     /// Messages that become due within this time are sent together; none waits longer.
     #[serde(default)]
     pub(crate) publish_every_us: u32,
+    /// How many times faster than it was recorded a recording is replayed.
+    #[serde(default)]
+    pub(crate) speed: u32,
     /// Time that is measured.
     pub(crate) seconds: u32,
     /// Time before it that is not.
@@ -117,6 +130,9 @@ pub(crate) struct Scenario {
     /// Share of the readers that stop.
     #[serde(default)]
     pub(crate) stopped_percent: u32,
+    /// Bytes per second that these go on to read, each of them.
+    #[serde(default)]
+    pub(crate) slow_bytes_per_s: u32,
     /// The bound that the highest rate must keep.
     #[serde(default)]
     pub(crate) p99_ms_max: u32,
@@ -128,6 +144,9 @@ pub(crate) struct Scenario {
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,
+    /// The servers that it is meant for, which take part unless others are asked for; empty for those that usually do.
+    #[serde(default)]
+    pub(crate) default_peers: Vec<String>,
 }
 
 fn one() -> u32 {
@@ -195,17 +214,21 @@ impl Scenario {
         within("rate", self.rate, u32::from(timed)..=1_000_000_000)?;
         if self.kind == Kind::Slow {
             within("stopped_percent", self.stopped_percent, 1..=99)?;
+            within("slow_bytes_per_s", self.slow_bytes_per_s, 0..=100_000_000)?;
         }
         if self.kind == Kind::Max {
             within("p99_ms_max", self.p99_ms_max, 1..=60_000)?;
             within("probes", self.probes, 1..=30)?;
         }
-        if self.codec == Wording::Msgpack && self.peers != ["tickwire"] {
+        if self.kind == Kind::Replay {
+            within("speed", self.speed, 1..=1_000)?;
+        }
+        if self.codec == Wording::Msgpack && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
             return Err(ScenarioError::Refused {
                 name: self.name.clone(),
                 field: "peers",
                 value: format!("{:?}", self.peers),
-                expected: "[\"tickwire\"] with codec = \"msgpack\"".to_owned(),
+                expected: "[\"tickwire\"], and the kind not replay, with codec = \"msgpack\"".to_owned(),
             });
         }
         if self.pattern.is_some() {
@@ -247,10 +270,24 @@ impl Scenario {
     /// Which of subscriber `number`'s topics this is, from 0; none if it has not subscribed to it.
     #[inline]
     pub(crate) fn slot(&self, number: u32, topic: u32) -> Option<u32> {
+        self.slot_after(self.first_topic(number), topic)
+    }
+
+    /// The first topic of subscriber `number`.
+    pub(crate) fn first_topic(&self, number: u32) -> u32 {
+        number % self.topics
+    }
+
+    /// Which of a subscriber's topics this is, as [`Self::slot`], if its first one is known.
+    #[inline]
+    pub(crate) fn slot_after(&self, first: u32, topic: u32) -> Option<u32> {
         if topic >= self.topics {
             return None;
         }
-        let slot = (topic + self.topics - number % self.topics) % self.topics;
+        let slot = match topic.checked_sub(first) {
+            Some(slot) => slot,
+            None => topic + self.topics - first,
+        };
         (slot < self.topics_each).then_some(slot)
     }
 
@@ -341,7 +378,13 @@ mod tests {
         );
         check(
             "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
-            &expect![[r#"scenario x: peers = [] must be ["tickwire"] with codec = "msgpack""#]],
+            &expect![[
+                r#"scenario x: peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack""#
+            ]],
+        );
+        check(
+            "kind = 'replay'\nsubscribers = 1",
+            &expect!["scenario x: speed = 0 must be from 1 to 1000"],
         );
         let unknown = Scenario::load("no-such", false).expect_err("is none").to_string();
         assert!(

@@ -89,11 +89,7 @@ impl Acceptor {
             refuse(stream, peer);
             return;
         }
-        let Some(door) = self
-            .doors
-            .iter()
-            .min_by_key(|door| door.connections.load(Ordering::Relaxed))
-        else {
+        let Some(door) = emptiest(&self.doors) else {
             return;
         };
         let permit = Permit::take(&door.connections);
@@ -124,6 +120,14 @@ impl Acceptor {
     }
 }
 
+/// The shard with the fewest connections, of several the first. Only the acceptor adds to the counts, so between this and
+/// taking the place they can only fall.
+fn emptiest(doors: &[ShardDoor]) -> Option<&ShardDoor> {
+    doors
+        .iter()
+        .min_by_key(|door| door.connections.load(Ordering::Relaxed))
+}
+
 /// Whether an error of `accept` is about the connection that was to be accepted, not about accepting.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -145,5 +149,58 @@ fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr) {
     // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
     if let Err(error) = stream.write_all(head.as_bytes()) {
         tracing::debug!(%peer, %error, "a refused client was gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doors(count: usize) -> Vec<ShardDoor> {
+        let door = |_| ShardDoor {
+            commands: mpsc::channel(1).0,
+            connections: Arc::default(),
+        };
+        (0..count).map(door).collect()
+    }
+
+    fn counts(doors: &[ShardDoor]) -> Vec<usize> {
+        doors
+            .iter()
+            .map(|door| door.connections.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// So many new connections.
+    fn admit(doors: &[ShardDoor], count: usize) -> Vec<Permit> {
+        let admit = |_| Permit::take(&emptiest(doors).expect("a shard").connections);
+        (0..count).map(admit).collect()
+    }
+
+    #[test]
+    fn shards_fill_alike() {
+        let doors = doors(3);
+        let _connections = admit(&doors, 10);
+        assert_eq!(counts(&doors), [4, 3, 3]);
+    }
+
+    /// Taking turns would leave the shard that lost its connections behind for good.
+    #[test]
+    fn a_shard_that_lost_its_connections_gets_the_next_ones() {
+        let doors = doors(2);
+        let mut connections = admit(&doors, 100);
+        // Those of the second shard, and a few of the first.
+        let mut number = 0;
+        connections.retain(|_| {
+            number += 1;
+            number % 2 == 1 && number > 10
+        });
+        assert_eq!(counts(&doors), [45, 0]);
+        connections.extend(admit(&doors, 40));
+        assert_eq!(counts(&doors), [45, 40]);
+        connections.extend(admit(&doors, 15));
+        assert_eq!(counts(&doors), [50, 50]);
+        drop(connections);
+        assert_eq!(counts(&doors), [0, 0]);
     }
 }

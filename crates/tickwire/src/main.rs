@@ -1,7 +1,8 @@
 //! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`, `completions`).
 //!
 //! Thin: reads the command line, hands over to a module per command, and turns its outcome into an exit code: 0 done,
-//! 1 failed, 2 used wrongly. Data goes to standard output, everything else to standard error.
+//! 1 failed, 2 used wrongly. Data goes to standard output, everything else to standard error. Memory comes from the system's
+//! allocator; the features `mimalloc` and `jemalloc` are there to compare it with others.
 
 mod check_config;
 mod cli;
@@ -20,6 +21,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(all(feature = "jemalloc", not(feature = "mimalloc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {

@@ -13,11 +13,12 @@ use clap::Args;
 
 use crate::workspace::Workspace;
 
-/// What is measured when nothing is named: all that fits into about twenty minutes with all servers.
+/// What is measured when nothing is named: everything that a goal is set for. With three rounds and all servers installed it
+/// takes about half an hour; the load test says how long before it begins.
 const SCENARIOS: &[&str] = &[
     "hot-1k",
     "hot-10k",
-    "hot-open",
+    "hot-19k",
     "market",
     "market-150k",
     "market-max",
@@ -26,7 +27,9 @@ const SCENARIOS: &[&str] = &[
     "wildcards",
     "codec-json",
     "codec-msgpack",
-    "idle",
+    "two-shards-hot",
+    "two-shards-market",
+    "idle-19k",
 ];
 
 /// What to compare.
@@ -38,10 +41,13 @@ pub(crate) struct CompareArgs {
     /// Rounds of each scenario
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// A server that takes part; may be repeated [default: every one that is installed]
+    /// A server that takes part; may be repeated [default: those that each scenario is meant for and that are installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
-    /// Scenarios, by name or file [default: all but the largest]
+    /// Another build of Tickwire that takes part as `tickwire-NAME`; may be repeated
+    #[arg(long = "tickwire-binary", value_name = "NAME=PATH")]
+    binaries: Vec<String>,
+    /// Scenarios, by name or file [default: those that a goal is set for]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
 }
@@ -71,6 +77,9 @@ pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
     }
     for peer in &args.peers {
         measure.args(["--peer", peer]);
+    }
+    for binary in &args.binaries {
+        measure.args(["--tickwire-binary", binary]);
     }
     if args.quick {
         measure.arg("--quick");

@@ -75,7 +75,10 @@ enum Command {
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
     /// Builds for release, runs the load test's scenarios and writes `results.json` and `report.html` to
-    /// `docs/perf/DAY-MACHINE`. Takes about twenty minutes and two cores that nobody else uses.
+    /// `docs/perf/DAY-MACHINE`. Takes about half an hour, says how much is left, and wants two cores that nobody else uses.
+    #[command(
+        after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"
+    )]
     Compare(CompareArgs),
 }
 

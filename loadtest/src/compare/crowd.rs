@@ -2,24 +2,28 @@
 //!
 //! Connection 0 publishes; the others subscribe, and settle when the server has confirmed every topic. Every delivery is
 //! counted, and where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap` accounts
-//! for exactly what it names. Once in a while a message goes through the slow and thorough way.
+//! for exactly what it names. What comes most is read by the shortest way: an update of Tickwire's, and a message that is
+//! nothing but a payload. One of these in so many goes the long way through the protocol, like everything else.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
 
+use crate::compare::script::Script;
 use crate::compare::tally::Tally;
+use crate::compare::update::Update;
 use crate::conn::{ConnId, Ending, Handler, Reply};
-use crate::payload::{Clock, PAYLOAD_BYTES};
+use crate::payload::Clock;
 use crate::peers::{Message, Protocol};
 use crate::report::Faults;
 use crate::scenario::Scenario;
 
 /// The publisher.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// One numbered message in so many is read by the protocol in full.
+/// One delivery in so many is read by the protocol in full.
 const THOROUGH_EVERY: u64 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ struct Member {
     step: Step,
     /// Topics whose subscription the server has yet to confirm.
     unconfirmed: u32,
+    /// Number of its first topic.
+    first_topic: u32,
 }
 
 /// Connections and what is known of them.
@@ -50,15 +56,22 @@ pub(crate) struct Crowd {
     pub(crate) gapped: u64,
     /// Subscriptions that were resumed without loss.
     pub(crate) recovered: u64,
+    /// Subscriptions that were resumed with loss, which a gap or a snapshot told.
+    pub(crate) started_over: u64,
+    /// Messages that nobody was told were lost; none before that was looked at.
+    pub(crate) lost_silently: Option<u64>,
     protocol: &'static dyn Protocol,
-    scenario: Scenario,
+    pub(super) scenario: Scenario,
     clock: Clock,
     members: Vec<Member>,
     /// Last number of each topic of each subscriber; 0 before the first.
-    seqs: Vec<u64>,
+    pub(super) seqs: Vec<u64>,
     /// Lineage of each topic's numbers, once an ack told it.
     epochs: FxHashMap<u32, Epoch>,
-    numbered: u64,
+    /// Deliveries that could be read the short way.
+    short: u64,
+    /// Numbers of Tickwire's that did not follow the one before.
+    pub(crate) misnumbered: u64,
     /// Connections whose deliveries are not counted, since they do not read.
     uncounted: Range<usize>,
 }
@@ -71,26 +84,33 @@ impl Crowd {
     pub(crate) fn new(
         protocol: &'static dyn Protocol,
         scenario: &Scenario,
+        script: Rc<Script>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let member = Member {
+        let member = |number: u32| Member {
             step: Step::Connecting,
             unconfirmed: 0,
+            first_topic: scenario.first_topic(number),
         };
         let subscribers = scenario.subscribers as usize;
+        // The publisher, whose topics do not matter, and the subscribers.
+        let members = std::iter::once(0).chain(0..scenario.subscribers).map(member);
         Ok(Self {
-            tally: Tally::new()?,
+            tally: Tally::new(script)?,
             faults: Faults::default(),
             ended: 0,
             gapped: 0,
             recovered: 0,
+            started_over: 0,
+            lost_silently: None,
             protocol,
             scenario: scenario.clone(),
             clock,
-            members: vec![member; subscribers + 1],
+            members: members.collect(),
             seqs: vec![0; subscribers * scenario.topics_each as usize],
             epochs: FxHashMap::default(),
-            numbered: 0,
+            short: 0,
+            misnumbered: 0,
             uncounted: 0..0,
         })
     }
@@ -98,6 +118,11 @@ impl Crowd {
     /// From now on, deliveries to these connections are not counted.
     pub(crate) fn leave_out(&mut self, connections: Range<usize>) {
         self.uncounted = connections;
+    }
+
+    /// Whether the server numbers messages.
+    pub(crate) fn is_numbered(&self) -> bool {
+        !self.epochs.is_empty()
     }
 
     /// The subscribers have lost their connections and will come back.
@@ -197,6 +222,7 @@ impl Crowd {
                     self.epochs.insert(topic, epoch);
                 }
                 self.recovered += u64::from(result.recovered == Some(true));
+                self.started_over += u64::from(result.recovered == Some(false));
             }
         }
         let member = &mut self.members[id.0];
@@ -216,13 +242,14 @@ impl Crowd {
         else {
             return;
         };
-        let Some(last) = self.last_seq(id, topic.as_bytes()) else {
-            self.faults
-                .add("never subscribed", format_args!("connection {}: {topic}", id.0));
+        let last = Scenario::topic_number(topic.as_bytes()).and_then(|topic| self.last_seq(id, topic));
+        let Some(last) = last else {
+            self.never_subscribed(id, topic.as_bytes());
             return;
         };
         let before = std::mem::replace(last, to.0);
         if before != 0 && before + 1 != from.0 {
+            self.misnumbered += 1;
             self.faults.add(
                 "order",
                 format_args!("connection {}: {topic}: gap from {} after {before}", id.0, from.0),
@@ -232,52 +259,77 @@ impl Crowd {
 
     /// Where the last number of a topic of a connection is kept; none if it has not subscribed to it.
     #[inline]
-    fn last_seq(&mut self, id: ConnId, topic: &[u8]) -> Option<&mut u64> {
-        let number = u32::try_from(id.0.checked_sub(1)?).ok()?;
-        let slot = self.scenario.slot(number, Scenario::topic_number(topic)?)?;
-        let at = number as usize * self.scenario.topics_each as usize + slot as usize;
+    fn last_seq(&mut self, id: ConnId, topic: u32) -> Option<&mut u64> {
+        let subscriber = id.0.checked_sub(1)?;
+        let first = self.members.get(id.0)?.first_topic;
+        let slot = self.scenario.slot_after(first, topic)?;
+        let at = subscriber * self.scenario.topics_each as usize + slot as usize;
         self.seqs.get_mut(at)
     }
 
     /// Checks the number of a delivery.
     #[inline]
-    fn follows(&mut self, id: ConnId, topic: &[u8], seq: u64) {
+    fn follows(&mut self, id: ConnId, topic: u32, seq: u64) {
         let Some(last) = self.last_seq(id, topic) else {
-            let topic = String::from_utf8_lossy(topic);
-            self.faults
-                .add("never subscribed", format_args!("connection {}: {topic}", id.0));
+            self.never_subscribed(id, Scenario::topic(topic).as_bytes());
             return;
         };
         let before = std::mem::replace(last, seq);
         if before != 0 && seq != before + 1 {
-            let topic = String::from_utf8_lossy(topic);
-            self.faults.add(
-                "order",
-                format_args!("connection {}: {topic}: {seq} after {before}", id.0),
-            );
+            self.out_of_order(id, topic, seq, before);
         }
+    }
+
+    #[cold]
+    fn out_of_order(&mut self, id: ConnId, topic: u32, seq: u64, before: u64) {
+        self.misnumbered += 1;
+        let topic = Scenario::topic(topic);
+        self.faults.add(
+            "order",
+            format_args!("connection {}: {topic}: {seq} after {before}", id.0),
+        );
+    }
+
+    #[cold]
+    fn never_subscribed(&mut self, id: ConnId, topic: &[u8]) {
+        let topic = String::from_utf8_lossy(topic);
+        self.faults
+            .add("never subscribed", format_args!("connection {}: {topic}", id.0));
+    }
+
+    /// Takes a delivery that was read the short way, or has it read the long way if it is its turn.
+    #[inline]
+    fn short_way(&mut self, id: ConnId, payload: &[u8], message: &[u8], reply: &mut Reply<'_>) {
+        self.short += 1;
+        if self.short.is_multiple_of(THOROUGH_EVERY) {
+            self.thoroughly(id, message, reply);
+        } else if !self.uncounted.contains(&id.0) {
+            self.tally.deliver(payload);
+        }
+    }
+
+    /// What is neither an update in Tickwire's JSON nor a payload alone.
+    fn long_way(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
+        if let Some((topic, seq)) = self.protocol.sequence(message) {
+            match Scenario::topic_number(topic) {
+                Some(topic) => self.follows(id, topic, seq),
+                None => self.never_subscribed(id, topic),
+            }
+        }
+        self.thoroughly(id, message, reply);
     }
 }
 
 impl Handler for Crowd {
+    #[inline]
     fn message(&mut self, id: ConnId, message: &[u8], _: Micros, reply: &mut Reply<'_>) {
-        let Some((topic, seq)) = self.protocol.sequence(message) else {
-            self.thoroughly(id, message, reply);
-            return;
-        };
-        self.follows(id, topic, seq);
-        self.numbered += 1;
-        // In Tickwire's JSON the payload is the last but one thing in a message.
-        match message
-            .strip_suffix(b"}")
-            .and_then(<[u8]>::last_chunk::<PAYLOAD_BYTES>)
-        {
-            Some(payload) if !self.numbered.is_multiple_of(THOROUGH_EVERY) => {
-                if !self.uncounted.contains(&id.0) {
-                    self.tally.deliver(payload);
-                }
-            }
-            _ => self.thoroughly(id, message, reply),
+        if let Some(update) = Update::read(message) {
+            self.follows(id, update.topic, update.seq);
+            self.short_way(id, update.data, message, reply);
+        } else if message.first() == Some(&b'"') {
+            self.short_way(id, message, message, reply);
+        } else {
+            self.long_way(id, message, reply);
         }
     }
 
@@ -291,8 +343,10 @@ impl Handler for Crowd {
         }
     }
 
-    fn reading(&mut self) {
+    /// Lateness goes by the run's own clock, which is read once for all that was read at once.
+    fn reading(&mut self) -> Micros {
         self.tally.set_now(self.clock.now());
+        Micros(0)
     }
 
     fn ended(&mut self, id: ConnId, ending: &Ending) {
@@ -312,7 +366,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::payload::{Nanos, Payload};
+    use crate::payload::Nanos;
     use crate::peers::peers;
 
     const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
@@ -325,13 +379,15 @@ mod tests {
         let scenario = Scenario::parse("x", text, false).expect("good");
         let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
         let protocol = tickwire.expect("is a peer").protocol;
-        Crowd::new(protocol, &scenario, Clock::start()).expect("good bounds")
+        let script = Rc::new(Script::plain(scenario.topics));
+        Crowd::new(protocol, &scenario, script, Clock::start()).expect("good bounds")
     }
 
     fn update(topic: u32, seq: u64) -> String {
-        let mut payload = Payload::new();
-        let data = String::from_utf8_lossy(payload.write(Nanos(1), seq)).into_owned();
-        format!(r#"{{"op":"update","topic":"bench.t{topic}","seq":{seq},"ts":9,"data":{data}}}"#)
+        let (script, mut out) = (Script::plain(1), Vec::new());
+        let data = String::from_utf8_lossy(script.write(Nanos(1), seq, &mut out));
+        let ts = 1_700_000_000_000_000_u64;
+        format!(r#"{{"op":"update","topic":"bench.t{topic}","seq":{seq},"ts":{ts},"data":{data}}}"#)
     }
 
     fn gap(from: u64, to: u64) -> String {
@@ -384,6 +440,35 @@ mod tests {
             &[update(2, 1)],
             &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
         );
+    }
+
+    /// An update in a layout that is read the long way only is checked and counted just the same.
+    #[test]
+    fn the_long_way_leads_to_the_same() {
+        let long = |topic, seq| update(topic, seq).replace(":1700000000000000,", ":9,");
+        assert!(Update::read(long(0, 5).as_bytes()).is_none());
+        check(
+            &[long(0, 5), update(0, 6), long(0, 7), long(0, 9)],
+            &expect!["4 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 9 after 7)"],
+        );
+        check(
+            &[long(2, 1)],
+            &expect!["1 delivered, 0 gapped, 1 × never subscribed (connection 1: bench.t2)"],
+        );
+    }
+
+    /// However many there are, each is counted once, whichever way it was read.
+    #[test]
+    fn one_in_many_is_read_in_full() {
+        let count = 2 * THOROUGH_EVERY + 3;
+        let updates: Vec<String> = (1..=count).map(|seq| update(0, seq)).collect();
+        let mut crowd = crowd();
+        hear(&mut crowd, &updates);
+        assert_eq!((crowd.tally.delivered, crowd.tally.damaged), (count, 0));
+        // One that only a full reading finds out: what follows the data is no end of an update.
+        let broken = update(0, 4 * THOROUGH_EVERY).replace("}", ",\"x\":\"}");
+        hear(&mut crowd, &[broken]);
+        assert_eq!(crowd.tally.damaged, 1);
     }
 
     #[test]

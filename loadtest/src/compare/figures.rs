@@ -29,6 +29,9 @@ macro_rules! figures {
 figures! {
     /// CPU time of the server per delivery.
     ServerCpuPerDelivery = ("server_cpu_us_per_delivery", "server CPU per delivery", MicrosFine, Lower),
+    /// The load client's own, which must be less or it is the client that is measured.
+    ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
+    ClientToServer = ("client_cpu_to_server_cpu", "client CPU / server CPU", Times, Neither),
     /// From the moment at which a message was due until all subscribers had it.
     FanoutP50 = ("fanout_p50_us", "all have it, p50", Micros, Lower),
     FanoutP99 = ("fanout_p99_us", "all have it, p99", Micros, Lower),
@@ -47,10 +50,19 @@ figures! {
     /// From the loss of all connections until all topics are confirmed again.
     ReconnectTime = ("reconnect_us", "all back after", Micros, Lower),
     ReconnectCpu = ("reconnect_cpu_us_per_connection", "server CPU per reconnect", MicrosFine, Lower),
+    /// From then, or from reading on, until everything that was published is there or named in a gap.
+    CaughtUp = ("caught_up_us", "caught up after", Micros, Lower),
     Recovered = ("recovered", "resumed without loss", Count, Higher),
+    StartedOver = ("started_over", "resumed with loss", Count, Lower),
+    /// Loss that the server said.
+    Gapped = ("gapped", "messages named in gaps", Count, Neither),
+    /// Loss that it did not.
+    LostSilently = ("lost_silently", "lost without a word", Count, Lower),
     /// Messages that a subscriber should have and never got.
     Missed = ("missed", "messages missed", Count, Lower),
     RssPerConnection = ("rss_bytes_per_connection", "memory per connection", Bytes, Lower),
+    /// Of the kernel, for both ends of a connection; what else the machine does is in it.
+    KernelPerConnection = ("kernel_bytes_per_connection", "kernel memory per connection, both ends", Bytes, Lower),
     Rss = ("rss_bytes", "server memory (RSS)", Bytes, Lower),
     RssGrowth = ("rss_growth_bytes", "memory taken meanwhile", Bytes, Lower),
     ServerBusy = ("server_busy_percent", "server CPU", Percent, Lower),
@@ -58,8 +70,6 @@ figures! {
     VoluntarySwitches = ("voluntary_switches_per_s", "voluntary switches per second", Count, Neither),
     InvoluntarySwitches = ("involuntary_switches_per_s", "involuntary switches per second", Count, Neither),
     Threads = ("threads", "threads", Count, Neither),
-    /// The load client's own.
-    ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
     ClientBusy = ("client_busy_percent", "client CPU", Percent, Neither),
     /// Time in which threads of the server were ready and something else, or another of them, had the core.
     ServerWaited = ("server_waited_percent", "server ready but not running", Percent, Neither),
@@ -136,6 +146,11 @@ impl Figures {
         self.0.get(&figure).copied()
     }
 
+    /// Whether a figure was measured.
+    pub(crate) fn has(&self, figure: Figure) -> bool {
+        self.0.contains_key(&figure)
+    }
+
     /// Which there are, in order.
     pub(crate) fn present(&self) -> impl Iterator<Item = Figure> {
         self.0.keys().copied()
@@ -165,7 +180,7 @@ impl Serialize for Figures {
 }
 
 /// The middle one, or the mean of the middle two; none of nothing.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

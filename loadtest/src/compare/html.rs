@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::compare::outcome::{Compared, Comparison, Summary};
+use crate::compare::outcome::{Compared, Comparison, HOW_COMPARED, Summary};
 use crate::compare::svg::{Chart, Line, Scale};
 use crate::compare::tally::TIMELINE_STEP_MS;
 
@@ -34,7 +34,8 @@ pub(crate) fn page(comparison: &Comparison) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><title>Tickwire and its peers</title>\
          <style>{STYLE}</style><h1>Tickwire and its peers</h1>\
          <p class=\"faint\">{}, {}, {} cores, Linux {}, load before {}. One core for the server, another for the client. \
-         Medians of {} rounds that alternate between the servers.</p>",
+         {} rounds that alternate between the servers. {HOW_COMPARED} The reference is uWebSockets where it takes part, else \
+         the first. Where the client does not cost less than the server, it may be the client that is measured.</p>",
         escaped(&machine.date),
         escaped(&machine.cpu),
         machine.cores,
@@ -44,6 +45,9 @@ pub(crate) fn page(comparison: &Comparison) -> String {
     );
     if comparison.quick {
         page += "<p><strong>A quick run: small and short, no figures to quote.</strong></p>";
+    }
+    if let Some(growth) = comparison.growth().line() {
+        push(&mut page, format_args!("<p>{}.</p>", escaped(&growth)));
     }
     for compared in &comparison.compared {
         section(&mut page, compared);
@@ -158,28 +162,34 @@ fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
     use crate::compare::figures::{Figure, Figures};
     use crate::compare::machine::Machine;
     use crate::compare::measure::Measured;
     use crate::compare::outcome::Round;
+    use crate::compare::script::Script;
     use crate::compare::tally::Tally;
     use crate::report::Faults;
     use crate::scenario::Scenario;
 
     fn comparison() -> Comparison {
-        let mut tally = Tally::new().expect("good bounds");
+        let script = Rc::new(Script::plain(1));
+        let mut tally = Tally::new(script).expect("good bounds");
         for micros in 1..10_000 {
             tally.latency.record(micros).expect("within bounds");
         }
         let mut figures = Figures::default();
         figures.set(Figure::LatencyP99, 9_900.0);
+        figures.set(Figure::ClientToServer, 0.5);
         let measured = Measured {
             version: "1 <beta>".to_owned(),
             figures,
             latency: tally.latency,
             timeline: vec![10, 20, 15],
             faults: Faults::default(),
+            misdelivered: 0,
             notes: vec!["a & b".to_owned()],
         };
         let error = anyhow::anyhow!("it is not there");
@@ -203,6 +213,7 @@ mod tests {
             "<h2 id=\"hot-1k\">",
             "<td>1 &lt;beta&gt;</td>",
             "<td>latency p99</td><td>9.90 ms</td><td>–</td>",
+            "<td>client costs less than server</td><td>yes</td><td>–</td>",
             "tickwire, round 1: a &amp; b",
             "it is not there",
             "<polyline",
@@ -228,6 +239,11 @@ mod tests {
         let json = serde_json::to_value(comparison()).expect("serialises");
         let compared = &json["compared"][0];
         assert_eq!(compared["medians"][0]["median"]["latency_p99_us"], 9_900.0);
+        assert_eq!(
+            compared["medians"][0]["client_costs_less"],
+            serde_json::json!({"less": 1, "rounds": 1})
+        );
+        assert_eq!(compared["ratios_to"], "tickwire");
         let median = compared["rounds"][0]["latency"]["0.5"].as_u64();
         assert!(
             median.is_some_and(|median| median.abs_diff(5_000) <= 5),

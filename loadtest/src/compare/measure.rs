@@ -1,8 +1,9 @@
-//! The measurements, one for each kind of scenario.
+//! The measurements, one for each kind of scenario; those of slow readers and of storms are in `slow` and `storm`.
 //!
 //! Each starts a server of its own, warms it up, measures and stops it, and takes a time that the scenario bounds. What a
 //! server does wrong is in the outcome; an error means that there is nothing to tell.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,14 +13,16 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
 use crate::compare::rig::Rig;
 use crate::compare::sample::{Sample, Used};
+use crate::compare::script::Script;
 use crate::interrupt::Interrupt;
 use crate::payload::Nanos;
 use crate::peers::Peer;
-use crate::report::Faults;
+use crate::proc::{self, KernelMemory};
+use crate::report::{Faults, grouped, progress};
 use crate::scenario::{Kind, Scenario};
 
 /// Time that what was sent gets to arrive after the end of a measured time.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The same while the highest rate is searched, when much is expected never to arrive in time.
 const PROBE_DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// Time that a message gets until all have it.
@@ -43,6 +46,8 @@ pub(crate) struct Measured {
     /// Deliveries per step of time.
     pub(crate) timeline: Vec<u64>,
     pub(crate) faults: Faults,
+    /// Deliveries whose number or content was not what it must be, whatever a server has to bear.
+    pub(crate) misdelivered: u64,
     /// What else one should know to read the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -52,21 +57,22 @@ pub(crate) struct Measured {
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
     pub(crate) scenario: &'s Scenario,
+    pub(crate) script: &'s Rc<Script>,
     /// The server's.
     pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
 }
 
 impl Setup<'_> {
-    fn open(&self) -> anyhow::Result<Rig> {
-        Rig::open(self.peer, self.scenario, self.core, self.interrupt)
+    pub(super) fn open(&self) -> anyhow::Result<Rig> {
+        Rig::open(self.peer, self.scenario, self.script, self.core, self.interrupt)
     }
 
-    fn seconds(&self) -> Duration {
+    pub(super) fn seconds(&self) -> Duration {
         Duration::from_secs(u64::from(self.scenario.seconds))
     }
 
-    fn warmup(&self) -> Duration {
+    pub(super) fn warmup(&self) -> Duration {
         Duration::from_secs(u64::from(self.scenario.warmup_seconds))
     }
 
@@ -77,7 +83,7 @@ impl Setup<'_> {
     pub(crate) fn measure(&self) -> anyhow::Result<Measured> {
         match self.scenario.kind {
             Kind::Hot => self.hot(),
-            Kind::Open => {
+            Kind::Open | Kind::Replay => {
                 let mut rig = self.open()?;
                 let figures = self.open_loop(&mut rig, f64::from(self.scenario.rate), DRAIN_WITHIN)?;
                 measured(rig, figures)
@@ -107,8 +113,8 @@ impl Setup<'_> {
         Ok(measured)
     }
 
-    /// Messages at `rate` deliveries per second.
-    fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
+    /// Messages by the script, or at `rate` deliveries per second if it does not say when they are due.
+    pub(super) fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
         let begins = rig.clock.now();
         let schedule = rig.schedule(begins, rate);
         let from = begins.plus(self.warmup());
@@ -119,115 +125,100 @@ impl Setup<'_> {
         rig.run(&schedule, to, |_| false)?;
         let mut figures = begin.end(rig)?;
         let missed = rig.drain(drain)?;
-        figures.set(Figure::Offered, rate);
+        let offered = match self.scenario.kind {
+            Kind::Replay => rig.deliveries_due(&schedule, from, to) as f64 / self.seconds().as_secs_f64(),
+            _ => rate,
+        };
+        figures.set(Figure::Offered, offered);
         figures.set(Figure::Missed, missed as f64);
         latencies(rig, &mut figures);
         Ok(figures)
     }
 
-    /// The highest rate whose p99 keeps the bound.
+    /// The highest rate that holds: see [`Self::verdict`]. Each rate is tried with a server of its own, for a bounded time; one
+    /// at which the server fails altogether does not hold.
     fn max(&self) -> anyhow::Result<Measured> {
         let mut search = Search::new(f64::from(self.scenario.rate));
         let (mut best, mut last) = (None, None);
-        let mut notes = Vec::new();
-        for _ in 0..self.scenario.probes {
+        let (mut notes, mut faults) = (Vec::new(), Faults::default());
+        for number in 1..=self.scenario.probes {
             let Some(rate) = search.next() else { break };
-            let mut rig = self.open()?;
-            let probed = self.open_loop(&mut rig, rate, PROBE_DRAIN_WITHIN);
+            let probed = self.probe(rate);
             self.interrupt.check()?;
-            let figures = match probed {
-                Ok(figures) => figures,
-                Err(error) => {
-                    notes.push(format!("at {rate:.0} per second: {error:#}"));
-                    search.tell(false);
-                    continue;
-                }
+            let (verdict, probe) = match probed {
+                Ok(probe) => (self.verdict(rate, &probe), Some(probe)),
+                Err(error) => (Err(format!("{error:#}")), None),
             };
-            let of = |figure| figures.get(figure).unwrap_or(0.0);
-            let holds = of(Figure::LatencyP99) < f64::from(self.scenario.p99_ms_max) * 1e3
-                && of(Figure::Delivered) >= rate * DELIVERED_MIN;
-            if !holds && of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
-                notes.push(format!(
-                    "at {rate:.0} per second the client may have been the limit"
-                ));
+            let held = verdict.is_ok();
+            search.tell(held);
+            let outcome = verdict.map_or_else(|why| format!("does not hold: {why}"), |()| "holds".to_owned());
+            let at = format!("{} per second {outcome}", grouped(rate as u64));
+            progress(format_args!(
+                "    probe {number} of {}: {}: {at}",
+                self.scenario.probes, self.peer.name
+            ));
+            let Some(probe) = probe else {
+                notes.push(at);
+                continue;
+            };
+            if held {
+                best = Some(probe);
+                continue;
             }
-            search.tell(holds);
-            let probe = measured(rig, figures)?;
-            match holds {
-                true => best = Some(probe),
-                false => last = Some(probe),
+            // Whatever the rate, what comes is in order and whole.
+            if probe.misdelivered > 0 {
+                let text = format_args!("at {rate:.0} per second: {}", probe.faults);
+                faults.add("delivered wrongly", text);
             }
+            notes.push(at);
+            last = Some(probe);
         }
         let Some(mut measured) = best.or(last) else {
-            bail!("no rate was tried");
+            bail!("no rate could be measured: {}", notes.join("; "));
         };
-        measured
-            .figures
-            .set(Figure::MaxRate, search.best().unwrap_or(0.0));
+        if let Some(best) = search.best() {
+            measured.figures.set(Figure::MaxRate, best);
+        }
+        measured.notes.push(search.to_string());
         measured.notes.extend(notes);
+        if faults.count() > 0 {
+            measured.faults = faults;
+        }
         Ok(measured)
     }
 
-    /// The others' latency without and with readers that stop.
-    fn slow(&self) -> anyhow::Result<Measured> {
-        let rate = f64::from(self.scenario.rate);
-        let stopped = 0..self.scenario.subscribers * self.scenario.stopped_percent / 100;
+    fn probe(&self, rate: f64) -> anyhow::Result<Measured> {
         let mut rig = self.open()?;
-        // The others are the same in both halves, and so is what is offered.
-        rig.leave_out(stopped.clone());
-        let without = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
-        let calm = rig.sample()?;
-        rig.stop_reading(stopped);
-        let mut figures = self.open_loop(&mut rig, rate, DRAIN_WITHIN)?;
-        let growth = rig.sample()?.rss_bytes.saturating_sub(calm.rss_bytes);
-        figures.set(Figure::RssGrowth, growth as f64);
-        if let (Some(before), Some(after)) =
-            (without.get(Figure::LatencyP99), figures.get(Figure::LatencyP99))
-        {
-            figures.set(Figure::BaseP99, before);
-            figures.set(Figure::P99Growth, after / before);
-        }
+        let figures = self.open_loop(&mut rig, rate, PROBE_DRAIN_WITHIN)?;
         measured(rig, figures)
     }
 
-    /// All connections are lost at once, after a quarter of the measured time.
-    fn storm(&self) -> anyhow::Result<Measured> {
-        let mut rig = self.open()?;
-        let begins = rig.clock.now();
-        let schedule = rig.schedule(begins, f64::from(self.scenario.rate));
-        let from = begins.plus(self.warmup());
-        let to = from.plus(self.seconds());
-        rig.measure(from, to);
-        rig.run(&schedule, from.plus(self.seconds() / 4), |_| false)?;
-        let lost = rig.sample()?;
-        rig.lose_all();
-        rig.run(&schedule, to, |rig| rig.swarm.is_settled())?;
-        let back = rig.sample()?;
-        let all_back = rig.swarm.is_settled();
-        rig.run(&schedule, to, |_| false)?;
-        let missed = rig.drain(DRAIN_WITHIN)?;
-        let used = back.since(&lost);
-        let mut figures = Figures::default();
-        if all_back {
-            let connections = f64::from(self.scenario.subscribers);
-            figures.set(Figure::ReconnectTime, micros(used.time));
-            figures.set(Figure::ReconnectCpu, micros(used.cpu) / connections);
+    /// Whether a rate holds: nothing lost, refused or broken, as much delivered as is offered, and the p99 below the bound.
+    /// If not, why not.
+    fn verdict(&self, rate: f64, probe: &Measured) -> Result<(), String> {
+        let of = |figure| probe.figures.get(figure).unwrap_or(0.0);
+        let (p99, bound) = (of(Figure::LatencyP99), f64::from(self.scenario.p99_ms_max) * 1e3);
+        let why = if probe.faults.count() > 0 {
+            format!("FAULTS {}", probe.faults)
+        } else if of(Figure::Missed) > 0.0 {
+            format!("{} deliveries were missed", of(Figure::Missed))
+        } else if of(Figure::Delivered) < rate * DELIVERED_MIN {
+            let delivered = Figure::Delivered.show(of(Figure::Delivered));
+            format!("only {delivered} were delivered")
+        } else if !probe.figures.has(Figure::LatencyP99) || p99 >= bound {
+            format!("the p99 is {}", Figure::LatencyP99.show(p99))
+        } else {
+            return Ok(());
+        };
+        match of(Figure::ClientBusy) > CLIENT_BUSY_MAX {
+            true => Err(format!("{why}; the client may have been the limit")),
+            false => Err(why),
         }
-        figures.set(Figure::Recovered, rig.swarm.handler.recovered as f64);
-        figures.set(Figure::Missed, missed as f64);
-        of_server(&mut figures, used, &back);
-        latencies(&rig, &mut figures);
-        let mut measured = measured(rig, figures)?;
-        if !all_back {
-            measured
-                .notes
-                .push("not all connections were back at the end".to_owned());
-        }
-        Ok(measured)
     }
 
     /// Nothing is sent.
     fn idle(&self) -> anyhow::Result<Measured> {
+        let kernel_before = proc::kernel_memory()?;
         let mut rig = self.open()?;
         settle(&mut rig, self.warmup())?;
         let begin = rig.sample()?;
@@ -235,6 +226,13 @@ impl Setup<'_> {
         let end = rig.sample()?;
         let mut figures = Figures::default();
         of_server(&mut figures, end.since(&begin), &end);
+        let bytes = |kernel: KernelMemory| (kernel.tcp_bytes + kernel.slab_bytes) as f64;
+        let kernel = bytes(proc::kernel_memory()?) - bytes(kernel_before);
+        // Less than before is what others gave back meanwhile, and says nothing of these connections.
+        if kernel > 0.0 {
+            let connections = f64::from(self.scenario.subscribers);
+            figures.set(Figure::KernelPerConnection, kernel / connections);
+        }
         measured(rig, figures)
     }
 }
@@ -304,6 +302,10 @@ impl Begin {
         figures.set(Figure::Delivered, delivered / time.as_secs_f64());
         figures.set(Figure::ClientCpuPerDelivery, micros(busy) / delivered);
         figures.set(
+            Figure::ClientToServer,
+            busy.as_secs_f64() / used.cpu.as_secs_f64(),
+        );
+        figures.set(
             Figure::ClientBusy,
             busy.as_secs_f64() / client.cpu.as_secs_f64() * 100.0,
         );
@@ -313,7 +315,7 @@ impl Begin {
     }
 }
 
-fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
+pub(super) fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     let seconds = used.time.as_secs_f64();
     figures.set(Figure::ServerBusy, used.cpu.as_secs_f64() / seconds * 100.0);
     figures.set(Figure::ServerWaited, used.waited.as_secs_f64() / seconds * 100.0);
@@ -323,7 +325,7 @@ fn of_server(figures: &mut Figures, used: Used, now: &Sample) {
     figures.set(Figure::Rss, now.rss_bytes as f64);
 }
 
-fn latencies(rig: &Rig, figures: &mut Figures) {
+pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     let latency = &rig.swarm.handler.tally.latency;
     if latency.is_empty() {
         return;
@@ -339,12 +341,12 @@ fn latencies(rig: &Rig, figures: &mut Figures) {
     figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
 }
 
-fn micros(time: Duration) -> f64 {
+pub(super) fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
 /// Takes a rig apart.
-fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
+pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
         figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
     }
@@ -354,7 +356,9 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);
     }
     let version = rig.version().to_owned();
+    rig.swarm.reset_when_dropped();
     let crowd = rig.swarm.handler;
+    let misdelivered = crowd.misnumbered + crowd.tally.damaged;
     let mut faults = crowd.faults;
     if crowd.tally.damaged > 0 {
         faults.add("damaged payload", format_args!("{} of them", crowd.tally.damaged));
@@ -380,6 +384,81 @@ fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
         latency: crowd.tally.latency,
         timeline: crowd.tally.timeline,
         faults,
+        misdelivered,
         notes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::peers::peers;
+
+    /// What is made of a probe at 1,000,000 deliveries per second that is good but for `changes`.
+    #[track_caller]
+    fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &Expect) {
+        let mut probe = Measured {
+            version: String::new(),
+            figures: Figures::default(),
+            latency: Histogram::new(2).expect("good digits"),
+            timeline: Vec::new(),
+            faults: Faults::default(),
+            misdelivered: 0,
+            notes: Vec::new(),
+        };
+        let good = [
+            (Figure::LatencyP99, 49_999.0),
+            (Figure::Delivered, 990_001.0),
+            (Figure::Missed, 0.0),
+            (Figure::ClientBusy, 80.0),
+        ];
+        for (figure, value) in good.iter().chain(changes) {
+            probe.figures.set(*figure, *value);
+        }
+        for fault in faults {
+            probe.faults.add(fault, "one");
+        }
+        let scenario = Scenario::load("market-max", false).expect("is there");
+        let setup = Setup {
+            peer: &peers()[0],
+            scenario: &scenario,
+            script: &Rc::new(Script::plain(scenario.topics)),
+            core: 0,
+            interrupt: &Interrupt::default(),
+        };
+        let verdict = setup.verdict(1e6, &probe);
+        expected.assert_eq(&verdict.map_or_else(|why| why, |()| "holds".to_owned()));
+    }
+
+    #[test]
+    fn a_rate_holds_only_without_loss_faults_and_lateness() {
+        check(&[], &[], &expect!["holds"]);
+        check(
+            &[(Figure::LatencyP99, 50_000.0)],
+            &[],
+            &expect!["the p99 is 50.00 ms"],
+        );
+        check(
+            &[(Figure::Delivered, 980_000.0)],
+            &[],
+            &expect!["only 980,000 were delivered"],
+        );
+        check(
+            &[(Figure::Missed, 3.0)],
+            &[],
+            &expect!["3 deliveries were missed"],
+        );
+        check(
+            &[],
+            &["connection ended"],
+            &expect!["FAULTS 1 × connection ended (one)"],
+        );
+        check(
+            &[(Figure::LatencyP99, 70_000.0), (Figure::ClientBusy, 95.0)],
+            &[],
+            &expect!["the p99 is 70.00 ms; the client may have been the limit"],
+        );
+    }
 }

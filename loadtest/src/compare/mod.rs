@@ -4,22 +4,33 @@
 //! over the rounds, and ratios are to uWebSockets where it takes part. The server has one core and the client another.
 //! A round that a server does not survive is a fault of that server and the run goes on. Only Tickwire's faults fail it.
 
+mod arrears;
 mod crowd;
 mod figures;
+mod growth;
 mod html;
 mod machine;
 mod measure;
 mod msgpack;
 mod outcome;
 mod pace;
+mod ratio;
+mod recording;
+mod remaining;
 mod rig;
 mod sample;
+mod script;
+mod slow;
+mod storm;
 mod svg;
 mod tally;
+mod update;
 
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -27,10 +38,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
+use crate::compare::recording::{Recording, RecordingError};
+use crate::compare::remaining::Remaining;
+use crate::compare::script::Script;
 use crate::interrupt::Interrupt;
-use crate::peers::{self, Peer};
+use crate::peers::{NamedBinary, Peer, Selection};
 use crate::report::progress;
-use crate::scenario::{MapNames, NAMED, Scenario};
+use crate::scenario::{Kind, MapNames, NAMED, Scenario};
 
 /// Files that the process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -41,12 +55,18 @@ pub(crate) struct RunArgs {
     /// Scenarios: names (see `scenarios`) or TOML files
     #[arg(required = true, value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// A server that takes part; may be repeated [default: every one that is installed]
+    /// A server that takes part; may be repeated [default: those that the scenario is meant for and that are installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
+    /// Another build of Tickwire that takes part as `tickwire-NAME`; may be repeated
+    #[arg(long = "tickwire-binary", value_name = "NAME=PATH")]
+    binaries: Vec<NamedBinary>,
     /// Rounds; each measures every server once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure for so many seconds, and not for as long as each scenario says; for many short rounds
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: Option<u32>,
     /// Small and short: shows that everything works, and no more than that
     #[arg(long)]
     quick: bool,
@@ -83,26 +103,27 @@ pub(crate) fn list() -> anyhow::Result<bool> {
 /// # Errors
 /// When a scenario or server is unknown, nothing could be measured, or the results could not be written.
 pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    let scenarios = args
+    let mut scenarios = args
         .scenarios
         .iter()
         .map(|name| Scenario::load(name, args.quick))
         .collect::<Result<Vec<_>, _>>()?;
+    for scenario in &mut scenarios {
+        scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+    }
     allow_files(&scenarios)?;
     bind(args)?;
-    let asked = asked(&args.peers)?;
+    let selection = Selection::new(&args.peers, &args.binaries)?;
     let mut comparison = Comparison {
         machine: Machine::here(),
         quick: args.quick,
         rounds: args.rounds,
         compared: Vec::new(),
     };
+    let mut remaining = Remaining::default();
+    let mut plan = Vec::new();
     for scenario in scenarios {
-        let taking_part: Vec<&Peer> = asked
-            .iter()
-            .copied()
-            .filter(|peer| scenario.peers.is_empty() || scenario.peers.iter().any(|name| name == peer.name))
-            .collect();
+        let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
         if taking_part.is_empty() {
             progress(format_args!(
                 "{}: none of these servers can do it, only {}",
@@ -111,7 +132,22 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
             ));
             continue;
         }
-        let rounds = rounds(args, &scenario, &taking_part, interrupt)?;
+        let script = match script(&scenario) {
+            Ok(script) => Rc::new(script),
+            Err(absent @ RecordingError::Absent(_)) => {
+                progress(format_args!("skipped: {}: {absent}", scenario.name));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let names = taking_part.iter().map(|peer| peer.name);
+        remaining.add(&scenario, names, args.rounds);
+        plan.push((scenario, script, taking_part));
+    }
+    let count = remaining.measurements();
+    progress(format_args!("{count} measurements, {remaining}"));
+    for (scenario, script, taking_part) in plan {
+        let rounds = rounds(args, &scenario, &script, &taking_part, &mut remaining, interrupt)?;
         let compared = Compared { scenario, rounds };
         std::io::stdout().lock().write_all(compared.table().as_bytes())?;
         comparison.compared.push(compared);
@@ -119,14 +155,27 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         write(args, &comparison)?;
     }
     ensure!(!comparison.is_empty(), "nothing was measured");
+    if let Some(growth) = comparison.growth().line() {
+        writeln!(std::io::stdout().lock(), "\n{growth}")?;
+    }
     Ok(comparison.tickwire_faults() == 0)
+}
+
+/// What is published in a scenario.
+fn script(scenario: &Scenario) -> Result<Script, RecordingError> {
+    Ok(match scenario.kind {
+        Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
+        _ => Script::plain(scenario.topics),
+    })
 }
 
 /// All rounds of a scenario.
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,
-    taking_part: &[&'static Peer],
+    script: &Rc<Script>,
+    taking_part: &[Peer],
+    remaining: &mut Remaining,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
@@ -136,16 +185,22 @@ fn rounds(
             let setup = Setup {
                 peer,
                 scenario,
+                script,
                 core: args.server_core,
                 interrupt,
             };
+            let began = Instant::now();
             let measured = setup.measure();
             interrupt.check()?;
             let round = match measured {
                 Ok(measured) => Round::new(peer.name, number, measured),
                 Err(error) => Round::failed(peer.name, number, &error),
             };
-            progress(format_args!("  round {number} of {}: {round}", args.rounds));
+            remaining.done(&scenario.name, peer.name, began.elapsed());
+            progress(format_args!(
+                "  round {number} of {}: {round} ({remaining})",
+                args.rounds
+            ));
             rounds.push(round);
         }
     }
@@ -163,30 +218,6 @@ fn write(args: &RunArgs, comparison: &Comparison) -> anyhow::Result<()> {
         fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// The servers with these names, or all.
-fn asked(names: &[String]) -> anyhow::Result<Vec<&'static Peer>> {
-    if names.is_empty() {
-        let there = |peer: &&Peer| match peer.missing() {
-            None => true,
-            Some(why) => {
-                progress(format_args!("{} takes no part: {why}", peer.name));
-                false
-            }
-        };
-        return Ok(peers::peers().iter().filter(there).collect());
-    }
-    let find = |name: &String| {
-        peers::peers()
-            .iter()
-            .find(|peer| peer.name == name)
-            .with_context(|| {
-                let known: Vec<_> = peers::peers().iter().map(|peer| peer.name).collect();
-                format!("there is no peer {name:?}, only {}", known.join(", "))
-            })
-    };
-    names.iter().map(find).collect()
 }
 
 /// Raises the limit of open files, and checks that it suffices.

@@ -160,8 +160,8 @@ mod tests {
     /// An update as the broker's own encoder writes it is read, and its payload is what was published.
     #[test]
     fn what_the_broker_writes_is_read() {
-        let mut written = payload::Payload::new();
-        let published = written.write(payload::Nanos(77), 5).to_vec();
+        let mut published = Vec::new();
+        payload::Payload::new().write(payload::Nanos(77), 5, &mut published);
         let data = Payload::from_json(&published).expect("JSON");
         let epoch = Epoch::from("e");
         for seq in [1, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX) + 1] {
@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_is_published_is_a_request() {
-        let published = payload::Payload::new().write(payload::Nanos(77), 5).to_vec();
+        let mut published = Vec::new();
+        payload::Payload::new().write(payload::Nanos(77), 5, &mut published);
         let mut out = Vec::new();
         MessagePack.publish("bench.t1", &published, &mut out);
         let request = CODEC.decode_request(&out).expect("a request");

@@ -1,8 +1,10 @@
 //! What a comparison found, and how it is written: a table on the terminal, JSON.
 //!
 //! A table has a column per server and a row per figure, medians over the rounds, each with its ratio to the reference:
-//! uWebSockets where it takes part, else the first server. A round that failed has no figures and is counted.
+//! uWebSockets where it takes part, else the first server. Ratios are made round by round (`ratio`), so that one need not be the
+//! ratio of the two medians beside it. A round that failed has no figures and is counted.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use hdrhistogram::Histogram;
@@ -10,21 +12,25 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::compare::figures::{Better, Figure, Figures};
+use crate::compare::growth::Growth;
 use crate::compare::machine::Machine;
 use crate::compare::measure::Measured;
+use crate::compare::ratio::Ratio;
 use crate::compare::tally::TIMELINE_STEP_MS;
 use crate::report::Faults;
 use crate::scenario::Scenario;
 
 /// The server that ratios are to.
 const REFERENCE: &str = "uwebsockets";
+/// What the figures in a table are.
+pub(crate) const HOW_COMPARED: &str = "Figures are medians of the rounds. In brackets: the median of the rounds' ratios to the \
+    reference, and the least and most of these.";
 /// Quantiles that a diagram of latencies is made of, in the JSON.
 const QUANTILES: &[f64] = &[
     0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0,
 ];
 
 /// Everything.
-#[derive(Serialize)]
 pub(crate) struct Comparison {
     pub(crate) machine: Machine,
     pub(crate) quick: bool,
@@ -33,6 +39,11 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
+    /// What a delivery's cost grows by between scenarios.
+    pub(crate) fn growth(&self) -> Growth {
+        Growth::of(&self.compared)
+    }
+
     /// Whether nothing was measured.
     pub(crate) fn is_empty(&self) -> bool {
         self.compared
@@ -47,6 +58,18 @@ impl Comparison {
             .filter(|round| round.peer.starts_with("tickwire"))
             .map(|round| round.faults.count())
             .sum()
+    }
+}
+
+impl Serialize for Comparison {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Comparison", 5)?;
+        fields.serialize_field("machine", &self.machine)?;
+        fields.serialize_field("quick", &self.quick)?;
+        fields.serialize_field("rounds", &self.rounds)?;
+        fields.serialize_field("compared", &self.compared)?;
+        fields.serialize_field("growth", &self.growth())?;
+        fields.end()
     }
 }
 
@@ -152,6 +175,28 @@ pub(crate) struct Summary<'c> {
 }
 
 impl Summary<'_> {
+    /// The ratio of a figure to the reference's.
+    pub(crate) fn ratio(&self, figure: Figure, reference: &Summary<'_>) -> Option<Ratio> {
+        if figure.better() == Better::Neither || self.peer == reference.peer {
+            return None;
+        }
+        Ratio::of(figure, &self.rounds, &reference.rounds)
+    }
+
+    /// In how many rounds the client cost less than the server, and of how many that is known.
+    pub(crate) fn client_costs_less(&self) -> Option<ClientCost> {
+        let shares = self
+            .rounds
+            .iter()
+            .filter_map(|round| round.figures.get(Figure::ClientToServer));
+        let (mut less, mut rounds) = (0, 0);
+        for share in shares {
+            less += usize::from(share < 1.0);
+            rounds += 1;
+        }
+        (rounds > 0).then_some(ClientCost { less, rounds })
+    }
+
     /// All latencies of all rounds.
     pub(crate) fn latency(&self) -> Option<Histogram<u64>> {
         let mut all = self.rounds.iter().filter_map(|round| round.latency.as_ref());
@@ -161,6 +206,25 @@ impl Summary<'_> {
             let _ = sum.add(latency);
         }
         (!sum.is_empty()).then_some(sum)
+    }
+}
+
+/// Whether the load client costs less CPU time than the server does: a client that costs more may be what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct ClientCost {
+    /// Rounds in which it does.
+    less: usize,
+    /// Rounds in which both are known.
+    rounds: usize,
+}
+
+impl Display for ClientCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { less, rounds } if less == rounds => f.write_str("yes"),
+            Self { less: 0, .. } => f.write_str("NO"),
+            Self { less, rounds } => write!(f, "in {less} of {rounds} rounds"),
+        }
     }
 }
 
@@ -203,10 +267,7 @@ impl Compared {
     /// The header and the rows of the table, each cell as text.
     pub(crate) fn rows(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let summaries = self.summaries();
-        let reference = summaries
-            .iter()
-            .find(|summary| summary.peer == REFERENCE)
-            .or(summaries.first());
+        let reference = reference(&summaries);
         let mut header = vec![String::new()];
         header.extend(summaries.iter().map(|summary| summary.peer.to_owned()));
         let mut rows = vec![vec!["version".to_owned()]];
@@ -214,14 +275,19 @@ impl Compared {
         for figure in self.figures() {
             let mut row = vec![figure.label().to_owned()];
             for summary in &summaries {
-                let to = reference.filter(|reference| reference.peer != summary.peer);
-                row.push(cell(
-                    figure,
-                    &summary.median,
-                    to.map(|reference| &reference.median),
-                ));
+                let ratio = reference.and_then(|reference| summary.ratio(figure, reference));
+                row.push(cell(figure, &summary.median, ratio));
             }
             rows.push(row);
+            if figure == Figure::ClientToServer {
+                let mut row = vec!["client costs less than server".to_owned()];
+                let held = |summary: &Summary<'_>| {
+                    let held = summary.client_costs_less();
+                    held.map_or_else(|| "–".to_owned(), |held| held.to_string())
+                };
+                row.extend(summaries.iter().map(held));
+                rows.push(row);
+            }
         }
         if summaries
             .iter()
@@ -261,6 +327,9 @@ impl Compared {
             text += line.join("  ").trim_end();
             text.push('\n');
         }
+        if header.len() > 2 {
+            text += &format!("{HOW_COMPARED}\n");
+        }
         for remark in self.remarks() {
             text += &format!("{remark}\n");
         }
@@ -286,17 +355,22 @@ impl Compared {
     }
 }
 
+/// The server that the others are compared with: uWebSockets, or the first.
+fn reference<'s, 'c>(summaries: &'s [Summary<'c>]) -> Option<&'s Summary<'c>> {
+    summaries
+        .iter()
+        .find(|summary| summary.peer == REFERENCE)
+        .or(summaries.first())
+}
+
 /// A median with its ratio to the reference's.
-fn cell(figure: Figure, median: &Figures, reference: Option<&Figures>) -> String {
+fn cell(figure: Figure, median: &Figures, ratio: Option<Ratio>) -> String {
     let Some(value) = median.get(figure) else {
         return "–".to_owned();
     };
     let shown = figure.show(value);
-    let to = reference
-        .and_then(|reference| reference.get(figure))
-        .filter(|to| *to > 0.0 && figure.better() != Better::Neither);
-    match to {
-        Some(to) => format!("{shown} ({:.2}×)", value / to),
+    match ratio {
+        Some(ratio) => format!("{shown} ({})", ratio.show()),
         None => shown,
     }
 }
@@ -308,19 +382,29 @@ impl Serialize for Compared {
             peer: &'static str,
             version: &'m str,
             median: &'m Figures,
+            ratios: BTreeMap<&'static str, Ratio>,
+            client_costs_less: Option<ClientCost>,
         }
         let summaries = self.summaries();
+        let reference = reference(&summaries);
+        let ratios = |summary: &Summary<'_>| -> BTreeMap<&'static str, Ratio> {
+            let ratio = |figure: Figure| Some((figure.key(), summary.ratio(figure, reference?)?));
+            self.figures().into_iter().filter_map(ratio).collect()
+        };
         let medians: Vec<Median<'_>> = summaries
             .iter()
             .map(|summary| Median {
                 peer: summary.peer,
                 version: summary.version,
                 median: &summary.median,
+                ratios: ratios(summary),
+                client_costs_less: summary.client_costs_less(),
             })
             .collect();
-        let mut fields = serializer.serialize_struct("Compared", 5)?;
+        let mut fields = serializer.serialize_struct("Compared", 6)?;
         fields.serialize_field("name", &self.scenario.name)?;
         fields.serialize_field("scenario", &self.scenario)?;
+        fields.serialize_field("ratios_to", &reference.map(|reference| reference.peer))?;
         fields.serialize_field("medians", &medians)?;
         fields.serialize_field("timeline_step_ms", &TIMELINE_STEP_MS)?;
         fields.serialize_field("rounds", &self.rounds)?;

@@ -3,29 +3,90 @@
 //! Pure: no clock. A schedule never skips and never slows down; a message that is sent late keeps the moment at which it
 //! was due, so what a stall costs is counted for every message that it delays (no coordinated omission).
 
-use crate::payload::Nanos;
+use std::fmt::{self, Display};
+use std::rc::Rc;
 
-/// Messages at even distances.
-#[derive(Debug, Clone, Copy)]
+use crate::payload::Nanos;
+use crate::report::grouped;
+
+/// When each message of a recording is due after its beginning, and when it begins anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tempo {
+    /// In order; the first at 0.
+    due_ns: Vec<u64>,
+    period_ns: u64,
+}
+
+impl Tempo {
+    /// Messages at these times, which are in order and begin with 0. The recording begins anew as long after the last as
+    /// messages are apart on average.
+    pub(crate) fn new(due_ns: Vec<u64>) -> Self {
+        let last = due_ns.last().copied().unwrap_or(0);
+        let apart = last / (due_ns.len() as u64).saturating_sub(1).max(1);
+        Self {
+            due_ns,
+            period_ns: last + apart.max(1),
+        }
+    }
+
+    fn due(&self, number: u64) -> u64 {
+        let messages = self.due_ns.len() as u64;
+        let at = self.due_ns[(number % messages) as usize];
+        number / messages * self.period_ns + at
+    }
+
+    /// Messages that are due before this time.
+    fn before(&self, ns: u64) -> u64 {
+        let rest = ns % self.period_ns;
+        let begun = self.due_ns.partition_point(|due| *due < rest);
+        ns / self.period_ns * self.due_ns.len() as u64 + begun as u64
+    }
+}
+
+/// When messages are due.
+#[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     begins: Nanos,
-    per_s: f64,
+    pace: Pace,
+}
+
+#[derive(Debug, Clone)]
+enum Pace {
+    /// So many per second, at even distances.
+    Even(f64),
+    /// As they were recorded.
+    Recorded(Rc<Tempo>),
 }
 
 impl Schedule {
     /// `per_s` messages per second, the first at `begins`.
-    pub(crate) fn new(begins: Nanos, per_s: f64) -> Self {
-        Self { begins, per_s }
+    pub(crate) fn even(begins: Nanos, per_s: f64) -> Self {
+        let pace = Pace::Even(per_s);
+        Self { begins, pace }
+    }
+
+    /// Messages by `tempo`, the first at `begins`.
+    pub(crate) fn recorded(begins: Nanos, tempo: Rc<Tempo>) -> Self {
+        let pace = Pace::Recorded(tempo);
+        Self { begins, pace }
     }
 
     /// When message `number` is due, from 0.
     pub(crate) fn due(&self, number: u64) -> Nanos {
-        Nanos(self.begins.0 + (number as f64 * 1e9 / self.per_s) as u64)
+        let after = match &self.pace {
+            Pace::Even(per_s) => (number as f64 * 1e9 / per_s) as u64,
+            Pace::Recorded(tempo) => tempo.due(number),
+        };
+        Nanos(self.begins.0 + after)
     }
 
     /// Messages that are due before `moment`.
     pub(crate) fn before(&self, moment: Nanos) -> u64 {
-        let mut count = (moment.since(self.begins).as_secs_f64() * self.per_s).ceil() as u64;
+        let passed = moment.since(self.begins);
+        let mut count = match &self.pace {
+            Pace::Even(per_s) => (passed.as_secs_f64() * per_s).ceil() as u64,
+            Pace::Recorded(tempo) => return tempo.before(moment.0.saturating_sub(self.begins.0)),
+        };
         // What rounding may have moved by one.
         while count > 0 && self.due(count - 1) >= moment {
             count -= 1;
@@ -89,13 +150,35 @@ impl Search {
     }
 }
 
+/// Between which rates the limit was found to be.
+impl Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |rate: f64| grouped(rate as u64);
+        match (self.held, self.failed) {
+            (Some(held), Some(failed)) => write!(
+                f,
+                "the limit is between {} per second, which held, and {}, which did not",
+                shown(held),
+                shown(failed)
+            ),
+            (Some(held), None) => write!(f, "{} per second held, and none higher was tried", shown(held)),
+            (None, Some(failed)) => write!(
+                f,
+                "no rate held; the lowest that was tried is {} per second",
+                shown(failed)
+            ),
+            (None, None) => f.write_str("no rate was tried"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_schedule_is_even() {
-        let schedule = Schedule::new(Nanos(1_000), 4.0);
+        let schedule = Schedule::even(Nanos(1_000), 4.0);
         for (number, due) in [(0, 1_000), (1, 250_001_000), (4, 1_000_001_000)] {
             assert_eq!(schedule.due(number), Nanos(due));
             assert_eq!(schedule.before(Nanos(due)), number);
@@ -107,10 +190,38 @@ mod tests {
     #[test]
     fn odd_rates_count_exactly() {
         for per_s in [0.3, 7.0, 1e9 / 3.0, 39_999.7] {
-            let schedule = Schedule::new(Nanos(77), per_s);
+            let schedule = Schedule::even(Nanos(77), per_s);
             for number in [1, 2, 999, 1_234_567] {
                 assert_eq!(schedule.before(schedule.due(number)), number, "{per_s}");
             }
+        }
+    }
+
+    /// Bursts stay bursts, and the recording begins anew after its end.
+    #[test]
+    fn a_recorded_schedule_is_as_recorded() {
+        let tempo = Rc::new(Tempo::new(vec![0, 0, 50, 400]));
+        let schedule = Schedule::recorded(Nanos(1_000), tempo);
+        let dues: Vec<u64> = (0..9).map(|number| schedule.due(number).0).collect();
+        assert_eq!(
+            dues,
+            [1_000, 1_000, 1_050, 1_400, 1_533, 1_533, 1_583, 1_933, 2_066]
+        );
+        for moment in 900..=2_066 {
+            let due = dues.iter().filter(|due| **due < moment).count() as u64;
+            assert_eq!(schedule.before(Nanos(moment)), due, "{moment}");
+        }
+    }
+
+    #[test]
+    fn a_recording_of_one_message_or_moment_has_a_tempo() {
+        for times in [vec![0], vec![0, 0, 0]] {
+            let schedule = Schedule::recorded(Nanos(0), Rc::new(Tempo::new(times.clone())));
+            let count = times.len() as u64;
+            assert_eq!(
+                (schedule.before(Nanos(1)), schedule.due(count)),
+                (count, Nanos(1))
+            );
         }
     }
 
@@ -126,6 +237,11 @@ mod tests {
             let best = search.best().expect("found");
             assert!(best < limit && limit < best * NEAR, "{limit}: {best}");
             assert!(tries < 16, "{tries}");
+            let said = search.to_string();
+            assert!(
+                said.starts_with("the limit is between ") && said.contains(" per second, which held, and "),
+                "{said}"
+            );
         }
     }
 
@@ -134,5 +250,10 @@ mod tests {
         let mut search = Search::new(8.0);
         search.tell(false);
         assert_eq!((search.next(), search.best()), (Some(4.0), None));
+        search.tell(false);
+        assert_eq!(
+            search.to_string(),
+            "no rate held; the lowest that was tried is 4 per second"
+        );
     }
 }

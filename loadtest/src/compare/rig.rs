@@ -6,6 +6,7 @@
 //! [`WAITING_BYTES_MAX`] wait in memory. Every wait has an end.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -15,10 +16,11 @@ use crate::compare::crowd::{Crowd, PUBLISHER};
 use crate::compare::msgpack::MessagePack;
 use crate::compare::pace::Schedule;
 use crate::compare::sample::{self, Sample};
+use crate::compare::script::Script;
 use crate::conn::ConnId;
 use crate::handshake::Handshake;
 use crate::interrupt::Interrupt;
-use crate::payload::{Clock, Nanos, Payload};
+use crate::payload::{Clock, Nanos};
 use crate::peers::{self, Peer, Protocol, Server};
 use crate::scenario::{Scenario, Wording};
 use crate::swarm::{Endpoint, Swarm};
@@ -34,12 +36,23 @@ const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// Most messages that are sent at once.
 const BATCH_MAX: u64 = 512;
 /// Time without a delivery after which nothing more is expected.
-const QUIET: Duration = Duration::from_millis(500);
+pub(super) const QUIET: Duration = Duration::from_millis(500);
 /// Longest lateness of a message that is told apart, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
 
 /// Requests that the publisher may send per second, the most that Tickwire can be told; its default is meant for people.
 const OPS_PER_S: &str = "1000000";
+
+/// Time between two reads of a slow reader.
+const SIP_EVERY: Duration = Duration::from_millis(50);
+
+/// How slow readers read.
+#[derive(Debug, Clone, Copy)]
+struct Sips {
+    /// Most bytes at once.
+    bytes: usize,
+    next: Nanos,
+}
 
 /// A server and its connections.
 pub(crate) struct Rig {
@@ -58,25 +71,29 @@ pub(crate) struct Rig {
     server: Server,
     protocol: &'static dyn Protocol,
     writes_before: u64,
-    payload: Payload,
+    script: Rc<Script>,
     topics: Vec<String>,
     /// Readers of each topic.
     audience: Vec<u64>,
-    sent: u64,
+    pub(super) sent: u64,
     /// Where the schedule's messages begin to count.
     sent_before: u64,
     sent_at: Nanos,
+    payload: Vec<u8>,
     message: Vec<u8>,
+    /// How those read that do not read what comes, if they do.
+    sips: Option<Sips>,
 }
 
 impl Rig {
-    /// Starts `peer` on `core` and connects everyone that `scenario` wants.
+    /// Starts `peer` on `core` and connects everyone that `scenario` wants; `script` says what will be published.
     ///
     /// # Errors
     /// When the server does not start, or not everyone could be connected and subscribed.
     pub(crate) fn open(
         peer: &Peer,
         scenario: &Scenario,
+        script: &Rc<Script>,
         core: usize,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
@@ -96,7 +113,7 @@ impl Rig {
             subprotocol,
         };
         let endpoint = Endpoint { address, handshake };
-        let crowd = Crowd::new(protocol, scenario, clock)?;
+        let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
         let connections = scenario.subscribers as usize + 1;
         let swarm = Swarm::new(&endpoint, connections, CONNECTING_MAX, interrupt.clone(), crowd)?
             .with_events_max(EVENTS_MAX);
@@ -109,7 +126,7 @@ impl Rig {
             writes_before,
             server,
             protocol,
-            payload: Payload::new(),
+            script: script.clone(),
             topics: (0..scenario.topics).map(Scenario::topic).collect(),
             audience: Vec::new(),
             sent: 0,
@@ -118,7 +135,9 @@ impl Rig {
             expected: 0,
             busy: Duration::ZERO,
             sent_late: Histogram::new_with_bounds(1, LATE_US_MAX, 2).context("a histogram's bounds")?,
+            payload: Vec::new(),
             message: Vec::new(),
+            sips: None,
             scenario: scenario.clone(),
         };
         rig.leave_out(0..0);
@@ -187,11 +206,21 @@ impl Rig {
         self.swarm.handler.leave_out(connections);
     }
 
-    /// From now on, these subscribers read nothing.
-    pub(crate) fn stop_reading(&mut self, subscribers: Range<u32>) {
+    /// From now on, these subscribers read so many bytes per second, each of them.
+    pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {
         let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
         self.leave_out(subscribers);
         self.swarm.stop_reading(connections);
+        self.sips = (bytes_per_s > 0).then(|| Sips {
+            bytes: (u64::from(bytes_per_s) * SIP_EVERY.as_millis() as u64 / 1_000).max(1) as usize,
+            next: self.clock.now(),
+        });
+    }
+
+    /// From now on, all subscribers read what comes. What comes to those that did not is still not counted.
+    pub(crate) fn read_on(&mut self) {
+        self.sips = None;
+        self.swarm.stop_reading(0..0);
     }
 
     /// All subscribers lose their connections and begin new ones.
@@ -206,16 +235,24 @@ impl Rig {
         self.sent_late.reset();
     }
 
-    /// Does what can be done at once.
+    /// Does what can be done at once. Returns whether something could be.
     ///
     /// # Errors
     /// When the system fails, or a signal asked for the end.
-    pub(crate) fn turn(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn turn(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
-        if self.swarm.turn(Duration::ZERO)? {
+        let mut any = self.swarm.turn(Duration::ZERO)?;
+        if let Some(sips) = &mut self.sips
+            && self.clock.now() >= sips.next
+        {
+            sips.next = sips.next.plus(SIP_EVERY);
+            self.swarm.sip(sips.bytes);
+            any = true;
+        }
+        if any {
             self.busy += began.elapsed();
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Sends one message that is due now. Returns when that is.
@@ -227,10 +264,29 @@ impl Rig {
         due
     }
 
-    /// A schedule that begins at `begins`.
+    /// A schedule that begins at `begins`: of the script where it has one, else of so many deliveries per second.
     pub(crate) fn schedule(&mut self, begins: Nanos, deliveries_per_s: f64) -> Schedule {
+        let Some(tempo) = self.script.tempo() else {
+            self.sent_before = self.sent;
+            return Schedule::even(begins, self.scenario.messages_per_s(deliveries_per_s));
+        };
+        // What is due first is the script's first message.
+        self.sent = self.sent.next_multiple_of(self.script.messages());
         self.sent_before = self.sent;
-        Schedule::new(begins, self.scenario.messages_per_s(deliveries_per_s))
+        Schedule::recorded(begins, tempo)
+    }
+
+    /// Deliveries that the messages make which `schedule` has due from `from` until before `to`.
+    pub(crate) fn deliveries_due(&self, schedule: &Schedule, from: Nanos, to: Nanos) -> u64 {
+        let numbers = schedule.before(from)..schedule.before(to);
+        numbers
+            .map(|number| self.readers(self.sent_before + number))
+            .sum()
+    }
+
+    /// Readers of message `number`.
+    fn readers(&self, number: u64) -> u64 {
+        self.audience[self.script.topic(number) as usize]
     }
 
     /// Sends by `schedule` and reads, until `until` or until `done`.
@@ -274,18 +330,18 @@ impl Rig {
     /// Sends `count` messages in one call if the kernel takes them.
     fn send(&mut self, count: u64, due: impl Fn(u64) -> Nanos) {
         let (swarm, message, payload) = (&mut self.swarm, &mut self.message, &mut self.payload);
-        let (protocol, topics, sent) = (self.protocol, &self.topics, self.sent);
+        let (protocol, script, sent) = (self.protocol, &self.script, self.sent);
         swarm.send_all(PUBLISHER, |reply| {
             for number in 0..count {
                 message.clear();
-                let topic = &topics[((sent + number) % topics.len() as u64) as usize];
-                let bytes = payload.write(due(number), sent + number);
+                let topic = &self.topics[script.topic(sent + number) as usize];
+                let bytes = script.write(due(number), sent + number, payload);
                 let opcode = protocol.publish(topic, bytes, message);
                 reply.message(opcode, message);
             }
         });
         for number in sent..sent + count {
-            self.expected += self.audience[(number % self.audience.len() as u64) as usize];
+            self.expected += self.readers(number);
         }
         self.sent += count;
     }

@@ -1,12 +1,15 @@
 //! What is counted of deliveries: how many, how late, and when.
 //!
 //! Lateness is counted from the moment at which a message was due, for messages that were due in the measured time. A
-//! delivery costs two dozen digits and one counter. Latencies beyond a minute count as a minute.
+//! delivery costs a time that is read and one counter. Latencies beyond a minute count as a minute.
+
+use std::rc::Rc;
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
 
-use crate::payload::{self, Nanos};
+use crate::compare::script::Script;
+use crate::payload::Nanos;
 
 /// Longest latency, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -26,6 +29,7 @@ pub(crate) struct Tally {
     pub(crate) latency: Histogram<u64>,
     /// Deliveries per step of the measured time.
     pub(crate) timeline: Vec<u64>,
+    script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
     now: Nanos,
     /// Which step it is now, if it is measured.
@@ -33,12 +37,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts at 0.
+    /// Counts of what is published by `script`, at 0.
     ///
     /// # Errors
     /// Never with these bounds.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(script: Rc<Script>) -> anyhow::Result<Self> {
         Ok(Self {
+            script,
             delivered: 0,
             damaged: 0,
             latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
@@ -71,10 +76,10 @@ impl Tally {
     #[inline]
     pub(crate) fn deliver(&mut self, bytes: &[u8]) {
         self.delivered += 1;
-        if self.delivered.is_multiple_of(VERIFY_EVERY) && !payload::verify(bytes) {
+        if self.delivered.is_multiple_of(VERIFY_EVERY) && !self.script.agrees(bytes) {
             self.damaged += 1;
         }
-        let Some(due) = payload::due(bytes) else {
+        let Some(due) = self.script.due(bytes) else {
             self.damaged += 1;
             return;
         };
@@ -102,15 +107,18 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Payload;
+
+    fn tally() -> Tally {
+        Tally::new(Rc::new(Script::plain(1))).expect("good bounds")
+    }
 
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn only_what_was_due_in_time_is_measured() {
-        let mut tally = Tally::new().expect("good bounds");
+        let mut tally = tally();
         tally.measure(Nanos(SECOND), Nanos(2 * SECOND));
-        let mut payload = Payload::new();
+        let (script, mut out) = (Script::plain(1), Vec::new());
         for (due, came) in [
             (SECOND - 1, SECOND + 5_000),
             (SECOND, SECOND + 7_000),
@@ -118,7 +126,7 @@ mod tests {
             (2 * SECOND, 2 * SECOND + 9_000_000),
         ] {
             tally.set_now(Nanos(came));
-            tally.deliver(payload.write(Nanos(due), 1));
+            tally.deliver(script.write(Nanos(due), 1, &mut out));
         }
         let latencies: Vec<u64> = tally
             .latency
@@ -133,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_no_payload_is_damaged() {
-        let mut tally = Tally::new().expect("good bounds");
+        let mut tally = tally();
         tally.deliver(b"\"short\"");
         assert_eq!((tally.delivered, tally.damaged), (1, 1));
     }

@@ -1,6 +1,6 @@
 //! The servers that are compared: how each is started, and how one talks to it.
 //!
-//! Every peer is a process of its own on the loopback, started here and bound to one core, and every peer speaks
+//! Every peer is a process of its own on the loopback, started here and bound to a core, and every peer speaks
 //! WebSocket; what is said over it is its [`Protocol`], pure functions over bytes that keep no state between calls. A
 //! server that refuses something says so in [`Inbound::fault`]; nothing that comes in is passed over silently, except
 //! what a protocol sends by itself (greetings, heartbeats).
@@ -14,46 +14,96 @@
 //!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
 
 mod check;
+mod floor;
 mod naive;
 mod nats;
 mod packages;
 mod plain;
+mod selection;
 mod server;
 mod socketio;
 mod tickwire;
 
 use tickwire_wire::frame::Opcode;
 
+use self::tickwire::Build;
+
 pub(crate) use check::{CheckArgs, run as check};
+pub(crate) use floor::{FloorArgs, serve as serve_floor};
 pub(crate) use naive::{NaiveArgs, serve as serve_naive};
+pub(crate) use selection::{NamedBinary, Selection};
 pub(crate) use server::Server;
 
 /// Most bytes of topics in one subscribing message; the lowest limit on a message is Tickwire's, 64 KiB.
 const SUBSCRIBE_BYTES_MAX: usize = 32 * 1024;
 
 /// A server under test and how to talk to it.
+#[derive(Clone, Copy)]
 pub(crate) struct Peer {
-    /// Its name: `tickwire`, `uwebsockets`, `nats`, `ws`, `socketio` or `naive`.
+    /// Its name, of which there is one.
     pub(crate) name: &'static str,
     /// What is said over its WebSocket.
     pub(crate) protocol: &'static dyn Protocol,
+    /// Whether it takes part where nobody names it.
+    pub(crate) by_default: bool,
     launch: Launch,
-    /// What it needs and is not there.
-    missing: fn(Install) -> Option<String>,
 }
 
-/// How a peer is started: on which core, with which settings.
-type Launch = fn(usize, &[(String, String)]) -> anyhow::Result<Server>;
+/// How a peer is started.
+#[derive(Clone, Copy)]
+enum Launch {
+    /// A build of the broker.
+    Tickwire(Build),
+    /// Another server, on this core, and what it needs and is not there.
+    Other(fn(usize) -> anyhow::Result<Server>, fn(Install) -> Option<String>),
+}
 
 impl Peer {
+    const fn tickwire(name: &'static str, by_default: bool, build: Build) -> Self {
+        Self {
+            name,
+            protocol: &tickwire::Tickwire,
+            by_default,
+            launch: Launch::Tickwire(build),
+        }
+    }
+
+    const fn other(
+        name: &'static str,
+        protocol: &'static dyn Protocol,
+        launch: fn(usize) -> anyhow::Result<Server>,
+        missing: fn(Install) -> Option<String>,
+    ) -> Self {
+        Self {
+            name,
+            protocol,
+            by_default: true,
+            launch: Launch::Other(launch, missing),
+        }
+    }
+
     /// Why it cannot be started without installing anything, if it cannot.
     pub(crate) fn missing(&self) -> Option<String> {
-        server::missing().or_else(|| (self.missing)(Install::Never))
+        self.missing_after(Install::Never)
     }
 
     /// Why [`start`] cannot start it, if it cannot even install what is missing.
     pub(crate) fn unavailable(&self) -> Option<String> {
-        server::missing().or_else(|| (self.missing)(Install::IfPossible))
+        self.missing_after(Install::IfPossible)
+    }
+
+    fn missing_after(&self, install: Install) -> Option<String> {
+        server::missing().or_else(|| match self.launch {
+            Launch::Tickwire(build) => build.missing(),
+            Launch::Other(_, missing) => missing(install),
+        })
+    }
+
+    /// Whether it is one of these, or they are none. Every build of Tickwire is `tickwire`.
+    pub(crate) fn is_among(&self, names: &[String]) -> bool {
+        let is_tickwire = matches!(self.launch, Launch::Tickwire(_));
+        let is_it = |name: &String| name == self.name || (is_tickwire && name == TICKWIRE);
+        names.is_empty() || names.iter().any(is_it)
     }
 }
 
@@ -64,46 +114,65 @@ enum Install {
     Never,
 }
 
-/// The peers, Tickwire first.
+/// The name of the broker as it is by default, which the names of its other builds begin with.
+const TICKWIRE: &str = "tickwire";
+
+/// The peers, Tickwire first. The last few are no servers that anyone would choose, and take part only where they are named.
 pub(crate) fn peers() -> &'static [Peer] {
-    &[
+    const PEERS: &[Peer] = &[
+        Peer::tickwire(
+            TICKWIRE,
+            true,
+            Build {
+                program: None,
+                settings: &[],
+                shares_cores: false,
+            },
+        ),
+        Peer::other(
+            "uwebsockets",
+            &plain::Plain,
+            packages::launch_uwebsockets,
+            packages::missing_for_bun,
+        ),
+        Peer::other("nats", &nats::Nats, nats::launch, |_| nats::missing()),
+        Peer::other(
+            "ws",
+            &plain::Plain,
+            packages::launch_ws,
+            packages::missing_for_node,
+        ),
+        Peer::other(
+            "socketio",
+            &socketio::SocketIo,
+            packages::launch_socketio,
+            packages::missing_for_node,
+        ),
+        Peer::other("naive", &plain::Plain, naive::launch, |_| None),
         Peer {
-            name: "tickwire",
-            protocol: &tickwire::Tickwire,
-            launch: tickwire::launch,
-            missing: |_| tickwire::missing(),
+            by_default: false,
+            ..Peer::other("floor", &plain::Plain, floor::launch, |_| None)
         },
-        Peer {
-            name: "uwebsockets",
-            protocol: &plain::Plain,
-            launch: packages::launch_uwebsockets,
-            missing: packages::missing_for_bun,
-        },
-        Peer {
-            name: "nats",
-            protocol: &nats::Nats,
-            launch: nats::launch,
-            missing: |_| nats::missing(),
-        },
-        Peer {
-            name: "ws",
-            protocol: &plain::Plain,
-            launch: packages::launch_ws,
-            missing: packages::missing_for_node,
-        },
-        Peer {
-            name: "socketio",
-            protocol: &socketio::SocketIo,
-            launch: packages::launch_socketio,
-            missing: packages::missing_for_node,
-        },
-        Peer {
-            name: "naive",
-            protocol: &plain::Plain,
-            launch: naive::launch,
-            missing: |_| None,
-        },
-    ]
+        Peer::tickwire(
+            "tickwire-plain",
+            false,
+            Build {
+                program: None,
+                settings: &[("TICKWIRE_SOCKET__EGRESS", "plain")],
+                shares_cores: false,
+            },
+        ),
+        Peer::tickwire(
+            "tickwire-2shards",
+            false,
+            Build {
+                program: None,
+                settings: &[("TICKWIRE_SHARDS", "2")],
+                shares_cores: true,
+            },
+        ),
+    ];
+    PEERS
 }
 
 /// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections.
@@ -114,7 +183,10 @@ pub(crate) fn peers() -> &'static [Peer] {
 /// # Errors
 /// When something that it needs is not installed, naming it, or when it does not start.
 pub(crate) fn start(peer: &Peer, core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
-    (peer.launch)(core, settings)
+    match peer.launch {
+        Launch::Tickwire(build) => build.launch(core, settings),
+        Launch::Other(launch, _) => launch(core),
+    }
 }
 
 /// What differs between the servers on the wire. All are pure functions over bytes.

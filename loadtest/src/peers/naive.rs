@@ -36,9 +36,9 @@ pub(crate) struct NaiveArgs {
 }
 
 /// Starts it as a process of its own.
-pub(super) fn launch(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
+pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
     let own = env::current_exe().context("cannot find this program")?;
-    let mut command = pinned(core, &own);
+    let mut command = pinned(&[core], &own);
     command.arg("naive-server");
     Server::spawn_announced(command)
 }

@@ -136,13 +136,13 @@ fn program() -> Option<PathBuf> {
 }
 
 /// Starts the server with one thread for its goroutines.
-pub(super) fn launch(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
+pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
     let Some(program) = program() else {
         bail!(missing().unwrap_or_default());
     };
     let (port, client_port) = (free_port()?, free_port()?);
     let configuration = configured(port, client_port)?;
-    let mut command = pinned(core, &program);
+    let mut command = pinned(&[core], &program);
     command
         .arg("--config")
         .arg(&configuration)

@@ -36,7 +36,7 @@ const BUN: &str = if cfg!(target_arch = "aarch64") {
 const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it";
 
 /// Starts uWebSockets, as Bun has it.
-pub(super) fn launch_uwebsockets(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
+pub(super) fn launch_uwebsockets(core: usize) -> anyhow::Result<Server> {
     let folder = install()?;
     let bun = folder.join("node_modules").join(BUN);
     ensure!(bun.exists(), "npm has no Bun for this machine");
@@ -44,17 +44,17 @@ pub(super) fn launch_uwebsockets(core: usize, _: &[(String, String)]) -> anyhow:
 }
 
 /// Starts ws on Node.
-pub(super) fn launch_ws(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
+pub(super) fn launch_ws(core: usize) -> anyhow::Result<Server> {
     launch(core, &node()?, &install()?.join("ws.mjs"))
 }
 
 /// Starts Socket.IO on Node.
-pub(super) fn launch_socketio(core: usize, _: &[(String, String)]) -> anyhow::Result<Server> {
+pub(super) fn launch_socketio(core: usize) -> anyhow::Result<Server> {
     launch(core, &node()?, &install()?.join("socketio.mjs"))
 }
 
 fn launch(core: usize, runtime: &Path, script: &Path) -> anyhow::Result<Server> {
-    let mut command = pinned(core, runtime);
+    let mut command = pinned(&[core], runtime);
     command.arg(script).env("NODE_ENV", "production");
     Server::spawn_announced(command)
 }

@@ -1,4 +1,4 @@
-//! A server's process: bound to one core, waited for, and stopped again whatever happens.
+//! A server's process: bound to its cores, waited for, and stopped again whatever happens.
 //!
 //! A server is stopped when it is dropped: with SIGTERM, and when it has not ended soon after, with SIGKILL. A server that
 //! does not accept connections in time, or ends before, is an error that says so; its own words are on standard error.
@@ -162,10 +162,11 @@ pub(super) fn installed_program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// A command that runs `program` on `core` only. taskset becomes the program, so that the process is the server's own.
-pub(super) fn pinned(core: usize, program: &Path) -> Command {
+/// A command that runs `program` on `cores` only. taskset becomes the program, so that the process is the server's own.
+pub(super) fn pinned(cores: &[usize], program: &Path) -> Command {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
     let mut command = Command::new("taskset");
-    command.arg("-c").arg(core.to_string()).arg(program);
+    command.arg("-c").arg(cores.join(",")).arg(program);
     command
 }
 

@@ -5,10 +5,11 @@
 //! update in another order would be a fault, never a delivery that is not counted.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::Serialize;
 use tickwire_wire::codec::Codec;
 use tickwire_wire::frame::Opcode;
@@ -133,31 +134,74 @@ fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, rest))
 }
 
-/// Starts the broker beside this program, with one shard and no feed.
-pub(super) fn launch(core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
-    let program = program()?;
-    let (port, ops) = (free_port()?, loopback(free_port()?));
-    let mut command = pinned(core, &program);
-    command
-        .args(["serve", "--feed", "none"])
-        .args(["--anonymous-publish", "bench.>"])
-        .args(["--listen", &loopback(port).to_string(), "--ops", &ops.to_string()])
-        // In the environment, so that a flag among the settings goes first.
-        .env("TICKWIRE_SHARDS", "1")
-        .env("TICKWIRE_SHUTDOWN_MS", SHUTDOWN_MS)
-        .env("TICKWIRE_LIMITS__OPS_PER_S", OPS_PER_S)
-        .env("TICKWIRE_LIMITS__OPS_BURST", OPS_PER_S)
-        .stdout(Stdio::null());
-    // Its warnings are worth seeing, its greeting is not.
-    if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
-        command.env("TICKWIRE_LOG_LEVEL", "warn");
+/// A build of the broker, and how it is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Build {
+    /// The program; the one beside this program if none is named.
+    pub(super) program: Option<&'static Path>,
+    /// Variables of its environment.
+    pub(super) settings: &'static [(&'static str, &'static str)],
+    /// Whether it may use the cores of this program besides its own.
+    pub(super) shares_cores: bool,
+}
+
+impl Build {
+    /// Starts it with one shard, unless its settings say another number, and no feed.
+    pub(super) fn launch(&self, core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
+        let (port, ops) = (free_port()?, loopback(free_port()?));
+        let mut command = pinned(&self.cores(core)?, &self.program()?);
+        command
+            .args(["serve", "--feed", "none"])
+            .args(["--anonymous-publish", "bench.>"])
+            .args(["--listen", &loopback(port).to_string(), "--ops", &ops.to_string()])
+            // In the environment, so that a flag among the settings goes first.
+            .env("TICKWIRE_SHARDS", "1")
+            .env("TICKWIRE_SHUTDOWN_MS", SHUTDOWN_MS)
+            .env("TICKWIRE_LIMITS__OPS_PER_S", OPS_PER_S)
+            .env("TICKWIRE_LIMITS__OPS_BURST", OPS_PER_S)
+            .envs(self.settings.iter().copied())
+            .stdout(Stdio::null());
+        // Its warnings are worth seeing, its greeting is not.
+        if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
+            command.env("TICKWIRE_LOG_LEVEL", "warn");
+        }
+        apply(settings, &mut command);
+        let mut server = Server::spawn(command, port)?;
+        server.wait_until(|| Ok(scrape::get(ops, "/readyz").ok()))?;
+        server.ops = Some(ops);
+        server.version = version_in(&scrape::get(ops, "/metrics")?).context("the metrics tell no version")?;
+        Ok(server)
     }
-    apply(settings, &mut command);
-    let mut server = Server::spawn(command, port)?;
-    server.wait_until(|| Ok(scrape::get(ops, "/readyz").ok()))?;
-    server.ops = Some(ops);
-    server.version = version_in(&scrape::get(ops, "/metrics")?).context("the metrics tell no version")?;
-    Ok(server)
+
+    /// Why it cannot be started, if it is not built.
+    pub(super) fn missing(&self) -> Option<String> {
+        self.program().err().map(|error| error.to_string())
+    }
+
+    fn program(&self) -> anyhow::Result<PathBuf> {
+        let program = match self.program {
+            Some(program) => program.to_owned(),
+            None => env::current_exe()
+                .context("cannot find this program's own folder")?
+                .with_file_name("tickwire"),
+        };
+        ensure!(
+            program.is_file(),
+            "{} is not there: build it with cargo build --release -p tickwire",
+            program.display()
+        );
+        Ok(program)
+    }
+
+    /// What it is bound to when its own core is `core`.
+    fn cores(&self, core: usize) -> anyhow::Result<Vec<usize>> {
+        let mut cores = vec![core];
+        if self.shares_cores {
+            let ours = sched_getaffinity(None).context("cannot find out which cores may be used")?;
+            cores.extend((0..CpuSet::MAX_CPU).filter(|other| *other != core && ours.is_set(*other)));
+        }
+        Ok(cores)
+    }
 }
 
 /// Appends the flags and sets the variables among `settings`.
@@ -172,23 +216,6 @@ fn apply(settings: &[(String, String)], command: &mut Command) {
             }
         }
     }
-}
-
-/// Why it cannot be started, if it is not built.
-pub(super) fn missing() -> Option<String> {
-    program().err().map(|error| error.to_string())
-}
-
-/// The broker beside this program.
-fn program() -> anyhow::Result<PathBuf> {
-    let own = env::current_exe().context("cannot find this program's own folder")?;
-    let program = own.with_file_name("tickwire");
-    ensure!(
-        program.exists(),
-        "{} is not there: build it with cargo build --release -p tickwire",
-        program.display()
-    );
-    Ok(program)
 }
 
 /// The version in the metrics' `tickwire_build_info{version="…"} 1`.
@@ -275,6 +302,23 @@ mod tests {
         let metrics = "# TYPE tickwire_build_info gauge\ntickwire_build_info{version=\"0.1.0\"} 1\n";
         assert_eq!(version_in(metrics).as_deref(), Some("0.1.0"));
         assert_eq!(version_in("tickwire_topics 1\n"), None);
+    }
+
+    #[test]
+    fn two_shards_may_use_this_programs_cores() {
+        let ours = sched_getaffinity(None).expect("cores");
+        let own = (0..CpuSet::MAX_CPU)
+            .find(|core| !ours.is_set(*core))
+            .expect("a core that is not there");
+        let cores = |shares_cores| {
+            let build = Build {
+                shares_cores,
+                ..Build::default()
+            };
+            build.cores(own).expect("cores")
+        };
+        assert_eq!(cores(false), [own]);
+        assert_eq!(cores(true).len(), 1 + ours.count() as usize);
     }
 
     #[test]

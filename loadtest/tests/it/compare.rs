@@ -1,6 +1,7 @@
 //! `run --quick` with every server that is installed.
 //!
-//! Needs the broker beside the load test, as a build of the workspace puts it, and two cores; skipped without, plainly.
+//! Needs the broker beside the load test, as a build of the workspace puts it, and two cores, one of them recordings of a
+//! market too; skipped without, plainly.
 //! Which figures there are is checked, and that nothing is lost; never how large they are.
 
 use std::path::{Path, PathBuf};
@@ -24,8 +25,32 @@ fn unable() -> Option<String> {
     (cores < 2).then(|| "server and client need a core each".to_owned())
 }
 
+/// A run that has ended.
+struct Ran {
+    status: Option<i32>,
+    said: String,
+    json: PathBuf,
+    html: PathBuf,
+}
+
+impl Ran {
+    /// What it wrote as JSON and as HTML.
+    #[track_caller]
+    fn results(&self) -> (Value, String) {
+        assert_eq!(self.status, Some(0), "{}", self.said);
+        let json = std::fs::read(&self.json).expect("JSON was written");
+        let html = std::fs::read_to_string(&self.html).expect("HTML was written");
+        (serde_json::from_slice(&json).expect("it is JSON"), html)
+    }
+}
+
 /// Runs `arguments`, and returns what it wrote as JSON and as HTML.
 fn run(name: &str, arguments: &[&str]) -> (Value, String) {
+    ran(name, arguments).results()
+}
+
+/// Runs `arguments`.
+fn ran(name: &str, arguments: &[&str]) -> Ran {
     let file = |end: &str| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{end}"));
     let (json, html) = (file("json"), file("html"));
     let output = Command::new(PROGRAM)
@@ -38,11 +63,12 @@ fn run(name: &str, arguments: &[&str]) -> (Value, String) {
         .arg(&html)
         .output()
         .expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let json = std::fs::read(json).expect("JSON was written");
-    let html = std::fs::read_to_string(html).expect("HTML was written");
-    (serde_json::from_slice(&json).expect("it is JSON"), html)
+    Ran {
+        status: output.status.code(),
+        said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        json,
+        html,
+    }
 }
 
 /// The medians of Tickwire in each scenario, by name.
@@ -69,8 +95,10 @@ fn tickwire_goes_through_every_scenario_without_loss() {
         ("hot-1k", "server_cpu_us_per_delivery"),
         ("hot-open", "latency_p99_us"),
         ("market-150k", "delivered_per_s"),
-        ("market-max", "max_deliveries_per_s"),
+        ("market-max", "offered_per_s"),
+        ("hot-19k", "server_cpu_us_per_delivery"),
         ("slow", "latency_p99_growth"),
+        ("slow-link", "caught_up_us"),
         ("storm", "recovered"),
         ("wildcards", "latency_p50_us"),
         ("codec-json", "latency_p50_us"),
@@ -90,8 +118,109 @@ fn tickwire_goes_through_every_scenario_without_loss() {
             let missed = &figures["missed"];
             assert!(missed.is_null() || *missed == 0.0, "{name}: {missed} missed");
         }
+        if name.starts_with("slow") || name == "storm" {
+            assert_eq!(figures["lost_silently"], 0.0, "{name}: {figures}");
+        }
     }
     assert!(html.ends_with("</html>\n"));
+    let growth = &results["growth"];
+    assert!(growth["times"]["tickwire"].is_number(), "{growth}");
+    assert!(html.contains("growth hot-1k → hot-19k: tickwire "), "{html}");
+    let highest = &round_of(&results, "market-max")["notes"];
+    let said = [
+        "the limit is between ",
+        "no rate held",
+        " per second held, and none higher",
+    ];
+    assert!(
+        said.iter().any(|said| highest.to_string().contains(said)),
+        "{highest}"
+    );
+    for (name, _) in scenarios {
+        // Where nothing is sent there is nothing to draw.
+        has_both_diagrams(&results, &html, name, name != "idle");
+    }
+}
+
+/// The first round of a scenario.
+fn round_of<'r>(results: &'r Value, name: &str) -> &'r Value {
+    let compared = results["compared"].as_array().expect("a list");
+    let of_name = compared.iter().find(|compared| compared["name"] == name);
+    &of_name.unwrap_or_else(|| panic!("no {name}"))["rounds"][0]
+}
+
+/// Latency by percentile and deliveries over time are told, in JSON and as diagrams, if they should be.
+#[track_caller]
+fn has_both_diagrams(results: &Value, html: &str, name: &str, should: bool) {
+    let round = round_of(results, name);
+    let quantiles = round["latency"].as_object().map_or(0, serde_json::Map::len);
+    let steps = round["timeline"].as_array().map_or(0, Vec::len);
+    assert_eq!((quantiles > 0, steps > 0), (should, should), "{name}: {round}");
+    let section = html
+        .split("<h2 ")
+        .find(|section| section.starts_with(&format!("id=\"{name}\"")))
+        .unwrap_or_else(|| panic!("no section {name}"));
+    for title in ["Latency by percentile", "Deliveries per second over time"] {
+        assert_eq!(
+            section.contains(&format!("aria-label=\"{title}")),
+            should,
+            "{name}: {title}"
+        );
+    }
+}
+
+/// The recorded market goes through Tickwire whole: every message of it, as large as it was, to everyone.
+#[test]
+fn the_recorded_market_is_replayed() {
+    if let Some(why) = unable() {
+        skip(&format!("skipped: compare: {why}\n"));
+        return;
+    }
+    let ran = ran("replay", &["replay", "--peer", "tickwire", "--seconds", "1"]);
+    if let Some(line) = ran
+        .said
+        .lines()
+        .find(|line| line.starts_with("skipped: replay: "))
+    {
+        // Nothing was measured then, and the program says that too.
+        assert_eq!(ran.status, Some(2), "{}", ran.said);
+        skip(&format!("{line}\n"));
+        return;
+    }
+    let (results, html) = ran.results();
+    let round = round_of(&results, "replay");
+    assert_eq!(round["faults"], serde_json::json!({}));
+    assert_eq!(round["figures"]["missed"], 0.0);
+    has_both_diagrams(&results, &html, "replay", true);
+    assert_eq!(results["compared"][0]["scenario"]["seconds"], 1);
+}
+
+#[test]
+fn other_builds_of_tickwire_take_part() {
+    if let Some(why) = unable() {
+        skip(&format!("skipped: compare: {why}\n"));
+        return;
+    }
+    let broker = Path::new(PROGRAM).with_file_name("tickwire");
+    let binary = format!("other={}", broker.display());
+    let arguments = [
+        "two-shards-hot",
+        "--peer=tickwire",
+        "--peer=tickwire-plain",
+        "--peer=tickwire-2shards",
+        "--tickwire-binary",
+        &binary,
+    ];
+    let (results, _) = run("other-builds", &arguments);
+    let rounds = results["compared"][0]["rounds"].as_array().expect("a list");
+    let peers: Vec<&str> = rounds.iter().filter_map(|round| round["peer"].as_str()).collect();
+    assert_eq!(
+        peers,
+        ["tickwire", "tickwire-plain", "tickwire-2shards", "tickwire-other"]
+    );
+    for round in rounds {
+        assert_eq!(round["faults"], serde_json::json!({}), "{}", round["peer"]);
+    }
 }
 
 #[test]

@@ -70,3 +70,18 @@ fn socketio() {
 fn naive() {
     check("naive");
 }
+
+#[test]
+fn floor() {
+    check("floor");
+}
+
+#[test]
+fn tickwire_plain() {
+    check("tickwire-plain");
+}
+
+#[test]
+fn tickwire_with_two_shards() {
+    check("tickwire-2shards");
+}

@@ -96,6 +96,12 @@ impl Slot {
         &mut self.list_mut(place.class)[place.index()]
     }
 
+    /// Number of subscribers that the topic has here.
+    pub(super) fn len(&self) -> usize {
+        let rated = self.rated.iter().map(|list| list.subscribers.len());
+        self.subscribers.len() + rated.sum::<usize>()
+    }
+
     /// Whether the topic has no subscriber here.
     pub(super) fn is_empty(&self) -> bool {
         self.subscribers.is_empty() && self.rated.iter().all(|list| list.subscribers.is_empty())
@@ -203,9 +209,12 @@ impl Shard {
         list.sent = publication.seq;
         list.waits = true;
         self.rate_timers.start(list.class, topic, now);
+        self.learn(topic, publication.seq);
+        let list = &mut self.slots[topic.index()].rated[index];
         let mut subscribers = std::mem::take(&mut list.subscribers);
-        let handed = self.hand_all(&mut subscribers, publication, now);
+        let handed = self.hand_all(&mut subscribers, publication);
         self.slots[topic.index()].rated[index].subscribers = subscribers;
+        self.lag_overfull(now);
         handed
     }
 }

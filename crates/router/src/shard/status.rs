@@ -12,8 +12,9 @@ use tickwire_wire::{Codec, Control, Micros, Seq};
 
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
+use crate::outbox::Status;
 use crate::publication::TopicId;
-use crate::session::{Pull, SessionId};
+use crate::session::SessionId;
 
 /// What a topic's subscribers are told, encoded once per codec.
 struct News<'a> {
@@ -27,11 +28,14 @@ struct News<'a> {
 }
 
 impl News<'_> {
-    fn frame(&mut self, codec: Codec) -> Rc<[u8]> {
+    fn status(&mut self, codec: Codec) -> Status {
         let frame = &mut self.frames[codec as usize];
-        frame
-            .get_or_insert_with(|| status_frame(codec, self.cell, self.stale))
-            .clone()
+        let frame = frame.get_or_insert_with(|| status_frame(codec, self.cell, self.stale));
+        Status {
+            topic: self.cell.id(),
+            stale: self.stale,
+            frame: frame.clone(),
+        }
     }
 }
 
@@ -77,17 +81,19 @@ impl Shard {
             known: false,
         };
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
-        self.tell_all(&mut subscribers, &mut news, now);
+        self.tell_all(&mut subscribers, &mut news);
         self.slots[topic.index()].subscribers = subscribers;
         for index in 0..self.slots[topic.index()].rated.len() {
             let mut subscribers = std::mem::take(self.slots[topic.index()].rated_mut(index));
-            self.tell_all(&mut subscribers, &mut news, now);
+            self.tell_all(&mut subscribers, &mut news);
             *self.slots[topic.index()].rated_mut(index) = subscribers;
         }
-        news.known
+        let known = news.known;
+        self.lag_overfull(now);
+        known
     }
 
-    fn tell_all(&mut self, subscribers: &mut [Subscriber], news: &mut News<'_>, now: Micros) {
+    fn tell_all(&mut self, subscribers: &mut [Subscriber], news: &mut News<'_>) {
         for subscriber in subscribers {
             // Who is behind is told on the way to the head.
             if subscriber.told_stale == news.stale || subscriber.behind {
@@ -100,14 +106,14 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
                 continue;
             };
-            if session.outbox.live_bytes() > self.settings.outbox_bytes_max {
-                session.full_since.get_or_insert(now);
+            if session.outbox.live_bytes() >= session.live_bytes_end {
                 subscriber.behind = true;
-                session.pulls.push_back(Pull::Follow(news.cell.id()));
+                session.pulls.follow_later(news.cell.id(), subscriber.every);
+                if session.lagging_since.is_none() {
+                    self.overfull.push(subscriber.session);
+                }
             } else {
-                session
-                    .outbox
-                    .push_status(news.cell.id(), news.frame(session.codec));
+                session.outbox.push_status(news.status(session.codec));
                 subscriber.told_stale = news.stale;
             }
             self.mark_dirty(subscriber.session);
@@ -136,7 +142,8 @@ impl Shard {
     fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, stale: bool) {
         if let Some(session) = self.open_session(id) {
             let frame = status_frame(session.codec, cell, stale);
-            session.outbox.push_status(cell.id(), frame);
+            let topic = cell.id();
+            session.outbox.push_status(Status { topic, stale, frame });
             subscriber.told_stale = stale;
         }
     }

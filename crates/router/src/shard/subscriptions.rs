@@ -1,17 +1,17 @@
 //! The bookkeeping of who is subscribed to what: each change is made at the session, at the topic and in the indexes
 //! together, so that none of them ever names what another has forgotten.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use tickwire_wire::{Pattern, Seq};
 
-use super::{Expecting, Shard, Slot, Subscriber};
+use super::{Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::pace::{ClassCounts, Pace};
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Place, Pull, SessionId, SubRef};
+use crate::pulls::Pulls;
+use crate::session::{PatternSub, Place, SessionId, SubRef};
 
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
@@ -47,11 +47,12 @@ impl Shard {
             self.refresh_pace(id, topic);
             return;
         }
+        self.counts.ledger.begin(after, self.slots[topic.index()].head);
         let subscriber = Subscriber {
             session: id,
             every: pace.is_every(),
             behind: false,
-            wants_snapshot: false,
+            first: First::Nothing,
             told_stale: false,
             after,
         };
@@ -164,8 +165,9 @@ impl Shard {
 
     /// Ends a topic's subscriber.
     fn forget(&mut self, topic: TopicId, place: Place) {
-        self.take_out(topic, place);
+        let ended = self.take_out(topic, place);
         let slot = &self.slots[topic.index()];
+        self.counts.ledger.end(ended.after, slot.head);
         if let Some(cell) = &slot.cell {
             cell.subscriber_removed();
             if slot.is_empty() {
@@ -234,12 +236,11 @@ impl Shard {
         left.sort_unstable();
         let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
         session.one_shots.retain(|topic| !is_left(topic));
-        session.pulls.retain(|pull| match pull {
-            Pull::Follow(topic) | Pull::OneShot(topic) => !is_left(topic),
-        });
-        self.counts.dropped += session
+        session.pulls.forget(|topic| is_left(&topic));
+        self.counts.ledger.dropped += session
             .outbox
             .purge(|topic| topic.is_some_and(|topic| is_left(&topic)));
+        self.live_again(id);
     }
 
     /// Ends every subscription of a session.
@@ -247,7 +248,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        session.pulls = VecDeque::new();
+        session.pulls = Pulls::default();
+        session.lagging_since = None;
         session.one_shots = FxHashSet::default();
         session.replays = None;
         session.classes = ClassCounts::default();

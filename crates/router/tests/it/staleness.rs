@@ -67,9 +67,9 @@ fn whoever_subscribes_to_a_stale_topic_is_told_after_its_value() {
         expect![[r#"
             a: ack 1 t.a@1 every
             a: ack 2 ticker.* matched=1 conflate
+            a: status ticker.A stale
             a: snapshot t.a 1 1
             a: status t.a stale
-            a: status ticker.A stale
             a: status t.a live
             a: update t.a 2 2
             a: status ticker.A live
@@ -134,14 +134,14 @@ fn a_slow_reader_is_told_only_what_is_true_when_it_reads() {
          pub t.a *40002; pub s.a 1; go; wait 100; look; go; pub t.a 4; go; wait 100; look; go; pub t.a 5; go; wait 100; look; go; resume a; go",
         expect![[r#"
             a: ack 1 t.a@0 every, s.a@0 conflate
+            a: update s.a 1 1
+            a: status s.a stale
             a: update t.a 1 "x…(40000)"
             a: update t.a 2 "x…(40001)"
             a: update t.a 3 "x…(40002)"
             a: update t.a 4 4
             a: update t.a 5 5
-            a: status t.a stale
-            a: update s.a 1 1
-            a: status s.a stale"#]],
+            a: status t.a stale"#]],
     );
 }
 

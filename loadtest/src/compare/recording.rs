@@ -1,0 +1,235 @@
+//! Recordings of a real market: what was received and when, as files `*.jsonl.gz` of lines
+//! `TIME {"stream":"NAME","data":…}`, the time in nanoseconds.
+//!
+//! All files of a folder are read and put in the order of their times. Lines without a stream, like a book that was fetched
+//! over HTTP, are left out. The folder is not part of the project: `TICKWIRE_RECORDINGS` names it.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use thiserror::Error;
+
+/// Names the folder.
+const FOLDER_VARIABLE: &str = "TICKWIRE_RECORDINGS";
+/// The folder without it, from the project's own.
+const FOLDER: &str = "../shared/data";
+/// How the files' names end.
+const FILE_END: &str = ".jsonl.gz";
+/// Longest message: Tickwire takes requests of 64 KiB, of which some bytes are not the message.
+const MESSAGE_BYTES_MAX: usize = 64_000;
+/// Most messages of all files together.
+const MESSAGES_MAX: usize = 2_000_000;
+
+/// Why there is no recording.
+#[derive(Debug, Error)]
+pub(crate) enum RecordingError {
+    #[error("no recording *{FILE_END} in {}: set {FOLDER_VARIABLE} to the folder that has them", .0.display())]
+    Absent(PathBuf),
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("line {line} of {} is not a time and a message: {text:?}", path.display())]
+    Malformed {
+        path: PathBuf,
+        line: usize,
+        text: String,
+    },
+    #[error("line {line} of {} has {bytes} bytes, at most {MESSAGE_BYTES_MAX} can be published", path.display())]
+    TooLong {
+        path: PathBuf,
+        line: usize,
+        bytes: usize,
+    },
+    #[error("there are more than {MESSAGES_MAX} messages up to {}", .0.display())]
+    TooMany(PathBuf),
+}
+
+/// A message as it was received.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// Nanoseconds since the first message.
+    pub(crate) at_ns: u64,
+    /// Number of its stream, from 0.
+    pub(crate) stream: u32,
+    pub(crate) text: Box<[u8]>,
+}
+
+/// Messages by time.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    /// At least one; the first at 0.
+    pub(crate) messages: Vec<Recorded>,
+    /// Their names.
+    pub(crate) streams: Vec<Box<[u8]>>,
+}
+
+impl Recording {
+    /// The recordings of the folder that the environment names.
+    ///
+    /// # Errors
+    /// When there are none, or one cannot be read.
+    pub(crate) fn load() -> Result<Self, RecordingError> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let named = env::var_os(FOLDER_VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from);
+        Self::read_folder(&root.join(named))
+    }
+
+    fn read_folder(folder: &Path) -> Result<Self, RecordingError> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+            .map_err(|_| RecordingError::Absent(folder.to_owned()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().ends_with(FILE_END))
+            .collect();
+        paths.sort_unstable();
+        let mut recording = Self::default();
+        for path in &paths {
+            let unreadable = |source| RecordingError::Unreadable {
+                path: path.clone(),
+                source,
+            };
+            let file = File::open(path).map_err(unreadable)?;
+            let lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
+            recording.read(path, lines)?;
+        }
+        recording.put_in_order();
+        if recording.messages.is_empty() {
+            return Err(RecordingError::Absent(folder.to_owned()));
+        }
+        Ok(recording)
+    }
+
+    /// Appends the messages of `lines`, with their times as they are.
+    fn read(&mut self, path: &Path, lines: impl BufRead) -> Result<(), RecordingError> {
+        for (index, text) in lines.split(b'\n').enumerate() {
+            let (line, path) = (index + 1, path.to_owned());
+            let text = match text {
+                Ok(text) => text,
+                Err(source) => return Err(RecordingError::Unreadable { path, source }),
+            };
+            let Some((at_ns, message)) = timed(&text) else {
+                let text = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
+                return Err(RecordingError::Malformed { path, line, text });
+            };
+            let Some(stream) = stream_of(message) else {
+                continue;
+            };
+            if message.len() > MESSAGE_BYTES_MAX {
+                let bytes = message.len();
+                return Err(RecordingError::TooLong { path, line, bytes });
+            }
+            if self.messages.len() == MESSAGES_MAX {
+                return Err(RecordingError::TooMany(path));
+            }
+            let known = self.streams.iter().position(|known| **known == *stream);
+            let stream = known.unwrap_or_else(|| {
+                self.streams.push(stream.into());
+                self.streams.len() - 1
+            });
+            self.messages.push(Recorded {
+                at_ns,
+                stream: u32::try_from(stream).unwrap_or(u32::MAX),
+                text: message.into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sorts by time, and lets time begin with the first.
+    fn put_in_order(&mut self) {
+        // Stable: what came at the same time stays in its order.
+        self.messages.sort_by_key(|message| message.at_ns);
+        let begin = self.messages.first().map_or(0, |message| message.at_ns);
+        for message in &mut self.messages {
+            message.at_ns -= begin;
+        }
+    }
+}
+
+/// The time that a line begins with, and its message.
+fn timed(line: &[u8]) -> Option<(u64, &[u8])> {
+    let apart = line.iter().position(|byte| *byte == b' ')?;
+    let at_ns = std::str::from_utf8(&line[..apart]).ok()?.parse().ok()?;
+    Some((at_ns, &line[apart + 1..]))
+}
+
+/// The stream of a message, if it has one.
+fn stream_of(message: &[u8]) -> Option<&[u8]> {
+    let rest = message.strip_prefix(br#"{"stream":""#)?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    Some(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn read(files: &[&str]) -> Result<Recording, RecordingError> {
+        let mut recording = Recording::default();
+        for text in files {
+            recording.read(Path::new("some.jsonl.gz"), text.as_bytes())?;
+        }
+        recording.put_in_order();
+        Ok(recording)
+    }
+
+    #[test]
+    fn files_are_merged_by_time() {
+        let one = "1000 {\"stream\":\"a\",\"data\":1}\n1050 {\"lastUpdateId\":7}\n1300 {\"stream\":\"b\",\"data\":2}\n";
+        let other = "1300 {\"stream\":\"a\",\"data\":3}\n1200 {\"stream\":\"c\",\"data\":4}";
+        let recording = read(&[one, other]).expect("good lines");
+        let found: Vec<(u64, u32, &str)> = recording
+            .messages
+            .iter()
+            .map(|message| {
+                let text = std::str::from_utf8(&message.text).expect("text");
+                (message.at_ns, message.stream, text)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, 0, "{\"stream\":\"a\",\"data\":1}"),
+                (200, 2, "{\"stream\":\"c\",\"data\":4}"),
+                (300, 1, "{\"stream\":\"b\",\"data\":2}"),
+                (300, 0, "{\"stream\":\"a\",\"data\":3}"),
+            ]
+        );
+    }
+
+    #[track_caller]
+    fn check(line: &str, expected: &Expect) {
+        expected.assert_eq(&read(&[line]).expect_err("must be refused").to_string());
+    }
+
+    #[test]
+    fn what_is_no_recording_is_refused() {
+        check(
+            "1 {\"stream\":\"a\"}\nnonsense",
+            &expect![[r#"line 2 of some.jsonl.gz is not a time and a message: "nonsense""#]],
+        );
+        check(
+            "1x {\"stream\":\"a\"}",
+            &expect![[r#"line 1 of some.jsonl.gz is not a time and a message: "1x {\"stream\":\"a\"}""#]],
+        );
+        let long = "x".repeat(MESSAGE_BYTES_MAX);
+        check(
+            &format!("1 {{\"stream\":\"a\",\"data\":\"{long}\"}}"),
+            &expect!["line 1 of some.jsonl.gz has 64024 bytes, at most 64000 can be published"],
+        );
+    }
+
+    #[test]
+    fn a_folder_without_any_is_named() {
+        let folder = Path::new("no/such/folder");
+        let error = Recording::read_folder(folder).expect_err("is not there");
+        expect![
+            "no recording *.jsonl.gz in no/such/folder: set TICKWIRE_RECORDINGS to the folder that has them"
+        ]
+        .assert_eq(&error.to_string());
+    }
+}

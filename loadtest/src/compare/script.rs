@@ -1,0 +1,168 @@
+//! What is published, by the number of the message: its topic, its payload and, where it was recorded, its time.
+//!
+//! The same for every server. A script that comes to its end begins anew. Never changes, so that who publishes and who checks
+//! share it.
+
+use std::rc::Rc;
+
+use crate::compare::pace::Tempo;
+use crate::compare::recording::Recording;
+use crate::payload::{self, Nanos, Payload};
+
+#[derive(Debug)]
+struct Part {
+    topic: u32,
+    payload: Payload,
+}
+
+/// A script.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// At least one.
+    parts: Vec<Part>,
+    /// Bytes of every payload, if they are all the same.
+    even: Option<usize>,
+    tempo: Option<Rc<Tempo>>,
+}
+
+impl Script {
+    /// One topic after the other, of so many, with payloads that are nothing but padding. There is always one.
+    pub(crate) fn plain(topics: u32) -> Self {
+        let part = |topic| Part {
+            topic,
+            payload: Payload::new(),
+        };
+        Self::new((0..topics.max(1)).map(part).collect(), None)
+    }
+
+    /// The messages of `recording`, so many times faster. Stream by stream has a topic; where there are more streams than
+    /// `topics`, some share one.
+    pub(crate) fn recorded(recording: &Recording, topics: u32, speed: u32) -> Self {
+        let parts = recording.messages.iter().map(|message| Part {
+            topic: message.stream % topics.max(1),
+            payload: Payload::of(&message.text),
+        });
+        let speed = u64::from(speed.max(1));
+        let times = recording
+            .messages
+            .iter()
+            .map(|message| message.at_ns / speed)
+            .collect();
+        Self::new(parts.collect(), Some(Rc::new(Tempo::new(times))))
+    }
+
+    fn new(parts: Vec<Part>, tempo: Option<Rc<Tempo>>) -> Self {
+        let first = parts[0].payload.bytes();
+        let even = parts
+            .iter()
+            .all(|part| part.payload.bytes() == first)
+            .then_some(first);
+        Self { parts, even, tempo }
+    }
+
+    #[inline]
+    fn part(&self, number: u64) -> &Part {
+        &self.parts[(number % self.parts.len() as u64) as usize]
+    }
+
+    /// Messages until it begins anew.
+    pub(crate) fn messages(&self) -> u64 {
+        self.parts.len() as u64
+    }
+
+    /// When its messages are due, if that was recorded.
+    pub(crate) fn tempo(&self) -> Option<Rc<Tempo>> {
+        self.tempo.clone()
+    }
+
+    /// The topic of message `number`.
+    pub(crate) fn topic(&self, number: u64) -> u32 {
+        self.part(number).topic
+    }
+
+    /// Replaces `out` by the payload of message `number`, due at `due`.
+    pub(crate) fn write<'o>(&self, due: Nanos, number: u64, out: &'o mut Vec<u8>) -> &'o [u8] {
+        self.part(number).payload.write(due, number, out)
+    }
+
+    /// When the message with this payload was due. None if it is none, or has not the length that it should.
+    #[inline]
+    pub(crate) fn due(&self, payload: &[u8]) -> Option<Nanos> {
+        let bytes = match self.even {
+            Some(bytes) => bytes,
+            None => self.part(payload::number(payload)?).payload.bytes(),
+        };
+        if payload.len() != bytes {
+            return None;
+        }
+        payload::due(payload)
+    }
+
+    /// Whether every byte of a payload is as it was written.
+    pub(crate) fn agrees(&self, payload: &[u8]) -> bool {
+        payload::number(payload).is_some_and(|number| self.part(number).payload.agrees(payload))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::recording::Recorded;
+
+    fn recording() -> Recording {
+        let message = |at_ns, stream, text: &str| Recorded {
+            at_ns,
+            stream,
+            text: text.as_bytes().into(),
+        };
+        let messages = vec![
+            message(0, 0, &"a".repeat(50)),
+            message(4_000, 1, &"b".repeat(60)),
+            message(9_000, 2, &"c".repeat(50)),
+        ];
+        Recording {
+            messages,
+            ..Recording::default()
+        }
+    }
+
+    #[test]
+    fn a_plain_script_goes_round_the_topics() {
+        let script = Script::plain(3);
+        let topics: Vec<u32> = (0..7).map(|number| script.topic(number)).collect();
+        assert_eq!(topics, [0, 1, 2, 0, 1, 2, 0]);
+        assert!(script.tempo().is_none());
+        let mut out = Vec::new();
+        let payload = script.write(Nanos(7), 5, &mut out);
+        assert_eq!(
+            (payload.len(), script.due(payload), script.agrees(payload)),
+            (payload::PAYLOAD_BYTES, Some(Nanos(7)), true)
+        );
+    }
+
+    #[test]
+    fn a_recorded_script_has_the_sizes_and_streams_of_the_recording() {
+        let script = Script::recorded(&recording(), 2, 10);
+        let mut out = Vec::new();
+        for (number, topic, bytes) in [(0, 0, 50), (1, 1, 60), (2, 0, 50), (3, 0, 50), (4, 1, 60)] {
+            assert_eq!(script.topic(number), topic, "{number}");
+            let payload = script.write(Nanos(8), number, &mut out);
+            assert_eq!(
+                (payload.len(), script.due(payload), script.agrees(payload)),
+                (bytes, Some(Nanos(8)), true)
+            );
+        }
+        assert_eq!(script.messages(), 3);
+    }
+
+    #[test]
+    fn a_payload_of_another_length_or_content_is_seen() {
+        let script = Script::recorded(&recording(), 3, 1);
+        let mut out = Vec::new();
+        let good = script.write(Nanos(8), 1, &mut out).to_vec();
+        assert_eq!(script.due(&good[..good.len() - 1]), None);
+        let mut bad = good;
+        bad[40] = b'!';
+        assert_eq!((script.due(&bad), script.agrees(&bad)), (Some(Nanos(8)), false));
+    }
+}

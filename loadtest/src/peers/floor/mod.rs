@@ -1,0 +1,230 @@
+//! The plain-send floor: what the kernel's work costs, with next to nothing around it. A lower bound and no broker.
+//!
+//! One thread, one edge-triggered epoll, a list of subscribers per topic. A message is framed once. When a cycle has a
+//! single one, it goes to each subscriber in one non-blocking write out of the same memory; when there are more, they are
+//! appended to a buffer per connection and each connection is written to once. There are no numbers, no history, no last
+//! values, no limits on who may do what. It speaks the plain protocol (`plain`), and stops when it is signalled. A
+//! connection that leaves too much unread, or breaks a rule, is dropped without a word.
+
+mod connection;
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use tickwire_wire::frame::{Opcode, frame};
+
+use self::connection::{Command, Connection};
+use super::server::{Server, loopback, pinned};
+
+/// What it calls itself.
+const VERSION: &str = concat!("plain-send floor ", env!("CARGO_PKG_VERSION"));
+/// Readiness that one cycle takes.
+const EVENTS_MAX: usize = 1_024;
+/// Bytes read at once, into memory that all connections share.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// The listening socket; connections are numbered from 0.
+const LISTENER: Token = Token(usize::MAX);
+
+/// Arguments of the floor.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct FloorArgs {
+    /// Port on the loopback; 0 takes any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+/// Starts it as a process of its own.
+pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
+    let own = env::current_exe().context("cannot find this program")?;
+    let mut command = pinned(&[core], &own);
+    command.arg("floor-server");
+    Server::spawn_announced(command)
+}
+
+/// Serves until the process is ended.
+///
+/// # Errors
+/// When the port is taken, or connections cannot be accepted or waited for any more.
+pub(crate) fn serve(args: &FloorArgs) -> anyhow::Result<()> {
+    let mut floor = Floor::listen(args.port)?;
+    let ready = serde_json::json!({ "port": floor.port()?, "version": VERSION });
+    writeln!(io::stdout().lock(), "{ready}").context("cannot tell the port")?;
+    loop {
+        floor.cycle(None)?;
+    }
+}
+
+/// A message of this cycle.
+#[derive(Debug)]
+struct Publication {
+    topic: usize,
+    frame: Box<[u8]>,
+}
+
+/// The server.
+#[derive(Debug)]
+struct Floor {
+    poll: Poll,
+    events: Events,
+    listener: TcpListener,
+    connections: Vec<Option<Connection>>,
+    /// Places in `connections` that are free.
+    free: Vec<usize>,
+    topics: HashMap<String, usize>,
+    /// Subscribers of each topic.
+    subscribers: Vec<Vec<usize>>,
+    scratch: Box<[u8]>,
+    /// What this cycle's connections published, in order.
+    published: Vec<Publication>,
+    /// Connections that were given something to write in this cycle and had nothing before.
+    dirty: Vec<usize>,
+}
+
+impl Floor {
+    fn listen(port: u16) -> anyhow::Result<Self> {
+        let mut listener =
+            TcpListener::bind(loopback(port)).with_context(|| format!("cannot listen on port {port}"))?;
+        let poll = Poll::new().context("cannot make an epoll instance")?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .context("cannot watch the listening socket")?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            listener,
+            connections: Vec::new(),
+            free: Vec::new(),
+            topics: HashMap::new(),
+            subscribers: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            published: Vec::new(),
+            dirty: Vec::new(),
+        })
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        Ok(self.listener.local_addr()?.port())
+    }
+
+    /// Waits until something can be done, reads what there is, and passes on what was published.
+    fn cycle(&mut self, timeout: Option<Duration>) -> anyhow::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            polled => polled.context("cannot wait for sockets")?,
+        }
+        let ready: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
+        for token in ready {
+            match token {
+                LISTENER => self.accept()?,
+                Token(id) => self.ready(id),
+            }
+        }
+        self.fan_out();
+        Ok(())
+    }
+
+    fn accept(&mut self) -> anyhow::Result<()> {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // It was gone before it was accepted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error).context("cannot accept connections"),
+            };
+            let id = self.free.pop().unwrap_or_else(|| {
+                self.connections.push(None);
+                self.connections.len() - 1
+            });
+            let connection = Connection::open(stream, Token(id), self.poll.registry());
+            self.connections[id] = Some(connection.context("cannot set up a connection")?);
+        }
+    }
+
+    /// Reads what a connection has, and writes what waits for it.
+    fn ready(&mut self, id: usize) {
+        let Some(connection) = &mut self.connections[id] else {
+            return;
+        };
+        let (topics, subscribers, published) = (&mut self.topics, &mut self.subscribers, &mut self.published);
+        let done = connection.read(&mut self.scratch, |command| match command {
+            Command::Subscribe(names) => names
+                .split(',')
+                .map(|name| {
+                    let topic = *topics.entry(name.to_owned()).or_insert_with(|| {
+                        subscribers.push(Vec::new());
+                        subscribers.len() - 1
+                    });
+                    subscribers[topic].push(id);
+                })
+                .count(),
+            Command::Publish(name, payload) => {
+                if let Some(topic) = topics.get(name) {
+                    let frame = frame(Opcode::Text, |out| out.extend_from_slice(payload.as_bytes()));
+                    published.push(Publication { topic: *topic, frame });
+                }
+                0
+            }
+        });
+        if done.and_then(|()| connection.flush()).is_err() {
+            self.leave(id);
+        }
+    }
+
+    /// Passes on what this cycle's connections published.
+    fn fan_out(&mut self) {
+        let mut gone = Vec::new();
+        match &self.published[..] {
+            [] => return,
+            [only] => {
+                for id in &self.subscribers[only.topic] {
+                    if let Some(connection) = &mut self.connections[*id]
+                        && connection.send(&only.frame).is_err()
+                    {
+                        gone.push(*id);
+                    }
+                }
+            }
+            several => {
+                for publication in several {
+                    for id in &self.subscribers[publication.topic] {
+                        if let Some(connection) = &mut self.connections[*id]
+                            && connection.append(&publication.frame)
+                        {
+                            self.dirty.push(*id);
+                        }
+                    }
+                }
+                for id in self.dirty.drain(..) {
+                    if let Some(connection) = &mut self.connections[id]
+                        && connection.flush().is_err()
+                    {
+                        gone.push(id);
+                    }
+                }
+            }
+        }
+        self.published.clear();
+        for id in gone {
+            self.leave(id);
+        }
+    }
+
+    fn leave(&mut self, id: usize) {
+        if self.connections[id].take().is_none() {
+            return;
+        }
+        for subscribers in &mut self.subscribers {
+            subscribers.retain(|subscriber| *subscriber != id);
+        }
+        self.free.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests;
