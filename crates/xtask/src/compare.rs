@@ -25,6 +25,7 @@ const SCENARIOS: &[&str] = &[
     "slow",
     "storm",
     "wildcards",
+    "replay",
     "codec-json",
     "codec-msgpack",
     "two-shards-hot",
