@@ -138,7 +138,9 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert_eq!(got.acks, 1);
     assert!(got.updates > TOPICS / 2 * 1_000, "{got:?}");
     assert_eq!(world.shards[0].counts().ledger.pending(), 0);
-    assert!(held(&world) < before + 256, "the memory is returned");
+    // Its timer comes up once a quarter of the time that it may stall.
+    world.wait_ms(8_000);
+    assert!(held(&world) <= before, "the memory is returned");
 }
 
 #[test]
