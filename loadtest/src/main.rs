@@ -6,6 +6,7 @@
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod broker;
+mod chaos;
 mod compare;
 mod conn;
 mod frame;
@@ -15,6 +16,7 @@ mod interrupt;
 mod payload;
 mod peers;
 mod proc;
+mod proxy;
 mod report;
 mod scenario;
 mod scrape;
@@ -59,6 +61,8 @@ enum Scenario {
     Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
     Peers(peers::CheckArgs),
+    Chaos(chaos::ChaosArgs),
+    Proxy(proxy::ProxyArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer(peers::NaiveArgs),
@@ -87,6 +91,10 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
             report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
+        Scenario::Chaos(args) => {
+            report::publish(&chaos::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
         Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
     }
