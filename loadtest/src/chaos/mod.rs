@@ -29,6 +29,7 @@ use crate::report::{grouped, progress};
 
 use follower::{Followed, Follower};
 pub(crate) use outcome::ChaosOutcome;
+use publisher::Publisher;
 
 /// Time that all clients get to reach the end once the network is good again.
 const REACH_END_WITHIN: Duration = Duration::from_secs(60);
@@ -55,7 +56,7 @@ pub(crate) struct ChaosArgs {
     #[arg(long, default_value_t = 2_400, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     rate: u32,
     /// Bytes of filling in each message of a trade or ticker
-    #[arg(long, default_value_t = 400, value_name = "BYTES")]
+    #[arg(long, default_value_t = 300, value_name = "BYTES")]
     filling: usize,
     #[command(flatten)]
     rules: Rules,
@@ -148,6 +149,7 @@ async fn chaos(
 ) -> anyhow::Result<ChaosOutcome> {
     let began = Instant::now();
     let shared = Shared::new();
+    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), args.filling, shared.clone()).await?;
     let mut followers = JoinSet::new();
     for number in 0..args.clients as usize {
         let follower = Follower {
@@ -159,13 +161,7 @@ async fn chaos(
         };
         followers.spawn(follower.run());
     }
-    let publishing = tokio::spawn(publisher::publish(
-        format!("ws://{to}/v1/ws"),
-        args.rate,
-        args.filling,
-        args.messages,
-        shared.clone(),
-    ));
+    let publishing = tokio::spawn(publisher.run(args.rate, args.messages));
     let mut outcome = ChaosOutcome {
         scenario: "chaos",
         clients: args.clients as usize,

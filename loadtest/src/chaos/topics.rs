@@ -1,7 +1,7 @@
 //! What is published: topics of the three kinds, and messages that say their own number.
 //!
-//! A message of a trade or ticker holds its number and as much filling as is wanted. A change of a book sets the size of one
-//! of a few prices to its number, so that each change differs from all others and the book stays small.
+//! A message of a trade or ticker holds its number and as much filling as is wanted. A change of a book sets the sizes of
+//! one of its sides to its number, so that each change differs from all others and the book stays small.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -66,14 +66,14 @@ pub(super) fn message(number: usize, seq: u64, filling: usize) -> Payload {
     let text = match way(number) {
         Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(filling)),
         Way::Book => {
-            let level = format!("[[\"{}\",\"{seq}\"]]", price(seq));
+            let levels = Value::from(levels(seq));
             let (bids, asks) = if is_bid(seq) {
-                (level.as_str(), "[]")
+                (levels, Value::from(Vec::<Value>::new()))
             } else {
-                ("[]", level.as_str())
+                (Value::from(Vec::<Value>::new()), levels)
             };
-            let symbol = number % EACH;
-            format!("{{\"symbol\":\"C{symbol}\",\"bids\":{bids},\"asks\":{asks},\"time\":1}}")
+            let symbol = format!("C{}", number % EACH);
+            serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
         }
     };
     Payload::Json(Bytes::from(text))
@@ -83,10 +83,12 @@ fn is_bid(seq: u64) -> bool {
     seq.is_multiple_of(2)
 }
 
-/// Bids are below 200, asks above.
-fn price(seq: u64) -> u64 {
-    let step = seq / 2 % PRICES;
-    if is_bid(seq) { 199 - step } else { 201 + step }
+/// The levels that message `seq` sets, best first: bids are below 200, asks above.
+fn levels(seq: u64) -> Vec<Value> {
+    let price = |step| if is_bid(seq) { 199 - step } else { 201 + step };
+    (0..PRICES)
+        .map(|step| serde_json::json!([price(step).to_string(), seq.to_string()]))
+        .collect()
 }
 
 /// Whether `data` is what message `seq` of such a topic holds. A snapshot of a book is another matter: its checksum
@@ -103,8 +105,7 @@ pub(super) fn is_of(way: Way, seq: u64, data: &str) -> bool {
             } else {
                 ("asks", "bids")
             };
-            let level = serde_json::json!([[price(seq).to_string(), seq.to_string()]]);
-            data[side] == level && data[other] == serde_json::json!([])
+            data[side] == Value::from(levels(seq)) && data[other] == serde_json::json!([])
         }
     }
 }
