@@ -21,6 +21,8 @@ mod report;
 mod scenario;
 mod scrape;
 mod soak;
+mod sockets;
+mod stall;
 mod swarm;
 
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ enum Scenario {
     Soak(soak::SoakArgs),
     Peers(peers::CheckArgs),
     Chaos(chaos::ChaosArgs),
+    Stall(stall::StallArgs),
     Proxy(proxy::ProxyArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
@@ -93,6 +96,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
         Scenario::Chaos(args) => {
             report::publish(&chaos::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Stall(args) => {
+            report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
