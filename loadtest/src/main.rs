@@ -20,6 +20,7 @@ mod proxy;
 mod report;
 mod scenario;
 mod scrape;
+mod slowlink;
 mod soak;
 mod sockets;
 mod stall;
@@ -65,6 +66,7 @@ enum Scenario {
     Peers(peers::CheckArgs),
     Chaos(chaos::ChaosArgs),
     Stall(stall::StallArgs),
+    Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
@@ -99,6 +101,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         }
         Scenario::Stall(args) => {
             report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Slowlink(args) => {
+            report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
