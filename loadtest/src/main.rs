@@ -42,6 +42,12 @@ Examples:
     cargo run --release -p tickwire-loadtest -- run market --peer tickwire --peer uwebsockets --html market.html
   The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
     cargo run --release -p tickwire-loadtest -- peers
+  A million messages over a bad network, every one accounted for:
+    cargo run --release -p tickwire-loadtest -- chaos --seed 7
+  Ten thousand readers, a thousand of which stand still for a minute:
+    cargo run --release -p tickwire-loadtest -- stall
+  A bad network before a broker that runs already:
+    tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
     tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 

@@ -346,15 +346,29 @@ impl Run {
         Ok(())
     }
 
-    /// What was received must be what the broker says that it delivered, and what was skipped what it says it conflated.
+    /// What was received must be what the broker says that it delivered, and what was skipped what it says it conflated;
+    /// by its ledger, whose sum must be right too, or where it keeps none by what it put on the way.
     fn compare_counts(&mut self, before: &Metrics, outcome: &mut StallOutcome) -> anyhow::Result<()> {
         let after = self.broker.scrape()?;
         let readers = &mut self.swarm.handler;
         outcome.updates = readers.updates;
         outcome.skipped = readers.skipped;
-        outcome.broker_updates = after.grown(before, "tickwire_deliveries_total", "op=\"update\"");
-        outcome.broker_conflated = after.grown(before, "tickwire_conflated_messages_total", "");
         outcome.ledger = after.beginning_with("tickwire_ledger_");
+        let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");
+        if outcome.ledger.is_empty() {
+            outcome.broker_updates = after.grown(before, "tickwire_deliveries_total", "op=\"update\"");
+            outcome.broker_conflated = after.grown(before, "tickwire_conflated_messages_total", "");
+        } else {
+            outcome.broker_updates = grown("delivered_total");
+            outcome.broker_conflated = grown("conflated_total");
+            let owed = grown("owed_total");
+            let parts = ["gapped_total", "dropped_total", "pending"].map(grown);
+            let sum = outcome.broker_updates + outcome.broker_conflated + parts.iter().sum::<f64>();
+            if owed != sum {
+                let text = format_args!("{owed} owed, {sum} accounted for");
+                readers.faults.add("ledger", text);
+            }
+        }
         for (what, own, brokers) in [
             ("delivered", readers.updates, outcome.broker_updates),
             ("conflated", readers.skipped, outcome.broker_conflated),
