@@ -11,9 +11,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use crate::histogram::{BUCKETS, BUCKETS_MICROS};
-use crate::table::{Metric, MetricType};
+use crate::table::{Metric, MetricType, Unit};
 
-/// Cells of a histogram's series: the buckets, then the sum in microseconds.
+/// Cells of a histogram's series: the buckets, then the sum, in microseconds where the unit is seconds.
 const HISTOGRAM_CELLS: usize = BUCKETS + 1;
 
 /// One metric: its series in row-major order of its labels' values.
@@ -108,19 +108,23 @@ impl Family {
             }
             MetricType::Histogram => {
                 let first = series * HISTOGRAM_CELLS;
+                let in_unit = |raw: u64| match self.metric.unit {
+                    Unit::Seconds => raw as f64 / 1e6,
+                    Unit::One | Unit::Bytes => raw as f64,
+                };
                 let mut cumulative = 0_u64;
                 let mut buckets = Vec::with_capacity(BUCKETS_MICROS.len());
                 for (at, &bound) in BUCKETS_MICROS.iter().enumerate() {
                     cumulative = cumulative.wrapping_add(value(first + at));
                     let mut bucket = proto::Bucket::default();
-                    bucket.set_upper_bound(in_seconds(bound));
+                    bucket.set_upper_bound(in_unit(bound));
                     bucket.set_cumulative_count(cumulative);
                     buckets.push(bucket);
                 }
                 let mut histogram = proto::Histogram::default();
                 histogram.set_bucket(buckets);
                 histogram.set_sample_count(cumulative.wrapping_add(value(first + BUCKETS - 1)));
-                histogram.set_sample_sum(in_seconds(value(first + BUCKETS)));
+                histogram.set_sample_sum(in_unit(value(first + BUCKETS)));
                 sample.set_histogram(histogram);
             }
         }
@@ -152,8 +156,4 @@ fn pair(name: &str, value: &str) -> proto::LabelPair {
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
     pair
-}
-
-fn in_seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
 }

@@ -1,6 +1,6 @@
 //! Histograms of durations: fixed buckets from 10 µs to 10 s, three to a decade.
 //!
-//! Observations are whole microseconds. A bucket holds what is at most its bound, as Prometheus' `le` has it. Sums and
+//! Observations are whole microseconds (or bytes, which the same buckets suit, from 10 B to 10 MB). A bucket holds what is at most its bound, as Prometheus' `le` has it. Sums and
 //! counts are exact; a quantile read from the buckets is right to within a factor of 2.5.
 
 /// Upper bounds of the buckets, in microseconds; above the last is the unbounded bucket.

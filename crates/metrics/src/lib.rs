@@ -41,5 +41,5 @@ pub use histogram::{BUCKETS_MICROS, LocalHistogram};
 pub use http::HttpMetrics;
 pub use labels::{DeliveryOp, LabelSets, StatusClass, Transport};
 pub use page::markdown;
-pub use shard::ShardMetrics;
+pub use shard::{Settled, ShardMetrics};
 pub use table::{Label, Metric, MetricType, PROCESS_TABLE, TABLE, Unit};

@@ -12,6 +12,19 @@ use crate::histogram::LocalHistogram;
 use crate::labels::{DeliveryOp, Transport};
 use crate::table::Id;
 
+/// What became of messages that subscriptions were owed, since the last flush.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Handed to the socket.
+    pub delivered: u64,
+    /// Superseded by a newer one that was.
+    pub conflated: u64,
+    /// Named by a gap that was.
+    pub gapped: u64,
+    /// Pending when their subscription or connection ended.
+    pub dropped: u64,
+}
+
 /// The counters of one shard since its last flush, and its gauges as they are now.
 ///
 /// Counters are added to, gauges are set. Indices are positions in the catalogue's
@@ -42,6 +55,16 @@ pub struct ShardMetrics {
     pub socket_read_bytes: u64,
     /// Publications that found the shard's queue full.
     pub queue_overflows: u64,
+    /// Times that a session went over its byte budget.
+    pub lags: u64,
+    /// Messages that subscriptions were owed.
+    pub owed: u64,
+    /// What became of them.
+    pub settled: Settled,
+    /// Age of the oldest message that a lagging session is owed.
+    pub lag: LocalHistogram,
+    /// Bytes that wait for a lagging session.
+    pub lagging_bytes: LocalHistogram,
     /// Time from a message's entry into the broker to the return of the write call that took its last byte.
     pub delivery_latency: LocalHistogram,
     /// Time of one cycle of the shard.
@@ -53,6 +76,8 @@ pub struct ShardMetrics {
     pub subscriptions: u64,
     /// Gauge: sessions that are over their byte budget.
     pub lagging_sessions: u64,
+    /// Gauge: owed messages of which nothing has become yet.
+    pub pending: u64,
     /// Gauge: encoded bytes that wait for sessions.
     pub outbox_bytes: u64,
     /// Gauge: publications that wait in the shard's queue.
@@ -83,11 +108,17 @@ impl ShardMetrics {
             socket_reads: 0,
             socket_read_bytes: 0,
             queue_overflows: 0,
+            lags: 0,
+            owed: 0,
+            settled: Settled::default(),
+            lag: LocalHistogram::new(),
+            lagging_bytes: LocalHistogram::new(),
             delivery_latency: LocalHistogram::new(),
             cycle_duration: LocalHistogram::new(),
             sessions: 0,
             subscriptions: 0,
             lagging_sessions: 0,
+            pending: 0,
             outbox_bytes: 0,
             queue_publications: 0,
             deliveries: [0; 3],
@@ -156,6 +187,12 @@ impl ShardMetrics {
             (Id::SocketReads, 0, &mut self.socket_reads),
             (Id::SocketReadBytes, 0, &mut self.socket_read_bytes),
             (Id::ShardOverflows, *shard, &mut self.queue_overflows),
+            (Id::Lags, *shard, &mut self.lags),
+            (Id::LedgerOwed, *shard, &mut self.owed),
+            (Id::LedgerDelivered, *shard, &mut self.settled.delivered),
+            (Id::LedgerConflated, *shard, &mut self.settled.conflated),
+            (Id::LedgerGapped, *shard, &mut self.settled.gapped),
+            (Id::LedgerDropped, *shard, &mut self.settled.dropped),
         ] {
             catalogue.family(id).add(series, std::mem::take(count));
         }
@@ -170,6 +207,8 @@ impl ShardMetrics {
         for (id, histogram) in [
             (Id::DeliveryLatency, &mut self.delivery_latency),
             (Id::ShardCycle, &mut self.cycle_duration),
+            (Id::LagSeconds, &mut self.lag),
+            (Id::LagBytes, &mut self.lagging_bytes),
         ] {
             if let Some(observed) = histogram.take() {
                 catalogue.family(id).merge(observed);
@@ -183,6 +222,7 @@ impl ShardMetrics {
             (Id::Sessions, self.sessions),
             (Id::Subscriptions, self.subscriptions),
             (Id::LaggingSessions, self.lagging_sessions),
+            (Id::LedgerPending, self.pending),
             (Id::OutboxBytes, self.outbox_bytes),
             (Id::ShardQueue, self.queue_publications),
         ] {
@@ -201,6 +241,7 @@ impl Drop for ShardMetrics {
         self.sessions = 0;
         self.subscriptions = 0;
         self.lagging_sessions = 0;
+        self.pending = 0;
         self.outbox_bytes = 0;
         self.queue_publications = 0;
         self.connections = [0; 2];

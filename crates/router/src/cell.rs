@@ -219,6 +219,12 @@ impl TopicCell {
         self.lock().history.get(seq).cloned()
     }
 
+    /// When the oldest message after `seq` that the history still holds entered.
+    pub(crate) fn first_after(&self, seq: Seq) -> Option<Micros> {
+        let state = self.lock();
+        state.history.after(seq).next().map(|publication| publication.ts)
+    }
+
     /// The current value: the newest message, or the whole book.
     #[must_use]
     pub fn snapshot(&self) -> Option<Arc<Publication>> {

@@ -3,6 +3,8 @@
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{CloseCode, Codec};
 
+use crate::ledger::Ledger;
+
 /// The client operations that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -48,12 +50,12 @@ pub struct Counts {
     pub snapshots: u64,
     /// Gaps declared.
     pub gaps: u64,
-    /// Messages that were skipped because a newer one took their place.
-    pub conflated: u64,
-    /// Messages that gaps declared missing.
-    pub gapped: u64,
-    /// Messages dropped from outboxes because their subscription or connection ended.
-    pub dropped: u64,
+    /// Messages that gaps of refused resumes declared missing; those of slow readers are in the ledger.
+    pub unresumed: u64,
+    /// What became of the messages that subscriptions were owed.
+    pub ledger: Ledger,
+    /// Times that a session began to lag.
+    pub lagged: u64,
     /// Encodings made, by codec and by update or snapshot.
     pub encodes: [[u64; 2]; Codec::ALL.len()],
     /// Publications that did not fit in the queue; their topics were caught up from history.

@@ -7,14 +7,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_wire::Codec;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Opcode;
+use tickwire_wire::{Codec, Seq};
 
+use crate::ledger::Settled;
 use crate::publication::{Publication, TopicId};
 
-/// Items for which an empty lane keeps its memory.
-const KEPT_ITEMS: usize = 8;
+/// Items for which the empty data lane of a connection that is in use keeps its memory: to get it anew for each round of
+/// writing costs more than the rest of a delivery.
+const KEPT_ITEMS: usize = 128;
 
 /// A publication as one shard hands it to its subscribers: counted without atomics.
 #[derive(Debug)]
@@ -25,46 +27,146 @@ pub struct Fanout {
     pub op: DataOp,
 }
 
+/// How a publication came into an outbox, and so what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// An update that came by itself.
+    Live,
+    /// An update that was pulled from the directory because there was room.
+    Pulled,
+    /// An update of a replay that was promised: it is kept until it is written.
+    Promised,
+    /// A snapshot that takes a subscription to a message that it had not come to.
+    Newer,
+    /// A snapshot of where a subscription stands already.
+    Repeat,
+    /// The snapshot of a book behind the gap that it ends.
+    Recovery,
+    /// A snapshot that no subscription asked for.
+    OneShot,
+}
+
+/// A publication that waits.
 #[derive(Debug)]
-enum Item {
-    /// A publication as it came from the queue, and the length of its frame.
-    Live(Rc<Fanout>, u32),
-    /// A publication that was pulled from the directory because there was room, and the length of its frame.
-    Pulled(Rc<Fanout>, u32),
-    /// A gap before what is pulled next.
-    Gap(TopicId, Box<[u8]>),
+pub(crate) struct Frame {
+    pub(crate) fanout: Rc<Fanout>,
+    /// Messages before it that its subscription is not sent because of it.
+    pub(crate) skips: u64,
+    /// The length of its frame.
+    len: u32,
+    pub(crate) sort: Sort,
+}
+
+impl Frame {
+    /// A publication whose frame has `len` bytes. Books, the longest there are, are bounded far below 4 GiB.
+    #[inline]
+    pub(crate) fn new(fanout: Rc<Fanout>, len: usize, sort: Sort, skips: u64) -> Self {
+        Self {
+            fanout,
+            skips,
+            len: u32::try_from(len).expect("a frame is shorter than 4 GiB"),
+            sort,
+        }
+    }
+
+    /// As [`Self::new`], of a publication that nobody else is handed.
+    pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: usize, sort: Sort, skips: u64) -> Self {
+        Self::new(Rc::new(Fanout { publication, op }), len, sort, skips)
+    }
+
+    /// Whether it delivers a message that its subscription was owed.
+    #[inline]
+    const fn delivers(&self) -> bool {
+        matches!(
+            self.sort,
+            Sort::Live | Sort::Pulled | Sort::Promised | Sort::Newer
+        )
+    }
+
+    /// Where its subscription stood before it.
+    pub(crate) fn before(&self) -> Seq {
+        Seq(self.fanout.publication.seq.0 - self.skips - u64::from(self.delivers()))
+    }
+
+    pub(crate) fn topic(&self) -> TopicId {
+        self.fanout.publication.lineage.id
+    }
+}
+
+/// A gap before what is pulled next.
+#[derive(Debug)]
+pub(crate) struct Gap {
+    pub(crate) topic: TopicId,
+    pub(crate) from: Seq,
+    pub(crate) to: Seq,
+    pub(crate) frame: Box<[u8]>,
+}
+
+impl Gap {
+    const fn missing(&self) -> u64 {
+        self.to.0 - self.from.0 + 1
+    }
+}
+
+/// What waits in the data lane.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Frame(Frame),
+    Gap(Box<Gap>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
 }
 
+// One is written and read per delivery.
+const _: () = assert!(size_of::<Item>() <= 24);
+
 impl Item {
     fn bytes(&self, codec: Codec) -> &[u8] {
         match self {
-            Self::Live(fanout, _) | Self::Pulled(fanout, _) => fanout.publication.frame(codec, fanout.op).0,
-            Self::Gap(_, bytes) | Self::Answer(bytes) => bytes,
+            Self::Frame(frame) => frame.fanout.publication.frame(codec, frame.fanout.op).0,
+            Self::Gap(gap) => &gap.frame,
+            Self::Answer(bytes) => bytes,
         }
     }
 
     /// The length of its bytes, which must not need a look at them: it is asked for once more per delivery.
     fn len(&self) -> usize {
         match self {
-            Self::Live(_, len) | Self::Pulled(_, len) => *len as usize,
-            Self::Gap(_, bytes) | Self::Answer(bytes) => bytes.len(),
+            Self::Frame(frame) => frame.len as usize,
+            Self::Gap(gap) => gap.frame.len(),
+            Self::Answer(bytes) => bytes.len(),
         }
     }
 
     fn fanout(&self) -> Option<&Fanout> {
         match self {
-            Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout),
-            Self::Gap(..) | Self::Answer(_) => None,
+            Self::Frame(frame) => Some(&frame.fanout),
+            Self::Gap(_) | Self::Answer(_) => None,
         }
     }
 
-    fn topic(&self) -> Option<TopicId> {
+    pub(crate) fn topic(&self) -> Option<TopicId> {
         match self {
-            Self::Live(fanout, _) | Self::Pulled(fanout, _) => Some(fanout.publication.lineage.id),
-            Self::Gap(topic, _) => Some(*topic),
+            Self::Frame(frame) => Some(frame.topic()),
+            Self::Gap(gap) => Some(gap.topic),
             Self::Answer(_) => None,
+        }
+    }
+
+    /// What its subscription is owed no more once it is written.
+    #[inline]
+    fn settles(&self) -> Settled {
+        match self {
+            Self::Frame(frame) => Settled {
+                delivered: u64::from(frame.delivers()),
+                conflated: frame.skips,
+                gapped: 0,
+            },
+            Self::Gap(gap) => Settled {
+                gapped: gap.missing(),
+                ..Settled::default()
+            },
+            Self::Answer(_) => Settled::default(),
         }
     }
 }
@@ -81,8 +183,8 @@ impl Bytes {
     #[inline]
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
-            Item::Live(..) => &mut self.live,
-            Item::Pulled(..) | Item::Gap(..) => &mut self.pulled,
+            Item::Frame(Frame { sort: Sort::Live, .. }) => &mut self.live,
+            Item::Frame(_) | Item::Gap(_) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
     }
@@ -174,20 +276,14 @@ impl Outbox {
         self.push(Item::Answer(frame));
     }
 
-    /// Appends a publication whose frame has `len` bytes.
+    /// Appends a publication.
     #[inline]
-    pub(crate) fn push_live(&mut self, fanout: Rc<Fanout>, len: usize) {
-        self.push(Item::Live(fanout, short(len)));
+    pub(crate) fn push_frame(&mut self, frame: Frame) {
+        self.push(Item::Frame(frame));
     }
 
-    /// Appends a publication that was pulled in and whose frame has `len` bytes.
-    pub(crate) fn push_pulled(&mut self, fanout: Rc<Fanout>, len: usize) {
-        self.push(Item::Pulled(fanout, short(len)));
-    }
-
-    /// Appends a gap of `topic`.
-    pub(crate) fn push_gap(&mut self, topic: TopicId, frame: Box<[u8]>) {
-        self.push(Item::Gap(topic, frame));
+    pub(crate) fn push_gap(&mut self, gap: Gap) {
+        self.push(Item::Gap(Box::new(gap)));
     }
 
     #[inline]
@@ -196,8 +292,26 @@ impl Outbox {
         self.data.push_back(item);
     }
 
+    /// Takes back the publications and gaps that `chosen` selects, but none of which a part was written, and gives them in
+    /// their order. Answers stay.
+    pub(crate) fn take_back(&mut self, mut chosen: impl FnMut(&Item) -> bool) -> Vec<Item> {
+        let begun = usize::from(self.partial == Partial::Data);
+        let mut taken = Vec::new();
+        let mut kept = VecDeque::new();
+        for (index, item) in std::mem::take(&mut self.data).into_iter().enumerate() {
+            if index < begun || matches!(item, Item::Answer(_)) || !chosen(&item) {
+                kept.push_back(item);
+            } else {
+                *self.bytes.of(&item) -= item.len();
+                taken.push(item);
+            }
+        }
+        self.data = kept;
+        taken
+    }
+
     /// Drops the data frames about the topics that `gone` selects (answers are about none), but for a frame begun.
-    /// Returns how many publications they were.
+    /// Returns how many owed messages they stood for.
     pub(crate) fn purge(&mut self, mut gone: impl FnMut(Option<TopicId>) -> bool) -> u64 {
         let mut keep_first = self.partial == Partial::Data;
         let (bytes, mut dropped) = (&mut self.bytes, 0);
@@ -206,10 +320,58 @@ impl Outbox {
                 return true;
             }
             *bytes.of(item) -= item.len();
-            dropped += u64::from(item.fanout().is_some());
+            dropped += item.settles().sum();
             false
         });
         dropped
+    }
+
+    /// Owed messages that what waits stands for, a frame begun included. Looks at everything that waits.
+    pub(crate) fn stands_for(&self) -> u64 {
+        self.data.iter().map(|item| item.settles().sum()).sum()
+    }
+
+    /// Replaces the frames of which nothing was written by what `newer` gives for them, if anything.
+    pub(crate) fn refresh(&mut self, mut newer: impl FnMut(&Frame) -> Option<Frame>) {
+        let begun = usize::from(self.partial == Partial::Data);
+        for item in self.data.iter_mut().skip(begun) {
+            if let Item::Frame(frame) = item
+                && let Some(new) = newer(frame)
+            {
+                *self.bytes.of(item) -= item.len();
+                *item = Item::Frame(new);
+                *self.bytes.of(item) += item.len();
+            }
+        }
+    }
+
+    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything.
+    pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&[u8]) -> Option<Box<[u8]>>) {
+        let begun = usize::from(self.partial == Partial::Data);
+        for item in self.data.iter_mut().skip(begun) {
+            if let Item::Answer(frame) = item
+                && let Some(new) = rewritten(frame)
+            {
+                self.bytes.answers = self.bytes.answers - frame.len() + new.len();
+                *frame = new;
+            }
+        }
+    }
+
+    /// The oldest publication that waits.
+    pub(crate) fn oldest(&self) -> Option<&Publication> {
+        let fanout = self.data.iter().find_map(Item::fanout);
+        fanout.map(|fanout| &*fanout.publication)
+    }
+
+    /// Bytes of memory that the lanes hold, used or not, without what is shared with other connections.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let answers = self.data.iter().filter(|item| item.fanout().is_none());
+        self.data.capacity() * size_of::<Item>()
+            + self.control.capacity() * size_of::<Box<[u8]>>()
+            + self.control_bytes
+            + answers.map(Item::len).sum::<usize>()
     }
 
     /// The waiting frames in the order they must be written.
@@ -241,12 +403,14 @@ impl Outbox {
     }
 
     /// Takes note that `count` bytes of what [`Self::waiting`] gave were written; `done` gets each publication whose
-    /// last byte was among them. Returns whether a message of the protocol was finished, pings and pongs being none.
+    /// last byte was among them. Returns whether a message of the protocol was finished, pings and pongs being none, and
+    /// what the finished ones settle.
     ///
     /// # Panics
     /// When that is more than waits.
-    pub fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> bool {
+    pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> (bool, Settled) {
         let (mut count, mut spoke) = (count + self.written, false);
+        let mut settled = Settled::default();
         loop {
             let data_first = self.partial == Partial::Data || self.control.is_empty();
             let len = if data_first {
@@ -258,6 +422,7 @@ impl Outbox {
                 if count >= len {
                     spoke = true;
                     item.fanout().into_iter().for_each(&mut done);
+                    settled += item.settles();
                     *self.bytes.of(item) -= len;
                     self.data.pop_front();
                 }
@@ -284,10 +449,18 @@ impl Outbox {
         }
         self.written = count;
         self.shrink();
-        spoke
+        (spoke, settled)
     }
 
-    /// An idle connection keeps no memory that a burst needed.
+    /// Gives back what an empty lane has no use for any more; to be called now and then, so that an idle connection keeps
+    /// no memory.
+    pub(crate) fn rest(&mut self) {
+        if self.data.is_empty() {
+            self.data = VecDeque::new();
+        }
+    }
+
+    /// A burst's memory is not kept for the next one.
     fn shrink(&mut self) {
         if self.data.is_empty() && self.data.capacity() > KEPT_ITEMS {
             self.data = VecDeque::new();
@@ -301,11 +474,6 @@ impl Outbox {
 fn is_ping_or_pong(frame: &[u8]) -> bool {
     let opcode = frame.first().and_then(|first| Opcode::from_bits(first & 0x0f));
     matches!(opcode, Some(Opcode::Ping | Opcode::Pong))
-}
-
-/// A frame's length as an item keeps it. Books, the longest there are, are bounded far below it.
-fn short(len: usize) -> u32 {
-    u32::try_from(len).expect("a frame is shorter than 4 GiB")
 }
 
 fn waiting_data(item: &Item, codec: Codec) -> Waiting<'_> {

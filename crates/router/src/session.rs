@@ -12,6 +12,7 @@ use tickwire_wire::{Codec, Micros, Mode, Pattern};
 
 use crate::outbox::Outbox;
 use crate::publication::{Publication, TopicId};
+use crate::pulls::Pulls;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,15 +75,6 @@ pub(crate) struct SubRef {
     pub(crate) every: u32,
 }
 
-/// Something to be pulled from the directory when the outbox has room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pull {
-    /// Bring a subscription to the head of its topic.
-    Follow(TopicId),
-    /// Send one snapshot of a topic without a subscription.
-    OneShot(TopicId),
-}
-
 /// How far a connection's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -95,6 +87,7 @@ pub(crate) type Replay = VecDeque<Arc<Publication>>;
 
 #[derive(Debug)]
 pub(crate) struct Session {
+    pub(crate) id: SessionId,
     pub(crate) outbox: Outbox,
     pub(crate) codec: Codec,
     pub(crate) transport: Transport,
@@ -106,6 +99,14 @@ pub(crate) struct Session {
     pub(crate) publishes: bool,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,
+    /// It was offered what waits and has not taken all of it: nothing is pulled in before it takes more.
+    pub(crate) blocked: bool,
+    /// Live bytes waiting from which on it is handed nothing more live: 0 while it lags.
+    pub(crate) live_bytes_end: usize,
+    /// Since when it lags, if it does: too much waited for it, and until it has caught up everything is pulled in.
+    pub(crate) lagging_since: Option<Micros>,
+    /// Something that waits for it has been superseded since it was blocked.
+    pub(crate) superseded: bool,
     /// Since when its outbox has been full without a byte being taken from it.
     pub(crate) full_since: Option<Micros>,
     /// Whether it was handed out as gone.
@@ -125,7 +126,7 @@ pub(crate) struct Session {
     // The standard hasher: clients choose the patterns.
     pub(crate) patterns: HashMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
-    pub(crate) pulls: VecDeque<Pull>,
+    pub(crate) pulls: Pulls,
     /// The topics with a one-shot among the pulls.
     pub(crate) one_shots: FxHashSet<TopicId>,
     /// Whether a one-shot snapshot may wait in the outbox.

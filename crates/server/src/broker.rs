@@ -83,6 +83,7 @@ pub struct Broker {
 /// What all parts of a broker share.
 struct Common {
     config: Arc<Config>,
+    connections_max: usize,
     clock: Clock,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
@@ -107,7 +108,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let within = Duration::from_millis(config.shutdown_ms);
     let connections_max = config.limits.connections_max(open_files);
 
-    let common = Common::new(config, shard_count)?;
+    let common = Common::new(config, shard_count, connections_max)?;
     let (doors, shards) = common.start_shards()?;
     let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
@@ -191,7 +192,7 @@ impl Drop for Broker {
 }
 
 impl Common {
-    fn new(config: Config, shard_count: usize) -> Result<Self, StartError> {
+    fn new(config: Config, shard_count: usize, connections_max: usize) -> Result<Self, StartError> {
         let clock = Clock::start();
         let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
         let queues = wakes.iter().cloned().map(|wake: Arc<Notify>| {
@@ -212,6 +213,7 @@ impl Common {
         let gate = Arc::new(StartGate::new(config.feed.start == FeedStart::Now));
         Ok(Self {
             config: Arc::new(config),
+            connections_max,
             clock,
             directory,
             catalogue,
@@ -260,6 +262,7 @@ impl Common {
         let plan = ShardPlan {
             id: ShardId(u8::try_from(number).map_err(io::Error::other)?),
             config: self.config.clone(),
+            connections_max: self.connections_max,
             directory: self.directory.clone(),
             clock: self.clock,
             settings: self.settings(),

@@ -41,6 +41,8 @@ pub(crate) enum Command {
 pub(crate) struct ShardPlan {
     pub(crate) id: ShardId,
     pub(crate) config: Arc<Config>,
+    /// Most connections of all shards together.
+    pub(crate) connections_max: usize,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
     pub(crate) settings: ShardSettings,
@@ -66,7 +68,7 @@ impl ShardPlan {
 
     async fn serve(self) -> io::Result<()> {
         let (poller, readiness) = Poller::new()?;
-        let (egress, name) = egress::open(self.config.socket.egress)?;
+        let (egress, name) = egress::open(self.config.socket.egress, self.connections_max)?;
         tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
         let hub = Hub::new(HubParts {
             shard: Shard::new(self.id, self.directory, self.settings),

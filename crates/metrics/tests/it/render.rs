@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tickwire_metrics::{
-    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, LabelSets, PROCESS_TABLE, ShardMetrics, TABLE,
-    Transport,
+    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, LabelSets, PROCESS_TABLE, Settled, ShardMetrics,
+    TABLE, Transport,
 };
 
 use crate::exposition::Scrape;
@@ -34,6 +34,17 @@ fn load(shard: &mut ShardMetrics, n: u64) {
     shard.cycle_duration.observe(n * 1_000);
     shard.socket_written_bytes += n;
     shard.queue_overflows += n;
+    shard.lags += n;
+    shard.owed += 10 * n;
+    shard.settled = Settled {
+        delivered: n,
+        conflated: 2 * n,
+        gapped: 3 * n,
+        dropped: n,
+    };
+    shard.pending = 3 * n;
+    shard.lagging_bytes.observe(n * 100);
+    shard.lag.observe(n);
     shard.sessions = n;
 }
 

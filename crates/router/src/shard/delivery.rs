@@ -8,11 +8,12 @@ use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
-use super::{Shard, Subscriber};
+use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::outbox::Fanout;
+use crate::outbox::{Fanout, Frame, Gap, Sort};
 use crate::publication::{Publication, TopicId};
-use crate::session::{Pull, SessionId};
+use crate::pulls::Pull;
+use crate::session::SessionId;
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -92,6 +93,7 @@ impl Shard {
         if self.is_unwanted(topic) {
             return 0;
         }
+        self.learn(topic, publication.seq);
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         let fanout = Rc::new(Fanout {
             publication: publication.clone(),
@@ -99,13 +101,18 @@ impl Shard {
         });
         let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
         for subscriber in &mut subscribers {
-            match self.hand(subscriber, &fanout, &mut lengths, now) {
+            match self.hand(subscriber, &fanout, &mut lengths) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
             }
         }
         self.counts.updates += handed as u64;
-        self.slots[topic.index()].subscribers = subscribers;
+        let slot = &mut self.slots[topic.index()];
+        slot.handed += handed as u64;
+        slot.subscribers = subscribers;
+        while let Some(id) = self.overfull.pop() {
+            self.lag(id, now);
+        }
         handed
     }
 
@@ -118,7 +125,6 @@ impl Shard {
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
         lengths: &mut [usize; Codec::ALL.len()],
-        now: Micros,
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -131,17 +137,20 @@ impl Shard {
             self.dirty.push_back(subscriber.session);
         }
         // Looked at before adding, so that no single message is too large for a client that reads.
-        let full = session.outbox.live_bytes() > self.settings.outbox_bytes_max;
-        if full {
-            session.full_since.get_or_insert(now);
-        }
-        if full || (subscriber.every && publication.seq != subscriber.after.next()) {
+        let full = session.outbox.live_bytes() >= session.live_bytes_end;
+        // Not the next one where every one counts: the queue was full.
+        let skips = publication.seq.0 - subscriber.after.0 - 1;
+        if full || (subscriber.every && skips != 0) {
             subscriber.behind = true;
-            session.pulls.push_back(Pull::Follow(publication.lineage.id));
+            session.superseded |= !subscriber.every;
+            session
+                .pulls
+                .follow_later(publication.lineage.id, subscriber.every);
+            if full && session.lagging_since.is_none() {
+                self.overfull.push(subscriber.session);
+            }
             return Handed::Skipped;
         }
-        // Skipped because the queue was full.
-        self.counts.conflated += publication.seq.0 - subscriber.after.0 - 1;
         subscriber.after = publication.seq;
         let length = &mut lengths[session.codec as usize];
         if *length == 0 {
@@ -149,7 +158,8 @@ impl Shard {
             *length = bytes.len();
             self.counts.encodes[session.codec as usize][DataOp::Update as usize] += u64::from(encoded);
         }
-        session.outbox.push_live(fanout.clone(), *length);
+        let frame = Frame::new(fanout.clone(), *length, Sort::Live, skips);
+        session.outbox.push_frame(frame);
         if session.outbox.live_bytes() > PRESSING_BYTES && !std::mem::replace(&mut session.pressing, true) {
             self.pressed = true;
         }
@@ -174,11 +184,12 @@ impl Shard {
         if self.is_unwanted(topic) {
             return;
         }
+        self.learn(topic, cell.position().seq);
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
                 if let Some(session) = self.sessions.get_mut(subscriber.session.index()) {
-                    session.pulls.push_back(Pull::Follow(topic));
+                    session.pulls.follow_later(topic, subscriber.every);
                 }
                 self.mark_dirty(subscriber.session);
             }
@@ -189,25 +200,21 @@ impl Shard {
     /// Fills a session's outbox from the directory, as far as there is room.
     pub(super) fn pull(&mut self, id: SessionId) {
         while self.has_room(id) {
-            let Some(session) = self.open_session(id) else {
-                return;
-            };
-            match session.pulls.pop_front() {
-                None => {
-                    session.pulls.shrink_to(0);
-                    session.one_shots.shrink_to(0);
-                    return;
-                }
+            let next = self.open_session(id).and_then(|session| session.pulls.next());
+            match next {
+                None => break,
                 Some(Pull::OneShot(topic)) => self.one_shot_now(id, topic),
                 Some(Pull::Follow(topic)) => self.follow(id, topic),
             }
         }
+        self.live_again(id);
     }
 
     /// Whether something may be pulled in for a session.
     fn has_room(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id.index());
-        session.is_some_and(|session| session.outbox.data_bytes() < OUTBOX_REFILL_BYTES)
+        let refill = OUTBOX_REFILL_BYTES.min(self.live_bytes_end());
+        session.is_some_and(|session| session.outbox.data_bytes() < refill)
     }
 
     /// Sends the snapshot of a topic that is not subscribed; if it is by now, the subscription sends it in its order.
@@ -226,7 +233,7 @@ impl Shard {
             if let Some(session) = self.open_session(id) {
                 session.one_shot_waits = true;
             }
-            self.push_pulled(id, snapshot, DataOp::Snapshot);
+            self.push_pulled(id, snapshot, Sort::OneShot, 0);
         }
     }
 
@@ -241,32 +248,44 @@ impl Shard {
         let mut subscriber = self.slots[topic.index()].subscribers[position];
         let turn = self.step(id, &cell, &mut subscriber);
         self.slots[topic.index()].subscribers[position] = subscriber;
+        self.learn(topic, subscriber.after);
         if subscriber.behind
             && let Some(session) = self.session(id)
         {
             match turn {
-                Turn::GoesOn => session.pulls.push_front(Pull::Follow(topic)),
-                Turn::Passes => session.pulls.push_back(Pull::Follow(topic)),
+                Turn::GoesOn => session.pulls.follow_next(topic, subscriber.every),
+                Turn::Passes => session.pulls.follow_later(topic, subscriber.every),
             }
         }
     }
 
     fn step(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> Turn {
-        if let Some(publication) = self.next_of_replay(id, cell.id()) {
+        for _ in 0..CHUNK {
+            let Some(publication) = self.next_of_replay(id, cell.id()) else {
+                break;
+            };
             subscriber.after = publication.seq;
-            self.push_pulled(id, publication, DataOp::Update);
-            return Turn::GoesOn;
+            self.push_pulled(id, publication, Sort::Promised, 0);
+            if !self.has_room(id) {
+                break;
+            }
         }
-        if std::mem::take(&mut subscriber.wants_snapshot) {
+        if self.replays(id, cell.id()) {
+            return Turn::Passes;
+        }
+        let first = std::mem::replace(&mut subscriber.first, First::Nothing);
+        if first != First::Nothing {
             // Of an event topic the message where the subscription stands: what came since must follow one by one.
             let snapshot = match cell.kind() {
                 Kind::Event => cell.get(subscriber.after),
                 Kind::State | Kind::Book => cell.snapshot(),
             };
             if let Some(snapshot) = snapshot {
-                self.count_conflated(subscriber, cell.kind(), snapshot.seq);
-                subscriber.after = snapshot.seq;
-                self.push_pulled(id, snapshot, DataOp::Snapshot);
+                if first == First::Recovery {
+                    self.push_recovery(id, cell, subscriber, snapshot);
+                } else {
+                    self.push_snapshot(id, subscriber, snapshot);
+                }
                 return Turn::GoesOn;
             }
         }
@@ -276,18 +295,36 @@ impl Shard {
         }
         subscriber.behind = false;
         if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
-            self.count_conflated(subscriber, cell.kind(), newest.seq);
+            let skips = newest.seq.0 - subscriber.after.0 - 1;
             subscriber.after = newest.seq;
-            self.push_pulled(id, newest, DataOp::Update);
+            self.push_pulled(id, newest, Sort::Pulled, skips);
         }
         Turn::Passes
     }
 
-    /// Counts what a subscriber skips of a topic whose messages replace each other by going on with `next`.
-    fn count_conflated(&mut self, subscriber: &Subscriber, kind: Kind, next: Seq) {
-        if kind == Kind::State {
-            self.counts.conflated += next.0.saturating_sub(subscriber.after.0 + 1);
+    /// Sends a snapshot to a subscription, which goes on from there.
+    fn push_snapshot(&mut self, id: SessionId, subscriber: &mut Subscriber, snapshot: Arc<Publication>) {
+        let (sort, skips) = match snapshot.seq.0.checked_sub(subscriber.after.0 + 1) {
+            None => (Sort::Repeat, 0),
+            Some(skips) => (Sort::Newer, skips),
+        };
+        subscriber.after = snapshot.seq;
+        self.push_pulled(id, snapshot, sort, skips);
+    }
+
+    /// Sends the snapshot that ends a gap in the changes of a book, and the gap, so far as it was not sent before.
+    fn push_recovery(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+        snapshot: Arc<Publication>,
+    ) {
+        if snapshot.seq > subscriber.after {
+            self.push_gap(id, cell, subscriber.after.next(), snapshot.seq);
+            subscriber.after = snapshot.seq;
         }
+        self.push_pulled(id, snapshot, Sort::Recovery, 0);
     }
 
     fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
@@ -295,10 +332,10 @@ impl Shard {
         let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
         match (catchup.gap, cell.kind()) {
             (Some((from, _)), Kind::Book) => {
+                debug_assert_eq!(from, subscriber.after.next());
                 if let Some(snapshot) = cell.snapshot() {
-                    self.push_gap(id, cell, from, snapshot.seq);
-                    subscriber.after = snapshot.seq;
-                    self.push_pulled(id, snapshot, DataOp::Snapshot);
+                    self.push_recovery(id, cell, subscriber, snapshot);
+                    subscriber.behind = false; // the snapshot was the head
                 }
             }
             (gap, _) => {
@@ -313,7 +350,7 @@ impl Shard {
                         break;
                     }
                     subscriber.after = publication.seq;
-                    self.push_pulled(id, publication, DataOp::Update);
+                    self.push_pulled(id, publication, Sort::Pulled, 0);
                 }
             }
         }
@@ -334,9 +371,15 @@ impl Shard {
         next
     }
 
+    /// Whether messages of a promised replay wait to be pulled in.
+    fn replays(&self, id: SessionId, topic: TopicId) -> bool {
+        let session = self.sessions.get(id.index());
+        let replays = session.and_then(|session| session.replays.as_ref());
+        replays.is_some_and(|replays| replays.get(&topic).is_some_and(|replay| !replay.is_empty()))
+    }
+
     fn push_gap(&mut self, id: SessionId, cell: &TopicCell, from: Seq, to: Seq) {
         self.counts.gaps += 1;
-        self.counts.gapped += to.0 - from.0 + 1;
         let epoch = cell.position().epoch;
         let gap = Control::Gap {
             topic: cell.topic().to_string(),
@@ -346,12 +389,21 @@ impl Shard {
             reason: GapReason::Slow,
         };
         if let Some(session) = self.session(id) {
-            let bytes = Self::control_frame(session.codec, &gap);
-            session.outbox.push_gap(cell.id(), bytes);
+            let frame = Self::control_frame(session.codec, &gap);
+            session.outbox.push_gap(Gap {
+                topic: cell.id(),
+                from,
+                to,
+                frame,
+            });
         }
     }
 
-    fn push_pulled(&mut self, id: SessionId, publication: Arc<Publication>, op: DataOp) {
+    fn push_pulled(&mut self, id: SessionId, publication: Arc<Publication>, sort: Sort, skips: u64) {
+        let op = match sort {
+            Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
+            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
+        };
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
@@ -362,8 +414,7 @@ impl Shard {
             DataOp::Update => self.counts.updates += 1,
             DataOp::Snapshot => self.counts.snapshots += 1,
         }
-        session
-            .outbox
-            .push_pulled(Rc::new(Fanout { publication, op }), length);
+        let frame = Frame::of(publication, op, length, sort, skips);
+        session.outbox.push_frame(frame);
     }
 }

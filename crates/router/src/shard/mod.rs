@@ -4,11 +4,16 @@
 //! are polled out. Single-threaded by construction (it holds `Rc`s); only its queue is shared. Publishing never writes:
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
+mod audit;
 mod delivery;
+mod lagging;
 mod requests;
 mod subscribe;
 mod subscriptions;
 mod timers;
+mod watching;
+
+pub use watching::{HotTopic, SessionLag};
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -18,7 +23,6 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
-use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
 
@@ -28,6 +32,7 @@ use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox};
 use crate::publication::Publication;
+use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::session::{Phase, Rights, Session, SessionId, Transport};
 
@@ -54,6 +59,16 @@ pub struct ShardSettings {
     pub close_timeout_ms: u64,
 }
 
+/// What a subscription is to be sent before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Nothing,
+    /// A snapshot.
+    Snapshot,
+    /// The snapshot that ends a gap which the client has got; what was published since is one more gap.
+    Recovery,
+}
+
 /// A subscriber of a topic: which session, and how far it has come.
 #[derive(Debug, Clone, Copy)]
 struct Subscriber {
@@ -62,8 +77,8 @@ struct Subscriber {
     every: bool,
     /// It is brought to the head from the directory; until then nothing is handed to it live.
     behind: bool,
-    /// A snapshot goes before anything else.
-    wants_snapshot: bool,
+    /// What goes before anything else but a replay.
+    first: First,
     /// The last message in its outbox, or where its subscription began.
     after: Seq,
 }
@@ -82,6 +97,10 @@ struct Slot {
     /// Set once the sessions whose patterns match were looked up.
     cell: Option<Arc<TopicCell>>,
     subscribers: Vec<Subscriber>,
+    /// The newest message that the shard has learnt of: what its subscribers are owed up to.
+    head: Seq,
+    /// Updates handed out.
+    handed: u64,
 }
 
 /// The sessions and subscriptions of one thread.
@@ -102,6 +121,8 @@ pub struct Shard {
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     chunk: Vec<Arc<Publication>>,
+    /// Sessions that the publication being handed out was too much for.
+    overfull: Vec<SessionId>,
     /// A session has enough waiting that it should be written before more is handed out.
     pressed: bool,
     counts: Counts,
@@ -125,6 +146,7 @@ impl Shard {
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
             chunk: Vec::new(),
+            overfull: Vec::new(),
             pressed: false,
             counts: Counts::default(),
         }
@@ -160,10 +182,9 @@ impl Shard {
     /// Number of sessions that do not get everything live, since too much waits for them already.
     #[must_use]
     pub fn lagging_count(&self) -> usize {
-        let lagging = |session: &Session| !session.pulls.is_empty() && !session.outbox.is_empty();
-        self.sessions
-            .iter()
-            .filter(|(_, session)| lagging(session))
+        let sessions = self.sessions.iter();
+        sessions
+            .filter(|(_, session)| session.lagging_since.is_some())
             .count()
     }
 
@@ -174,6 +195,13 @@ impl Shard {
             .iter()
             .map(|(_, s)| s.outbox.data_bytes() + s.outbox.control_bytes())
             .sum()
+    }
+
+    /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
+    #[must_use]
+    pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
+        let session = self.sessions.get(id.index())?;
+        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes())
     }
 
     /// Publications waiting for this shard, queued or taken and not delivered yet.
@@ -188,8 +216,11 @@ impl Shard {
     /// With 2³² sessions.
     pub fn open(&mut self, codec: Codec, transport: Transport, rights: Rc<Rights>, now: Micros) -> SessionId {
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let session = Session {
+        let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
+        let entry = self.sessions.vacant_entry();
+        let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
+        entry.insert(Session {
+            id,
             outbox: Outbox::new(codec),
             codec,
             transport,
@@ -198,6 +229,10 @@ impl Shard {
             requested: transport == Transport::Sse,
             publishes: false,
             pressing: false,
+            blocked: false,
+            live_bytes_end,
+            lagging_since: None,
+            superseded: false,
             full_since: None,
             gone: false,
             generation,
@@ -211,12 +246,11 @@ impl Shard {
             rights,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
-            pulls: VecDeque::new(),
+            pulls: Pulls::default(),
             one_shots: FxHashSet::default(),
             one_shot_waits: false,
             replays: None,
-        };
-        let id = SessionId(u32::try_from(self.sessions.insert(session)).expect("fewer than 2^32 sessions"));
+        });
         let welcome = Control::Welcome {
             session: format!("{}-{:x}", self.id.0, generation),
             server: self.settings.server.clone(),
@@ -315,7 +349,7 @@ impl Shard {
         let dropped = session.outbox.purge(|_| true);
         session.outbox.push_control(close_frame(code, reason));
         let entry = Reverse((deadline, id, session.generation));
-        self.counts.dropped += dropped;
+        self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
         self.mark_dirty(id);
     }
@@ -368,8 +402,8 @@ impl Shard {
     pub fn remove(&mut self, id: SessionId) {
         self.unsubscribe_all(id);
         if self.sessions.contains(id.index()) {
-            let mut session = self.sessions.remove(id.index());
-            self.counts.dropped += session.outbox.purge(|_| true);
+            let session = self.sessions.remove(id.index());
+            self.counts.ledger.dropped += session.outbox.stands_for();
         }
     }
 
@@ -400,19 +434,30 @@ impl Shard {
             if !std::mem::take(&mut session.dirty) {
                 continue; // entered by an earlier session with this number
             }
-            if !session.pulls.is_empty() {
+            if !session.pulls.is_empty() && !session.blocked {
                 self.pull(id);
             }
-            if self.session(id).is_some_and(|session| !session.outbox.is_empty()) {
+            if let Some(session) = self.session(id)
+                && !session.outbox.is_empty()
+            {
+                session.blocked = true; // until it has taken that
                 return Some(id);
             }
         }
         None
     }
 
-    /// The session's socket takes bytes again.
+    /// The session's socket takes bytes again, after it did not take all that waited.
     pub fn writable(&mut self, id: SessionId) {
+        self.unblock(id);
         self.mark_dirty(id);
+    }
+
+    /// As [`Self::writable`], for who fetches what waits by himself: what the session was waiting to pull in is in its
+    /// outbox by then.
+    pub fn refill(&mut self, id: SessionId) {
+        self.unblock(id);
+        self.pull(id);
     }
 
     /// What waits for a session.
@@ -427,14 +472,18 @@ impl Shard {
         if count == 0 {
             return;
         }
-        if session.outbox.advance(count, done) {
+        let (spoke, settled) = session.outbox.advance(count, done);
+        if spoke {
             session.last_out = now;
         }
         session.pressing = false;
         session.full_since = None;
         let waiting = session.outbox.data_bytes();
         session.one_shot_waits &= waiting > 0;
-        if !session.pulls.is_empty() && waiting < OUTBOX_REFILL_BYTES {
+        session.blocked &= !session.outbox.is_empty();
+        let pulls = !session.pulls.is_empty() && !session.blocked;
+        self.counts.ledger.settle(settled);
+        if pulls {
             self.mark_dirty(id);
         }
     }

@@ -203,7 +203,7 @@ impl Shard {
         for message in std::iter::once(ack).chain(gaps) {
             if let Control::Gap { from, to, .. } = &message {
                 self.counts.gaps += 1;
-                self.counts.gapped += to.0 - from.0 + 1;
+                self.counts.unresumed += to.0 - from.0 + 1;
             }
             if in_order {
                 self.send_in_order(id, &message);

@@ -9,12 +9,12 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
-use super::Shard;
 use super::requests::Answer;
+use super::{First, Shard};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Pull, SessionId};
+use crate::session::{PatternSub, SessionId};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
@@ -104,7 +104,7 @@ impl Shard {
             } else if let Some(session) = self.open_session(id)
                 && session.one_shots.insert(topic)
             {
-                session.pulls.push_back(Pull::OneShot(topic));
+                session.pulls.shoot_later(topic);
             }
         }
         self.mark_dirty(id);
@@ -169,6 +169,7 @@ impl Shard {
                     self.join(id, cell, Seq::ZERO, sub.asks_every());
                 } else {
                     let at = cell.attach(self.id);
+                    self.learn(cell.id(), at.seq);
                     self.join(id, cell, at.seq, sub.asks_every());
                     if request.snapshot {
                         self.send_snapshot(id, cell);
@@ -203,7 +204,9 @@ impl Shard {
             Kind::State | Kind::Book => cell.position().seq,
         };
         if at > Seq::ZERO {
-            subscriber.wants_snapshot = true;
+            if subscriber.first == First::Nothing {
+                subscriber.first = First::Snapshot;
+            }
             self.catch_up(id, topic, position);
         }
     }
@@ -220,10 +223,11 @@ impl Shard {
     /// Puts a subscription on the way to the head of its topic.
     fn catch_up(&mut self, id: SessionId, topic: TopicId, position: usize) {
         let subscriber = &mut self.slots[topic.index()].subscribers[position];
+        let every = subscriber.every;
         if !std::mem::replace(&mut subscriber.behind, true)
             && let Some(session) = self.open_session(id)
         {
-            session.pulls.push_back(Pull::Follow(topic));
+            session.pulls.follow_later(topic, every);
             self.mark_dirty(id);
         }
     }
@@ -335,6 +339,7 @@ impl Shard {
     ) -> Answer {
         let Some(since) = since else {
             let at = cell.attach(self.id);
+            self.learn(cell.id(), at.seq);
             self.join(id, cell, at.seq, every);
             if snapshot {
                 self.send_snapshot(id, cell);
@@ -346,6 +351,7 @@ impl Shard {
             });
         };
         let (at, resume) = cell.attach_at(self.id, since);
+        self.learn(cell.id(), at.seq);
         let conflate = cell.kind() == Kind::State && !every;
         let mut gap = None;
         let recovered = match resume {

@@ -1,16 +1,16 @@
 //! The bookkeeping of who is subscribed to what: each change is made at the session, at the topic and in the indexes
 //! together, so that none of them ever names what another has forgotten.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use tickwire_wire::{Kind, Mode, Pattern, Seq};
 
-use super::{Expecting, Shard, Slot, Subscriber};
+use super::{Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Pull, SessionId, SubRef};
+use crate::pulls::Pulls;
+use crate::session::{PatternSub, SessionId, SubRef};
 
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
@@ -55,11 +55,12 @@ impl Shard {
             slot.subscribers[subscription.position as usize].every = every;
             return;
         }
+        self.counts.ledger.begin(after, slot.head);
         slot.subscribers.push(Subscriber {
             session: id,
             every,
             behind: false,
-            wants_snapshot: false,
+            first: First::Nothing,
             after,
         });
         cell.subscriber_added();
@@ -143,7 +144,8 @@ impl Shard {
     /// Takes a subscriber out of a topic's list.
     fn forget(&mut self, topic: TopicId, position: usize) {
         let slot = &mut self.slots[topic.index()];
-        slot.subscribers.swap_remove(position);
+        let ended = slot.subscribers.swap_remove(position);
+        self.counts.ledger.end(ended.after, slot.head);
         if let Some(moved) = slot.subscribers.get(position)
             && let Some(session) = self.sessions.get_mut(moved.session.index())
             && let Some(subscription) = session.topics.get_mut(&topic)
@@ -222,12 +224,11 @@ impl Shard {
         left.sort_unstable();
         let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
         session.one_shots.retain(|topic| !is_left(topic));
-        session.pulls.retain(|pull| match pull {
-            Pull::Follow(topic) | Pull::OneShot(topic) => !is_left(topic),
-        });
-        self.counts.dropped += session
+        session.pulls.forget(|topic| is_left(&topic));
+        self.counts.ledger.dropped += session
             .outbox
             .purge(|topic| topic.is_some_and(|topic| is_left(&topic)));
+        self.live_again(id);
     }
 
     /// Ends every subscription of a session.
@@ -235,7 +236,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        session.pulls = VecDeque::new();
+        session.pulls = Pulls::default();
+        session.lagging_since = None;
         session.one_shots = FxHashSet::default();
         session.replays = None;
         let patterns = std::mem::take(&mut session.patterns);

@@ -61,7 +61,7 @@ impl Shard {
             self.close(id, CloseCode::NO_PONG, &reason, now);
             return;
         }
-        if !session.pulls.is_empty() && !session.outbox.is_empty() {
+        if !session.pulls.is_empty() && (session.lagging_since.is_some() || !session.outbox.is_empty()) {
             // There is no room for what it has yet to get, whether or not anything is published meanwhile.
             session.full_since.get_or_insert(now);
         }
@@ -76,12 +76,14 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
+        session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
         let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
         if ping {
             session.pinged = Some(now);
         }
-        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && session.outbox.is_empty();
+        let idle = session.outbox.is_empty() && session.pulls.is_empty();
+        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && idle;
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }

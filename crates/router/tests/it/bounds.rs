@@ -95,47 +95,50 @@ fn snapshots_of_20_000_topics_are_pulled_as_there_is_room() {
 }
 
 #[test]
-fn a_stalled_session_holds_its_budget_and_a_refill() {
-    let budget = 256 * 1024;
+fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
+    const TOPICS: usize = 100;
     let mut world = world();
     world.open(0, Codec::MessagePack, Vec::new());
-    let data = format!("\"{}\"", "x".repeat(1_000));
-    let frame = 1_100;
-    world.publish("trade.A", &data);
-    world.publish("ticker.A", &data);
-    subscribe(
-        &mut world,
-        0,
-        &["trade.*".to_owned(), "ticker.*".to_owned()],
-        None,
-    );
+    let topics: Vec<String> = (0..TOPICS)
+        .map(|n| format!("{}.S{n}", ["trade", "ticker"][n % 2]))
+        .collect();
+    subscribe(&mut world, 0, &topics, None);
+    world.run();
     world.clients[0].room = Some(1);
-    for n in 0..1_000 {
-        world.publish(["trade.A", "trade.B", "ticker.A"][n % 3], &data);
-        world.drain(0, 1_000);
-        world.write_dirty(0);
-        let it = &world.clients[0];
-        let outbox = it
-            .id
-            .and_then(|id| world.shards[0].outbox(id))
-            .expect("a session");
-        assert!(outbox.live_bytes() <= budget + frame);
-        assert!(outbox.data_bytes() - outbox.live_bytes() <= OUTBOX_REFILL_BYTES + frame);
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    let id = world.clients[0].id.expect("a session");
+    let held = |world: &World| world.shards[0].session_memory_bytes(id).expect("a session");
+    let before = held(&world);
+    let mut most = 0;
+    for n in 0..100_000 {
+        world.publish(&topics[n % TOPICS], &data);
+        if n % 10 == 0 {
+            world.drain(0, 1_000);
+            world.write_dirty(0);
+            most = most.max(waiting(&world, 0));
+        }
     }
-    assert_eq!(
-        (
-            world.shards[0].lagging_count(),
-            world.shards[0].subscription_count()
-        ),
-        (1, 3)
-    );
+    assert!(most > 200_000, "it was given its budget first: {most} bytes");
+    assert_eq!(world.shards[0].lagging_count(), 1);
+    assert_eq!(world.shards[0].counts().lagged, 1);
+    // The frame begun, and a place in the queue for each subscription.
+    assert!(waiting(&world, 0) < 1_100);
+    let grown = held(&world) - before;
+    assert!(grown < TOPICS * 32, "{grown} bytes more");
+    world.check_ledgers();
+    // It reads again: what is new first, everything that the histories have, and then live.
     world.make_room(0, None);
     world.run();
     assert_eq!((world.shards[0].lagging_count(), waiting(&world, 0)), (0, 0));
-    // The ack, the snapshots, and each of the 333 or 334 messages of the trades; of the ticker the last one at least.
+    let newest_first: Vec<bool> = (world.clients[0].inbox.iter().skip(2).take(TOPICS / 2))
+        .map(|(_, frame)| matches!(frame, Frame::Message(ServerMessage::Update { topic, seq, .. }) if topic.starts_with("ticker") && seq.0 == 1_000))
+        .collect();
+    assert_eq!(newest_first, [true; TOPICS / 2]);
     let got = read(&mut world, 0);
-    assert_eq!((got.acks, got.snapshots), (1, 2));
-    assert!(got.updates > 667, "{got:?}");
+    assert_eq!(got.acks, 1);
+    assert!(got.updates > TOPICS / 2 * 1_000, "{got:?}");
+    assert_eq!(world.shards[0].counts().ledger.pending(), 0);
+    assert!(held(&world) < before + 256, "the memory is returned");
 }
 
 #[test]

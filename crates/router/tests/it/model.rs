@@ -388,8 +388,9 @@ impl Model {
         self.world.clients[client].room = Some(0);
     }
 
-    /// Lets the readers read, and looks at the bounds of every outbox.
+    /// Lets the readers read, and looks at the ledgers and at the bounds of every outbox.
     fn read(&mut self) {
+        self.world.check_ledgers();
         for (client, reader) in self.world.clients.iter_mut().zip(&mut self.readers) {
             for (_, frame) in client.inbox.drain(..) {
                 reader.read(&frame, &self.truth);

@@ -436,7 +436,8 @@ impl Reader {
         let it = &truth[topic];
         let place = self.places.get_mut(&topic);
         let place = place.unwrap_or_else(|| panic!("a gap of {}, which is not subscribed", it.name));
-        assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
+        // Between the gap and the snapshot of a book, the session may have begun to lag: the gap goes on then.
+        let goes_on = place.after_gap.is_some();
         assert_eq!(
             from,
             place.at + 1,
@@ -459,7 +460,11 @@ impl Reader {
         assert!(place.ever_every, "{}: conflated messages are no gap", it.name);
         assert!(from > place.promised, "{}: a replay was promised", it.name);
         if it.kind == Kind::Book {
-            assert!(!it.reaches(from - 1), "{}: {from} was still there", it.name);
+            assert!(
+                goes_on || !it.reaches(from - 1),
+                "{}: {from} was still there",
+                it.name
+            );
             place.after_gap = Some(to);
         } else {
             assert!(!it.reaches(to - 1), "{}: {to} was still there", it.name);

@@ -189,9 +189,9 @@ fn coming_back_after_a_break() {
             a: update trade.A 2 2
             a: update ticker.A 1 1
             a: ack 1 trade.A@4 every recovered=true, ticker.A@3 conflate recovered=true
+            a: update ticker.A 3 3
             a: update trade.A 3 3
             a: update trade.A 4 4
-            a: update trade.A 5 5
-            a: update ticker.A 3 3"#]],
+            a: update trade.A 5 5"#]],
     );
 }

@@ -60,6 +60,9 @@ pub(crate) fn run(script: &str) -> String {
         run.statement(statement);
     }
     run.end_repeats();
+    if let Some(world) = &run.world {
+        world.check_ledgers();
+    }
     run.out
 }
 
@@ -295,7 +298,7 @@ impl Script {
 
     /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.
     /// `show count NAME`: one of the first shard's counts. `show history`: bytes of all histories, and whether they are
-    /// within the limit of `history`. `show sessions`. `show encodes`.
+    /// within the limit of `history`. `show sessions`. `show lagging`. `show encodes`.
     fn show(&mut self, words: &[&str]) {
         let text = match words[0] {
             "queue" => {
@@ -313,6 +316,7 @@ impl Script {
                 let cell = self.world().directory.find(words[1]).expect("a topic");
                 cell.subscribers().to_string()
             }
+            "lagging" => self.world().shards[0].lagging_count().to_string(),
             "sessions" => {
                 let counts = self.world().shards.iter().map(|s| s.session_count().to_string());
                 counts.collect::<Vec<_>>().join(" ")
@@ -336,9 +340,13 @@ impl Script {
                     "updates" => counts.updates,
                     "snapshots" => counts.snapshots,
                     "gaps" => counts.gaps,
-                    "gapped" => counts.gapped,
-                    "conflated" => counts.conflated,
-                    "dropped" => counts.dropped,
+                    "lagged" => counts.lagged,
+                    "owed" => counts.ledger.owed,
+                    "delivered" => counts.ledger.delivered,
+                    "gapped" => counts.ledger.gapped,
+                    "conflated" => counts.ledger.conflated,
+                    "dropped" => counts.ledger.dropped,
+                    "pending" => counts.ledger.pending(),
                     "drained" => counts.drained,
                     "overflows" => counts.queue_overflows,
                     other => panic!("count {other:?}?"),

@@ -182,8 +182,8 @@ fn the_strictest_mode_of_all_patterns_is_granted() {
             a: ack 1 ticker.* matched=0 conflate
             a: ack 2 ticker.A@0 every
             a: update ticker.A 1 1
-            a: update ticker.A 2 2
             a: update ticker.B 2 2
+            a: update ticker.A 2 2
             a: ack 3 ticker.A
             a: update ticker.A 3 3
             a: update ticker.A 6 6"#]],

@@ -274,6 +274,18 @@ impl World {
         it.bytes.drain(..at);
     }
 
+    /// Every shard's ledger adds up, and agrees with what is found by looking at everything.
+    pub(crate) fn check_ledgers(&self) {
+        for shard in &self.shards {
+            let (ledger, audit) = (&shard.counts().ledger, shard.audit());
+            assert!(
+                audit.agrees_with(ledger),
+                "{ledger:?} pending {}, but {audit:?}",
+                ledger.pending()
+            );
+        }
+    }
+
     /// Lets `ms` pass, doing what falls due at its time.
     pub(crate) fn wait_ms(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);

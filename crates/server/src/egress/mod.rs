@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 
 use mio::net::TcpStream;
-use tickwire_router::Outbox;
+use tickwire_router::{Outbox, SessionId};
 
 use crate::config::EgressKind;
 
@@ -28,6 +28,7 @@ pub(crate) const BATCH: usize = 256;
 /// A connection with something to write.
 #[derive(Debug)]
 pub(crate) struct Ready<'a> {
+    pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
 }
@@ -43,20 +44,26 @@ pub(crate) enum Wrote {
 
 /// A way to hand the waiting frames of connections to the kernel.
 pub(crate) trait Egress: fmt::Debug {
+    /// Takes note of a new connection, before anything is written to it.
+    fn add(&mut self, _session: SessionId, _stream: &TcpStream) {}
+
+    /// Forgets a connection, before its stream is dropped: what this holds of it would keep it open.
+    fn remove(&mut self, _session: SessionId) {}
+
     /// Writes what waits for each connection of `batch` and appends to `results`, in their order, what became of it: an
     /// error means that the connection is broken. Returns the number of system calls that it took.
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64;
 }
 
-/// The egress that `kind` asks for, and its name.
+/// The egress that `kind` asks for, for at most `connections`, and its name.
 ///
 /// # Errors
 /// When `io_uring` is asked for and the kernel does not offer it.
-pub(crate) fn open(kind: EgressKind) -> io::Result<(Box<dyn Egress>, &'static str)> {
+pub(crate) fn open(kind: EgressKind, connections: usize) -> io::Result<(Box<dyn Egress>, &'static str)> {
     match kind {
         EgressKind::Plain => Ok((Box::new(PlainEgress::new()), "plain")),
-        EgressKind::IoUring => Ok((Box::new(UringEgress::open()?), "io_uring")),
-        EgressKind::Auto => match UringEgress::open() {
+        EgressKind::IoUring => Ok((Box::new(UringEgress::open(connections)?), "io_uring")),
+        EgressKind::Auto => match UringEgress::open(connections) {
             Ok(egress) => Ok((Box::new(egress), "io_uring")),
             Err(error) => {
                 tracing::debug!(%error, "no io_uring here; writing plainly");
@@ -75,7 +82,7 @@ pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
     // caller's thread must not see that.
     let opened = std::thread::Builder::new()
         .name("probe".to_owned())
-        .spawn(move || open(kind).map(|(_, name)| name))?;
+        .spawn(move || open(kind, 1).map(|(_, name)| name))?;
     opened
         .join()
         .map_err(|_| io::Error::other("the probe panicked"))?

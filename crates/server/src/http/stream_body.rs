@@ -109,6 +109,8 @@ impl Body for StreamBody {
             return Poll::Ready(None);
         } else {
             let mut hub = this.context.hub.borrow_mut();
+            // Being polled is how the client's readiness shows here.
+            hub.shard.refill(this.session);
             if let Some(outbox) = hub.shard.outbox(this.session) {
                 let taken = this.events.write(outbox.waiting());
                 if taken > 0 {

@@ -1,6 +1,6 @@
 //! What a shard counted, moved into the metrics.
 
-use tickwire_metrics::DeliveryOp;
+use tickwire_metrics::{DeliveryOp, Settled};
 use tickwire_wire::Micros;
 
 use super::Hub;
@@ -15,8 +15,18 @@ impl Hub {
         metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
         metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
         metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        metrics.conflated += counts.conflated - before.conflated;
-        metrics.gapped += counts.gapped - before.gapped;
+        let (ledger, ledger_before) = (&counts.ledger, &before.ledger);
+        metrics.conflated += ledger.conflated - ledger_before.conflated;
+        metrics.gapped += ledger.gapped - ledger_before.gapped + counts.unresumed - before.unresumed;
+        metrics.lags += counts.lagged - before.lagged;
+        metrics.owed += ledger.owed - ledger_before.owed;
+        metrics.settled = Settled {
+            delivered: ledger.delivered - ledger_before.delivered,
+            conflated: ledger.conflated - ledger_before.conflated,
+            gapped: ledger.gapped - ledger_before.gapped,
+            dropped: ledger.dropped - ledger_before.dropped,
+        };
+        metrics.pending = ledger.pending();
         metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
         for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
             metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
@@ -36,6 +46,10 @@ impl Hub {
                 into.add(index, now - then);
             }
         }
+        self.shard.each_lagging(now, |bytes, age_us| {
+            metrics.lag.observe(age_us);
+            metrics.lagging_bytes.observe(bytes as u64);
+        });
         metrics.sessions = self.shard.session_count() as u64;
         metrics.subscriptions = self.shard.subscription_count() as u64;
         metrics.lagging_sessions = self.shard.lagging_count() as u64;

@@ -157,6 +157,7 @@ impl Hub {
             self.shard.remove(id);
             return Err(error);
         }
+        self.egress.add(id, &stream);
         let parser = Parser::new(self.frame_limits);
         self.set_link(
             id,
@@ -254,6 +255,7 @@ impl Hub {
         self.shard.remove(id);
         match link {
             Link::WebSocket(mut socket) => {
+                self.egress.remove(id);
                 if let Err(error) = self.poller.remove(&mut socket.stream) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
                 }

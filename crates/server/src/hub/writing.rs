@@ -39,9 +39,11 @@ impl Hub {
                 return None;
             };
             let stream = &socket.stream;
-            self.shard
-                .outbox(*id)
-                .map(|outbox| egress::Ready { stream, outbox })
+            self.shard.outbox(*id).map(|outbox| egress::Ready {
+                session: *id,
+                stream,
+                outbox,
+            })
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
         let mut results = std::mem::take(&mut self.results);

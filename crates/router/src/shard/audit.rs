@@ -1,0 +1,25 @@
+//! The shard's audit: its ledger's sums, found by looking at everything.
+
+use super::Shard;
+use crate::ledger::Audit;
+
+impl Shard {
+    /// Adds up, from every subscription and from everything that waits, what the ledger must say. Looks at each
+    /// subscription, each frame that waits and, for [`Audit::unseen`], each topic.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
+        for (_, session) in &self.sessions {
+            pending += session.outbox.stands_for();
+            for (topic, subscription) in &session.topics {
+                let slot = &self.slots[topic.index()];
+                let subscriber = &slot.subscribers[subscription.position as usize];
+                heads = heads.wrapping_add(slot.head.0);
+                pending += slot.head.0 - subscriber.after.0;
+                let newest = slot.cell.as_ref().map_or(slot.head, |cell| cell.position().seq);
+                unseen += newest.0 - slot.head.0;
+            }
+        }
+        Audit::new(&self.counts.ledger, heads, pending, unseen)
+    }
+}

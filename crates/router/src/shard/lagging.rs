@@ -1,0 +1,201 @@
+//! The ladder of a slow reader: live, lagging, caught up, live again.
+//!
+//! A session lags once more live bytes wait for it than its budget. What waits is taken back then, but for a frame begun
+//! and the answers that keep their place: each subscription goes back to the last message that was really put on the
+//! wire and is, like all of the session's others as their topics go on, pulled in again when the socket takes bytes. So a
+//! connection that takes nothing costs memory for its subscriptions and none for messages, but those of a replay that was
+//! promised; and what it reads first when it goes on is new.
+//!
+//! It has caught up when nothing is left to be pulled in; from then on it gets everything live.
+
+use std::sync::Arc;
+
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::payload_of;
+use tickwire_wire::{Control, Micros, Seq, ServerMessage};
+
+use super::{First, Shard};
+use crate::outbox::{Frame, Item, Sort};
+use crate::publication::{Publication, TopicId};
+use crate::session::SessionId;
+
+impl Shard {
+    /// Live bytes waiting from which on a session that does not lag is handed nothing more.
+    pub(super) const fn live_bytes_end(&self) -> usize {
+        self.settings.outbox_bytes_max.saturating_add(1)
+    }
+
+    /// Takes note that `topic` has come to `seq`: from now on its subscribers are owed what is up to there.
+    #[inline]
+    pub(super) fn learn(&mut self, topic: TopicId, seq: Seq) {
+        let slot = &mut self.slots[topic.index()];
+        if seq > slot.head {
+            self.counts.ledger.owed += (seq.0 - slot.head.0) * slot.subscribers.len() as u64;
+            slot.head = seq;
+        }
+    }
+
+    /// Lets a session lag: too much waits for it.
+    pub(super) fn lag(&mut self, id: SessionId, now: Micros) {
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        session.lagging_since = Some(now);
+        session.live_bytes_end = 0;
+        session.full_since.get_or_insert(now);
+        session.one_shot_waits = false;
+        let taken = session.outbox.take_back(|_| true);
+        self.counts.lagged += 1;
+        self.rewind(id, taken);
+        self.rewind_answers(id);
+        if let Some(session) = self.session(id) {
+            session.pulls.restart();
+        }
+        self.mark_dirty(id);
+    }
+
+    /// Ends the lagging of a session that has nothing left to be pulled in.
+    pub(super) fn live_again(&mut self, id: SessionId) {
+        let live_bytes_end = self.live_bytes_end();
+        if let Some(session) = self.session(id).filter(|session| session.pulls.is_empty()) {
+            session.pulls.shrink();
+            session.one_shots.shrink_to(0);
+            if session.lagging_since.take().is_some() {
+                session.live_bytes_end = live_bytes_end;
+            }
+            if session.outbox.is_empty() {
+                session.full_since = None;
+            }
+        }
+    }
+
+    /// Takes note that a session's socket takes bytes again.
+    pub(super) fn unblock(&mut self, id: SessionId) {
+        let Some(session) = self.session(id) else { return };
+        session.blocked = false;
+        if std::mem::take(&mut session.superseded) && session.lagging_since.is_some() {
+            self.refresh(id);
+        }
+    }
+
+    /// Puts the subscriptions of a session back to where they stood before what was taken back of it.
+    fn rewind(&mut self, id: SessionId, taken: Vec<Item>) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        // The last first, so that each subscription ends where it stood before the first.
+        for item in taken.into_iter().rev() {
+            let Some(topic) = item.topic() else { continue };
+            if matches!(&item, Item::Frame(frame) if frame.sort == Sort::OneShot) {
+                if session.one_shots.insert(topic) {
+                    session.pulls.shoot_next(topic);
+                }
+                continue;
+            }
+            let Some(subscription) = session.topics.get(&topic) else {
+                continue; // what a subscription left behind was dropped when it ended
+            };
+            let slot = &mut self.slots[topic.index()];
+            let subscriber = &mut slot.subscribers[subscription.position as usize];
+            match item {
+                Item::Answer(_) => {}
+                Item::Gap(gap) => {
+                    subscriber.after = Seq(gap.from.0 - 1);
+                    // The gap of a book brings its snapshot anew.
+                    if subscriber.first == First::Recovery {
+                        subscriber.first = First::Nothing;
+                    }
+                }
+                Item::Frame(frame) => {
+                    subscriber.after = frame.before();
+                    match frame.sort {
+                        Sort::Newer | Sort::Repeat => subscriber.first = First::Snapshot,
+                        Sort::Recovery => subscriber.first = First::Recovery,
+                        Sort::Promised => {
+                            let replays = session.replays.get_or_insert_default();
+                            let replay = replays.entry(topic).or_default();
+                            replay.push_front(frame.fanout.publication.clone());
+                        }
+                        Sort::Live | Sort::Pulled | Sort::OneShot => {}
+                    }
+                }
+            }
+            if !std::mem::replace(&mut subscriber.behind, true) {
+                session.pulls.follow_next(topic, subscriber.every);
+            }
+        }
+    }
+
+    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
+    fn rewind_answers(&mut self, id: SessionId) {
+        let (slots, directory) = (&self.slots, &self.directory);
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let (codec, topics) = (session.codec, &session.topics);
+        let standing = |topic: &str| {
+            let cell = directory.find(topic)?;
+            let position = topics.get(&cell.id())?.position as usize;
+            Some(slots[cell.id().index()].subscribers[position].after)
+        };
+        session.outbox.rewrite_answers(|frame| {
+            let message = codec.decode_server(payload_of(frame));
+            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
+                return None;
+            };
+            let mut changed = false;
+            // Where a resume begins is in the request.
+            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
+                let standing = standing(&result.topic);
+                if let (Some(seq), Some(at)) = (&mut result.seq, standing)
+                    && at < *seq
+                {
+                    (*seq, changed) = (at, true);
+                }
+            }
+            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
+        });
+    }
+
+    /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
+    fn refresh(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        // An ack among the data tells where the data before it ends.
+        if session.outbox.answer_bytes() > 0 {
+            return;
+        }
+        let (codec, topics, slots) = (session.codec, &session.topics, &mut self.slots);
+        let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
+        let encodes = &mut self.counts.encodes[codec as usize];
+        session.outbox.refresh(|frame| {
+            if matches!(frame.sort, Sort::OneShot) {
+                return None;
+            }
+            let topic = frame.topic();
+            let slot = &mut slots[topic.index()];
+            let subscriber = &mut slot.subscribers[topics.get(&topic)?.position as usize];
+            let publication = &frame.fanout.publication;
+            if subscriber.every || !subscriber.behind || subscriber.after != publication.seq {
+                return None;
+            }
+            let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
+            let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
+            subscriber.after = newest.seq;
+            learnt.push((topic, newest.seq));
+            let op = frame.fanout.op;
+            let sort = match op {
+                DataOp::Update => Sort::Pulled,
+                DataOp::Snapshot => Sort::Newer,
+            };
+            let (bytes, encoded) = newest.frame(codec, op);
+            encodes[op as usize] += u64::from(encoded);
+            let length = bytes.len();
+            Some(Frame::of(newest, op, length, sort, skips))
+        });
+        for (topic, seq) in learnt {
+            self.learn(topic, seq);
+        }
+    }
+}

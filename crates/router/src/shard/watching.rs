@@ -1,0 +1,110 @@
+//! What an operator may ask of a shard: which sessions are furthest behind, by how much, and which topics are hottest.
+//!
+//! Found by looking, on demand: nothing here is kept up to date as messages pass, but one number per topic.
+
+use std::cmp::Reverse;
+
+use tickwire_wire::{Micros, Topic};
+
+use super::Shard;
+use crate::session::{Session, SessionId};
+
+/// Subscriptions of each sort that are asked for their oldest owed message.
+const SAMPLED: usize = 8;
+
+/// How far a session is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLag {
+    /// Which one.
+    pub session: SessionId,
+    /// Messages that its subscriptions are owed.
+    pub messages: u64,
+    /// Encoded bytes that wait for it, answers and other control messages included.
+    pub bytes: usize,
+    /// Topics that it is subscribed to.
+    pub subscriptions: usize,
+    /// Those of them that are to be brought to the head from the directory.
+    pub behind: usize,
+    /// Age in microseconds of the oldest message that it is owed, as far as that is known: of what is behind, a few
+    /// subscriptions are asked, and messages that the histories have let go are not counted.
+    pub oldest_us: u64,
+    /// Since when it lags, if it does.
+    pub lagging_since: Option<Micros>,
+}
+
+/// A topic and what it costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HotTopic {
+    /// Its name.
+    pub topic: Topic,
+    /// Updates of it that the shard has handed out live, one for each subscriber.
+    pub deliveries: u64,
+    /// Sessions of the shard that are subscribed to it.
+    pub subscribers: usize,
+}
+
+impl Shard {
+    /// The `top_k` sessions that are owed the most messages, the worst first; those that are owed nothing are left out.
+    /// Looks at everything that waits.
+    #[must_use]
+    pub fn sessions_debug(&self, top_k: usize, now: Micros) -> Vec<SessionLag> {
+        let owed = |session: &Session| {
+            let behind = session.topics.iter().map(|(topic, subscription)| {
+                let slot = &self.slots[topic.index()];
+                slot.head.0 - slot.subscribers[subscription.position as usize].after.0
+            });
+            session.outbox.stands_for() + behind.sum::<u64>()
+        };
+        let sessions = self.sessions.iter().map(|(_, session)| (owed(session), session));
+        let mut worst: Vec<(u64, &Session)> = sessions.filter(|(messages, _)| *messages > 0).collect();
+        worst.sort_unstable_by_key(|(messages, session)| Reverse((*messages, session.id)));
+        worst.truncate(top_k);
+        let lag = |(messages, session): (u64, &Session)| SessionLag {
+            session: session.id,
+            messages,
+            bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),
+            subscriptions: session.topics.len(),
+            behind: session.pulls.follows(usize::MAX).count(),
+            oldest_us: self.oldest_us(session, now),
+            lagging_since: session.lagging_since,
+        };
+        worst.into_iter().map(lag).collect()
+    }
+
+    /// Calls `seen` for each session that lags, with the bytes that wait for it and the age in microseconds of the oldest
+    /// message that it is owed, as in [`SessionLag`].
+    pub fn each_lagging(&self, now: Micros, mut seen: impl FnMut(usize, u64)) {
+        for (_, session) in &self.sessions {
+            if session.lagging_since.is_some() {
+                seen(session.outbox.data_bytes(), self.oldest_us(session, now));
+            }
+        }
+    }
+
+    /// The `top_k` topics of which the shard has handed out the most updates, the hottest first.
+    #[must_use]
+    pub fn hottest_topics(&self, top_k: usize) -> Vec<HotTopic> {
+        let mut hottest: Vec<_> = self.slots.iter().filter(|slot| slot.handed > 0).collect();
+        hottest.sort_unstable_by_key(|slot| Reverse(slot.handed));
+        let hot = |slot: &super::Slot| {
+            Some(HotTopic {
+                topic: slot.cell.as_ref()?.topic().clone(),
+                deliveries: slot.handed,
+                subscribers: slot.subscribers.len(),
+            })
+        };
+        hottest.into_iter().take(top_k).filter_map(hot).collect()
+    }
+
+    fn oldest_us(&self, session: &Session, now: Micros) -> u64 {
+        let waiting = session.outbox.oldest().map(|publication| publication.ts);
+        let behind = session.pulls.follows(SAMPLED).filter_map(|topic| {
+            let slot = &self.slots[topic.index()];
+            let subscription = session.topics.get(&topic)?;
+            let after = slot.subscribers[subscription.position as usize].after;
+            slot.cell.as_ref()?.first_after(after)
+        });
+        let oldest = behind.chain(waiting).min();
+        oldest.map_or(0, |ts| now.since(ts))
+    }
+}

@@ -1,0 +1,358 @@
+//! The ladder of a slow reader: live, lagging, caught up, live again; and what it costs.
+
+use expect_test::expect;
+use tickwire_router::KindRule;
+use tickwire_wire::message::{Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Kind, ServerMessage};
+
+use crate::script::check;
+use crate::world::{Frame, Setup, World};
+
+#[test]
+fn what_waited_is_taken_back_and_the_newest_comes_first() {
+    check(
+        "outbox 300; open a; sub a trade.A ticker.A ticker.B; go; stall a; pub trade.A 1..2; pub ticker.A 1..2; pub ticker.B 1; drain;
+         show outbox a; show lagging; pub trade.A 3; pub ticker.A 3; drain; show outbox a; show lagging; pub ticker.B 2; drain; resume a;
+         show lagging; show count lagged; show count conflated; pub ticker.A 4; go",
+        expect![[r#"
+            a: ack 1 trade.A@0 every, ticker.A@0 conflate, ticker.B@0 conflate
+            outbox a: 0 control, 343 data
+            lagging: 0
+            outbox a: 0 control, 0 data
+            lagging: 1
+            a: update ticker.A 3 3
+            a: update ticker.B 2 2
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            lagging: 0
+            count lagged: 1
+            count conflated: 3
+            a: update ticker.A 4 4"#]],
+    );
+}
+
+#[test]
+fn a_frame_begun_stays_and_is_finished() {
+    check(
+        "outbox 200; open a; sub a trade.A; go; stall a; pub trade.A 1; drain; write a 5; pub trade.A 2..9; drain; show outbox a; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            outbox a: 0 control, 68 data
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9"#]],
+    );
+}
+
+#[test]
+fn an_ack_among_the_data_tells_where_the_client_stands_now() {
+    // Behind it come the messages that were queued before it.
+    check(
+        "outbox 150; open a; sub a trade.A trade.B; go; stall a; pub trade.A 1..2; drain; resync a trade.A; pub trade.A 3..5; pub trade.B 1..3; drain; show count lagged; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every, trade.B@0 every
+            count lagged: 1
+            a: ack 2 trade.A@0
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.B 1 1
+            a: update trade.B 2 2
+            a: update trade.B 3 3
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5"#]],
+    );
+    // A resume begins where its request said.
+    check(
+        "outbox 150; open a; pub trade.A 1..3; pub x 1; sub a trade.B; go; stall a; sub a x mode=snapshot; write a 1; sub a trade.A@1; write a 60; pub trade.A 4..9; pub trade.B 1..4; drain; show count lagged; resume a",
+        expect![[r#"
+            a: ack 1 trade.B@0 every
+            count lagged: 1
+            a: ack 2 x@1 snapshot
+            a: ack 3 trade.A@3 every recovered=true
+            a: snapshot x 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.B 1 1
+            a: update trade.B 2 2
+            a: update trade.B 3 3
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.B 4 4
+            a: update trade.A 8 8
+            a: update trade.A 9 9"#]],
+    );
+}
+
+#[test]
+fn a_mode_that_was_changed_holds_for_what_comes_again() {
+    check(
+        "outbox 150; open a; sub a ticker.A trade.B; pub ticker.A 1; go; stall a; pub ticker.A 2..3; drain; sub a ticker.A mode=every nosnapshot; pub ticker.A 4..9; drain; show count lagged; resume a; pub ticker.A 10..11; go",
+        expect![[r#"
+            a: ack 1 ticker.A@0 conflate, trade.B@0 every
+            a: update ticker.A 1 1
+            count lagged: 1
+            a: ack 2 ticker.A@1 every
+            a: gap ticker.A 2..8 slow
+            a: update ticker.A 9 9
+            a: update ticker.A 10 10
+            a: update ticker.A 11 11"#]],
+    );
+}
+
+#[test]
+fn a_replay_that_was_promised_is_kept_when_it_is_taken_back() {
+    check(
+        "rule trade.> event 3; outbox 200; open a; pub trade.A 1..3; sub a trade.A@0 trade.B; stall a; write a 1; pub trade.B 1..9; pub trade.A 4..9; drain; show count lagged; resume a",
+        expect![[r#"
+            count lagged: 1
+            a: ack 1 trade.A@3 every recovered=true, trade.B@0 every
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: gap trade.A 4..6 slow
+            a: gap trade.B 1..6 slow
+            a: update trade.B 7 7
+            a: update trade.B 8 8
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9
+            a: update trade.B 9 9"#]],
+    );
+}
+
+#[test]
+fn a_one_shot_is_owed_again() {
+    check(
+        "outbox 200; open a; pub ticker.x 1; sub a trade.A; go; stall a; sub a ticker.x mode=snapshot; write a 1; pub trade.A 1..9; drain; pub ticker.x 2; show count lagged; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            count lagged: 1
+            a: ack 2 ticker.x@1 snapshot
+            a: snapshot ticker.x 2 2
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9"#]],
+    );
+}
+
+#[test]
+fn unsubscribing_what_it_is_behind_of_ends_the_lagging() {
+    check(
+        "outbox 200; open a; sub a trade.A; go; stall a; pub trade.A 1..9; drain; show lagging; unsub a trade.A; show lagging; sub a trade.B; pub trade.B 1; go; resume a; show count dropped",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            lagging: 1
+            lagging: 0
+            a: ack 2 trade.A
+            a: ack 3 trade.B@0 every
+            a: update trade.B 1 1
+            count dropped: 9"#]],
+    );
+}
+
+#[test]
+fn between_the_gap_and_the_snapshot_of_a_book() {
+    // The gap was begun when the session began to lag again: what came since is one more gap, and then the snapshot.
+    let book = |n: u32| format!(r#"pub book.X {{"symbol":"X","bids":[["{n}","1"]],"time":{n}}};"#);
+    let books = |from, to| (from..=to).map(book).collect::<String>();
+    check(
+        &format!(
+            "rule book.> book 1; outbox 400; open a; sub a book.X trade.A; go; stall a; {} drain; write a 70; {} pub trade.A 1..8; drain; show count lagged; resume a; {} go",
+            books(1, 4),
+            books(5, 6),
+            books(7, 7)
+        ),
+        expect![[r#"
+            a: ack 1 book.X@0 every, trade.A@0 every
+            count lagged: 2
+            a: gap book.X 1..4 slow
+            a: gap book.X 5..6 slow
+            a: snapshot book.X 6 {"symbol":"X","bids":[["6","1"],["5","1"],["4","1"],["3","1"],["2","1"],["1","1"]],"asks":[],"checksum":662828011,"time":6}
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update book.X 7 {"symbol":"X","bids":[["7","1"]],"asks":[],"checksum":2568722077,"time":7}"#]],
+    );
+}
+
+#[test]
+fn a_value_that_was_superseded_while_it_waited_is_replaced() {
+    // Lagging, it was given the values of 5; it took nothing, and what it reads then is newer.
+    check(
+        "outbox 200; open a; sub a ticker.A trade.A; go; stall a; pub ticker.A 1..5; pub trade.A 1..9; drain; write a 1;
+         pub ticker.A 6..8; drain; write a 60; pub ticker.A 9; drain; resume a; show count conflated",
+        expect![[r#"
+            a: ack 1 ticker.A@0 conflate, trade.A@0 every
+            a: update ticker.A 5 5
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update ticker.A 9 9
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9
+            count conflated: 7"#]],
+    );
+}
+
+#[test]
+fn a_stall_begins_with_the_lagging_and_ends_with_a_byte() {
+    check(
+        "outbox 150; open a; sub a trade.A; go; stall a; pub trade.A 1..9; go; wait 29000; heard a; show lagging; write a 1; wait 29000; heard a; show lagging; wait 12000; show count owed; show count dropped",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            lagging: 1
+            … and 1 more of it
+            65000 ms a: gone
+            count owed: 9
+            count dropped: 9"#]],
+    );
+}
+
+fn world(clients: usize) -> World {
+    let mut setup = Setup::default();
+    setup.settings.outbox_bytes_max = 2_000;
+    setup.rules.push(KindRule {
+        pattern: "book.>".parse().expect("a pattern"),
+        kind: Kind::Book,
+        history: 4,
+    });
+    let mut world = World::new(setup);
+    for client in 0..clients {
+        world.open(0, Codec::ALL[client % 2], Vec::new());
+        let message = ClientMessage::Subscribe(Subscribe {
+            id: world.next_request(client),
+            topics: vec![TopicRequest::Pattern("book.X".to_owned())],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        });
+        let mut bytes = Vec::new();
+        world.clients[client].codec.encode_request(&message, &mut bytes);
+        world.send(client, &bytes);
+    }
+    world.run();
+    world
+}
+
+#[test]
+fn a_snapshot_is_encoded_once_for_10_000_who_resync() {
+    const CLIENTS: usize = 10_000;
+    let mut world = world(CLIENTS);
+    for client in 0..CLIENTS {
+        world.clients[client].room = Some(0);
+        world.clients[client].inbox.clear();
+    }
+    for n in 1..=40 {
+        world.publish(
+            "book.X",
+            &format!(r#"{{"symbol":"X","bids":[["{n}","1"]],"time":{n}}}"#),
+        );
+        world.drain(0, 1_000_000);
+    }
+    assert_eq!(world.shards[0].lagging_count(), CLIENTS);
+    assert_eq!(world.shards[0].waiting_bytes(), 0);
+    for client in 0..CLIENTS {
+        world.clients[client].room = None;
+        let id = world.clients[client].id.expect("a session");
+        world.shards[0].writable(id);
+    }
+    world.run();
+    for client in &world.clients {
+        let [(_, gap), (_, snapshot)] = &client.inbox[..] else {
+            panic!("{:?}", client.inbox);
+        };
+        let Frame::Message(ServerMessage::Control(Control::Gap { from, to, .. })) = gap else {
+            panic!("{gap:?}");
+        };
+        let Frame::Message(ServerMessage::Snapshot { seq, .. }) = snapshot else {
+            panic!("{snapshot:?}");
+        };
+        assert_eq!((from.0, to.0, seq.0), (1, 40, 40));
+    }
+    let counts = world.shards[0].counts();
+    let snapshots: Vec<u64> = counts.encodes.iter().map(|of_codec| of_codec[1]).collect();
+    assert_eq!(snapshots, [1, 1], "once per codec");
+    assert_eq!(counts.ledger.gapped, 40 * CLIENTS as u64);
+    assert_eq!(world.shards[0].lagging_count(), 0);
+    world.check_ledgers();
+}
+
+#[test]
+fn who_is_furthest_behind_and_which_topic_is_hottest() {
+    let mut world = World::new(Setup::default());
+    for client in 0..3 {
+        world.open(0, Codec::Json, Vec::new());
+        let message = ClientMessage::Subscribe(Subscribe {
+            id: world.next_request(client),
+            topics: vec![TopicRequest::Pattern(["t.*", "t.a", "t.b"][client].to_owned())],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        });
+        let mut bytes = Vec::new();
+        Codec::Json.encode_request(&message, &mut bytes);
+        world.send(client, &bytes);
+    }
+    world.run();
+    world.clients[0].room = Some(0);
+    world.clients[2].room = Some(0);
+    let long = format!("\"{}\"", "x".repeat(30_000));
+    for _ in 0..12 {
+        world.publish("t.a", &long);
+        world.run();
+    }
+    world.publish("t.b", "1");
+    world.run();
+    let now = world.now.plus_ms(5);
+    let shard = &world.shards[0];
+    let worst = shard.sessions_debug(5, now);
+    let told: Vec<_> = worst
+        .iter()
+        .map(|lag| {
+            (
+                lag.messages,
+                lag.subscriptions,
+                lag.behind,
+                lag.oldest_us,
+                lag.lagging_since.is_some(),
+            )
+        })
+        .collect();
+    assert_eq!(told, [(13, 2, 2, 5_000, true), (1, 1, 0, 5_000, false)]);
+    assert_eq!(Some(worst[0].session), world.clients[0].id);
+    assert!(worst[0].bytes < 100 && worst[1].bytes > 10, "{worst:?}");
+    assert_eq!(shard.sessions_debug(1, now).len(), 1);
+    let mut seen = Vec::new();
+    shard.each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
+    assert_eq!(seen, [(0, 5_000)]);
+    let hottest = shard.hottest_topics(1);
+    assert_eq!(hottest.len(), 1);
+    // The one that stalls was handed its budget of them.
+    assert_eq!((hottest[0].topic.as_str(), hottest[0].subscribers), ("t.a", 2));
+    assert_eq!(hottest[0].deliveries, 12 + 9);
+}
