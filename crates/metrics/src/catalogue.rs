@@ -12,10 +12,10 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{DeliveryOp, LabelSets, StatusClass, Transport};
+use crate::labels::{DeliveryOp, Label, LabelSets, StatusClass, Transport};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
-use crate::table::{Id, Label, TABLE};
+use crate::table::{Id, TABLE};
 
 /// Content type of [`Catalogue::render`]: the text exposition format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

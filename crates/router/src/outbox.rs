@@ -298,7 +298,6 @@ impl Outbox {
         self.push(Item::Gap(Box::new(gap)));
     }
 
-    /// Appends the state of a topic's source.
     pub(crate) fn push_status(&mut self, status: Status) {
         self.push(Item::Status(Box::new(status)));
     }
