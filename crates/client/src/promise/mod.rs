@@ -370,11 +370,18 @@ impl Checker {
         if snapshot {
             self.wildcard_acks += 1;
         }
+        let before = self.wildcards.iter().find(|w| w.pattern == pattern);
+        let snapshots_since = match before {
+            _ if snapshot => self.wildcard_acks,
+            // The snapshots that the first subscription brought may still be on their way.
+            Some(before) => before.snapshots_since,
+            None => 0,
+        };
         self.wildcards.retain(|w| w.pattern != pattern);
         self.wildcards.push(Wildcard {
             pattern,
             mode,
-            snapshots_since: if snapshot { self.wildcard_acks } else { 0 },
+            snapshots_since,
         });
         for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
             track.every = is_every(topic, track, &self.wildcards);

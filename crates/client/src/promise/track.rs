@@ -176,11 +176,8 @@ impl Track {
         self.alternative = None;
         self.head = head;
         self.seq = if same_lineage { since.seq } else { Seq::ZERO };
-        self.awaiting = if snapshot {
-            Awaiting::First
-        } else {
-            Awaiting::Nothing
-        };
+        // A refused resume may bring a snapshot whatever the request said of snapshots.
+        self.awaiting = Awaiting::First;
         self.standing = if same_lineage && since.seq > head {
             // The position was never one of this lineage: nothing can be said of what is missing.
             Standing::Unknown
@@ -304,7 +301,8 @@ impl Track {
         let alternative = self.alternative.take();
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::First;
-        self.seq = if silent.is_none() { last.max(to) } else { to };
+        let counts = silent.is_none() && standing != Standing::Unknown;
+        self.seq = if counts { last.max(to) } else { to };
         let topic = topic.to_owned();
         if let Some(known) = silent {
             let got = epoch.clone();

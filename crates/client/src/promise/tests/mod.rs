@@ -127,6 +127,8 @@ fn promise_5_resume() {
     kept(&format!("{since} ack 1 A@z:9/every-; snap A@z:9; up A 10"));
     kept("sub 1 since A=k:99; ack 1 A@k:60/every-; snap A@k:60; up A 61");
     kept("sub 1 since A=k:57 nosnap; ack 1 A@k:60/every-; up A 61");
+    kept("sub 1 since A=k:57 nosnap; ack 1 A@k:60/every-; snap A@k:60; up A 61");
+    kept("sub 1 since A=k:61; ack 1 A@k:60/every-; gap A@k 1 60 epoch; gap A@k 61 70 slow; up A 71");
     let after = |ack: &str, step: &str| format!("{since} ack 1 {ack}; {step}");
     broken(
         &after("A@k:60/every+", "up A 59"),
@@ -224,6 +226,9 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
+    kept(&format!(
+        "{every} sub 2 t.* t.A nosnap; ack 2 t.*/every t.A@k:9/every; snap t.A@k:9; up t.A 10"
+    ));
     kept("sub 1 >; ack 1 >; snap t.A@k:9; up t.A 12");
     kept(&format!(
         "{every} snap t.A@k:9; unsub 2 t.*; up t.A 10; ack 2 t.*"

@@ -1,0 +1,112 @@
+//! What the simulator can find wrong: which promise, and what showed it.
+
+use std::fmt;
+
+use thiserror::Error;
+use tickwire_client::promise::BrokenPromise;
+
+/// The promises that are checked. The first six are those of PROTOCOL.md, "What a client may rely on".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// 1: numbers only increase.
+    Order,
+    /// 2: `every` has no silent holes, and a gap names exactly what is missing.
+    Every,
+    /// 3: `conflate` loses nothing that matters.
+    Conflate,
+    /// 4: books are whole.
+    Books,
+    /// 5: resuming is all or nothing.
+    Resume,
+    /// 6: slow readers cost bounded memory, and end.
+    SlowReaders,
+    /// A message is the one that was published under its number.
+    Content,
+    /// The bytes are frames and messages.
+    Framing,
+    /// Subscriptions bring what they cover, from their ack to the ack of their end.
+    Subscriptions,
+    /// Requests are answered, in time.
+    Answers,
+    /// Answers do not wait behind market data.
+    ControlFirst,
+    /// Connections end only for a reason.
+    Closes,
+    /// What the shards count is what happened.
+    Ledger,
+    /// The broker does not panic.
+    Panic,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Order => "1 order",
+            Self::Every => "2 every",
+            Self::Conflate => "3 conflate",
+            Self::Books => "4 books",
+            Self::Resume => "5 resume",
+            Self::SlowReaders => "6 slow readers",
+            Self::Content => "content",
+            Self::Framing => "framing",
+            Self::Subscriptions => "subscriptions",
+            Self::Answers => "answers",
+            Self::ControlFirst => "control first",
+            Self::Closes => "closes",
+            Self::Ledger => "ledger",
+            Self::Panic => "panic",
+        })
+    }
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("rule \"{rule}\" is broken: {what}")]
+pub struct Broken {
+    /// Which promise.
+    pub rule: Rule,
+    /// What showed it.
+    pub what: String,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule, what: impl Into<String>) -> Self {
+        Self {
+            rule,
+            what: what.into(),
+        }
+    }
+}
+
+impl From<BrokenPromise> for Broken {
+    fn from(promise: BrokenPromise) -> Self {
+        let rule = match &promise {
+            BrokenPromise::Duplicate { .. } | BrokenPromise::Backward { .. } => Rule::Order,
+            BrokenPromise::Hole { .. }
+            | BrokenPromise::GapOverlaps { .. }
+            | BrokenPromise::GapLeavesHole { .. }
+            | BrokenPromise::GapEmpty { .. } => Rule::Every,
+            BrokenPromise::FalseRecovery { .. }
+            | BrokenPromise::PartialReplay { .. }
+            | BrokenPromise::NoPosition { .. }
+            | BrokenPromise::SilentEpoch { .. } => Rule::Resume,
+            BrokenPromise::BeforeAck { .. }
+            | BrokenPromise::AfterUnsubscribe { .. }
+            | BrokenPromise::NeverSubscribed { .. } => Rule::Subscriptions,
+            BrokenPromise::Book { .. } => Rule::Books,
+            BrokenPromise::Welcome { .. }
+            | BrokenPromise::UnknownAnswer { .. }
+            | BrokenPromise::AckMismatch { .. } => Rule::Answers,
+        };
+        Self::new(rule, promise.to_string())
+    }
+}
+
+/// `Err` with a promise unless `holds`.
+pub(crate) fn ensure(holds: bool, rule: Rule, what: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Broken::new(rule, what()))
+    }
+}

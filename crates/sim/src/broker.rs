@@ -1,0 +1,444 @@
+//! The broker as it runs: a directory, its shards, and the cycle of reading, delivering and writing that the server's
+//! threads go through.
+//!
+//! What the server does with sockets is done here with [`Link`]s: the same parser, the same codecs, the same order. What
+//! only the broker's side can see is checked here: what waits for a connection is bounded, connections end for a reason,
+//! and those that have to end do.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tickwire_router::{
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
+    ShardSettings, Transport,
+};
+use tickwire_wire::frame::{Event, Limits, Parser};
+use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
+use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::{ClientMessage, Codec, Epoch, Kind, Micros, Pattern};
+
+use crate::broken::{Broken, Rule, ensure};
+use crate::ledger::Ledger;
+use crate::link::{Due, Handled, Link};
+use crate::plan::Setup;
+use crate::tally::Tally;
+use crate::topics;
+use crate::trace::Trace;
+use crate::truth::Truth;
+
+/// Bytes that one connection writes at most at a time, as the server has it.
+const BYTES_PER_WRITE: usize = 64 * 1024;
+/// Longest frame of a run: the longest message with its envelope.
+const FRAME_MAX: usize = 21_000;
+/// Bytes of all histories together in a world that has few.
+const SQUEEZED_BYTES: usize = 5_000;
+
+/// The broker since its last start.
+pub(crate) struct Broker {
+    pub(crate) truth: Truth,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) ledgers: Vec<Ledger>,
+    /// The connection of each client.
+    pub(crate) links: Vec<Option<Link>>,
+    rights: Rc<Rights>,
+    setup: Rc<Setup>,
+    scratch: Vec<u8>,
+    /// What happened, but for what the shards count.
+    tally: Tally,
+}
+
+impl Broker {
+    /// A broker that just started, for the `generation`th time.
+    pub(crate) fn start(setup: &Rc<Setup>, generation: u64) -> Self {
+        let queues = (0..setup.shards).map(|_| Arc::new(ShardQueue::new(setup.queue, Box::new(|| {}))));
+        let limits = DirectoryLimits {
+            topics_max: 1_000,
+            history_bytes_max: if setup.squeezed { SQUEEZED_BYTES } else { 1 << 30 },
+        };
+        let epoch = Epoch::from_number(1_000_000 + generation);
+        let directory = Directory::new(epoch, kinds(setup), limits, queues.collect());
+        let directory = Arc::new(directory);
+        let shard = |shard| Shard::new(ShardId(shard as u8), directory.clone(), settings(setup));
+        let rights = Rights {
+            publish: vec![everything()],
+        };
+        Self {
+            truth: Truth::new(directory.clone(), setup),
+            shards: (0..setup.shards).map(shard).collect(),
+            ledgers: (0..setup.shards).map(|_| Ledger::default()).collect(),
+            links: (0..setup.clients.len()).map(|_| None).collect(),
+            rights: Rc::new(rights),
+            setup: setup.clone(),
+            scratch: Vec::new(),
+            tally: Tally {
+                starts: 1,
+                ..Tally::default()
+            },
+        }
+    }
+
+    /// What happened since the start.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.tally;
+        for shard in &self.shards {
+            tally.count(shard.counts());
+        }
+        tally
+    }
+
+    /// Accepts the connection of a client that has none.
+    pub(crate) fn accept(&mut self, client: usize, now: Micros) {
+        let it = &self.setup.clients[client];
+        let session = self.shards[it.shard].open(it.codec, Transport::WebSocket, self.rights.clone(), now);
+        self.tally.connections += 1;
+        self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
+    }
+
+    /// The connection of a client breaks. What the socket took is still in `down`.
+    pub(crate) fn cut(&mut self, client: usize) {
+        if let Some(link) = &mut self.links[client] {
+            drop_session(&mut self.shards, link);
+        }
+    }
+
+    /// Whether the session of a client takes requests.
+    pub(crate) fn is_open(&self, client: usize) -> bool {
+        let link = self.links[client].as_ref();
+        link.and_then(|link| Some(self.shards[link.shard].is_open(link.session?))) == Some(true)
+    }
+
+    /// One round of a shard. `budget`: deliveries at most; `read`: bytes that are read of each connection at most.
+    /// Returns whether it did something or has more to do.
+    pub(crate) fn cycle(
+        &mut self,
+        shard: usize,
+        budget: usize,
+        read: usize,
+        now: Micros,
+        trace: &mut Trace,
+    ) -> Result<bool, Broken> {
+        let heard = self.read_links(shard, read, now)?;
+        self.shards[shard].on_timeout(now);
+        let more = self.shards[shard].drain(budget, now);
+        let wrote = self.write_dirty(shard, now, trace);
+        while let Some(id) = self.shards[shard].next_gone() {
+            if let Some(client) = self.client_of(shard, id) {
+                self.cut(client);
+            }
+        }
+        if !more {
+            self.mark_full(shard, now);
+        }
+        self.check(shard, now)?;
+        Ledger::after_step(&self.shards[shard])?;
+        Ok(heard
+            || more
+            || wrote
+            || self.shards[shard].dirty_count() > 0
+            || self.shards[shard].queue_depth() > 0)
+    }
+
+    fn client_of(&self, shard: usize, id: SessionId) -> Option<usize> {
+        let owns = |link: &Option<Link>| {
+            link.as_ref()
+                .is_some_and(|link| link.shard == shard && link.session == Some(id))
+        };
+        self.links.iter().position(owns)
+    }
+
+    /// Reads what clients sent, and learns which sockets take bytes again.
+    fn read_links(&mut self, shard: usize, read: usize, now: Micros) -> Result<bool, Broken> {
+        let mut heard = false;
+        for client in 0..self.links.len() {
+            let Some(link) = self.links[client].as_mut().filter(|link| link.shard == shard) else {
+                continue;
+            };
+            let Some(id) = link.session else { continue };
+            if link.blocked && link.room() > 0 {
+                link.blocked = false;
+                self.shards[shard].writable(id);
+            }
+            let count = link.up.len().min(read);
+            if count > 0 {
+                heard = true;
+                let mut scratch = std::mem::take(&mut self.scratch);
+                scratch.clear();
+                scratch.extend(link.up.drain(..count));
+                self.received(client, id, &mut scratch, now)?;
+                self.scratch = scratch;
+            } else if link.up_ended && link.up.is_empty() {
+                heard = true;
+                drop_session(&mut self.shards, link);
+            }
+        }
+        Ok(heard)
+    }
+
+    fn received(
+        &mut self,
+        client: usize,
+        id: SessionId,
+        bytes: &mut [u8],
+        now: Micros,
+    ) -> Result<(), Broken> {
+        let Some(link) = &mut self.links[client] else {
+            return Ok(());
+        };
+        let shard = &mut self.shards[link.shard];
+        shard.heard(id, now);
+        if shard.is_open(id) {
+            link.heard_before_close = now;
+        }
+        let mut parser = std::mem::replace(&mut link.parser, Parser::new(Limits::default()));
+        let mut input = bytes;
+        loop {
+            match parser.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => handle(shard, link, &mut self.truth, id, event, now),
+                Err(violation) => {
+                    let what = format!("client {client}'s bytes were taken for a violation: {violation}");
+                    return Err(Broken::new(Rule::Framing, what));
+                }
+            }
+        }
+        link.parser = parser;
+        Ok(())
+    }
+
+    /// One round over the sessions that have something waiting.
+    fn write_dirty(&mut self, shard: usize, now: Micros, trace: &mut Trace) -> bool {
+        let mut wrote = false;
+        for _ in 0..self.shards[shard].dirty_count() {
+            let Some(id) = self.shards[shard].next_dirty() else {
+                break;
+            };
+            let Some(client) = self.client_of(shard, id) else {
+                continue;
+            };
+            wrote |= self.write(client, id, now, trace);
+        }
+        wrote
+    }
+
+    fn write(&mut self, client: usize, id: SessionId, now: Micros, trace: &mut Trace) -> bool {
+        let Some(link) = self.links[client].as_mut().filter(|link| !link.blocked) else {
+            return false;
+        };
+        let shard = &mut self.shards[link.shard];
+        let Some(outbox) = shard.outbox(id) else {
+            return false;
+        };
+        let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
+        for waiting in outbox.waiting() {
+            let count = waiting.bytes.len().min(offered);
+            let taken = count.min(room);
+            link.down.extend_from_slice(&waiting.bytes[..taken]);
+            offered -= count;
+            room -= taken;
+            if offered == 0 || taken < count {
+                link.blocked = taken < count;
+                self.tally.partial_writes += u64::from(taken < count);
+                break;
+            }
+        }
+        let count = link.down.len() - before;
+        if count > 0 {
+            trace.number(client as u64);
+            trace.bytes(&link.down[before..]);
+            link.sent += count as u64;
+            if shard.is_open(id) {
+                link.taken_before_close = now;
+            }
+            link.owed = 0;
+            link.full_since = None;
+            shard.wrote(id, count, now, |_| {});
+        }
+        if shard.is_finished(id) {
+            link.down_ended = true;
+        } else if !link.blocked && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+            shard.writable(id);
+        }
+        count > 0
+    }
+
+    /// `bytes` were published that must reach a client.
+    pub(crate) fn owes(&mut self, client: usize, bytes: usize) {
+        if let Some(link) = &mut self.links[client] {
+            link.owed += bytes;
+        }
+    }
+
+    /// Takes note of the connections for which certainly too much waits.
+    fn mark_full(&mut self, shard: usize, now: Micros) {
+        // With a small queue the shard reads the histories when it likes, and they may hold little.
+        if self.setup.queue < 1_000 {
+            return;
+        }
+        let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
+        for link in self.links.iter_mut().flatten() {
+            if link.shard == shard && link.owed > full {
+                link.full_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Checks what only the broker's side can see.
+    fn check(&self, shard: usize, now: Micros) -> Result<(), Broken> {
+        let setup = &self.setup;
+        let room = setup.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
+        // What a stall is found out by looks again every second or quarter of its time.
+        let patience = Micros(0).plus_ms(2 * setup.stall_ms + 3_000).0;
+        for (client, link) in self.links.iter().enumerate() {
+            let Some(link) = link.as_ref().filter(|link| link.shard == shard) else {
+                continue;
+            };
+            let Some(id) = link.session else { continue };
+            let Some(outbox) = self.shards[shard].outbox(id) else {
+                let what = format!("the session of client {client} is gone, and nobody was told");
+                return Err(Broken::new(Rule::Closes, what));
+            };
+            let waiting = outbox.data_bytes() - outbox.answer_bytes();
+            ensure(waiting <= room, Rule::SlowReaders, || {
+                format!("{waiting} bytes wait for client {client}; {room} is the most that may")
+            })?;
+            let overdue = link.full_since.filter(|since| now.since(*since) > patience);
+            ensure(
+                overdue.is_none() || !self.shards[shard].is_open(id),
+                Rule::SlowReaders,
+                || {
+                    let ms = now.since(link.taken_before_close) / 1_000;
+                    format!(
+                        "client {client} took nothing for {ms} ms while its outbox was full, and was not closed"
+                    )
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn everything() -> Pattern {
+    ">".parse().expect("a valid pattern")
+}
+
+fn kinds(setup: &Setup) -> Kinds {
+    let rule = |pattern: &str, kind, history| KindRule {
+        pattern: pattern.parse().expect("a valid pattern"),
+        kind,
+        history,
+    };
+    Kinds::with_rules(vec![
+        rule("ticker.>", Kind::State, 1),
+        rule("candle.>", Kind::State, 1),
+        rule("bbo.>", Kind::State, 1),
+        rule("book.>", Kind::Book, setup.kept_books),
+        rule(">", Kind::Event, setup.kept_events),
+    ])
+}
+
+fn settings(setup: &Setup) -> ShardSettings {
+    ShardSettings {
+        server: "sim".to_owned(),
+        limits: AnnouncedLimits {
+            subscriptions: setup.subscriptions,
+            message_bytes: 65_536,
+            ops_per_s: setup.ops_per_s,
+            ops_burst: setup.ops_per_s * 2,
+        },
+        outbox_bytes_max: setup.outbox_bytes,
+        stall_ms: setup.stall_ms,
+        heartbeat_ms: setup.heartbeat_ms,
+        ping_after_ms: setup.ping_after_ms,
+        pong_timeout_ms: setup.pong_timeout_ms,
+        first_request_ms: setup.first_request_ms,
+        close_timeout_ms: setup.close_timeout_ms,
+    }
+}
+
+/// The broker lets go of a connection.
+fn drop_session(shards: &mut [Shard], link: &mut Link) {
+    let Some(id) = link.session.take() else { return };
+    let shard = &mut shards[link.shard];
+    shard.remove(id);
+    link.down_ended = true;
+}
+
+/// Handles one frame or message of a client as the server does, and takes note of what its answer must be like.
+fn handle(
+    shard: &mut Shard,
+    link: &mut Link,
+    truth: &mut Truth,
+    id: SessionId,
+    event: Event<'_>,
+    now: Micros,
+) {
+    match event {
+        Event::Message { payload, .. } => {
+            let request = link.codec.decode_request(payload);
+            link.requested |= shard.is_open(id);
+            let said = match &request {
+                Ok(ClientMessage::Publish { topic, data, .. }) => {
+                    let mut text = Vec::new();
+                    data.write_json(&mut text);
+                    topics::find(topic).map(|topic| (topic, text))
+                }
+                Ok(message) => {
+                    let request = id_of(message);
+                    if matches!(message, ClientMessage::Ping { .. }) {
+                        due(shard, link, id, request);
+                    }
+                    if matches!(message, ClientMessage::Unsubscribe { .. }) {
+                        link.owed = 0;
+                        link.full_since = None;
+                    }
+                    let heads = truth.heads();
+                    link.handled.push(Handled { id: request, heads });
+                    None
+                }
+                Err(_) => None,
+            };
+            shard.request(id, request, now);
+            if let Some((topic, text)) = said
+                && truth.broker_head(topic) > truth.head(topic)
+            {
+                truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
+            }
+        }
+        Event::Ping(payload) => {
+            let number = payload.try_into().map_or(0, u64::from_be_bytes);
+            due(shard, link, id, number);
+            shard.ping(id, payload, now);
+        }
+        Event::Pong(_) => {}
+        Event::Close { code, .. } => shard.close_received(id, code, now),
+    }
+}
+
+/// The answer to come may stand behind a frame begun and behind other answers, not behind market data.
+fn due(shard: &Shard, link: &mut Link, id: SessionId, number: u64) {
+    let Some(outbox) = shard.outbox(id) else { return };
+    let begun = outbox.waiting().next().map_or(0, |first| first.bytes.len());
+    let begins_by = link.sent + (begun + outbox.control_bytes()) as u64;
+    link.due.push(Due {
+        id: number,
+        begins_by,
+    });
+}
+
+fn id_of(message: &ClientMessage) -> u64 {
+    match message {
+        ClientMessage::Subscribe(subscribe) => subscribe.id.0,
+        ClientMessage::Unsubscribe { id, .. }
+        | ClientMessage::Resync { id, .. }
+        | ClientMessage::Auth { id, .. }
+        | ClientMessage::Ping { id } => id.0,
+        ClientMessage::Publish { id, .. } => id.map_or(0, |id| id.0),
+    }
+}
+
+/// What a client of `codec` sends as a text or binary message.
+pub(crate) fn encode(codec: Codec, message: &ClientMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec.encode_request(message, &mut bytes);
+    bytes
+}

@@ -1,0 +1,481 @@
+//! A client: what it wants, what it sends, how it reads, and everything that it checks.
+//!
+//! It parses the bytes that come, frame by frame, and shows each message to the checks of the client library and to the
+//! [`Oracle`]. It outlives its connections: on the next one it resumes from where it was, as the client library does.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use tickwire_client::promise::Checker;
+use tickwire_wire::frame::{Opcode, client_frame, header_len, payload_of};
+use tickwire_wire::message::{Position, Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, RequestId, ServerMessage};
+
+use crate::broken::{Broken, Rule, ensure};
+use crate::broker::encode;
+use crate::ledger::Got;
+use crate::link::{Due, Link};
+use crate::op::Pace;
+use crate::oracle::{Asked, Oracle, Wanted};
+use crate::plan::Setup;
+use crate::topics;
+use crate::trace::Trace;
+use crate::truth::Truth;
+
+/// A client, connected or not.
+#[derive(Debug)]
+pub(crate) struct Client {
+    index: usize,
+    codec: Codec,
+    pub(crate) pace: Pace,
+    /// It does not answer pings.
+    pub(crate) mute: bool,
+    checker: Checker,
+    pub(crate) oracle: Oracle,
+    /// What it has subscribed to, over all connections.
+    wanted: BTreeMap<usize, Wanted>,
+    next_id: u64,
+    /// Bytes of a frame that is not whole yet.
+    bytes: Vec<u8>,
+    /// Bytes of this connection that were parsed.
+    parsed: u64,
+    /// The close frame that came.
+    closed: Option<CloseCode>,
+}
+
+impl Client {
+    pub(crate) fn new(index: usize, codec: Codec) -> Self {
+        Self {
+            index,
+            codec,
+            pace: Pace::Eager,
+            mute: false,
+            checker: Checker::new(),
+            oracle: Oracle::default(),
+            wanted: BTreeMap::new(),
+            next_id: 0,
+            bytes: Vec::new(),
+            parsed: 0,
+            closed: None,
+        }
+    }
+
+    /// A new connection was made. With `resume`, sends what brings the subscriptions to where they were.
+    pub(crate) fn connected(&mut self, resume: bool, link: &mut Link) {
+        if resume {
+            self.checker.reconnected();
+        } else {
+            self.checker = Checker::new();
+            self.wanted.clear();
+        }
+        self.oracle = Oracle::default();
+        self.bytes.clear();
+        self.parsed = 0;
+        self.closed = None;
+        // Patterns come last, as the client library has it: what they cover is then subscribed, with its position.
+        for (pattern, wanted) in std::mem::take(&mut self.wanted) {
+            let since = if topics::is_wildcard(pattern) {
+                None
+            } else {
+                self.checker.position(topics::pattern(pattern))
+            };
+            self.subscribe(vec![(pattern, since)], wanted, link);
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn disconnected(&mut self) {
+        let had: Vec<_> = self.oracle.patterns().collect();
+        self.wanted.extend(had);
+        self.oracle = Oracle::default();
+        self.bytes.clear();
+    }
+
+    /// Where the client is in a topic, over all connections.
+    pub(crate) fn position(&self, topic: usize) -> Option<Position> {
+        self.checker.position(topics::name(topic))
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn send(&mut self, message: &ClientMessage, asked: Asked, link: &mut Link) {
+        self.checker.sent(message);
+        self.oracle.ask(self.next_id, asked);
+        let payload = encode(self.codec, message);
+        self.send_frame(self.codec.opcode(), &payload, link);
+    }
+
+    fn send_frame(&self, opcode: Opcode, payload: &[u8], link: &mut Link) {
+        // Any mask will do here; it only has to be undone.
+        let mask = [0x37, 0xfa, self.index as u8, payload.len() as u8];
+        link.up.extend(client_frame(true, opcode, mask, payload));
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        mut topics: Vec<(usize, Option<Position>)>,
+        wanted: Wanted,
+        link: &mut Link,
+    ) {
+        // The client library cannot tell the one snapshot of a topic from that of a subscription that begins meanwhile.
+        topics.retain(|(pattern, _)| !self.oracle.is_shooting(*pattern));
+        if topics.is_empty() {
+            return;
+        }
+        let id = RequestId(self.next_id());
+        let requests = topics.iter().map(|(pattern, since)| {
+            let topic = topics::pattern(*pattern).to_owned();
+            match since {
+                None => TopicRequest::Pattern(topic),
+                since => TopicRequest::Since {
+                    topic,
+                    since: since.clone(),
+                },
+            }
+        });
+        let message = ClientMessage::Subscribe(Subscribe {
+            id,
+            topics: requests.collect(),
+            mode: wanted.mode,
+            conflate_ms: wanted.conflate_ms,
+            snapshot: wanted.snapshot,
+        });
+        self.send(&message, Asked::Subscribe { topics, wanted }, link);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, patterns: Vec<usize>, link: &mut Link) {
+        let id = RequestId(self.next_id());
+        for pattern in &patterns {
+            self.wanted.remove(pattern);
+        }
+        let topics = patterns
+            .iter()
+            .map(|pattern| topics::pattern(*pattern).to_owned());
+        let topics = topics.collect();
+        self.send(
+            &ClientMessage::Unsubscribe { id, topics },
+            Asked::Unsubscribe(patterns),
+            link,
+        );
+    }
+
+    pub(crate) fn resync(&mut self, topic: usize, link: &mut Link) {
+        let id = RequestId(self.next_id());
+        let name = topics::name(topic).to_owned();
+        self.send(
+            &ClientMessage::Resync { id, topic: name },
+            Asked::Resync(topic),
+            link,
+        );
+    }
+
+    pub(crate) fn ping(&mut self, frame: bool, link: &mut Link) {
+        let id = self.next_id();
+        if frame {
+            self.send_frame(Opcode::Ping, &id.to_be_bytes(), link);
+        } else {
+            self.send(&ClientMessage::Ping { id: RequestId(id) }, Asked::Other, link);
+        }
+    }
+
+    pub(crate) fn publish(&mut self, topic: usize, size: usize, link: &mut Link) {
+        let id = self.next_id();
+        let text = format!("\"{}-{id:>size$}\"", self.index);
+        if topics::kind(topic) == Kind::Book {
+            return; // books are the feed's
+        }
+        let Ok(data) = tickwire_wire::Payload::from_json(text.as_bytes()) else {
+            return;
+        };
+        let message = ClientMessage::Publish {
+            id: Some(RequestId(id)),
+            topic: topics::name(topic).to_owned(),
+            data,
+        };
+        self.send(&message, Asked::Other, link);
+    }
+
+    pub(crate) fn junk(&self, link: &mut Link) {
+        self.send_frame(self.codec.opcode(), b"\"?\"", link);
+    }
+
+    pub(crate) fn leave(&self, link: &mut Link) {
+        self.send_frame(Opcode::Close, &CloseCode::NORMAL.0.to_be_bytes(), link);
+    }
+
+    /// Reads at its pace, or `bytes` if that is given. Returns how many bytes it took.
+    pub(crate) fn read(&mut self, at: &mut Reading<'_>, bytes: Option<usize>) -> Result<usize, Broken> {
+        for handled in at.link.handled.drain(..) {
+            self.oracle.handled(handled.id, handled.heads);
+        }
+        let most = bytes.unwrap_or(match self.pace {
+            Pace::Eager => usize::MAX,
+            Pace::Trickle(bytes) => bytes,
+            Pace::Stalled => 0,
+        });
+        let count = at.link.down.len().min(most);
+        if count == 0 {
+            return Ok(0);
+        }
+        self.bytes.extend(at.link.down.drain(..count));
+        let mut begin = 0;
+        while let Some(length) = frame_length(&self.bytes[begin..])? {
+            let frame = self.bytes[begin..begin + length].to_vec();
+            self.frame(&frame, at)?;
+            begin += length;
+            self.parsed += length as u64;
+        }
+        self.bytes.drain(..begin);
+        Ok(count)
+    }
+
+    fn frame(&mut self, frame: &[u8], at: &mut Reading<'_>) -> Result<(), Broken> {
+        let broken = |what: String| Broken::new(Rule::Framing, what);
+        if let Some(code) = self.closed {
+            return Err(broken(format!("a frame came after the close frame with {code}")));
+        }
+        let payload = payload_of(frame);
+        at.trace.number(u64::from(frame[0]) << 32 | frame.len() as u64);
+        match Opcode::from_bits(frame[0] & 0xf) {
+            Some(opcode) if opcode == self.codec.opcode() => {
+                let message = self
+                    .codec
+                    .decode_server(payload)
+                    .map_err(|error| broken(error.to_string()))?;
+                at.trace.line(|line| {
+                    use std::fmt::Write as _;
+                    write!(line, "    client {} gets {}", self.index, describe(&message))
+                });
+                self.message(&message, at)
+            }
+            Some(Opcode::Ping) => {
+                if !self.mute {
+                    self.send_frame(Opcode::Pong, payload, at.link);
+                }
+                Ok(())
+            }
+            Some(Opcode::Pong) => {
+                let id = payload.try_into().map_or(0, u64::from_be_bytes);
+                self.in_time(id, &mut at.link.due)
+            }
+            Some(Opcode::Close) => {
+                let code = payload
+                    .first_chunk()
+                    .map(|code| CloseCode(u16::from_be_bytes(*code)));
+                self.close(code.unwrap_or(CloseCode::NORMAL), payload, at)
+            }
+            _ => Err(broken(format!("a frame begins with {:#x}", frame[0]))),
+        }
+    }
+
+    fn close(&mut self, code: CloseCode, payload: &[u8], at: &mut Reading<'_>) -> Result<(), Broken> {
+        self.closed = Some(code);
+        let why = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
+        at.trace.line(|line| {
+            use std::fmt::Write as _;
+            write!(line, "    client {} is closed with {code} {why}", self.index)
+        });
+        let (setup, link) = (at.setup, &*at.link);
+        let ms = |since: Micros| at.now.since(since) / 1_000;
+        let due = match code {
+            CloseCode::NORMAL => true, // its own, answered
+            CloseCode::SLOW => ms(link.taken_before_close) >= setup.stall_ms,
+            CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
+            CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
+            _ => false,
+        };
+        ensure(due, Rule::Closes, || {
+            format!("client {} was closed with {code} {why}", self.index)
+        })?;
+        self.send_frame(Opcode::Close, &code.0.to_be_bytes(), at.link);
+        at.link.up_ended = true;
+        Ok(())
+    }
+
+    /// Checks that the answer that begins here did not wait behind market data.
+    fn in_time(&self, id: u64, due: &mut Vec<Due>) -> Result<(), Broken> {
+        let Some(index) = due.iter().position(|due| due.id == id) else {
+            return Ok(());
+        };
+        let begins_by = due.swap_remove(index).begins_by;
+        ensure(self.parsed <= begins_by, Rule::ControlFirst, || {
+            let at = self.parsed;
+            format!(
+                "the answer to ping {id} of client {} begins at byte {at}, not by {begins_by}",
+                self.index
+            )
+        })
+    }
+
+    fn message(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
+        self.checker
+            .received(&self.as_default(message))
+            .map_err(Broken::from)?;
+        let before = self.oracle.got;
+        self.tell_oracle(message, at)?;
+        at.got.add(before, self.oracle.got);
+        Ok(())
+    }
+
+    /// `message` without modes that do not say how it will be. Of a wildcard over several kinds the broker tells the mode
+    /// of events, and conflates the states all the same; of a topic that a pattern asks every message of it tells `every`,
+    /// and goes back to the kind's default when the pattern goes. The oracle knows better than to believe them.
+    fn as_default<'a>(&self, message: &'a ServerMessage) -> Cow<'a, ServerMessage> {
+        let ServerMessage::Control(Control::Ack { id, results }) = message else {
+            return Cow::Borrowed(message);
+        };
+        let mut results = results.clone();
+        for result in &mut results {
+            let unsure = match topics::find_pattern(&result.topic) {
+                Some(pattern) if topics::is_wildcard(pattern) => topics::is_mixed(pattern),
+                Some(topic) => topics::kind(topic) == Kind::State && self.oracle.wants_every(topic),
+                None => false,
+            };
+            result.mode = result.mode.filter(|_| !unsure);
+        }
+        Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
+    }
+
+    fn tell_oracle(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
+        let truth = at.truth;
+        let find = |name: &str| {
+            let unknown = || Broken::new(Rule::Content, format!("{name} was never published to"));
+            topics::find(name).ok_or_else(unknown)
+        };
+        match message {
+            ServerMessage::Update { topic, seq, data, .. } => {
+                self.oracle.update(find(topic)?, seq.0, data.get(), truth)
+            }
+            ServerMessage::Snapshot {
+                topic,
+                epoch,
+                seq,
+                data,
+                ..
+            } => {
+                let position = Position {
+                    epoch: epoch.clone(),
+                    seq: *seq,
+                };
+                self.oracle.snapshot(find(topic)?, &position, data.get(), truth)
+            }
+            ServerMessage::Control(Control::Gap {
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            }) => self.oracle.gap(find(topic)?, (from.0, to.0), *reason, truth),
+            ServerMessage::Control(Control::Ack { id, results }) => {
+                self.oracle.ack(id.0, results, truth)?;
+                Ok(())
+            }
+            ServerMessage::Control(Control::Pong { id, .. }) => {
+                self.oracle.answered(id.0);
+                self.in_time(id.0, &mut at.link.due)
+            }
+            ServerMessage::Control(Control::Error { id: Some(id), .. }) => {
+                at.link.due.retain(|due| due.id != id.0);
+                self.oracle.answered(id.0);
+                Ok(())
+            }
+            ServerMessage::Control(_) => Ok(()),
+            ServerMessage::Unknown(op) => Err(Broken::new(Rule::Framing, format!("an unknown op {op}"))),
+        }
+    }
+
+    /// Whether every message of a topic must come to it.
+    pub(crate) fn must_get(&self, topic: usize) -> bool {
+        self.oracle.covers(topic) && self.oracle.wants_every(topic)
+    }
+
+    /// Whether a close frame came.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Whether a part of a frame came.
+    pub(crate) fn has_part(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+}
+
+/// What a client reads from, and what it needs to judge it.
+pub(crate) struct Reading<'a> {
+    pub(crate) link: &'a mut Link,
+    pub(crate) truth: &'a Truth,
+    pub(crate) setup: &'a Setup,
+    pub(crate) got: &'a mut Got,
+    pub(crate) trace: &'a mut Trace,
+    pub(crate) now: Micros,
+}
+
+/// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked
+/// (RFC 6455 §5.1, §5.2).
+fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
+    let (Some(&first), Some(&second)) = (bytes.first(), bytes.get(1)) else {
+        return Ok(None);
+    };
+    ensure(first & 0xf0 == 0x80 && second & 0x80 == 0, Rule::Framing, || {
+        format!("a frame begins with {first:#x} {second:#x}")
+    })?;
+    let payload = match second {
+        126 => bytes
+            .get(2..4)
+            .map(|length| u64::from(u16::from_be_bytes([length[0], length[1]]))),
+        127 => bytes
+            .get(2..10)
+            .and_then(|length| Some(u64::from_be_bytes(length.try_into().ok()?))),
+        short => Some(u64::from(short)),
+    };
+    let Some(payload) = payload else { return Ok(None) };
+    let length = header_len(bytes).saturating_add(usize::try_from(payload).unwrap_or(usize::MAX));
+    Ok((bytes.len() >= length).then_some(length))
+}
+
+fn describe(message: &ServerMessage) -> String {
+    match message {
+        ServerMessage::Update { topic, seq, data, .. } => format!("update {topic} {seq} {:.60}", data.get()),
+        ServerMessage::Snapshot {
+            topic,
+            epoch,
+            seq,
+            data,
+            ..
+        } => format!("snapshot {topic} {epoch}:{seq} {:.60}", data.get()),
+        ServerMessage::Control(Control::Welcome { .. }) => "welcome".to_owned(),
+        ServerMessage::Control(Control::Ack { id, results }) => {
+            let results: Vec<String> = results.iter().map(describe_result).collect();
+            format!("ack {}: {}", id.0, results.join(", "))
+        }
+        ServerMessage::Control(Control::Gap {
+            topic,
+            from,
+            to,
+            reason,
+            ..
+        }) => format!("gap {topic} {from} to {to} {reason:?}"),
+        ServerMessage::Control(other) => format!("{other:?}"),
+        ServerMessage::Unknown(op) => format!("{op}?"),
+    }
+}
+
+fn describe_result(result: &tickwire_wire::message::AckResult) -> String {
+    if let Some(error) = &result.error {
+        return format!("{} {}", result.topic, error.code);
+    }
+    let seq = result.seq.map_or(String::new(), |seq| format!("@{seq}"));
+    let mode = match result.mode {
+        Some(Mode::Every) => " every",
+        Some(Mode::Conflate) => " conflate",
+        Some(Mode::Snapshot) => " snapshot",
+        None => "",
+    };
+    let recovered = result
+        .recovered
+        .map_or(String::new(), |recovered| format!(" recovered={recovered}"));
+    format!("{}{seq}{mode}{recovered}", result.topic)
+}

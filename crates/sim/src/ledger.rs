@@ -1,0 +1,72 @@
+//! What a shard says became of each message, compared with what its clients got.
+//!
+//! After each round the shard's own audit must agree with its ledger. Once everything was read, what the ledger calls
+//! delivered, conflated and gapped must be what the clients got, unless a connection ended with bytes on their way.
+
+use tickwire_router::Shard;
+
+use crate::broken::{Broken, Rule, ensure};
+
+/// What the clients of a shard got of what their subscriptions were owed, all connections together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Got {
+    /// Updates, and snapshots that took a subscription further.
+    pub(crate) delivered: u64,
+    /// Messages that one of these skipped.
+    pub(crate) conflated: u64,
+    /// Messages that gaps of slow readers named.
+    pub(crate) gapped: u64,
+}
+
+impl Got {
+    /// Adds what came between `before` and `after`.
+    pub(crate) fn add(&mut self, before: Self, after: Self) {
+        self.delivered += after.delivered - before.delivered;
+        self.conflated += after.conflated - before.conflated;
+        self.gapped += after.gapped - before.gapped;
+    }
+}
+
+/// One shard's sums, as its clients see them.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) got: Got,
+    /// Bytes that a socket took did not reach their client.
+    lossy: bool,
+}
+
+impl Ledger {
+    /// Bytes that a socket took will not reach their client.
+    pub(crate) fn lost(&mut self) {
+        self.lossy = true;
+    }
+
+    /// After each round of a shard: every message is in exactly one place.
+    pub(crate) fn after_step(shard: &Shard) -> Result<(), Broken> {
+        let (ledger, audit) = (&shard.counts().ledger, shard.audit());
+        ensure(audit.agrees_with(ledger), Rule::Ledger, || {
+            format!("the ledger {ledger:?} does not add up to {audit:?}")
+        })
+    }
+
+    /// Once everything was delivered and read.
+    pub(crate) fn settled(&self, shard: &Shard) -> Result<(), Broken> {
+        let (ledger, audit) = (&shard.counts().ledger, shard.audit());
+        ensure(audit.pending == 0 && audit.unseen == 0, Rule::Ledger, || {
+            format!("after everything was read something is still pending: {audit:?}")
+        })?;
+        let said = Got {
+            delivered: ledger.delivered,
+            conflated: ledger.conflated,
+            gapped: ledger.gapped,
+        };
+        let got = self.got;
+        let within =
+            got.delivered <= said.delivered && got.conflated <= said.conflated && got.gapped <= said.gapped;
+        ensure(
+            if self.lossy { within } else { got == said },
+            Rule::Ledger,
+            || format!("the ledger says {said:?}, and the clients got {got:?}"),
+        )
+    }
+}

@@ -1,0 +1,92 @@
+//! One connection: the bytes on their way in both directions, and what both ends know of it.
+//!
+//! The broker's side may put at most `capacity` bytes in; the client takes them out when it reads. Nothing is lost or
+//! changed on the way, but a connection may end with bytes in it.
+
+use tickwire_router::SessionId;
+use tickwire_wire::frame::{Limits, Parser};
+use tickwire_wire::{Codec, Micros};
+
+use crate::topics::NAMES;
+
+/// A request that the broker handled, and the newest numbers at that time.
+#[derive(Debug)]
+pub(crate) struct Handled {
+    pub(crate) id: u64,
+    pub(crate) heads: [u64; NAMES.len()],
+}
+
+/// Where in the stream an answer must begin at the latest, not to stand behind market data.
+#[derive(Debug)]
+pub(crate) struct Due {
+    /// The request's id, or the ping frame's payload.
+    pub(crate) id: u64,
+    pub(crate) begins_by: u64,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) shard: usize,
+    pub(crate) codec: Codec,
+    /// The session; none once the broker has dropped it.
+    pub(crate) session: Option<SessionId>,
+    pub(crate) parser: Parser,
+    /// From the client to the broker.
+    pub(crate) up: Vec<u8>,
+    /// The client sends no more.
+    pub(crate) up_ended: bool,
+    /// From the broker to the client.
+    pub(crate) down: Vec<u8>,
+    pub(crate) capacity: usize,
+    /// The broker sends no more.
+    pub(crate) down_ended: bool,
+    /// The socket took less than was offered, and has not said since that it takes more.
+    pub(crate) blocked: bool,
+    /// Bytes that the socket took so far.
+    pub(crate) sent: u64,
+    /// When the socket last took a byte while the session was open.
+    pub(crate) taken_before_close: Micros,
+    /// When the broker last read a byte while the session was open.
+    pub(crate) heard_before_close: Micros,
+    pub(crate) opened_at: Micros,
+    /// Whether the broker handled a request of it.
+    pub(crate) requested: bool,
+    /// Bytes of messages that were published for it and must reach it, since the socket last took a byte.
+    pub(crate) owed: usize,
+    /// When that was first more than may wait for it.
+    pub(crate) full_since: Option<Micros>,
+    pub(crate) handled: Vec<Handled>,
+    pub(crate) due: Vec<Due>,
+}
+
+impl Link {
+    pub(crate) fn new(shard: usize, codec: Codec, session: SessionId, capacity: usize, now: Micros) -> Self {
+        Self {
+            shard,
+            codec,
+            session: Some(session),
+            parser: Parser::new(Limits::default()),
+            up: Vec::new(),
+            up_ended: false,
+            down: Vec::new(),
+            capacity,
+            down_ended: false,
+            blocked: false,
+            sent: 0,
+            taken_before_close: now,
+            heard_before_close: now,
+            opened_at: now,
+            requested: false,
+            owed: 0,
+            full_since: None,
+            handled: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Bytes that the socket takes now.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.down.len()
+    }
+}

@@ -1,0 +1,248 @@
+//! What can happen in a simulated world, one thing at a time.
+//!
+//! An operation that makes no sense where it stands does nothing, so that any of them can be left out of a failing run to
+//! make it shorter.
+
+use std::fmt;
+
+use tickwire_wire::{Kind, Mode};
+
+use crate::topics;
+
+/// From where a subscription resumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So many messages before the newest.
+    Behind(u64),
+    /// A number that there is not yet.
+    Ahead,
+    /// Another lineage.
+    OtherEpoch,
+    /// Where the client is by its own knowledge.
+    Own,
+}
+
+/// How a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Everything that there is.
+    Eager,
+    /// So many bytes at a time.
+    Trickle(usize),
+    /// Nothing.
+    Stalled,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// A client connects, and with `resume` brings its subscriptions to where they were.
+    Connect {
+        /// Which client.
+        client: usize,
+        /// Whether it takes up what it had.
+        resume: bool,
+    },
+    /// A connection breaks; with `drained`, what is on its way to the client still arrives.
+    Lose {
+        /// Which client.
+        client: usize,
+        /// Whether the client still gets what was sent.
+        drained: bool,
+    },
+    /// A client sends a close frame.
+    Leave {
+        /// Which client.
+        client: usize,
+    },
+    /// A `subscribe`.
+    Subscribe {
+        /// Which client.
+        client: usize,
+        /// Numbers of patterns, with where to resume.
+        topics: Vec<(usize, Option<Since>)>,
+        /// Its mode.
+        mode: Option<Mode>,
+        /// Its shortest time between two updates.
+        conflate_ms: Option<u32>,
+        /// Whether a snapshot comes first.
+        snapshot: bool,
+    },
+    /// An `unsubscribe`.
+    Unsubscribe {
+        /// Which client.
+        client: usize,
+        /// Numbers of patterns.
+        patterns: Vec<usize>,
+    },
+    /// A `resync`.
+    Resync {
+        /// Which client.
+        client: usize,
+        /// Which topic.
+        topic: usize,
+    },
+    /// A ping: of RFC 6455 with `frame`, else of the protocol.
+    Ping {
+        /// Which client.
+        client: usize,
+        /// Whether it is a frame of its own.
+        frame: bool,
+    },
+    /// A message that is no request.
+    Junk {
+        /// Which client.
+        client: usize,
+    },
+    /// A client publishes.
+    Say {
+        /// Which client.
+        client: usize,
+        /// Which topic.
+        topic: usize,
+        /// Bytes of the message, about.
+        size: usize,
+    },
+    /// The feed publishes.
+    Publish {
+        /// Which topic.
+        topic: usize,
+        /// How often.
+        times: usize,
+        /// Chooses the level that a book message changes.
+        level: u8,
+        /// Bytes of the message, about.
+        size: usize,
+    },
+    /// One round of a shard: read, timers, deliver, write.
+    Cycle {
+        /// Which shard.
+        shard: usize,
+        /// Deliveries at most.
+        budget: usize,
+        /// Bytes that are read of each connection at most.
+        read: usize,
+    },
+    /// A client reads once, whatever its pace.
+    Read {
+        /// Which client.
+        client: usize,
+        /// Bytes at most.
+        bytes: usize,
+    },
+    /// A client changes its pace.
+    Pace {
+        /// Which client.
+        client: usize,
+        /// How it reads from now on.
+        pace: Pace,
+    },
+    /// A client stops or begins to answer pings.
+    Mute {
+        /// Which client.
+        client: usize,
+        /// Whether it is silent.
+        on: bool,
+    },
+    /// Time passes.
+    Wait {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// The broker dies and comes back with nothing but its configuration.
+    Restart,
+    /// Everybody reads until nothing moves any more; what must be true then is checked.
+    Settle,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { client, resume } => {
+                let how = if *resume { ", resuming" } else { "" };
+                write!(f, "client {client} connects{how}")
+            }
+            Self::Lose { client, drained } => {
+                let how = if *drained { ", what was sent arrives" } else { "" };
+                write!(f, "the connection of client {client} breaks{how}")
+            }
+            Self::Leave { client } => write!(f, "client {client} sends a close frame"),
+            Self::Subscribe { .. } => self.describe_subscribe(f),
+            Self::Unsubscribe { client, patterns } => {
+                write!(f, "client {client} unsubscribes")?;
+                patterns
+                    .iter()
+                    .try_for_each(|p| write!(f, " {}", topics::pattern(*p)))
+            }
+            Self::Resync { client, topic } => write!(f, "client {client} resyncs {}", topics::name(*topic)),
+            Self::Ping { client, frame } => {
+                write!(
+                    f,
+                    "client {client} sends a ping{}",
+                    if *frame { " frame" } else { "" }
+                )
+            }
+            Self::Junk { client } => write!(f, "client {client} sends junk"),
+            Self::Say { client, topic, size } => {
+                write!(
+                    f,
+                    "client {client} publishes {size} B to {}",
+                    topics::name(*topic)
+                )
+            }
+            Self::Publish {
+                topic,
+                times,
+                level,
+                size,
+            } => match topics::kind(*topic) {
+                Kind::Book => write!(f, "{times} × publish {} from level {level}", topics::name(*topic)),
+                _ => write!(f, "{times} × publish {size} B to {}", topics::name(*topic)),
+            },
+            Self::Cycle { shard, budget, read } => {
+                write!(f, "shard {shard} cycles, budget {budget}, reads {read} B")
+            }
+            Self::Read { client, bytes } => write!(f, "client {client} reads {bytes} B"),
+            Self::Pace { client, pace } => write!(f, "client {client} reads {pace:?} from now on"),
+            Self::Mute { client, on } => {
+                write!(
+                    f,
+                    "client {client} {} pings",
+                    if *on { "ignores" } else { "answers" }
+                )
+            }
+            Self::Wait { ms } => write!(f, "{ms} ms pass"),
+            Self::Restart => f.write_str("the broker restarts"),
+            Self::Settle => f.write_str("everything settles"),
+        }
+    }
+}
+
+impl Op {
+    fn describe_subscribe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Subscribe {
+            client,
+            topics,
+            mode,
+            conflate_ms,
+            snapshot,
+        } = self
+        else {
+            return Ok(());
+        };
+        write!(f, "client {client} subscribes")?;
+        for (pattern, since) in topics {
+            write!(f, " {}", topics::pattern(*pattern))?;
+            if let Some(since) = since {
+                write!(f, "@{since:?}")?;
+            }
+        }
+        if let Some(mode) = mode {
+            write!(f, " mode={mode:?}")?;
+        }
+        if let Some(ms) = conflate_ms {
+            write!(f, " conflate_ms={ms}")?;
+        }
+        f.write_str(if *snapshot { "" } else { " without snapshot" })
+    }
+}

@@ -1,0 +1,386 @@
+//! What one connection must be like, message by message, known from what was published and from when the broker handled
+//! what the client asked for.
+//!
+//! The client's own checks ([`tickwire_client::promise`]) know only what a client sees; this knows everything. Of the
+//! router's means it knows nothing but the sizes of the histories.
+
+mod place;
+
+use std::collections::BTreeMap;
+
+use tickwire_wire::message::{AckResult, GapReason, Position};
+use tickwire_wire::{ErrorCode, Kind, Mode};
+
+use self::place::Place;
+use crate::broken::{Broken, Rule, ensure};
+use crate::ledger::Got;
+use crate::topics::{self, NAMES};
+use crate::truth::Truth;
+
+/// What is wanted of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) conflate_ms: Option<u32>,
+    pub(crate) snapshot: bool,
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    Subscribe {
+        /// Patterns, with where to resume.
+        topics: Vec<(usize, Option<Position>)>,
+        wanted: Wanted,
+    },
+    Unsubscribe(Vec<usize>),
+    Resync(usize),
+    /// Anything that changes no subscription.
+    Other,
+}
+
+/// Values of `conflate_ms` that are granted, as far as plans ask for them.
+const GRANTED_MS: [u32; 8] = [0, 10, 20, 50, 100, 200, 250, 500];
+
+type Heads = [u64; NAMES.len()];
+
+/// The expectations of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Requests without an answer, with the newest numbers when the broker handled them.
+    asked: BTreeMap<u64, (Asked, Option<Heads>)>,
+    patterns: BTreeMap<usize, Wanted>,
+    places: BTreeMap<usize, Place>,
+    /// Topics of which snapshots were asked for without a subscription, and whether one is still owed.
+    shots: BTreeMap<usize, bool>,
+    pub(crate) got: Got,
+}
+
+impl Oracle {
+    /// A request is sent.
+    pub(crate) fn ask(&mut self, id: u64, asked: Asked) {
+        self.asked.insert(id, (asked, None));
+    }
+
+    /// The broker handled a request when the newest numbers were `heads`.
+    pub(crate) fn handled(&mut self, id: u64, heads: Heads) {
+        if let Some((_, at)) = self.asked.get_mut(&id) {
+            *at = Some(heads);
+        }
+    }
+
+    /// The subscriptions that were acked.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (usize, Wanted)> {
+        self.patterns.iter().map(|(pattern, wanted)| (*pattern, *wanted))
+    }
+
+    /// Whether the one snapshot of a topic was asked for by its name and has not come, and `pattern` matches the topic.
+    pub(crate) fn is_shooting(&self, pattern: usize) -> bool {
+        let shot = |topic: usize| topics::matches(pattern, topic);
+        let asked = self.asked.values().any(|(asked, _)| match asked {
+            Asked::Subscribe { topics, wanted } if wanted.mode == Some(Mode::Snapshot) => topics
+                .iter()
+                .any(|(other, _)| !topics::is_wildcard(*other) && shot(*other)),
+            _ => false,
+        });
+        asked || self.shots.iter().any(|(topic, owed)| *owed && shot(*topic))
+    }
+
+    /// Whether a subscription covers a topic.
+    pub(crate) fn covers(&self, topic: usize) -> bool {
+        self.patterns
+            .keys()
+            .any(|pattern| topics::matches(*pattern, topic))
+    }
+
+    /// Whether every message of a topic must come, if any.
+    pub(crate) fn wants_every(&self, topic: usize) -> bool {
+        let asking = |(pattern, wanted): (&usize, &Wanted)| {
+            wanted.mode == Some(Mode::Every) && topics::matches(*pattern, topic)
+        };
+        topics::kind(topic) != Kind::State || self.patterns.iter().any(asking)
+    }
+
+    /// The shortest time between two updates of a topic that is asked for, as it is granted.
+    fn shortest_ms(&self, topic: usize) -> u32 {
+        let asking = self
+            .patterns
+            .iter()
+            .filter(|(pattern, _)| topics::matches(**pattern, topic));
+        let asked = asking
+            .map(|(_, wanted)| wanted.conflate_ms.unwrap_or(0))
+            .min()
+            .unwrap_or(0);
+        GRANTED_MS.iter().copied().find(|ms| *ms >= asked).unwrap_or(0)
+    }
+
+    /// An `ack` came.
+    pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
+        let Some((asked, heads)) = self.asked.remove(&id) else {
+            return Err(Broken::new(
+                Rule::Answers,
+                format!("request {id} was answered without being asked"),
+            ));
+        };
+        let Some(heads) = heads else {
+            let asked = matches!(asked, Asked::Other);
+            return ensure(asked, Rule::Answers, || {
+                format!("request {id} was answered before it was handled")
+            });
+        };
+        match asked {
+            Asked::Subscribe { topics, wanted } => {
+                for ((pattern, since), result) in topics.iter().zip(results) {
+                    if result.error.is_some() {
+                        continue; // refused: nothing changed
+                    }
+                    if wanted.mode == Some(Mode::Snapshot) {
+                        self.one_shot(*pattern, &heads);
+                    } else {
+                        self.subscribed(*pattern, since.as_ref(), wanted, &heads, result, truth)?;
+                    }
+                }
+                Ok(())
+            }
+            Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results),
+            Asked::Resync(topic) => {
+                let seq = results.first().and_then(|result| result.seq).unwrap_or_default();
+                self.flowed(topic, seq.0, true, &heads)
+            }
+            Asked::Other => Ok(()),
+        }
+    }
+
+    /// A request was refused as a whole, or a ping answered.
+    pub(crate) fn answered(&mut self, id: u64) {
+        self.asked.remove(&id);
+    }
+
+    fn subscribed(
+        &mut self,
+        pattern: usize,
+        since: Option<&Position>,
+        wanted: Wanted,
+        heads: &Heads,
+        result: &AckResult,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let known = self.patterns.insert(pattern, wanted).is_some();
+        let single = (!topics::is_wildcard(pattern)).then_some(pattern);
+        let flows = known || single.is_some_and(|topic| heads[topic] > 0 && self.places.contains_key(&topic));
+        let every: [bool; NAMES.len()] = std::array::from_fn(|topic| self.wants_every(topic));
+        for topic in (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic)) {
+            // From here on the subscription brings the topic's value.
+            self.shots.entry(topic).and_modify(|owed| *owed = false);
+            let begins = || Place::begin(truth, topic, heads[topic], wanted.snapshot && since.is_none());
+            let place = self.places.entry(topic).or_insert_with(begins);
+            place.ever_every |= every[topic];
+        }
+        let Some(topic) = single else {
+            let there =
+                (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
+            let there = there.count();
+            return ensure(result.matched == Some(there), Rule::Subscriptions, || {
+                let got = result.matched;
+                format!(
+                    "{} matched {there} topics, and the ack says {got:?}",
+                    topics::pattern(pattern)
+                )
+            });
+        };
+        let name = topics::name(topic);
+        ensure(
+            heads[topic] == 0 || (result.mode == Some(Mode::Every)) == every[topic],
+            Rule::Subscriptions,
+            || format!("{name} is granted as {:?}", result.mode),
+        )?;
+        ensure(
+            result.epoch.as_ref() == Some(truth.epoch()),
+            Rule::Subscriptions,
+            || format!("{name} is acked in epoch {:?}", result.epoch),
+        )?;
+        let seq = result.seq.unwrap_or_default().0;
+        if since.is_none() && flows {
+            return self.flowed(topic, seq, wanted.snapshot, heads);
+        }
+        ensure(seq == heads[topic], Rule::Subscriptions, || {
+            format!("{name} is acked at {seq} when {} was the newest", heads[topic])
+        })?;
+        match since {
+            Some(since) => self.resumed(topic, since, result.recovered, heads[topic], truth),
+            None => ensure(result.recovered.is_none(), Rule::Resume, || {
+                format!("{name}: recovered without having been asked")
+            }),
+        }
+    }
+
+    /// A topic was asked for that came already.
+    fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &Heads) -> Result<(), Broken> {
+        // What it was behind of may have been dropped for an unsubscribe on its way.
+        let left = |(asked, _): &(Asked, Option<Heads>)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| topics::matches(*name, topic)));
+        let leaving = self.asked.values().any(left);
+        let name = topics::name(topic);
+        let Some(place) = self.places.get_mut(&topic) else {
+            return Err(Broken::new(
+                Rule::Subscriptions,
+                format!("{name} was acked and is not subscribed"),
+            ));
+        };
+        let standing = place.standing();
+        ensure(
+            seq == standing || leaving && seq >= standing,
+            Rule::Subscriptions,
+            || format!("{name}: the ack of {seq} does not keep its place behind {standing}"),
+        )?;
+        let value = match topics::kind(topic) {
+            Kind::Event => standing,
+            Kind::State | Kind::Book => heads[topic],
+        };
+        place.snapshot_due |= snapshot && value > 0;
+        Ok(())
+    }
+
+    fn resumed(
+        &mut self,
+        topic: usize,
+        since: &Position,
+        recovered: Option<bool>,
+        head: u64,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let every = self.wants_every(topic);
+        let (name, at) = (topics::name(topic), since.seq.0);
+        let Some(place) = self.places.get_mut(&topic) else {
+            return Ok(());
+        };
+        let same = since.epoch == *truth.epoch() && at <= head;
+        let certain = same && (!every || truth.certainly_reached(topic, at, head));
+        let possible = same && (!every || truth.possibly_reached(topic, at, head));
+        let recovered = recovered == Some(true);
+        ensure(recovered || !certain, Rule::Resume, || {
+            format!("{name}: recovered:false from {at} at {head}, and everything was there")
+        })?;
+        ensure(!recovered || possible, Rule::Resume, || {
+            format!(
+                "{name}: recovered:true from {}:{at} at {head}, and it was not there",
+                since.epoch
+            )
+        })?;
+        if recovered {
+            place.resume(at, if every { head } else { 0 });
+        } else {
+            place.refuse_resume(topic, if same { at } else { 0 }, head);
+        }
+        Ok(())
+    }
+
+    fn one_shot(&mut self, pattern: usize, heads: &Heads) {
+        for topic in (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic)) {
+            if let Some(place) = self.places.get_mut(&topic) {
+                place.snapshot_due |= topics::kind(topic) != Kind::Event || place.standing() > 0;
+            } else {
+                self.shots.insert(topic, true);
+            }
+        }
+    }
+
+    fn unsubscribed(&mut self, patterns: &[usize], results: &[AckResult]) -> Result<(), Broken> {
+        for (pattern, result) in patterns.iter().zip(results) {
+            let known = self.patterns.remove(pattern).is_some();
+            let expected = (!known).then_some(ErrorCode::NotSubscribed);
+            let got = result.error.as_ref().map(|refusal| refusal.code);
+            ensure(got == expected, Rule::Subscriptions, || {
+                format!(
+                    "unsubscribing from {}: {got:?}, not {expected:?}",
+                    topics::pattern(*pattern)
+                )
+            })?;
+        }
+        let left: Vec<usize> = self
+            .places
+            .keys()
+            .copied()
+            .filter(|topic| !self.covers(*topic))
+            .collect();
+        for topic in left {
+            self.places.remove(&topic);
+            self.shots.remove(&topic);
+        }
+        Ok(())
+    }
+
+    /// An `update` came.
+    pub(crate) fn update(&mut self, topic: usize, seq: u64, data: &str, truth: &Truth) -> Result<(), Broken> {
+        let every = self.wants_every(topic);
+        let Some(place) = self.places.get_mut(&topic) else {
+            let what = format!("{} {seq} came, which is not subscribed", topics::name(topic));
+            return Err(Broken::new(Rule::Subscriptions, what));
+        };
+        self.got.delivered += 1;
+        self.got.conflated += seq.saturating_sub(place.at + 1);
+        place.update(topic, seq, data, every, truth)
+    }
+
+    /// A `snapshot` came.
+    pub(crate) fn snapshot(
+        &mut self,
+        topic: usize,
+        position: &Position,
+        data: &str,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let seq = position.seq.0;
+        let name = topics::name(topic);
+        ensure(position.epoch == *truth.epoch(), Rule::Resume, || {
+            format!(
+                "{name}: a snapshot of epoch {}, which is not that of the broker",
+                position.epoch
+            )
+        })?;
+        let book = place::check_snapshot(topic, position, data, truth)?;
+        let asked = self.shots.get_mut(&topic).map(|owed| *owed = false).is_some();
+        let Some(place) = self.places.get_mut(&topic) else {
+            return ensure(asked, Rule::Subscriptions, || {
+                format!("a snapshot of {name}, which is not subscribed")
+            });
+        };
+        self.got.delivered += u64::from(seq > place.at);
+        self.got.conflated += seq.saturating_sub(place.at + 1);
+        place.snapshot(topic, seq, book, asked)
+    }
+
+    /// A `gap` came.
+    pub(crate) fn gap(
+        &mut self,
+        topic: usize,
+        (from, to): (u64, u64),
+        reason: GapReason,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        if reason == GapReason::Slow {
+            self.got.gapped += (to + 1).saturating_sub(from);
+        }
+        match self.places.get_mut(&topic) {
+            Some(place) => place.gap(topic, (from, to), reason, truth),
+            None => {
+                let what = format!("a gap of {}, which is not subscribed", topics::name(topic));
+                Err(Broken::new(Rule::Subscriptions, what))
+            }
+        }
+    }
+
+    /// Checks what must be true once everything was delivered and read.
+    pub(crate) fn settled(&self, truth: &Truth) -> Result<(), Broken> {
+        ensure(self.asked.is_empty(), Rule::Answers, || {
+            format!("these requests were not answered: {:?}", self.asked.keys())
+        })?;
+        if let Some((topic, _)) = self.shots.iter().find(|(_, owed)| **owed) {
+            let what = format!("the one snapshot of {} never came", topics::name(*topic));
+            return Err(Broken::new(Rule::Subscriptions, what));
+        }
+        for (topic, place) in &self.places {
+            place.settled(*topic, self.wants_every(*topic), truth)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Where a client is in one topic, and what may come next.
+
+use tickwire_client::book::L2Book;
+use tickwire_wire::message::{GapReason, Position};
+use tickwire_wire::{Kind, Seq};
+
+use crate::broken::{Broken, Rule, ensure};
+use crate::topics;
+use crate::truth::Truth;
+
+/// An empty book, as a snapshot.
+const EMPTY_BOOK: &str = r#"{"symbol":"S","bids":[],"asks":[],"checksum":0,"time":0}"#;
+
+/// What a client knows of a topic that it is subscribed to.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The last message that it has or knows to be missing.
+    pub(super) at: u64,
+    /// Whether every message was asked for at any time: what waits may still be of then.
+    pub(super) ever_every: bool,
+    pub(super) snapshot_due: bool,
+    /// Up to here everything was promised.
+    promised: u64,
+    /// A gap was declared that is to be followed at once by this snapshot.
+    after_gap: Option<u64>,
+    /// A resume was refused: this gap comes before anything else.
+    gap_due: Option<(u64, u64)>,
+    /// The book, unless it began somewhere without a snapshot.
+    book: Option<L2Book>,
+}
+
+impl Place {
+    /// A subscription that began when `head` was the newest, with a snapshot or without.
+    pub(super) fn begin(truth: &Truth, topic: usize, head: u64, snapshot: bool) -> Self {
+        let mut place = Self {
+            at: head,
+            snapshot_due: snapshot && head > 0,
+            ..Self::default()
+        };
+        if topics::kind(topic) == Kind::Book && head == 0 {
+            let mut book = L2Book::default();
+            place.book = book
+                .snapshot(truth.epoch(), Seq::ZERO, EMPTY_BOOK)
+                .ok()
+                .map(|()| book);
+        }
+        place
+    }
+
+    /// Where the client is once it has read the gap that is due.
+    pub(super) fn standing(&self) -> u64 {
+        self.gap_due.map_or(self.at, |(_, to)| to)
+    }
+
+    /// It resumes from `at`, with everything up to `promised`.
+    pub(super) fn resume(&mut self, at: u64, promised: u64) {
+        self.at = at;
+        self.promised = promised;
+        if at > 0 {
+            self.book = None;
+        }
+    }
+
+    /// It asked to resume from `at`, and could not.
+    pub(super) fn refuse_resume(&mut self, topic: usize, at: u64, head: u64) {
+        if topics::kind(topic) == Kind::Event {
+            self.at = at;
+            self.gap_due = (head > 0).then_some((at + 1, head));
+        } else {
+            self.snapshot_due = head > 0;
+        }
+    }
+
+    pub(super) fn update(
+        &mut self,
+        topic: usize,
+        seq: u64,
+        data: &str,
+        every: bool,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let (name, kind, at) = (topics::name(topic), topics::kind(topic), self.at);
+        ensure(self.gap_due.is_none(), Rule::Resume, || {
+            format!("{name} {seq} came before the gap that a refused resume means")
+        })?;
+        ensure(self.after_gap.is_none(), Rule::Books, || {
+            format!("{name} {seq} came where the snapshot that ends a gap was due")
+        })?;
+        if self.snapshot_due && seq > self.promised {
+            // The message where an event topic's subscription stands may be gone by the time that there is room.
+            let gone = kind == Kind::Event && !truth.still_held(topic, at);
+            ensure(gone, Rule::Subscriptions, || {
+                format!("{name} {seq} came where a snapshot was due")
+            })?;
+            self.snapshot_due = false;
+        }
+        if every {
+            ensure(seq == at + 1, Rule::Every, || {
+                format!("{name} {seq} came after {at}")
+            })?;
+        }
+        ensure(seq > at, Rule::Order, || format!("{name} {seq} came after {at}"))?;
+        self.at = seq;
+        if kind != Kind::Book {
+            return truth.check(topic, seq, data);
+        }
+        let Some(book) = &mut self.book else { return Ok(()) };
+        book.update(Seq(seq), data)
+            .map_err(|error| Broken::new(Rule::Books, format!("{name}: {error}")))?;
+        truth.check_book(topic, seq, book)
+    }
+
+    pub(super) fn snapshot(
+        &mut self,
+        topic: usize,
+        seq: u64,
+        book: Option<L2Book>,
+        asked: bool,
+    ) -> Result<(), Broken> {
+        let (name, at) = (topics::name(topic), self.at);
+        let due = std::mem::take(&mut self.snapshot_due);
+        ensure(
+            due || asked || self.after_gap.is_some(),
+            Rule::Subscriptions,
+            || format!("{name}: nobody asked for the snapshot {seq}"),
+        )?;
+        ensure(self.gap_due.is_none(), Rule::Resume, || {
+            format!("{name}: a snapshot came before the gap that a refused resume means")
+        })?;
+        if let Some(to) = self.after_gap.take() {
+            ensure(seq == to, Rule::Books, || {
+                format!("{name}: the snapshot {seq} ends a gap up to {to}")
+            })?;
+        }
+        ensure(
+            seq == at || topics::kind(topic) != Kind::Event,
+            Rule::Every,
+            || format!("{name}: the snapshot of {seq} at {at} skips events"),
+        )?;
+        ensure(seq >= at, Rule::Order, || {
+            format!("{name}: a snapshot of {seq} came after {at}")
+        })?;
+        ensure(self.promised <= at, Rule::Resume, || {
+            let promised = self.promised;
+            format!("{name}: a snapshot of {seq} came at {at}, and messages up to {promised} were promised")
+        })?;
+        self.at = seq;
+        self.book = book;
+        Ok(())
+    }
+
+    pub(super) fn gap(
+        &mut self,
+        topic: usize,
+        (from, to): (u64, u64),
+        reason: GapReason,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let (name, kind, at) = (topics::name(topic), topics::kind(topic), self.at);
+        let gap = || format!("{name}: the gap {from} to {to} ({reason:?}) at {at}");
+        // Between the gap and the snapshot of a book the session may begin to lag: the gap goes on then.
+        let goes_on = self.after_gap.is_some();
+        ensure(
+            from == at + 1 && to >= from && to <= truth.head(topic),
+            Rule::Every,
+            || format!("{} does not name what is missing", gap()),
+        )?;
+        self.at = to;
+        self.book = None;
+        if let Some(due) = self.gap_due.take() {
+            return ensure(
+                (from, to) == due && reason != GapReason::Slow,
+                Rule::Resume,
+                || format!("{} stands for the refused resume {due:?}", gap()),
+            );
+        }
+        ensure(reason == GapReason::Slow, Rule::Every, || {
+            format!("{} has no such reason", gap())
+        })?;
+        ensure(self.ever_every, Rule::Conflate, || {
+            format!("{} names superseded messages", gap())
+        })?;
+        ensure(from > self.promised, Rule::Resume, || {
+            format!(
+                "{} breaks into the promised replay up to {}",
+                gap(),
+                self.promised
+            )
+        })?;
+        // A book's gap ends at its snapshot, any other where the history begins.
+        let last = if kind == Kind::Book { from } else { to };
+        ensure(goes_on || !truth.still_held(topic, last), Rule::Every, || {
+            format!("{} names messages that the history holds", gap())
+        })?;
+        if kind == Kind::Book {
+            self.after_gap = Some(to);
+        }
+        self.snapshot_due &= kind != Kind::Event;
+        Ok(())
+    }
+
+    /// Checks what must be true once everything was delivered and read.
+    pub(super) fn settled(&self, topic: usize, every: bool, truth: &Truth) -> Result<(), Broken> {
+        let (name, head) = (topics::name(topic), truth.head(topic));
+        let rule = if every { Rule::Every } else { Rule::Conflate };
+        ensure(self.at == head, rule, || {
+            format!("{name}: the client ends at {}, and {head} is the newest", self.at)
+        })?;
+        let open = self.gap_due.is_some() || self.after_gap.is_some() || self.snapshot_due;
+        ensure(!open, Rule::Subscriptions, || {
+            format!("{name}: something due never came: {self:?}")
+        })?;
+        match &self.book {
+            Some(book) => truth.check_book(topic, head, book),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks what a snapshot holds; returns the book, if it is one.
+pub(super) fn check_snapshot(
+    topic: usize,
+    position: &Position,
+    data: &str,
+    truth: &Truth,
+) -> Result<Option<L2Book>, Broken> {
+    if topics::kind(topic) != Kind::Book {
+        return truth.check(topic, position.seq.0, data).map(|()| None);
+    }
+    let mut book = L2Book::default();
+    book.snapshot(&position.epoch, position.seq, data)
+        .map_err(|error| Broken::new(Rule::Books, format!("{}: {error}", topics::name(topic))))?;
+    truth.check_book(topic, position.seq.0, &book)?;
+    Ok(Some(book))
+}

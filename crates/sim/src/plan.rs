@@ -1,0 +1,326 @@
+//! What a seed stands for: the limits of a world, its clients, and everything that happens, in order.
+//!
+//! All of it is decided before anything runs, so that a failing run can be made shorter by leaving things out.
+
+use tickwire_wire::{Codec, Mode};
+
+use crate::chance::Chance;
+use crate::op::{Op, Pace, Since};
+use crate::topics::{EARLY, NAMES, PATTERNS};
+
+/// A client as it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSetup {
+    /// The shard that it connects to.
+    pub shard: usize,
+    /// What it speaks.
+    pub codec: Codec,
+    /// Bytes that its socket holds between the broker and it.
+    pub socket_bytes: usize,
+}
+
+/// The limits of a world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// Shards.
+    pub shards: usize,
+    /// Publications that a shard's queue holds.
+    pub queue: usize,
+    /// Messages of history of an event topic.
+    pub kept_events: usize,
+    /// Changes of history of a book.
+    pub kept_books: usize,
+    /// Whether all histories together have few bytes.
+    pub squeezed: bool,
+    /// Bytes of market data that may wait for one connection.
+    pub outbox_bytes: usize,
+    /// As the shard's setting.
+    pub stall_ms: u64,
+    /// As the shard's setting.
+    pub heartbeat_ms: u64,
+    /// As the shard's setting.
+    pub ping_after_ms: u64,
+    /// As the shard's setting.
+    pub pong_timeout_ms: u64,
+    /// As the shard's setting.
+    pub first_request_ms: u64,
+    /// As the shard's setting.
+    pub close_timeout_ms: u64,
+    /// Requests per second, and twice as many at once.
+    pub ops_per_s: u32,
+    /// Subscriptions of a connection.
+    pub subscriptions: usize,
+    /// The clients.
+    pub clients: Vec<ClientSetup>,
+}
+
+/// A world and what happens in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The limits.
+    pub setup: Setup,
+    /// What happens.
+    pub ops: Vec<Op>,
+}
+
+impl Plan {
+    /// The plan that `seed` stands for.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let setup = setup(&mut chance);
+        let writer = Writer {
+            topics: if chance.percent(40) {
+                chance.between(1, 4)
+            } else {
+                EARLY
+            },
+            churn: chance.percent(60),
+            violent: chance.percent(70),
+            stalls: chance.percent(75),
+            restarts: chance.percent(25),
+            // Few long messages fill an outbox, many short ones a queue.
+            long_percent: chance.pick(&[0, 3, 15, 40]),
+            chance,
+            setup: &setup,
+            ops: Vec::new(),
+        };
+        let ops = writer.write();
+        Self { setup, ops }
+    }
+}
+
+fn setup(chance: &mut Chance) -> Setup {
+    let shards = chance.pick(&[1, 1, 2, 3]);
+    let clients = (0..chance.between(1, 7)).map(|_| ClientSetup {
+        shard: chance.below(shards),
+        codec: chance.pick(&Codec::ALL),
+        socket_bytes: chance.pick(&[1, 7, 64, 300, 1_500, 16_384, 16_384, 100_000]),
+    });
+    let clients = clients.collect();
+    Setup {
+        shards,
+        queue: chance.pick(&[1, 3, 12, 40, 1_000]),
+        kept_events: chance.pick(&[1, 2, 6, 40, 1_024]),
+        kept_books: chance.pick(&[1, 2, 4, 30, 1_024]),
+        squeezed: chance.percent(15),
+        outbox_bytes: chance.pick(&[100, 500, 2_000, 20_000, 262_144]),
+        stall_ms: chance.pick(&[1_000, 2_000, 30_000]),
+        heartbeat_ms: chance.pick(&[1_000, 15_000]),
+        ping_after_ms: chance.pick(&[2_000, 20_000]),
+        pong_timeout_ms: chance.pick(&[1_500, 20_000]),
+        first_request_ms: chance.pick(&[3_000, 10_000]),
+        close_timeout_ms: chance.pick(&[500, 5_000]),
+        ops_per_s: if chance.percent(10) { 5 } else { 1_000_000 },
+        subscriptions: if chance.percent(10) { 3 } else { 64 },
+        clients,
+    }
+}
+
+/// Writes the operations of a plan.
+struct Writer<'a> {
+    chance: Chance,
+    setup: &'a Setup,
+    ops: Vec<Op>,
+    /// Topics that are published to.
+    topics: usize,
+    /// Whether subscriptions come and go all the time.
+    churn: bool,
+    /// Whether connections break.
+    violent: bool,
+    /// Whether readers stall.
+    stalls: bool,
+    restarts: bool,
+    long_percent: u64,
+}
+
+impl Writer<'_> {
+    fn write(mut self) -> Vec<Op> {
+        for client in 0..self.setup.clients.len() {
+            self.ops.push(Op::Connect {
+                client,
+                resume: false,
+            });
+            let first = self.subscribe(client);
+            self.ops.push(first);
+        }
+        let length = match self.chance.below(10) {
+            0..=4 => self.chance.between(20, 120),
+            5..=8 => self.chance.between(100, 350),
+            _ => self.chance.between(300, 1_200),
+        };
+        for _ in 0..length {
+            let op = self.op();
+            self.ops.push(op);
+        }
+        self.ops.push(Op::Settle);
+        self.ops
+    }
+
+    fn client(&mut self) -> usize {
+        self.chance.below(self.setup.clients.len())
+    }
+
+    fn topic(&mut self) -> usize {
+        // Now and then a topic that nobody has seen before.
+        if self.chance.percent(4) {
+            self.chance.between(EARLY, NAMES.len() - 1)
+        } else {
+            self.chance.below(self.topics)
+        }
+    }
+
+    fn pattern(&mut self) -> usize {
+        if self.chance.percent(45) {
+            self.topic()
+        } else if self.chance.percent(60) {
+            self.chance.between(NAMES.len(), PATTERNS - 1)
+        } else {
+            self.chance.below(PATTERNS)
+        }
+    }
+
+    fn size(&mut self) -> usize {
+        if self.chance.percent(self.long_percent) {
+            self.chance.pick(&[100, 400, 2_000, 20_000])
+        } else {
+            0
+        }
+    }
+
+    fn op(&mut self) -> Op {
+        match self.chance.below(100) {
+            0..=29 => self.publish(),
+            30..=54 => Op::Cycle {
+                shard: self.chance.below(self.setup.shards),
+                budget: self.chance.pick(&[0, 1, 3, 20, 65_536, 65_536]),
+                read: self.chance.pick(&[1, 50, 65_536, 65_536, 65_536]),
+            },
+            55..=62 => self.time(),
+            63..=69 => self.reading(),
+            70..=74 if self.violent => self.breaking(),
+            75..=79 => {
+                let client = self.client();
+                let resume = self.chance.percent(80);
+                Op::Connect { client, resume }
+            }
+            80..=97 => self.request(),
+            98 if self.restarts && self.chance.percent(15) => Op::Restart,
+            99 if self.chance.percent(20) => Op::Settle,
+            _ => self.publish(),
+        }
+    }
+
+    fn publish(&mut self) -> Op {
+        Op::Publish {
+            topic: self.topic(),
+            times: self.chance.pick(&[1, 1, 1, 2, 3, 8, 30]),
+            level: self.chance.next() as u8,
+            size: self.size(),
+        }
+    }
+
+    fn time(&mut self) -> Op {
+        let ms = match self.chance.below(20) {
+            0..=13 => self.chance.between(1, 60),
+            14..=18 => self.chance.between(60, 2_500),
+            _ => self.chance.between(2_500, 45_000),
+        };
+        Op::Wait { ms: ms as u64 }
+    }
+
+    fn reading(&mut self) -> Op {
+        let client = self.client();
+        if !self.stalls || self.chance.percent(25) {
+            let bytes = self.chance.pick(&[1, 13, 200, 5_000, 1_000_000]);
+            return Op::Read { client, bytes };
+        }
+        let pace = match self.chance.below(10) {
+            0..=3 => Pace::Stalled,
+            4..=6 => Pace::Trickle(self.chance.pick(&[1, 10, 100, 1_000])),
+            _ => Pace::Eager,
+        };
+        Op::Pace { client, pace }
+    }
+
+    fn breaking(&mut self) -> Op {
+        let client = self.client();
+        match self.chance.below(10) {
+            0..=6 => Op::Lose {
+                client,
+                drained: self.chance.percent(50),
+            },
+            7 => Op::Leave { client },
+            _ => Op::Mute {
+                client,
+                on: self.chance.percent(50),
+            },
+        }
+    }
+
+    fn request(&mut self) -> Op {
+        let client = self.client();
+        let more = if self.churn { 0 } else { 50 };
+        match self.chance.below(100) + more {
+            0..=39 | 140.. => self.subscribe(client),
+            40..=59 => {
+                let patterns = (0..self.chance.between(1, 3)).map(|_| self.pattern());
+                Op::Unsubscribe {
+                    client,
+                    patterns: patterns.collect(),
+                }
+            }
+            60..=69 => Op::Resync {
+                client,
+                topic: self.topic(),
+            },
+            70..=89 => Op::Ping {
+                client,
+                frame: self.chance.percent(50),
+            },
+            90..=92 => Op::Junk { client },
+            _ => Op::Say {
+                client,
+                topic: self.topic(),
+                size: self.size(),
+            },
+        }
+    }
+
+    fn subscribe(&mut self, client: usize) -> Op {
+        let mode = match self.chance.below(10) {
+            0..=4 => None,
+            5..=6 => Some(Mode::Every),
+            7..=8 => Some(Mode::Conflate),
+            _ => Some(Mode::Snapshot),
+        };
+        let mut topics: Vec<(usize, Option<Since>)> = Vec::new();
+        for _ in 0..self.chance.between(1, 4) {
+            let pattern = self.pattern();
+            let resumes = mode != Some(Mode::Snapshot) && pattern < NAMES.len() && self.chance.percent(35);
+            let since = resumes.then(|| since(&mut self.chance));
+            // Of a name twice in one request, no client could tell which of its results a gap belongs to.
+            if topics.iter().all(|(other, _)| *other != pattern) {
+                topics.push((pattern, since));
+            }
+        }
+        Op::Subscribe {
+            client,
+            topics,
+            mode,
+            conflate_ms: self
+                .chance
+                .pick(&[None, None, None, Some(0), Some(50), Some(400)]),
+            snapshot: self.chance.percent(75),
+        }
+    }
+}
+
+fn since(chance: &mut Chance) -> Since {
+    match chance.below(10) {
+        0..=4 => Since::Behind(chance.pick(&[0, 1, 2, 3, 5, 8, 50])),
+        5..=7 => Since::Own,
+        8 => Since::Ahead,
+        _ => Since::OtherEpoch,
+    }
+}

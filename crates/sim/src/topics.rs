@@ -1,0 +1,113 @@
+//! The topics and patterns of every simulated world, by number, and which pattern matches which topic.
+
+use std::sync::LazyLock;
+
+use tickwire_wire::{Kind, Pattern, Topic};
+
+/// Names and kinds. Those at the end come up late in a run, or never.
+pub(crate) const NAMES: [(&str, Kind); 18] = [
+    ("ticker.A", Kind::State),
+    ("trade.A", Kind::Event),
+    ("book.A", Kind::Book),
+    ("ticker.B", Kind::State),
+    ("trade.B", Kind::Event),
+    ("book.B", Kind::Book),
+    ("candle.1m.A", Kind::State),
+    ("chat.x", Kind::Event),
+    ("ticker.C", Kind::State),
+    ("chat.y.z", Kind::Event),
+    ("x", Kind::Event),
+    ("bbo.A", Kind::State),
+    ("ticker.late1", Kind::State),
+    ("trade.late2", Kind::Event),
+    ("book.late3", Kind::Book),
+    ("chat.late4", Kind::Event),
+    ("bbo.late5", Kind::State),
+    ("candle.1m.late6", Kind::State),
+];
+
+/// Number of topics that there are from early on.
+pub(crate) const EARLY: usize = 12;
+
+/// Patterns with wildcards; their numbers follow those of the topics.
+const WILDCARDS: [&str; 9] = [
+    "ticker.*", "trade.*", "book.*", "candle.>", "chat.>", "*.A", "*.*.*", "bbo.*", ">",
+];
+
+/// Number of patterns, the topics' own names included.
+pub(crate) const PATTERNS: usize = NAMES.len() + WILDCARDS.len();
+
+struct Parsed {
+    topics: Vec<Topic>,
+    patterns: Vec<Pattern>,
+    /// Bit `t` of entry `p`: whether pattern `p` matches topic `t`.
+    matching: Vec<u32>,
+}
+
+static PARSED: LazyLock<Parsed> = LazyLock::new(|| {
+    let names = || NAMES.iter().map(|(name, _)| *name);
+    let patterns: Vec<Pattern> = names()
+        .chain(WILDCARDS)
+        .map(|pattern| pattern.parse().expect("a valid pattern"))
+        .collect();
+    let mask = |pattern: &Pattern| {
+        names()
+            .enumerate()
+            .filter(|(_, name)| pattern.matches(name))
+            .fold(0, |mask, (topic, _)| mask | 1 << topic)
+    };
+    Parsed {
+        topics: names().map(|name| name.parse().expect("a valid topic")).collect(),
+        matching: patterns.iter().map(mask).collect(),
+        patterns,
+    }
+});
+
+/// The topic with this number.
+pub(crate) fn topic(topic: usize) -> &'static Topic {
+    &PARSED.topics[topic]
+}
+
+/// The name of the topic with this number.
+pub(crate) fn name(topic: usize) -> &'static str {
+    NAMES[topic].0
+}
+
+/// The kind of the topic with this number.
+pub(crate) fn kind(topic: usize) -> Kind {
+    NAMES[topic].1
+}
+
+/// The number of a topic.
+pub(crate) fn find(name: &str) -> Option<usize> {
+    NAMES.iter().position(|(known, _)| *known == name)
+}
+
+/// The text of the pattern with this number.
+pub(crate) fn pattern(pattern: usize) -> &'static str {
+    PARSED.patterns[pattern].as_str()
+}
+
+/// The number of a pattern.
+pub(crate) fn find_pattern(text: &str) -> Option<usize> {
+    PARSED.patterns.iter().position(|known| known.as_str() == text)
+}
+
+/// Whether the pattern has wildcards.
+pub(crate) fn is_wildcard(pattern: usize) -> bool {
+    pattern >= NAMES.len()
+}
+
+/// Whether a pattern matches topics of several kinds.
+pub(crate) fn is_mixed(pattern: usize) -> bool {
+    let mut kinds = (0..NAMES.len())
+        .filter(|topic| matches(pattern, *topic))
+        .map(kind);
+    let first = kinds.next();
+    kinds.any(|kind| Some(kind) != first)
+}
+
+/// Whether a pattern matches a topic.
+pub(crate) fn matches(pattern: usize, topic: usize) -> bool {
+    PARSED.matching[pattern] >> topic & 1 == 1
+}

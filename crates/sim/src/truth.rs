@@ -1,0 +1,214 @@
+//! Everything that was published since the broker's last start, known independently of what the broker makes of it.
+//!
+//! Of each message a hash of its data is kept, of each change of a book a hash of the whole book after it. Only one
+//! question goes to the broker: whether a history still holds a message, to judge gaps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tickwire_client::book::L2Book;
+use tickwire_router::{Directory, Published};
+use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
+
+use crate::broken::{Broken, Rule, ensure};
+use crate::plan::Setup;
+use crate::topics::{self, NAMES};
+use crate::trace::{hash_numbers, hash_of};
+
+/// Prices that a side of a book uses.
+const PRICES: u64 = 16;
+
+/// What was published to one topic.
+#[derive(Debug, Default)]
+struct TopicTruth {
+    /// Hashes of the data by number, from 1: of the text, or of the whole book after the change.
+    messages: Vec<u64>,
+    /// The book as it is: sizes by price, bids and asks.
+    book: [BTreeMap<u64, u64>; 2],
+}
+
+/// What was published since the broker's last start.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    directory: Arc<Directory>,
+    topics: [TopicTruth; NAMES.len()],
+    squeezed: bool,
+    kept_events: u64,
+    kept_books: u64,
+}
+
+impl Truth {
+    pub(crate) fn new(directory: Arc<Directory>, setup: &Setup) -> Self {
+        Self {
+            directory,
+            topics: Default::default(),
+            squeezed: setup.squeezed,
+            kept_events: setup.kept_events as u64,
+            kept_books: setup.kept_books as u64,
+        }
+    }
+
+    /// The lineage of all topics.
+    pub(crate) fn epoch(&self) -> &Epoch {
+        self.directory.epoch()
+    }
+
+    /// The newest number of a topic.
+    pub(crate) fn head(&self, topic: usize) -> u64 {
+        self.topics[topic].messages.len() as u64
+    }
+
+    /// The newest numbers of all topics.
+    pub(crate) fn heads(&self) -> [u64; NAMES.len()] {
+        std::array::from_fn(|topic| self.head(topic))
+    }
+
+    /// The feed publishes a message of about `size` bytes, or a change of a book that `level` chooses. Returns the
+    /// length of its data.
+    pub(crate) fn publish(
+        &mut self,
+        topic: usize,
+        level: u8,
+        size: usize,
+        now: Micros,
+    ) -> Result<usize, Broken> {
+        let seq = self.head(topic) + 1;
+        let data = if topics::kind(topic) == Kind::Book {
+            self.change_book(topic, level)
+        } else {
+            let number = topic as u64 * 1_000_000 + seq;
+            if size == 0 {
+                number.to_string()
+            } else {
+                format!("\"{number:>size$}\"")
+            }
+        };
+        let hash = match topics::kind(topic) {
+            Kind::Book => self.book_hash(topic),
+            Kind::State | Kind::Event => hash_of(&data),
+        };
+        let payload = Payload::from_json(data.as_bytes()).expect("the data is JSON");
+        let published = self.directory.publish(topics::topic(topic), payload, now);
+        let Published { seq: got, epoch, .. } = published.map_err(|error| {
+            let what = format!("publishing to {} failed: {error}", topics::name(topic));
+            Broken::new(Rule::Content, what)
+        })?;
+        ensure(got.0 == seq && epoch == *self.epoch(), Rule::Order, || {
+            format!("{} got number {got} where {seq} was due", topics::name(topic))
+        })?;
+        self.topics[topic].messages.push(hash);
+        Ok(data.len())
+    }
+
+    /// Sets, removes or replaces levels; returns the message that says so.
+    fn change_book(&mut self, topic: usize, level: u8) -> String {
+        let book = &mut self.topics[topic].book;
+        let (side, price, size) = (
+            usize::from(level & 1),
+            u64::from(level >> 1) % PRICES + 1,
+            u64::from(level >> 5),
+        );
+        let replace = level % 61 == 60;
+        if replace {
+            book.iter_mut().for_each(BTreeMap::clear);
+        }
+        if size == 0 {
+            book[side].remove(&price);
+        } else {
+            book[side].insert(price, size);
+        }
+        let side = ["bids", "asks"][side];
+        let levels = if replace && size == 0 {
+            String::new()
+        } else {
+            format!("[\"{price}\",\"{size}\"]")
+        };
+        let replace = if replace { ",\"replace\":true" } else { "" };
+        format!("{{\"symbol\":\"S\",\"{side}\":[{levels}],\"time\":0{replace}}}")
+    }
+
+    fn book_hash(&self, topic: usize) -> u64 {
+        let [bids, asks] = &self.topics[topic].book;
+        let levels = bids.iter().rev().chain(asks.iter());
+        hash_numbers(levels.flat_map(|(price, size)| [*price, *size]))
+    }
+
+    /// A client published `data`, and the broker gave it the next number.
+    pub(crate) fn said(&mut self, topic: usize, data: &str) {
+        self.topics[topic].messages.push(hash_of(data));
+    }
+
+    /// The newest number that the broker has for a topic.
+    pub(crate) fn broker_head(&self, topic: usize) -> u64 {
+        self.directory
+            .find(topics::name(topic))
+            .map_or(0, |cell| cell.position().seq.0)
+    }
+
+    /// Whether `data` is what was published as message `seq` of a topic that is no book.
+    pub(crate) fn check(&self, topic: usize, seq: u64, data: &str) -> Result<(), Broken> {
+        ensure(
+            self.hash(topic, seq) == Some(hash_of(data)),
+            Rule::Content,
+            || {
+                format!(
+                    "{} {seq}: {data:.60} was never published as this",
+                    topics::name(topic)
+                )
+            },
+        )
+    }
+
+    /// Whether `book` is the book of a topic after message `seq`.
+    pub(crate) fn check_book(&self, topic: usize, seq: u64, book: &L2Book) -> Result<(), Broken> {
+        let levels = book.bids().chain(book.asks());
+        let hash =
+            hash_numbers(levels.flat_map(|level| [level.price.digits() as u64, level.size.digits() as u64]));
+        let expected = if seq == 0 {
+            Some(hash_numbers(std::iter::empty()))
+        } else {
+            self.hash(topic, seq)
+        };
+        ensure(expected == Some(hash), Rule::Books, || {
+            format!(
+                "{} at {seq}: the client's book is not the one that there was",
+                topics::name(topic)
+            )
+        })
+    }
+
+    fn hash(&self, topic: usize, seq: u64) -> Option<u64> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        self.topics[topic].messages.get(index).copied()
+    }
+
+    /// Messages of history that a topic keeps when there is room for them.
+    pub(crate) fn kept(&self, topic: usize) -> u64 {
+        match topics::kind(topic) {
+            Kind::State => 1,
+            Kind::Book => self.kept_books,
+            Kind::Event => self.kept_events,
+        }
+    }
+
+    /// Whether the history certainly had everything after `seq` when the newest was `head`.
+    pub(crate) fn certainly_reached(&self, topic: usize, seq: u64, head: u64) -> bool {
+        let kept = self.kept(topic);
+        seq == head || seq + kept >= head && !(self.squeezed && kept > 1)
+    }
+
+    /// Whether the history may have had everything after `seq` when the newest was `head`.
+    pub(crate) fn possibly_reached(&self, topic: usize, seq: u64, head: u64) -> bool {
+        seq + self.kept(topic) >= head
+    }
+
+    /// Whether the broker still holds message `seq`. What it holds now, it held at any time since it was published.
+    pub(crate) fn still_held(&self, topic: usize, seq: u64) -> bool {
+        let cell = self.directory.find(topics::name(topic));
+        cell.is_some_and(|cell| {
+            cell.history(Seq(seq), 0)
+                .oldest
+                .is_some_and(|oldest| oldest.0 <= seq)
+        })
+    }
+}

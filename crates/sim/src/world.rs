@@ -1,0 +1,320 @@
+//! A world that a plan is run in: the broker, the clients, and time, which passes only as the plan says.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use tickwire_router::Shard;
+use tickwire_wire::message::Position;
+use tickwire_wire::{Epoch, Micros, Seq};
+
+use crate::broken::{Broken, Rule, ensure};
+use crate::broker::Broker;
+use crate::client::{Client, Reading};
+use crate::op::{Op, Pace, Since};
+use crate::oracle::Wanted;
+use crate::plan::Setup;
+use crate::tally::Tally;
+use crate::trace::Trace;
+use crate::truth::Truth;
+
+/// When every world begins.
+const START: Micros = Micros(1_700_000_000_000_000);
+/// Rounds after which everything must have settled.
+const ROUNDS_MAX: usize = 20_000;
+/// What every socket holds at least from then on.
+const SETTLE_SOCKET_BYTES: usize = 64 * 1024;
+/// Longer than any shortest time between two updates that a broker grants.
+const SETTLE_MS: u64 = 1_500;
+
+/// A broker, its clients and the time.
+pub(crate) struct World {
+    setup: Rc<Setup>,
+    broker: Broker,
+    generation: u64,
+    /// What happened before the broker's last start.
+    before: Tally,
+    clients: Vec<Client>,
+    now: Micros,
+    pub(crate) trace: Trace,
+    /// Operations and rounds of shards so far.
+    steps: u64,
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup, with_lines: bool) -> Self {
+        let setup = Rc::new(setup);
+        let clients = setup.clients.iter().enumerate();
+        Self {
+            broker: Broker::start(&setup, 0),
+            generation: 0,
+            before: Tally::default(),
+            clients: clients.map(|(index, it)| Client::new(index, it.codec)).collect(),
+            now: START,
+            trace: Trace::new(with_lines),
+            steps: 0,
+            setup,
+        }
+    }
+
+    /// What happened so far.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.before;
+        tally.add(&self.broker.tally());
+        tally.steps = self.steps;
+        tally
+    }
+
+    /// Does one operation, lets the clients read, and checks everything that they read.
+    pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Broken> {
+        self.steps += 1;
+        let now = self.now.since(START);
+        self.trace.number(now);
+        self.trace
+            .line(|line| write!(line, "{:>9.3} ms {op}", now as f64 / 1_000.0));
+        // Something takes time.
+        self.now = Micros(self.now.0 + 7);
+        match op {
+            Op::Publish {
+                topic,
+                times,
+                level,
+                size,
+            } => self.publish(*topic, *times, *level, *size)?,
+            Op::Cycle { shard, budget, read } => {
+                self.cycle(*shard, *budget, *read)?;
+            }
+            Op::Read { client, bytes } => {
+                self.read(*client, Some(*bytes))?;
+            }
+            Op::Pace { client, pace } => self.clients[*client].pace = *pace,
+            Op::Mute { client, on } => self.clients[*client].mute = *on,
+            Op::Wait { ms } => self.wait(*ms)?,
+            Op::Restart => self.restart()?,
+            Op::Settle => self.settle()?,
+            Op::Connect { client, resume } => self.connect(*client, *resume),
+            Op::Lose { client, drained } => self.lose(*client, *drained)?,
+            _ => self.request(op),
+        }
+        self.read_all()?;
+        Ok(())
+    }
+
+    fn publish(&mut self, topic: usize, times: usize, level: u8, size: usize) -> Result<(), Broken> {
+        for n in 0..times {
+            let level = level.wrapping_add((n as u8).wrapping_mul(37));
+            let bytes = self.broker.truth.publish(topic, level, size, self.now)?;
+            for (index, client) in self.clients.iter().enumerate() {
+                if client.must_get(topic) {
+                    self.broker.owes(index, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cycle(&mut self, shard: usize, budget: usize, read: usize) -> Result<bool, Broken> {
+        if shard >= self.broker.shards.len() {
+            return Ok(false);
+        }
+        self.steps += 1;
+        self.broker.cycle(shard, budget, read, self.now, &mut self.trace)
+    }
+
+    fn connect(&mut self, client: usize, resume: bool) {
+        if self.broker.links[client].is_some() {
+            return;
+        }
+        self.broker.accept(client, self.now);
+        if let Some(link) = &mut self.broker.links[client] {
+            self.clients[client].connected(resume, link);
+        }
+    }
+
+    fn lose(&mut self, client: usize, drained: bool) -> Result<(), Broken> {
+        self.broker.cut(client);
+        if drained {
+            self.read(client, Some(usize::MAX))?;
+        }
+        self.forget(client);
+        Ok(())
+    }
+
+    /// The client's side of a connection ends.
+    fn forget(&mut self, client: usize) {
+        let Some(link) = self.broker.links[client].take() else {
+            return;
+        };
+        if !link.down.is_empty() || self.clients[client].has_part() {
+            self.broker.ledgers[link.shard].lost();
+        }
+        self.clients[client].disconnected();
+    }
+
+    /// A client sends something, if it is connected.
+    fn request(&mut self, op: &Op) {
+        let (Op::Leave { client }
+        | Op::Subscribe { client, .. }
+        | Op::Unsubscribe { client, .. }
+        | Op::Resync { client, .. }
+        | Op::Ping { client, .. }
+        | Op::Junk { client }
+        | Op::Say { client, .. }) = op
+        else {
+            return;
+        };
+        let it = &mut self.clients[*client];
+        let Some(link) = self.broker.links[*client]
+            .as_mut()
+            .filter(|link| !link.up_ended && !it.is_closed())
+        else {
+            return;
+        };
+        match op {
+            Op::Leave { .. } => {
+                it.leave(link);
+                link.up_ended = true;
+            }
+            Op::Subscribe {
+                topics,
+                mode,
+                conflate_ms,
+                snapshot,
+                ..
+            } => {
+                let wanted = Wanted {
+                    mode: *mode,
+                    conflate_ms: *conflate_ms,
+                    snapshot: *snapshot,
+                };
+                let truth = &self.broker.truth;
+                let topics = topics.iter().map(|(pattern, since)| {
+                    (
+                        *pattern,
+                        since.and_then(|since| position(truth, it, *pattern, since)),
+                    )
+                });
+                it.subscribe(topics.collect(), wanted, link);
+            }
+            Op::Unsubscribe { patterns, .. } => it.unsubscribe(patterns.clone(), link),
+            Op::Resync { topic, .. } => it.resync(*topic, link),
+            Op::Ping { frame, .. } => it.ping(*frame, link),
+            Op::Junk { .. } => it.junk(link),
+            Op::Say { topic, size, .. } => it.publish(*topic, *size, link),
+            _ => {}
+        }
+    }
+
+    /// A client reads. Returns how many bytes it took.
+    fn read(&mut self, client: usize, bytes: Option<usize>) -> Result<usize, Broken> {
+        let Some(link) = &mut self.broker.links[client] else {
+            return Ok(0);
+        };
+        let shard = link.shard;
+        let mut reading = Reading {
+            link,
+            truth: &self.broker.truth,
+            setup: &self.setup,
+            got: &mut self.broker.ledgers[shard].got,
+            trace: &mut self.trace,
+            now: self.now,
+        };
+        let count = self.clients[client].read(&mut reading, bytes)?;
+        if link.down.is_empty() && link.down_ended && link.session.is_none() {
+            self.forget(client);
+        }
+        Ok(count)
+    }
+
+    fn read_all(&mut self) -> Result<bool, Broken> {
+        let mut moved = false;
+        for client in 0..self.clients.len() {
+            moved |= self.read(client, None)? > 0;
+        }
+        Ok(moved)
+    }
+
+    /// Time passes; what falls due is done when it does.
+    fn wait(&mut self, ms: u64) -> Result<(), Broken> {
+        let end = self.now.plus_ms(ms);
+        loop {
+            let due = self.broker.shards.iter().filter_map(Shard::next_timeout).min();
+            self.now = due.unwrap_or(end).clamp(self.now, end);
+            for shard in 0..self.broker.shards.len() {
+                self.cycle(shard, 65_536, usize::MAX)?;
+            }
+            self.read_all()?;
+            if due.is_none_or(|due| due > end) {
+                self.now = end;
+                return Ok(());
+            }
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), Broken> {
+        for client in 0..self.clients.len() {
+            // What was sent arrives at whoever reads.
+            self.read(client, None)?;
+            self.forget(client);
+        }
+        self.generation += 1;
+        self.before.add(&self.broker.tally());
+        self.broker = Broker::start(&self.setup, self.generation);
+        Ok(())
+    }
+
+    /// Everybody reads until nothing moves any more, and then everything must have arrived.
+    fn settle(&mut self) -> Result<(), Broken> {
+        for client in &mut self.clients {
+            client.pace = Pace::Eager;
+        }
+        for link in self.broker.links.iter_mut().flatten() {
+            link.capacity = link.capacity.max(SETTLE_SOCKET_BYTES);
+        }
+        self.run_out()?;
+        self.wait(SETTLE_MS)?;
+        self.run_out()?;
+        for (index, client) in self.clients.iter().enumerate() {
+            if !self.broker.is_open(index) {
+                continue;
+            }
+            let named = |broken: Broken| Broken {
+                what: format!("client {index}: {}", broken.what),
+                ..broken
+            };
+            client.oracle.settled(&self.broker.truth).map_err(named)?;
+        }
+        for (shard, ledger) in self.broker.shards.iter().zip(&self.broker.ledgers) {
+            ledger.settled(shard)?;
+        }
+        Ok(())
+    }
+
+    fn run_out(&mut self) -> Result<(), Broken> {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = false;
+            for shard in 0..self.broker.shards.len() {
+                moved |= self.cycle(shard, 65_536, usize::MAX)?;
+            }
+            moved |= self.read_all()?;
+            if !moved {
+                return Ok(());
+            }
+            self.now = Micros(self.now.0 + 3);
+        }
+        ensure(false, Rule::Answers, || {
+            format!("after {ROUNDS_MAX} rounds in which everybody reads, there is still more to do")
+        })
+    }
+}
+
+/// Where `since` is, for a client and the topic with this number.
+fn position(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<Position> {
+    let head = truth.head(topic);
+    let at = |epoch: Epoch, seq| Some(Position { epoch, seq: Seq(seq) });
+    match since {
+        Since::Behind(n) => at(truth.epoch().clone(), head.saturating_sub(n)),
+        Since::Ahead => at(truth.epoch().clone(), head + 1),
+        Since::OtherEpoch => at(Epoch::from("other"), head),
+        Since::Own => client.position(topic),
+    }
+}
