@@ -6,6 +6,7 @@
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod broker;
+mod chaos;
 mod compare;
 mod conn;
 mod frame;
@@ -15,11 +16,15 @@ mod interrupt;
 mod payload;
 mod peers;
 mod proc;
+mod proxy;
 mod report;
 mod scenario;
 mod scrape;
+mod slowlink;
 mod soak;
+mod sockets;
 mod source;
+mod stall;
 mod swarm;
 
 use std::process::ExitCode;
@@ -42,6 +47,12 @@ Examples:
     cargo run --release -p tickwire-loadtest -- peers
   The market from Tickwire, from another build of it, and from the floor that the kernel's work sets:
     tickwire-loadtest run market --peer tickwire --peer floor --tickwire-binary before=/path/to/tickwire
+  A million messages over a bad network, every one accounted for:
+    cargo run --release -p tickwire-loadtest -- chaos --seed 7
+  Ten thousand readers, a thousand of which stand still for a minute:
+    cargo run --release -p tickwire-loadtest -- stall
+  A bad network before a broker that runs already:
+    tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
     tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 
@@ -64,6 +75,10 @@ enum Scenario {
     Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
     Peers(peers::CheckArgs),
+    Chaos(chaos::ChaosArgs),
+    Stall(stall::StallArgs),
+    Slowlink(slowlink::SlowLinkArgs),
+    Proxy(proxy::ProxyArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer(peers::NaiveArgs),
@@ -95,6 +110,16 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
             report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
+        Scenario::Chaos(args) => {
+            report::publish(&chaos::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Stall(args) => {
+            report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Slowlink(args) => {
+            report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
         Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
         Scenario::FloorServer(args) => peers::serve_floor(args).map(|()| true),

@@ -42,6 +42,16 @@ impl Faults {
         }
     }
 
+    /// Adds those of another part of the run.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (kind, found) in other.0 {
+            let of_kind = self.0.entry(kind).or_default();
+            of_kind.count += found.count;
+            let room = EXAMPLES.saturating_sub(of_kind.examples.len());
+            of_kind.examples.extend(found.examples.into_iter().take(room));
+        }
+    }
+
     /// All kinds together.
     pub(crate) fn count(&self) -> u64 {
         self.0.values().map(|kind| kind.count).sum()

@@ -3,6 +3,7 @@
 //! One short-lived blocking connection per page, with a deadline on each of its reads and writes. A page is a list of
 //! series and is searched from end to end: it has some hundred lines and is looked at a few times per run.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -88,6 +89,12 @@ impl Metrics {
             .filter(|(labels, _)| labels.contains(label))
             .map(|(_, value)| value)
             .sum()
+    }
+
+    /// The series whose names begin with `prefix`, labels and all.
+    pub(crate) fn beginning_with(&self, prefix: &str) -> BTreeMap<String, f64> {
+        let matching = self.series.iter().filter(|(name, _)| name.starts_with(prefix));
+        matching.cloned().collect()
     }
 
     /// By how much the sum grew since `earlier`.

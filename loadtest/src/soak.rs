@@ -8,7 +8,7 @@ mod audience;
 mod content;
 mod mix;
 mod outcome;
-mod scan;
+pub(crate) mod scan;
 mod symbols;
 mod track;
 

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::endpoint::Endpoint;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Loss};
 use crate::idle::{IdleTimeout, QuietMax};
 
 /// Bytes read from the socket at once. fastwebsockets asks for one frame's worth at a time.
@@ -78,13 +78,24 @@ fn bad(endpoint: &Endpoint, reason: impl Into<String>) -> ConnectError {
     }
 }
 
+/// What a failed exchange of HTTP means: an answer that is none says something about the server, all else about the way there.
+fn failed(endpoint: &Endpoint, error: &hyper::Error) -> ConnectError {
+    if error.is_parse() {
+        return bad(endpoint, format!("its answer is no HTTP/1.1: {error}"));
+    }
+    ConnectError::Lost {
+        endpoint: endpoint.to_string(),
+        loss: Loss::Broke(error.to_string()),
+    }
+}
+
 async fn shake_hands(
     endpoint: &Endpoint,
     codec: Codec,
     headers: &[(HeaderName, HeaderValue)],
     stream: TcpStream,
 ) -> Result<Upgraded, ConnectError> {
-    let bad_http = |error: hyper::Error| bad(endpoint, format!("its answer is no HTTP/1.1: {error}"));
+    let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(bad_http)?;

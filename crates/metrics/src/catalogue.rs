@@ -12,10 +12,10 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{DeliveryOp, LabelSets, StatusClass, Transport};
+use crate::labels::{DeliveryOp, Label, LabelSets, StatusClass, Transport};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
-use crate::table::{Id, Label, TABLE};
+use crate::table::{Id, TABLE};
 
 /// Content type of [`Catalogue::render`]: the text exposition format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -118,6 +118,12 @@ impl Catalogue {
     /// Sets the bytes that the histories of all topics hold.
     pub fn set_history_bytes(&self, bytes: u64) {
         self.family(Id::HistoryBytes).set(0, bytes);
+    }
+
+    /// Sets the number of topics that are stale, and how often one became so or ceased to be, ever.
+    pub fn set_stale_topics(&self, topics: u64, changes: u64) {
+        self.family(Id::StaleTopics).set(0, topics);
+        self.family(Id::StaleChanges).set(0, changes);
     }
 
     /// Number of series that the broker exports, the process's own not counted; it never changes.

@@ -78,7 +78,7 @@ impl Family {
         self.cells[series.min(last)].fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Sets the gauge `series` to `value`.
+    /// Sets the gauge `series` to `value`, or a counter that is counted elsewhere.
     pub(crate) fn set(&self, series: usize, value: u64) {
         self.cells[series].store(value, Ordering::Relaxed);
     }

@@ -3,6 +3,71 @@
 //! Sets that belong to metrics alone are enums here. Sets that another crate owns (the protocol's codes and names, the
 //! server's routes) are handed over by the server as [`LabelSets`], so that no name is written twice.
 
+/// A label: its name, and which closed set its values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Label {
+    /// Kind of the topic.
+    Kind,
+    /// What was delivered: [`DeliveryOp`].
+    DeliveryOp,
+    /// What the client asked for.
+    RequestOp,
+    /// Codec of the subscriber.
+    Codec,
+    /// Code of the refusal.
+    ErrorCode,
+    /// Close code.
+    CloseCode,
+    /// [`Transport`].
+    Transport,
+    /// HTTP status of a refused handshake.
+    Status,
+    /// HTTP route, as a template.
+    Route,
+    /// [`StatusClass`].
+    StatusClass,
+    /// Index of the shard, from 0.
+    Shard,
+    /// Version of the broker.
+    Version,
+}
+
+impl Label {
+    /// The label's name in the exposition format.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::DeliveryOp | Self::RequestOp => "op",
+            Self::Codec => "codec",
+            Self::ErrorCode | Self::CloseCode => "code",
+            Self::Transport => "transport",
+            Self::Status | Self::StatusClass => "status",
+            Self::Route => "route",
+            Self::Shard => "shard",
+            Self::Version => "version",
+        }
+    }
+
+    /// The label's values, for the documentation.
+    pub(crate) const fn values(self) -> &'static str {
+        match self {
+            Self::Kind => "`state`, `book`, `event`",
+            Self::DeliveryOp => "`update`, `snapshot`, `gap`",
+            Self::RequestOp => "the protocol's requests; `other` for unknown ones",
+            Self::Codec => "`json`, `msgpack`",
+            Self::ErrorCode => "the protocol's error codes",
+            Self::CloseCode => "the protocol's close codes; `other`",
+            Self::Transport => "`websocket`, `sse`",
+            Self::Status => "HTTP status; `other`",
+            Self::Route => "route template; `other`",
+            Self::StatusClass => "`1xx` … `5xx`",
+            Self::Shard => "0 … shards − 1",
+            Self::Version => "the broker's version",
+        }
+    }
+}
+
 /// The values of the labels that other crates own. A position in a slice is the index that the counting calls take.
 ///
 /// A set may end with a catch-all such as `other`: an index beyond a set counts as its last value.

@@ -3,6 +3,8 @@
 //! Names follow the conventions of Prometheus: base units, seconds and bytes, as suffix; `_total` on counters and on
 //! nothing else. A test holds the table to the rules that `promtool check metrics` applies.
 
+use crate::labels::Label;
+
 /// What a metric's values mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetricType {
@@ -45,71 +47,6 @@ impl Unit {
             Self::One => "",
             Self::Bytes => "bytes",
             Self::Seconds => "seconds",
-        }
-    }
-}
-
-/// A label: its name, and which closed set its values come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Label {
-    /// Kind of the topic.
-    Kind,
-    /// What was delivered: [`DeliveryOp`](crate::DeliveryOp).
-    DeliveryOp,
-    /// What the client asked for.
-    RequestOp,
-    /// Codec of the subscriber.
-    Codec,
-    /// Code of the refusal.
-    ErrorCode,
-    /// Close code.
-    CloseCode,
-    /// [`Transport`](crate::Transport).
-    Transport,
-    /// HTTP status of a refused handshake.
-    Status,
-    /// HTTP route, as a template.
-    Route,
-    /// [`StatusClass`](crate::StatusClass).
-    StatusClass,
-    /// Index of the shard, from 0.
-    Shard,
-    /// Version of the broker.
-    Version,
-}
-
-impl Label {
-    /// The label's name in the exposition format.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kind => "kind",
-            Self::DeliveryOp | Self::RequestOp => "op",
-            Self::Codec => "codec",
-            Self::ErrorCode | Self::CloseCode => "code",
-            Self::Transport => "transport",
-            Self::Status | Self::StatusClass => "status",
-            Self::Route => "route",
-            Self::Shard => "shard",
-            Self::Version => "version",
-        }
-    }
-
-    /// The label's values, for the documentation.
-    pub(crate) const fn values(self) -> &'static str {
-        match self {
-            Self::Kind => "`state`, `book`, `event`",
-            Self::DeliveryOp => "`update`, `snapshot`, `gap`",
-            Self::RequestOp => "the protocol's requests; `other` for unknown ones",
-            Self::Codec => "`json`, `msgpack`",
-            Self::ErrorCode => "the protocol's error codes",
-            Self::CloseCode => "the protocol's close codes; `other`",
-            Self::Transport => "`websocket`, `sse`",
-            Self::Status => "HTTP status; `other`",
-            Self::Route => "route template; `other`",
-            Self::StatusClass => "`1xx` … `5xx`",
-            Self::Shard => "0 … shards − 1",
-            Self::Version => "the broker's version",
         }
     }
 }
@@ -161,6 +98,8 @@ pub(crate) enum Id {
     OutboxBytes,
     Topics,
     HistoryBytes,
+    StaleTopics,
+    StaleChanges,
     SocketWrites,
     SocketWrittenBytes,
     SocketReads,
@@ -373,6 +312,18 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Bytes that the histories of all topics hold now.",
     ),
+    gauge(
+        "tickwire_stale_topics",
+        Unit::One,
+        &[],
+        "Topics that have been silent for longer than their rule in `staleness` allows.",
+    ),
+    counter(
+        "tickwire_stale_changes_total",
+        Unit::One,
+        &[],
+        "Times that a topic fell silent, or came back, by its rule in `staleness`.",
+    ),
     counter(
         "tickwire_socket_writes_total",
         Unit::One,
@@ -530,6 +481,8 @@ mod tests {
             (Id::OutboxBytes, "tickwire_outbox_bytes"),
             (Id::Topics, "tickwire_topics"),
             (Id::HistoryBytes, "tickwire_history_bytes"),
+            (Id::StaleTopics, "tickwire_stale_topics"),
+            (Id::StaleChanges, "tickwire_stale_changes_total"),
             (Id::SocketWrites, "tickwire_socket_writes_total"),
             (Id::SocketWrittenBytes, "tickwire_socket_written_bytes_total"),
             (Id::SocketReads, "tickwire_socket_reads_total"),

@@ -5,7 +5,7 @@
 //! Never reads a clock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, Position};
@@ -46,6 +46,8 @@ pub struct TopicCell {
     topic: Topic,
     state: Mutex<State>,
     subscribers: AtomicU32,
+    /// One more than the newest number when the topic fell silent; 0 when it is not. Written with the state locked.
+    stale: AtomicU64,
 }
 
 impl std::fmt::Debug for TopicCell {
@@ -103,6 +105,18 @@ pub(crate) struct Entered {
     pub(crate) published: Published,
     /// Whether all histories together were over their budget by it.
     pub(crate) over_budget: bool,
+    /// Whether the topic was stale.
+    pub(crate) came_back: bool,
+}
+
+/// What a look at a topic that may be stale found.
+pub(crate) enum Heard {
+    /// There was no message yet, or none for too long, which was known before.
+    Nothing,
+    /// The silence is too long as of now.
+    FellSilent,
+    /// The last message came then.
+    At(Micros),
 }
 
 impl TopicCell {
@@ -121,6 +135,7 @@ impl TopicCell {
                 lineage: Arc::new(lineage),
             }),
             subscribers: AtomicU32::new(0),
+            stale: AtomicU64::new(0),
         }
     }
 
@@ -285,6 +300,34 @@ impl TopicCell {
         self.lock().book.as_deref().cloned()
     }
 
+    /// The newest number, if nothing was published since for longer than the topic's rule allows.
+    #[must_use]
+    pub fn stale_since(&self) -> Option<Seq> {
+        self.stale.load(Ordering::Relaxed).checked_sub(1).map(Seq)
+    }
+
+    /// Takes the topic for stale if its last message came `after_ms` before `now` or earlier, and tells each interested
+    /// shard behind what was published.
+    pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> Heard {
+        let state = self.lock();
+        let Some(last) = state.history.newest().map(|newest| newest.ts) else {
+            return Heard::Nothing;
+        };
+        if last.plus_ms(after_ms) > now {
+            return Heard::At(last);
+        }
+        if self.stale_since().is_some() {
+            return Heard::Nothing;
+        }
+        self.stale.store(state.seq.0 + 1, Ordering::Relaxed);
+        let mut interested = state.interested;
+        while interested != 0 {
+            queues[interested.trailing_zeros() as usize].push_stale(self.id, state.seq);
+            interested &= interested - 1;
+        }
+        Heard::FellSilent
+    }
+
     /// Gives `payload` the next number and queues it for each interested shard.
     pub(crate) fn publish(
         &self,
@@ -309,6 +352,10 @@ impl TopicCell {
         let publication = Arc::new(Publication::new(state.lineage.clone(), seq, now, payload));
         state.seq = seq;
         state.book_snapshot = None;
+        let came_back = self.stale_since().is_some();
+        if came_back {
+            self.stale.store(0, Ordering::Relaxed);
+        }
         let mut interested = state.interested;
         while interested != 0 {
             let shard = interested.trailing_zeros() as usize;
@@ -324,6 +371,7 @@ impl TopicCell {
         Ok(Entered {
             published,
             over_budget,
+            came_back,
         })
     }
 

@@ -13,12 +13,13 @@ use thiserror::Error;
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
 
-use crate::cell::{Attached, Entered, Published, TopicCell};
+use crate::cell::{Attached, Entered, Heard, Published, TopicCell};
 use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::publication::{Lineage, TopicId};
 use crate::queue::ShardQueue;
+use crate::staleness::{Look, StaleRule, Staleness};
 use crate::tree::TopicTree;
 
 /// A shard's number.
@@ -27,6 +28,9 @@ pub struct ShardId(pub u8);
 
 /// Most shards of a directory: interest is a 64-bit mask.
 pub const SHARDS_MAX: usize = 64;
+
+/// Topics that are looked at for staleness before something else has its turn.
+const STALE_LOOKS_AT_ONCE: usize = 1_024;
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -98,6 +102,7 @@ pub struct Directory {
     budget: HistoryBudget,
     /// Turns that topics have had to give up history.
     shortened: AtomicUsize,
+    staleness: Staleness,
     limits: DirectoryLimits,
 }
 
@@ -136,8 +141,52 @@ impl Directory {
             epoch,
             budget: HistoryBudget::new(limits.history_bytes_max),
             shortened: AtomicUsize::new(0),
+            staleness: Staleness::default(),
             limits,
         }
+    }
+
+    /// The directory with `rules` for how long topics may be silent, tried in order. Before anything is published.
+    #[must_use]
+    pub fn with_stale_rules(mut self, rules: Vec<StaleRule>) -> Self {
+        self.staleness = Staleness::with_rules(rules);
+        self
+    }
+
+    /// Finds the topics that have been silent for too long at `now`. Returns when to come again, which is at once when so
+    /// many were looked at that others should have their turn; never if no rule applies to a topic yet.
+    pub fn look_for_stale(&self, now: Micros) -> Option<Micros> {
+        for _ in 0..STALE_LOOKS_AT_ONCE {
+            let Some(look) = self.staleness.next_due(now) else {
+                break;
+            };
+            let Some(cell) = self.get(look.topic) else {
+                continue;
+            };
+            let from = match cell.look(now, look.after_ms, &self.queues) {
+                Heard::At(last) => last,
+                Heard::Nothing => now,
+                Heard::FellSilent => {
+                    self.staleness.fell_silent();
+                    now
+                }
+            };
+            let due = from.plus_ms(look.after_ms);
+            self.staleness.again(Look { due, ..look });
+        }
+        self.staleness.next_timeout()
+    }
+
+    /// Number of topics that are stale.
+    #[must_use]
+    pub fn stale_topics(&self) -> u64 {
+        self.staleness.stale()
+    }
+
+    /// How often a topic fell silent or came back.
+    #[must_use]
+    pub fn stale_changes(&self) -> u64 {
+        self.staleness.changes()
     }
 
     fn topics_read(&self) -> RwLockReadGuard<'_, Topics> {
@@ -265,6 +314,7 @@ impl Directory {
         };
         let cell = Arc::new(TopicCell::new(lineage, capacity, interested));
         topics.by_id.push(cell.clone());
+        self.staleness.enter(id, topic.as_str());
         topics.tree.insert(topic, id);
         self.by_name.insert(topic.clone(), cell.clone());
         Ok(cell)
@@ -315,9 +365,13 @@ impl Directory {
         let Entered {
             published,
             over_budget,
+            came_back,
         } = entered.map_err(PublishError::Refused)?;
         if over_budget {
             self.shorten_next();
+        }
+        if came_back {
+            self.staleness.came_back();
         }
         Ok(published)
     }

@@ -19,6 +19,7 @@ mod pulls;
 mod queue;
 mod session;
 mod shard;
+mod staleness;
 mod tree;
 
 pub use book::Book;
@@ -34,3 +35,4 @@ pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use session::{Rights, SessionId, Transport};
 pub use shard::{HotTopic, SessionLag, Shard, ShardSettings};
+pub use staleness::StaleRule;

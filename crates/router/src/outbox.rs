@@ -108,11 +108,20 @@ impl Gap {
     }
 }
 
+/// The state of a topic's source.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) topic: TopicId,
+    pub(crate) stale: bool,
+    pub(crate) frame: Rc<[u8]>,
+}
+
 /// What waits in the data lane.
 #[derive(Debug)]
 pub(crate) enum Item {
     Frame(Frame),
     Gap(Box<Gap>),
+    Status(Box<Status>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
 }
@@ -125,6 +134,7 @@ impl Item {
         match self {
             Self::Frame(frame) => frame.fanout.publication.frame(codec, frame.fanout.op).0,
             Self::Gap(gap) => &gap.frame,
+            Self::Status(status) => &status.frame,
             Self::Answer(bytes) => bytes,
         }
     }
@@ -134,6 +144,7 @@ impl Item {
         match self {
             Self::Frame(frame) => frame.len as usize,
             Self::Gap(gap) => gap.frame.len(),
+            Self::Status(status) => status.frame.len(),
             Self::Answer(bytes) => bytes.len(),
         }
     }
@@ -141,7 +152,7 @@ impl Item {
     fn fanout(&self) -> Option<&Fanout> {
         match self {
             Self::Frame(frame) => Some(&frame.fanout),
-            Self::Gap(_) | Self::Answer(_) => None,
+            Self::Gap(_) | Self::Status(_) | Self::Answer(_) => None,
         }
     }
 
@@ -149,6 +160,7 @@ impl Item {
         match self {
             Self::Frame(frame) => Some(frame.topic()),
             Self::Gap(gap) => Some(gap.topic),
+            Self::Status(status) => Some(status.topic),
             Self::Answer(_) => None,
         }
     }
@@ -166,7 +178,7 @@ impl Item {
                 gapped: gap.missing(),
                 ..Settled::default()
             },
-            Self::Answer(_) => Settled::default(),
+            Self::Status(_) | Self::Answer(_) => Settled::default(),
         }
     }
 }
@@ -183,7 +195,7 @@ impl Bytes {
     #[inline]
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
-            Item::Frame(Frame { sort: Sort::Live, .. }) => &mut self.live,
+            Item::Frame(Frame { sort: Sort::Live, .. }) | Item::Status(_) => &mut self.live,
             Item::Frame(_) | Item::Gap(_) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
@@ -247,7 +259,7 @@ impl Outbox {
         self.bytes.live + self.bytes.pulled + self.bytes.answers
     }
 
-    /// Bytes of publications that came by themselves: what tells that the client does not keep up. What was pulled in,
+    /// Bytes of publications and states that came by themselves: what tells that the client does not keep up. What was pulled in,
     /// at most a refill of it, is not among them.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
@@ -284,6 +296,10 @@ impl Outbox {
 
     pub(crate) fn push_gap(&mut self, gap: Gap) {
         self.push(Item::Gap(Box::new(gap)));
+    }
+
+    pub(crate) fn push_status(&mut self, status: Status) {
+        self.push(Item::Status(Box::new(status)));
     }
 
     #[inline]

@@ -5,7 +5,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tickwire_wire::Seq;
 
 use crate::publication::{Publication, TopicId};
 
@@ -19,6 +20,8 @@ pub struct Batch {
     pub publications: Vec<Arc<Publication>>,
     /// Topics of which publications were not queued because the queue was full.
     pub overflowed: FxHashSet<TopicId>,
+    /// Topics that fell silent after the publications, with their newest number.
+    pub stale: FxHashMap<TopicId, Seq>,
 }
 
 struct Inner {
@@ -65,6 +68,17 @@ impl ShardQueue {
             inner.batch.overflowed.insert(publication.lineage.id);
             inner.refused += 1;
         }
+        let wake = !std::mem::replace(&mut inner.awake, true);
+        drop(inner);
+        if wake {
+            (self.wake)();
+        }
+    }
+
+    /// Tells the shard that `topic` fell silent after message `newest`, which was queued before.
+    pub(crate) fn push_stale(&self, topic: TopicId, newest: Seq) {
+        let mut inner = self.lock();
+        inner.batch.stale.insert(topic, newest);
         let wake = !std::mem::replace(&mut inner.awake, true);
         drop(inner);
         if wake {

@@ -25,7 +25,9 @@ use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::labels::LABELS;
 use crate::ops::Ops;
+use crate::pulse::Pulse;
 use crate::shard_thread::{Command, ShardPlan};
+use crate::stale_watch;
 use crate::start_gate::StartGate;
 
 /// The version that the broker tells its clients.
@@ -88,6 +90,7 @@ struct Common {
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     gate: Arc<StartGate>,
+    pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
 }
 
@@ -208,16 +211,18 @@ impl Common {
         // Two starts within a microsecond of each other on one machine cannot both have listened.
         let epoch = Epoch::from_number(clock.now().0);
         let kinds = Kinds::with_rules(config.kinds.clone());
-        let directory = Arc::new(Directory::new(epoch, kinds, limits, queues.collect()));
+        let directory =
+            Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let gate = Arc::new(StartGate::new(config.feed.start == FeedStart::Now));
         Ok(Self {
             config: Arc::new(config),
             connections_max,
             clock,
-            directory,
+            directory: Arc::new(directory),
             catalogue,
             gate,
+            pulse: Arc::new(Pulse::new()),
             wakes,
         })
     }
@@ -299,7 +304,12 @@ impl Common {
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
             gate: self.gate.clone(),
+            clock: self.clock,
+            pulse: self.pulse.clone(),
+            silent_ms: self.config.feed.silent_ms,
         });
+        let stale_rules = !self.config.staleness.is_empty();
+        let (directory, clock) = (self.directory.clone(), self.clock);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -307,6 +317,9 @@ impl Common {
             let listener = TcpListener::from_std(listener)?;
             let ops_listener = TcpListener::from_std(ops_listener)?;
             tokio::task::spawn_local(ops.run(ops_listener));
+            if stale_rules {
+                tokio::task::spawn_local(stale_watch::run(directory, clock));
+            }
             tokio::select! {
                 () = acceptor.run(listener) => {}
                 // The sender says that it is time by being dropped.
@@ -335,6 +348,7 @@ impl Common {
             clock: self.clock,
             metrics: self.catalogue.feed_metrics(),
             gate: self.gate.clone(),
+            pulse: self.pulse.clone(),
         };
         Ok(std::thread::Builder::new()
             .name("feed".to_owned())

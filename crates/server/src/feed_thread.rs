@@ -12,6 +12,7 @@ use tickwire_router::{Directory, ShardId, TopicCell};
 use tickwire_wire::Micros;
 
 use crate::clock::Clock;
+use crate::pulse::Pulse;
 use crate::start_gate::StartGate;
 
 /// Ticks that are due within this time of each other are published together.
@@ -34,6 +35,7 @@ pub(crate) struct FeedPlan {
     pub(crate) clock: Clock,
     pub(crate) metrics: FeedMetrics,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Where virtual time stands in real time.
@@ -65,6 +67,7 @@ impl FeedPlan {
             return;
         }
         let mut now = self.clock.now();
+        self.pulse.beat(now);
         let pace = Pace {
             real_start: now,
             virtual_start: tick.at,
@@ -91,6 +94,7 @@ impl FeedPlan {
                 None => break,
             }
         }
+        self.pulse.rest();
         self.flush(&mut told);
         let FeedStats {
             ticks,
@@ -149,7 +153,10 @@ impl FeedPlan {
             }),
         };
         match outcome {
-            Ok(published) => self.metrics.publications.add(published.kind as usize, 1),
+            Ok(published) => {
+                self.pulse.beat(now);
+                self.metrics.publications.add(published.kind as usize, 1);
+            }
             Err(error) => {
                 let topic = self.feed.topic(tick.topic);
                 tracing::warn!(%topic, %error, "a tick of the feed was not published");

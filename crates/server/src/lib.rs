@@ -16,8 +16,10 @@ mod labels;
 mod ops;
 mod permit;
 mod poller;
+mod pulse;
 mod service;
 mod shard_thread;
+mod stale_watch;
 mod start_gate;
 
 pub use broker::{Broker, StartError, start};

@@ -15,7 +15,9 @@ use tickwire_wire::Refusal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::http::ErrorResponse;
+use crate::pulse::Pulse;
 use crate::start_gate::StartGate;
 
 /// Most connections at a time; further ones wait to be accepted.
@@ -31,6 +33,10 @@ pub(crate) struct Ops {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Silence of the feed in milliseconds that is too long.
+    pub(crate) silent_ms: u64,
 }
 
 impl Ops {
@@ -83,8 +89,23 @@ impl Ops {
         }
         match path {
             "/metrics" => self.metrics(),
-            "/readyz" if self.gate.is_stopping() => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+            "/readyz" => self.readiness(),
             _ => text(StatusCode::OK, "ok\n"),
+        }
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        if self.gate.is_stopping() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        }
+        match self.pulse.silent_ms(self.clock.now(), self.silent_ms) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(silent) => {
+                let most = self.silent_ms;
+                let body =
+                    format!("the feed has published nothing for {silent} ms; feed.silent_ms is {most}\n");
+                text(StatusCode::SERVICE_UNAVAILABLE, body)
+            }
         }
     }
 
@@ -92,6 +113,8 @@ impl Ops {
         self.catalogue.set_topics(self.directory.topic_count() as u64);
         self.catalogue
             .set_history_bytes(self.directory.history_bytes() as u64);
+        self.catalogue
+            .set_stale_topics(self.directory.stale_topics(), self.directory.stale_changes());
         match self.catalogue.render() {
             Ok(page) => {
                 let mut response = Response::new(Full::from(page));
@@ -112,8 +135,8 @@ impl Ops {
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);

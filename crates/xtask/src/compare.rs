@@ -25,6 +25,7 @@ const SCENARIOS: &[&str] = &[
     "slow",
     "storm",
     "wildcards",
+    "replay",
     "codec-json",
     "codec-msgpack",
     "two-shards-hot",
@@ -54,21 +55,12 @@ pub(crate) struct CompareArgs {
 
 /// Builds, measures and writes. True when Tickwire did nothing wrong.
 pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
-    let mut build = workspace.cargo();
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "tickwire",
-        "-p",
-        "tickwire-loadtest",
-    ]);
-    let built = build.status().context("cannot run cargo")?;
-    ensure!(built.success(), "the release build failed");
-    let folder = folder(workspace, args.quick)?;
+    let mut measure = load_test(workspace)?;
+    let folder = match args.quick {
+        true => workspace.target.join("compare-quick"),
+        false => results_folder(workspace, "docs/perf")?,
+    };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut measure: Command = workspace.command(workspace.target.join("release/tickwire-loadtest"));
     measure.arg("run");
     if args.scenarios.is_empty() {
         measure.args(SCENARIOS);
@@ -92,11 +84,25 @@ pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Where results go.
-fn folder(workspace: &Workspace, quick: bool) -> Result<PathBuf> {
-    if quick {
-        return Ok(workspace.target.join("compare-quick"));
-    }
+/// The load test, built for release with the broker beside it.
+pub(crate) fn load_test(workspace: &Workspace) -> Result<Command> {
+    let mut build = workspace.cargo();
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "tickwire",
+        "-p",
+        "tickwire-loadtest",
+    ]);
+    let built = build.status().context("cannot run cargo")?;
+    ensure!(built.success(), "the release build failed");
+    Ok(workspace.command(workspace.target.join("release/tickwire-loadtest")))
+}
+
+/// Where results of today and this machine go, below `parent`.
+pub(crate) fn results_folder(workspace: &Workspace, parent: &str) -> Result<PathBuf> {
     let day = Command::new("date")
         .args(["-u", "+%F"])
         .output()
@@ -106,7 +112,7 @@ fn folder(workspace: &Workspace, quick: bool) -> Result<PathBuf> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     Ok(workspace
         .root
-        .join("docs/perf")
+        .join(parent)
         .join(format!("{day}-{}", machine(&cpuinfo))))
 }
 

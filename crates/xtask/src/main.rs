@@ -1,7 +1,8 @@
-//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare` and `sim`.
+//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability` and `sim`.
 //!
 //! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
-//! into `node_modules` of the test scripts, below `docs/perf` for a comparison, and where it is told to. The exit code is 0
+//! into `node_modules` of the test scripts, below `docs/perf` for a comparison, below
+//! `docs/reliability` for what is promised, and where it is told to. The exit code is 0
 //! only when everything passed.
 
 #![allow(
@@ -13,6 +14,7 @@
 mod bench;
 mod compare;
 mod programs;
+mod reliability;
 mod sim;
 mod test;
 mod tidy;
@@ -25,6 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
+use crate::reliability::ReliabilityArgs;
 use crate::sim::SimArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
@@ -82,6 +85,11 @@ enum Command {
         after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"
     )]
     Compare(CompareArgs),
+    /// Put what the broker promises to the test at full size, and keep the results
+    ///
+    /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; writes their tables and figures to
+    /// `docs/reliability/DAY-MACHINE`. Takes about ten minutes; `slowlink` needs root.
+    Reliability(ReliabilityArgs),
     /// Simulate the broker's core, its clients and the network between them under seeds
     ///
     /// A seed stands for a world and everything that happens in it: publishers, subscriptions that come and go, sockets that
@@ -108,6 +116,7 @@ fn main() -> Result<ExitCode> {
         Command::Test(args) => test::run(&workspace, &args)?,
         Command::Bench(args) => bench::run(&workspace, &args)?,
         Command::Compare(args) => compare::run(&workspace, &args)?,
+        Command::Reliability(args) => reliability::run(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
     };
     Ok(if passed {

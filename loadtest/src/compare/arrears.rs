@@ -111,7 +111,8 @@ mod tests {
         let scenario = Scenario::parse("x", text, false).expect("good");
         let tickwire = peers().iter().find(|peer| peer.name == "tickwire");
         let protocol = tickwire.expect("is a peer").protocol;
-        let mut crowd = Crowd::new(protocol, &scenario, Clock::start()).expect("good bounds");
+        let script = std::rc::Rc::new(crate::compare::script::Script::plain(scenario.topics));
+        let mut crowd = Crowd::new(protocol, &scenario, script, Clock::start()).expect("good bounds");
         crowd.seqs = seqs.to_vec();
         crowd
     }

@@ -7,16 +7,16 @@ use tickwire_wire::codec::DataOp;
 
 /// What a data message begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head<'m> {
-    pub(super) op: DataOp,
-    pub(super) topic: &'m [u8],
-    pub(super) seq: u64,
-    pub(super) ts: u64,
+pub(crate) struct Head<'m> {
+    pub(crate) op: DataOp,
+    pub(crate) topic: &'m [u8],
+    pub(crate) seq: u64,
+    pub(crate) ts: u64,
 }
 
 /// The head of `message`, if it is a data message in the broker's own layout.
 #[inline]
-pub(super) fn scan(message: &[u8]) -> Option<Head<'_>> {
+pub(crate) fn scan(message: &[u8]) -> Option<Head<'_>> {
     let rest = message.strip_prefix(br#"{"op":""#)?;
     let (op, rest) = match rest.strip_prefix(br#"update","topic":""#) {
         Some(rest) => (DataOp::Update, rest),

@@ -5,4 +5,5 @@
 //! The load-test program as it is run.
 
 mod compare;
+mod faults;
 mod peers;

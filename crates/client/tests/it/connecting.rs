@@ -82,6 +82,17 @@ async fn answers_that_are_no_handshake() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_during_the_handshake_is_tried_again() {
+    for answer in ["", "HTTP/1.1 101 Switching Pro"] {
+        let error = refused_with(|_| answer.to_owned()).await;
+        assert!(
+            error.is_retryable() && matches!(error, ConnectError::Lost { .. }),
+            "{answer:?}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_first_message_must_be_the_welcome() {
     let broker = Broker::start().await;
     let serve = async {

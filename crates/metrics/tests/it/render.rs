@@ -242,6 +242,7 @@ fn http_and_feed_count() {
     http.published(0, 21);
     catalogue.set_topics(12);
     catalogue.set_history_bytes(345);
+    catalogue.set_stale_topics(3, 8);
     let mut feed = catalogue.feed_metrics();
     feed.ticks += 10;
     feed.malformed_lines += 1;

@@ -45,6 +45,7 @@ impl Shard {
         if self.delivered == self.inbox.publications.len() {
             self.inbox.publications.clear();
             self.inbox.overflowed.clear();
+            self.inbox.stale.clear();
             self.delivered = 0;
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
         }
@@ -60,6 +61,11 @@ impl Shard {
         if all && !self.inbox.overflowed.is_empty() {
             for id in std::mem::take(&mut self.inbox.overflowed) {
                 self.fall_behind(id, now);
+            }
+        }
+        if all && !self.inbox.stale.is_empty() {
+            for (id, newest) in std::mem::take(&mut self.inbox.stale) {
+                self.source_fell_silent(id, newest, now);
             }
         }
         !all
@@ -94,6 +100,9 @@ impl Shard {
             return 0;
         }
         self.learn(topic, publication.seq);
+        if self.slots[topic.index()].stale_since.is_some() {
+            self.source_came_back(topic, publication.seq, now);
+        }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         let handed = self.hand_all(&mut subscribers, publication);
         self.slots[topic.index()].subscribers = subscribers;
@@ -175,7 +184,7 @@ impl Shard {
     }
 
     /// Whether a topic that was met has no subscriber; an interest that outlived its subscriptions is withdrawn.
-    fn is_unwanted(&self, topic: TopicId) -> bool {
+    pub(super) fn is_unwanted(&self, topic: TopicId) -> bool {
         let slot = &self.slots[topic.index()];
         if slot.is_empty() {
             slot.cell.iter().for_each(|cell| cell.detach(self.id));
@@ -194,6 +203,9 @@ impl Shard {
             return;
         }
         self.learn(topic, cell.position().seq);
+        if self.slots[topic.index()].stale_since.is_some() {
+            self.source_came_back(topic, cell.position().seq, now);
+        }
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
@@ -258,7 +270,11 @@ impl Shard {
             return;
         };
         let mut subscriber = *self.slots[topic.index()].at(place);
+        self.tell_live(id, &cell, &mut subscriber);
         let turn = self.step(id, &cell, &mut subscriber);
+        if !subscriber.behind {
+            self.tell_stale(id, &cell, &mut subscriber);
+        }
         *self.slots[topic.index()].at_mut(place) = subscriber;
         self.learn(topic, subscriber.after);
         if subscriber.behind

@@ -106,6 +106,7 @@ impl Shard {
             let subscriber = slot.at_mut(subscription.place);
             match item {
                 Item::Answer(_) => {}
+                Item::Status(status) => subscriber.told_stale = !status.stale,
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
                     // The gap of a book brings its snapshot anew.

@@ -9,6 +9,8 @@ mod delivery;
 mod lagging;
 mod rate;
 mod requests;
+mod slot;
+mod status;
 mod subscribe;
 mod subscriptions;
 mod timers;
@@ -21,14 +23,14 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rate::{RateList, RateTimers};
+use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
+use slot::{First, Slot, Subscriber};
 use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::message::AnnouncedLimits;
-use tickwire_wire::{CloseCode, Codec, Control, Micros, Seq};
+use tickwire_wire::{CloseCode, Codec, Control, Micros};
 
-use crate::cell::TopicCell;
 use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
@@ -62,51 +64,12 @@ pub struct ShardSettings {
     pub close_timeout_ms: u64,
 }
 
-/// What a subscription is to be sent before it goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum First {
-    Nothing,
-    /// A snapshot.
-    Snapshot,
-    /// The snapshot that ends a gap which the client has got; what was published since is one more gap.
-    Recovery,
-}
-
-/// A subscriber of a topic: which session, and how far it has come.
-#[derive(Debug, Clone, Copy)]
-struct Subscriber {
-    session: SessionId,
-    /// Every message, or the newest.
-    every: bool,
-    /// It is brought to the head from the directory; until then nothing is handed to it live.
-    behind: bool,
-    /// What goes before anything else but a replay.
-    first: First,
-    /// The last message in its outbox, or where its subscription began.
-    after: Seq,
-}
-
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
 struct Expecting {
     session: SessionId,
     /// What the pattern asks for.
     pace: Pace,
-}
-
-/// What a shard knows of a topic.
-#[derive(Debug, Default)]
-struct Slot {
-    /// Set once the sessions whose patterns match were looked up.
-    cell: Option<Arc<TopicCell>>,
-    /// Those who get messages as they come.
-    subscribers: Vec<Subscriber>,
-    /// Those with a least time between two updates.
-    rated: Vec<RateList>,
-    /// The newest message that the shard has learnt of: what its subscribers are owed up to.
-    head: Seq,
-    /// Updates handed out.
-    handed: u64,
 }
 
 /// The sessions and subscriptions of one thread.

@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use tickwire_wire::{Micros, Seq};
 
-use super::{Shard, Slot, Subscriber};
+use super::{Shard, Subscriber};
 use crate::pace::RateClass;
 use crate::publication::{Publication, TopicId};
-use crate::session::Place;
 
 /// Deliveries of timed updates before something else has its turn.
 const DELIVERIES_AT_ONCE: usize = 64 * 1024;
@@ -22,93 +21,14 @@ const DELIVERIES_AT_ONCE: usize = 64 * 1024;
 /// The subscribers of a topic that share a class.
 #[derive(Debug)]
 pub(super) struct RateList {
-    class: RateClass,
-    subscribers: Vec<Subscriber>,
+    pub(super) class: RateClass,
+    pub(super) subscribers: Vec<Subscriber>,
     /// The newest message that was handed to them. Who is not behind has it, or began after it.
-    sent: Seq,
+    pub(super) sent: Seq,
     /// Whether a timer runs: the last delivery is not long enough ago.
-    waits: bool,
+    pub(super) waits: bool,
     /// Whether something newer than `sent` is to go out when it comes up.
-    owes: bool,
-}
-
-impl Slot {
-    /// Adds a subscriber to those of `class` and returns where it is.
-    ///
-    /// # Panics
-    /// With 2³² subscribers.
-    pub(super) fn add(&mut self, class: RateClass, subscriber: Subscriber) -> Place {
-        if class.is_limited() && !self.rated.iter().any(|list| list.class == class) {
-            self.rated.push(RateList {
-                class,
-                subscribers: Vec::new(),
-                sent: Seq::ZERO,
-                waits: false,
-                owes: false,
-            });
-        }
-        let list = self.list_mut(class);
-        let position = u32::try_from(list.len()).expect("fewer than 2^32 sessions");
-        list.push(subscriber);
-        Place { class, position }
-    }
-
-    /// Takes a subscriber out, and returns it with the one that is in its place now, if there is one.
-    pub(super) fn take(&mut self, place: Place) -> (Subscriber, Option<Subscriber>) {
-        let list = self.list_mut(place.class);
-        let taken = list.swap_remove(place.index());
-        let moved = list.get(place.index()).copied();
-        if list.is_empty() {
-            *list = Vec::new();
-            self.drop_empty(place.class);
-        }
-        (taken, moved)
-    }
-
-    /// A list without subscribers owes nothing, and stays only while its timer runs.
-    fn drop_empty(&mut self, class: RateClass) {
-        if let Some(index) = self.rated.iter().position(|list| list.class == class) {
-            self.rated[index].owes = false;
-            if !self.rated[index].waits {
-                self.rated.swap_remove(index);
-            }
-        }
-    }
-
-    /// The subscriber at `place`.
-    pub(super) fn at(&self, place: Place) -> &Subscriber {
-        let list = if place.class.is_limited() {
-            let found = self.rated.iter().find(|list| list.class == place.class);
-            &found.expect("a place is in a list").subscribers
-        } else {
-            &self.subscribers
-        };
-        &list[place.index()]
-    }
-
-    /// As [`Self::at`], to be changed.
-    pub(super) fn at_mut(&mut self, place: Place) -> &mut Subscriber {
-        &mut self.list_mut(place.class)[place.index()]
-    }
-
-    /// Number of subscribers that the topic has here.
-    pub(super) fn len(&self) -> usize {
-        let rated = self.rated.iter().map(|list| list.subscribers.len());
-        self.subscribers.len() + rated.sum::<usize>()
-    }
-
-    /// Whether the topic has no subscriber here.
-    pub(super) fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.rated.iter().all(|list| list.subscribers.is_empty())
-    }
-
-    fn list_mut(&mut self, class: RateClass) -> &mut Vec<Subscriber> {
-        if !class.is_limited() {
-            return &mut self.subscribers;
-        }
-        let found = self.rated.iter_mut().find(|list| list.class == class);
-        &mut found.expect("a place is in a list").subscribers
-    }
+    pub(super) owes: bool,
 }
 
 /// The lists that wait for their time, by class in the order in which it comes.
@@ -188,10 +108,13 @@ impl Shard {
             slot.rated.swap_remove(index);
             return 0;
         }
-        match slot.cell.as_ref().and_then(|cell| cell.newest()) {
-            Some(newest) if owes => self.send_rated(index, &newest, now),
-            _ => 0,
+        let Some(newest) = slot.cell.as_ref().filter(|_| owes).and_then(|cell| cell.newest()) else {
+            return 0;
+        };
+        if slot.stale_since.is_some() {
+            self.source_came_back(topic, newest.seq, now);
         }
+        self.send_rated(index, &newest, now)
     }
 
     /// Hands a message to a list of its topic, which waits from then on.

@@ -53,6 +53,7 @@ impl Shard {
             every: pace.is_every(),
             behind: false,
             first: First::Nothing,
+            told_stale: false,
             after,
         };
         let subscription = SubRef {
@@ -62,6 +63,10 @@ impl Shard {
         };
         session.topics.insert(topic, subscription);
         cell.subscriber_added();
+        if cell.stale_since().is_some() {
+            // It is told at the head.
+            self.catch_up(id, topic, subscription.place);
+        }
     }
 
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.

@@ -90,7 +90,7 @@ impl Shard {
             Some(HotTopic {
                 topic: slot.cell.as_ref()?.topic().clone(),
                 deliveries: slot.handed,
-                subscribers: slot.subscribers.len(),
+                subscribers: slot.len(),
             })
         };
         hottest.into_iter().take(top_k).filter_map(hot).collect()

@@ -105,7 +105,7 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     subscribe(&mut world, 0, &topics, None);
     world.run();
     world.clients[0].room = Some(1);
-    let data = format!("\"{}\"", "x".repeat(1_000));
+    let data = format!("\"{}\"", "x".repeat(100));
     let id = world.clients[0].id.expect("a session");
     let held = |world: &World| world.shards[0].session_memory_bytes(id).expect("a session");
     let before = held(&world);
@@ -122,7 +122,7 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert_eq!(world.shards[0].lagging_count(), 1);
     assert_eq!(world.shards[0].counts().lagged, 1);
     // The frame begun, and a place in the queue for each subscription.
-    assert!(waiting(&world, 0) < 1_100);
+    assert!(waiting(&world, 0) < 200);
     let grown = held(&world) - before;
     assert!(grown < TOPICS * 32, "{grown} bytes more");
     world.check_ledgers();
@@ -138,10 +138,9 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
     assert_eq!(got.acks, 1);
     assert!(got.updates > TOPICS / 2 * 1_000, "{got:?}");
     assert_eq!(world.shards[0].counts().ledger.pending(), 0);
-    // While it is in use a connection keeps a little for its next burst; then its timer looks by.
-    assert!(held(&world) < before + 128 * 40, "most of the memory is returned");
+    // Its timer comes up once a quarter of the time that it may stall.
     world.wait_ms(8_000);
-    assert!(held(&world) < before + 256, "the memory is returned");
+    assert!(held(&world) <= before, "the memory is returned");
 }
 
 #[test]

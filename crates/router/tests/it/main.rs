@@ -14,6 +14,7 @@ mod rates;
 mod resuming;
 mod sessions;
 mod sharing;
+mod staleness;
 mod storms;
 mod subscribing;
 mod threads;

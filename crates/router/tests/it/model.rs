@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use proptest::prelude::*;
-use tickwire_router::{KindRule, Shard};
+use tickwire_router::{KindRule, Shard, StaleRule};
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Epoch, Kind, Mode, Seq};
@@ -87,6 +87,8 @@ enum Op {
     },
     /// Time passes, in ms.
     Wait(u64),
+    /// The silent topics are looked for.
+    Look,
     Lose {
         client: usize,
     },
@@ -139,6 +141,7 @@ impl fmt::Debug for Op {
             Self::Drain { shard, budget } => write!(f, "drain {shard} {budget}"),
             Self::Write { client, bytes } => write!(f, "write {client} {bytes:?}"),
             Self::Wait(ms) => write!(f, "wait {ms}"),
+            Self::Look => write!(f, "look"),
             Self::Lose { client } => write!(f, "lost {client}"),
             Self::Return { client, mode } => write!(f, "again {client} mode={mode:?}"),
         }
@@ -197,6 +200,7 @@ fn op() -> impl Strategy<Value = Op> {
         ])
             .prop_map(|(client, bytes)| Op::Write { client, bytes }),
         3 => (1_u64..300).prop_map(Op::Wait),
+        2 => Just(Op::Look),
         1 => client.clone().prop_map(|client| Op::Lose { client }),
         2 => (client, mode()).prop_map(|(client, mode)| Op::Return { client, mode }),
     ]
@@ -221,6 +225,10 @@ impl Model {
             queue,
             history_bytes: if squeezed { 5_000 } else { 1 << 30 },
             rules: rules.collect(),
+            stale: vec![StaleRule {
+                pattern: ">".parse().expect("a pattern"),
+                after_ms: 200,
+            }],
             ..Setup::default()
         };
         setup.settings.outbox_bytes_max = budget;
@@ -244,6 +252,7 @@ impl Model {
             kept: *kept,
             squeezed,
             head: 0,
+            stale: false,
             long: BTreeSet::new(),
             books: vec![Levels::default()],
         };
@@ -393,6 +402,7 @@ impl Model {
                 }
             }
             Op::Wait(ms) => self.world.wait_ms(ms),
+            Op::Look => self.world.look(),
             Op::Lose { client } => self.world.disconnect(client),
             Op::Return { client, mode } if self.world.clients[client].id.is_none() => {
                 self.connect(client);
@@ -444,6 +454,10 @@ impl Model {
         // Those with the lowest rate have their newest then.
         self.world.wait_ms(1_000);
         self.read();
+        for topic in &mut self.truth {
+            let cell = self.world.directory.find(topic.name);
+            topic.stale = cell.is_some_and(|cell| cell.stale_since().is_some());
+        }
         for client in 0..CLIENTS {
             if self.is_open(client) {
                 self.readers[client].finish(&self.truth);

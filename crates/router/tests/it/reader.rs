@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tickwire_wire::message::{AckResult, GapReason};
+use tickwire_wire::message::{AckResult, GapReason, TopicState};
 use tickwire_wire::{Control, Epoch, ErrorCode, Kind, Mode, Pattern, ServerMessage, market};
 
 use crate::world::{EPOCH, Frame};
@@ -26,6 +26,8 @@ pub(crate) struct TopicTruth {
     pub(crate) head: u64,
     /// The messages whose data is long. Data is the message's number, but of books.
     pub(crate) long: BTreeSet<u64>,
+    /// Whether it is stale now.
+    pub(crate) stale: bool,
     /// The book after each message, from none.
     pub(crate) books: Vec<Levels>,
 }
@@ -76,6 +78,10 @@ struct Place {
     /// Whether every message was asked for at any time: what waits may still be of then.
     ever_every: bool,
     snapshot_due: bool,
+    /// Whether the last that was told of its source is that it fell silent.
+    stale: bool,
+    /// Whether its updates waited for their time at any time: a silence is told before one of them.
+    ever_rated: bool,
     /// Up to here everything was promised.
     promised: u64,
     /// A gap was declared that is to be followed at once by this snapshot, or (an event topic) ends the resume.
@@ -170,6 +176,15 @@ impl Reader {
             })) => {
                 self.gap(find(topic), from.0, to.0, *reason, truth);
             }
+            Frame::Message(ServerMessage::Control(Control::Status { topic, state })) => {
+                let place = self
+                    .places
+                    .get_mut(&find(topic))
+                    .expect("a status of what is subscribed");
+                let stale = *state == TopicState::Stale;
+                assert_ne!(place.stale, stale, "{topic}: told twice");
+                place.stale = stale;
+            }
             Frame::Message(ServerMessage::Control(Control::Ack { id, results })) => {
                 assert!(id.0 > self.acked, "acks come in the order of the requests");
                 self.acked = id.0;
@@ -251,6 +266,7 @@ impl Reader {
             // From here on the subscription brings the topic's value.
             self.shots.entry(topic).and_modify(|owed| *owed = false);
             place.ever_every |= every[topic];
+            place.ever_rated |= conflate_ms > 0;
             if new {
                 place.at = heads[topic];
                 place.book = (heads[topic] == 0).then(Levels::default);
@@ -390,6 +406,11 @@ impl Reader {
         let it = &truth[topic];
         let place = self.places.get_mut(&topic);
         let place = place.unwrap_or_else(|| panic!("{} {seq}, which is not subscribed", it.name));
+        assert!(
+            !place.stale || place.ever_rated,
+            "{}: {seq} of a silent source",
+            it.name
+        );
         assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
         assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
         if place.snapshot_due && seq > place.promised {
@@ -515,6 +536,11 @@ impl Reader {
         for (topic, place) in &self.places {
             let it = &truth[*topic];
             assert_eq!(place.at, it.head, "{}: the client ends at the newest", it.name);
+            assert_eq!(
+                place.stale, it.stale,
+                "{}: the client knows whether it is silent",
+                it.name
+            );
             let open = place.gap_due.is_some() || place.after_gap.is_some() || place.snapshot_due;
             assert!(!open, "{}: {place:?}", it.name);
         }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `rate PER_S BURST` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
+//! | `stale PATTERN MS` | for how long topics may be silent |
 //!
 //! Clients, named by a word; each request gets the next id of its client, from 1:
 //!
@@ -29,6 +30,7 @@
 //! | `stall NAME`, `resume NAME` | the client's socket takes nothing; takes everything |
 //! | `go` | drains everything and writes everyone who is not stalled |
 //! | `wait MS` | time passes |
+//! | `look` | looks for topics that fell silent |
 //! | `close NAME CODE REASON` | the broker ends a connection |
 //!
 //! `show …` prints numbers of the broker; see [`Script::show`].
@@ -36,7 +38,7 @@
 use std::fmt::Write as _;
 
 use expect_test::Expect;
-use tickwire_router::KindRule;
+use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
@@ -108,6 +110,7 @@ impl Script {
                 }
             }
             "go" => self.world().run(),
+            "look" => self.world().look(),
             "wait" => {
                 let ms = number(words[0]);
                 self.waits = true;
@@ -131,6 +134,7 @@ impl Script {
             "subscriptions",
             "rate",
             "rule",
+            "stale",
         ];
         if !known.contains(&op) {
             return false;
@@ -143,6 +147,10 @@ impl Script {
             "history" => setup.history_bytes = number(words[0]),
             "topics" => setup.topics = number(words[0]),
             "outbox" => setup.settings.outbox_bytes_max = number(words[0]),
+            "stale" => setup.stale.push(StaleRule {
+                pattern: words[0].parse().expect("a pattern"),
+                after_ms: number(words[1]) as u64,
+            }),
             "subscriptions" => setup.settings.limits.subscriptions = number(words[0]),
             "rate" => {
                 setup.settings.limits.ops_per_s = words[0].parse().expect("a number");
@@ -336,6 +344,14 @@ impl Script {
                     json[0], json[1], msgpack[0], msgpack[1]
                 )
             }
+            "stale" => {
+                let directory = &self.world().directory;
+                format!(
+                    "{} now, {} changes",
+                    directory.stale_topics(),
+                    directory.stale_changes()
+                )
+            }
             "count" => {
                 let counts = self.world().shards[0].counts();
                 let count = match words[1] {
@@ -486,6 +502,7 @@ fn describe_control(control: &Control) -> String {
             let again = if *retryable { " (retryable)" } else { "" };
             format!("error {id} {code}{again}: {reason}")
         }
+        Control::Status { topic, state } => format!("status {topic} {}", format!("{state:?}").to_lowercase()),
         Control::Heartbeat { .. } => "heartbeat".to_owned(),
         Control::Pong { id, .. } => format!("pong {}", id.0),
         other => format!("{other:?}"),

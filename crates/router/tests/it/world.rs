@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tickwire_router::{
     Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::frame::{Opcode, header_len};
 use tickwire_wire::message::AnnouncedLimits;
@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) history_bytes: usize,
     pub(crate) topics: usize,
     pub(crate) rules: Vec<KindRule>,
+    pub(crate) stale: Vec<StaleRule>,
     pub(crate) settings: ShardSettings,
 }
 
@@ -41,6 +42,7 @@ impl Default for Setup {
             history_bytes: 1 << 30,
             topics: 1 << 20,
             rules: Vec::new(),
+            stale: Vec::new(),
             settings: ShardSettings {
                 server: "test".to_owned(),
                 limits: AnnouncedLimits {
@@ -104,7 +106,9 @@ impl World {
             history_bytes_max: setup.history_bytes,
         };
         let kinds = Kinds::with_rules(setup.rules);
-        let directory = Arc::new(Directory::new(Epoch::from(EPOCH), kinds, limits, queues));
+        let directory =
+            Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
+        let directory = Arc::new(directory);
         let shards = (0..setup.shards)
             .map(|shard| Shard::new(ShardId(shard), directory.clone(), setup.settings.clone()))
             .collect();
@@ -203,6 +207,15 @@ impl World {
             while self.drain(shard, 1_000) {}
             self.write_dirty(shard);
         }
+    }
+
+    /// Looks for topics that fell silent, as the server does now and then.
+    pub(crate) fn look(&self) {
+        while self
+            .directory
+            .look_for_stale(self.now)
+            .is_some_and(|at| at <= self.now)
+        {}
     }
 
     /// Writes every session of the shard that has something to write and can.

@@ -15,16 +15,21 @@ kind = "state"
 pattern = "chat.>"
 kind = "event"
 history = 200
+
+# For how many milliseconds topics may be silent before their subscribers are told by a status. Tried in order.
+[[staleness]]
+pattern = "ticker.>"
+after_ms = 5000
 "#;
 
 impl Config {
-    /// A file with every key at its default and two rules for kinds, as an operator would start from. Keys that
+    /// A file with every key at its default and some rules, as an operator would start from. Keys that
     /// the broker decides by itself when they are not set are commented out.
     #[must_use]
     pub fn example_toml() -> String {
         let mut out = String::new();
         let mut table = "";
-        for key in KEYS.iter().filter(|key| key.shape != Shape::Rules) {
+        for key in KEYS.iter().filter(|key| !key.shape.is_rules()) {
             if key.table() != table {
                 table = key.table();
                 out += &format!("\n[{table}]\n");
@@ -84,7 +89,7 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Choice(_) => "word",
         Shape::Address => "address",
         Shape::Patterns | Shape::Files => "list of texts",
-        Shape::Rules => "list of tables",
+        Shape::Rules | Shape::StaleRules => "list of tables",
     }
 }
 
@@ -100,5 +105,6 @@ fn range_of(shape: Shape) -> String {
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::Files => "readable files".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
+        Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
     }
 }

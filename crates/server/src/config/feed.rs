@@ -22,6 +22,8 @@ pub struct Feed {
     pub speed: f64,
     /// When the feed starts.
     pub start: FeedStart,
+    /// Silence of the feed in milliseconds after which the broker is not ready.
+    pub silent_ms: u64,
 }
 
 /// Where ticks come from.
@@ -56,6 +58,7 @@ impl Feed {
                 "feed.start",
                 &[("now", FeedStart::Now), ("on-subscribe", FeedStart::OnSubscribe)],
             )?,
+            silent_ms: settings.integer("feed.silent_ms")?,
         })
     }
 }

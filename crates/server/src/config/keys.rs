@@ -22,6 +22,15 @@ pub(super) enum Shape {
     Files,
     /// An ordered list of `{pattern, kind, history}`.
     Rules,
+    /// An ordered list of `{pattern, after_ms}`.
+    StaleRules,
+}
+
+impl Shape {
+    /// Whether it is a list of tables.
+    pub(super) fn is_rules(self) -> bool {
+        matches!(self, Self::Rules | Self::StaleRules)
+    }
 }
 
 /// What a key holds when nothing sets it.
@@ -127,6 +136,8 @@ const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
 /// Most messages of history that a rule may ask for.
 pub(super) const HISTORY_MAX: u64 = 1_000_000;
+/// Longest silence that a rule may allow: a day.
+pub(super) const STALE_MS_MAX: u64 = 24 * 60 * MINUTE_MS;
 
 /// All settings, those of a table side by side, in the order of the documentation.
 pub(super) const KEYS: &[Key] = &[
@@ -399,11 +410,25 @@ pub(super) const KEYS: &[Key] = &[
         "Whether the feed starts with the broker or with the first subscription",
     )
     .flag("--start"),
+    Key::integer(
+        "feed.silent_ms",
+        100,
+        24 * 60 * MINUTE_MS,
+        10_000,
+        "Silence of the feed, once started and not over, after which /readyz fails",
+    ),
     Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
         "Which topics are of which kind and how many messages each keeps: rules tried in order, before the built-in ones",
+    )
+    .file_only(),
+    Key::new(
+        "staleness",
+        Shape::StaleRules,
+        Preset::Empty,
+        "For how many milliseconds topics may be silent before their subscribers are told: rules tried in order; other topics are never stale",
     )
     .file_only(),
 ];
@@ -435,7 +460,8 @@ mod tests {
     #[test]
     fn keys_of_a_table_stand_side_by_side() {
         let mut tables: Vec<&str> = KEYS.iter().map(Key::table).collect();
-        tables.pop();
+        // The lists of rules.
+        tables.truncate(tables.len() - 2);
         tables.dedup();
         assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "feed"]);
     }

@@ -14,13 +14,14 @@ mod limits;
 mod nearest;
 mod overrides;
 mod settings;
+mod stale;
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use tickwire_router::KindRule;
+use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
 pub use self::error::{ConfigError, Origin};
@@ -59,6 +60,8 @@ pub struct Config {
     pub feed: Feed,
     /// Which topics are of which kind: tried in order, before the built-in rules.
     pub kinds: Vec<KindRule>,
+    /// For how long topics may be silent: tried in order.
+    pub staleness: Vec<StaleRule>,
 }
 
 /// The key table `[log]`.
@@ -183,6 +186,7 @@ impl Config {
             socket: Socket::read(settings)?,
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,
+            staleness: stale::read(settings, "staleness")?,
         };
         if addresses_collide(config.listen, config.ops) {
             return Err(settings.refuse_beside("ops", "must be another address than", "listen"));

@@ -67,7 +67,7 @@ impl Settings {
         )
     }
 
-    fn value(&self, path: &str) -> Option<Value> {
+    pub(super) fn value(&self, path: &str) -> Option<Value> {
         self.merged.find_value(path).ok()
     }
 
@@ -280,7 +280,7 @@ fn key_at(path: &str) -> &'static Key {
 }
 
 /// The whole number that `value` is, or the rule that it breaks.
-fn integer_in(value: &Value, min: u64, max: u64) -> Result<u64, String> {
+pub(super) fn integer_in(value: &Value, min: u64, max: u64) -> Result<u64, String> {
     match whole(value) {
         None => Err(format!("must be a whole number between {min} and {max}")),
         Some(number) => u64::try_from(number)

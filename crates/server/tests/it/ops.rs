@@ -45,3 +45,18 @@ fn clients_paths_are_not_on_the_operators_listener_nor_the_other_way_round() {
     assert_eq!(broker.ops("/v1/topics").status, 404);
     assert_eq!(broker.get("/metrics").status, 404);
 }
+
+#[test]
+fn a_feed_that_falls_silent_makes_the_broker_not_ready_until_it_publishes_again() {
+    // A tick a second, more or less.
+    let file = "[feed]\nsymbols = 1\nrate = 1\nsilent_ms = 100";
+    let broker = TestBroker::with_feed("sim", "", file, &[]);
+    let reason = broker.wait_for_readiness(503);
+    assert!(
+        reason.starts_with("the feed has published nothing for "),
+        "{reason}"
+    );
+    assert!(reason.ends_with(" ms; feed.silent_ms is 100\n"), "{reason}");
+    assert_eq!(broker.wait_for_readiness(200), "ok\n");
+    assert_eq!(broker.ops("/livez").status, 200);
+}

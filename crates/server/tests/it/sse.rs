@@ -335,3 +335,31 @@ fn a_reader_that_takes_nothing_at_all_is_cut_off() {
     broker.publish("trade.X", "1");
     assert_eq!(other.expect("update").data["seq"], last + 1);
 }
+
+#[test]
+fn subscribers_are_told_when_a_topic_falls_silent_and_when_it_comes_back() {
+    let broker = TestBroker::with("[[staleness]]\npattern = \"ticker.>\"\nafter_ms = 50", &[]);
+    broker.publish("ticker.X", "1");
+    broker.publish("trade.X", "1");
+    broker.wait_for_metric("tickwire_stale_topics", 1.0);
+    let mut stream = Stream::open(broker.connect(), "topic=ticker.X&topic=trade.X", &[]);
+    for op in ["welcome", "ack", "snapshot"] {
+        stream.expect(op);
+    }
+    let mut status = stream.expect("status");
+    assert_eq!(
+        status.data,
+        json!({"op": "status", "topic": "ticker.X", "state": "stale"})
+    );
+    assert_eq!(stream.expect("snapshot").data["topic"], "trade.X");
+    for seq in 2..=3 {
+        broker.publish("ticker.X", "2");
+        status = stream.expect("status");
+        assert_eq!(status.data["state"], "live");
+        assert_eq!(stream.expect("update").data["seq"], seq);
+        status = stream.expect("status");
+        assert_eq!(status.data["state"], "stale");
+    }
+    assert!(broker.metric("tickwire_stale_changes_total") >= 5.0);
+    broker.wait_for_metric("tickwire_stale_topics", 1.0);
+}

@@ -122,6 +122,19 @@ impl TestBroker {
         value.parse().expect("a number")
     }
 
+    /// Waits until `/readyz` answers with this status, and returns what it says.
+    pub(crate) fn wait_for_readiness(&self, status: u16) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.ops("/readyz");
+            if answer.status == status {
+                return answer.text().to_owned();
+            }
+            assert!(Instant::now() < deadline, "/readyz says {}", answer.text());
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until a metric's series has this value.
     pub(crate) fn wait_for_metric(&self, series: &str, value: f64) {
         let deadline = Instant::now() + DEADLINE;

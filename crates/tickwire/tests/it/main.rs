@@ -6,6 +6,7 @@
 mod broker;
 mod browser;
 mod documents;
+mod faults;
 mod handshake;
 mod http;
 mod node;

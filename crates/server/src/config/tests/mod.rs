@@ -124,6 +124,7 @@ fn every_flag_reaches_its_field() {
             seed: 13,
             speed: 0.5,
             start: FeedStart::OnSubscribe,
+            silent_ms: 10_000,
         },
         ..Config::default()
     };
@@ -168,6 +169,17 @@ fn the_feed_is_one_word_outside_the_file() {
     assert_eq!(over("sim"), FeedSource::Sim);
     assert!(matches!(over("replay"), FeedSource::Replay(files) if files.len() == 1));
     assert!(matches!(over("replay:DIR/x.toml,DIR/x.toml"), FeedSource::Replay(files) if files.len() == 2));
+}
+
+#[test]
+fn topics_may_be_silent_for_as_long_as_the_first_rule_says() {
+    let file = "[[staleness]]\npattern = \"a.b\"\nafter_ms = 1\n[[staleness]]\npattern = \"a.>\"\nafter_ms = 86400000\n";
+    let rules = Case::new().file(file).loaded().staleness;
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| (rule.pattern.as_str(), rule.after_ms))
+        .collect();
+    assert_eq!(rules, [("a.b", 1), ("a.>", 86_400_000)]);
 }
 
 #[test]

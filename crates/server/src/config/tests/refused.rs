@@ -5,6 +5,33 @@ use expect_test::expect;
 use super::*;
 
 #[test]
+fn rules_of_staleness() {
+    let file = |text: &str| Case::new().file(text);
+    file("staleness = 3").refused(&expect![
+        "staleness = 3 (from file x.toml): must be a list of {pattern, after_ms}"
+    ]);
+    file("staleness = [3]").refused(&expect![
+        "staleness[0] = 3 (from file x.toml): must be a table with a pattern and after_ms"
+    ]);
+    file("[[staleness]]\nafter_ms = 5").refused(&expect!["staleness[0] = {after_ms = 5} (from file x.toml): has no pattern, which must be a topic pattern, such as ticker.>"]);
+    file("[[staleness]]\npattern = \"a.>\"").refused(&expect![[r#"staleness[0] = {pattern = "a.>"} (from file x.toml): has no after_ms, which must be a whole number"#]]);
+    file("[[staleness]]\npattern = 3\nafter_ms = 5").refused(&expect![
+        "staleness[0].pattern = 3 (from file x.toml): must be a topic pattern, such as ticker.>"
+    ]);
+    file("[[staleness]]\npattern = \"a..b\"\nafter_ms = 5").refused(&expect![[
+        r#"staleness[0].pattern = "a..b" (from file x.toml): empty token at byte 2"#
+    ]]);
+    file("[[staleness]]\npattern = \"a\"\nafter_ms = 0").refused(&expect![
+        "staleness[0].after_ms = 0 (from file x.toml): must be between 1 and 86400000"
+    ]);
+    file("[[staleness]]\npattern = \"a\"\nafter = 5").refused(&expect![
+        "staleness[0].after (from file x.toml) is no setting; the nearest is staleness[0].after_ms"
+    ]);
+    file("[[staleness]]\npattern = \"a\"\nafter_ms = 5\n[[staleness]]\npattern = \"a\"\nafter_ms = 6")
+        .refused(&expect![[r#"staleness[1].pattern = "a" (from file x.toml): staleness[0] has the same pattern, and the first match wins"#]]);
+}
+
+#[test]
 fn a_bad_value_names_key_value_origin_and_range() {
     let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
     let file = |text: &str| Case::new().file(text);

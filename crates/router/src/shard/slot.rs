@@ -1,0 +1,140 @@
+//! What a shard knows of one topic: its subscribers, and how far it has come.
+//!
+//! Subscribers are in lists by the least time between two of their updates. A list's order means nothing: the place of one
+//! that is taken out goes to the last. Whoever moves one tells its session where it is.
+
+use std::sync::Arc;
+
+use tickwire_wire::Seq;
+
+use super::rate::RateList;
+use crate::cell::TopicCell;
+use crate::pace::RateClass;
+use crate::session::{Place, SessionId};
+
+/// What a subscription is to be sent before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    Nothing,
+    /// A snapshot.
+    Snapshot,
+    /// The snapshot that ends a gap which the client has got; what was published since is one more gap.
+    Recovery,
+}
+
+/// A subscriber of a topic: which session, and how far it has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscriber {
+    pub(super) session: SessionId,
+    /// Every message, or the newest.
+    pub(super) every: bool,
+    /// It is brought to the head from the directory; until then nothing is handed to it live.
+    pub(super) behind: bool,
+    /// What goes before anything else but a replay.
+    pub(super) first: First,
+    /// Whether the last that it was told of the topic's source is that it fell silent.
+    pub(super) told_stale: bool,
+    /// The last message in its outbox, or where its subscription began.
+    pub(super) after: Seq,
+}
+
+/// What a shard knows of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Set once the sessions whose patterns match were looked up.
+    pub(super) cell: Option<Arc<TopicCell>>,
+    /// Those who get messages as they come.
+    pub(super) subscribers: Vec<Subscriber>,
+    /// Those with a least time between two updates.
+    pub(super) rated: Vec<RateList>,
+    /// The newest message that the shard has learnt of: what its subscribers are owed up to.
+    pub(super) head: Seq,
+    /// Updates handed out.
+    pub(super) handed: u64,
+    /// The last message before the silence that subscribers were told of.
+    pub(super) stale_since: Option<Seq>,
+}
+
+impl Slot {
+    /// Adds a subscriber to those of `class` and returns where it is.
+    ///
+    /// # Panics
+    /// With 2³² subscribers.
+    pub(super) fn add(&mut self, class: RateClass, subscriber: Subscriber) -> Place {
+        if class.is_limited() && !self.rated.iter().any(|list| list.class == class) {
+            self.rated.push(RateList {
+                class,
+                subscribers: Vec::new(),
+                sent: Seq::ZERO,
+                waits: false,
+                owes: false,
+            });
+        }
+        let list = self.list_mut(class);
+        let position = u32::try_from(list.len()).expect("fewer than 2^32 sessions");
+        list.push(subscriber);
+        Place { class, position }
+    }
+
+    /// Takes a subscriber out, and returns it with the one that is in its place now, if there is one.
+    pub(super) fn take(&mut self, place: Place) -> (Subscriber, Option<Subscriber>) {
+        let list = self.list_mut(place.class);
+        let taken = list.swap_remove(place.index());
+        let moved = list.get(place.index()).copied();
+        if list.is_empty() {
+            *list = Vec::new();
+            self.drop_empty(place.class);
+        }
+        (taken, moved)
+    }
+
+    /// A list without subscribers owes nothing, and stays only while its timer runs.
+    fn drop_empty(&mut self, class: RateClass) {
+        if let Some(index) = self.rated.iter().position(|list| list.class == class) {
+            self.rated[index].owes = false;
+            if !self.rated[index].waits {
+                self.rated.swap_remove(index);
+            }
+        }
+    }
+
+    /// The subscribers of the list at `index`.
+    pub(super) fn rated_mut(&mut self, index: usize) -> &mut Vec<Subscriber> {
+        &mut self.rated[index].subscribers
+    }
+
+    /// The subscriber at `place`.
+    pub(super) fn at(&self, place: Place) -> &Subscriber {
+        let list = if place.class.is_limited() {
+            let found = self.rated.iter().find(|list| list.class == place.class);
+            &found.expect("a place is in a list").subscribers
+        } else {
+            &self.subscribers
+        };
+        &list[place.index()]
+    }
+
+    /// As [`Self::at`], to be changed.
+    pub(super) fn at_mut(&mut self, place: Place) -> &mut Subscriber {
+        &mut self.list_mut(place.class)[place.index()]
+    }
+
+    /// Number of subscribers that the topic has here.
+    pub(super) fn len(&self) -> usize {
+        let rated = self.rated.iter().map(|list| list.subscribers.len());
+        self.subscribers.len() + rated.sum::<usize>()
+    }
+
+    /// Whether the topic has no subscriber here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.rated.iter().all(|list| list.subscribers.is_empty())
+    }
+
+    fn list_mut(&mut self, class: RateClass) -> &mut Vec<Subscriber> {
+        if !class.is_limited() {
+            return &mut self.subscribers;
+        }
+        let found = self.rated.iter_mut().find(|list| list.class == class);
+        &mut found.expect("a place is in a list").subscribers
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether the built-in feed is heard of: written by its thread, read by whoever asks for readiness.
+//!
+//! One number, so that a tick costs a store. A feed that waits for its first subscription, or whose recording is over, is
+//! not silent. Never reads a clock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tickwire_wire::Micros;
+
+/// Nothing is expected: the feed has not started, or is over.
+const RESTS: u64 = u64::MAX;
+
+/// When the feed published last.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    last: AtomicU64,
+}
+
+impl Pulse {
+    /// Of a feed that has not started.
+    pub(crate) fn new() -> Self {
+        Self {
+            last: AtomicU64::new(RESTS),
+        }
+    }
+
+    /// The feed starts or publishes.
+    pub(crate) fn beat(&self, now: Micros) {
+        self.last.store(now.0, Ordering::Relaxed);
+    }
+
+    /// The feed is over.
+    pub(crate) fn rest(&self) {
+        self.last.store(RESTS, Ordering::Relaxed);
+    }
+
+    /// For how many milliseconds the feed has been silent, if that is too long.
+    pub(crate) fn silent_ms(&self, now: Micros, most_ms: u64) -> Option<u64> {
+        let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last != RESTS)?;
+        let silent = now.since(Micros(last)) / 1_000;
+        (silent >= most_ms).then_some(silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_is_silent_only_between_its_start_and_its_end() {
+        let pulse = Pulse::new();
+        let at = |ms: u64| Micros(ms * 1_000);
+        assert_eq!(pulse.silent_ms(at(1_000_000), 10), None, "it has not started");
+        pulse.beat(at(1_000));
+        assert_eq!(pulse.silent_ms(at(1_009), 10), None);
+        assert_eq!(pulse.silent_ms(at(1_010), 10), Some(10));
+        pulse.beat(at(1_010));
+        assert_eq!(pulse.silent_ms(at(1_010), 10), None);
+        pulse.rest();
+        assert_eq!(pulse.silent_ms(at(1_000_000), 10), None, "it is over");
+    }
+}

@@ -1,0 +1,238 @@
+//! Clients on a bad network, and clients that are killed: whatever happens to a connection, what comes after it follows what
+//! came before, or is told to be missing.
+//!
+//! The bad network is the proxy of the load test, which must have been built beside the broker, as a build of the whole
+//! workspace does. Its faults come from a seed; how many connections they cost also depends on timing, so the tests go on
+//! until there were enough.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tickwire_client::{BackoffBounds, Client as RustClient, Event, Subscription};
+use tickwire_wire::message::{Control, ServerMessage};
+use tickwire_wire::{Codec as RustCodec, Mode};
+
+use crate::support::{Broker, Codec, DEADLINE, Script, Tool, skip, test_file};
+
+/// Connections that a test wants to see lost.
+const LOSSES: u64 = 12;
+/// Rights and limits under which everything happens soon: histories run out, outboxes fill, dead connections are noticed.
+const SETTINGS: [(&str, &str); 2] = [
+    ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000"),
+    ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000"),
+];
+
+/// A bad network before a broker. Dropped, it is gone.
+struct BadNetwork {
+    /// Ends with this.
+    _proxy: Script,
+    url: String,
+}
+
+impl BadNetwork {
+    /// One before `broker`, or a line that says that `test` is skipped for want of the program.
+    fn before(test: &str, broker: &Broker, seed: u64) -> Option<Self> {
+        let program = Path::new(env!("CARGO_BIN_EXE_tickwire")).with_file_name("tickwire-loadtest");
+        if !program.is_file() {
+            let why =
+                "there is no load test beside the broker; build it with cargo build -p tickwire-loadtest";
+            return skip(test, why);
+        }
+        let args = [
+            "proxy",
+            "--to",
+            &broker.listen.to_string(),
+            "--seed",
+            &seed.to_string(),
+            "--every-bytes",
+            "40000",
+            "--pause-ms",
+            "300",
+        ];
+        let mut proxy = Script::start(&program, &args);
+        let started = proxy.next();
+        let address = started["listen"]
+            .as_str()
+            .expect("the proxy says where it listens");
+        Some(Self {
+            url: format!("ws://{address}/v1/ws"),
+            _proxy: proxy,
+        })
+    }
+}
+
+fn market() -> Broker {
+    Broker::start_with(&["--feed", "sim", "--symbols", "4", "--rate", "3000"], &SETTINGS)
+}
+
+/// A client of the project's own through a bad network, until it has lost enough connections.
+async fn follow(url: &str, codec: RustCodec) -> (u64, u64) {
+    // The first attempt is not repeated by the client itself.
+    let (client, mut events) = loop {
+        let connecting = RustClient::builder(url)
+            .codec(codec)
+            .backoff(BackoffBounds {
+                first_ms: 10,
+                max_ms: 200,
+            })
+            .verify_books("book.>".parse().expect("a pattern"))
+            .connect();
+        match connecting.await {
+            Ok(connected) => break connected,
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
+    };
+    let subscribing = tokio::spawn({
+        let client = client.clone();
+        async move {
+            for mode in [Mode::Every, Mode::Conflate] {
+                let topics = match mode {
+                    Mode::Conflate => ["ticker.BTC-USD", "bbo.BTC-USD"],
+                    _ => ["trade.BTC-USD", "book.BTC-USD"],
+                };
+                // A request whose connection is lost is the caller's to repeat.
+                while client
+                    .subscribe(Subscription::to(topics).mode(mode))
+                    .await
+                    .is_err()
+                {}
+            }
+        }
+    });
+    let (mut losses, mut recovered) = (0, 0);
+    while losses < LOSSES || recovered == 0 {
+        match events.next().await.expect("the client goes on for ever") {
+            Event::Broken(broken) => panic!("{broken}"),
+            Event::SubscriptionLost { topic, refusal } => panic!("{topic}: {refusal}"),
+            Event::Disconnected { loss, retry_in } => {
+                assert!(retry_in.is_some(), "{loss}");
+                losses += 1;
+            }
+            Event::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
+                recovered += results
+                    .iter()
+                    .filter(|result| result.recovered == Some(true))
+                    .count() as u64;
+            }
+            _ => {}
+        }
+    }
+    subscribing.abort();
+    client.close().await;
+    (losses, recovered)
+}
+
+#[test]
+fn the_rust_client_is_kept_every_promise_on_a_bad_network() {
+    let broker = market();
+    let test = "the_rust_client_is_kept_every_promise_on_a_bad_network";
+    let Some(network) = BadNetwork::before(test, &broker, 1) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for codec in [RustCodec::Json, RustCodec::MessagePack] {
+        runtime.block_on(async {
+            let followed = tokio::time::timeout(DEADLINE, follow(&network.url, codec)).await;
+            let (losses, recovered) = followed.expect("enough happens in time");
+            assert!(losses >= LOSSES && recovered > 0);
+        });
+    }
+    broker.stop();
+}
+
+#[test]
+fn python_resumes_without_loss_on_a_bad_network() {
+    let test = "python_resumes_without_loss_on_a_bad_network";
+    let Some(python) = Tool::Python.find(test) else {
+        return;
+    };
+    for (codec, seed) in [(Codec::Json, 2), (Codec::Msgpack, 3)] {
+        let broker = market();
+        let Some(network) = BadNetwork::before(test, &broker, seed) else {
+            return;
+        };
+        let args = [
+            test_file("python/resume.py"),
+            network.url.clone(),
+            codec.as_str().to_owned(),
+            LOSSES.to_string(),
+        ];
+        let mut script = Script::start(&python, &args);
+        let report = script.next();
+        script.finish();
+        assert_eq!(report["faults"], json!([]), "{report}");
+        for (what, least) in [("losses", LOSSES), ("recovered", 1), ("messages", 100)] {
+            assert!(report[what].as_u64() >= Some(least), "{what}: {report}");
+        }
+        broker.stop();
+    }
+}
+
+/// `tickwire sub` from a position, as a user's script would start it.
+fn sub(broker: &Broker, topic: &str, since: Option<&str>) -> Script {
+    let url = broker.url();
+    let mut args = vec!["sub", "--url", &url, "--mode", "every"];
+    if let Some(since) = since {
+        args.extend(["--since", since]);
+    }
+    args.push(topic);
+    Script::start(&PathBuf::from(env!("CARGO_BIN_EXE_tickwire")), &args)
+}
+
+#[test]
+fn a_client_that_is_killed_goes_on_where_its_output_ended() {
+    let broker = market();
+    for topic in ["trade.BTC-USD", "ticker.BTC-USD"] {
+        // The epoch is told by a snapshot; there is one when something was published.
+        let mut client = sub(&broker, topic, None);
+        let mut line = client.next();
+        while line["op"] != "snapshot" {
+            drop(client);
+            client = sub(&broker, topic, None);
+            line = client.next();
+        }
+        let epoch = line["epoch"]
+            .as_str()
+            .expect("a snapshot has an epoch")
+            .to_owned();
+        let mut last = line["seq"].as_u64().expect("a number");
+        for _ in 0..5 {
+            for _ in 0..20 {
+                last = follows(&client.next(), last);
+            }
+            // Dropped, it is killed (SIGKILL) in the middle of whatever it does.
+            drop(client);
+            client = sub(&broker, topic, Some(&format!("{epoch}:{last}")));
+        }
+        follows(&client.next(), last);
+    }
+    broker.stop();
+}
+
+/// Checks that a line follows number `last`; returns its own number.
+fn follows(line: &Value, last: u64) -> u64 {
+    let number = |field: &str| {
+        line[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {field}: {line}"))
+    };
+    match line["op"].as_str() {
+        Some("update") => {
+            assert_eq!(number("seq"), last + 1, "{line}");
+            last + 1
+        }
+        Some("gap") => {
+            assert_eq!(number("from"), last + 1, "{line}");
+            number("to")
+        }
+        // Of a topic that keeps only its last message, when more than one was missed.
+        Some("snapshot") => {
+            assert!(number("seq") > last, "{line}");
+            number("seq")
+        }
+        _ => panic!("{line}"),
+    }
+}

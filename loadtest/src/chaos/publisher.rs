@@ -1,0 +1,107 @@
+//! The one publisher: each topic in turn, at a steady rate, over a connection of its own that nothing disturbs.
+//!
+//! At most [`UNACKED_MAX`] messages wait for their acks. Each ack must name the number that the message was made for, else
+//! nobody could know what there is to receive, and the run fails.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use tickwire_client::{Client, Publishing};
+
+use super::{Shared, topics};
+
+/// Messages that wait for their acks.
+const UNACKED_MAX: usize = 512;
+/// Time between two bursts.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// The publisher.
+pub(super) struct Publisher {
+    client: Client,
+    shared: Arc<Shared>,
+    filling: usize,
+    /// Messages so far.
+    count: u64,
+    waiting: VecDeque<(usize, u64, Publishing)>,
+}
+
+impl Publisher {
+    /// Connects, and publishes the first message of each topic, so that there is a snapshot of everything.
+    ///
+    /// # Errors
+    /// When the broker does not take them.
+    pub(super) async fn start(url: String, filling: usize, shared: Arc<Shared>) -> anyhow::Result<Self> {
+        let (client, events) = Client::builder(url).connect().await?;
+        // Nobody needs them, and nothing is read while they wait.
+        drop(events);
+        let mut publisher = Self {
+            client,
+            shared,
+            filling,
+            count: 0,
+            waiting: VecDeque::new(),
+        };
+        for _ in 0..topics::ALL {
+            publisher.next().await?;
+        }
+        publisher.settle_all().await?;
+        Ok(publisher)
+    }
+
+    /// Publishes `rate` messages a second until `wanted` were received. Returns how many were published.
+    ///
+    /// # Errors
+    /// When the broker does not take them, or numbers them otherwise than they came.
+    pub(super) async fn run(mut self, rate: u32, wanted: u64) -> anyhow::Result<u64> {
+        let (began, first) = (Instant::now(), self.count);
+        while self.shared.messages.load(Ordering::Relaxed) < wanted {
+            let due = first + (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
+            while self.count < due {
+                self.next().await?;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+        self.settle_all().await?;
+        self.shared.published_all.store(true, Ordering::Release);
+        self.client.close().await;
+        Ok(self.count)
+    }
+
+    async fn next(&mut self) -> anyhow::Result<()> {
+        let topic = (self.count % topics::ALL as u64) as usize;
+        let seq = self.count / topics::ALL as u64 + 1;
+        let message = topics::message(topic, seq, self.filling);
+        let publishing = self.client.begin_publish(topics::name(topic), message).await?;
+        self.waiting.push_back((topic, seq, publishing));
+        self.count += 1;
+        if self.waiting.len() >= UNACKED_MAX {
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_all(&mut self) -> anyhow::Result<()> {
+        while !self.waiting.is_empty() {
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest ack.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let Some((topic, expected, mut publishing)) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        let got = publishing.ack().await?.seq.0;
+        ensure!(
+            got == expected,
+            "message {expected} of {} was numbered {got}: somebody else publishes there too",
+            topics::name(topic)
+        );
+        self.shared.heads[topic].store(got, Ordering::Release);
+        Ok(())
+    }
+}

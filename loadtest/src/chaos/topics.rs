@@ -1,0 +1,133 @@
+//! What is published: topics of the three kinds, and messages that say their own number.
+//!
+//! A message of a trade or ticker holds its number and as much filling as is wanted. A change of a book sets the sizes of
+//! one of its sides to its number, so that each change differs from all others and the book stays small.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tickwire_wire::Payload;
+
+use super::audit::Way;
+
+/// Topics of each kind.
+pub(super) const EACH: usize = 8;
+/// Topics of all kinds.
+pub(super) const ALL: usize = 3 * EACH;
+/// Prices of a book's side.
+const PRICES: u64 = 12;
+
+/// The kinds, and how each is subscribed.
+pub(super) const WAYS: [Way; 3] = [Way::Every, Way::Conflate, Way::Book];
+
+/// What the broker is told: histories so short that a client can be away for longer than they reach.
+pub(super) const SETTINGS: &str = "\
+[[kinds]]
+pattern = \"trade.>\"
+kind = \"event\"
+history = 64
+
+[[kinds]]
+pattern = \"ticker.>\"
+kind = \"state\"
+
+[[kinds]]
+pattern = \"book.>\"
+kind = \"book\"
+history = 64
+";
+
+/// How topic `number`, below [`ALL`], is subscribed.
+pub(super) fn way(number: usize) -> Way {
+    WAYS[number / EACH]
+}
+
+/// The name of topic `number`.
+pub(super) fn name(number: usize) -> String {
+    let channel = match way(number) {
+        Way::Every => "trade",
+        Way::Conflate => "ticker",
+        Way::Book => "book",
+    };
+    format!("{channel}.C{}", number % EACH)
+}
+
+/// The topic of that name.
+pub(super) fn number(name: &str) -> Option<usize> {
+    let (channel, symbol) = name.split_once('.')?;
+    let kind = ["trade", "ticker", "book"]
+        .iter()
+        .position(|known| *known == channel)?;
+    let within: usize = symbol.strip_prefix('C')?.parse().ok()?;
+    (within < EACH).then_some(kind * EACH + within)
+}
+
+/// Message `seq` of topic `number`, with so many bytes of filling.
+pub(super) fn message(number: usize, seq: u64, filling: usize) -> Payload {
+    let text = match way(number) {
+        Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(filling)),
+        Way::Book => {
+            let levels = Value::from(levels(seq));
+            let (bids, asks) = if is_bid(seq) {
+                (levels, Value::from(Vec::<Value>::new()))
+            } else {
+                (Value::from(Vec::<Value>::new()), levels)
+            };
+            let symbol = format!("C{}", number % EACH);
+            serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
+        }
+    };
+    Payload::Json(Bytes::from(text))
+}
+
+fn is_bid(seq: u64) -> bool {
+    seq.is_multiple_of(2)
+}
+
+/// The levels that message `seq` sets, best first: bids are below 200, asks above.
+fn levels(seq: u64) -> Vec<Value> {
+    let price = |step| if is_bid(seq) { 199 - step } else { 201 + step };
+    (0..PRICES)
+        .map(|step| serde_json::json!([price(step).to_string(), seq.to_string()]))
+        .collect()
+}
+
+/// Whether `data` is what message `seq` of such a topic holds. A snapshot of a book is another matter: its checksum
+/// proves it.
+pub(super) fn is_of(way: Way, seq: u64, data: &str) -> bool {
+    let Ok(data) = serde_json::from_str::<Value>(data) else {
+        return false;
+    };
+    match way {
+        Way::Every | Way::Conflate => data["n"] == seq,
+        Way::Book => {
+            let (side, other) = if is_bid(seq) {
+                ("bids", "asks")
+            } else {
+                ("asks", "bids")
+            };
+            data[side] == Value::from(levels(seq)) && data[other] == serde_json::json!([])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_tell_their_number() {
+        for topic in 0..ALL {
+            assert_eq!(number(&name(topic)), Some(topic));
+            for seq in 1..50 {
+                let Payload::Json(text) = message(topic, seq, 10) else {
+                    panic!("not text");
+                };
+                let text = std::str::from_utf8(&text).expect("text");
+                assert!(is_of(way(topic), seq, text), "{text}");
+                assert!(!is_of(way(topic), seq + 1, text), "{text}");
+            }
+        }
+        assert_eq!(number("trade.C8"), None);
+        assert!(!is_of(Way::Every, 1, "nonsense"));
+    }
+}

@@ -1,0 +1,116 @@
+//! One connection through the proxy: two directions, each copied through one small buffer and struck by its plan.
+//!
+//! At most [`PIECE_BYTES`] are held in a direction; whoever sends more waits, as on a slow network. A connection ends when
+//! both directions have, at a fault that ends it, or [`OTHER_HALF_WITHIN`] after its first direction ended.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{sleep, timeout};
+
+use super::Shared;
+use super::plan::{Plan, Strike};
+
+/// Bytes that are held in one direction at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+/// Time between two pieces of a few bytes.
+const TRICKLE_EVERY: Duration = Duration::from_millis(1);
+/// Time that the other direction goes on after one has ended.
+const OTHER_HALF_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its sender has no more, or it was closed by a fault; the other may go on.
+    Half,
+    /// Both sides are to be closed.
+    Close,
+    /// Both sides are to be reset.
+    Reset,
+}
+
+/// Passes bytes between `client` and `server` until both are done or a fault ends it.
+pub(super) async fn connect(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut down: Plan,
+    mut up: Plan,
+    shared: &Shared,
+) {
+    let end = {
+        let (client_read, client_write) = client.split();
+        let (server_read, server_write) = server.split();
+        let down = pass(server_read, client_write, &mut down, shared);
+        let up = pass(client_read, server_write, &mut up, shared);
+        tokio::pin!(down, up);
+        // The future of a direction that has ended must not be asked again.
+        let (first, is_down) = tokio::select! {
+            end = &mut down => (end, true),
+            end = &mut up => (end, false),
+        };
+        match first {
+            End::Half if is_down => timeout(OTHER_HALF_WITHIN, up).await.unwrap_or(End::Close),
+            End::Half => timeout(OTHER_HALF_WITHIN, down).await.unwrap_or(End::Close),
+            whole => whole,
+        }
+    };
+    if end == End::Reset {
+        for stream in [&client, &server] {
+            // RFC 9293 §3.9.1.6 ABORT: closing without lingering sends RST. A socket that is gone already needs none.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+/// Copies one direction.
+async fn pass(from: ReadHalf<'_>, to: WriteHalf<'_>, plan: &mut Plan, shared: &Shared) -> End {
+    // Either side being gone ends both: what is left of the connection is of no use to the other.
+    copy(from, to, plan, shared).await.unwrap_or(End::Reset)
+}
+
+async fn copy(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    plan: &mut Plan,
+    shared: &Shared,
+) -> io::Result<End> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut trickles = false;
+    loop {
+        let calm = shared.calm.load(Ordering::Relaxed);
+        let room = if calm { PIECE_BYTES } else { plan.room(PIECE_BYTES) };
+        let count = from.read(&mut piece[..room]).await?;
+        if count == 0 {
+            to.shutdown().await?;
+            return Ok(End::Half);
+        }
+        if !calm && let Some(late) = plan.lateness() {
+            sleep(late).await;
+        }
+        to.write_all(&piece[..count]).await?;
+        if calm {
+            continue;
+        }
+        if trickles {
+            sleep(TRICKLE_EVERY).await;
+        }
+        let strike = plan.passed(count);
+        trickles = plan.is_trickling();
+        let Some(strike) = strike else { continue };
+        shared.counts.count(strike.fault());
+        match strike {
+            Strike::Stall(time) => sleep(time).await,
+            Strike::Trickle | Strike::Delay => {}
+            Strike::Reset => return Ok(End::Reset),
+            Strike::Close => return Ok(End::Close),
+            Strike::HalfClose => {
+                to.shutdown().await?;
+                return Ok(End::Half);
+            }
+        }
+    }
+}

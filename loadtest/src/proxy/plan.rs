@@ -1,0 +1,318 @@
+//! Which faults befall one direction of one connection, and after how many bytes.
+//!
+//! Pure: no socket, no clock. A plan depends on the seed, the connection's number and the direction alone, and counts in
+//! bytes that were passed on, never in time: the same seed strikes at the same bytes again, however the network cut them
+//! into segments. What TCP does not let one repeat is when these bytes come, and so which connection comes first.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Most bytes that are passed on at a time while a connection trickles.
+const TRICKLE_AT_ONCE_MAX: u64 = 16;
+/// Most bytes that trickle before the connection flows again.
+const TRICKLE_BYTES_MAX: u64 = 2_048;
+/// Most pieces that come late before the connection is in time again.
+const LATE_PIECES_MAX: u64 = 16;
+/// A late piece is late by at most the longest pause divided by this.
+const LATE_PART: u64 = 16;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub(crate) enum Fault {
+    /// Nothing is passed on for a while, as when a phone changes its cell
+    Stall,
+    /// A few bytes at a time
+    Trickle,
+    /// Each piece comes late, for a while
+    Delay,
+    /// Both sides are reset (RST)
+    Reset,
+    /// Both sides are closed (FIN), in the middle of whatever it was
+    Close,
+    /// This direction is closed, the other goes on for a while
+    HalfClose,
+}
+
+impl Fault {
+    /// All kinds.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Stall,
+        Self::Trickle,
+        Self::Delay,
+        Self::Reset,
+        Self::Close,
+        Self::HalfClose,
+    ];
+}
+
+/// What may happen, and how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Rules {
+    /// The faults that happen, each as often as the others
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "stall,trickle,delay,reset,close,half-close",
+        value_name = "LIST"
+    )]
+    pub(crate) faults: Vec<Fault>,
+    /// Bytes towards the client between two faults of a connection, in the mean
+    #[arg(long, default_value_t = 131_072, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) every_bytes: u64,
+    /// Bytes towards the server between two faults of a connection, in the mean
+    #[arg(long, default_value_t = 8_192, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) every_bytes_up: u64,
+    /// Longest stall, in milliseconds
+    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub(crate) pause_ms: u64,
+}
+
+/// A direction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the server to the client.
+    Down,
+    /// From the client to the server.
+    Up,
+}
+
+/// A fault as it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strike {
+    /// Wait so long.
+    Stall(Duration),
+    /// From now on pass on a few bytes at a time; the plan says how many.
+    Trickle,
+    /// From now on each piece waits; the plan says how long.
+    Delay,
+    /// Reset both sides.
+    Reset,
+    /// Close both sides.
+    Close,
+    /// Close this direction.
+    HalfClose,
+}
+
+impl Strike {
+    /// Its kind.
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::Stall(_) => Fault::Stall,
+            Self::Trickle => Fault::Trickle,
+            Self::Delay => Fault::Delay,
+            Self::Reset => Fault::Reset,
+            Self::Close => Fault::Close,
+            Self::HalfClose => Fault::HalfClose,
+        }
+    }
+}
+
+/// The faults of one direction of one connection.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Decides what strikes and where.
+    random: ChaCha8Rng,
+    /// Decides on the single pieces, whose number depends on how the bytes come.
+    pieces: ChaCha8Rng,
+    faults: Vec<Fault>,
+    every_bytes: u64,
+    pause_ms: u64,
+    /// Bytes until the next fault; at least 1 but when it is due.
+    until_next: u64,
+    /// Bytes that still trickle.
+    trickle: u64,
+    /// Pieces that are still late.
+    late: u64,
+}
+
+impl Plan {
+    /// The plan of connection `number`.
+    pub(crate) fn new(seed: u64, number: u64, direction: Direction, rules: &Rules) -> Self {
+        // Streams of their own for each direction of each connection, so that none depends on what befell another.
+        let stream = number << 2 | u64::from(direction == Direction::Up) << 1;
+        let random = |stream| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            random.set_stream(stream);
+            random
+        };
+        let mut plan = Self {
+            random: random(stream),
+            pieces: random(stream | 1),
+            faults: rules.faults.clone(),
+            every_bytes: match direction {
+                Direction::Down => rules.every_bytes,
+                Direction::Up => rules.every_bytes_up,
+            },
+            pause_ms: rules.pause_ms,
+            until_next: 0,
+            trickle: 0,
+            late: 0,
+        };
+        plan.until_next = plan.spacing();
+        plan
+    }
+
+    /// How many bytes may be passed on at once, of at most `wanted`: never beyond the next fault.
+    pub(crate) fn room(&mut self, wanted: usize) -> usize {
+        let most = match self.trickle {
+            0 => u64::MAX,
+            left => left.min(1 + below(&mut self.pieces, TRICKLE_AT_ONCE_MAX)),
+        };
+        let most = if self.faults.is_empty() {
+            most
+        } else {
+            most.min(self.until_next)
+        };
+        usize::try_from(most).unwrap_or(usize::MAX).min(wanted).max(1)
+    }
+
+    /// Whether it trickles now.
+    pub(crate) fn is_trickling(&self) -> bool {
+        self.trickle > 0
+    }
+
+    /// How long the piece that is there waits, if it does.
+    pub(crate) fn lateness(&mut self) -> Option<Duration> {
+        self.late = self.late.checked_sub(1)?;
+        let most_ms = (self.pause_ms / LATE_PART).max(1);
+        Some(Duration::from_millis(1 + below(&mut self.pieces, most_ms)))
+    }
+
+    /// `count` bytes were passed on, no more than there was [`room`](Self::room) for. Returns the fault that is due now.
+    pub(crate) fn passed(&mut self, count: usize) -> Option<Strike> {
+        self.trickle = self.trickle.saturating_sub(count as u64);
+        if self.faults.is_empty() {
+            return None;
+        }
+        self.until_next = self.until_next.saturating_sub(count as u64);
+        if self.until_next > 0 {
+            return None;
+        }
+        self.until_next = self.spacing();
+        let chosen = self.below(self.faults.len() as u64) as usize;
+        Some(match self.faults[chosen] {
+            Fault::Stall => Strike::Stall(Duration::from_millis(1 + self.below(self.pause_ms))),
+            Fault::Trickle => {
+                self.trickle = 1 + self.below(TRICKLE_BYTES_MAX);
+                Strike::Trickle
+            }
+            Fault::Delay => {
+                self.late = 1 + self.below(LATE_PIECES_MAX);
+                Strike::Delay
+            }
+            Fault::Reset => Strike::Reset,
+            Fault::Close => Strike::Close,
+            Fault::HalfClose => Strike::HalfClose,
+        })
+    }
+
+    /// Bytes to the next fault: anything from 1 to twice the mean.
+    fn spacing(&mut self) -> u64 {
+        1 + self.below((2 * self.every_bytes).saturating_sub(1).max(1))
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        below(&mut self.random, bound)
+    }
+}
+
+/// A number below `bound`. The bounds are so far below 2⁶⁴ that the favour of small numbers does not show.
+fn below(random: &mut ChaCha8Rng, bound: u64) -> u64 {
+    random.next_u64() % bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(faults: &[Fault], every_bytes: u64) -> Rules {
+        Rules {
+            faults: faults.to_vec(),
+            every_bytes,
+            every_bytes_up: every_bytes,
+            pause_ms: 100,
+        }
+    }
+
+    /// The first `count` strikes of a plan with the byte at which each comes, when at most `piece` bytes come at a time.
+    fn strikes(mut plan: Plan, piece: usize, count: usize) -> Vec<(u64, Strike)> {
+        let (mut at, mut found) = (0, Vec::new());
+        while found.len() < count {
+            let room = plan.room(piece);
+            plan.lateness();
+            at += room as u64;
+            if let Some(strike) = plan.passed(room) {
+                found.push((at, strike));
+            }
+        }
+        found
+    }
+
+    fn plan(seed: u64, number: u64, direction: Direction) -> Plan {
+        Plan::new(seed, number, direction, &rules(&Fault::ALL, 1_000))
+    }
+
+    #[test]
+    fn the_same_seed_strikes_at_the_same_bytes_however_they_come() {
+        let whole = strikes(plan(7, 3, Direction::Down), 16_384, 200);
+        assert_eq!(strikes(plan(7, 3, Direction::Down), 1, 200), whole);
+        assert_eq!(strikes(plan(7, 3, Direction::Down), 777, 200), whole);
+        for other in [
+            plan(8, 3, Direction::Down),
+            plan(7, 4, Direction::Down),
+            plan(7, 3, Direction::Up),
+        ] {
+            assert_ne!(strikes(other, 16_384, 200), whole);
+        }
+    }
+
+    #[test]
+    fn every_kind_happens_and_the_mean_is_kept() {
+        let found = strikes(
+            Plan::new(1, 0, Direction::Down, &rules(&Fault::ALL, 1_000)),
+            usize::MAX,
+            2_000,
+        );
+        for fault in Fault::ALL {
+            let count = found.iter().filter(|(_, strike)| strike.fault() == fault).count();
+            assert!((200..500).contains(&count), "{fault:?} {count} times of 2,000");
+        }
+        let mean = found.last().map_or(0, |(at, _)| *at) / 2_000;
+        assert!((900..1_100).contains(&mean), "{mean} bytes apart in the mean");
+    }
+
+    #[test]
+    fn pieces_are_small_while_it_trickles_and_late_while_it_delays() {
+        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Trickle], 100_000));
+        while plan.passed(plan.until_next as usize) != Some(Strike::Trickle) {}
+        let mut left = plan.trickle;
+        while left > 0 {
+            let room = plan.room(16_384);
+            assert!((1..=TRICKLE_AT_ONCE_MAX).contains(&(room as u64)), "{room}");
+            assert_eq!(plan.passed(room), None);
+            left -= room as u64;
+        }
+        assert!(plan.room(16_384) > TRICKLE_AT_ONCE_MAX as usize);
+
+        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Delay], 100_000));
+        assert_eq!(plan.lateness(), None);
+        while plan.passed(plan.until_next as usize) != Some(Strike::Delay) {}
+        let mut pieces = 0;
+        while let Some(late) = plan.lateness() {
+            assert!(late <= Duration::from_millis(100 / LATE_PART));
+            pieces += 1;
+        }
+        assert!((1..=LATE_PIECES_MAX).contains(&pieces), "{pieces}");
+    }
+
+    #[test]
+    fn without_faults_nothing_happens() {
+        let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[], 1));
+        assert_eq!(plan.room(16_384), 16_384);
+        assert_eq!(plan.passed(1_000_000), None);
+    }
+}
