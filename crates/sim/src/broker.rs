@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::link::{Due, Handled, Link};
 use crate::plan::Setup;
 use crate::tally::Tally;
-use crate::topics;
+use crate::topics::{self, NAMES};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -118,12 +118,14 @@ impl Broker {
         now: Micros,
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
-        // Whether all of its connections lag, and so each of them.
-        let all_lag = self.shards[shard].lagging_count() == self.shards[shard].session_count();
+        // When all of its connections lag, each of them does; and with nothing queued, the shard knows what is new.
+        let it = &self.shards[shard];
+        let knows = it.lagging_count() == it.session_count() && it.queue_depth() == 0;
+        let heads = knows.then(|| self.truth.heads());
         let heard = self.read_links(shard, read, now)?;
         self.shards[shard].on_timeout(now);
         let more = self.shards[shard].drain(budget, now);
-        let wrote = self.write_dirty(shard, all_lag && !more, now, trace)?;
+        let wrote = self.write_dirty(shard, heads.as_ref(), now, trace)?;
         while let Some(id) = self.shards[shard].next_gone() {
             if let Some(client) = self.client_of(shard, id) {
                 self.cut(client);
@@ -213,7 +215,7 @@ impl Broker {
     fn write_dirty(
         &mut self,
         shard: usize,
-        all_lag: bool,
+        heads: Option<&[u64; NAMES.len()]>,
         now: Micros,
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
@@ -225,16 +227,17 @@ impl Broker {
             let Some(client) = self.client_of(shard, id) else {
                 continue;
             };
-            if all_lag {
-                self.check_news(client, id)?;
+            if let Some(heads) = heads {
+                self.check_news(client, id, heads)?;
             }
             wrote |= self.write(client, id, now, trace);
         }
         Ok(wrote)
     }
 
-    /// Checks that a connection which lagged goes on with what is new, where only the newest counts.
-    fn check_news(&self, client: usize, id: SessionId) -> Result<(), Broken> {
+    /// Checks that a connection which lagged goes on with what was the newest when its socket took bytes again, where only
+    /// that counts.
+    fn check_news(&self, client: usize, id: SessionId, heads: &[u64; NAMES.len()]) -> Result<(), Broken> {
         let Some(link) = self.links[client].as_ref().filter(|link| link.went_on) else {
             return Ok(());
         };
@@ -243,16 +246,20 @@ impl Broker {
         let Some(outbox) = outbox.filter(|outbox| outbox.answer_bytes() == 0) else {
             return Ok(());
         };
+        let mut last = [0; NAMES.len()];
         for fanout in outbox.waiting().skip(1).filter_map(|waiting| waiting.fanout) {
             let publication = &fanout.publication;
-            let Some(topic) = topics::find(publication.lineage.topic.as_str()) else {
-                continue;
-            };
-            let (seq, head) = (publication.seq.0, self.truth.head(topic));
-            let old = fanout.op == DataOp::Update && link.newest_only >> topic & 1 == 1 && seq < head;
+            if let Some(topic) = topics::find(publication.lineage.topic.as_str())
+                && fanout.op == DataOp::Update
+            {
+                last[topic] = publication.seq.0;
+            }
+        }
+        for (topic, (last, head)) in last.iter().zip(heads).enumerate() {
+            let old = link.newest_only >> topic & 1 == 1 && *last > 0 && last < head;
             ensure(!old, Rule::Conflate, || {
                 let name = topics::name(topic);
-                format!("client {client} goes on with {name} {seq} after a stall, and {head} is the newest")
+                format!("client {client} goes on with {name} {last} after a stall, and {head} is the newest")
             })?;
         }
         Ok(())

@@ -395,7 +395,6 @@ impl Checker {
             track.every = is_every(pattern, track, &self.wildcards);
             return;
         }
-        self.one_shots.retain(|p| p.as_str() != pattern);
         self.wildcards.retain(|w| w.pattern.as_str() != pattern);
         for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
             track.live = track.own || self.wildcards.iter().any(|w| w.pattern.matches(topic));

@@ -18,8 +18,8 @@ use crate::workspace::Workspace;
 const LIST: &str = "crates/sim/mutations.toml";
 /// The crates that a simulator consists of.
 const CRATES: [&str; 4] = ["wire", "router", "client", "sim"];
-/// What a simulator with a fault in it is called, so that it is not taken for a sound one.
-const PROGRAM: &str = "tickwire-sim-mutant";
+/// The simulator's program.
+const PROGRAM: &str = "tickwire-sim";
 /// Seeds within which a fault must be found.
 const SEEDS_MAX: u64 = 1_000;
 
@@ -161,10 +161,6 @@ impl Garden {
                 sources.insert(file.path, file.text);
             }
         }
-        let manifest = sources
-            .get_mut("crates/sim/Cargo.toml")
-            .context("the simulator has no manifest")?;
-        *manifest += &format!("\n[[bin]]\nname = \"{PROGRAM}\"\npath = \"src/main.rs\"\n");
         let garden = Self { root, sources };
         let manifest = workspace.root.join("Cargo.toml");
         let manifest: Table = fs::read_to_string(&manifest)
@@ -178,6 +174,11 @@ impl Garden {
             garden.write(path, text)?;
         }
         Ok(garden)
+    }
+
+    /// Where it is built: not where the sound crates are, which cargo would take for the same ones.
+    fn target(&self) -> PathBuf {
+        self.root.join("target")
     }
 
     /// Writes a file, unless it holds that text already: what does not change is not built again.
@@ -207,17 +208,8 @@ impl Garden {
         let mut build = workspace.cargo();
         build
             .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &workspace.target)
-            .args([
-                "build",
-                "--quiet",
-                "--profile",
-                PROFILE,
-                "-p",
-                "tickwire-sim",
-                "--bin",
-                PROGRAM,
-            ]);
+            .env("CARGO_TARGET_DIR", self.target())
+            .args(["build", "--quiet", "--profile", PROFILE, "-p", "tickwire-sim"]);
         // What it warns of is of no interest: it is not meant to be right.
         let built = build.output().context("cannot run cargo")?;
         ensure!(
@@ -226,7 +218,7 @@ impl Garden {
             String::from_utf8_lossy(&built.stderr)
         );
         let summary = self.root.join("summary.json");
-        let mut sim = workspace.command(workspace.target.join(PROFILE).join(PROGRAM));
+        let mut sim = workspace.command(self.target().join(PROFILE).join(PROGRAM));
         sim.args(["--first", "--seeds", &SEEDS_MAX.to_string(), "--json"])
             .arg(&summary);
         sim.output().context("cannot run the simulator")?;

@@ -226,6 +226,11 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
+    // The snapshots of a pattern are still due when a subscription of the same name ends.
+    kept(
+        "sub 1 > t.*; ack 1 >/every t.*/every; snap t.A@k:1; sub 2 > mode snapshot; ack 2 >/snapshot;
+         unsub 3 >; ack 3 >; snap t.A@k:5; up t.A 6",
+    );
     kept(&format!(
         "{every} sub 2 t.* t.A nosnap; ack 2 t.*/every t.A@k:9/every; snap t.A@k:9; up t.A 10"
     ));
