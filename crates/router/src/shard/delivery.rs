@@ -298,7 +298,8 @@ impl Shard {
                 break;
             }
         }
-        if self.replays(id, cell.id()) {
+        // The replay may have taken the room of what follows it.
+        if self.replays(id, cell.id()) || !self.has_room(id) {
             return Turn::Passes;
         }
         let first = std::mem::replace(&mut subscriber.first, First::Nothing);

@@ -119,14 +119,14 @@ fn a_replay_that_was_promised_is_kept_when_it_is_taken_back() {
             a: update trade.A 1 1
             a: update trade.A 2 2
             a: update trade.A 3 3
-            a: gap trade.A 4..6 slow
             a: gap trade.B 1..6 slow
             a: update trade.B 7 7
             a: update trade.B 8 8
+            a: gap trade.A 4..6 slow
             a: update trade.A 7 7
             a: update trade.A 8 8
-            a: update trade.A 9 9
-            a: update trade.B 9 9"#]],
+            a: update trade.B 9 9
+            a: update trade.A 9 9"#]],
     );
 }
 
