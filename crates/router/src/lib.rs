@@ -10,6 +10,7 @@ mod counts;
 mod directory;
 mod history;
 mod index;
+mod item;
 mod kinds;
 mod ledger;
 mod outbox;
