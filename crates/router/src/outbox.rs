@@ -281,9 +281,25 @@ impl Outbox {
                 let len = item.len();
                 if count >= len {
                     spoke = true;
-                    item.fanout().into_iter().for_each(&mut done);
-                    settled += item.settles();
-                    *self.bytes.of(item) -= len;
+                    // One look at what it is, as this is done once per delivery.
+                    match item {
+                        Item::Frame(frame) => {
+                            done(&frame.fanout);
+                            settled.delivered += u64::from(frame.delivers());
+                            settled.conflated += frame.skips;
+                            if frame.sort == Sort::Live {
+                                self.bytes.live -= len;
+                            } else {
+                                self.bytes.pulled -= len;
+                            }
+                        }
+                        Item::Gap(gap) => {
+                            settled.gapped += gap.missing();
+                            self.bytes.pulled -= len;
+                        }
+                        Item::Status(_) => self.bytes.live -= len,
+                        Item::Answer(_) => self.bytes.answers -= len,
+                    }
                     self.data.pop_front();
                 }
                 len
