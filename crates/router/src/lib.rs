@@ -11,6 +11,7 @@ mod directory;
 mod history;
 mod hot_topic;
 mod index;
+mod item;
 mod kinds;
 mod ledger;
 mod outbox;

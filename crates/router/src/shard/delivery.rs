@@ -10,7 +10,8 @@ use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::outbox::{Fanout, Frame, Gap, Sort};
+use crate::item::{Frame, Gap, Sort};
+use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
 use crate::session::SessionId;
