@@ -4,13 +4,13 @@
 //! or afterwards. A frame of which a part was written is always finished before anything else.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
+use tickwire_wire::Codec;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Opcode;
-use tickwire_wire::{Codec, Seq};
 
+use crate::item::{Frame, Gap, Item, Sort, Status};
 use crate::ledger::Settled;
 use crate::publication::{Publication, TopicId};
 
@@ -25,162 +25,6 @@ pub struct Fanout {
     pub publication: Arc<Publication>,
     /// As which message.
     pub op: DataOp,
-}
-
-/// How a publication came into an outbox, and so what it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sort {
-    /// An update that came by itself.
-    Live,
-    /// An update that was pulled from the directory because there was room.
-    Pulled,
-    /// An update of a replay that was promised: it is kept until it is written.
-    Promised,
-    /// A snapshot that takes a subscription to a message that it had not come to.
-    Newer,
-    /// A snapshot of where a subscription stands already.
-    Repeat,
-    /// The snapshot of a book behind the gap that it ends.
-    Recovery,
-    /// A snapshot that no subscription asked for.
-    OneShot,
-}
-
-/// A publication that waits.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) fanout: Rc<Fanout>,
-    /// Messages before it that its subscription is not sent because of it.
-    pub(crate) skips: u64,
-    /// The length of its frame.
-    len: u32,
-    pub(crate) sort: Sort,
-}
-
-impl Frame {
-    /// A publication whose frame has `len` bytes. Books, the longest there are, are bounded far below 4 GiB.
-    #[inline]
-    pub(crate) fn new(fanout: Rc<Fanout>, len: usize, sort: Sort, skips: u64) -> Self {
-        Self {
-            fanout,
-            skips,
-            len: u32::try_from(len).expect("a frame is shorter than 4 GiB"),
-            sort,
-        }
-    }
-
-    /// As [`Self::new`], of a publication that nobody else is handed.
-    pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: usize, sort: Sort, skips: u64) -> Self {
-        Self::new(Rc::new(Fanout { publication, op }), len, sort, skips)
-    }
-
-    /// Whether it delivers a message that its subscription was owed.
-    #[inline]
-    const fn delivers(&self) -> bool {
-        matches!(
-            self.sort,
-            Sort::Live | Sort::Pulled | Sort::Promised | Sort::Newer
-        )
-    }
-
-    /// Where its subscription stood before it.
-    pub(crate) fn before(&self) -> Seq {
-        Seq(self.fanout.publication.seq.0 - self.skips - u64::from(self.delivers()))
-    }
-
-    pub(crate) fn topic(&self) -> TopicId {
-        self.fanout.publication.lineage.id
-    }
-}
-
-/// A gap before what is pulled next.
-#[derive(Debug)]
-pub(crate) struct Gap {
-    pub(crate) topic: TopicId,
-    pub(crate) from: Seq,
-    pub(crate) to: Seq,
-    pub(crate) frame: Box<[u8]>,
-}
-
-impl Gap {
-    const fn missing(&self) -> u64 {
-        self.to.0 - self.from.0 + 1
-    }
-}
-
-/// The state of a topic's source.
-#[derive(Debug)]
-pub(crate) struct Status {
-    pub(crate) topic: TopicId,
-    pub(crate) stale: bool,
-    pub(crate) frame: Rc<[u8]>,
-}
-
-/// What waits in the data lane.
-#[derive(Debug)]
-pub(crate) enum Item {
-    Frame(Frame),
-    Gap(Box<Gap>),
-    Status(Box<Status>),
-    /// An answer to a request that must keep its place among the data.
-    Answer(Box<[u8]>),
-}
-
-// One is written and read per delivery.
-const _: () = assert!(size_of::<Item>() <= 24);
-
-impl Item {
-    fn bytes(&self, codec: Codec) -> &[u8] {
-        match self {
-            Self::Frame(frame) => frame.fanout.publication.frame(codec, frame.fanout.op).0,
-            Self::Gap(gap) => &gap.frame,
-            Self::Status(status) => &status.frame,
-            Self::Answer(bytes) => bytes,
-        }
-    }
-
-    /// The length of its bytes, which must not need a look at them: it is asked for once more per delivery.
-    fn len(&self) -> usize {
-        match self {
-            Self::Frame(frame) => frame.len as usize,
-            Self::Gap(gap) => gap.frame.len(),
-            Self::Status(status) => status.frame.len(),
-            Self::Answer(bytes) => bytes.len(),
-        }
-    }
-
-    fn fanout(&self) -> Option<&Fanout> {
-        match self {
-            Self::Frame(frame) => Some(&frame.fanout),
-            Self::Gap(_) | Self::Status(_) | Self::Answer(_) => None,
-        }
-    }
-
-    pub(crate) fn topic(&self) -> Option<TopicId> {
-        match self {
-            Self::Frame(frame) => Some(frame.topic()),
-            Self::Gap(gap) => Some(gap.topic),
-            Self::Status(status) => Some(status.topic),
-            Self::Answer(_) => None,
-        }
-    }
-
-    /// What its subscription is owed no more once it is written.
-    #[inline]
-    fn settles(&self) -> Settled {
-        match self {
-            Self::Frame(frame) => Settled {
-                delivered: u64::from(frame.delivers()),
-                conflated: frame.skips,
-                gapped: 0,
-            },
-            Self::Gap(gap) => Settled {
-                gapped: gap.missing(),
-                ..Settled::default()
-            },
-            Self::Status(_) | Self::Answer(_) => Settled::default(),
-        }
-    }
 }
 
 /// Bytes of the data lane by what they are.
@@ -437,9 +281,25 @@ impl Outbox {
                 let len = item.len();
                 if count >= len {
                     spoke = true;
-                    item.fanout().into_iter().for_each(&mut done);
-                    settled += item.settles();
-                    *self.bytes.of(item) -= len;
+                    // One look at what it is, as this is done once per delivery.
+                    match item {
+                        Item::Frame(frame) => {
+                            done(&frame.fanout);
+                            settled.delivered += u64::from(frame.delivers());
+                            settled.conflated += frame.skips;
+                            if frame.sort == Sort::Live {
+                                self.bytes.live -= len;
+                            } else {
+                                self.bytes.pulled -= len;
+                            }
+                        }
+                        Item::Gap(gap) => {
+                            settled.gapped += gap.missing();
+                            self.bytes.pulled -= len;
+                        }
+                        Item::Status(_) => self.bytes.live -= len,
+                        Item::Answer(_) => self.bytes.answers -= len,
+                    }
                     self.data.pop_front();
                 }
                 len

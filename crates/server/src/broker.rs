@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
+use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::labels::LABELS;
 use crate::ops::Ops;
 use crate::pulse::Pulse;
@@ -300,7 +301,9 @@ impl Common {
         ops_listener: std::net::TcpListener,
         (stopped, ended): (oneshot::Receiver<()>, oneshot::Receiver<()>),
     ) -> Result<JoinHandle<()>, StartError> {
+        let commands = acceptor.doors.iter().map(|door| door.commands.clone());
         let ops = Arc::new(Ops {
+            inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
             gate: self.gate.clone(),

@@ -1,4 +1,4 @@
-//! The operators' listener: metrics and health. Loopback by default; never behind the clients' one.
+//! The operators' listener: metrics, health, slow sessions and hot topics. Loopback by default; never behind the clients' one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::debug_pages;
 use crate::http::ErrorResponse;
+use crate::inspector::Inspector;
 use crate::pulse::Pulse;
 use crate::start_gate::StartGate;
 
@@ -24,6 +26,14 @@ use crate::start_gate::StartGate;
 const CONNECTIONS_MAX: usize = 64;
 /// Time that a client has for its request headers, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// What there is.
+const PATHS: [&str; 5] = [
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/debug/sessions",
+    "/debug/topics",
+];
 /// Pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -32,6 +42,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Ops {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) inspector: Inspector,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
@@ -66,7 +77,7 @@ impl Ops {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         let service = hyper::service::service_fn(|request| {
             let ops = self.clone();
-            async move { Ok::<_, Infallible>(ops.answer(&request)) }
+            async move { Ok::<_, Infallible>(ops.answer(&request).await) }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -78,10 +89,10 @@ impl Ops {
         }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
-        if !matches!(path, "/metrics" | "/livez" | "/readyz") {
-            let reason = format!("there is nothing at {path}; there are /metrics, /livez and /readyz");
+        if !PATHS.contains(&path) {
+            let reason = format!("there is nothing at {path}; there are {}", PATHS.join(", "));
             return ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason)).into_response();
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -90,6 +101,12 @@ impl Ops {
         match path {
             "/metrics" => self.metrics(),
             "/readyz" => self.readiness(),
+            "/debug/sessions" => debug_pages::sessions(&self.inspector, request.uri().query())
+                .await
+                .unwrap_or_else(ErrorResponse::into_response),
+            "/debug/topics" => debug_pages::topics(&self.inspector, &self.directory, request.uri().query())
+                .await
+                .unwrap_or_else(ErrorResponse::into_response),
             _ => text(StatusCode::OK, "ok\n"),
         }
     }

@@ -23,16 +23,19 @@ use crate::config::Config;
 use crate::egress;
 use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
+use crate::inspector::Question;
 use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
 
-/// What the acceptor tells a shard.
+/// What a shard is told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A new connection, to be served by this shard.
     Serve(std::net::TcpStream, SocketAddr, Permit),
+    /// An operator wants to know something.
+    Answer(Question),
     /// Close everything within this time, then end.
     Stop(Duration),
 }
@@ -97,6 +100,7 @@ impl ShardPlan {
                         accept(&context, stream, peer, permit);
                         continue; // the connection's own task goes first
                     }
+                    Some(Command::Answer(question)) => hub.borrow().answer(question),
                     Some(Command::Stop(within)) => return stop(&hub, &readiness, &self.wake, within).await,
                     None => return Ok(()),
                 },

@@ -1,6 +1,6 @@
 //! Scenario: one reader behind a link that lets through far less than is published. How old is what it reads?
 //!
-//! A server and its publisher are on one side of a [link](link), the reader on the other; both sides have one clock. A server
+//! A server and its publisher are on one side of a [link], the reader on the other; both sides have one clock. A server
 //! that queues sends everything, ever later; one that conflates sends what is newest when there is room, and the age of what
 //! arrives is bounded by the time that a message of each topic takes. Nothing here is judged: the figures are the outcome.
 //! A server that is not installed is skipped. Fails when a reader's connection ends or a message is not understood.

@@ -10,7 +10,8 @@ use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
 
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::outbox::{Fanout, Frame, Gap, Sort};
+use crate::item::{Frame, Gap, Sort};
+use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
 use crate::session::SessionId;
@@ -298,7 +299,8 @@ impl Shard {
                 break;
             }
         }
-        if self.replays(id, cell.id()) {
+        // The replay may have taken the room of what follows it.
+        if self.replays(id, cell.id()) || !self.has_room(id) {
             return Turn::Passes;
         }
         let first = std::mem::replace(&mut subscriber.first, First::Nothing);

@@ -15,7 +15,7 @@ use tickwire_wire::frame::payload_of;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
 use super::{First, Shard};
-use crate::outbox::{Frame, Item, Sort};
+use crate::item::{Frame, Item, Sort};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 

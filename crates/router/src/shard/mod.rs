@@ -16,7 +16,7 @@ mod subscriptions;
 mod timers;
 mod watching;
 
-pub use watching::{HotTopic, SessionLag};
+pub use watching::SessionLag;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -224,7 +224,7 @@ impl Shard {
             replays: None,
         });
         let welcome = Control::Welcome {
-            session: format!("{}-{:x}", self.id.0, generation),
+            session: self.session_name(generation),
             server: self.settings.server.clone(),
             ts: now,
             heartbeat_ms: self.settings.heartbeat_ms,
@@ -233,6 +233,11 @@ impl Shard {
         self.send_control(id, &welcome);
         self.schedule(id);
         id
+    }
+
+    /// What a `welcome` calls a session.
+    fn session_name(&self, generation: u32) -> String {
+        format!("{}-{generation:x}", self.id.0)
     }
 
     fn session(&mut self, id: SessionId) -> Option<&mut Session> {

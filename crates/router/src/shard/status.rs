@@ -12,7 +12,7 @@ use tickwire_wire::{Codec, Control, Micros, Seq};
 
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::outbox::Status;
+use crate::item::Status;
 use crate::publication::TopicId;
 use crate::session::SessionId;
 

@@ -4,10 +4,11 @@
 
 use std::cmp::Reverse;
 
-use tickwire_wire::{Micros, Topic};
+use tickwire_wire::{Codec, Micros};
 
 use super::Shard;
-use crate::session::{Session, SessionId};
+use crate::publication::TopicId;
+use crate::session::{Session, SessionId, Transport};
 
 /// Subscriptions of each sort that are asked for their oldest owed message.
 const SAMPLED: usize = 8;
@@ -17,6 +18,12 @@ const SAMPLED: usize = 8;
 pub struct SessionLag {
     /// Which one.
     pub session: SessionId,
+    /// What its `welcome` called it.
+    pub name: String,
+    /// How its messages are written.
+    pub codec: Codec,
+    /// How it reaches its client.
+    pub transport: Transport,
     /// Messages that its subscriptions are owed.
     pub messages: u64,
     /// Encoded bytes that wait for it, answers and other control messages included.
@@ -30,17 +37,6 @@ pub struct SessionLag {
     pub oldest_us: u64,
     /// Since when it lags, if it does.
     pub lagging_since: Option<Micros>,
-}
-
-/// A topic and what it costs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HotTopic {
-    /// Its name.
-    pub topic: Topic,
-    /// Updates of it that the shard has handed out live, one for each subscriber.
-    pub deliveries: u64,
-    /// Sessions of the shard that are subscribed to it.
-    pub subscribers: usize,
 }
 
 impl Shard {
@@ -61,6 +57,9 @@ impl Shard {
         worst.truncate(top_k);
         let lag = |(messages, session): (u64, &Session)| SessionLag {
             session: session.id,
+            name: self.session_name(session.generation),
+            codec: session.codec,
+            transport: session.transport,
             messages,
             bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),
             subscriptions: session.topics.len(),
@@ -81,19 +80,14 @@ impl Shard {
         }
     }
 
-    /// The `top_k` topics of which the shard has handed out the most updates, the hottest first.
+    /// The topics of which the shard has handed out updates live, with their number: one for each subscriber. Looks at
+    /// every topic.
     #[must_use]
-    pub fn hottest_topics(&self, top_k: usize) -> Vec<HotTopic> {
-        let mut hottest: Vec<_> = self.slots.iter().filter(|slot| slot.handed > 0).collect();
-        hottest.sort_unstable_by_key(|slot| Reverse(slot.handed));
-        let hot = |slot: &super::Slot| {
-            Some(HotTopic {
-                topic: slot.cell.as_ref()?.topic().clone(),
-                deliveries: slot.handed,
-                subscribers: slot.len(),
-            })
-        };
-        hottest.into_iter().take(top_k).filter_map(hot).collect()
+    pub fn handed_out(&self) -> Vec<(TopicId, u64)> {
+        let topics = self.slots.iter().zip(0..).filter(|(slot, _)| slot.handed > 0);
+        topics
+            .map(|(slot, number)| (TopicId(number), slot.handed))
+            .collect()
     }
 
     fn oldest_us(&self, session: &Session, now: Micros) -> u64 {

@@ -1,9 +1,9 @@
 //! The ladder of a slow reader: live, lagging, caught up, live again; and what it costs.
 
 use expect_test::expect;
-use tickwire_router::KindRule;
+use tickwire_router::{HotTopic, KindRule, Transport};
 use tickwire_wire::message::{Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Kind, ServerMessage};
+use tickwire_wire::{ClientMessage, Codec, Control, Kind, Seq, ServerMessage};
 
 use crate::script::check;
 use crate::world::{Frame, Setup, World};
@@ -119,14 +119,14 @@ fn a_replay_that_was_promised_is_kept_when_it_is_taken_back() {
             a: update trade.A 1 1
             a: update trade.A 2 2
             a: update trade.A 3 3
-            a: gap trade.A 4..6 slow
             a: gap trade.B 1..6 slow
             a: update trade.B 7 7
             a: update trade.B 8 8
+            a: gap trade.A 4..6 slow
             a: update trade.A 7 7
             a: update trade.A 8 8
-            a: update trade.A 9 9
-            a: update trade.B 9 9"#]],
+            a: update trade.B 9 9
+            a: update trade.A 9 9"#]],
     );
 }
 
@@ -345,14 +345,32 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
         .collect();
     assert_eq!(told, [(13, 2, 2, 5_000, true), (1, 1, 0, 5_000, false)]);
     assert_eq!(Some(worst[0].session), world.clients[0].id);
+    assert_eq!(worst[0].name, "0-1", "as in its welcome");
+    assert_eq!(
+        (worst[0].codec, worst[0].transport),
+        (Codec::Json, Transport::WebSocket)
+    );
     assert!(worst[0].bytes < 100 && worst[1].bytes > 10, "{worst:?}");
     assert_eq!(shard.sessions_debug(1, now).len(), 1);
     let mut seen = Vec::new();
     shard.each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
     assert_eq!(seen, [(0, 5_000)]);
-    let hottest = shard.hottest_topics(1);
+    let hottest = HotTopic::hottest(shard.directory(), &[shard.handed_out()], 1);
     assert_eq!(hottest.len(), 1);
+    let hot = &hottest[0];
+    assert_eq!(
+        (hot.topic.as_str(), hot.subscribers, hot.seq, hot.stale),
+        ("t.a", 2, Seq(12), false)
+    );
     // The one that stalls was handed its budget of them.
-    assert_eq!((hottest[0].topic.as_str(), hottest[0].subscribers), ("t.a", 2));
-    assert_eq!(hottest[0].deliveries, 12 + 9);
+    assert_eq!(hot.deliveries, 12 + 9);
+    // As if another shard had the same connections, and those that like one topic more.
+    let [t_a, t_b] = ["t.a", "t.b"].map(|topic| shard.directory().find(topic).expect("a topic").id());
+    let shards = [shard.handed_out(), vec![(t_a, 12 + 9), (t_b, 1_000)]];
+    let hottest = HotTopic::hottest(shard.directory(), &shards, 5);
+    let told: Vec<_> = hottest
+        .iter()
+        .map(|hot| (hot.topic.as_str(), hot.deliveries))
+        .collect();
+    assert_eq!(told, [("t.b", 1_001), ("t.a", 2 * (12 + 9))]);
 }

@@ -75,6 +75,20 @@ impl Query {
             })
             .transpose()
     }
+
+    /// How many of something are wanted, at least one: the value of `name`, `default` if there is none.
+    ///
+    /// # Errors
+    /// 400 when it stands there more than once or is no whole number from 1 to `most`.
+    pub fn count(&self, name: &str, default: usize, most: usize) -> Result<usize, ErrorResponse> {
+        match self.one_as::<usize>(name, &format!("a whole number from 1 to {most}"))? {
+            None => Ok(default),
+            Some(count) if (1..=most).contains(&count) => Ok(count),
+            Some(count) => Err(ErrorResponse::bad_request(format!(
+                "{name}={count} in the query must be a whole number from 1 to {most}"
+            ))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +141,17 @@ mod tests {
 
     #[test]
     fn values_by_name() {
+        let top = |query| Query::parse(Some(query)).unwrap().count("top", 20, 1_000);
+        assert_eq!(
+            (top(""), top("top=1"), top("top=1000")),
+            (Ok(20), Ok(1), Ok(1_000))
+        );
+        expect![["top=0 in the query must be a whole number from 1 to 1000"]]
+            .assert_eq(&top("top=0").unwrap_err().refusal.reason);
+        expect![["top=1001 in the query must be a whole number from 1 to 1000"]]
+            .assert_eq(&top("top=1001").unwrap_err().refusal.reason);
+        expect![[r#"top="all" in the query must be a whole number from 1 to 1000"#]]
+            .assert_eq(&top("top=all").unwrap_err().refusal.reason);
         let query = Query::parse(Some("topic=b&since=7&topic=a&limit=x&limit=1&n=-1")).unwrap();
         assert_eq!(query.all("topic").collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(query.one("since"), Ok(Some("7")));

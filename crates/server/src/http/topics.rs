@@ -56,11 +56,8 @@ pub(super) fn history(
     let since = query
         .one_as::<u64>("since", "the number of a message, a whole number")?
         .map_or(Seq::ZERO, Seq);
-    let limit = page_limit(
-        &query,
-        context.limits.history_page.min(HISTORY_PAGE_MAX),
-        HISTORY_PAGE_MAX,
-    )?;
+    let page = context.limits.history_page.min(HISTORY_PAGE_MAX);
+    let limit = query.count("limit", page, HISTORY_PAGE_MAX)?;
     let (topic, cell) = existing(&context.directory, segment)?;
     let page = cell.history(since, limit);
     let oldest = page.oldest.ok_or_else(|| no_such_topic(&topic))?;
@@ -97,7 +94,7 @@ pub(super) async fn list(context: &HttpContext, query: Option<&str>) -> Result<R
         .map(str::parse::<Topic>)
         .transpose()
         .map_err(Refusal::from)?;
-    let limit = page_limit(&query, TOPICS_PAGE, TOPICS_PAGE_MAX)?;
+    let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
     let cells = first_by_name(&context.directory, &pattern, after.as_ref(), limit + 1).await;
     let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
     let listed: Vec<_> = cells
@@ -193,17 +190,6 @@ async fn first_by_name(
         .into_iter()
         .map(|ByName(cell)| cell)
         .collect()
-}
-
-/// The `limit` of a query.
-fn page_limit(query: &Query, default: usize, most: usize) -> Result<usize, ErrorResponse> {
-    match query.one_as::<usize>("limit", &format!("a whole number from 1 to {most}"))? {
-        None => Ok(default),
-        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(limit) => Err(ErrorResponse::bad_request(format!(
-            "limit={limit} in the query must be a whole number from 1 to {most}"
-        ))),
-    }
 }
 
 /// The topic of a path's segment, which must exist.

@@ -4,6 +4,7 @@
 //! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
 //! waiting. Nothing in it waits.
 
+mod answering;
 mod export;
 mod writing;
 

@@ -1,6 +1,11 @@
 //! The operators' listener.
 
-use crate::support::TestBroker;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::stream::Stream;
+use crate::support::{DEADLINE, TestBroker, list};
 
 #[test]
 fn metrics_and_health() {
@@ -11,7 +16,7 @@ fn metrics_and_health() {
     }
     assert_eq!(
         broker.ops("/nothing").refusal(),
-        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez and /readyz"
+        "404 bad_request: there is nothing at /nothing; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics"
     );
     broker.publish("trade.X", "1");
     broker.publish("ticker.X", "\"four\"");
@@ -59,4 +64,89 @@ fn a_feed_that_falls_silent_makes_the_broker_not_ready_until_it_publishes_again(
     assert!(reason.ends_with(" ms; feed.silent_ms is 100\n"), "{reason}");
     assert_eq!(broker.wait_for_readiness(200), "ok\n");
     assert_eq!(broker.ops("/livez").status, 200);
+}
+
+#[test]
+fn the_hottest_topics() {
+    let broker = TestBroker::start();
+    assert_eq!(
+        broker.ops("/debug/topics").json(),
+        json!({"topics": 0, "hottest": []})
+    );
+    let mut streams = ["topic=trade.X&topic=ticker.X", "topic=trade.X"]
+        .map(|query| Stream::open(broker.connect(), query, &[]));
+    for stream in &mut streams {
+        stream.expect_ack();
+    }
+    broker.publish("trade.unwanted", "1");
+    for topic in ["trade.X", "trade.X", "ticker.X"] {
+        broker.publish(topic, "1");
+    }
+    // What a stream has got has been counted.
+    let got: Vec<usize> = streams
+        .iter_mut()
+        .zip([3, 2])
+        .map(|(stream, owed)| (0..owed).map(|_| stream.expect("update")).count())
+        .collect();
+    assert_eq!(got, [3, 2]);
+    let trades = json!({"topic": "trade.X", "kind": "event", "updates": 4, "subscribers": 2, "seq": 2, "stale": false});
+    let ticker = json!({"topic": "ticker.X", "kind": "state", "updates": 1, "subscribers": 1, "seq": 1, "stale": false});
+    let answer = broker.ops("/debug/topics");
+    assert_eq!(
+        (answer.header("content-type"), answer.header("cache-control")),
+        ("application/json", "no-store")
+    );
+    assert_eq!(answer.json(), json!({"topics": 3, "hottest": [trades, ticker]}));
+    assert_eq!(
+        broker.ops("/debug/topics?top=1").json(),
+        json!({"topics": 3, "hottest": [trades]})
+    );
+}
+
+#[test]
+fn how_many_are_wanted_is_checked() {
+    let broker = TestBroker::start();
+    for path in ["/debug/sessions", "/debug/topics"] {
+        for (top, shown) in [("0", "0"), ("1001", "1001"), ("-1", "\"-1\""), ("all", "\"all\"")] {
+            assert_eq!(
+                broker.ops(&format!("{path}?top={top}")).refusal(),
+                format!("400 bad_request: top={shown} in the query must be a whole number from 1 to 1000")
+            );
+        }
+        assert_eq!(broker.ops(&format!("{path}?top=1000")).status, 200);
+    }
+}
+
+#[test]
+fn a_stream_whose_reader_stopped_is_among_the_slowest_sessions() {
+    let file = "[socket]\nsend_buffer_bytes = 16384\n[limits]\noutbox_bytes = 131072\nstall_ms = 3600000\n";
+    let broker = TestBroker::with(file, &[]);
+    broker.publish("ticker.X", "1");
+    broker.publish("trade.X", "1");
+    let mut stopped = Stream::open(broker.connect_narrow(), "topic=trade.X&topic=ticker.X", &[]);
+    let name = stopped.expect("welcome").data["session"].clone();
+    let mut reader = Stream::open(broker.connect(), "topic=ticker.X", &[]);
+    reader.expect_ack();
+    let long = format!("\"{}\"", "x".repeat(60_000));
+    let deadline = Instant::now() + DEADLINE;
+    let page = loop {
+        broker.publish("trade.X", &long);
+        let page = broker.ops("/debug/sessions").json();
+        if page["lagging"] == 1 {
+            break page;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+    };
+    assert_eq!(page["sessions"], 2);
+    let [slow] = list(&page["slowest"]) else {
+        panic!("{page}")
+    };
+    assert_eq!(slow["session"], name);
+    assert_eq!(
+        (&slow["transport"], &slow["codec"]),
+        (&json!("sse"), &json!("json"))
+    );
+    assert_eq!((&slow["peer"], &slow["subscriptions"]), (&Value::Null, &json!(2)));
+    assert!(slow["owed_messages"].as_u64() > Some(0), "{page}");
+    assert!(slow["lagging_since"].as_u64() > Some(0), "{page}");
 }

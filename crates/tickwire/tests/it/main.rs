@@ -10,6 +10,7 @@ mod faults;
 mod handshake;
 mod http;
 mod node;
+mod operators;
 mod program;
 mod prometheus;
 mod publish;

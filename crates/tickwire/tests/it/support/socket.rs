@@ -1,7 +1,7 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
 
@@ -114,6 +114,11 @@ impl Socket {
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(socket.message()["op"], "welcome");
         socket
+    }
+
+    /// Its own end, which is what the broker's end is connected to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.0.local_addr().expect("the socket is connected")
     }
 
     /// Sends bytes as they are.

@@ -1,0 +1,56 @@
+//! The topics that a broker hands out most of, found from what its shards have counted.
+//!
+//! Found by looking, on demand, at every topic: takes memory for a number per topic meanwhile.
+
+use std::cmp::Reverse;
+
+use tickwire_wire::{Kind, Seq, Topic};
+
+use crate::directory::Directory;
+use crate::publication::TopicId;
+
+/// A topic and what it costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HotTopic {
+    /// Its name.
+    pub topic: Topic,
+    /// Its kind.
+    pub kind: Kind,
+    /// Updates of it that the shards have handed out live, one for each subscriber.
+    pub deliveries: u64,
+    /// Connections that are subscribed to it.
+    pub subscribers: u32,
+    /// Its newest message.
+    pub seq: Seq,
+    /// Whether its source is silent.
+    pub stale: bool,
+}
+
+impl HotTopic {
+    /// The `top_k` topics of which the most updates were handed out by all shards together, the hottest first; `handed_out`
+    /// is what each of them tells by [`Shard::handed_out`](crate::Shard::handed_out).
+    #[must_use]
+    pub fn hottest(directory: &Directory, handed_out: &[Vec<(TopicId, u64)>], top_k: usize) -> Vec<Self> {
+        let mut sums: Vec<u64> = Vec::new();
+        for &(topic, count) in handed_out.iter().flatten() {
+            if sums.len() <= topic.index() {
+                sums.resize(topic.index() + 1, 0);
+            }
+            sums[topic.index()] += count;
+        }
+        let mut hottest: Vec<_> = (0..).map(TopicId).zip(sums).filter(|(_, sum)| *sum > 0).collect();
+        hottest.sort_unstable_by_key(|&(topic, sum)| (Reverse(sum), topic));
+        let hot = |(topic, deliveries)| {
+            let cell = directory.get(topic)?;
+            Some(Self {
+                topic: cell.topic().clone(),
+                kind: cell.kind(),
+                deliveries,
+                subscribers: cell.subscribers(),
+                seq: cell.position().seq,
+                stale: cell.stale_since().is_some(),
+            })
+        };
+        hottest.into_iter().take(top_k).filter_map(hot).collect()
+    }
+}
