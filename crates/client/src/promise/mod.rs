@@ -395,10 +395,18 @@ impl Checker {
             track.every = is_every(pattern, track, &self.wildcards);
             return;
         }
-        self.wildcards.retain(|w| w.pattern.as_str() != pattern);
+        let at = self.wildcards.iter().position(|w| w.pattern.as_str() == pattern);
+        let gone = at.map(|at| self.wildcards.remove(at));
         for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
             track.live = track.own || self.wildcards.iter().any(|w| w.pattern.matches(topic));
             track.every = is_every(topic, track, &self.wildcards);
+            let seen = track.wildcard_acks_seen;
+            if gone
+                .as_ref()
+                .is_some_and(|w| w.snapshots_since > seen && w.pattern.matches(topic))
+            {
+                track.resync(); // the snapshot that it brought may still be on its way
+            }
         }
     }
 

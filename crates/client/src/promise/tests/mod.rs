@@ -226,7 +226,11 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
-    // The snapshots of a pattern are still due when a subscription of the same name ends.
+    // The snapshots of a pattern are still due when it goes and something else covers the topic, or when a subscription
+    // of the same name ends.
+    kept(
+        "sub 1 t.*; sub 2 t.A nosnap; unsub 3 t.*; ack 1 t.*/every; ack 2 t.A@k:1/every; ack 3 t.*; snap t.A@k:1",
+    );
     kept(
         "sub 1 > t.*; ack 1 >/every t.*/every; snap t.A@k:1; sub 2 > mode snapshot; ack 2 >/snapshot;
          unsub 3 >; ack 3 >; snap t.A@k:5; up t.A 6",
