@@ -80,7 +80,9 @@ impl Shard {
     pub(super) fn unblock(&mut self, id: SessionId) {
         let Some(session) = self.session(id) else { return };
         session.blocked = false;
-        if std::mem::take(&mut session.superseded) && session.lagging_since.is_some() {
+        if session.lagging_since.is_none() {
+            session.superseded = false;
+        } else if session.superseded {
             self.refresh(id);
         }
     }
@@ -170,10 +172,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        // An ack among the data tells where the data before it ends.
+        // An ack among the data tells where the data before it ends. Once it is written, the rest can be replaced.
         if session.outbox.answer_bytes() > 0 {
             return;
         }
+        let mut may_be_again = false;
         let (codec, topics, slots) = (session.codec, &session.topics, &mut self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         let encodes = &mut self.counts.encodes[codec as usize];
@@ -189,6 +192,8 @@ impl Shard {
             if subscriber.every || !subscriber.behind || subscriber.after != publication.seq {
                 return None;
             }
+            // Of a subscription that is behind, nothing tells the session of what comes next.
+            may_be_again = true;
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
             let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
             slot.at_mut(place).after = newest.seq;
@@ -203,6 +208,7 @@ impl Shard {
             let length = bytes.len();
             Some(Frame::of(newest, op, length, sort, skips))
         });
+        session.superseded = may_be_again;
         for (topic, seq) in learnt {
             self.learn(topic, seq);
         }

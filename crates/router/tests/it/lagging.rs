@@ -220,6 +220,28 @@ fn a_value_that_was_superseded_while_it_waited_is_replaced() {
 }
 
 #[test]
+fn a_value_that_was_replaced_while_it_waited_is_replaced_again() {
+    // Byte by byte: behind the value of B that is begun, that of A was made newer once, and goes on being superseded.
+    check(
+        "outbox 200; open a; sub a ticker.B ticker.A trade.A; go; stall a; pub ticker.B 1; pub ticker.A 1..5; pub trade.A 1..9; drain;
+         write a 1; pub ticker.A 6; drain; write a 1; pub ticker.A 7; drain; write a 1; pub ticker.A 8; drain; resume a",
+        expect![[r#"
+            a: ack 1 ticker.B@0 conflate, ticker.A@0 conflate, trade.A@0 every
+            a: update ticker.B 1 1
+            a: update ticker.A 8 8
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9"#]],
+    );
+}
+
+#[test]
 fn a_stall_begins_with_the_lagging_and_ends_with_a_byte() {
     check(
         "outbox 150; open a; sub a trade.A; go; stall a; pub trade.A 1..9; go; wait 29000; heard a; show lagging; write a 1; wait 29000; heard a; show lagging; wait 12000; show count owed; show count dropped",
