@@ -322,8 +322,14 @@ impl Checker {
                 Ok(())
             }
             Asked::Resync(topic) => {
-                let refused = results.iter().any(|result| result.error.is_some());
-                if let Some(track) = self.topics.get_mut(&*topic).filter(|_| !refused) {
+                if results.iter().any(|result| result.error.is_some()) {
+                    return Ok(());
+                }
+                if !self.is_live(&topic) {
+                    // A pattern covers it, and nothing of it came yet.
+                    self.admit(&topic)?;
+                }
+                if let Some(track) = self.topics.get_mut(&*topic) {
                     track.resync();
                 }
                 Ok(())

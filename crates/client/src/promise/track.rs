@@ -138,6 +138,9 @@ impl Track {
         self.alternative = None;
         self.awaiting = if snapshot {
             Awaiting::First
+        } else if was_live && self.awaiting != Awaiting::Nothing {
+            // One that was asked for before is still on its way.
+            Awaiting::AnyTime
         } else {
             Awaiting::Nothing
         };

@@ -211,6 +211,7 @@ impl Shard {
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
                 if let Some(session) = self.sessions.get_mut(subscriber.session.index()) {
+                    session.superseded |= !subscriber.every;
                     session.pulls.follow_later(topic, subscriber.every);
                 }
                 self.mark_dirty(subscriber.session);
