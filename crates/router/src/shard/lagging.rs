@@ -76,15 +76,18 @@ impl Shard {
         }
     }
 
-    /// Takes note that a session's socket takes bytes again.
-    pub(super) fn unblock(&mut self, id: SessionId) {
+    /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
+    /// lagged is replaced, what can be pulled in is.
+    pub(super) fn bring_up_to_date(&mut self, id: SessionId) {
         let Some(session) = self.session(id) else { return };
-        session.blocked = false;
+        // What a rate holds back is newer, too, and nothing tells the session of it.
+        let held_back = || session.patterns.values().any(|sub| sub.pace.class().is_limited());
         if session.lagging_since.is_none() {
             session.superseded = false;
-        } else if session.superseded {
+        } else if session.superseded || held_back() {
             self.refresh(id);
         }
+        self.pull(id);
     }
 
     /// Puts the subscriptions of a session back to where they stood before what was taken back of it.
@@ -189,7 +192,8 @@ impl Shard {
             let place = topics.get(&topic)?.place;
             let subscriber = slot.at(place);
             let publication = &frame.fanout.publication;
-            if subscriber.every || !subscriber.behind || subscriber.after != publication.seq {
+            let newer_may_wait = subscriber.behind || place.class.is_limited();
+            if subscriber.every || !newer_may_wait || subscriber.after != publication.seq {
                 return None;
             }
             // Of a subscription that is behind, nothing tells the session of what comes next.

@@ -411,8 +411,9 @@ impl Shard {
             if !std::mem::take(&mut session.dirty) {
                 continue; // entered by an earlier session with this number
             }
-            if !session.pulls.is_empty() && !session.blocked {
-                self.pull(id);
+            let catches_up = session.lagging_since.is_some() || !session.pulls.is_empty();
+            if !session.blocked && catches_up {
+                self.bring_up_to_date(id);
             }
             if let Some(session) = self.session(id)
                 && !session.outbox.is_empty()
@@ -426,15 +427,19 @@ impl Shard {
 
     /// The session's socket takes bytes again, after it did not take all that waited.
     pub fn writable(&mut self, id: SessionId) {
-        self.unblock(id);
+        if let Some(session) = self.session(id) {
+            session.blocked = false;
+        }
         self.mark_dirty(id);
     }
 
     /// As [`Self::writable`], for who fetches what waits by himself: what the session was waiting to pull in is in its
     /// outbox by then.
     pub fn refill(&mut self, id: SessionId) {
-        self.unblock(id);
-        self.pull(id);
+        if let Some(session) = self.session(id) {
+            session.blocked = false;
+        }
+        self.bring_up_to_date(id);
     }
 
     /// What waits for a session.

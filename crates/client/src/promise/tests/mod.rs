@@ -227,7 +227,9 @@ fn wildcards() {
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
     // Of a topic that nothing came of yet, a resync brings one too, also when another subscription follows.
-    kept("sub 1 t.* nosnap; resync 2 t.A; sub 3 t.A nosnap; ack 1 t.*/every; ack 2 t.A@k:1; ack 3 t.A@k:1/every; snap t.A@k:1");
+    kept(
+        "sub 1 t.* nosnap; resync 2 t.A; sub 3 t.A nosnap; ack 1 t.*/every; ack 2 t.A@k:1; ack 3 t.A@k:1/every; snap t.A@k:1",
+    );
     kept("sub 1 since A=k:9; sub 2 A nosnap; ack 1 A@k:1/every-; ack 2 A@k:1/every; snap A@k:1; up A 2");
     // The snapshots of a pattern are still due when it goes and something else covers the topic, or when a subscription
     // of the same name ends.
