@@ -242,6 +242,29 @@ fn a_value_that_was_replaced_while_it_waited_is_replaced_again() {
 }
 
 #[test]
+fn a_value_that_a_rate_holds_back_replaces_the_one_that_waits() {
+    // The second value of A waits for its time when the socket takes bytes again.
+    check(
+        "outbox 200; open a; sub a ticker.B trade.A; sub a ticker.A rate=1000; go; stall a; pub ticker.B 1; pub ticker.A 1;
+         pub trade.A 1..9; drain; write a 1; pub ticker.A 2; drain; resume a",
+        expect![[r#"
+            a: ack 1 ticker.B@0 conflate, trade.A@0 every
+            a: ack 2 ticker.A@0 conflate rate=1000
+            a: update ticker.B 1 1
+            a: update ticker.A 2 2
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5
+            a: update trade.A 6 6
+            a: update trade.A 7 7
+            a: update trade.A 8 8
+            a: update trade.A 9 9"#]],
+    );
+}
+
+#[test]
 fn a_stall_begins_with_the_lagging_and_ends_with_a_byte() {
     check(
         "outbox 150; open a; sub a trade.A; go; stall a; pub trade.A 1..9; go; wait 29000; heard a; show lagging; write a 1; wait 29000; heard a; show lagging; wait 12000; show count owed; show count dropped",
