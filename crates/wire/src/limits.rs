@@ -20,7 +20,7 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 pub const NESTING_MAX: usize = 64;
 
 /// Default for the level of compression: 1, the fastest, to 9, the smallest.
-pub const DEFLATE_LEVEL: u8 = 2;
+pub const DEFLATE_LEVEL: u8 = 1;
 /// Default for the bytes of a message below which it is not compressed.
 pub const DEFLATE_THRESHOLD_BYTES: usize = 128;
 
