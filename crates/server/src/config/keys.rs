@@ -10,6 +10,8 @@ use tickwire_wire::limits;
 pub(super) enum Shape {
     /// A whole number between two bounds, both allowed.
     Integer { min: u64, max: u64 },
+    /// `true` or `false`.
+    Bool,
     /// A finite number above 0.
     Positive,
     /// One of these words.
@@ -39,6 +41,7 @@ pub(super) enum Preset {
     Integer(u64),
     Number(f64),
     Text(&'static str),
+    Bool(bool),
     /// An empty list.
     Empty,
     /// Nothing: the broker decides as described. The number is what an example may show.
@@ -203,7 +206,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::integer(
         "limits.fragments",
         1,
-        65_536,
+        1_000_000,
         limits::MESSAGE_FRAGMENTS_MAX as u64,
         "Most fragments of one client message; one more closes with 1008",
     ),
@@ -418,6 +421,12 @@ pub(super) const KEYS: &[Key] = &[
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
     Key::new(
+        "test.echo",
+        Shape::Bool,
+        Preset::Bool(false),
+        "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
@@ -463,6 +472,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "socket", "feed", "test"]
+        );
     }
 }

@@ -15,6 +15,7 @@ mod nearest;
 mod overrides;
 mod settings;
 mod stale;
+mod test_only;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 use self::settings::Settings;
+pub use self::test_only::TestOnly;
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
 /// that find it out.
@@ -62,6 +64,8 @@ pub struct Config {
     pub kinds: Vec<KindRule>,
     /// For how long topics may be silent: tried in order.
     pub staleness: Vec<StaleRule>,
+    /// What only tests of the broker itself switch on.
+    pub test: TestOnly,
 }
 
 /// The key table `[log]`.
@@ -187,6 +191,7 @@ impl Config {
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,
+            test: TestOnly::read(settings)?,
         };
         if addresses_collide(config.listen, config.ops) {
             return Err(settings.refuse_beside("ops", "must be another address than", "listen"));

@@ -59,6 +59,8 @@ struct WebSocket {
     blocked: bool,
     /// Whether it is among the connections with something to read.
     unread: bool,
+    /// It is not read until it has taken what waits for it: one that echoes.
+    held: bool,
     /// The sending side is shut.
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
@@ -145,15 +147,14 @@ impl Hub {
         &mut self,
         stream: std::net::TcpStream,
         permit: Permit,
+        transport: Transport,
         codec: Codec,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
-        let id = self
-            .shard
-            .open(codec, Transport::WebSocket, self.rights.clone(), now);
+        let id = self.shard.open(codec, transport, self.rights.clone(), now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
             return Err(error);
@@ -167,6 +168,7 @@ impl Hub {
                 parser,
                 blocked: false,
                 unread: false,
+                held: false,
                 shut: false,
                 ended: false,
                 _permit: permit,
@@ -367,6 +369,10 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if self.shard.echo_waits(id) {
+                socket.held = true;
+                break;
+            }
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
                 Ok(0) => {
@@ -444,6 +450,7 @@ impl Hub {
 /// Handles one frame or message of a client.
 fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
     match event {
+        Event::Message { opcode, payload } if shard.echoes(id) => shard.echo(id, opcode, payload),
         Event::Message { opcode, payload } if opcode == codec.opcode() => {
             shard.request(id, codec.decode_request(payload), now);
         }

@@ -6,6 +6,7 @@
 mod broker;
 mod browser;
 mod documents;
+mod echo;
 mod faults;
 mod handshake;
 mod http;
