@@ -7,6 +7,7 @@ mod broker;
 mod browser;
 mod compression;
 mod documents;
+mod echo;
 mod faults;
 mod handshake;
 mod http;

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -124,6 +125,24 @@ impl Socket {
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and
+    /// how many bytes of one more.
+    pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
+        const REFUSED_AFTER: Duration = Duration::from_millis(300);
+        self.0
+            .set_write_timeout(Some(REFUSED_AFTER))
+            .expect("a socket has a timeout");
+        let mut sent = 0;
+        while sent < count * message.len() {
+            match self.0.write(&message[sent % message.len()..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the broker closed: {error}"),
+            }
+        }
+        (sent / message.len(), sent % message.len())
     }
 
     /// Sends a frame.
