@@ -28,6 +28,7 @@ use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct ShardPlan {
     pub(crate) http: HttpMetrics,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -90,7 +92,7 @@ impl ShardPlan {
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http));
+        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http).with_tls(self.tls));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));

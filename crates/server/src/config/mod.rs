@@ -17,6 +17,7 @@ mod settings;
 mod stale;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,6 +31,7 @@ use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 use self::settings::Settings;
+pub use self::tls::{Tls, TlsClients};
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
 /// that find it out.
@@ -56,6 +58,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Options of the clients' sockets.
     pub socket: Socket,
+    /// How clients' connections are encrypted; not at all if none.
+    pub tls: Option<Tls>,
     /// Where market data comes from.
     pub feed: Feed,
     /// Which topics are of which kind: tried in order, before the built-in rules.
@@ -184,6 +188,7 @@ impl Config {
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
+            tls: Tls::read(settings)?,
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,

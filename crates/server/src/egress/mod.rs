@@ -20,7 +20,7 @@ pub(crate) use uring::UringEgress;
 
 /// Bytes that one connection writes at most at a time: what waits beyond is for the next round, so that one connection
 /// with a long backlog does not hold up the others.
-const BYTES_PER_WRITE: usize = 64 * 1024;
+pub(crate) const BYTES_PER_WRITE: usize = 64 * 1024;
 
 /// Connections that are offered at once.
 pub(crate) const BATCH: usize = 256;
@@ -89,7 +89,7 @@ pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
 }
 
 /// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
-fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
+pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     for waiting in outbox.waiting() {
         let count = waiting.bytes.len().min(room);
         gathered.extend_from_slice(&waiting.bytes[..count]);
@@ -101,7 +101,7 @@ fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
 }
 
 /// The only frame that waits, if it is one: it can be written from where it lies.
-fn single(outbox: &Outbox) -> Option<&[u8]> {
+pub(crate) fn single(outbox: &Outbox) -> Option<&[u8]> {
     let mut waiting = outbox.waiting();
     let first = waiting.next()?;
     waiting.next().is_none().then_some(first.bytes)

@@ -1,12 +1,11 @@
 //! The writing half of a cycle: one round over the sessions that have something waiting, in batches.
 
 use std::io;
-use std::net::Shutdown;
 
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
-use super::{Hub, Link};
+use super::{Hub, Link, Stream};
 use crate::egress::{self, BATCH, Wrote};
 
 impl Hub {
@@ -23,7 +22,10 @@ impl Hub {
                     break;
                 };
                 match self.links.get(id.0 as usize) {
-                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => match socket.stream {
+                        Stream::Plain(_) => batch.push(id),
+                        Stream::Tls(_) => self.write_secured(id),
+                    },
                     Some(Some(Link::Sse(tether))) => tether.wake(),
                     _ => {}
                 }
@@ -38,7 +40,9 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
                 return None;
             };
-            let stream = &socket.stream;
+            let Stream::Plain(stream) = &socket.stream else {
+                return None;
+            };
             self.shard.outbox(*id).map(|outbox| egress::Ready {
                 session: *id,
                 stream,
@@ -60,7 +64,7 @@ impl Hub {
         self.results = results;
     }
 
-    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
+    pub(super) fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
@@ -84,7 +88,7 @@ impl Hub {
             return Ok(());
         };
         if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
+            socket.blocked = socket.stream.shut()?;
         }
         Ok(())
     }
