@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 
 use crate::handshake;
 use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
-use crate::labels::{Route, refused_status};
 use crate::hub::Stream;
+use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
 use crate::tls::Transport;
 

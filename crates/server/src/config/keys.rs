@@ -480,6 +480,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "tls", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "socket", "tls", "feed"]
+        );
     }
 }

@@ -92,7 +92,10 @@ impl Hub {
             if after.blocked {
                 return Ok(Wrote::Part(0));
             }
-            let is_empty = self.shard.outbox(id).is_none_or(tickwire_router::Outbox::is_empty);
+            let is_empty = self
+                .shard
+                .outbox(id)
+                .is_none_or(tickwire_router::Outbox::is_empty);
             // What waits beyond is for the next round.
             if is_empty || taken >= BYTES_PER_WRITE {
                 return Ok(Wrote::All(0));

@@ -126,6 +126,12 @@ pub(super) fn fingerprints(settings: &Tls) -> [Fingerprint; 3] {
     files.map(|file| {
         // One that cannot be looked at is as good as none: what is wrong with it shows when it is read.
         let data = fs::metadata(file?).ok()?;
-        Some((data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+        Some((
+            data.dev(),
+            data.ino(),
+            data.len(),
+            data.mtime(),
+            data.mtime_nsec(),
+        ))
     })
 }
