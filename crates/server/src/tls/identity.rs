@@ -17,6 +17,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::error::TlsError;
+use super::fingerprint::Fingerprint;
 use super::validity::not_after;
 use crate::config::{Tls, TlsClients};
 
@@ -29,6 +30,8 @@ const TICKETS: usize = 1;
 #[derive(Clone)]
 pub struct TlsIdentity {
     settings: Tls,
+    /// That of the files before they were read: whatever is written after that is a change.
+    files: Fingerprint,
     served: Arc<ServerConfig>,
     not_after: Option<u64>,
 }
@@ -48,6 +51,7 @@ impl TlsIdentity {
     /// # Errors
     /// When one cannot be read or does not hold what it is for, or when they do not fit together.
     pub fn load(settings: &Tls) -> Result<Self, TlsError> {
+        let files = Fingerprint::of(settings);
         let Tls {
             cert_file, key_file, ..
         } = settings;
@@ -81,6 +85,7 @@ impl TlsIdentity {
         served.send_tls13_tickets = TICKETS;
         Ok(Self {
             settings: settings.clone(),
+            files,
             served: Arc::new(served),
             not_after,
         })
@@ -89,6 +94,11 @@ impl TlsIdentity {
     /// The settings that it was loaded by.
     pub(super) fn settings(&self) -> &Tls {
         &self.settings
+    }
+
+    /// What tells its files from later ones.
+    pub(super) fn files(&self) -> Fingerprint {
+        self.files
     }
 
     /// What a handshake is done with.

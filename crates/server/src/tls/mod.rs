@@ -5,6 +5,7 @@
 //! hyper speaks over a [`Transport`]; an upgraded connection is the hub's, as a [`Secured`].
 
 mod error;
+mod fingerprint;
 mod identity;
 mod secured;
 mod store;

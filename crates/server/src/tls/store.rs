@@ -3,9 +3,7 @@
 //! Holds one identity, replaced in one step and only by one that loaded. Connections that are open do not notice: theirs
 //! has been shown.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -14,13 +12,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::error::TlsError;
+use super::fingerprint::Fingerprint;
 use super::identity::TlsIdentity;
 use super::secured::RECORD_BYTES;
 use super::transport::Transport;
 use crate::config::Tls;
-
-/// What tells a file from the one that was there before, if there is one.
-pub(super) type Fingerprint = Option<(u64, u64, u64, i64, i64)>;
 
 /// The identity that is shown now.
 #[derive(Debug)]
@@ -51,7 +47,7 @@ impl TlsStore {
     /// # Errors
     /// When they cannot be used; what was shown before still is.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        match TlsIdentity::load(&self.settings()) {
+        match TlsIdentity::load(self.current().settings()) {
             Ok(identity) => {
                 self.install(identity);
                 Ok(())
@@ -63,9 +59,10 @@ impl TlsStore {
         }
     }
 
-    /// What its identity was loaded by.
-    pub(super) fn settings(&self) -> Tls {
-        self.current().settings().clone()
+    /// What its identity was loaded by, and what tells the files from later ones.
+    pub(super) fn files(&self) -> (Tls, Fingerprint) {
+        let current = self.current();
+        (current.settings().clone(), current.files())
     }
 
     fn current(&self) -> TlsIdentity {
@@ -114,24 +111,4 @@ fn note(identity: &TlsIdentity, metrics: &TlsMetrics) {
         }
         not_after => tracing::debug!(%file, not_after, "certificate loaded"),
     }
-}
-
-/// What tells the files that `settings` names from those that were there before.
-pub(super) fn fingerprints(settings: &Tls) -> [Fingerprint; 3] {
-    let files = [
-        Some(&settings.cert_file),
-        Some(&settings.key_file),
-        settings.clients.ca_file(),
-    ];
-    files.map(|file| {
-        // One that cannot be looked at is as good as none: what is wrong with it shows when it is read.
-        let data = fs::metadata(file?).ok()?;
-        Some((
-            data.dev(),
-            data.ino(),
-            data.len(),
-            data.mtime(),
-            data.mtime_nsec(),
-        ))
-    })
 }

@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::store::{TlsStore, fingerprints};
+use super::fingerprint::Fingerprint;
+use super::store::TlsStore;
 
-/// Time between two looks. What has changed is shown after two to three of them.
+/// Time between two looks. What has changed is shown after two of them, within three.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Keeps `store` up to date with its files until it is dropped.
 pub(crate) async fn watch(store: Arc<TlsStore>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut settings = store.settings();
-    let mut tried = fingerprints(&settings);
-    let mut before = tried;
+    let (_, mut loaded) = store.files();
+    let (mut tried, mut before) = (loaded, loaded);
     loop {
         tick.tick().await;
-        let named = store.settings();
-        let now = fingerprints(&named);
-        if named != settings {
-            // Someone else has installed what other files hold, or these with other settings.
-            settings = named;
-            tried = now;
-        } else if now == before && now != tried {
+        let (settings, shown) = store.files();
+        if shown != loaded {
+            // Someone else had the files read.
+            (loaded, tried) = (shown, shown);
+        }
+        let now = Fingerprint::of(&settings);
+        if now == before && now != tried {
             tried = now;
             reload(&store);
         }

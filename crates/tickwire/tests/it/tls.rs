@@ -19,7 +19,7 @@ fn start(authority: &Authority, egress: &str, variables: &[(&str, &str)]) -> Bro
 }
 
 fn connect(authority: &Authority, broker: &Broker) -> Socket {
-    Socket::secure(broker, authority.client(None)).expect("they trust each other")
+    Socket::secure(broker, authority.client()).expect("they trust each other")
 }
 
 /// The numbers of messages in mode `every`, which must follow each other; a gap names what is missing.
@@ -339,31 +339,62 @@ fn http_and_server_sent_events_work_over_tls() {
 fn what_comes_with_the_handshake_and_in_pieces_is_read() {
     let authority = Authority::new();
     let broker = start(&authority, "auto", &[("TICKWIRE_ANONYMOUS_PUBLISH", "chat.>")]);
-    let mut socket = connect(&authority, &broker);
     let head = ["GET /v1/ws HTTP/1.1", "Host: tickwire"]
         .iter()
         .chain(&crate::handshake::GOOD)
         .fold(String::new(), |head, line| head + line + "\r\n");
     let ping = |id: u64| Frame::text(&json!({"op": "ping", "id": id}).to_string()).bytes();
-    // Request and first message in one record, then one in records of a byte each.
-    socket.send_bytes(&[format!("{head}\r\n").as_bytes(), &ping(1)].concat());
-    assert_eq!(socket.read_answer().status, 101);
-    assert_eq!(socket.message()["op"], "welcome");
-    assert_eq!(socket.message()["id"], 1);
-    for byte in ping(2) {
-        socket.send_bytes(&[byte]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = authority.client_of(&[version]);
+        let mut socket = Socket::secure(&broker, client).expect("they trust each other");
+        // Request and first message in one record, then one in records of a byte each.
+        socket.send_bytes(&[format!("{head}\r\n").as_bytes(), &ping(1)].concat());
+        assert_eq!(socket.read_answer().status, 101);
+        assert_eq!(socket.message()["op"], "welcome");
+        assert_eq!(socket.message()["id"], 1);
+        for byte in ping(2) {
+            socket.send_bytes(&[byte]);
+        }
+        assert_eq!(socket.message()["id"], 2);
+        // More than the session holds at a time.
+        let data = "x".repeat(60_000);
+        let publish = |id: u64| {
+            let message = json!({"op": "publish", "id": id, "topic": "chat.a", "data": data});
+            Frame::text(&message.to_string()).bytes()
+        };
+        socket.send_bytes(&(3..20).flat_map(publish).collect::<Vec<u8>>());
+        for id in 3..20 {
+            assert_eq!(socket.message()["id"], id);
+        }
     }
-    assert_eq!(socket.message()["id"], 2);
-    // More than the session holds at a time.
-    let data = "x".repeat(60_000);
-    let publish = |id: u64| {
-        let message = json!({"op": "publish", "id": id, "topic": "chat.a", "data": data});
-        Frame::text(&message.to_string()).bytes()
-    };
-    socket.send_bytes(&(3..20).flat_map(publish).collect::<Vec<u8>>());
-    for id in 3..20 {
+    broker.stop();
+}
+
+/// RFC 8446 §4.6.3: either side may ask for new keys at any time, and the other then changes its own too.
+#[test]
+fn keys_may_change_on_the_way() {
+    let authority = Authority::new();
+    let broker = start(&authority, "auto", &[]);
+    let mut socket = connect(&authority, &broker).upgrade();
+    for id in 1..=10 {
+        socket.change_keys();
+        socket.send(Frame::text(&json!({"op": "ping", "id": id}).to_string()));
         assert_eq!(socket.message()["id"], id);
     }
+    broker.stop();
+}
+
+#[test]
+fn records_that_cannot_be_decrypted_end_the_connection_alone() {
+    let authority = Authority::new();
+    let broker = start(&authority, "auto", &[]);
+    let mut other = connect(&authority, &broker).upgrade();
+    let mut broken = connect(&authority, &broker).upgrade();
+    broken.send_below_tls(&[&[0x17, 3, 3, 0, 40][..], &[7; 40]].concat());
+    let open = r#"tickwire_connections{transport="websocket"}"#;
+    broker.wait_for_metric(open, |count| count == 1.0);
+    other.send(Frame::text(r#"{"op":"ping","id":1}"#));
+    assert_eq!(other.message()["id"], 1);
     broker.stop();
 }
 

@@ -157,12 +157,29 @@ impl Socket {
         Ok(Self(Wire::Tls(Box::new(stream))))
     }
 
+    fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match &mut self.0 {
+            Wire::Tls(stream) => stream,
+            Wire::Plain(_) => panic!("this connection is not encrypted"),
+        }
+    }
+
+    /// Asks for new keys, both ways, with what is sent next.
+    pub(crate) fn change_keys(&mut self) {
+        let session = &mut self.session().conn;
+        session.refresh_traffic_keys().expect("they have shaken hands");
+    }
+
+    /// Sends bytes as they are, without encrypting them.
+    pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
+        let socket = &mut self.session().sock;
+        socket.write_all(bytes).expect("the broker takes bytes");
+    }
+
     /// The certificate that the broker has shown.
-    pub(crate) fn certificate(&self) -> Vec<u8> {
-        let Wire::Tls(stream) = &self.0 else {
-            panic!("this connection is not encrypted")
-        };
-        stream.conn.peer_certificates().expect("they have shaken hands")[0].to_vec()
+    pub(crate) fn certificate(&mut self) -> Vec<u8> {
+        let session = &self.session().conn;
+        session.peer_certificates().expect("they have shaken hands")[0].to_vec()
     }
 
     /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.

@@ -1,14 +1,12 @@
 //! Certificates made for a test, and who trusts them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 use super::Broker;
@@ -74,30 +72,25 @@ impl Authority {
         Broker::start_with(args, &[&files, variables].concat())
     }
 
-    /// A client that trusts nobody else, and shows the certificate called `shown`, if any.
-    pub(crate) fn client(&self, shown: Option<&str>) -> Arc<ClientConfig> {
+    /// A client that trusts nobody else.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same, of these versions of TLS.
+    pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.certificate("ca")).expect("a certificate");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+        roots
+            .add(self.issuer.as_ref().der().clone())
+            .expect("a certificate");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
             .expect("known versions")
-            .with_root_certificates(roots);
-        let mut config = match shown {
-            None => builder.with_no_client_auth(),
-            Some(name) => {
-                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).expect("a key");
-                let chain = vec![self.certificate(name)];
-                builder.with_client_auth_cert(chain, key).expect("a pair")
-            }
-        };
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         // A session that goes on with an earlier one is shown no certificate.
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
-    }
-
-    fn certificate(&self, name: &str) -> CertificateDer<'static> {
-        let path: &Path = &self.path(&format!("{name}.pem"));
-        CertificateDer::from_pem_file(path).expect("a certificate")
     }
 }
 
