@@ -4,7 +4,7 @@
 //! memory that all connections share. Pings are answered here. What waits to be written is not bounded by itself; callers
 //! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use tickwire_wire::{CloseCode, Micros};
 
 use crate::frame::{Frame, FrameFault, FrameReader};
 use crate::handshake::{Handshake, HandshakeFault};
+use crate::wire::{TlsClient, Wire};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
@@ -119,7 +120,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: ConnId,
-    stream: TcpStream,
+    stream: Wire,
     phase: Phase,
     settled: bool,
     /// Pings that were answered.
@@ -132,7 +133,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, from `source` if that is given; the number is also the token under which `registry` reports it.
+    /// Begins to connect, from `source` and by TLS as `client` if these are given; the number is also the token under which `registry` reports it.
     ///
     /// # Errors
     /// When the system has no socket, port or memory left for it.
@@ -140,13 +141,14 @@ impl Connection {
         id: ConnId,
         address: SocketAddr,
         source: Option<Ipv4Addr>,
+        client: Option<&TlsClient>,
         registry: &Registry,
     ) -> Result<Self, Ending> {
         let start = || {
             let mut stream = connect(address, source)?;
             stream.set_nodelay(true)?;
             registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
-            Ok(stream)
+            Wire::new(stream, client, address.ip())
         };
         Ok(Self {
             id,
@@ -202,7 +204,7 @@ impl Connection {
     /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
     pub(crate) fn reset_when_dropped(&self) {
         // A socket that refuses this keeps its port for a minute, which costs nobody anything but the port.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Bytes that the kernel has not taken yet.
@@ -235,8 +237,8 @@ impl Connection {
         }
         let mut more = true;
         for _ in 0..READS_PER_TURN {
-            let read = match self.stream.read(&mut shared.scratch) {
-                Ok(0) => return Err(self.end_of_stream()),
+            let (read, drained) = match self.stream.read(&mut shared.scratch) {
+                Ok((0, _)) => return Err(self.end_of_stream()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     more = false;
@@ -246,8 +248,7 @@ impl Connection {
                 Err(error) => return Err(self.broke(error)),
             };
             self.take(&shared.scratch[..read], &shared.handshake, handler)?;
-            // A stream socket that gave less than was asked for has no more (epoll(7), question 9).
-            if read < shared.scratch.len() {
+            if drained {
                 more = false;
                 break;
             }
@@ -268,8 +269,8 @@ impl Connection {
     ) -> Result<(), Ending> {
         let room = bytes_max.min(shared.scratch.len());
         match self.stream.read(&mut shared.scratch[..room]) {
-            Ok(0) => return Err(self.end_of_stream()),
-            Ok(read) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
+            Ok((0, _)) => return Err(self.end_of_stream()),
+            Ok((read, _)) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(self.broke(error)),
         }
@@ -278,10 +279,10 @@ impl Connection {
 
     /// Whether the connection is made; if so, the handshake is on its way.
     fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
-        if let Some(error) = self.stream.take_error().map_err(Ending::NotConnected)? {
+        if let Some(error) = self.stream.socket().take_error().map_err(Ending::NotConnected)? {
             return Err(Ending::NotConnected(error));
         }
-        match self.stream.peer_addr() {
+        match self.stream.socket().peer_addr() {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
             Err(error) => return Err(Ending::NotConnected(error)),
@@ -340,6 +341,7 @@ impl Connection {
 
     /// Writes what waits, as far as the kernel takes it.
     fn flush(&mut self) -> Result<(), Ending> {
+        self.stream.flush().map_err(|error| self.broke(error))?;
         let mut written = 0;
         while written < self.out.len() {
             match self.stream.write(&self.out[written..]) {
