@@ -13,11 +13,13 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
+use tickwire_wire::deflate::BadDeflate;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
 
 use crate::frame::{Frame, FrameFault, FrameReader};
 use crate::handshake::{Handshake, HandshakeFault};
+use crate::inflated::Inflated;
 use crate::wire::{TlsClient, Wire};
 
 /// Reads of one connection before others have their turn.
@@ -59,6 +61,8 @@ pub(crate) enum Ending {
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Frame(#[from] FrameFault),
+    #[error("a compressed message: {0}")]
+    Inflate(#[from] BadDeflate),
     #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
     TooMuchHeld { held: usize, max: usize },
     #[error("the broker closed it with {} {reason:?}", code.map_or("no code".to_owned(), |code| code.to_string()))]
@@ -114,6 +118,7 @@ enum Phase {
 pub(crate) struct Shared {
     pub(crate) handshake: Handshake,
     pub(crate) scratch: Box<[u8]>,
+    pub(crate) inflated: Inflated,
 }
 
 /// A connection.
@@ -247,7 +252,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.broke(error)),
             };
-            self.take(&shared.scratch[..read], &shared.handshake, handler)?;
+            self.take(read, shared, handler)?;
             if drained {
                 more = false;
                 break;
@@ -270,7 +275,7 @@ impl Connection {
         let room = bytes_max.min(shared.scratch.len());
         match self.stream.read(&mut shared.scratch[..room]) {
             Ok((0, _)) => return Err(self.end_of_stream()),
-            Ok((read, _)) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
+            Ok((read, _)) => self.take(read, shared, handler)?,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(self.broke(error)),
         }
@@ -293,35 +298,54 @@ impl Connection {
         Ok(true)
     }
 
-    /// Takes bytes that were read.
-    fn take(
-        &mut self,
-        bytes: &[u8],
-        handshake: &Handshake,
-        handler: &mut impl Handler,
-    ) -> Result<(), Ending> {
+    /// Takes so many bytes that were read.
+    fn take(&mut self, read: usize, shared: &mut Shared, handler: &mut impl Handler) -> Result<(), Ending> {
+        let (bytes, handshake) = (&shared.scratch[..read], &shared.handshake);
         if self.phase != Phase::Handshaking {
-            return self.frames(bytes, handler);
+            return self.frames(bytes, &mut shared.inflated, handler);
         }
         self.head.extend_from_slice(bytes);
         let Some(end) = handshake.check(&self.head)? else {
             return Ok(());
         };
         self.phase = Phase::Open;
+        if handshake.deflate {
+            self.reader.accept_deflated();
+        }
         handler.opened(self.id, &mut Reply::new(&mut self.out, &mut self.settled));
         let head = std::mem::take(&mut self.head);
-        self.frames(&head[end..], handler)
+        self.frames(&head[end..], &mut shared.inflated, handler)
     }
 
-    fn frames(&mut self, bytes: &[u8], handler: &mut impl Handler) -> Result<(), Ending> {
+    fn frames(
+        &mut self,
+        bytes: &[u8],
+        inflated: &mut Inflated,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
         let (mut pings, mut closed) = (0, None);
+        let deflate = self.reader.accepts_deflated();
         let received = handler.reading();
         let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
-        self.reader
-            .feed(bytes, |Frame { opcode, payload }| match opcode {
+        self.reader.feed(
+            bytes,
+            |Frame {
+                 opcode,
+                 deflated,
+                 payload,
+             }| match opcode {
                 // RFC 6455 §5.5.1: nothing counts after a close frame.
                 _ if closed.is_some() => {}
+                Opcode::Text | Opcode::Binary | Opcode::Continuation if deflated => {
+                    match inflated.message(payload) {
+                        Ok(payload) => handler.message(id, payload, received, &mut Reply::new(out, settled)),
+                        Err(bad) => closed = Some(bad.into()),
+                    }
+                }
                 Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                    if deflate {
+                        inflated.plain(payload);
+                    }
                     handler.message(id, payload, received, &mut Reply::new(out, settled));
                 }
                 Opcode::Ping => {
@@ -330,7 +354,8 @@ impl Connection {
                 }
                 Opcode::Pong => {}
                 Opcode::Close => closed = Some(close_of(payload)),
-            })?;
+            },
+        )?;
         self.pings += pings;
         match closed {
             None => Ok(()),

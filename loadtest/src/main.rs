@@ -12,6 +12,7 @@ mod conn;
 mod frame;
 mod handshake;
 mod idle;
+mod inflated;
 mod interrupt;
 mod payload;
 mod peers;

@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
 use crate::handshake::Handshake;
+use crate::inflated::{self, Inflated};
 use crate::interrupt::Interrupt;
 use crate::source::Sources;
 use crate::wire::TlsClient;
@@ -53,6 +54,7 @@ impl Endpoint {
             host: format!("{host}:{port}"),
             path: path.to_owned(),
             subprotocol: Some(Codec::Json.subprotocol()),
+            deflate: false,
         };
         Ok(Self { address, handshake })
     }
@@ -107,6 +109,11 @@ pub(crate) struct Swarm<H> {
 }
 
 impl<H: Handler> Swarm<H> {
+    /// What came on connections that agreed on compression.
+    pub(crate) fn compressed(&self) -> inflated::Counts {
+        self.shared.inflated.counts()
+    }
+
     /// A swarm of `count` connections, none of them begun.
     ///
     /// # Errors
@@ -128,6 +135,7 @@ impl<H: Handler> Swarm<H> {
             shared: Shared {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
+                inflated: Inflated::default(),
             },
             held: 0,
             held_max: HELD_BYTES_MAX,
@@ -403,6 +411,7 @@ mod tests {
             host: address.to_string(),
             path: "/".to_owned(),
             subprotocol: None,
+            deflate: false,
         };
         let endpoint = Endpoint { address, handshake };
         let interrupt = Interrupt::default();
