@@ -13,7 +13,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
-use tickwire_wire::Codec;
+use tickwire_router::Transport;
+use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::handshake;
@@ -21,17 +22,19 @@ use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
-use crate::tls::Transport;
+use crate::tls::HttpStream;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// Where messages come back as they came, when `test.echo` says so.
+const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
-    let transport = match &context.tls {
-        None => Transport::Plain(stream),
+    let stream = match &context.tls {
+        None => HttpStream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
-            Ok(transport) => transport,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%peer, %error, "a TLS handshake failed");
                 return;
@@ -51,7 +54,7 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(transport, limits.stall, stalled.clone()), service)
+        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -76,10 +79,12 @@ async fn answer(
     mut request: Request<Incoming>,
     permit: &PermitSlot,
 ) -> Reply {
-    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket {
-        return http::answer(context, stalled, request).await;
-    }
-    let response = upgrade(context, &mut request, permit);
+    let transport = match request.uri().path() {
+        ECHO_PATH if context.echo => Transport::Echo,
+        path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
+        _ => return http::answer(context, stalled, request).await,
+    };
+    let response = upgrade(context, &mut request, transport, permit);
     context
         .metrics
         .answered(Route::WebSocket as usize, response.status().as_u16());
@@ -90,10 +95,11 @@ async fn answer(
 fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
+    transport: Transport,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let accepted = match handshake::check(request) {
-        Ok(accepted) => accepted,
+        Ok(accepted) => accepted.with_compression(context.compression),
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -103,16 +109,22 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    let codec = accepted.codec;
+    let variant = accepted.variant();
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, variant, permit));
     }
     accepted.response().map(|_| Full::default())
 }
 
-async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, permit: Permit) {
+async fn adopt(
+    context: Rc<HttpContext>,
+    on_upgrade: OnUpgrade,
+    transport: Transport,
+    variant: Variant,
+    permit: Permit,
+) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, codec, permit),
+        Ok(upgraded) => take_over(&context, upgraded, transport, variant, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -123,12 +135,18 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, pe
     }
 }
 
-fn take_over(context: &HttpContext, upgraded: Upgraded, codec: Codec, permit: Permit) -> std::io::Result<()> {
+fn take_over(
+    context: &HttpContext,
+    upgraded: Upgraded,
+    transport: Transport,
+    variant: Variant,
+    permit: Permit,
+) -> std::io::Result<()> {
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = Stream::of(parts.io.into_inner())?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, codec, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())
 }

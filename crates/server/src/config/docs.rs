@@ -80,6 +80,7 @@ fn default_of(key: &Key) -> String {
         Preset::Integer(number) => number.to_string(),
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
+        Preset::Bool(truth) => truth.to_string(),
         Preset::Empty => "[]".to_owned(),
         Preset::Unset(..) | Preset::UnsetText(..) => String::new(),
     }
@@ -89,6 +90,7 @@ fn type_of(shape: Shape) -> &'static str {
     match shape {
         Shape::Integer { .. } => "integer",
         Shape::Positive => "number",
+        Shape::Bool => "boolean",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
         Shape::File => "text",
@@ -101,6 +103,7 @@ fn range_of(shape: Shape) -> String {
     match shape {
         Shape::Integer { min, max } => format!("{min} to {max}"),
         Shape::Positive => "above 0".to_owned(),
+        Shape::Bool => "`true`, `false`".to_owned(),
         Shape::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
             words.join(", ")

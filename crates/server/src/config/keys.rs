@@ -12,6 +12,8 @@ use super::tls;
 pub(super) enum Shape {
     /// A whole number between two bounds, both allowed.
     Integer { min: u64, max: u64 },
+    /// `true` or `false`.
+    Bool,
     /// A finite number above 0.
     Positive,
     /// One of these words.
@@ -43,6 +45,7 @@ pub(super) enum Preset {
     Integer(u64),
     Number(f64),
     Text(&'static str),
+    Bool(bool),
     /// An empty list.
     Empty,
     /// Nothing: the broker decides as described. The number is what an example may show.
@@ -215,7 +218,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::integer(
         "limits.fragments",
         1,
-        65_536,
+        1_000_000,
         limits::MESSAGE_FRAGMENTS_MAX as u64,
         "Most fragments of one client message; one more closes with 1008",
     ),
@@ -435,6 +438,32 @@ pub(super) const KEYS: &[Key] = &[
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
     Key::new(
+        "compression.enabled",
+        Shape::Bool,
+        Preset::Bool(true),
+        "Whether connections that offer permessage-deflate get it",
+    ),
+    Key::integer(
+        "compression.level",
+        1,
+        9,
+        limits::DEFLATE_LEVEL as u64,
+        "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
+    ),
+    Key::integer(
+        "compression.threshold_bytes",
+        0,
+        GIB,
+        limits::DEFLATE_THRESHOLD_BYTES as u64,
+        "Messages with fewer bytes are never compressed",
+    ),
+    Key::new(
+        "test.echo",
+        Shape::Bool,
+        Preset::Bool(false),
+        "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
@@ -482,7 +511,17 @@ mod tests {
         tables.dedup();
         assert_eq!(
             tables,
-            ["", "log", "limits", "heartbeat", "socket", "tls", "feed"]
+            [
+                "",
+                "log",
+                "limits",
+                "heartbeat",
+                "socket",
+                "tls",
+                "feed",
+                "compression",
+                "test"
+            ]
         );
     }
 }

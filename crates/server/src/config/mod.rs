@@ -5,6 +5,7 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod compression;
 mod docs;
 mod error;
 mod feed;
@@ -15,6 +16,7 @@ mod nearest;
 mod overrides;
 mod settings;
 mod stale;
+mod test_only;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -25,12 +27,14 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::compression::Compression;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 use self::settings::Settings;
+pub use self::test_only::TestOnly;
 pub use self::tls::{Tls, TlsClients};
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
@@ -62,10 +66,14 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Where market data comes from.
     pub feed: Feed,
+    /// Whether and how messages are compressed.
+    pub compression: Compression,
     /// Which topics are of which kind: tried in order, before the built-in rules.
     pub kinds: Vec<KindRule>,
     /// For how long topics may be silent: tried in order.
     pub staleness: Vec<StaleRule>,
+    /// What only tests of the broker itself switch on.
+    pub test: TestOnly,
 }
 
 /// The key table `[log]`.
@@ -190,8 +198,10 @@ impl Config {
             socket: Socket::read(settings)?,
             tls: Tls::read(settings)?,
             feed: Feed::read(settings)?,
+            compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,
+            test: TestOnly::read(settings)?,
         };
         if addresses_collide(config.listen, config.ops) {
             return Err(settings.refuse_beside("ops", "must be another address than", "listen"));

@@ -35,6 +35,10 @@ pub(crate) struct HttpContext {
     pub(crate) limits: HttpLimits,
     /// What clients shake hands with, if they speak TLS.
     pub(crate) tls: Option<Arc<TlsStore>>,
+    /// Whether WebSocket connections may be compressed.
+    pub(crate) compression: bool,
+    /// Whether the route for conformance suites is open.
+    pub(crate) echo: bool,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -90,6 +94,8 @@ impl HttpContext {
                 history_page: limits.history_page,
             },
             tls: None,
+            compression: config.compression.enabled,
+            echo: config.test.echo,
         }
     }
 

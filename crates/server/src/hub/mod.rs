@@ -19,9 +19,10 @@ use std::sync::Arc;
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
 use tickwire_wire::message::Subscribe;
-use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -60,8 +61,12 @@ struct WebSocket {
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
+    /// It was blocked, and something has waited for it ever since.
+    slow: bool,
     /// Whether it is among the connections with something to read.
     unread: bool,
+    /// It is not read until it has taken what waits for it: one that echoes.
+    held: bool,
     /// The sending side is shut.
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
@@ -91,7 +96,11 @@ pub(crate) struct Hub {
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
+    /// Inflates what clients send compressed.
+    inflater: Inflater,
     frame_limits: FrameLimits,
+    /// Most bytes that a slow connection is written at a time.
+    piece_bytes: usize,
     rights: Rc<Rights>,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
@@ -108,6 +117,7 @@ pub(crate) struct HubParts {
     pub(crate) egress: Box<dyn Egress>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
+    pub(crate) piece_bytes: usize,
     pub(crate) rights: Rights,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
@@ -131,7 +141,9 @@ impl Hub {
             unread: VecDeque::new(),
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
+            piece_bytes: parts.piece_bytes,
             rights: Rc::new(parts.rights),
             wake: parts.wake,
             gate: parts.gate,
@@ -151,24 +163,19 @@ impl Hub {
         &mut self,
         mut stream: Stream,
         permit: Permit,
-        codec: Codec,
+        transport: Transport,
+        variant: Variant,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
-        let id = self
-            .shard
-            .open(codec, Transport::WebSocket, self.rights.clone(), now);
+        let id = self.shard.open(variant, transport, self.rights.clone(), now);
         if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
             return Err(error);
         }
-        let is_tls = match &stream {
-            Stream::Plain(socket) => {
-                self.egress.add(id, socket);
-                false
-            }
-            Stream::Tls(_) => true,
-        };
+        if let Stream::Plain(socket) = &stream {
+            self.egress.add(id, socket);
+        }
         let parser = Parser::new(self.frame_limits);
         self.set_link(
             id,
@@ -176,7 +183,9 @@ impl Hub {
                 stream,
                 parser,
                 blocked: false,
+                slow: false,
                 unread: false,
+                held: false,
                 shut: false,
                 ended: false,
                 _permit: permit,
@@ -186,11 +195,7 @@ impl Hub {
         if !early.is_empty() {
             self.received(id, &mut early, now);
         }
-        if is_tls {
-            // The session may hold bytes, both ways, of which the socket knows nothing.
-            self.resume_secured(id);
-            self.read_later(id);
-        }
+        self.begin_secured(id);
         self.wake.notify_one();
         Ok(id)
     }
@@ -329,16 +334,7 @@ impl Hub {
                 socket.ended = true;
             }
             if writable {
-                let mut goes_on = true;
-                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
-                    socket.blocked = false;
-                    if let Stream::Tls(_) = socket.stream {
-                        goes_on = self.resume_secured(session);
-                    }
-                }
-                if goes_on {
-                    self.shard.writable(session);
-                }
+                self.write_on(session);
             }
             if readable {
                 self.read_later(session);
@@ -388,6 +384,10 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if self.shard.echo_waits(id) {
+                socket.held = true;
+                break;
+            }
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
                 Ok(Heard { count: 0, .. }) => {
@@ -421,10 +421,15 @@ impl Hub {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
             return;
         };
-        let Some(codec) = self.shard.codec(id) else { return };
+        let Some(variant) = self.shard.variant(id) else {
+            return;
+        };
+        let codec = variant.codec();
+        // Who agreed on compression may send compressed messages, too.
+        let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
         loop {
-            match socket.parser.next(&mut input) {
+            match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => break,
                 Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
                 Err(violation) => {
@@ -465,6 +470,7 @@ impl Hub {
 /// Handles one frame or message of a client.
 fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
     match event {
+        Event::Message { opcode, payload } if shard.echoes(id) => shard.echo(id, opcode, payload),
         Event::Message { opcode, payload } if opcode == codec.opcode() => {
             shard.request(id, codec.decode_request(payload), now);
         }

@@ -25,6 +25,14 @@ impl Hub {
         }
     }
 
+    /// Looks after a new session, which may hold bytes of which its socket knows nothing, both ways.
+    pub(super) fn begin_secured(&mut self, id: SessionId) {
+        if secured_of(&mut self.links, id).is_some() {
+            self.resume_secured(id);
+            self.read_later(id);
+        }
+    }
+
     /// Goes on with what waited for the socket of a session, which takes bytes again. Returns whether it took all.
     pub(super) fn resume_secured(&mut self, id: SessionId) -> bool {
         let Some((secured, ..)) = secured_of(&mut self.links, id) else {
@@ -61,6 +69,12 @@ impl Hub {
     }
 
     fn encrypt(&mut self, id: SessionId) -> io::Result<Wrote> {
+        // One that was full is written in small pieces, so that little of it waits in the kernel.
+        let bytes_max = match self.links.get(id.0 as usize) {
+            Some(Some(Link::WebSocket(socket))) if socket.slow => self.piece_bytes,
+            _ => BYTES_PER_WRITE,
+        };
+        let record_bytes = bytes_max.min(RECORD_BYTES);
         let mut taken = 0;
         loop {
             let Some((secured, _, shut)) = secured_of(&mut self.links, id) else {
@@ -74,11 +88,11 @@ impl Hub {
             let Some(outbox) = self.shard.outbox(id) else {
                 return Ok(Wrote::All(0));
             };
-            let piece = match single(outbox) {
-                Some(frame) => &frame[..frame.len().min(RECORD_BYTES)],
+            let piece = match single(outbox, record_bytes) {
+                Some(frame) => frame,
                 None => {
                     self.gathered.clear();
-                    gather(outbox, RECORD_BYTES, &mut self.gathered);
+                    gather(outbox, record_bytes, &mut self.gathered);
                     &self.gathered
                 }
             };
@@ -97,7 +111,7 @@ impl Hub {
                 .outbox(id)
                 .is_none_or(tickwire_router::Outbox::is_empty);
             // What waits beyond is for the next round.
-            if is_empty || taken >= BYTES_PER_WRITE {
+            if is_empty || taken >= bytes_max {
                 return Ok(Wrote::All(0));
             }
         }

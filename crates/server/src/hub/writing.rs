@@ -6,7 +6,7 @@ use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
 use super::{Hub, Link, Stream};
-use crate::egress::{self, BATCH, Wrote};
+use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 impl Hub {
     /// One round over the sessions that have something waiting.
@@ -35,6 +35,17 @@ impl Hub {
         self.batch = batch;
     }
 
+    /// The socket of a session takes bytes again.
+    pub(super) fn write_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = false;
+            if matches!(socket.stream, Stream::Tls(_)) && !self.resume_secured(id) {
+                return;
+            }
+        }
+        self.shard.writable(id);
+    }
+
     fn write_batch(&mut self, batch: &[SessionId]) {
         let ready = batch.iter().filter_map(|id| {
             let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
@@ -43,10 +54,16 @@ impl Hub {
             let Stream::Plain(stream) = &socket.stream else {
                 return None;
             };
+            let bytes_max = if socket.slow {
+                self.piece_bytes
+            } else {
+                BYTES_PER_WRITE
+            };
             self.shard.outbox(*id).map(|outbox| egress::Ready {
                 session: *id,
                 stream,
                 outbox,
+                bytes_max,
             })
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
@@ -68,6 +85,7 @@ impl Hub {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
+            socket.slow |= socket.blocked;
         }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
@@ -76,10 +94,26 @@ impl Hub {
         if self.shard.is_finished(id) {
             return self.shut(id);
         }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
+        self.read_on(id);
+        if matches!(wrote, Wrote::All(_)) {
+            if self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+                self.shard.writable(id);
+            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+                socket.slow = false;
+            }
         }
         Ok(())
+    }
+
+    /// Reads a session that was held until it had taken what waited for it.
+    fn read_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+            && socket.held
+            && !self.shard.echo_waits(id)
+        {
+            socket.held = false;
+            self.read_later(id);
+        }
     }
 
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).

@@ -9,6 +9,9 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use rustls::ServerConnection;
+use socket2::SockRef;
+
+use crate::egress::SEND_FLAGS;
 
 /// Bytes that are encrypted at a time: the most that a record of TLS holds (RFC 8446 §5.1).
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
@@ -131,7 +134,7 @@ impl Secured {
         let mut flushed = Flushed::default();
         while self.session.wants_write() {
             flushed.calls += 1;
-            match self.session.write_tls(&mut self.socket) {
+            match self.session.write_tls(&mut Outlet(&self.socket)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => flushed.wire += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -153,6 +156,23 @@ impl Secured {
     /// Shuts the sending side of the socket; to be called when nothing waits for it.
     pub(crate) fn shut(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+/// Sends as the shard's egress does.
+struct Outlet<'a>(&'a TcpStream);
+
+impl Write for Outlet<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(self.0).send_with_flags(bytes, SEND_FLAGS)
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(self.0).send_vectored_with_flags(slices, SEND_FLAGS)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

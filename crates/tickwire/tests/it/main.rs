@@ -5,7 +5,9 @@
 
 mod broker;
 mod browser;
+mod compression;
 mod documents;
+mod echo;
 mod faults;
 mod handshake;
 mod http;

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -218,6 +219,25 @@ impl Socket {
         self.0.write_all(bytes).expect("the broker takes bytes");
     }
 
+    /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and
+    /// how many bytes of one more.
+    pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
+        const REFUSED_AFTER: Duration = Duration::from_millis(300);
+        self.0
+            .stream()
+            .set_write_timeout(Some(REFUSED_AFTER))
+            .expect("a socket has a timeout");
+        let mut sent = 0;
+        while sent < count * message.len() {
+            match self.0.write(&message[sent % message.len()..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the broker closed: {error}"),
+            }
+        }
+        (sent / message.len(), sent % message.len())
+    }
+
     /// Sends a frame.
     pub(crate) fn send(&mut self, frame: Frame<'_>) {
         self.send_bytes(&frame.bytes());
@@ -275,6 +295,24 @@ impl Socket {
         let (opcode, payload) = self.frame();
         assert_eq!(opcode, Opcode::Text as u8, "{payload:?}");
         serde_json::from_slice(&payload).expect("a message is JSON")
+    }
+
+    /// The next frame, which must be a text message that is compressed (RFC 7692 §6.2).
+    pub(crate) fn deflated_message(&mut self) -> Value {
+        let head = self.exactly(2);
+        assert_eq!(head[0], 0xc1, "FIN, RSV1 and text");
+        let length = match head[1] {
+            126 => u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes")),
+            short => u16::from(short),
+        };
+        let mut payload = self.exactly(usize::from(length));
+        payload.extend([0, 0, 0xff, 0xff]);
+        let mut message = Vec::with_capacity(65_536);
+        flate2::Decompress::new(false)
+            .decompress_vec(&payload, &mut message, flate2::FlushDecompress::Sync)
+            .expect("it is DEFLATE");
+        assert!(usize::from(length) < message.len(), "compressed for nothing");
+        serde_json::from_slice(&message).expect("a message is JSON")
     }
 
     /// The code and reason of the next frame, which must be a close frame.
