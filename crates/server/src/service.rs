@@ -22,7 +22,7 @@ use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
-use crate::tls;
+use crate::tls::HttpStream;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
@@ -31,10 +31,10 @@ const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
-    let transport = match &context.tls {
-        None => tls::Transport::Plain(stream),
+    let stream = match &context.tls {
+        None => HttpStream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
-            Ok(transport) => transport,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%peer, %error, "a TLS handshake failed");
                 return;
@@ -54,7 +54,7 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(transport, limits.stall, stalled.clone()), service)
+        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {

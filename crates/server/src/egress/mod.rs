@@ -107,11 +107,11 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     }
 }
 
-/// The only frame that waits, if it is one, as far as `room` reaches: it can be written from where it lies.
-pub(crate) fn single(outbox: &Outbox, room: usize) -> Option<&[u8]> {
+/// The only frame that waits, if it is one, at most `bytes_max` of it: it can be written from where it lies.
+pub(crate) fn single(outbox: &Outbox, bytes_max: usize) -> Option<&[u8]> {
     let mut waiting = outbox.waiting();
     let first = waiting.next()?.bytes;
-    let may = &first[..first.len().min(room)];
+    let may = &first[..first.len().min(bytes_max)];
     waiting.next().is_none().then_some(may)
 }
 

@@ -33,12 +33,12 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    /// What clients shake hands with, if they speak TLS.
+    pub(crate) tls: Option<Arc<TlsStore>>,
     /// Whether WebSocket connections may be compressed.
     pub(crate) compression: bool,
     /// Whether the route for conformance suites is open.
     pub(crate) echo: bool,
-    /// What clients shake hands with, if they speak TLS.
-    pub(crate) tls: Option<Arc<TlsStore>>,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -93,9 +93,9 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            tls: None,
             compression: config.compression.enabled,
             echo: config.test.echo,
-            tls: None,
         }
     }
 

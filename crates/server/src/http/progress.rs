@@ -14,7 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
-use crate::tls::Transport;
+use crate::tls::HttpStream;
 
 /// Whether a connection has ended because its client took nothing for too long.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
@@ -31,7 +31,7 @@ impl Stalled {
 /// A client's connection with a limit on the time that a write may wait.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    io: TokioIo<Transport>,
+    io: TokioIo<HttpStream>,
     stall: Duration,
     stalled: Stalled,
     /// When a write that waits has waited too long.
@@ -39,10 +39,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `transport`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
-    pub(crate) fn new(transport: Transport, stall: Duration, stalled: Stalled) -> Self {
+    /// `stream`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
+    pub(crate) fn new(stream: HttpStream, stall: Duration, stalled: Stalled) -> Self {
         Self {
-            io: TokioIo::new(transport),
+            io: TokioIo::new(stream),
             stall,
             stalled,
             deadline: None,
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// The connection.
-    pub(crate) fn into_inner(self) -> Transport {
+    pub(crate) fn into_inner(self) -> HttpStream {
         self.io.into_inner()
     }
 

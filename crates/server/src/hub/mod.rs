@@ -173,13 +173,9 @@ impl Hub {
             self.shard.remove(id);
             return Err(error);
         }
-        let is_tls = match &stream {
-            Stream::Plain(socket) => {
-                self.egress.add(id, socket);
-                false
-            }
-            Stream::Tls(_) => true,
-        };
+        if let Stream::Plain(socket) = &stream {
+            self.egress.add(id, socket);
+        }
         let parser = Parser::new(self.frame_limits);
         self.set_link(
             id,
@@ -199,11 +195,7 @@ impl Hub {
         if !early.is_empty() {
             self.received(id, &mut early, now);
         }
-        if is_tls {
-            // The session may hold bytes, both ways, of which the socket knows nothing.
-            self.resume_secured(id);
-            self.read_later(id);
-        }
+        self.begin_secured(id);
         self.wake.notify_one();
         Ok(id)
     }
@@ -342,16 +334,7 @@ impl Hub {
                 socket.ended = true;
             }
             if writable {
-                let mut goes_on = true;
-                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
-                    socket.blocked = false;
-                    if let Stream::Tls(_) = socket.stream {
-                        goes_on = self.resume_secured(session);
-                    }
-                }
-                if goes_on {
-                    self.shard.writable(session);
-                }
+                self.write_on(session);
             }
             if readable {
                 self.read_later(session);

@@ -25,9 +25,17 @@ impl Hub {
         }
     }
 
+    /// Looks after a new session, which may hold bytes of which its socket knows nothing, both ways.
+    pub(super) fn begin_secured(&mut self, id: SessionId) {
+        if secured_of(&mut self.links, id).is_some() {
+            self.resume_secured(id);
+            self.read_later(id);
+        }
+    }
+
     /// Goes on with what waited for the socket of a session, which takes bytes again. Returns whether it took all.
     pub(super) fn resume_secured(&mut self, id: SessionId) -> bool {
-        let Some(Far { secured, .. }) = far(&mut self.links, id) else {
+        let Some((secured, ..)) = secured_of(&mut self.links, id) else {
             return true;
         };
         if !secured.wants_write() {
@@ -41,13 +49,7 @@ impl Hub {
         if flushed.wire > 0 {
             self.shard.progressed(id);
         }
-        let Some(Far {
-            secured,
-            blocked,
-            shut,
-            ..
-        }) = far(&mut self.links, id)
-        else {
+        let Some((secured, blocked, shut)) = secured_of(&mut self.links, id) else {
             return false;
         };
         *blocked = flushed.blocked;
@@ -67,18 +69,16 @@ impl Hub {
     }
 
     fn encrypt(&mut self, id: SessionId) -> io::Result<Wrote> {
+        // One that was full is written in small pieces, so that little of it waits in the kernel.
+        let bytes_max = match self.links.get(id.0 as usize) {
+            Some(Some(Link::WebSocket(socket))) if socket.slow => self.piece_bytes,
+            _ => BYTES_PER_WRITE,
+        };
+        let record_bytes = bytes_max.min(RECORD_BYTES);
         let mut taken = 0;
         loop {
-            let Some(Far {
-                secured, slow, shut, ..
-            }) = far(&mut self.links, id)
-            else {
+            let Some((secured, _, shut)) = secured_of(&mut self.links, id) else {
                 return Ok(Wrote::All(0));
-            };
-            let room = if slow {
-                self.piece_bytes.min(RECORD_BYTES)
-            } else {
-                RECORD_BYTES
             };
             let before = secured.flush()?;
             if before.blocked || shut {
@@ -88,11 +88,11 @@ impl Hub {
             let Some(outbox) = self.shard.outbox(id) else {
                 return Ok(Wrote::All(0));
             };
-            let piece = match single(outbox, room) {
-                Some(bytes) => bytes,
+            let piece = match single(outbox, record_bytes) {
+                Some(frame) => frame,
                 None => {
                     self.gathered.clear();
-                    gather(outbox, room, &mut self.gathered);
+                    gather(outbox, record_bytes, &mut self.gathered);
                     &self.gathered
                 }
             };
@@ -111,7 +111,7 @@ impl Hub {
                 .outbox(id)
                 .is_none_or(tickwire_router::Outbox::is_empty);
             // What waits beyond is for the next round.
-            if is_empty || taken >= BYTES_PER_WRITE {
+            if is_empty || taken >= bytes_max {
                 return Ok(Wrote::All(0));
             }
         }
@@ -123,29 +123,15 @@ impl Hub {
     }
 }
 
-/// The far end of a session that speaks TLS.
-struct Far<'a> {
-    secured: &'a mut Secured,
-    blocked: &'a mut bool,
-    slow: bool,
-    /// Its sending side is to be shut.
-    shut: bool,
-}
-
-fn far(links: &mut [Option<Link>], id: SessionId) -> Option<Far<'_>> {
+/// The stream of a session that speaks TLS, whether it is blocked, and whether its sending side is to be shut.
+fn secured_of(links: &mut [Option<Link>], id: SessionId) -> Option<(&mut Secured, &mut bool, bool)> {
     match links.get_mut(id.0 as usize) {
         Some(Some(Link::WebSocket(WebSocket {
             stream: Stream::Tls(secured),
             blocked,
-            slow,
             shut,
             ..
-        }))) => Some(Far {
-            secured,
-            blocked,
-            slow: *slow,
-            shut: *shut,
-        }),
+        }))) => Some((secured, blocked, *shut)),
         _ => None,
     }
 }

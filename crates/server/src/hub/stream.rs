@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use crate::tls::{Heard, Secured, Transport};
+use crate::tls::{Heard, HttpStream, Secured};
 
 /// The stream of an upgraded connection.
 #[derive(Debug)]
@@ -20,15 +20,15 @@ impl Stream {
     ///
     /// # Errors
     /// When the socket cannot be taken out.
-    pub(crate) fn of(transport: Transport) -> io::Result<Self> {
+    pub(crate) fn of(stream: HttpStream) -> io::Result<Self> {
         let socket = |stream: tokio::net::TcpStream| {
             let stream = stream.into_std()?;
             stream.set_nonblocking(true)?;
             Ok::<_, io::Error>(TcpStream::from_std(stream))
         };
-        match transport {
-            Transport::Plain(stream) => Ok(Self::Plain(socket(stream)?)),
-            Transport::Tls(stream) => {
+        match stream {
+            HttpStream::Plain(stream) => Ok(Self::Plain(socket(stream)?)),
+            HttpStream::Tls(stream) => {
                 let (stream, session) = stream.into_inner();
                 Ok(Self::Tls(Box::new(Secured::new(socket(stream)?, session))))
             }

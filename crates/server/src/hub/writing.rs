@@ -35,6 +35,17 @@ impl Hub {
         self.batch = batch;
     }
 
+    /// The socket of a session takes bytes again.
+    pub(super) fn write_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = false;
+            if matches!(socket.stream, Stream::Tls(_)) && !self.resume_secured(id) {
+                return;
+            }
+        }
+        self.shard.writable(id);
+    }
+
     fn write_batch(&mut self, batch: &[SessionId]) {
         let ready = batch.iter().filter_map(|id| {
             let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {

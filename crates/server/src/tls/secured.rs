@@ -134,7 +134,7 @@ impl Secured {
         let mut flushed = Flushed::default();
         while self.session.wants_write() {
             flushed.calls += 1;
-            match self.session.write_tls(&mut Apart(&self.socket)) {
+            match self.session.write_tls(&mut Outlet(&self.socket)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => flushed.wire += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -159,12 +159,16 @@ impl Secured {
     }
 }
 
-/// Writes to a socket so that each write is kept apart ([`SEND_FLAGS`]).
-struct Apart<'a>(&'a TcpStream);
+/// Sends as the shard's egress does.
+struct Outlet<'a>(&'a TcpStream);
 
-impl Write for Apart<'_> {
+impl Write for Outlet<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         SockRef::from(self.0).send_with_flags(bytes, SEND_FLAGS)
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(self.0).send_vectored_with_flags(slices, SEND_FLAGS)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -13,9 +13,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::error::TlsError;
 use super::fingerprint::Fingerprint;
+use super::http_stream::HttpStream;
 use super::identity::TlsIdentity;
 use super::secured::RECORD_BYTES;
-use super::transport::Transport;
 use crate::config::Tls;
 
 /// The identity that is shown now.
@@ -76,7 +76,7 @@ impl TlsStore {
     ///
     /// # Errors
     /// When the client does not speak TLS, shows no certificate or a wrong one, or takes too long.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Transport> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<HttpStream> {
         let identity = self.current();
         // What rustls has encrypted can no longer be replaced by something newer: little may wait there.
         let accepting = TlsAcceptor::from(identity.served())
@@ -89,7 +89,7 @@ impl TlsStore {
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason))
             });
         match accepted {
-            Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
+            Ok(stream) => Ok(HttpStream::Tls(Box::new(stream))),
             Err(error) => {
                 self.metrics.handshake_failed();
                 Err(error)
