@@ -14,7 +14,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use tickwire_router::Transport;
-use tickwire_wire::Codec;
+use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::handshake;
@@ -87,7 +87,7 @@ fn upgrade(
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let accepted = match handshake::check(request) {
-        Ok(accepted) => accepted,
+        Ok(accepted) => accepted.with_compression(context.compression),
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -97,9 +97,9 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    let codec = accepted.codec;
+    let variant = accepted.variant();
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, codec, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, variant, permit));
     }
     accepted.response().map(|_| Full::default())
 }
@@ -108,11 +108,11 @@ async fn adopt(
     context: Rc<HttpContext>,
     on_upgrade: OnUpgrade,
     transport: Transport,
-    codec: Codec,
+    variant: Variant,
     permit: Permit,
 ) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, transport, codec, permit),
+        Ok(upgraded) => take_over(&context, upgraded, transport, variant, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -127,7 +127,7 @@ fn take_over(
     context: &HttpContext,
     upgraded: Upgraded,
     transport: Transport,
-    codec: Codec,
+    variant: Variant,
     permit: Permit,
 ) -> std::io::Result<()> {
     let parts = upgraded
@@ -135,6 +135,6 @@ fn take_over(
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = parts.io.into_inner().into_std()?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, transport, codec, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())
 }

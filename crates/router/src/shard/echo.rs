@@ -4,7 +4,7 @@
 //! They have the timers, pings, closes and the control lane of all others, but no welcome, no heartbeat and no requests. What
 //! waits for one is bounded by who feeds it: nothing more is to be read from it while an answer [waits](Shard::echo_waits).
 
-use tickwire_wire::frame::{Opcode, frame};
+use tickwire_wire::frame::Opcode;
 
 use super::Shard;
 use crate::session::{Session, SessionId, Transport};
@@ -23,10 +23,12 @@ impl Shard {
         session.is_some_and(|session| is_echo(session) && !session.outbox.is_empty())
     }
 
-    /// Sends a message back to the client that sent it. Like all control frames it is sent even if the session is closed
-    /// before that.
+    /// Sends a message back to the client that sent it, compressed if that was agreed on. Like all control frames it is sent
+    /// even if the session is closed before that.
     pub fn echo(&mut self, id: SessionId, opcode: Opcode, payload: &[u8]) {
-        self.send_frame(id, frame(opcode, |out| out.extend_from_slice(payload)));
+        let Some(variant) = self.variant(id) else { return };
+        let bytes = self.deflater.message(opcode, payload, variant.window());
+        self.send_frame(id, bytes);
     }
 }
 

@@ -421,6 +421,26 @@ pub(super) const KEYS: &[Key] = &[
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
     Key::new(
+        "compression.enabled",
+        Shape::Bool,
+        Preset::Bool(true),
+        "Whether connections that offer permessage-deflate get it",
+    ),
+    Key::integer(
+        "compression.level",
+        1,
+        9,
+        limits::DEFLATE_LEVEL as u64,
+        "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
+    ),
+    Key::integer(
+        "compression.threshold_bytes",
+        0,
+        GIB,
+        limits::DEFLATE_THRESHOLD_BYTES as u64,
+        "Messages with fewer bytes are never compressed",
+    ),
+    Key::new(
         "test.echo",
         Shape::Bool,
         Preset::Bool(false),
@@ -474,7 +494,16 @@ mod tests {
         tables.dedup();
         assert_eq!(
             tables,
-            ["", "log", "limits", "heartbeat", "socket", "feed", "test"]
+            [
+                "",
+                "log",
+                "limits",
+                "heartbeat",
+                "socket",
+                "feed",
+                "compression",
+                "test"
+            ]
         );
     }
 }

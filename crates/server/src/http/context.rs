@@ -32,6 +32,8 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    /// Whether WebSocket connections may be compressed.
+    pub(crate) compression: bool,
     /// Whether the route for conformance suites is open.
     pub(crate) echo: bool,
 }
@@ -88,6 +90,7 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            compression: config.compression.enabled,
             echo: config.test.echo,
         }
     }

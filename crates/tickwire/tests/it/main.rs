@@ -5,6 +5,7 @@
 
 mod broker;
 mod browser;
+mod compression;
 mod documents;
 mod echo;
 mod faults;

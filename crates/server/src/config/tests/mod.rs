@@ -223,8 +223,8 @@ fn every_key_is_read_and_its_range_holds() {
         };
         // TOML itself has no number beyond 63 bits.
         let wrong = wrong.iter().filter(|n| **n <= i128::from(i64::MAX));
-        let other = if key.shape == Shape::Bool { "1" } else { "true" };
-        for value in wrong.map(ToString::to_string).chain([other.to_owned()]) {
+        let no_value = if key.shape == Shape::Bool { "1" } else { "true" };
+        for value in wrong.map(ToString::to_string).chain([no_value.to_owned()]) {
             let error = Case::new().file(&file_with(key, &value)).load().unwrap_err();
             assert!(
                 matches!(&error, ConfigError::BadValue { key: named, .. } if named == key.path),
@@ -248,7 +248,9 @@ fn switches_of_tests_are_off_and_settable() {
     );
     Case::new()
         .variable("TICKWIRE_TEST__ECHO", "yes")
-        .refused(&expect![[r#"test.echo = "yes" (from environment TICKWIRE_TEST__ECHO): must be true or false"#]]);
+        .refused(&expect![[
+            r#"test.echo = "yes" (from environment TICKWIRE_TEST__ECHO): must be true or false"#
+        ]]);
     // What tests are told by variables of this name is no setting.
     assert!(
         !Case::new()

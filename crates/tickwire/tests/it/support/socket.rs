@@ -194,6 +194,24 @@ impl Socket {
         serde_json::from_slice(&payload).expect("a message is JSON")
     }
 
+    /// The next frame, which must be a text message that is compressed (RFC 7692 §6.2).
+    pub(crate) fn deflated_message(&mut self) -> Value {
+        let head = self.exactly(2);
+        assert_eq!(head[0], 0xc1, "FIN, RSV1 and text");
+        let length = match head[1] {
+            126 => u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes")),
+            short => u16::from(short),
+        };
+        let mut payload = self.exactly(usize::from(length));
+        payload.extend([0, 0, 0xff, 0xff]);
+        let mut message = Vec::with_capacity(65_536);
+        flate2::Decompress::new(false)
+            .decompress_vec(&payload, &mut message, flate2::FlushDecompress::Sync)
+            .expect("it is DEFLATE");
+        assert!(usize::from(length) < message.len(), "compressed for nothing");
+        serde_json::from_slice(&message).expect("a message is JSON")
+    }
+
     /// The code and reason of the next frame, which must be a close frame.
     pub(crate) fn close_frame(&mut self) -> (u16, String) {
         let (opcode, payload) = self.frame();
