@@ -108,14 +108,18 @@ impl Deflater {
         made
     }
 
-    /// The payload of the compressed message (RFC 7692 §7.2.1), or nothing if it would be longer than `payload`.
+    /// The payload of the compressed message (RFC 7692 §7.2.1), which may be longer than `payload`.
     fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         let level = Compression::new(u32::from(self.settings.level));
-        let compress = self.compress.get_or_insert_with(|| Compress::new(level, false));
+        // A compressor that did not come to an end is not used again: `reset` of zlib-rs 0.6 forgets what still waited in its
+        // buffer, but not how far into the buffer that stood, and a later message panics there.
+        let mut compress = self
+            .compress
+            .take()
+            .unwrap_or_else(|| Compress::new(level, false));
         compress.reset();
         self.deflated.clear();
-        // With the tail, and room for the compressor to be sure that it has written everything.
-        self.deflated.reserve(payload.len() + 2 * TAIL.len());
+        self.deflated.reserve(longest(payload.len()));
         // The window is always the largest: a message that is not longer than a receiver's holds no larger distance.
         let status = compress.compress_vec(payload, &mut self.deflated, FlushCompress::Sync);
         let all =
@@ -123,8 +127,15 @@ impl Deflater {
         if !matches!(status, Ok(Status::Ok)) || !all {
             return None;
         }
+        self.compress = Some(compress);
         self.deflated.strip_suffix(&TAIL)
     }
+}
+
+/// Room for the output of any message of `len` bytes, its tail, and for the compressor to be sure that it has written everything:
+/// nine bits a byte at the lowest level, blocks as they are at the others, as zlib's `deflateBound` has them.
+const fn longest(len: usize) -> usize {
+    len + len / 8 + len / 256 + len / 512 + 64
 }
 
 impl Default for Deflater {
