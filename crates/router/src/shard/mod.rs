@@ -193,8 +193,8 @@ impl Shard {
         self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
     }
 
-    /// A new connection, whose data messages are sent as `variant`. Its first frame, the welcome, waits for it at once; one that
-    /// echoes has none.
+    /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
+    /// once; one that echoes has none.
     ///
     /// # Panics
     /// With 2³² sessions.
