@@ -19,8 +19,10 @@ use tokio::net::TcpStream;
 
 use crate::handshake;
 use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
+use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
+use crate::tls;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
@@ -29,6 +31,16 @@ const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+    let transport = match &context.tls {
+        None => tls::Transport::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+                return;
+            }
+        },
+    };
     let permit = Rc::new(RefCell::new(Some(permit)));
     let stalled = Stalled::default();
     let service = hyper::service::service_fn(|request| {
@@ -42,7 +54,7 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
+        .serve_connection(Progress::new(transport, limits.stall, stalled.clone()), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -133,7 +145,7 @@ fn take_over(
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
-    let stream = parts.io.into_inner().into_std()?;
+    let stream = Stream::of(parts.io.into_inner())?;
     let mut hub = context.hub.borrow_mut();
     hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())

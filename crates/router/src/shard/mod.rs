@@ -476,6 +476,14 @@ impl Shard {
         self.sessions.get(id.index()).map(|session| &session.outbox)
     }
 
+    /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
+    /// on their way.
+    pub fn progressed(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id) {
+            session.full_since = None;
+        }
+    }
+
     /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
     pub fn wrote(&mut self, id: SessionId, count: usize, now: Micros, done: impl FnMut(&Fanout)) {
         let Some(session) = self.session(id) else { return };

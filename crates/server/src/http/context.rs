@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
 
 /// Bulk bodies that are read or published at a time; one more is refused, so that their bytes are bounded.
 const BULK_AT_A_TIME: usize = 4;
@@ -36,6 +37,8 @@ pub(crate) struct HttpContext {
     pub(crate) compression: bool,
     /// Whether the route for conformance suites is open.
     pub(crate) echo: bool,
+    /// What clients shake hands with, if they speak TLS.
+    pub(crate) tls: Option<Arc<TlsStore>>,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -92,7 +95,14 @@ impl HttpContext {
             },
             compression: config.compression.enabled,
             echo: config.test.echo,
+            tls: None,
         }
+    }
+
+    /// With clients that speak TLS, if there is something to shake hands with.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<TlsStore>>) -> Self {
+        self.tls = tls;
+        self
     }
 }
 

@@ -108,34 +108,26 @@ impl Deflater {
         made
     }
 
-    /// The payload of the compressed message (RFC 7692 §7.2.1), which may be longer than `payload`.
+    /// The payload of the compressed message (RFC 7692 §7.2.1), or nothing if it would be longer than `payload`.
     fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         let level = Compression::new(u32::from(self.settings.level));
-        // A compressor that did not come to an end is not used again: `reset` of zlib-rs 0.6 forgets what still waited in its
-        // buffer, but not how far into the buffer that stood, and a later message panics there.
-        let mut compress = self
-            .compress
-            .take()
-            .unwrap_or_else(|| Compress::new(level, false));
+        let compress = self.compress.get_or_insert_with(|| Compress::new(level, false));
         compress.reset();
         self.deflated.clear();
-        self.deflated.reserve(longest(payload.len()));
+        // Room for the worst that can come of it, nine bits a byte: zlib-rs 0.6.8 does not forget what it had no room for
+        // when it is reset, and panics some messages later.
+        let worst = payload.len() + payload.len() / 8 + 64;
+        self.deflated.reserve(worst + 2 * TAIL.len());
         // The window is always the largest: a message that is not longer than a receiver's holds no larger distance.
         let status = compress.compress_vec(payload, &mut self.deflated, FlushCompress::Sync);
         let all =
             compress.total_in() == payload.len() as u64 && self.deflated.len() < self.deflated.capacity();
         if !matches!(status, Ok(Status::Ok)) || !all {
+            self.compress = None; // it may hold on to something
             return None;
         }
-        self.compress = Some(compress);
         self.deflated.strip_suffix(&TAIL)
     }
-}
-
-/// Room for the output of any message of `len` bytes, its tail, and for the compressor to be sure that it has written everything:
-/// nine bits a byte at the lowest level, blocks as they are at the others, as zlib's `deflateBound` has them.
-const fn longest(len: usize) -> usize {
-    len + len / 8 + len / 256 + len / 512 + 64
 }
 
 impl Default for Deflater {

@@ -1,9 +1,12 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
 use super::{Answer, Broker, DEADLINE};
@@ -86,9 +89,50 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// What a connection is made of.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A connection to the clients' listener.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket(Wire);
 
 impl Socket {
     /// Connects and says nothing.
@@ -97,21 +141,69 @@ impl Socket {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a socket has a timeout");
-        Self(stream)
+        Self(Wire::Plain(stream))
+    }
+
+    /// Connects and shakes hands by TLS, up to what the broker says to that.
+    pub(crate) fn secure(broker: &Broker, client: Arc<ClientConfig>) -> io::Result<Self> {
+        let Wire::Plain(stream) = Self::connect(broker).0 else {
+            unreachable!("not yet encrypted")
+        };
+        let name = ServerName::from(broker.listen.ip());
+        let session = ClientConnection::new(client, name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self(Wire::Tls(Box::new(stream))))
+    }
+
+    fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match &mut self.0 {
+            Wire::Tls(stream) => stream,
+            Wire::Plain(_) => panic!("this connection is not encrypted"),
+        }
+    }
+
+    /// Asks for new keys, both ways, with what is sent next.
+    pub(crate) fn change_keys(&mut self) {
+        let session = &mut self.session().conn;
+        session.refresh_traffic_keys().expect("they have shaken hands");
+    }
+
+    /// Sends bytes as they are, without encrypting them.
+    pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
+        let socket = &mut self.session().sock;
+        socket.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// The certificate that the broker has shown.
+    pub(crate) fn certificate(&mut self) -> Vec<u8> {
+        let session = &self.session().conn;
+        session.peer_certificates().expect("they have shaken hands")[0].to_vec()
     }
 
     /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
     pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
-        let mut socket = Self::connect(broker);
+        Self::connect(broker).ask(first, lines)
+    }
+
+    /// The same over a connection.
+    pub(crate) fn ask(mut self, first: &str, lines: &[&str]) -> (Self, Answer) {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
-        socket.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
-        let answer = socket.read_answer();
-        (socket, answer)
+        self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
+        let answer = self.read_answer();
+        (self, answer)
     }
 
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
-        let (mut socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+        Self::connect(broker).upgrade()
+    }
+
+    /// Makes a connection one that speaks JSON, its welcome read.
+    pub(crate) fn upgrade(self) -> Self {
+        let (mut socket, answer) = self.ask("GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(socket.message()["op"], "welcome");
         socket
@@ -119,7 +211,7 @@ impl Socket {
 
     /// Its own end, which is what the broker's end is connected to.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr().expect("the socket is connected")
+        self.0.stream().local_addr().expect("the socket is connected")
     }
 
     /// Sends bytes as they are.
@@ -132,6 +224,7 @@ impl Socket {
     pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
         const REFUSED_AFTER: Duration = Duration::from_millis(300);
         self.0
+            .stream()
             .set_write_timeout(Some(REFUSED_AFTER))
             .expect("a socket has a timeout");
         let mut sent = 0;
@@ -168,10 +261,20 @@ impl Socket {
         answer
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes, as they come.
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("the broker goes on");
         bytes
+    }
+
+    /// A line of text, its end included.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            line.extend(self.exactly(1));
+        }
+        String::from_utf8(line).expect("a line is text")
     }
 
     /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's.
@@ -236,6 +339,9 @@ impl Socket {
 
     /// Closes the sending side.
     pub(crate) fn shut(&mut self) {
-        self.0.shutdown(Shutdown::Write).expect("the socket is open");
+        self.0
+            .stream()
+            .shutdown(Shutdown::Write)
+            .expect("the socket is open");
     }
 }
