@@ -291,3 +291,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_message_that_does_not_shrink_leaves_nothing_behind() {
+    // Bytes from 144 on take nine bits at the lowest level, so that these become longer, and then a compressor of zlib-rs 0.6
+    // whose output did not fit panics at a later message.
+    let noise = |len: usize| -> Vec<u8> {
+        let mut state = 1_u32;
+        let next = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(0x9e37_79b1).rotate_left(11) ^ 0x5bd1;
+            144 + (state >> 8) as u8 % 112
+        });
+        next.take(len).collect()
+    };
+    for level in 1..=9 {
+        let mut deflater = Deflater::new(Settings {
+            level,
+            threshold_bytes: 0,
+        });
+        for len in [10, 1_000, 30_000, 65_000, 65_500, 65_536, 70_000, 100, 65_536] {
+            for message in [noise(len), "né €".repeat(len / 8).into_bytes()] {
+                let frame = deflater.message(Opcode::Binary, &message, Some(WindowBits::MAX));
+                let payload = payload_of(&frame);
+                if is_deflated(&frame) {
+                    assert!(payload.len() < message.len());
+                    assert_eq!(
+                        inflated(payload, BYTES_MAX),
+                        Ok(message),
+                        "level {level}, {len} bytes"
+                    );
+                } else {
+                    assert_eq!(payload, message);
+                }
+            }
+        }
+    }
+}
