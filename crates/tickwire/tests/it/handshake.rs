@@ -11,7 +11,7 @@ pub(crate) const GOOD: [&str; 4] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-const GET: &str = "GET /v1/ws HTTP/1.1";
+pub(crate) const GET: &str = "GET /v1/ws HTTP/1.1";
 const PING: &str = r#"{"op":"ping","id":1}"#;
 
 fn quiet() -> Broker {
@@ -19,7 +19,7 @@ fn quiet() -> Broker {
 }
 
 /// The good lines without the one that begins with `name`, and with `line` instead.
-fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
+pub(crate) fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
     let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
     kept.chain((!line.is_empty()).then_some(line)).collect()
 }

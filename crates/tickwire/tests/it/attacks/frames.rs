@@ -99,7 +99,9 @@ fn row_03_control_frames_too_long_or_fragmented() {
 fn row_04_close_frames_that_no_one_may_send() {
     let attack = Besieged::start(&[]);
     attack.closes("one byte", &Frame::new(Opcode::Close, b"\x03").bytes(), 1002);
-    for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16] {
+    for code in [
+        0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16,
+    ] {
         let frame = Frame::new(Opcode::Close, &code.to_be_bytes()).bytes();
         attack.closes(&format!("code {code}"), &frame, 1002);
     }

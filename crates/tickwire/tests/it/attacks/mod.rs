@@ -5,8 +5,8 @@
 //! thousand are `cargo xtask attack`.
 
 mod frames;
-
-
+mod handshake;
+mod load;
 
 use serde_json::{Value, json};
 
@@ -60,6 +60,21 @@ impl Besieged {
         assert!(grown < GROWTH_BYTES_MAX, "the broker grew by {grown} bytes");
     }
 
+    /// The sum of a metric over the shards.
+    fn sum(&self, metric: &str) -> f64 {
+        let of_shard = |shard: usize| self.broker.metric(&format!("{metric}{{shard=\"{shard}\"}}"));
+        (0..).map_while(of_shard).sum()
+    }
+
+    /// The same once there is room for somebody new: the broker has not yet noticed who is gone.
+    fn outlives_soon(self) {
+        self.broker
+            .wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+                open == 2.0
+            });
+        self.outlives();
+    }
+
     /// The same, and an orderly end.
     fn outlives(mut self) {
         self.lives_on();
@@ -102,6 +117,17 @@ impl Honest {
         honest
     }
 
+    /// Publishes to a topic that it does not read.
+    fn publish(&mut self, topic: &str, data: &Value) {
+        let publish = json!({"op": "publish", "id": 0, "topic": topic, "data": data});
+        self.publisher.send(Frame::text(&publish.to_string()));
+        let ack = next_message(&mut self.publisher);
+        assert!(
+            ack["op"] == "ack" && ack["results"][0]["error"].is_null(),
+            "{ack}"
+        );
+    }
+
     /// Publishes three messages and checks that each arrives, with the next number.
     fn is_served(&mut self) {
         for _ in 0..3 {
@@ -118,7 +144,12 @@ impl Honest {
             let found = (&update["op"], &update["topic"], &update["seq"], &update["data"]);
             assert_eq!(
                 found,
-                (&json!("update"), &json!(self.topic), &json!(self.seq), &json!(self.seq)),
+                (
+                    &json!("update"),
+                    &json!(self.topic),
+                    &json!(self.seq),
+                    &json!(self.seq)
+                ),
                 "{update}"
             );
         }
@@ -133,7 +164,12 @@ fn next_message(socket: &mut Socket) -> Value {
             socket.send(Frame::new(Opcode::Pong, &payload));
             continue;
         }
-        assert_eq!(opcode, Opcode::Text as u8, "{}", String::from_utf8_lossy(&payload));
+        assert_eq!(
+            opcode,
+            Opcode::Text as u8,
+            "{}",
+            String::from_utf8_lossy(&payload)
+        );
         let message: Value = serde_json::from_slice(&payload).expect("a message is JSON");
         if message["op"] != "heartbeat" {
             return message;

@@ -92,28 +92,47 @@ pub(crate) struct Socket(TcpStream);
 impl Socket {
     /// Connects and says nothing.
     pub(crate) fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.listen).expect("the broker listens");
+        Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
+    }
+
+    /// A connection that is made already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a socket has a timeout");
         Self(stream)
     }
 
+    /// The socket itself, for its options.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+
     /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
     pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
         let mut socket = Self::connect(broker);
-        let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
-        socket.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
-        let answer = socket.read_answer();
+        let answer = socket.ask(first, lines);
         (socket, answer)
+    }
+
+    fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
+        let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
+        self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
+        self.read_answer()
     }
 
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
-        let (mut socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
-        assert_eq!(answer.status, 101, "{answer:?}");
-        assert_eq!(socket.message()["op"], "welcome");
+        let mut socket = Self::connect(broker);
+        socket.shake_hands();
         socket
+    }
+
+    /// Makes a connection that speaks JSON of one on which nothing was said, and reads its welcome.
+    pub(crate) fn shake_hands(&mut self) {
+        let answer = self.ask(crate::handshake::GET, &crate::handshake::GOOD);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert_eq!(self.message()["op"], "welcome");
     }
 
     /// Its own end, which is what the broker's end is connected to.
@@ -124,6 +143,35 @@ impl Socket {
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Sends each piece by itself from now on, however short.
+    pub(crate) fn push_at_once(&self) {
+        self.0.set_nodelay(true).expect("a socket has this option");
+    }
+
+    /// Sends bytes unless the connection is over; returns whether it took them.
+    pub(crate) fn takes(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// Takes one byte if there is one. Never waits.
+    pub(crate) fn sip(&mut self) {
+        self.0.set_nonblocking(true).expect("a socket has this option");
+        // That there is none, or never will be again, is no matter.
+        let _ = self.0.read(&mut [0]);
+        self.0.set_nonblocking(false).expect("a socket has this option");
+    }
+
+    /// Whether the broker has closed its side and there is nothing left to read. Never waits.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.0.set_nonblocking(true).expect("a socket has this option");
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).expect("a socket has this option");
+        match peeked {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
     }
 
     /// Sends a frame.
