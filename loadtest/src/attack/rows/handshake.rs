@@ -54,7 +54,7 @@ fn slow() -> Vec<Variant> {
         ended(
             "a byte every half second",
             vec![
-                Step::Send(shared(GET)),
+                Step::Send(shared(format!("{GET}\r\nX: "))),
                 Step::Repeat(shared("x"), Duration::from_millis(500)),
             ],
         ),

@@ -98,7 +98,7 @@ fn row_12_slowloris() {
         .collect();
     // A byte now and then buys no time.
     let mut dribbling = Socket::connect(&attack.broker);
-    dribbling.send_bytes(GET.as_bytes());
+    dribbling.send_bytes(format!("{GET}\r\nX-Slow: ").as_bytes());
     dribbling.push_at_once();
     poll("the dribbling is ended", || {
         (!dribbling.takes(b"x") || dribbling.is_at_end()).then_some(())
