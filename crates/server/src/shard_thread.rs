@@ -19,8 +19,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::egress;
+use crate::config::{self, Config};
+use crate::egress::{self, BYTES_PER_WRITE};
 use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
 use crate::inspector::Question;
@@ -28,6 +28,9 @@ use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
+
+/// Least bytes that a slow connection is offered at a time.
+const PIECE_BYTES_MIN: usize = 2 * 1024;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -83,6 +86,7 @@ impl ShardPlan {
                 message_bytes: self.config.limits.message_bytes,
                 fragments: self.config.limits.fragments,
             },
+            piece_bytes: piece_bytes(&self.config.socket),
             rights: Rights {
                 publish: self.config.anonymous_publish.clone(),
             },
@@ -120,6 +124,12 @@ impl ShardPlan {
             }
         }
     }
+}
+
+/// Most bytes that a slow connection is written at a time: about what the kernel then takes before it has enough.
+fn piece_bytes(socket: &config::Socket) -> usize {
+    let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
+    half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
 }
 
 async fn until(due: Option<std::time::Instant>) {

@@ -3,7 +3,6 @@
 //! It parses the bytes that come, frame by frame, and shows each message to the checks of the client library and to the
 //! [`Oracle`]. It outlives its connections: on the next one it resumes from where it was, as the client library does.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tickwire_client::promise::Checker;
@@ -310,32 +309,11 @@ impl Client {
     }
 
     fn message(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
-        self.checker
-            .received(&self.as_default(message))
-            .map_err(Broken::from)?;
+        self.checker.received(message).map_err(Broken::from)?;
         let before = self.oracle.got;
         self.tell_oracle(message, at)?;
         at.got.add(before, self.oracle.got);
         Ok(())
-    }
-
-    /// `message` without modes that do not say how it will be. Of a wildcard over several kinds the broker tells the mode
-    /// of events, and conflates the states all the same; of a topic that a pattern asks every message of it tells `every`,
-    /// and goes back to the kind's default when the pattern goes. The oracle knows better than to believe them.
-    fn as_default<'a>(&self, message: &'a ServerMessage) -> Cow<'a, ServerMessage> {
-        let ServerMessage::Control(Control::Ack { id, results }) = message else {
-            return Cow::Borrowed(message);
-        };
-        let mut results = results.clone();
-        for result in &mut results {
-            let unsure = match topics::find_pattern(&result.topic) {
-                Some(pattern) if topics::is_wildcard(pattern) => topics::is_mixed(pattern),
-                Some(topic) => topics::kind(topic) == Kind::State && self.oracle.wants_every(topic),
-                None => false,
-            };
-            result.mode = result.mode.filter(|_| !unsure);
-        }
-        Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
     }
 
     fn tell_oracle(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {

@@ -57,6 +57,8 @@ struct WebSocket {
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
+    /// It was blocked, and something has waited for it ever since.
+    slow: bool,
     /// Whether it is among the connections with something to read.
     unread: bool,
     /// The sending side is shut.
@@ -87,6 +89,8 @@ pub(crate) struct Hub {
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
     frame_limits: FrameLimits,
+    /// Most bytes that a slow connection is written at a time.
+    piece_bytes: usize,
     rights: Rc<Rights>,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
@@ -103,6 +107,7 @@ pub(crate) struct HubParts {
     pub(crate) egress: Box<dyn Egress>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
+    pub(crate) piece_bytes: usize,
     pub(crate) rights: Rights,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
@@ -126,6 +131,7 @@ impl Hub {
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             frame_limits: parts.frame_limits,
+            piece_bytes: parts.piece_bytes,
             rights: Rc::new(parts.rights),
             wake: parts.wake,
             gate: parts.gate,
@@ -166,6 +172,7 @@ impl Hub {
                 stream,
                 parser,
                 blocked: false,
+                slow: false,
                 unread: false,
                 shut: false,
                 ended: false,

@@ -7,7 +7,7 @@ use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
 use super::{Hub, Link};
-use crate::egress::{self, BATCH, Wrote};
+use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 impl Hub {
     /// One round over the sessions that have something waiting.
@@ -39,10 +39,16 @@ impl Hub {
                 return None;
             };
             let stream = &socket.stream;
+            let bytes_max = if socket.slow {
+                self.piece_bytes
+            } else {
+                BYTES_PER_WRITE
+            };
             self.shard.outbox(*id).map(|outbox| egress::Ready {
                 session: *id,
                 stream,
                 outbox,
+                bytes_max,
             })
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
@@ -64,6 +70,7 @@ impl Hub {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
+            socket.slow |= socket.blocked;
         }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
@@ -72,8 +79,12 @@ impl Hub {
         if self.shard.is_finished(id) {
             return self.shut(id);
         }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
+        if matches!(wrote, Wrote::All(_)) {
+            if self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+                self.shard.writable(id);
+            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+                socket.slow = false;
+            }
         }
         Ok(())
     }
