@@ -9,6 +9,7 @@ mod clock;
 pub mod config;
 mod debug_pages;
 mod egress;
+pub mod extensions;
 mod feed_thread;
 pub mod handshake;
 pub mod http;

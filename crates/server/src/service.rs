@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
-use tickwire_wire::Codec;
+use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::handshake;
@@ -81,7 +81,7 @@ fn upgrade(
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let accepted = match handshake::check(request) {
-        Ok(accepted) => accepted,
+        Ok(accepted) => accepted.with_compression(context.compression),
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -91,16 +91,16 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    let codec = accepted.codec;
+    let variant = accepted.variant();
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, variant, permit));
     }
     accepted.response().map(|_| Full::default())
 }
 
-async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, permit: Permit) {
+async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, variant: Variant, permit: Permit) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, codec, permit),
+        Ok(upgraded) => take_over(&context, upgraded, variant, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -111,12 +111,17 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, pe
     }
 }
 
-fn take_over(context: &HttpContext, upgraded: Upgraded, codec: Codec, permit: Permit) -> std::io::Result<()> {
+fn take_over(
+    context: &HttpContext,
+    upgraded: Upgraded,
+    variant: Variant,
+    permit: Permit,
+) -> std::io::Result<()> {
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = parts.io.into_inner().into_std()?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, codec, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, variant, parts.read_buf.to_vec())?;
     Ok(())
 }

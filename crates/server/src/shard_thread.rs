@@ -77,7 +77,8 @@ impl ShardPlan {
         let (egress, name) = egress::open(self.config.socket.egress, self.connections_max)?;
         tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
         let hub = Hub::new(HubParts {
-            shard: Shard::new(self.id, self.directory, self.settings),
+            shard: Shard::new(self.id, self.directory, self.settings)
+                .with_compression(self.config.compression.settings()),
             clock: self.clock,
             poller,
             egress,

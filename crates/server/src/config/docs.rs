@@ -77,6 +77,7 @@ fn default_of(key: &Key) -> String {
         Preset::Integer(number) => number.to_string(),
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
+        Preset::Bool(truth) => truth.to_string(),
         Preset::Empty => "[]".to_owned(),
         Preset::Unset(..) => String::new(),
     }
@@ -86,6 +87,7 @@ fn type_of(shape: Shape) -> &'static str {
     match shape {
         Shape::Integer { .. } => "integer",
         Shape::Positive => "number",
+        Shape::Bool => "boolean",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
         Shape::Patterns | Shape::Files => "list of texts",
@@ -97,6 +99,7 @@ fn range_of(shape: Shape) -> String {
     match shape {
         Shape::Integer { min, max } => format!("{min} to {max}"),
         Shape::Positive => "above 0".to_owned(),
+        Shape::Bool => "`true`, `false`".to_owned(),
         Shape::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
             words.join(", ")

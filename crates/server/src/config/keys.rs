@@ -10,6 +10,8 @@ use tickwire_wire::limits;
 pub(super) enum Shape {
     /// A whole number between two bounds, both allowed.
     Integer { min: u64, max: u64 },
+    /// `true` or `false`.
+    Bool,
     /// A finite number above 0.
     Positive,
     /// One of these words.
@@ -39,6 +41,7 @@ pub(super) enum Preset {
     Integer(u64),
     Number(f64),
     Text(&'static str),
+    Bool(bool),
     /// An empty list.
     Empty,
     /// Nothing: the broker decides as described. The number is what an example may show.
@@ -418,6 +421,26 @@ pub(super) const KEYS: &[Key] = &[
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
     Key::new(
+        "compression.enabled",
+        Shape::Bool,
+        Preset::Bool(true),
+        "Whether connections that offer permessage-deflate get it",
+    ),
+    Key::integer(
+        "compression.level",
+        1,
+        9,
+        limits::DEFLATE_LEVEL as u64,
+        "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
+    ),
+    Key::integer(
+        "compression.threshold_bytes",
+        0,
+        GIB,
+        limits::DEFLATE_THRESHOLD_BYTES as u64,
+        "Messages with fewer bytes are never compressed",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
@@ -463,6 +486,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "socket", "feed", "compression"]
+        );
     }
 }

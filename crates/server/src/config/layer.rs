@@ -92,6 +92,7 @@ impl Layer {
                 Preset::Integer(number) => layer.put(key.path, Value::from(number)),
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
+                Preset::Bool(truth) => layer.put(key.path, Value::from(truth)),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
                 Preset::Unset(..) => {}
             }
@@ -207,6 +208,7 @@ fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
+        Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
         Shape::Patterns | Shape::Files if text.trim().is_empty() => Value::from(Vec::<String>::new()),
         Shape::Patterns | Shape::Files => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
         Shape::Choice(_) | Shape::Address | Shape::Rules | Shape::StaleRules => text.into(),

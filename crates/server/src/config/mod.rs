@@ -5,6 +5,7 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod compression;
 mod docs;
 mod error;
 mod feed;
@@ -24,6 +25,7 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::compression::Compression;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
@@ -58,6 +60,8 @@ pub struct Config {
     pub socket: Socket,
     /// Where market data comes from.
     pub feed: Feed,
+    /// Whether and how messages are compressed.
+    pub compression: Compression,
     /// Which topics are of which kind: tried in order, before the built-in rules.
     pub kinds: Vec<KindRule>,
     /// For how long topics may be silent: tried in order.
@@ -185,6 +189,7 @@ impl Config {
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
             feed: Feed::read(settings)?,
+            compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,
         };

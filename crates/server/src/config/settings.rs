@@ -91,6 +91,14 @@ impl Settings {
             .map_err(|_| self.refuse(path, "is too large for this machine"))
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, path: &str) -> Result<bool, ConfigError> {
+        match self.value(path) {
+            Some(Value::Bool(_, truth)) => Ok(truth),
+            _ => Err(self.refuse(path, "must be true or false")),
+        }
+    }
+
     /// A finite number above 0.
     pub(super) fn positive(&self, path: &str) -> Result<f64, ConfigError> {
         let number = self.value(path).and_then(|value| match value {

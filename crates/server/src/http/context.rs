@@ -32,6 +32,8 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    /// Whether WebSocket connections may be compressed.
+    pub(crate) compression: bool,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -86,6 +88,7 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            compression: config.compression.enabled,
         }
     }
 }

@@ -18,9 +18,10 @@ use mio::net::TcpStream;
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
 use tickwire_wire::message::Subscribe;
-use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -88,6 +89,8 @@ pub(crate) struct Hub {
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
+    /// Inflates what clients send compressed.
+    inflater: Inflater,
     frame_limits: FrameLimits,
     /// Most bytes that a slow connection is written at a time.
     piece_bytes: usize,
@@ -130,6 +133,7 @@ impl Hub {
             unread: VecDeque::new(),
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
             rights: Rc::new(parts.rights),
@@ -151,7 +155,7 @@ impl Hub {
         &mut self,
         stream: std::net::TcpStream,
         permit: Permit,
-        codec: Codec,
+        variant: Variant,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
@@ -159,7 +163,7 @@ impl Hub {
         let now = self.clock.now();
         let id = self
             .shard
-            .open(codec, Transport::WebSocket, self.rights.clone(), now);
+            .open(variant, Transport::WebSocket, self.rights.clone(), now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
             return Err(error);
@@ -407,10 +411,15 @@ impl Hub {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
             return;
         };
-        let Some(codec) = self.shard.codec(id) else { return };
+        let Some(variant) = self.shard.variant(id) else {
+            return;
+        };
+        let codec = variant.codec();
+        // Who agreed on compression may send compressed messages, too.
+        let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
         loop {
-            match socket.parser.next(&mut input) {
+            match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => break,
                 Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
                 Err(violation) => {
