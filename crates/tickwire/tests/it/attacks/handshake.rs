@@ -1,24 +1,10 @@
 //! Rows 11 to 14: requests that never become a connection, and connections that never become a request.
 
-use std::time::Duration;
-
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
-use super::Besieged;
+use super::{Besieged, cpu_time};
 use crate::handshake::{GET, GOOD, instead_of};
-use crate::support::{Answer, Broker, Frame, Opcode, Socket, poll};
-
-/// The CPU time that the broker has used so far.
-fn cpu_time(broker: &Broker) -> Duration {
-    let tasks = format!("/proc/{}/task", broker.id());
-    let nanos = |task: std::io::Result<std::fs::DirEntry>| {
-        // A thread may end between being listed and being read.
-        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        stat.split(' ').next()?.parse::<u64>().ok()
-    };
-    let all = std::fs::read_dir(tasks).expect("the broker runs");
-    Duration::from_nanos(all.filter_map(nanos).sum())
-}
+use crate::support::{Answer, Frame, Opcode, Socket, poll};
 
 /// The answer to a handshake with these lines, which must be that of the status and the last on its connection.
 fn refused(attack: &Besieged, what: &str, first: &str, lines: &[&str], status: u16) -> Answer {

@@ -4,9 +4,12 @@
 //! that the broker's memory stays bounded. What goes beyond a row is with the other tests of its subject. The same rows by the
 //! thousand are `cargo xtask attack`.
 
+mod deflate;
 mod frames;
 mod handshake;
 mod load;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -88,6 +91,18 @@ fn resident_bytes(broker: &Broker) -> f64 {
     broker
         .metric("process_resident_memory_bytes")
         .expect("a process has memory")
+}
+
+/// The CPU time that the broker has used so far.
+fn cpu_time(broker: &Broker) -> Duration {
+    let tasks = format!("/proc/{}/task", broker.id());
+    let nanos = |task: std::io::Result<std::fs::DirEntry>| {
+        // A thread may end between being listed and being read.
+        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    };
+    let all = std::fs::read_dir(tasks).expect("the broker runs");
+    Duration::from_nanos(all.filter_map(nanos).sum())
 }
 
 /// Somebody who does nothing wrong: publishes on one connection and reads it on another, each message in its turn.
