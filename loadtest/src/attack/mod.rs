@@ -288,7 +288,8 @@ impl Run<'_> {
         found.attempts = attackers.attempts;
         for (variant, tally) in row.variants.iter().zip(attackers.tallies) {
             let expected: Vec<String> = variant.expected.iter().map(ToString::to_string).collect();
-            if row.judge == Judge::Answers && (tally.wrong > 0 || tally.count() == 0) {
+            let missing = expected.iter().any(|answer| !tally.answers.contains_key(answer));
+            if row.judge == Judge::Answers && (tally.wrong > 0 || missing) {
                 let text = format_args!("{}: {:?} instead of {expected:?}", variant.what, tally.answers);
                 found.faults.add("answers", text);
             }

@@ -103,7 +103,7 @@ impl fmt::Display for Answer {
 pub(super) struct Variant {
     pub(super) what: String,
     pub(super) steps: Vec<Step>,
-    /// The answers that are right.
+    /// The answers that are right. Each of them must come to somebody.
     pub(super) expected: Vec<Answer>,
 }
 
@@ -185,10 +185,5 @@ impl Tally {
         self.wrong += u64::from(!variant.expected.contains(answer));
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.longest_ms = self.longest_ms.max(took_ms);
-    }
-
-    /// All answers.
-    pub(super) fn count(&self) -> u64 {
-        self.answers.values().sum()
     }
 }

@@ -122,7 +122,7 @@ fn half_open() -> Vec<Variant> {
 fn more_than_may_be() -> Vec<Variant> {
     let stays = Variant::new(
         "handshake",
-        then([Step::Stay(seconds(1))]),
+        then([Step::Stay(seconds(2))]),
         Answer::of(Ending::Stayed),
     );
     vec![Variant {

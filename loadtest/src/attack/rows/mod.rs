@@ -1,5 +1,6 @@
 //! The rows of `docs/ATTACKS.md` as attempts with their answers.
 
+mod deflate;
 mod frames;
 mod handshake;
 mod load;
@@ -26,7 +27,7 @@ const GOOD: [&str; 5] = [
 
 /// All rows, in order.
 pub(super) fn all() -> Vec<Row> {
-    let mut rows = [frames::rows(), handshake::rows(), load::rows()].concat();
+    let mut rows = [frames::rows(), deflate::rows(), handshake::rows(), load::rows()].concat();
     rows.sort_by_key(|row| row.number);
     rows
 }
