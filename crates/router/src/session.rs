@@ -32,6 +32,8 @@ pub enum Transport {
     WebSocket,
     /// Server-sent events: nothing comes in.
     Sse,
+    /// WebSocket without the protocol: each message comes back as it came, for conformance suites.
+    Echo,
 }
 
 /// What a connection may do.

@@ -433,4 +433,5 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
         egress = room.egress,
         "tickwire {VERSION} is ready; anyone may subscribe to everything and publish to {publish}",
     );
+    config.test.warn();
 }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
+use tickwire_router::Transport;
 use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
@@ -23,6 +24,8 @@ use crate::permit::Permit;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// Where messages come back as they came, when `test.echo` says so.
+const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
@@ -64,10 +67,12 @@ async fn answer(
     mut request: Request<Incoming>,
     permit: &PermitSlot,
 ) -> Reply {
-    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket {
-        return http::answer(context, stalled, request).await;
-    }
-    let response = upgrade(context, &mut request, permit);
+    let transport = match request.uri().path() {
+        ECHO_PATH if context.echo => Transport::Echo,
+        path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
+        _ => return http::answer(context, stalled, request).await,
+    };
+    let response = upgrade(context, &mut request, transport, permit);
     context
         .metrics
         .answered(Route::WebSocket as usize, response.status().as_u16());
@@ -78,6 +83,7 @@ async fn answer(
 fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
+    transport: Transport,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let accepted = match handshake::check(request) {
@@ -93,14 +99,20 @@ fn upgrade(
     let on_upgrade = hyper::upgrade::on(request);
     let variant = accepted.variant();
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, variant, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, variant, permit));
     }
     accepted.response().map(|_| Full::default())
 }
 
-async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, variant: Variant, permit: Permit) {
+async fn adopt(
+    context: Rc<HttpContext>,
+    on_upgrade: OnUpgrade,
+    transport: Transport,
+    variant: Variant,
+    permit: Permit,
+) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, variant, permit),
+        Ok(upgraded) => take_over(&context, upgraded, transport, variant, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -114,6 +126,7 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, variant: Variant
 fn take_over(
     context: &HttpContext,
     upgraded: Upgraded,
+    transport: Transport,
     variant: Variant,
     permit: Permit,
 ) -> std::io::Result<()> {
@@ -122,6 +135,6 @@ fn take_over(
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = parts.io.into_inner().into_std()?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, variant, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())
 }

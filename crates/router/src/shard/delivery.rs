@@ -14,7 +14,7 @@ use crate::item::{self, Frame, Gap, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
-use crate::session::SessionId;
+use crate::session::{SessionId, Transport};
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -75,7 +75,8 @@ impl Shard {
     /// Ends a session whose client does not read the answers that it asks for.
     pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
         let drowning = self.open_session(id).is_some_and(|session| {
-            session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
+            session.transport != Transport::Echo
+                && session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
         });
         if drowning {
             let reason =

@@ -6,6 +6,7 @@
 
 mod audit;
 mod delivery;
+mod echo;
 mod lagging;
 mod rate;
 mod requests;
@@ -193,7 +194,7 @@ impl Shard {
     }
 
     /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
-    /// once.
+    /// once; one that echoes has none.
     ///
     /// # Panics
     /// With 2³² sessions.
@@ -216,7 +217,7 @@ impl Shard {
             transport,
             phase: Phase::Open,
             dirty: false,
-            requested: transport == Transport::Sse,
+            requested: transport != Transport::WebSocket,
             publishes: false,
             pressing: false,
             blocked: false,
@@ -242,14 +243,16 @@ impl Shard {
             one_shot_waits: false,
             replays: None,
         });
-        let welcome = Control::Welcome {
-            session: self.session_name(generation),
-            server: self.settings.server.clone(),
-            ts: now,
-            heartbeat_ms: self.settings.heartbeat_ms,
-            limits: self.settings.limits,
-        };
-        self.send_control(id, &welcome);
+        if transport != Transport::Echo {
+            let welcome = Control::Welcome {
+                session: self.session_name(generation),
+                server: self.settings.server.clone(),
+                ts: now,
+                heartbeat_ms: self.settings.heartbeat_ms,
+                limits: self.settings.limits,
+            };
+            self.send_control(id, &welcome);
+        }
         self.schedule(id);
         id
     }

@@ -206,7 +206,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::integer(
         "limits.fragments",
         1,
-        65_536,
+        1_000_000,
         limits::MESSAGE_FRAGMENTS_MAX as u64,
         "Most fragments of one client message; one more closes with 1008",
     ),
@@ -441,6 +441,12 @@ pub(super) const KEYS: &[Key] = &[
         "Messages with fewer bytes are never compressed",
     ),
     Key::new(
+        "test.echo",
+        Shape::Bool,
+        Preset::Bool(false),
+        "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
@@ -488,7 +494,16 @@ mod tests {
         tables.dedup();
         assert_eq!(
             tables,
-            ["", "log", "limits", "heartbeat", "socket", "feed", "compression"]
+            [
+                "",
+                "log",
+                "limits",
+                "heartbeat",
+                "socket",
+                "feed",
+                "compression",
+                "test"
+            ]
         );
     }
 }

@@ -185,9 +185,10 @@ fn is_ours_but_no_setting(name: &str) -> bool {
             | "TICKWIRE_CONFIG"
             | "TICKWIRE_URL"
             | "TICKWIRE_RECORDINGS"
+            | "TICKWIRE_AUTOBAHN"
             | "TICKWIRE_SKIP_LOG"
             | "TICKWIRE_BIN"
-    ) || name.starts_with("TICKWIRE_TEST_")
+    ) || (name.starts_with("TICKWIRE_TEST_") && !name.starts_with("TICKWIRE_TEST__"))
 }
 
 /// Whether Kubernetes may have set it: a service called `tickwire` or `tickwire-…` puts `TICKWIRE_SERVICE_HOST`,

@@ -16,6 +16,7 @@ mod nearest;
 mod overrides;
 mod settings;
 mod stale;
+mod test_only;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 use self::settings::Settings;
+pub use self::test_only::TestOnly;
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
 /// that find it out.
@@ -66,6 +68,8 @@ pub struct Config {
     pub kinds: Vec<KindRule>,
     /// For how long topics may be silent: tried in order.
     pub staleness: Vec<StaleRule>,
+    /// What only tests of the broker itself switch on.
+    pub test: TestOnly,
 }
 
 /// The key table `[log]`.
@@ -192,6 +196,7 @@ impl Config {
             compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,
+            test: TestOnly::read(settings)?,
         };
         if addresses_collide(config.listen, config.ops) {
             return Err(settings.refuse_beside("ops", "must be another address than", "listen"));

@@ -34,6 +34,8 @@ pub(crate) struct HttpContext {
     pub(crate) limits: HttpLimits,
     /// Whether WebSocket connections may be compressed.
     pub(crate) compression: bool,
+    /// Whether the route for conformance suites is open.
+    pub(crate) echo: bool,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -89,6 +91,7 @@ impl HttpContext {
                 history_page: limits.history_page,
             },
             compression: config.compression.enabled,
+            echo: config.test.echo,
         }
     }
 }

@@ -62,6 +62,8 @@ struct WebSocket {
     slow: bool,
     /// Whether it is among the connections with something to read.
     unread: bool,
+    /// It is not read until it has taken what waits for it: one that echoes.
+    held: bool,
     /// The sending side is shut.
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
@@ -155,15 +157,14 @@ impl Hub {
         &mut self,
         stream: std::net::TcpStream,
         permit: Permit,
+        transport: Transport,
         variant: Variant,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
-        let id = self
-            .shard
-            .open(variant, Transport::WebSocket, self.rights.clone(), now);
+        let id = self.shard.open(variant, transport, self.rights.clone(), now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
             return Err(error);
@@ -178,6 +179,7 @@ impl Hub {
                 blocked: false,
                 slow: false,
                 unread: false,
+                held: false,
                 shut: false,
                 ended: false,
                 _permit: permit,
@@ -378,6 +380,10 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if self.shard.echo_waits(id) {
+                socket.held = true;
+                break;
+            }
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
                 Ok(0) => {
@@ -460,6 +466,7 @@ impl Hub {
 /// Handles one frame or message of a client.
 fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
     match event {
+        Event::Message { opcode, payload } if shard.echoes(id) => shard.echo(id, opcode, payload),
         Event::Message { opcode, payload } if opcode == codec.opcode() => {
             shard.request(id, codec.decode_request(payload), now);
         }

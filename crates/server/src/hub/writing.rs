@@ -79,6 +79,7 @@ impl Hub {
         if self.shard.is_finished(id) {
             return self.shut(id);
         }
+        self.read_on(id);
         if matches!(wrote, Wrote::All(_)) {
             if self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
                 self.shard.writable(id);
@@ -87,6 +88,17 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Reads a session that was held until it had taken what waited for it.
+    fn read_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+            && socket.held
+            && !self.shard.echo_waits(id)
+        {
+            socket.held = false;
+            self.read_later(id);
+        }
     }
 
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).

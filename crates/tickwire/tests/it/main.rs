@@ -6,7 +6,9 @@
 mod attacks;
 mod broker;
 mod browser;
+mod compression;
 mod documents;
+mod echo;
 mod faults;
 mod handshake;
 mod http;

@@ -45,6 +45,12 @@ impl Inflater {
         }
     }
 
+    /// Bytes of memory that it holds for the last message.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// What `payload`, that of a whole compressed message, inflates to, at most `bytes_max` bytes.
     ///
     /// # Errors

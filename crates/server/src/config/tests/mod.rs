@@ -1,6 +1,6 @@
 //! Configurations as an operator writes them, and what comes of each.
 
-use expect_test::Expect;
+use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Key, Shape};
@@ -233,6 +233,32 @@ fn every_key_is_read_and_its_range_holds() {
             );
         }
     }
+}
+
+#[test]
+fn switches_of_tests_are_off_and_settable() {
+    assert!(!Config::default().test.echo);
+    assert!(Case::new().file("[test]\necho = true").loaded().test.echo);
+    assert!(
+        Case::new()
+            .variable("TICKWIRE_TEST__ECHO", "true")
+            .loaded()
+            .test
+            .echo
+    );
+    Case::new()
+        .variable("TICKWIRE_TEST__ECHO", "yes")
+        .refused(&expect![[
+            r#"test.echo = "yes" (from environment TICKWIRE_TEST__ECHO): must be true or false"#
+        ]]);
+    // What tests are told by variables of this name is no setting.
+    assert!(
+        !Case::new()
+            .variable("TICKWIRE_TEST_ECHO", "true")
+            .loaded()
+            .test
+            .echo
+    );
 }
 
 #[test]

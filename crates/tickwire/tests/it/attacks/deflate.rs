@@ -1,50 +1,16 @@
 //! Rows 9 and 10: compressed messages that are far larger than they look, or none at all (RFC 7692).
 
-use flate2::{Compress, Compression, FlushCompress};
 use tickwire_wire::limits::MESSAGE_BYTES_MAX;
 
 use super::{Besieged, cpu_time, frames};
-use crate::handshake::{GET, GOOD};
+use crate::compression::{compressed, deflated, open};
 use crate::support::{Broker, Frame, Opcode, Socket};
 
-const RSV1: u8 = 0x40;
 const PING: &str = r#"{"op":"ping","id":1}"#;
 
-/// A connection that negotiated permessage-deflate, its welcome read.
+/// A connection that negotiated compression, its welcome read.
 fn deflating(broker: &Broker) -> Socket {
-    let offer = "Sec-WebSocket-Extensions: permessage-deflate";
-    let (mut socket, answer) = Socket::request(broker, GET, &[&GOOD[..], &[offer]].concat());
-    assert_eq!(answer.status, 101, "{answer:?}");
-    assert!(answer.head.contains("permessage-deflate"), "{answer:?}");
-    assert_eq!(socket.message()["op"], "welcome");
-    socket
-}
-
-/// `bytes` as the payload of a compressed message: without the last four bytes (RFC 7692 §7.2.1).
-fn deflated(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() / 500 + 1_024);
-    let mut compress = Compress::new(Compression::best(), false);
-    let mut taken = 0;
-    while taken < bytes.len() {
-        compress
-            .compress_vec(&bytes[taken..], &mut out, FlushCompress::None)
-            .expect("bytes can be compressed");
-        taken = usize::try_from(compress.total_in()).expect("it fits");
-        out.reserve(1_024);
-    }
-    compress
-        .compress_vec(&[], &mut out, FlushCompress::Sync)
-        .expect("bytes can be compressed");
-    let end = out.strip_suffix(b"\0\0\xff\xff").expect("a sync flush ends so");
-    end.to_vec()
-}
-
-/// A compressed frame.
-fn compressed(opcode: Opcode, payload: &[u8]) -> Frame<'_> {
-    Frame {
-        reserved: RSV1,
-        ..Frame::new(opcode, payload)
-    }
+    open(broker, "permessage-deflate")
 }
 
 /// Sends `bytes` on a compressing connection of their own; returns the code that it is closed with.

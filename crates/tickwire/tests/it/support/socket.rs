@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -115,6 +116,7 @@ impl Socket {
         (socket, answer)
     }
 
+    /// The answer to a request with these lines.
     fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
         self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
@@ -165,13 +167,37 @@ impl Socket {
 
     /// Whether the broker has closed its side and there is nothing left to read. Never waits.
     pub(crate) fn is_at_end(&self) -> bool {
+        self.peek() == Some(0)
+    }
+
+    /// The number of bytes that can be read now, one or none at the end.
+    fn peek(&self) -> Option<usize> {
         self.0.set_nonblocking(true).expect("a socket has this option");
         let peeked = self.0.peek(&mut [0]);
         self.0.set_nonblocking(false).expect("a socket has this option");
         match peeked {
-            Ok(count) => count == 0,
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(_) => Some(0),
         }
+    }
+
+    /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and
+    /// how many bytes of one more.
+    pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
+        const REFUSED_AFTER: Duration = Duration::from_millis(300);
+        self.0
+            .set_write_timeout(Some(REFUSED_AFTER))
+            .expect("a socket has a timeout");
+        let mut sent = 0;
+        while sent < count * message.len() {
+            match self.0.write(&message[sent % message.len()..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the broker closed: {error}"),
+            }
+        }
+        (sent / message.len(), sent % message.len())
     }
 
     /// Sends a frame.
@@ -221,6 +247,24 @@ impl Socket {
         let (opcode, payload) = self.frame();
         assert_eq!(opcode, Opcode::Text as u8, "{payload:?}");
         serde_json::from_slice(&payload).expect("a message is JSON")
+    }
+
+    /// The next frame, which must be a text message that is compressed (RFC 7692 §6.2).
+    pub(crate) fn deflated_message(&mut self) -> Value {
+        let head = self.exactly(2);
+        assert_eq!(head[0], 0xc1, "FIN, RSV1 and text");
+        let length = match head[1] {
+            126 => u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes")),
+            short => u16::from(short),
+        };
+        let mut payload = self.exactly(usize::from(length));
+        payload.extend([0, 0, 0xff, 0xff]);
+        let mut message = Vec::with_capacity(65_536);
+        flate2::Decompress::new(false)
+            .decompress_vec(&payload, &mut message, flate2::FlushDecompress::Sync)
+            .expect("it is DEFLATE");
+        assert!(usize::from(length) < message.len(), "compressed for nothing");
+        serde_json::from_slice(&message).expect("a message is JSON")
     }
 
     /// The code and reason of the next frame, which must be a close frame.
