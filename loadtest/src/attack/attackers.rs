@@ -81,10 +81,10 @@ impl<'r> Attackers<'r> {
     /// # Errors
     /// When the system refuses an epoll instance.
     pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> anyhow::Result<Self> {
-        let sources = Sources::take_each(if row.one_address { 1 } else { count });
+        let sources = Sources::take_each(count);
         let (now, every) = (Instant::now(), row.every.as_secs_f64());
         let attacker = |number: usize| Attacker {
-            source: sources.each(if row.one_address { 0 } else { number }),
+            source: row.one_address.unwrap_or_else(|| sources.each(number)),
             attempt: None,
             attempts: 0,
             next: now + Duration::from_secs_f64(every * number as f64 / count as f64),

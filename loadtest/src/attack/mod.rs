@@ -15,7 +15,7 @@ mod outcome;
 mod row;
 mod rows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -172,14 +172,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn start_broker(&self) -> anyhow::Result<Broker> {
-        let flags = [
+    /// Starts the broker; what the row has it read is in `folder`.
+    fn start_broker(&self, folder: &Path) -> anyhow::Result<Broker> {
+        let mut flags = vec![
             ("--feed", "sim".to_owned()),
             ("--symbols", self.args.symbols.to_string()),
             ("--rate", self.args.rate.to_string()),
             ("--seed", self.args.seed.to_string()),
             ("--anonymous-publish", "storm.>".to_owned()),
         ];
+        for (name, bytes) in &self.row.files {
+            std::fs::write(folder.join(name), bytes).with_context(|| format!("cannot write {name}"))?;
+        }
+        if let Some(config) = &self.row.config {
+            let path = folder.join("tickwire.toml");
+            let shown = folder.display().to_string();
+            std::fs::write(&path, config.replace("{folder}", &shown))
+                .context("cannot write a configuration")?;
+            flags.push(("--config", path.display().to_string()));
+        }
         let settings: Vec<(&str, String)> = self
             .row
             .settings
@@ -197,7 +208,8 @@ impl Run<'_> {
     }
 
     fn run(&self, description: &mut String) -> anyhow::Result<RowOutcome> {
-        let broker = self.start_broker()?;
+        let folder = tempfile::tempdir().context("no folder for the broker's files")?;
+        let broker = self.start_broker(folder.path())?;
         if description.is_empty() {
             broker.description().clone_into(description);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,8 +143,12 @@ pub(super) struct Row {
     pub(super) within: Duration,
     /// Settings of the broker other than its defaults.
     pub(super) settings: Vec<(&'static str, String)>,
-    /// Whether all attackers have one address, and not each its own.
-    pub(super) one_address: bool,
+    /// Files beside the broker's configuration, by name.
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    /// The broker's configuration, if it has one; `{folder}` is where the files are.
+    pub(super) config: Option<String>,
+    /// The address of all attackers, who otherwise have one each.
+    pub(super) one_address: Option<Ipv4Addr>,
 }
 
 impl Row {
@@ -157,7 +162,9 @@ impl Row {
             every: Duration::from_secs(1),
             within: Duration::from_secs(10),
             settings: Vec::new(),
-            one_address: false,
+            files: Vec::new(),
+            config: None,
+            one_address: None,
         }
     }
 
