@@ -5,6 +5,7 @@
 //! servers (`compare`) are TOML files, see `scenario`; how to talk to each server is in `peers`. A scenario ends
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
+mod attack;
 mod broker;
 mod chaos;
 mod compare;
@@ -56,6 +57,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- stall
   Ten thousand connections over TLS, while the certificate is replaced five times:
     cargo run --release -p tickwire-loadtest -- tls-reload
+  A thousand attackers of each kind beside a thousand honest subscribers:
+    cargo run --release -p tickwire-loadtest -- attack
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
@@ -82,6 +85,7 @@ enum Scenario {
     Peers(peers::CheckArgs),
     Chaos(chaos::ChaosArgs),
     Stall(stall::StallArgs),
+    Attack(attack::AttackArgs),
     Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
     TlsReload(tls_reload::TlsReloadArgs),
@@ -121,6 +125,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         }
         Scenario::Stall(args) => {
             report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Attack(args) => {
+            report::publish(&attack::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Slowlink(args) => {
             report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())

@@ -9,7 +9,7 @@ mod content;
 mod mix;
 mod outcome;
 pub(crate) mod scan;
-mod symbols;
+pub(crate) mod symbols;
 mod track;
 
 use std::path::PathBuf;

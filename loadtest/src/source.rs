@@ -39,6 +39,16 @@ impl Sources {
         }
     }
 
+    /// Addresses of which nobody has had any lately, one for each of so many connections.
+    pub(crate) fn take_each(connections: usize) -> Self {
+        Self::take(connections.saturating_mul(CONNECTIONS_PER_SOURCE))
+    }
+
+    /// The address of connection `number` where each has its own.
+    pub(crate) fn each(self, number: usize) -> Ipv4Addr {
+        self.of(number * CONNECTIONS_PER_SOURCE)
+    }
+
     /// The address of connection `number`.
     pub(crate) fn of(self, number: usize) -> Ipv4Addr {
         // Fewer than a million connections are asked for anywhere.

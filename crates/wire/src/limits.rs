@@ -71,6 +71,11 @@ pub const PING_AFTER_MS: u64 = 20_000;
 pub const PONG_TIMEOUT_MS: u64 = 20_000;
 /// Default for the time from the handshake to the first request, in milliseconds; then close 4008.
 pub const FIRST_REQUEST_MS: u64 = 10_000;
+/// Default for the time that a lagging connection may take nothing before close 4002, in milliseconds.
+pub const STALL_MS: u64 = 30_000;
+/// Default for the time after which the kernel gives up a connection whose far end acknowledges nothing or has no room
+/// (`TCP_USER_TIMEOUT`), in milliseconds.
+pub const USER_TIMEOUT_MS: u64 = 40_000;
 /// Default for the time that a client has to send its request headers, in milliseconds.
 pub const HANDSHAKE_MS: u64 = 5_000;
 
@@ -136,6 +141,14 @@ const _: () = {
     assert!(
         PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,
         "a half-open peer is gone within 45 s"
+    );
+    assert!(
+        USER_TIMEOUT_MS <= 45_000,
+        "a half-open peer is gone within 45 s, with data on its way too"
+    );
+    assert!(
+        STALL_MS + STALL_MS / 4 < USER_TIMEOUT_MS,
+        "a stalled reader, found out within a quarter more than its time, is closed before the kernel resets it"
     );
     assert!(
         TOPIC_TOKENS_MAX * 2 - 1 <= TOPIC_BYTES_MAX,

@@ -1,5 +1,5 @@
-//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `sim`, `autobahn`,
-//! `fuzz` and `sbom`.
+//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
+//! `autobahn`, `fuzz` and `sbom`.
 //!
 //! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
 //! into `node_modules` of the test scripts, below `docs/perf` for a comparison, below
@@ -12,6 +12,7 @@
     reason = "a command's output is what it is for"
 )]
 
+mod attack;
 mod autobahn;
 mod bench;
 mod compare;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::attack::AttackArgs;
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
@@ -96,6 +98,19 @@ enum Command {
     /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; writes their tables and figures to
     /// `docs/reliability/DAY-MACHINE`. Takes about ten minutes; `slowlink` needs root.
     Reliability(ReliabilityArgs),
+    /// Attack a broker in each way of docs/ATTACKS.md, beside subscribers that must notice nothing
+    ///
+    /// Builds for release and runs the load test's `attack`: a thousand attackers of each row beside a thousand honest
+    /// subscribers. Takes about a quarter of an hour, of which rows about times take what these take, and wants two cores that
+    /// nobody else uses. A run of all rows at full size is kept in `docs/reliability/DAY-MACHINE`, any other below the
+    /// target folder.
+    ///
+    /// Exit codes: 0 when every attacker got its answer, the broker's memory stayed bounded and nobody honest missed
+    /// anything, 1 when not, 2 for a wrong argument. How late the honest were is told and fails nothing.
+    #[command(
+        after_help = "Examples:\n  cargo xtask attack --quick\n  cargo xtask attack --row 7 --row 9 --seconds 5"
+    )]
+    Attack(AttackArgs),
     /// Simulate the broker's core, its clients and the network between them under seeds
     ///
     /// A seed stands for a world and everything that happens in it: publishers, subscriptions that come and go, sockets that
@@ -147,6 +162,7 @@ fn main() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&workspace, &args)?,
         Command::Compare(args) => compare::run(&workspace, &args)?,
         Command::Reliability(args) => reliability::run(&workspace, &args)?,
+        Command::Attack(args) => attack::run(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,

@@ -75,7 +75,7 @@ impl Handler for Finder {
 ///
 /// # Errors
 /// When they are not all there in time, or the broker refuses to say.
-pub(super) fn find(
+pub(crate) fn find(
     endpoint: &Endpoint,
     expected: Option<usize>,
     interrupt: &Interrupt,

@@ -1,4 +1,4 @@
-//! The scenarios of bad networks and slow readers, on a small scale: `chaos`, `stall`, `slowlink`.
+//! The scenarios of bad networks, slow readers and attackers, on a small scale: `chaos`, `stall`, `slowlink`, `attack`.
 //!
 //! Need the broker beside the load test, and `slowlink` root, `ip` and `tc`; skipped without, plainly. What must hold at any
 //! speed is checked, and that there are figures; never how large they are.
@@ -119,4 +119,28 @@ fn a_slow_link_is_made_and_gone_again() {
         .expect("ip is there");
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
     assert!(!names.contains("tickwire-"), "{names}");
+}
+
+#[test]
+fn attackers_get_their_answers_and_the_others_notice_nothing() {
+    let arguments = [
+        "--row=1",
+        "--row=7",
+        "--row=14",
+        "--row=24",
+        "--attackers=20",
+        "--subscribers=20",
+        "--seconds=2",
+    ];
+    let Some((output, found)) = run("attack", &arguments) else {
+        return;
+    };
+    assert!(output.status.success(), "{}", said(&output));
+    let rows = found["rows"].as_array().expect("there are rows");
+    assert_eq!(rows.len(), 4, "{found}");
+    for row in rows {
+        assert!(number(row, "attempts") >= 20, "{row}");
+        assert_eq!(number(row, "honest_missed"), 0, "{row}");
+        assert!(number(&row["attacked_us"], "count") > 0, "{row}");
+    }
 }

@@ -240,7 +240,7 @@ pub(super) const KEYS: &[Key] = &[
         "limits.stall_ms",
         100,
         60 * MINUTE_MS,
-        30_000,
+        limits::STALL_MS,
         "Time that a lagging connection may take nothing before close 4002",
     ),
     Key::integer(
@@ -354,8 +354,8 @@ pub(super) const KEYS: &[Key] = &[
         "socket.user_timeout_ms",
         1_000,
         10 * MINUTE_MS,
-        30_000,
-        "Time that sent bytes may stay unacknowledged before the kernel drops the connection (TCP_USER_TIMEOUT)",
+        limits::USER_TIMEOUT_MS,
+        "Time that sent bytes may stay unacknowledged, or unsent for want of room at the client, before the kernel drops the connection (TCP_USER_TIMEOUT). Keep it a third above limits.stall_ms, or stalled readers are reset instead of closed with 4002",
     ),
     Key::integer(
         "socket.backlog",

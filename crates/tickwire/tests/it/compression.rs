@@ -23,7 +23,7 @@ fn long(len: usize) -> String {
 }
 
 /// The compressed payload of `message` (RFC 7692 §7.2.1).
-fn deflated(message: &[u8]) -> Vec<u8> {
+pub(crate) fn deflated(message: &[u8]) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut out = Vec::with_capacity(message.len() + 1_000);
     compress
@@ -47,7 +47,7 @@ fn encodes(broker: &Broker, codec: &str) -> f64 {
 }
 
 /// A connection that offered `offer`, its welcome read.
-fn open(broker: &Broker, offer: &str) -> Socket {
+pub(crate) fn open(broker: &Broker, offer: &str) -> Socket {
     let line = format!("Sec-WebSocket-Extensions: {offer}");
     let lines: Vec<&str> = GOOD.into_iter().chain([line.as_str()]).collect();
     let (mut socket, answer) = Socket::request(broker, "GET /v1/ws HTTP/1.1", &lines);
@@ -63,7 +63,7 @@ fn open(broker: &Broker, offer: &str) -> Socket {
 }
 
 /// A frame that says of itself that it is compressed.
-fn compressed(opcode: Opcode, payload: &[u8]) -> Frame<'_> {
+pub(crate) fn compressed(opcode: Opcode, payload: &[u8]) -> Frame<'_> {
     Frame {
         reserved: 0x40,
         ..Frame::new(opcode, payload)

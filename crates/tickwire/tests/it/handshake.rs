@@ -11,7 +11,7 @@ pub(crate) const GOOD: [&str; 4] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-const GET: &str = "GET /v1/ws HTTP/1.1";
+pub(crate) const GET: &str = "GET /v1/ws HTTP/1.1";
 const PING: &str = r#"{"op":"ping","id":1}"#;
 
 fn quiet() -> Broker {
@@ -19,7 +19,7 @@ fn quiet() -> Broker {
 }
 
 /// The good lines without the one that begins with `name`, and with `line` instead.
-fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
+pub(crate) fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
     let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
     kept.chain((!line.is_empty()).then_some(line)).collect()
 }
@@ -136,57 +136,13 @@ fn frames_sent_right_behind_the_handshake_are_not_lost() {
     broker.stop();
 }
 
+/// What else breaks the RFC is attacked row by row, see `attacks::frames`.
 #[test]
-fn what_breaks_the_rfc_ends_the_connection_with_the_code_for_it() {
+fn what_breaks_the_order_of_frames_or_the_form_of_lengths_ends_the_connection() {
     let broker = quiet();
     let text = Frame::text(PING);
     let frames = |frames: &[Frame<'_>]| frames.iter().flat_map(|frame| frame.bytes()).collect::<Vec<u8>>();
-    let fragments = |count: usize| {
-        let mut all = vec![Frame::new(Opcode::Text, b"").unfinished()];
-        all.resize(count, Frame::new(Opcode::Continuation, b"").unfinished());
-        frames(&all)
-    };
-    let long = [b'x'; 126];
     for (what, bytes, code) in [
-        (
-            "not masked",
-            frames(&[Frame {
-                masked: false,
-                ..text
-            }]),
-            1002,
-        ),
-        (
-            "a reserved opcode",
-            frames(&[Frame::new(Opcode::Reserved, b"")]),
-            1002,
-        ),
-        (
-            "RSV1 without an extension",
-            frames(&[Frame {
-                reserved: 0x40,
-                ..text
-            }]),
-            1002,
-        ),
-        (
-            "RSV3 without an extension",
-            frames(&[Frame {
-                reserved: 0x10,
-                ..text
-            }]),
-            1002,
-        ),
-        (
-            "a fragmented ping",
-            frames(&[Frame::new(Opcode::Ping, b"").unfinished()]),
-            1002,
-        ),
-        (
-            "a ping of 126 bytes",
-            frames(&[Frame::new(Opcode::Ping, &long)]),
-            1002,
-        ),
         (
             "a continuation of nothing",
             frames(&[Frame::new(Opcode::Continuation, b"")]),
@@ -198,60 +154,14 @@ fn what_breaks_the_rfc_ends_the_connection_with_the_code_for_it() {
             1002,
         ),
         (
-            "a length of 2^63",
-            vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
-            1002,
-        ),
-        (
             "a length not in its shortest form",
             vec![0x81, 0xfe, 0, 125],
             1002,
         ),
         (
-            "a close of one byte",
-            frames(&[Frame::new(Opcode::Close, b"\x03")]),
-            1002,
-        ),
-        (
-            "close code 1005",
-            frames(&[Frame::new(Opcode::Close, &1005_u16.to_be_bytes())]),
-            1002,
-        ),
-        (
-            "close code 2999",
-            frames(&[Frame::new(Opcode::Close, &2999_u16.to_be_bytes())]),
-            1002,
-        ),
-        (
-            "a close reason that is not UTF-8",
-            frames(&[Frame::new(Opcode::Close, b"\x03\xe8\xff")]),
-            1007,
-        ),
-        (
-            "a text that is not UTF-8",
-            frames(&[Frame::new(Opcode::Text, b"\xce\xba\xed\xa0\x80")]),
-            1007,
-        ),
-        (
             "a text that ends inside a character",
             frames(&[Frame::new(Opcode::Text, b"\xe2\x82")]),
             1007,
-        ),
-        (
-            "bad UTF-8 before its message is whole",
-            frames(&[Frame::new(Opcode::Text, b"\xff").unfinished()]),
-            1007,
-        ),
-        ("the 65th fragment", fragments(65), 1008),
-        (
-            "a length of 65,537",
-            vec![0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1],
-            1009,
-        ),
-        (
-            "a length of 2^63 - 1",
-            vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255],
-            1009,
         ),
     ] {
         let mut socket = Socket::open(&broker);

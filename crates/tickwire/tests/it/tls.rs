@@ -323,7 +323,9 @@ fn http_and_server_sent_events_work_over_tls() {
     broker.wait_for_metric("tickwire_feed_ticks_total", |ticks| ticks > 500.0);
     let get = |path: &str| {
         let first = format!("GET {path} HTTP/1.1");
-        connect(&authority, &broker).ask(&first, &[])
+        let mut socket = connect(&authority, &broker);
+        let answer = socket.ask(&first, &[]);
+        (socket, answer)
     };
     let (_, answer) = get("/v1/topics/ticker.BTC-USD");
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -12,6 +12,9 @@ use super::{DEADLINE, get, poll};
 /// Time that a broker may take to end once it was told to: its setting `shutdown_ms`, which is a promise to operators.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Ports that the system chooses.
+const PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+
 /// A broker that runs. Dropped, it is killed; [`Broker::stop`] ends it as an operator would.
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -33,8 +36,18 @@ impl Broker {
 
     /// The same with variables in its environment.
     pub(crate) fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let ports = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
-        let mut child = spawn(&[&ports, args].concat(), variables);
+        Self::of(spawn(program(), &[&PORTS, args].concat(), variables))
+    }
+
+    /// The same with no more than so many open files.
+    pub(crate) fn start_with_files(files: usize, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_tickwire")]);
+        Self::of(spawn(shell, &[&PORTS, args].concat(), &[]))
+    }
+
+    fn of(mut child: Child) -> Self {
         let log = Lines::of(child.stderr.take().expect("standard error is piped"));
         let ready = |line: &str| {
             let line: Value = serde_json::from_str(line).ok()?;
@@ -65,6 +78,11 @@ impl Broker {
                 );
             }
         }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where WebSocket clients connect.
@@ -151,7 +169,7 @@ impl Drop for Broker {
 
 /// How a broker that cannot start ends, and what it says.
 pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
-    let mut child = spawn(args, &[]);
+    let mut child = spawn(program(), args, &[]);
     let log = Lines::of(child.stderr.take().expect("standard error is piped"));
     let ended = log.wait_end(DEADLINE);
     if !ended {
@@ -161,8 +179,11 @@ pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
     (child.wait().expect("a child can be waited for"), log.tail())
 }
 
-fn spawn(args: &[&str], variables: &[(&str, &str)]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tickwire"))
+}
+
+fn spawn(mut command: Command, args: &[&str], variables: &[(&str, &str)]) -> Child {
     // Settings of whoever runs the tests are not those of the tests.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TICKWIRE_")) {
         command.env_remove(name);

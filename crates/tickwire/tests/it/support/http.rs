@@ -1,4 +1,4 @@
-//! A GET by hand: enough to read the broker's own pages while another client is what is tested.
+//! Requests by hand: enough to read the broker's own pages while another client is what is tested.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -31,17 +31,29 @@ impl Answer {
 
 /// The answer to a GET of `path`.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
+    ask(address, &format!("GET {path}"), "")
+}
+
+/// The answer to a POST of `body` to `path`.
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Answer {
+    ask(address, &format!("POST {path}"), body)
+}
+
+fn ask(address: SocketAddr, what: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).expect("the broker listens");
     stream
         .set_read_timeout(Some(DEADLINE))
         .expect("a socket has a timeout");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream
         .write_all(request.as_bytes())
         .expect("a request can be sent");
     let mut text = String::new();
     stream
         .read_to_string(&mut text)
-        .unwrap_or_else(|error| panic!("{path} was not answered: {error}"));
+        .unwrap_or_else(|error| panic!("{what} was not answered: {error}"));
     Answer::of(&text)
 }

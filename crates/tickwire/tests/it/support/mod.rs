@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub(crate) use broker::{Broker, refused_to_start};
 pub(crate) use client::{Client, Codec};
-pub(crate) use http::{Answer, get};
+pub(crate) use http::{Answer, get, post};
 pub(crate) use script::Script;
 pub(crate) use socket::{Frame, Opcode, Socket};
 pub(crate) use tls::Authority;

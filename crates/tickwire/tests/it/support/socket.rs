@@ -137,7 +137,11 @@ pub(crate) struct Socket(Wire);
 impl Socket {
     /// Connects and says nothing.
     pub(crate) fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.listen).expect("the broker listens");
+        Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
+    }
+
+    /// A connection that is made already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a socket has a timeout");
@@ -183,30 +187,43 @@ impl Socket {
         session.peer_certificates().expect("they have shaken hands")[0].to_vec()
     }
 
-    /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
-    pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
-        Self::connect(broker).ask(first, lines)
+    /// The socket itself, for its options.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.0.stream()
     }
 
-    /// The same over a connection.
-    pub(crate) fn ask(mut self, first: &str, lines: &[&str]) -> (Self, Answer) {
+    /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
+    pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
+        let mut socket = Self::connect(broker);
+        let answer = socket.ask(first, lines);
+        (socket, answer)
+    }
+
+    /// The answer to a request with these lines.
+    pub(crate) fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
         self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
-        let answer = self.read_answer();
-        (self, answer)
+        self.read_answer()
     }
 
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
-        Self::connect(broker).upgrade()
+        let mut socket = Self::connect(broker);
+        socket.shake_hands();
+        socket
     }
 
-    /// Makes a connection one that speaks JSON, its welcome read.
-    pub(crate) fn upgrade(self) -> Self {
-        let (mut socket, answer) = self.ask("GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+    /// Makes a connection that speaks JSON of one on which nothing was said, and reads its welcome.
+    pub(crate) fn shake_hands(&mut self) {
+        let answer = self.ask(crate::handshake::GET, &crate::handshake::GOOD);
         assert_eq!(answer.status, 101, "{answer:?}");
-        assert_eq!(socket.message()["op"], "welcome");
-        socket
+        assert_eq!(self.message()["op"], "welcome");
+    }
+
+    /// The same, taking and giving back the connection.
+    pub(crate) fn upgrade(mut self) -> Self {
+        self.shake_hands();
+        self
     }
 
     /// Its own end, which is what the broker's end is connected to.
@@ -217,6 +234,56 @@ impl Socket {
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Sends each piece by itself from now on, however short.
+    pub(crate) fn push_at_once(&self) {
+        self.0
+            .stream()
+            .set_nodelay(true)
+            .expect("a socket has this option");
+    }
+
+    /// Sends bytes unless the connection is over; returns whether it took them.
+    pub(crate) fn takes(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// Takes one byte if there is one. Never waits.
+    pub(crate) fn sip(&mut self) {
+        self.0
+            .stream()
+            .set_nonblocking(true)
+            .expect("a socket has this option");
+        // That there is none, or never will be again, is no matter.
+        let _ = self.0.read(&mut [0]);
+        self.0
+            .stream()
+            .set_nonblocking(false)
+            .expect("a socket has this option");
+    }
+
+    /// Whether the broker has closed its side and there is nothing left to read. Never waits.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.peek() == Some(0)
+    }
+
+    /// The number of bytes that can be read now, one or none at the end.
+    fn peek(&self) -> Option<usize> {
+        self.0
+            .stream()
+            .set_nonblocking(true)
+            .expect("a socket has this option");
+        let peeked = self.0.stream().peek(&mut [0]);
+        self.0
+            .stream()
+            .set_nonblocking(false)
+            .expect("a socket has this option");
+        match peeked {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(_) => Some(0),
+        }
     }
 
     /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and

@@ -1,0 +1,198 @@
+//! What clients do that mean harm: a test for each row of [docs/ATTACKS.md](../../../../../docs/ATTACKS.md), named after it.
+//!
+//! Each checks the answer that the row states, that somebody who does nothing wrong is served before and after it, and
+//! that the broker's memory stays bounded. What goes beyond a row is with the other tests of its subject. The same rows by the
+//! thousand are `cargo xtask attack`.
+
+mod deflate;
+mod frames;
+mod handshake;
+mod load;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Broker, Frame, Opcode, Socket};
+
+/// By how much the broker may grow while it is attacked: pools of its allocator, and what it counts.
+const GROWTH_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
+
+/// A broker that is attacked, and somebody who uses it meanwhile.
+struct Besieged {
+    broker: Broker,
+    bystander: Honest,
+    resident_bytes: f64,
+}
+
+impl Besieged {
+    /// A broker with its defaults and these `variables`, which takes publications below `chat.`.
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let feed = ["--feed", "none", "--anonymous-publish", "chat.>"];
+        Self::of(Broker::start_with(&feed, variables))
+    }
+
+    /// A broker that runs.
+    fn of(broker: Broker) -> Self {
+        let mut bystander = Honest::arrive(&broker, "chat.bystander");
+        bystander.is_served();
+        Self {
+            resident_bytes: resident_bytes(&broker),
+            broker,
+            bystander,
+        }
+    }
+
+    /// Sends `bytes` on a connection of their own and checks that they are answered with a close frame of this `code` and
+    /// the end. Returns the reason.
+    fn closes(&self, what: &str, bytes: &[u8], code: u16) -> String {
+        let mut socket = Socket::open(&self.broker);
+        socket.send_bytes(bytes);
+        let (found, reason) = socket.close_frame();
+        assert_eq!(found, code, "{what}: {reason}");
+        assert!(!reason.is_empty(), "{what}");
+        socket.ended();
+        reason
+    }
+
+    /// Checks that the broker lives on: the bystander missed nothing, somebody new is served, memory did not grow much.
+    fn lives_on(&mut self) {
+        self.bystander.is_served();
+        Honest::arrive(&self.broker, "chat.newcomer").is_served();
+        let grown = resident_bytes(&self.broker) - self.resident_bytes;
+        assert!(grown < GROWTH_BYTES_MAX, "the broker grew by {grown} bytes");
+    }
+
+    /// The sum of a metric over the shards.
+    fn sum(&self, metric: &str) -> f64 {
+        let of_shard = |shard: usize| self.broker.metric(&format!("{metric}{{shard=\"{shard}\"}}"));
+        (0..).map_while(of_shard).sum()
+    }
+
+    /// The same once there is room for somebody new: the broker has not yet noticed who is gone.
+    fn outlives_soon(self) {
+        self.broker
+            .wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+                open == 2.0
+            });
+        self.outlives();
+    }
+
+    /// The same, and an orderly end.
+    fn outlives(mut self) {
+        self.lives_on();
+        drop(self.bystander);
+        self.broker.stop();
+    }
+}
+
+/// The broker's memory.
+fn resident_bytes(broker: &Broker) -> f64 {
+    broker
+        .metric("process_resident_memory_bytes")
+        .expect("a process has memory")
+}
+
+/// The CPU time that the broker has used so far.
+fn cpu_time(broker: &Broker) -> Duration {
+    let tasks = format!("/proc/{}/task", broker.id());
+    let nanos = |task: std::io::Result<std::fs::DirEntry>| {
+        // A thread may end between being listed and being read.
+        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    };
+    let all = std::fs::read_dir(tasks).expect("the broker runs");
+    Duration::from_nanos(all.filter_map(nanos).sum())
+}
+
+/// Somebody who does nothing wrong: publishes on one connection and reads it on another, each message in its turn.
+struct Honest {
+    publisher: Socket,
+    subscriber: Socket,
+    topic: &'static str,
+    /// The number of the last message.
+    seq: u64,
+}
+
+impl Honest {
+    fn arrive(broker: &Broker, topic: &'static str) -> Self {
+        let mut honest = Self {
+            publisher: Socket::open(broker),
+            subscriber: Socket::open(broker),
+            topic,
+            seq: 0,
+        };
+        let subscribe = json!({"op": "subscribe", "id": 1, "topics": [topic], "snapshot": false});
+        honest.subscriber.send(Frame::text(&subscribe.to_string()));
+        let ack = next_message(&mut honest.subscriber);
+        let result = &ack["results"][0];
+        assert_eq!(result["topic"], topic, "{ack}");
+        // A topic that there was already is gone on with.
+        honest.seq = result["seq"].as_u64().unwrap_or_default();
+        honest
+    }
+
+    /// Publishes to a topic that it does not read.
+    fn publish(&mut self, topic: &str, data: &Value) {
+        let publish = json!({"op": "publish", "id": 0, "topic": topic, "data": data});
+        self.publisher.send(Frame::text(&publish.to_string()));
+        let ack = next_message(&mut self.publisher);
+        assert!(
+            ack["op"] == "ack" && ack["results"][0]["error"].is_null(),
+            "{ack}"
+        );
+    }
+
+    /// Publishes three messages and checks that each arrives, with the next number.
+    fn is_served(&mut self) {
+        for _ in 0..3 {
+            self.seq += 1;
+            let publish = json!({"op": "publish", "id": self.seq, "topic": self.topic, "data": self.seq});
+            self.publisher.send(Frame::text(&publish.to_string()));
+            let ack = next_message(&mut self.publisher);
+            assert_eq!(
+                (&ack["op"], &ack["results"][0]["seq"]),
+                (&json!("ack"), &json!(self.seq)),
+                "{ack}"
+            );
+            let update = next_message(&mut self.subscriber);
+            let found = (&update["op"], &update["topic"], &update["seq"], &update["data"]);
+            assert_eq!(
+                found,
+                (
+                    &json!("update"),
+                    &json!(self.topic),
+                    &json!(self.seq),
+                    &json!(self.seq)
+                ),
+                "{update}"
+            );
+        }
+    }
+}
+
+/// The next message but for heartbeats. Pings on the way are answered.
+fn next_message(socket: &mut Socket) -> Value {
+    loop {
+        let (opcode, payload) = socket.frame();
+        if opcode == Opcode::Ping as u8 {
+            socket.send(Frame::new(Opcode::Pong, &payload));
+            continue;
+        }
+        assert_eq!(
+            opcode,
+            Opcode::Text as u8,
+            "{}",
+            String::from_utf8_lossy(&payload)
+        );
+        let message: Value = serde_json::from_slice(&payload).expect("a message is JSON");
+        if message["op"] != "heartbeat" {
+            return message;
+        }
+    }
+}
+
+/// Frames one after the other.
+fn frames(frames: &[Frame<'_>]) -> Vec<u8> {
+    frames.iter().flat_map(|frame| frame.bytes()).collect()
+}

@@ -1,0 +1,159 @@
+//! Rows 20 to 25: requests and readers that cost more than they may, and more of them than there may be.
+
+use std::time::Duration;
+
+use tickwire_wire::frame::Opcode;
+use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
+
+use super::{GET, GOOD, closes, frame, head, refused, seconds, then};
+use crate::attack::attackers::shared;
+use crate::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
+
+pub(super) fn rows() -> Vec<Row> {
+    let flood = Row {
+        // One after the other, or the flood is one of handshakes.
+        every: seconds(10),
+        ..Row::new(21, "ping, subscribe or publish flood", flood())
+    };
+    let closed_window = Row {
+        judge: Judge::Closes(4002),
+        within: seconds(50),
+        ..Row::new(22, "reader with a closed window", closed_window())
+    };
+    let half_open = Row {
+        judge: Judge::Gone,
+        within: seconds(45),
+        ..Row::new(23, "half-open peer", half_open())
+    };
+    let storm = Row {
+        every: seconds(10),
+        within: seconds(20),
+        ..Row::new(25, "storm of overlapping wildcards", storm())
+    };
+    vec![
+        Row::new(20, "nesting and counts that only declare", deep()),
+        flood,
+        closed_window,
+        half_open,
+        Row {
+            every: seconds(2),
+            settings: vec![("TICKWIRE_LIMITS__CONNECTIONS", "{half}".to_owned())],
+            ..Row::new(24, "connection flood", more_than_may_be())
+        },
+        storm,
+    ]
+}
+
+fn deep() -> Vec<Variant> {
+    // As deep as fits in a message.
+    let arrays = "[".repeat(65_000);
+    let maps = r#"{"a":"#.repeat(13_000);
+    let packed = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
+    let packed = |what: &str, value: &[u8]| {
+        let ping = [b"\x83\xa2op\xa4ping\xa2id\x01\xa1x", value].concat();
+        let steps = vec![
+            Step::Send(shared(head(GET, &packed))),
+            Step::Upgraded,
+            Step::Send(shared(frame(true, Opcode::Binary, &ping))),
+        ];
+        Variant::new(what, steps, Answer::refusal("bad_request"))
+    };
+    vec![
+        refused("arrays", &arrays, "bad_request"),
+        refused("maps", &maps, "bad_request"),
+        closes(
+            "100,000 arrays",
+            frame(true, Opcode::Text, "[".repeat(100_000).as_bytes()),
+            1009,
+        ),
+        packed("an array of 2^32 - 1", b"\xdd\xff\xff\xff\xff"),
+        packed("a map of 2^32 - 1", b"\xdf\xff\xff\xff\xff"),
+        packed("60,000 arrays in MessagePack", &[0x91; 60_000]),
+    ]
+}
+
+fn flood() -> Vec<Variant> {
+    let flood = |what: &str, request: &str| {
+        let piece = frame(true, Opcode::Text, request.as_bytes()).repeat(50);
+        let steps = then([Step::Repeat(shared(piece), Duration::from_millis(50))]);
+        Variant::new(what, steps, Answer::of(Ending::Close(1008)).after("rate_limited"))
+    };
+    vec![
+        flood("pings", r#"{"op":"ping","id":1}"#),
+        flood(
+            "subscribes",
+            r#"{"op":"subscribe","id":1,"topics":["none.at.all"]}"#,
+        ),
+        flood("publishes", r#"{"op":"publish","topic":"storm.flood","data":1}"#),
+    ]
+}
+
+fn closed_window() -> Vec<Variant> {
+    let subscribe = frame(true, Opcode::Text, br#"{"op":"subscribe","id":1,"topics":[">"]}"#);
+    let reader = |what: &str, sips| {
+        let steps = then([Step::Send(shared(&subscribe)), Step::StopReading { sips }]);
+        Variant::new(what, steps, Answer::of(Ending::Stayed))
+    };
+    vec![reader("closed", false), reader("a byte a second", true)]
+}
+
+fn half_open() -> Vec<Variant> {
+    let lost = |what: &str, request: &[u8], heard: &'static str| {
+        let request = frame(true, Opcode::Text, request);
+        let steps = then([
+            Step::Send(shared(request)),
+            Step::Hear(heard),
+            Step::LoseNetwork,
+            Step::Stay(seconds(3_600)),
+        ]);
+        Variant::new(what, steps, Answer::of(Ending::Stayed))
+    };
+    assert!(Duration::from_millis(PING_AFTER_MS + PONG_TIMEOUT_MS) < seconds(45));
+    vec![
+        lost("nothing for it", br#"{"op":"ping","id":1}"#, r#""op":"pong""#),
+        lost(
+            "data for it",
+            br#"{"op":"subscribe","id":1,"topics":["bbo.>"]}"#,
+            r#""op":"ack""#,
+        ),
+    ]
+}
+
+fn more_than_may_be() -> Vec<Variant> {
+    let stays = Variant::new(
+        "handshake",
+        then([Step::Stay(seconds(2))]),
+        Answer::of(Ending::Stayed),
+    );
+    vec![Variant {
+        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
+        ..stays
+    }]
+}
+
+/// All patterns of ten tokens that are `x` or a wildcard, all of which match one topic.
+fn overlapping() -> Vec<String> {
+    let token = |bits: usize, at: usize| if bits >> at & 1 == 0 { "x" } else { "*" };
+    (0..SUBSCRIPTIONS_MAX)
+        .map(|bits| {
+            let tokens: Vec<&str> = (0..10).map(|at| token(bits, at)).collect();
+            format!("storm.{}", tokens.join("."))
+        })
+        .collect()
+}
+
+fn storm() -> Vec<Variant> {
+    let subscribe = format!(
+        r#"{{"op":"subscribe","id":1,"topics":["{}"]}}"#,
+        overlapping().join(r#"",""#)
+    );
+    let more = r#"{"op":"subscribe","id":2,"topics":["storm.>"]}"#;
+    let steps = then([
+        Step::Send(shared(frame(true, Opcode::Text, subscribe.as_bytes()))),
+        Step::Send(shared(frame(true, Opcode::Text, more.as_bytes()))),
+        Step::Hear(r#""id":2"#),
+        Step::Stay(seconds(8)),
+    ]);
+    let expected = Answer::of(Ending::Stayed).after("limit_exceeded");
+    vec![Variant::new("1,024 and one more", steps, expected)]
+}

@@ -1,0 +1,114 @@
+//! The rows of `docs/ATTACKS.md` as attempts with their answers.
+
+mod deflate;
+mod frames;
+mod handshake;
+mod load;
+
+use std::time::Duration;
+
+use tickwire_wire::frame::{Opcode, client_frame};
+
+use super::attackers::shared;
+use super::row::{Answer, Ending, Row, Step, Variant};
+
+/// Masks every frame.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// The first line of a handshake.
+const GET: &str = "GET /v1/ws HTTP/1.1";
+/// The lines of a handshake that is in order, but for the first.
+const GOOD: [&str; 5] = [
+    "Host: tickwire",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+];
+
+/// All rows, in order.
+pub(super) fn all() -> Vec<Row> {
+    let mut rows = [frames::rows(), deflate::rows(), handshake::rows(), load::rows()].concat();
+    rows.sort_by_key(|row| row.number);
+    rows
+}
+
+/// Why a row cannot be run.
+pub(super) fn why_not(number: u8) -> String {
+    format!("there is no attack for row {number}")
+}
+
+/// A request's head.
+fn head(first: &str, lines: &[&str]) -> String {
+    format!("{first}\r\n{}\r\n\r\n", lines.join("\r\n"))
+}
+
+/// An attempt that says `bytes` to a listener of HTTP and is answered with `status`.
+fn asks(what: &str, bytes: impl AsRef<[u8]>, status: u16) -> Variant {
+    let steps = vec![Step::Send(shared(bytes))];
+    Variant::new(what, steps, Answer::of(Ending::Status(status)))
+}
+
+/// The steps of whoever has an accepted handshake.
+fn connected() -> Vec<Step> {
+    vec![Step::Send(shared(head(GET, &GOOD))), Step::Upgraded]
+}
+
+/// The steps of whoever has an accepted handshake and does `then`.
+fn then(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    connected().into_iter().chain(steps).collect()
+}
+
+/// An attempt that sends `bytes` on a connection and is closed with `code`.
+fn closes(what: impl Into<String>, bytes: impl AsRef<[u8]>, code: u16) -> Variant {
+    let steps = then([Step::Send(shared(bytes))]);
+    Variant::new(what, steps, Answer::of(Ending::Close(code)))
+}
+
+/// An attempt that sends a text and is refused with `code`.
+fn refused(what: &str, text: impl AsRef<str>, code: &str) -> Variant {
+    let frame = frame(true, Opcode::Text, text.as_ref().as_bytes());
+    Variant::new(what, then([Step::Send(shared(frame))]), Answer::refusal(code))
+}
+
+fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    client_frame(fin, opcode, MASK, payload)
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_have_answers() {
+        let rows = all();
+        for pair in rows.windows(2) {
+            assert!(pair[0].number < pair[1].number, "{}", pair[1].name);
+        }
+        for row in &rows {
+            assert!(
+                (1..=25).contains(&row.number) && !row.variants.is_empty(),
+                "{}",
+                row.name
+            );
+            for variant in &row.variants {
+                assert!(
+                    !variant.expected.is_empty() && !variant.steps.is_empty(),
+                    "{}",
+                    variant.what
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_attacker_gets_to_every_form() {
+        for row in all() {
+            // Who tries once tries the form of its number.
+            assert!(row.variants.len() <= 40, "{} has too many forms", row.name);
+        }
+    }
+}
