@@ -68,6 +68,9 @@ pub struct Inflate {
 
 impl Inflate {
     /// Inflates `payload` as a message of JSON.
+    ///
+    /// # Panics
+    /// When it does not become smaller, as market data does.
     #[must_use]
     pub fn new(payload: &Payload) -> Self {
         let mut deflate = Deflate::new(payload, DataOp::Update, Codec::Json, 0);
