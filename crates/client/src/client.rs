@@ -8,7 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 use tickwire_wire::message::{AckResult, Position, TopicRequest};
-use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload};
+use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -274,7 +274,7 @@ impl Client {
     ///
     /// # Errors
     /// When it was refused, or not answered in time or at all.
-    pub async fn auth(&self, token: impl Into<String>) -> Result<(), RequestError> {
+    pub async fn auth(&self, token: impl Into<Secret>) -> Result<(), RequestError> {
         self.request(Body::Auth(token.into()))
             .await?
             .ack()

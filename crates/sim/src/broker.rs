@@ -60,9 +60,7 @@ impl Broker {
         let directory = Directory::new(epoch, kinds(setup), limits, queues.collect());
         let directory = Arc::new(directory);
         let shard = |shard| Shard::new(ShardId(shard as u8), directory.clone(), settings(setup));
-        let rights = Rights {
-            publish: vec![everything()],
-        };
+        let rights = Rights::open([everything()]);
         Self {
             truth: Truth::new(directory.clone(), setup),
             shards: (0..setup.shards).map(shard).collect(),

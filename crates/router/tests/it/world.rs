@@ -142,7 +142,7 @@ impl World {
     pub(crate) fn connect(&mut self, client: usize, publish: Vec<Pattern>) {
         let it = &mut self.clients[client];
         assert_eq!(it.id, None, "it is connected");
-        let rights = Rc::new(Rights { publish });
+        let rights = Rc::new(Rights::open(publish));
         let id = self.shards[it.shard].open(it.codec, Transport::WebSocket, rights, self.now);
         *it = Client {
             shard: it.shard,

@@ -65,7 +65,7 @@ pub(super) fn from_raw<D>(
         }),
         "auth" => Ok(ClientMessage::Auth {
             id: id.ok_or_else(|| missing("id"))?,
-            token: raw.token.ok_or_else(|| missing("token"))?,
+            token: raw.token.ok_or_else(|| missing("token"))?.into(),
         }),
         "ping" => Ok(ClientMessage::Ping {
             id: id.ok_or_else(|| missing("id"))?,
@@ -148,7 +148,7 @@ pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
         ClientMessage::Auth { id, token } => Outgoing {
             op: "auth",
             id: Some(*id),
-            token: Some(token),
+            token: Some(token.expose()),
             ..Outgoing::default()
         },
         ClientMessage::Ping { id } => Outgoing {

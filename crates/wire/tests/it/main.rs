@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod parser;
+mod pattern_sets;
 mod parser_reference;
 mod round_trips;
 mod streams;
