@@ -5,6 +5,7 @@
 //! in the caller's `await`, each at most for the request time-out.
 
 use hyper::header::{HeaderName, HeaderValue};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tickwire_wire::message::{AckResult, Position, TopicRequest};
@@ -22,6 +23,7 @@ use crate::ledger::Wanted;
 use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
+use crate::token::TokenSource;
 
 /// Requests on their way to the connection's task.
 const COMMANDS_MAX: usize = 16;
@@ -176,6 +178,7 @@ impl Client {
             url: url.into(),
             codec: Codec::default(),
             headers: Vec::new(),
+            token: None,
             connect_timeout_ms: 5_000,
             request_timeout_ms: 10_000,
             quiet_margin_ms: 5_000,
@@ -307,6 +310,7 @@ pub struct ClientBuilder {
     url: String,
     codec: Codec,
     headers: Vec<(String, String)>,
+    token: Option<TokenSource>,
     connect_timeout_ms: u64,
     request_timeout_ms: u64,
     quiet_margin_ms: u64,
@@ -327,6 +331,19 @@ impl ClientBuilder {
     /// A header of the handshake's request, in place of one of the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The token that each handshake shows; after [`Client::auth`] it is the newer one.
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(TokenSource::Text(token.into()));
+        self
+    }
+
+    /// A file with the token that each handshake shows. It is read again for each, so it may be kept fresh by another
+    /// program.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Some(TokenSource::File(path.into()));
         self
     }
 
@@ -387,6 +404,7 @@ impl ClientBuilder {
         let settings = Settings {
             endpoint: Endpoint::parse(&self.url)?,
             codec: self.codec,
+            token: self.token,
             headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
             connect_timeout_ms: self.connect_timeout_ms,
             quiet_margin_ms: self.quiet_margin_ms,

@@ -113,6 +113,11 @@ impl Core {
         self.received(welcome);
     }
 
+    /// The token of the last `auth` that succeeded; it is not shown again by itself then.
+    pub(crate) fn take_token(&mut self) -> Option<Secret> {
+        self.token.take()
+    }
+
     fn restore(&mut self, request: ledger::Request) {
         for resumed in request.1.iter().filter(|topic| topic.since().is_some()) {
             self.unresumed.remove(resumed.topic());

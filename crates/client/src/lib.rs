@@ -40,6 +40,7 @@ mod link;
 mod pace;
 mod request;
 mod session;
+mod token;
 
 pub use backoff::BackoffBounds;
 pub use client::{Client, ClientBuilder, Events, Publishing, Subscription};

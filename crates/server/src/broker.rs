@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::access::{Access, AccessError};
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] CatalogueError),
+    /// The rules of access cannot be built.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The egress that was asked for is not to be had.
     #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
     Egress(#[source] io::Error),
@@ -88,6 +92,7 @@ struct Common {
     config: Arc<Config>,
     connections_max: usize,
     clock: Clock,
+    access: Arc<Access>,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     gate: Arc<StartGate>,
@@ -104,6 +109,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
+    let access = Arc::new(Access::load(&config)?);
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;
@@ -112,7 +118,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let within = Duration::from_millis(config.shutdown_ms);
     let connections_max = config.limits.connections_max(open_files);
 
-    let common = Common::new(config, shard_count, connections_max)?;
+    let common = Common::new(config, access.clone(), shard_count, connections_max)?;
     let (doors, shards) = common.start_shards()?;
     let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
@@ -128,6 +134,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         shards: shard_count,
         connections_max,
         egress,
+        access: access.summary(),
     };
     announce(&common.config, listen, ops, &room);
     if let Some((feed, speed)) = feed {
@@ -158,6 +165,19 @@ impl Broker {
     #[must_use]
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops
+    }
+
+    /// Puts other rules of access in place, for those who come from now on. Who is there keeps what was granted until it
+    /// expires, but for the holders of static keys that are gone: their connections are closed with 4003.
+    ///
+    /// Blocks while a shard has many connections to take over.
+    pub fn set_access(&self, access: Access) {
+        let access = Arc::new(access);
+        for door in &self.doors {
+            if door.blocking_send(Command::SetAccess(access.clone())).is_err() {
+                tracing::error!("a shard had stopped before it got the new rules of access");
+            }
+        }
     }
 
     /// Stops accepting, closes every connection with 1001 and waits until they are gone, but not longer than
@@ -196,7 +216,12 @@ impl Drop for Broker {
 }
 
 impl Common {
-    fn new(config: Config, shard_count: usize, connections_max: usize) -> Result<Self, StartError> {
+    fn new(
+        config: Config,
+        access: Arc<Access>,
+        shard_count: usize,
+        connections_max: usize,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
         let queues = wakes.iter().cloned().map(|wake: Arc<Notify>| {
@@ -220,6 +245,7 @@ impl Common {
             config: Arc::new(config),
             connections_max,
             clock,
+            access,
             directory: Arc::new(directory),
             catalogue,
             gate,
@@ -271,6 +297,7 @@ impl Common {
             connections_max: self.connections_max,
             directory: self.directory.clone(),
             clock: self.clock,
+            access: self.access.clone(),
             settings: self.settings(),
             metrics,
             http: self.catalogue.http_metrics(),
@@ -396,6 +423,8 @@ struct Room {
     shards: usize,
     connections_max: usize,
     egress: &'static str,
+    /// Who may do what without a token.
+    access: String,
 }
 
 /// The start-up line: what is served, and where.
@@ -414,16 +443,6 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
             format!("replay of {} at {}x", names.join(", "), config.feed.speed)
         }
     };
-    let publish: Vec<&str> = config
-        .anonymous_publish
-        .iter()
-        .map(tickwire_wire::Pattern::as_str)
-        .collect();
-    let publish = if publish.is_empty() {
-        "nothing".to_owned()
-    } else {
-        publish.join(", ")
-    };
     tracing::info!(
         url = %format!("ws://{listen}/v1/ws"),
         metrics = %format!("http://{ops}/metrics"),
@@ -431,6 +450,7 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
         shards = room.shards,
         connections_max = room.connections_max,
         egress = room.egress,
-        "tickwire {VERSION} is ready; anyone may subscribe to everything and publish to {publish}",
+        "tickwire {VERSION} is ready; {}",
+        room.access,
     );
 }

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioTimer;
 use tickwire_wire::Codec;
 use tokio::net::TcpStream;
 
+use crate::access::Admission;
 use crate::handshake;
 use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::labels::{Route, refused_status};
@@ -80,8 +81,11 @@ fn upgrade(
     request: &mut Request<Incoming>,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
-    let accepted = match handshake::check(request) {
-        Ok(accepted) => accepted,
+    let checked = context
+        .admit(request.headers())
+        .and_then(|admission| Ok((admission, handshake::check(request)?)));
+    let (admission, accepted) = match checked {
+        Ok(checked) => checked,
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -93,14 +97,20 @@ fn upgrade(
     let on_upgrade = hyper::upgrade::on(request);
     let codec = accepted.codec;
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, admission, permit));
     }
     accepted.response().map(|_| Full::default())
 }
 
-async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, permit: Permit) {
+async fn adopt(
+    context: Rc<HttpContext>,
+    on_upgrade: OnUpgrade,
+    codec: Codec,
+    admission: Admission,
+    permit: Permit,
+) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, codec, permit),
+        Ok(upgraded) => take_over(&context, upgraded, codec, admission, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -111,12 +121,18 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, pe
     }
 }
 
-fn take_over(context: &HttpContext, upgraded: Upgraded, codec: Codec, permit: Permit) -> std::io::Result<()> {
+fn take_over(
+    context: &HttpContext,
+    upgraded: Upgraded,
+    codec: Codec,
+    admission: Admission,
+    permit: Permit,
+) -> std::io::Result<()> {
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = parts.io.into_inner().into_std()?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, codec, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, codec, admission, parts.read_buf.to_vec())?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `tickwire check-config`: says whether a broker would start with a file, without starting one.
 
+use tickwire_server::access::Access;
 use tickwire_server::config::{Config, Overrides};
 
 use crate::cli::CheckConfigArgs;
@@ -8,7 +9,8 @@ use crate::failure::Failure;
 
 /// Checks the file by itself: the environment is not looked at, since it could hide what is wrong with the file.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
-    Config::load(Some(&args.file), [], &Overrides::default())?;
+    let config = Config::load(Some(&args.file), [], &Overrides::default())?;
+    Access::load(&config)?;
     console::print(format!("{}: good\n", args.file.display()).as_bytes())?;
     Ok(())
 }

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
+    /// Hash a static key for the configuration file, or make one
+    HashKey(HashKeyArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }
@@ -97,6 +99,10 @@ pub(crate) struct BrokerArgs {
     /// How messages travel; what is printed and read is JSON either way
     #[arg(long, value_enum, default_value_t = CodecName::Json)]
     pub(crate) codec: CodecName,
+    /// A file with the token to show, read again at each connection. Without it, the token is that of the environment's
+    /// TICKWIRE_TOKEN, if that is set
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 const SUB_EXAMPLES: &str = "\
@@ -181,6 +187,26 @@ pub(crate) struct CheckConfigArgs {
     /// The configuration file, in TOML
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+const HASH_KEY_EXAMPLES: &str = "\
+The configuration file holds the hash of a key only. A key is read from standard input, never from the command line, which
+others on the machine can see.
+
+Examples:
+  tickwire hash-key --generate
+      Makes a key and prints it, once, with the line for the file.
+  tickwire hash-key < desk.key
+      The line for the key in a file.
+
+Exit codes: 0 done, 1 failed, 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = HASH_KEY_EXAMPLES)]
+pub(crate) struct HashKeyArgs {
+    /// Make a key instead of reading one
+    #[arg(long)]
+    pub(crate) generate: bool,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

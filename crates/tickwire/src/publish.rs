@@ -18,6 +18,7 @@ use crate::lines::{Line, Lines};
 use crate::logging;
 use crate::signals::Signals;
 use crate::sub::lost;
+use crate::token;
 
 /// Messages that may be under way.
 const WINDOW: usize = 256;
@@ -40,9 +41,8 @@ pub(crate) fn run(args: PubArgs) -> Result<(), Failure> {
 
 async fn publish(args: PubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = Client::builder(&args.broker.url)
-        .codec(args.broker.codec.into())
-        .connect();
+    let builder = Client::builder(&args.broker.url).codec(args.broker.codec.into());
+    let connecting = token::shown_by(builder, &args.broker)?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         () = signals.next() => return Ok(()),

@@ -19,6 +19,7 @@ use crate::console::say;
 use crate::failure::Failure;
 use crate::logging;
 use crate::signals::Signals;
+use crate::token;
 use output::{Flow, Output};
 
 /// In mode `snapshot`: how long to wait for a further snapshot. A topic of a pattern may have none to send.
@@ -77,9 +78,8 @@ fn subscription(args: &SubArgs) -> Subscription {
 
 async fn follow(args: SubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = Client::builder(&args.broker.url)
-        .codec(args.broker.codec.into())
-        .connect();
+    let builder = Client::builder(&args.broker.url).codec(args.broker.codec.into());
+    let connecting = token::shown_by(builder, &args.broker)?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         () = signals.next() => return Ok(()),

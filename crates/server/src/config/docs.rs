@@ -78,6 +78,8 @@ fn default_of(key: &Key) -> String {
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
         Preset::Empty => "[]".to_owned(),
+        Preset::Truth(truth) => truth.to_string(),
+        Preset::List(items) => format!("{items:?}"),
         Preset::Unset(..) => String::new(),
     }
 }
@@ -88,8 +90,10 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Positive => "number",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
-        Shape::Patterns | Shape::Files => "list of texts",
-        Shape::Rules | Shape::StaleRules => "list of tables",
+        Shape::Patterns | Shape::Files | Shape::Origins => "list of texts",
+        Shape::Truth => "truth",
+        Shape::Jwt => "table",
+        Shape::AuthKeys | Shape::Rules | Shape::StaleRules => "list of tables",
     }
 }
 
@@ -104,6 +108,10 @@ fn range_of(shape: Shape) -> String {
         Shape::Address => "IP address and port".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::Files => "readable files".to_owned(),
+        Shape::Truth => "`true`, `false`".to_owned(),
+        Shape::Origins => "origins of web pages".to_owned(),
+        Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`".to_owned(),
+        Shape::Jwt => "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
         Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
     }

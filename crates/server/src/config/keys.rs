@@ -5,6 +5,8 @@
 
 use tickwire_wire::limits;
 
+use super::auth;
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
@@ -20,6 +22,14 @@ pub(super) enum Shape {
     Patterns,
     /// A list of file names.
     Files,
+    /// `true` or `false`.
+    Truth,
+    /// A list of origins of web pages.
+    Origins,
+    /// A list of static keys.
+    AuthKeys,
+    /// The table of JSON Web Tokens.
+    Jwt,
     /// An ordered list of `{pattern, kind, history}`.
     Rules,
     /// An ordered list of `{pattern, after_ms}`.
@@ -27,9 +37,9 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Whether it is a list of tables.
+    /// Whether it holds tables.
     pub(super) fn is_rules(self) -> bool {
-        matches!(self, Self::Rules | Self::StaleRules)
+        matches!(self, Self::Rules | Self::StaleRules | Self::AuthKeys | Self::Jwt)
     }
 }
 
@@ -41,6 +51,9 @@ pub(super) enum Preset {
     Text(&'static str),
     /// An empty list.
     Empty,
+    Truth(bool),
+    /// A list of texts.
+    List(&'static [&'static str]),
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
 }
@@ -60,7 +73,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
+    pub(super) const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
         Self {
             path,
             shape,
@@ -85,7 +98,7 @@ impl Key {
         self
     }
 
-    const fn file_only(mut self) -> Self {
+    pub(super) const fn file_only(mut self) -> Self {
         self.file_only = true;
         self
     }
@@ -169,7 +182,7 @@ pub(super) const KEYS: &[Key] = &[
         "anonymous_publish",
         Shape::Patterns,
         Preset::Empty,
-        "Topics that anyone may publish to. Anyone may subscribe to all",
+        "Topics that anyone may publish to. What anyone may subscribe to is auth.anonymous_subscribe",
     )
     .flag("--anonymous-publish"),
     Key::integer(
@@ -358,6 +371,11 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("the kernel's own tuning", 256 * KIB),
         "Size of a connection's send buffer (SO_SNDBUF)",
     ),
+    auth::REQUIRED,
+    auth::ANONYMOUS_SUBSCRIBE,
+    auth::ALLOWED_ORIGINS,
+    auth::KEYS,
+    auth::JWT,
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
@@ -463,6 +481,6 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "feed"]);
+        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "auth", "feed"]);
     }
 }

@@ -5,9 +5,11 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod auth;
 mod docs;
 mod error;
 mod feed;
+mod fields;
 mod keys;
 mod layer;
 mod limits;
@@ -24,6 +26,7 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
@@ -56,6 +59,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Options of the clients' sockets.
     pub socket: Socket,
+    /// Who may do what.
+    pub auth: Auth,
     /// Where market data comes from.
     pub feed: Feed,
     /// Which topics are of which kind: tried in order, before the built-in rules.
@@ -184,6 +189,7 @@ impl Config {
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
+            auth: Auth::read(settings)?,
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,

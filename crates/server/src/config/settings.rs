@@ -149,7 +149,25 @@ impl Settings {
         Ok(names.into_iter().map(PathBuf::from).collect())
     }
 
-    fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {
+    /// As [`Self::refuse`], of a value that may hold a secret by mistake.
+    pub(super) fn refuse_unseen(&self, path: &str, rule: impl Into<String>) -> ConfigError {
+        ConfigError::BadValue {
+            key: path.to_owned(),
+            value: "(not shown)".to_owned(),
+            origin: self.origin(path),
+            rule: rule.into(),
+        }
+    }
+
+    /// Yes or no.
+    pub(super) fn truth(&self, path: &str) -> Result<bool, ConfigError> {
+        match self.value(path) {
+            Some(Value::Bool(_, truth)) => Ok(truth),
+            _ => Err(self.refuse(path, "must be true or false")),
+        }
+    }
+
+    pub(super) fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {
         let Some(Value::Array(_, items)) = self.value(path) else {
             return Err(self.refuse(path, "must be a list of texts"));
         };

@@ -6,6 +6,7 @@
 
 mod answering;
 mod export;
+mod gatekeeper;
 mod writing;
 
 use std::cell::RefCell;
@@ -16,19 +17,21 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
+use tickwire_router::{Counts, Outbox, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
 use tickwire_wire::message::Subscribe;
 use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
+use crate::access::{Access, Admission};
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
+pub(crate) use gatekeeper::Gatekeeper;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -87,7 +90,7 @@ pub(crate) struct Hub {
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
     frame_limits: FrameLimits,
-    rights: Rc<Rights>,
+    pub(crate) gatekeeper: Gatekeeper,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
 }
@@ -103,7 +106,7 @@ pub(crate) struct HubParts {
     pub(crate) egress: Box<dyn Egress>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
-    pub(crate) rights: Rights,
+    pub(crate) gatekeeper: Gatekeeper,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
 }
@@ -126,15 +129,10 @@ impl Hub {
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             frame_limits: parts.frame_limits,
-            rights: Rc::new(parts.rights),
+            gatekeeper: parts.gatekeeper,
             wake: parts.wake,
             gate: parts.gate,
         }
-    }
-
-    /// The rights of those who showed no token.
-    pub(crate) fn anonymous(&self) -> Rc<Rights> {
-        self.rights.clone()
     }
 
     /// Takes over an upgraded connection, with the bytes that came behind its handshake.
@@ -146,16 +144,18 @@ impl Hub {
         stream: std::net::TcpStream,
         permit: Permit,
         codec: Codec,
+        admission: Admission,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
         let id = self
-            .shard
-            .open(codec, Transport::WebSocket, self.rights.clone(), now);
+            .gatekeeper
+            .open(&mut self.shard, codec, Transport::WebSocket, admission, now);
         if let Err(error) = self.poller.add(&mut stream, id) {
             self.shard.remove(id);
+            self.gatekeeper.forget(id);
             return Err(error);
         }
         self.egress.add(id, &stream);
@@ -188,13 +188,14 @@ impl Hub {
     pub(crate) fn open_sse<T, E>(
         &mut self,
         tether: Rc<Tether>,
+        admission: Admission,
         subscribe: Subscribe,
         check: impl FnOnce(&Outbox) -> Result<T, E>,
     ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
         let id = self
-            .shard
-            .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
+            .gatekeeper
+            .open(&mut self.shard, Codec::Json, Transport::Sse, admission, now);
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         let outbox = self.shard.outbox(id).expect("the session was just opened");
@@ -202,6 +203,7 @@ impl Hub {
             Ok(granted) => granted,
             Err(refused) => {
                 self.shard.remove(id);
+                self.gatekeeper.forget(id);
                 return Err(refused);
             }
         };
@@ -210,6 +212,13 @@ impl Hub {
         self.check_gate();
         self.kick();
         Ok((id, granted))
+    }
+
+    /// Puts other rules of access in place.
+    pub(crate) fn set_access(&mut self, access: Arc<Access>) {
+        let now = self.clock.now();
+        self.gatekeeper.replace(access, &mut self.shard, now);
+        self.kick();
     }
 
     /// Takes note that the response body of an SSE session took `count` bytes.
@@ -254,6 +263,7 @@ impl Hub {
             tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
         }
         self.shard.remove(id);
+        self.gatekeeper.forget(id);
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
@@ -405,7 +415,10 @@ impl Hub {
         loop {
             match socket.parser.next(&mut input) {
                 Ok(None) => break,
-                Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
+                Ok(Some(event)) => {
+                    handle_event(&mut self.shard, id, codec, event, now);
+                    self.gatekeeper.answer(&mut self.shard, now);
+                }
                 Err(violation) => {
                     self.shard
                         .close(id, violation.close_code(), &violation.to_string(), now);

@@ -223,7 +223,8 @@ fn every_key_is_read_and_its_range_holds() {
         };
         // TOML itself has no number beyond 63 bits.
         let wrong = wrong.iter().filter(|n| **n <= i128::from(i64::MAX));
-        for value in wrong.map(ToString::to_string).chain(["true".to_owned()]) {
+        let other_type = if key.shape == Shape::Truth { "3" } else { "true" };
+        for value in wrong.map(ToString::to_string).chain([other_type.to_owned()]) {
             let error = Case::new().file(&file_with(key, &value)).load().unwrap_err();
             assert!(
                 matches!(&error, ConfigError::BadValue { key: named, .. } if named == key.path),

@@ -1,0 +1,1 @@
+//! Tokens and origins as clients show them, and what comes of each.
