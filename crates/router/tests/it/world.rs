@@ -16,6 +16,8 @@ use tickwire_wire::{
     CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic,
 };
 
+use crate::tokens;
+
 /// The epoch of every world.
 pub(crate) const EPOCH: &str = "e";
 
@@ -187,6 +189,14 @@ impl World {
         let shard = &mut self.shards[it.shard];
         shard.heard(id, self.now);
         shard.request(id, it.codec.decode_request(message), self.now);
+        while let Some(auth) = shard.next_auth() {
+            match tokens::meaning(&auth.token, self.now) {
+                Ok((rights, expires)) => {
+                    shard.renew(auth.session, auth.request, Rc::new(rights), expires, self.now);
+                }
+                Err(refusal) => shard.refuse(auth.session, Some(auth.request), refusal, self.now),
+            }
+        }
     }
 
     pub(crate) fn publish(&self, topic: &str, data: &str) {
