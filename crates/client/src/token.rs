@@ -36,10 +36,12 @@ impl TokenSource {
             }
         };
         let text = token.expose();
-        if text.is_empty() || text.len() > FILE_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if text.is_empty() || text.len() > FILE_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(ConnectError::BadToken);
         }
-        let mut value = HeaderValue::try_from(format!("Bearer {text}")).map_err(|_| ConnectError::BadToken)?;
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {text}")).map_err(|_| ConnectError::BadToken)?;
         value.set_sensitive(true);
         Ok((AUTHORIZATION, value))
     }

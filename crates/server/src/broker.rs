@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use crate::access::{Access, AccessError};
 use crate::acceptor::{self, Acceptor, ShardDoor};
+use crate::access::{Access, AccessError};
 use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
 use crate::egress;

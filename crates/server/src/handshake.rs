@@ -116,9 +116,7 @@ fn choose_codec(headers: &HeaderMap) -> Result<Codec, ErrorResponse> {
                 .find(|codec| codec.subprotocol().as_bytes() == name)
         })
         .ok_or_else(|| {
-            let offers: Vec<_> = offers(headers)
-                .map(String::from_utf8_lossy)
-                .collect();
+            let offers: Vec<_> = offers(headers).map(String::from_utf8_lossy).collect();
             let offers: String = offers.join(", ").chars().take(SHOWN_CHARS_MAX).collect();
             ErrorResponse::bad_request(format!(
                 "no subprotocol of {offers:?} is known; known are {} and {}",

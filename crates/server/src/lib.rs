@@ -3,8 +3,8 @@
 //! [`start`] gives a running broker: a thread per shard, one for the feed, one that accepts. Connections never move
 //! between shards. See `docs/ARCHITECTURE.md` for the way of a message through them.
 
-pub mod access;
 mod acceptor;
+pub mod access;
 mod broker;
 mod clock;
 pub mod config;

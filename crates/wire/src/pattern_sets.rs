@@ -159,7 +159,11 @@ mod tests {
             ("", ">", false),
         ] {
             let grant: Vec<Pattern> = outer.split(' ').filter(|t| !t.is_empty()).map(pattern).collect();
-            assert_eq!(covers(&grant, &pattern(inner)), expected, "{inner} within {outer:?}");
+            assert_eq!(
+                covers(&grant, &pattern(inner)),
+                expected,
+                "{inner} within {outer:?}"
+            );
         }
     }
 

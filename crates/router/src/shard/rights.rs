@@ -52,7 +52,11 @@ impl Shard {
 
     /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
     pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
-        let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.is_open()) else {
+        let Some(session) = self
+            .sessions
+            .get_mut(id.index())
+            .filter(|session| session.is_open())
+        else {
             return;
         };
         if let Some(before) = std::mem::replace(&mut session.expires, at) {
@@ -83,7 +87,11 @@ impl Shard {
         let narrowed = *session.rights != *rights;
         session.rights = rights;
         self.expires(id, expires);
-        let lost = if narrowed { self.end_forbidden(id) } else { Vec::new() };
+        let lost = if narrowed {
+            self.end_forbidden(id)
+        } else {
+            Vec::new()
+        };
         let in_order = self.answers_keep_their_place(id);
         let ack = Control::Ack {
             id: request,

@@ -70,6 +70,11 @@ fn a_narrower_pattern_is_told_where_there_is_one() {
         let narrower = rights.subscribe.narrower(&asked);
         assert_eq!(narrower.as_ref().map(Pattern::as_str), told, "{words}: {asked}");
         assert!(narrower.is_none_or(|narrower| rights.check_subscribe(&narrower).is_ok()));
-        assert_eq!(refusal.reason.ends_with(&format!("it may subscribe to {}", told.unwrap_or("-"))), told.is_some());
+        assert_eq!(
+            refusal
+                .reason
+                .ends_with(&format!("it may subscribe to {}", told.unwrap_or("-"))),
+            told.is_some()
+        );
     }
 }

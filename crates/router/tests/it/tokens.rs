@@ -175,7 +175,10 @@ fn publishing_follows_the_grant() {
 #[test]
 fn a_wildcard_wider_than_the_grant_is_refused_with_a_narrower_one() {
     check(
-        &format!("open a; {} sub a > ticker.* secret.x ticker.A; go", auth(1, "sub=ticker.*,-ticker.B")),
+        &format!(
+            "open a; {} sub a > ticker.* secret.x ticker.A; go",
+            auth(1, "sub=ticker.*,-ticker.B")
+        ),
         expect![[r#"
             a: ack 1 
             a: ack 1 > forbidden: > holds topics that this connection may not subscribe to, ticker.* forbidden: ticker.* holds topics that this connection may not subscribe to, secret.x forbidden: this connection may not subscribe to secret.x, ticker.A@0 conflate"#]],

@@ -80,7 +80,10 @@ impl Expected {
 
     /// Whether the token is meant for this broker: one that names an audience must name ours (RFC 7519 §4.1.3).
     fn is_for_us(&self, claim: Option<&Value>) -> Result<bool, Denied> {
-        let ours = |text: &Value| text.as_str().is_some_and(|text| self.audience.as_deref() == Some(text));
+        let ours = |text: &Value| {
+            text.as_str()
+                .is_some_and(|text| self.audience.as_deref() == Some(text))
+        };
         match claim {
             None => Ok(self.audience.is_none()),
             Some(text @ Value::String(_)) => Ok(ours(text)),

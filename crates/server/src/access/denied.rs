@@ -2,8 +2,8 @@
 //!
 //! What these say goes to the client; none of them repeats anything of the token.
 
-use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use thiserror::Error;
 use tickwire_metrics::AuthFailure;
 use tickwire_wire::{ErrorCode, Refusal};

@@ -87,7 +87,9 @@ pub enum AccessError {
         algorithm: &'static str,
     },
     /// An algorithm without a key.
-    #[error("auth.jwt.algorithms has {algorithm}, but no key for it: HS256 needs secret_file; RS256, ES256 and EdDSA need a public key in public_key_files or jwks_file")]
+    #[error(
+        "auth.jwt.algorithms has {algorithm}, but no key for it: HS256 needs secret_file; RS256, ES256 and EdDSA need a public key in public_key_files or jwks_file"
+    )]
     AlgorithmWithoutKey {
         /// The algorithm.
         algorithm: &'static str,

@@ -70,7 +70,9 @@ impl Verifier {
             .map_err(|_| Denied::Malformed("its header is no JSON object with an alg"))?;
         if header.crit.is_some() {
             // RFC 7515 §4.1.11: what it names must be understood.
-            return Err(Denied::Malformed("its header has crit, of which nothing is understood"));
+            return Err(Denied::Malformed(
+                "its header has crit, of which nothing is understood",
+            ));
         }
         let algorithm = self
             .algorithms

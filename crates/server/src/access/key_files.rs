@@ -148,7 +148,8 @@ fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Vec<VerifyingKey>
             fault,
         };
         let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
-        let Some(algorithm) = algorithm_of(jwk).filter(|algorithm| signs && algorithms.contains(algorithm)) else {
+        let Some(algorithm) = algorithm_of(jwk).filter(|algorithm| signs && algorithms.contains(algorithm))
+        else {
             continue;
         };
         let key = DecodingKey::from_jwk(jwk).map_err(|_| bad("is not base64url"))?;

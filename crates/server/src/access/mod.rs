@@ -36,10 +36,7 @@ pub(crate) enum Holder {
     /// Of the static key with this hash.
     Key(KeyHash),
     /// The subject of a JSON Web Token, which is one only together with who issued it (RFC 7519 §4.1.2).
-    Subject {
-        issuer: Option<String>,
-        subject: String,
-    },
+    Subject { issuer: Option<String>, subject: String },
 }
 
 /// What a client that was let in may do.

@@ -31,7 +31,11 @@ impl WebOrigin {
             Some(rest) => {
                 let (address, after) = rest.split_once(']')?;
                 address.parse::<std::net::Ipv6Addr>().ok()?;
-                let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+                let port = if after.is_empty() {
+                    None
+                } else {
+                    Some(after.strip_prefix(':')?)
+                };
                 (&authority[..address.len() + 2], port)
             }
             None => match authority.split_once(':') {
@@ -39,7 +43,8 @@ impl WebOrigin {
                 None => (authority, None),
             },
         };
-        let is_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
+        let is_host =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
         if host.is_empty() || !host.bytes().all(is_host) {
             return None;
         }

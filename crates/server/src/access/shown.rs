@@ -23,7 +23,9 @@ pub(crate) fn shown_token(headers: &HeaderMap) -> Result<Option<Secret>, Denied>
         Some(_) => Err(Denied::TwoTokens),
     };
     for value in headers.get_all(AUTHORIZATION) {
-        let text = value.to_str().map_err(|_| Denied::Malformed("it is not ASCII text"))?;
+        let text = value
+            .to_str()
+            .map_err(|_| Denied::Malformed("it is not ASCII text"))?;
         // Other schemes are for someone in between.
         if let Some(token) = bearer(text) {
             if token.is_empty() {
@@ -33,7 +35,11 @@ pub(crate) fn shown_token(headers: &HeaderMap) -> Result<Option<Secret>, Denied>
         }
     }
     for line in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
-        for entry in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for entry in line
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             if let Some(encoded) = entry.strip_prefix(TOKEN_ENTRY.as_bytes()) {
                 found(decoded(encoded)?)?;
             }

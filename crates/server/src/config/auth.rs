@@ -217,7 +217,11 @@ impl Jwt {
         let jwt = Self {
             algorithms: algorithms(&fields)?,
             secret_file: fields.file("secret_file")?,
-            public_key_files: fields.texts("public_key_files")?.into_iter().map(PathBuf::from).collect(),
+            public_key_files: fields
+                .texts("public_key_files")?
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
             jwks_file: fields.file("jwks_file")?,
             audience: owned(fields.text("audience")?),
             issuer: owned(fields.text("issuer")?),

@@ -38,7 +38,11 @@ impl<'a> Fields<'a> {
             let rule = format!("must be a table with fields such as {}", known.join(", "));
             return Err(ConfigError::BadValue {
                 key: place,
-                value: if hidden.is_some() { hidden_text() } else { show(item) },
+                value: if hidden.is_some() {
+                    hidden_text()
+                } else {
+                    show(item)
+                },
                 origin,
                 rule,
             });

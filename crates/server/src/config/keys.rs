@@ -481,6 +481,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "auth", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "socket", "auth", "feed"]
+        );
     }
 }

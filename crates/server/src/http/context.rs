@@ -99,4 +99,3 @@ impl HttpContext {
         access.check_origin(headers).ok().map(|()| origin.clone())
     }
 }
-

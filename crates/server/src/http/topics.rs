@@ -103,7 +103,14 @@ pub(super) async fn list(
         .transpose()
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
-    let cells = first_by_name(&context.directory, &rights.subscribe, &pattern, after.as_ref(), limit + 1).await;
+    let cells = first_by_name(
+        &context.directory,
+        &rights.subscribe,
+        &pattern,
+        after.as_ref(),
+        limit + 1,
+    )
+    .await;
     let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
     let listed: Vec<_> = cells
         .iter()

@@ -119,7 +119,10 @@ impl Gatekeeper {
     /// What the token of a session's request allows, if it belongs to the session's holder.
     fn renewal(&self, auth: &AuthRequest) -> Result<Admission, Denied> {
         let admission = self.access.verify(&auth.token, self.clock.wall())?;
-        let holder = self.visitors.get(&auth.session).and_then(|visitor| visitor.holder.as_ref());
+        let holder = self
+            .visitors
+            .get(&auth.session)
+            .and_then(|visitor| visitor.holder.as_ref());
         match holder {
             Some(_) if holder != admission.holder.as_ref() => Err(Denied::OtherHolder),
             _ => Ok(admission),
@@ -139,7 +142,11 @@ impl Gatekeeper {
         self.anonymous = Rc::new(access.anonymous().clone());
         self.access = access;
         for (id, visitor) in &self.visitors {
-            if visitor.holder.as_ref().is_some_and(|holder| !self.access.knows(holder)) {
+            if visitor
+                .holder
+                .as_ref()
+                .is_some_and(|holder| !self.access.knows(holder))
+            {
                 shard.close(*id, CloseCode::TOKEN_EXPIRED, "the key was withdrawn", now);
             }
         }

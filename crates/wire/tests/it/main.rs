@@ -2,8 +2,8 @@
 
 mod fuzz;
 mod parser;
-mod pattern_sets;
 mod parser_reference;
+mod pattern_sets;
 mod round_trips;
 mod streams;
 mod topics;
