@@ -80,10 +80,10 @@ async def listen(ws, codec):
     say(closed={"code": ws.close_code, "reason": ws.close_reason})
 
 
-async def main(url, codec):
-    async with connect(url, codec) as ws:
+async def main(url, codec, headers="{}", subprotocols="[]"):
+    async with connect(url, codec, json.loads(headers), json.loads(subprotocols)) as ws:
         say(open=ws.subprotocol)
         await asyncio.gather(listen(ws, codec), obey(ws, codec))
 
 
-asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]]))
+asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]], *sys.argv[3:]))

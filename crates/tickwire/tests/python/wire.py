@@ -48,11 +48,12 @@ class Msgpack:
 CODECS = {codec.name: codec for codec in (Json, Msgpack)}
 
 
-def connect(url, codec):
+def connect(url, codec, headers=None, subprotocols=()):
     """A connection whose reader is never held back by the library. The offer of compression stays, as it is by default."""
     return websockets.connect(
         url,
-        subprotocols=[f"tickwire.v1.{codec.name}"],
+        additional_headers=headers,
+        subprotocols=[f"tickwire.v1.{codec.name}", *subprotocols],
         ping_interval=None,
         max_queue=None,
         max_size=None,

@@ -50,6 +50,18 @@ impl Client {
         Self::begin(Script::start(python, &args), codec)
     }
 
+    /// A connection of Python's `websockets` with these further headers and subprotocols.
+    pub(crate) fn python_with(python: &Path, broker: &Broker, headers: &Value, subprotocols: &Value) -> Self {
+        let args = [
+            test_file("python/client.py"),
+            broker.url(),
+            "json".to_owned(),
+            headers.to_string(),
+            subprotocols.to_string(),
+        ];
+        Self::begin(Script::start(python, &args), Codec::Json)
+    }
+
     /// A connection of Node's `ws`, which has no MessagePack.
     pub(crate) fn node(node: &Path, broker: &Broker) -> Self {
         let args = [test_file("node/client.mjs"), broker.url()];
