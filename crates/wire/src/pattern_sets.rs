@@ -37,7 +37,7 @@ fn covers_rest(outer: &[&str], inner: Option<&str>) -> bool {
         // A pattern of `outer` that ends here as well was found by the caller.
         return false;
     };
-    if outer.iter().any(|pattern| *pattern == ">") {
+    if outer.contains(&">") {
         return true;
     }
     let (token, rest) = split(inner);

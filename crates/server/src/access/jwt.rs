@@ -3,7 +3,9 @@
 //! Of a token's header only `alg`, `kid` and `crit` are read. `kid` chooses among the known keys and is nothing else: never
 //! a file's name. `jku`, `x5u`, `jwk` and `x5c`, which would let a token bring its own key, are not looked at. Each key is
 //! bound to the one algorithm that it was loaded for, so a public key is never taken for a secret (RFC 8725 §3.1).
-//! `jsonwebtoken` computes the signatures; what the claims must be is checked here, since it takes some that are not.
+//! `jsonwebtoken` computes the signatures; what the claims must be is checked here, since it takes some that are not. Its
+//! cryptography is RustCrypto's, which needs no C: the advisory about `rsa` (RUSTSEC-2023-0071) concerns private keys, of which
+//! there are none here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

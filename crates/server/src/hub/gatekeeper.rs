@@ -1,7 +1,7 @@
 //! Who is let in and whose sessions they are: asks [`Access`] on behalf of a shard.
 //!
 //! Knows the holder of each session that showed a token, since only the same holder may renew its rights. Bounded by
-//! the sessions. Verifying takes some processor time (a signature of RSA about as much as a handshake), never a wait.
+//! the sessions. Verifying takes processor time of the shard's thread, never a wait.
 
 use std::collections::HashMap;
 use std::rc::Rc;
