@@ -65,8 +65,7 @@ fn a_connection_ends_with_4003_when_its_token_does() {
     assert!(ended >= expires, "{} s too early", expires - ended);
     let last = messages
         .iter()
-        .filter(|message| message["op"] == "update")
-        .last()
+        .rfind(|message| message["op"] == "update")
         .expect("it got messages");
     assert!(
         last["ts"].as_f64().expect("a time") <= expires * 1e6,
