@@ -243,7 +243,7 @@ impl Audience {
         let mut shard = Shard::new(ShardId(0), directory.clone(), shard_settings());
         let topic: Topic = "ticker.BTC-USD".parse().expect("a topic");
         directory.open(&topic).expect("there is room for it");
-        let rights = Rc::new(Rights::default());
+        let rights = Rc::new(Rights::open([]));
         let open = |(_, codec): (usize, &Codec)| {
             let id = shard.open(*codec, Transport::WebSocket, rights.clone(), NOW);
             let request = ClientMessage::Subscribe(Subscribe {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tickwire_wire::message::{AckResult, Position, TopicRequest};
-use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload};
+use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +24,7 @@ use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
 use crate::tls::{Tls, TlsFiles};
+use crate::token::TokenSource;
 
 /// Requests on their way to the connection's task.
 const COMMANDS_MAX: usize = 16;
@@ -179,6 +180,7 @@ impl Client {
             codec: Codec::default(),
             headers: Vec::new(),
             tls: TlsFiles::default(),
+            token: None,
             connect_timeout_ms: 5_000,
             request_timeout_ms: 10_000,
             quiet_margin_ms: 5_000,
@@ -277,7 +279,7 @@ impl Client {
     ///
     /// # Errors
     /// When it was refused, or not answered in time or at all.
-    pub async fn auth(&self, token: impl Into<String>) -> Result<(), RequestError> {
+    pub async fn auth(&self, token: impl Into<Secret>) -> Result<(), RequestError> {
         self.request(Body::Auth(token.into()))
             .await?
             .ack()
@@ -311,6 +313,7 @@ pub struct ClientBuilder {
     codec: Codec,
     headers: Vec<(String, String)>,
     tls: TlsFiles,
+    token: Option<TokenSource>,
     connect_timeout_ms: u64,
     request_timeout_ms: u64,
     quiet_margin_ms: u64,
@@ -343,6 +346,21 @@ impl ClientBuilder {
     /// On `wss://`, shows the certificates in `cert_file`, whose key is in `key_file`, both in PEM, to a broker that asks for them.
     pub fn client_certificate(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
         self.tls.identity = Some((cert_file.into(), key_file.into()));
+        self
+    }
+
+    /// The token that each handshake shows; after [`Client::auth`] it is the newer one.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(TokenSource::Text(token.into()));
+        self
+    }
+
+    /// A file with the token that each handshake shows. It is read again for each, so it may be kept fresh by another
+    /// program.
+    #[must_use]
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Some(TokenSource::File(path.into()));
         self
     }
 
@@ -406,6 +424,7 @@ impl ClientBuilder {
             endpoint,
             tls,
             codec: self.codec,
+            token: self.token,
             headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
             connect_timeout_ms: self.connect_timeout_ms,
             quiet_margin_ms: self.quiet_margin_ms,

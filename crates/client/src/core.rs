@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::message::{AnnouncedLimits, Position, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Refusal, Seq, ServerMessage};
+use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Refusal, Secret, Seq, ServerMessage};
 use tokio::sync::oneshot;
 
 use crate::error::RequestError;
@@ -29,7 +29,7 @@ pub(crate) struct Core {
     report_broken: bool,
     ledger: Ledger,
     /// The token of the last `auth` that succeeded.
-    token: Option<String>,
+    token: Option<Secret>,
     limits: AnnouncedLimits,
     last_id: u64,
     connections: u64,
@@ -122,6 +122,11 @@ impl Core {
         self.unresumed.extend(in_part);
         self.outgoing.extend(meanwhile);
         self.received(welcome);
+    }
+
+    /// The token of the last `auth` that succeeded; it is not shown again by itself then.
+    pub(crate) fn take_token(&mut self) -> Option<Secret> {
+        self.token.take()
     }
 
     fn restore(&mut self, request: ledger::Request) {

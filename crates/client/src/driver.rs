@@ -17,6 +17,7 @@ use crate::idle::QuietMax;
 use crate::link::{Incoming, Link};
 use crate::session::{self, End, User};
 use crate::tls::Tls;
+use crate::token::TokenSource;
 
 /// A connection that lasted this long ends an outage: the next one begins with the shortest waits.
 const STABLE: Duration = Duration::from_secs(10);
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) token: Option<TokenSource>,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) quiet_margin_ms: u64,
     pub(crate) message_bytes_max: usize,
@@ -61,11 +63,15 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
     let endpoint = || settings.endpoint.to_string();
     // Until the welcome says what silence means, the deadline of the attempt bounds it.
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
+    let mut headers = settings.headers.clone();
+    if let Some(token) = &settings.token {
+        headers.push(token.header().await?);
+    }
     let halves = connect(
         &settings.endpoint,
         settings.tls.as_ref(),
         settings.codec,
-        &settings.headers,
+        &headers,
         settings.message_bytes_max,
         quiet_max.clone(),
     )
@@ -143,6 +149,7 @@ impl Driver {
 
     /// Tries to connect until it succeeds or makes no sense.
     async fn reconnect(&mut self, mut wait: Duration, backoff: &mut Backoff) -> Option<Welcomed> {
+        self.show_newest_token();
         loop {
             let attempt = async {
                 sleep(wait).await;
@@ -166,6 +173,17 @@ impl Driver {
             });
             self.tell(Event::ConnectFailed { error, retry_in }).await;
             wait = retry_in?;
+        }
+    }
+
+    /// A client that shows its token at the handshake shows there what it was renewed with since: the first one may have
+    /// expired. A file is renewed by whoever writes it.
+    fn show_newest_token(&mut self) {
+        if let Some(source) = &mut self.settings.token
+            && let Some(newest) = self.core.take_token()
+            && let TokenSource::Text(token) = source
+        {
+            *token = newest;
         }
     }
 

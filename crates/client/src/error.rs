@@ -73,6 +73,18 @@ pub enum ConnectError {
         /// The header's name.
         name: String,
     },
+    /// The file of the token cannot be read.
+    #[error("cannot read the token in {}: {error}", path.display())]
+    TokenUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// The token is empty, or holds what no token does.
+    #[error("the token is no token: it must be one line of ASCII characters without blanks")]
+    BadToken,
     /// No TCP connection.
     #[error("cannot reach {endpoint}: {error}")]
     Unreachable {
@@ -133,7 +145,12 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Tls(_) | Self::BadHeader { .. } | Self::BadHandshake { .. } => false,
+            Self::Url(_)
+            | Self::Tls(_)
+            | Self::BadHeader { .. }
+            | Self::BadToken
+            | Self::TokenUnreadable { .. }
+            | Self::BadHandshake { .. } => false,
             // Certificates are replaced, some of them late.
             Self::Unreachable { .. } | Self::TlsFailed { .. } | Self::TimedOut { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),

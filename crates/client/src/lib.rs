@@ -42,6 +42,7 @@ mod request;
 mod session;
 mod stream;
 mod tls;
+mod token;
 
 pub use backoff::BackoffBounds;
 pub use client::{Client, ClientBuilder, Events, Publishing, Subscription};

@@ -1,7 +1,7 @@
 //! Requests on their way to the broker and back: what was asked, whom it serves, where the answer goes.
 
 use tickwire_wire::message::{AckResult, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Micros, Payload, Refusal};
+use tickwire_wire::{ClientMessage, Micros, Payload, Refusal, Secret};
 use tokio::sync::oneshot;
 
 use crate::error::RequestError;
@@ -14,7 +14,7 @@ pub(crate) enum Body {
     Unsubscribe(Vec<String>),
     Publish { topic: String, data: Payload },
     Resync(String),
-    Auth(String),
+    Auth(Secret),
     Ping,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Purpose {
         reply: Reply,
     },
     Auth {
-        token: String,
+        token: Secret,
         reply: Reply,
     },
     Other {

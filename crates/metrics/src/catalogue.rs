@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{DeliveryOp, Label, LabelSets, StatusClass, Transport};
+use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, StatusClass, Transport};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
 use crate::table::{Id, TABLE};
@@ -172,6 +172,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Status => sets.refused_statuses,
         Label::Route => sets.routes,
         Label::StatusClass => StatusClass::NAMES,
+        Label::AuthFailure => AuthFailure::NAMES,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

@@ -28,6 +28,8 @@ pub enum Label {
     StatusClass,
     /// Index of the shard, from 0.
     Shard,
+    /// Why a client was not let in: [`AuthFailure`].
+    AuthFailure,
     /// Version of the broker.
     Version,
 }
@@ -45,6 +47,7 @@ impl Label {
             Self::Status | Self::StatusClass => "status",
             Self::Route => "route",
             Self::Shard => "shard",
+            Self::AuthFailure => "reason",
             Self::Version => "version",
         }
     }
@@ -63,6 +66,10 @@ impl Label {
             Self::Route => "route template; `other`",
             Self::StatusClass => "`1xx` … `5xx`",
             Self::Shard => "0 … shards − 1",
+            Self::AuthFailure => {
+                "`origin`, `no_token`, `malformed`, `unknown_key`, `algorithm`, `signature`, `claims`, `audience`, \
+                 `issuer`, `not_yet`, `expired`, `holder`"
+            }
             Self::Version => "the broker's version",
         }
     }
@@ -130,6 +137,53 @@ pub enum Transport {
 impl Transport {
     /// The values, in index order.
     pub const NAMES: &'static [&'static str] = &["websocket", "sse"];
+}
+
+/// Why a client was not let in, or its token not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthFailure {
+    /// A page of another site.
+    Origin,
+    /// None was shown where one is needed.
+    NoToken,
+    /// Too long, not readable, or more than one.
+    Malformed,
+    /// No such static key.
+    UnknownKey,
+    /// Signed by an algorithm that is not taken.
+    Algorithm,
+    /// Not signed by a known key.
+    Signature,
+    /// Claims that are missing or of the wrong type.
+    Claims,
+    /// For another audience.
+    Audience,
+    /// Of another issuer.
+    Issuer,
+    /// Shown before its time.
+    NotYet,
+    /// Shown after its time.
+    Expired,
+    /// Of another holder than the connection's.
+    Holder,
+}
+
+impl AuthFailure {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &[
+        "origin",
+        "no_token",
+        "malformed",
+        "unknown_key",
+        "algorithm",
+        "signature",
+        "claims",
+        "audience",
+        "issuer",
+        "not_yet",
+        "expired",
+        "holder",
+    ];
 }
 
 /// The first digit of an HTTP status.

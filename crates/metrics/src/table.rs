@@ -83,6 +83,7 @@ pub(crate) enum Id {
     Connections,
     ConnectionsOpened,
     HandshakesRefused,
+    AuthFailures,
     Closes,
     SseDropped,
     Sessions,
@@ -233,6 +234,12 @@ pub const TABLE: &[Metric] = &[
         Unit::One,
         &[Label::Status],
         "Handshakes answered with an error status.",
+    ),
+    counter(
+        "tickwire_auth_failures_total",
+        Unit::One,
+        &[Label::AuthFailure],
+        "Requests and auth operations that were refused because of their token or origin.",
     ),
     counter(
         "tickwire_closes_total",
@@ -508,6 +515,7 @@ mod tests {
             (Id::Connections, "tickwire_connections"),
             (Id::ConnectionsOpened, "tickwire_connections_opened_total"),
             (Id::HandshakesRefused, "tickwire_handshakes_refused_total"),
+            (Id::AuthFailures, "tickwire_auth_failures_total"),
             (Id::Closes, "tickwire_closes_total"),
             (Id::SseDropped, "tickwire_sse_streams_dropped_total"),
             (Id::Sessions, "tickwire_sessions"),

@@ -14,6 +14,7 @@ use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
+use crate::rights::Rights;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,21 +35,6 @@ pub enum Transport {
     Sse,
     /// WebSocket without the protocol: each message comes back as it came, for conformance suites.
     Echo,
-}
-
-/// What a connection may do.
-#[derive(Debug, Clone, Default)]
-pub struct Rights {
-    /// Topics it may publish to.
-    pub publish: Vec<Pattern>,
-}
-
-impl Rights {
-    /// Whether it may publish to `topic`.
-    #[must_use]
-    pub fn may_publish(&self, topic: &str) -> bool {
-        self.publish.iter().any(|pattern| pattern.matches(topic))
-    }
 }
 
 /// What a session wants of a pattern or topic that it subscribed to.
@@ -134,6 +120,8 @@ pub(crate) struct Session {
     /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
     pub(crate) full_at: Micros,
     pub(crate) rights: Rc<Rights>,
+    /// When its token expires, if it has one that does.
+    pub(crate) expires: Option<Micros>,
     // The standard hasher: clients choose the patterns.
     pub(crate) patterns: HashMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::acceptor::{self, Acceptor, ShardDoor};
+use crate::access::{Access, AccessError};
 use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
 use crate::egress;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] CatalogueError),
+    /// The rules of access cannot be built.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The egress that was asked for is not to be had.
     #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
     Egress(#[source] io::Error),
@@ -93,6 +97,7 @@ struct Common {
     config: Arc<Config>,
     connections_max: usize,
     clock: Clock,
+    access: Arc<Access>,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     gate: Arc<StartGate>,
@@ -111,6 +116,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
+    let access = Arc::new(Access::load(&config)?);
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;
@@ -119,7 +125,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let within = Duration::from_millis(config.shutdown_ms);
     let connections_max = config.limits.connections_max(open_files);
 
-    let mut common = Common::new(config, shard_count, connections_max)?;
+    let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.tls_metrics())));
     let (doors, shards) = common.start_shards()?;
     let senders = doors.iter().map(|door| door.commands.clone()).collect();
@@ -136,6 +142,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         shards: shard_count,
         connections_max,
         egress,
+        access: access.summary(),
     };
     announce(&common.config, listen, ops, &room);
     if let Some((feed, speed)) = feed {
@@ -177,6 +184,19 @@ impl Broker {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
+    /// Puts other rules of access in place, for those who come from now on. Who is there keeps what was granted until it
+    /// expires, but for the holders of static keys that are gone: their connections are closed with 4003.
+    ///
+    /// Blocks while a shard has many connections to take over.
+    pub fn set_access(&self, access: Access) {
+        let access = Arc::new(access);
+        for door in &self.doors {
+            if door.blocking_send(Command::SetAccess(access.clone())).is_err() {
+                tracing::error!("a shard had stopped before it got the new rules of access");
+            }
+        }
+    }
+
     /// Stops accepting, closes every connection with 1001 and waits until they are gone, but not longer than
     /// `shutdown_ms`.
     pub fn stop(mut self) {
@@ -213,7 +233,12 @@ impl Drop for Broker {
 }
 
 impl Common {
-    fn new(config: Config, shard_count: usize, connections_max: usize) -> Result<Self, StartError> {
+    fn new(
+        config: Config,
+        access: Arc<Access>,
+        shard_count: usize,
+        connections_max: usize,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
         let queues = wakes.iter().cloned().map(|wake: Arc<Notify>| {
@@ -237,6 +262,7 @@ impl Common {
             config: Arc::new(config),
             connections_max,
             clock,
+            access,
             directory: Arc::new(directory),
             catalogue,
             gate,
@@ -289,6 +315,7 @@ impl Common {
             connections_max: self.connections_max,
             directory: self.directory.clone(),
             clock: self.clock,
+            access: self.access.clone(),
             settings: self.settings(),
             metrics,
             http: self.catalogue.http_metrics(),
@@ -418,6 +445,8 @@ struct Room {
     shards: usize,
     connections_max: usize,
     egress: &'static str,
+    /// Who may do what without a token.
+    access: String,
 }
 
 /// The start-up line: what is served, and where.
@@ -436,16 +465,6 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
             format!("replay of {} at {}x", names.join(", "), config.feed.speed)
         }
     };
-    let publish: Vec<&str> = config
-        .anonymous_publish
-        .iter()
-        .map(tickwire_wire::Pattern::as_str)
-        .collect();
-    let publish = if publish.is_empty() {
-        "nothing".to_owned()
-    } else {
-        publish.join(", ")
-    };
     let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     tracing::info!(
         url = %format!("{scheme}://{listen}/v1/ws"),
@@ -454,7 +473,8 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
         shards = room.shards,
         connections_max = room.connections_max,
         egress = room.egress,
-        "tickwire {VERSION} is ready; anyone may subscribe to everything and publish to {publish}",
+        "tickwire {VERSION} is ready; {}",
+        room.access,
     );
     config.test.warn();
 }

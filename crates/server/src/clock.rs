@@ -32,6 +32,20 @@ impl Clock {
         Micros(self.wall_at_start.saturating_add(elapsed))
     }
 
+    /// The system's time now, its corrections included: what times that others have set are compared with.
+    #[must_use]
+    pub(crate) fn wall(&self) -> Micros {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// What [`Self::now`] will be when the system's time is `at`, unless that is corrected meanwhile.
+    #[must_use]
+    pub(crate) fn at_wall(&self, at: Micros) -> Micros {
+        let now = self.now();
+        Micros(now.0.saturating_add(at.0.saturating_sub(self.wall().0)))
+    }
+
     /// The monotonic instant at which [`Self::now`] will be `at`.
     #[must_use]
     pub(crate) fn instant(&self, at: Micros) -> Instant {

@@ -13,6 +13,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tickwire_wire::{Codec, Refusal, Variant};
 
+use crate::access::is_token_entry;
 use crate::extensions::{self, Deflate};
 use crate::http::ErrorResponse;
 
@@ -120,26 +121,25 @@ pub fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     Ok(Accepted {
         codec: choose_codec(headers)?,
         deflate: extensions::negotiate(headers)?,
-        offered: headers.contains_key(SEC_WEBSOCKET_PROTOCOL),
+        offered: offers(headers).next().is_some(),
         key: key.clone(),
     })
 }
 
 /// The first codec of the client's list, which is in its order of preference (RFC 6455 §4.1 item 10); JSON if it has no list.
 fn choose_codec(headers: &HeaderMap) -> Result<Codec, ErrorResponse> {
-    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+    let only_tokens = || tokens(headers, &SEC_WEBSOCKET_PROTOCOL).next().is_some();
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) || (offers(headers).next().is_none() && only_tokens()) {
         return Ok(Codec::Json);
     }
-    tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+    offers(headers)
         .find_map(|name| {
             Codec::ALL
                 .into_iter()
                 .find(|codec| codec.subprotocol().as_bytes() == name)
         })
         .ok_or_else(|| {
-            let offers: Vec<_> = tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
-                .map(String::from_utf8_lossy)
-                .collect();
+            let offers: Vec<_> = offers(headers).map(String::from_utf8_lossy).collect();
             let offers: String = offers.join(", ").chars().take(SHOWN_CHARS_MAX).collect();
             ErrorResponse::bad_request(format!(
                 "no subprotocol of {offers:?} is known; known are {} and {}",
@@ -147,6 +147,11 @@ fn choose_codec(headers: &HeaderMap) -> Result<Codec, ErrorResponse> {
                 Codec::MessagePack.subprotocol()
             ))
         })
+}
+
+/// The subprotocols that the client offers. Entries that carry a token are none, and no answer repeats them.
+fn offers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    tokens(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|entry| !is_token_entry(entry))
 }
 
 /// 426, which always says what to upgrade to (RFC 9110 §15.5.22).

@@ -36,7 +36,7 @@ const ROUTES: [&str; 7] = [
 ];
 
 /// Statuses of refused handshakes.
-const REFUSED_STATUSES: [&str; 8] = ["400", "403", "405", "426", "429", "431", "503", "other"];
+const REFUSED_STATUSES: [&str; 9] = ["400", "401", "403", "405", "426", "429", "431", "503", "other"];
 
 const KINDS: [&str; 3] = [Kind::State.as_str(), Kind::Book.as_str(), Kind::Event.as_str()];
 

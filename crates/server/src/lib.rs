@@ -4,6 +4,7 @@
 //! between shards. See `docs/ARCHITECTURE.md` for the way of a message through them.
 
 mod acceptor;
+pub mod access;
 mod broker;
 mod clock;
 pub mod config;

@@ -17,6 +17,7 @@ use tickwire_router::Transport;
 use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
+use crate::access::Admission;
 use crate::handshake;
 use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
 use crate::hub::Stream;
@@ -98,8 +99,11 @@ fn upgrade(
     transport: Transport,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
-    let accepted = match handshake::check(request) {
-        Ok(accepted) => accepted.with_compression(context.compression),
+    let checked = context
+        .admit(request.headers())
+        .and_then(|admission| Ok((admission, handshake::check(request)?)));
+    let (admission, accepted) = match checked {
+        Ok((admission, accepted)) => (admission, accepted.with_compression(context.compression)),
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -111,7 +115,8 @@ fn upgrade(
     let on_upgrade = hyper::upgrade::on(request);
     let variant = accepted.variant();
     if let Some(permit) = permit.borrow_mut().take() {
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, variant, permit));
+        let kind = (transport, variant);
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, kind, admission, permit));
     }
     accepted.response().map(|_| Full::default())
 }
@@ -119,12 +124,12 @@ fn upgrade(
 async fn adopt(
     context: Rc<HttpContext>,
     on_upgrade: OnUpgrade,
-    transport: Transport,
-    variant: Variant,
+    kind: (Transport, Variant),
+    admission: Admission,
     permit: Permit,
 ) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, transport, variant, permit),
+        Ok(upgraded) => take_over(&context, upgraded, kind, admission, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -138,8 +143,8 @@ async fn adopt(
 fn take_over(
     context: &HttpContext,
     upgraded: Upgraded,
-    transport: Transport,
-    variant: Variant,
+    (transport, variant): (Transport, Variant),
+    admission: Admission,
     permit: Permit,
 ) -> std::io::Result<()> {
     let parts = upgraded
@@ -147,6 +152,13 @@ fn take_over(
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = Stream::of(parts.io.into_inner())?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
+    hub.adopt(
+        stream,
+        permit,
+        transport,
+        variant,
+        admission,
+        parts.read_buf.to_vec(),
+    )?;
     Ok(())
 }

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_metrics::{HttpMetrics, ShardMetrics};
-use tickwire_router::{Directory, Rights, Shard, ShardId, ShardSettings};
+use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
 use tickwire_wire::CloseCode;
 use tickwire_wire::frame::Limits as FrameLimits;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::egress::{self, BYTES_PER_WRITE};
 use crate::http::HttpContext;
-use crate::hub::{Hub, HubParts, SharedHub};
+use crate::hub::{Gatekeeper, Hub, HubParts, SharedHub};
 use crate::inspector::Question;
 use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
@@ -38,6 +39,8 @@ const PIECE_BYTES_MIN: usize = 2 * 1024;
 pub(crate) enum Command {
     /// A new connection, to be served by this shard.
     Serve(std::net::TcpStream, SocketAddr, Permit),
+    /// Other rules of access hold from now on.
+    SetAccess(Arc<Access>),
     /// An operator wants to know something.
     Answer(Question),
     /// Close everything within this time, then end.
@@ -52,6 +55,7 @@ pub(crate) struct ShardPlan {
     pub(crate) connections_max: usize,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
+    pub(crate) access: Arc<Access>,
     pub(crate) settings: ShardSettings,
     pub(crate) metrics: ShardMetrics,
     pub(crate) http: HttpMetrics,
@@ -90,9 +94,7 @@ impl ShardPlan {
                 fragments: self.config.limits.fragments,
             },
             piece_bytes: piece_bytes(&self.config.socket),
-            rights: Rights {
-                publish: self.config.anonymous_publish.clone(),
-            },
+            gatekeeper: Gatekeeper::new(self.access, self.clock, self.http.clone()),
             wake: self.wake.clone(),
             gate: self.gate,
         });
@@ -107,6 +109,7 @@ impl ShardPlan {
                         accept(&context, stream, peer, permit);
                         continue; // the connection's own task goes first
                     }
+                    Some(Command::SetAccess(access)) => hub.borrow_mut().set_access(access),
                     Some(Command::Answer(question)) => hub.borrow().answer(question),
                     Some(Command::Stop(within)) => return stop(&hub, &readiness, &self.wake, within).await,
                     None => return Ok(()),

@@ -69,9 +69,7 @@ impl Broker {
         let shard = |shard| {
             Shard::new(ShardId(shard as u8), directory.clone(), settings(setup)).with_compression(COMPRESSION)
         };
-        let rights = Rights {
-            publish: vec![everything()],
-        };
+        let rights = Rights::open([everything()]);
         Self {
             truth: Truth::new(directory.clone(), setup),
             shards: (0..setup.shards).map(shard).collect(),

@@ -1,5 +1,6 @@
 //! `tickwire check-config`: says whether a broker would start with a file, without starting one.
 
+use tickwire_server::access::Access;
 use tickwire_server::config::{Config, Overrides};
 use tickwire_server::tls::TlsIdentity;
 
@@ -10,6 +11,7 @@ use crate::failure::Failure;
 /// Checks the file and those that it names, by themselves: the environment is not looked at, since it could hide what is wrong with the file.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let config = Config::load(Some(&args.file), [], &Overrides::default())?;
+    Access::load(&config)?;
     if let Some(tls) = &config.tls {
         TlsIdentity::load(tls)?;
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::failure::Failure;
+use crate::token;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tickwire_client::{Client, ClientBuilder};
 use tickwire_wire::message::Position;
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
+    /// Hash a static key for the configuration file, or make one
+    HashKey(HashKeyArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }
@@ -106,11 +110,18 @@ pub(crate) struct BrokerArgs {
     /// The private key of --cert, in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
+    /// A file with the token to show, read again at each connection. Without it, the token is that of the environment's
+    /// TICKWIRE_TOKEN, if that is set
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl BrokerArgs {
     /// A client that reaches it so.
-    pub(crate) fn client(&self) -> ClientBuilder {
+    ///
+    /// # Errors
+    /// When the token of the environment cannot be read.
+    pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
         let mut client = Client::builder(&self.url).codec(self.codec.into());
         if let Some(ca) = &self.ca {
             client = client.ca_file(ca);
@@ -118,7 +129,7 @@ impl BrokerArgs {
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
             client = client.client_certificate(cert, key);
         }
-        client
+        token::shown_by(client, self)
     }
 }
 
@@ -206,6 +217,26 @@ pub(crate) struct CheckConfigArgs {
     /// The configuration file, in TOML
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+const HASH_KEY_EXAMPLES: &str = "\
+The configuration file holds the hash of a key only. A key is read from standard input, never from the command line, which
+others on the machine can see.
+
+Examples:
+  tickwire hash-key --generate
+      Makes a key and prints it, once, with the line for the file.
+  tickwire hash-key < desk.key
+      The line for the key in a file.
+
+Exit codes: 0 done, 1 failed, 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = HASH_KEY_EXAMPLES)]
+pub(crate) struct HashKeyArgs {
+    /// Make a key instead of reading one
+    #[arg(long)]
+    pub(crate) generate: bool,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

@@ -1,4 +1,4 @@
-//! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`, `completions`).
+//! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`, `hash-key`, `completions`).
 //!
 //! Thin: reads the command line, hands over to a module per command, and turns its outcome into an exit code: 0 done,
 //! 1 failed, 2 used wrongly. Data goes to standard output, everything else to standard error. Memory comes from the system's
@@ -9,12 +9,14 @@ mod cli;
 mod completions;
 mod console;
 mod failure;
+mod hash_key;
 mod lines;
 mod logging;
 mod publish;
 mod serve;
 mod signals;
 mod sub;
+mod token;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => sub::run(args),
         Command::Pub(args) => publish::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::HashKey(args) => hash_key::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match outcome {

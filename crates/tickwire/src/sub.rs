@@ -77,7 +77,7 @@ fn subscription(args: &SubArgs) -> Subscription {
 
 async fn follow(args: SubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = args.broker.client().connect();
+    let connecting = args.broker.client()?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         () = signals.next() => return Ok(()),

@@ -13,6 +13,8 @@ pub mod ids;
 pub mod limits;
 pub mod market;
 pub mod message;
+pub mod pattern_sets;
+pub mod secret;
 pub mod topic;
 
 pub use close::CloseCode;
@@ -23,4 +25,5 @@ pub use error::{ErrorCode, Refusal};
 pub use ids::{Epoch, Micros, Seq};
 pub use market::Symbol;
 pub use message::{ClientMessage, Control, Kind, Mode, Payload, RequestId, ServerMessage};
+pub use secret::Secret;
 pub use topic::{Pattern, Topic, TopicError};

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Micros, Seq, whole_number};
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
+use crate::secret::Secret;
 
 /// What a client calls a request so that it recognises the answer: an integer of its choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,7 +176,7 @@ pub enum ClientMessage {
         /// The request's id.
         id: RequestId,
         /// The new token.
-        token: String,
+        token: Secret,
     },
     /// Ask for a `pong`.
     Ping {

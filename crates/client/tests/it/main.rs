@@ -5,3 +5,4 @@ mod connecting;
 mod peer;
 mod requests;
 mod resuming;
+mod tokens;

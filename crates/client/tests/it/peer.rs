@@ -52,10 +52,15 @@ impl Broker {
 
     /// The next connection, after its handshake.
     pub(crate) async fn accept(&self) -> Peer {
+        self.accept_with_head().await.0
+    }
+
+    /// The same, with the head of its request.
+    pub(crate) async fn accept_with_head(&self) -> (Peer, String) {
         let (mut stream, head) = self.accept_raw().await;
         let answer = handshake_answer(&head);
         stream.write_all(answer.as_bytes()).await.expect("a reader");
-        Peer(WebSocket::after_handshake(stream, Role::Server))
+        (Peer(WebSocket::after_handshake(stream, Role::Server)), head)
     }
 
     /// The next connection, welcomed.

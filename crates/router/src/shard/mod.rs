@@ -10,6 +10,7 @@ mod echo;
 mod lagging;
 mod rate;
 mod requests;
+mod rights;
 mod slot;
 mod status;
 mod subscribe;
@@ -17,10 +18,11 @@ mod subscriptions;
 mod timers;
 mod watching;
 
+pub use rights::AuthRequest;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -41,7 +43,8 @@ use crate::pace::{ClassCounts, Pace};
 use crate::publication::Publication;
 use crate::pulls::Pulls;
 use crate::queue::Batch;
-use crate::session::{Phase, Rights, Session, SessionId, Transport};
+use crate::rights::Rights;
+use crate::session::{Phase, Session, SessionId, Transport};
 
 /// What a shard promises and allows its connections.
 #[derive(Debug, Clone)]
@@ -91,6 +94,10 @@ pub struct Shard {
     dirty: VecDeque<SessionId>,
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
+    /// When tokens of open sessions expire.
+    expiries: BTreeSet<(Micros, SessionId)>,
+    /// Tokens that sessions showed and that nobody has looked at yet.
+    auths: VecDeque<AuthRequest>,
     rate_timers: RateTimers,
     chunk: Vec<Arc<Publication>>,
     /// Compresses publications for those who take them compressed.
@@ -119,6 +126,8 @@ impl Shard {
             dirty: VecDeque::new(),
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
+            expiries: BTreeSet::new(),
+            auths: VecDeque::new(),
             rate_timers: RateTimers::default(),
             chunk: Vec::new(),
             deflater: Deflater::default(),
@@ -235,6 +244,7 @@ impl Shard {
             pinged: None,
             full_at: now,
             rights,
+            expires: None,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
             classes: ClassCounts::default(),
@@ -341,6 +351,7 @@ impl Shard {
             return;
         }
         self.counts.closed(code);
+        self.expires_never(id);
         self.unsubscribe_all(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let Some(session) = self.session(id) else { return };
@@ -405,6 +416,7 @@ impl Shard {
 
     /// Forgets a session whose connection has ended.
     pub fn remove(&mut self, id: SessionId) {
+        self.expires_never(id);
         self.unsubscribe_all(id);
         if self.sessions.contains(id.index()) {
             let session = self.sessions.remove(id.index());

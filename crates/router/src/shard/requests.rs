@@ -75,15 +75,7 @@ impl Shard {
                 self.publish_request(id, request, topic, data, now);
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
-            Ok(ClientMessage::Auth { id: request, .. }) => {
-                let reason = "this broker has no tokens configured; everyone has the anonymous rights";
-                self.refuse(
-                    id,
-                    Some(request),
-                    Refusal::new(ErrorCode::Unauthenticated, reason),
-                    now,
-                );
-            }
+            Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),
             Ok(ClientMessage::Ping { id: request }) => {
                 self.accepted(id);
                 self.send_control(id, &Control::Pong { id: request, ts: now });
@@ -171,7 +163,7 @@ impl Shard {
         }
     }
 
-    fn accepted(&mut self, id: SessionId) {
+    pub(super) fn accepted(&mut self, id: SessionId) {
         if let Some(session) = self.open_session(id) {
             session.refusals_in_a_row = 0;
         }
@@ -179,12 +171,7 @@ impl Shard {
 
     /// Sends an ack and what follows it, and counts what it refuses.
     pub(super) fn ack(&mut self, id: SessionId, request: RequestId, answers: Vec<Answer>, now: Micros) {
-        // Answers are read in the order of the requests: behind one that keeps its place, all do. A one-shot snapshot
-        // must not be taken for a message of a subscription that begins now.
-        let keeps_place = self
-            .open_session(id)
-            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits);
-        let in_order = keeps_place || answers.iter().any(|answer| answer.in_order);
+        let in_order = self.answers_keep_their_place(id) || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
         let mut gaps = Vec::new();
         let (mut refused, mut granted) = (0, 0);
@@ -218,8 +205,15 @@ impl Shard {
         }
     }
 
+    /// Whether an answer goes behind the data that waits. Answers are read in the order of the requests: behind one that
+    /// keeps its place, all do. A one-shot snapshot must not be taken for a message of a subscription that begins now.
+    pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
+        self.open_session(id)
+            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits)
+    }
+
     /// Sends a control message behind the data that waits already.
-    fn send_in_order(&mut self, id: SessionId, message: &Control) {
+    pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
             let bytes = Self::control_frame(session.codec(), message);
             session.outbox.push_answer(bytes);
@@ -258,11 +252,7 @@ impl Shard {
         now: Micros,
     ) {
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
-            let session = self.sessions.get(id.index());
-            if !session.is_some_and(|session| session.rights.may_publish(&topic)) {
-                let reason = format!("this connection may not publish to {topic}");
-                return Err(Refusal::new(ErrorCode::Forbidden, reason));
-            }
+            self.check_publish(id, &topic)?;
             self.directory.publish(&name, data, now).map_err(Refusal::from)
         });
         match outcome {

@@ -53,6 +53,7 @@ impl Shard {
         now: Micros,
     ) -> Result<Answer, Refusal> {
         let pattern: Pattern = topic.topic().parse()?;
+        self.check_subscribe(id, &pattern)?;
         if pattern.is_wildcard() && topic.since().is_some() {
             return Err(Refusal::bad_request("\"since\" needs a topic without wildcards"));
         }

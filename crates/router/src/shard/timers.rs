@@ -1,5 +1,5 @@
 //! Deadlines of sessions: heartbeat, ping and pong, first request, end of closing. Updates that wait for their time have
-//! timers of their own.
+//! timers of their own, and so have tokens that expire.
 //!
 //! Each open session has one entry in the heap, at the earliest time at which something may be due; when it comes up,
 //! what is really due is done and the next time found. So a message sent or received costs no timer work.
@@ -17,12 +17,15 @@ impl Shard {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Micros> {
         let session = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
-        session.into_iter().chain(self.rate_timers.next_timeout()).min()
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let due = session.into_iter().chain(expiry);
+        due.chain(self.rate_timers.next_timeout()).min()
     }
 
     /// Does what is due at `now`. Of updates that waited for their time it hands out so many that others have their turn;
     /// then [`Self::next_timeout`] is past already.
     pub fn on_timeout(&mut self, now: Micros) {
+        self.expire_tokens(now);
         self.deliver_due(now);
         while let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() {
             if at > now {

@@ -268,7 +268,7 @@ fn empty_and_unreadable_requests() {
             a: error - bad_request: subscribe needs a field "id"
             a: error 4 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
             a: error - bad_request: expected ident at line 1 column 2
-            a: error 6 unauthenticated: this broker has no tokens configured; everyone has the anonymous rights"#]],
+            a: error 6 unauthenticated: no such token"#]],
     );
 }
 

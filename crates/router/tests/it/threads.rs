@@ -60,7 +60,7 @@ impl Reading {
         settings.limits.ops_burst = 1_000_000;
         settings.outbox_bytes_max = 1 << 30;
         let mut shard = Shard::new(ShardId(id), directory, settings);
-        let session = shard.open(Codec::Json, Transport::WebSocket, Rc::new(Rights::default()), NOW);
+        let session = shard.open(Codec::Json, Transport::WebSocket, Rc::new(Rights::open([])), NOW);
         Self {
             shard,
             session,

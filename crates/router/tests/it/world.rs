@@ -17,6 +17,8 @@ use tickwire_wire::{
     CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic, Variant,
 };
 
+use crate::tokens;
+
 /// The epoch of every world.
 pub(crate) const EPOCH: &str = "e";
 
@@ -169,7 +171,7 @@ impl World {
     pub(crate) fn connect(&mut self, client: usize, publish: Vec<Pattern>) {
         let it = &mut self.clients[client];
         assert_eq!(it.id, None, "it is connected");
-        let rights = Rc::new(Rights { publish });
+        let rights = Rc::new(Rights::open(publish));
         let id = self.shards[it.shard].open(it.variant, Transport::WebSocket, rights, self.now);
         *it = Client {
             shard: it.shard,
@@ -216,6 +218,14 @@ impl World {
         let shard = &mut self.shards[it.shard];
         shard.heard(id, self.now);
         shard.request(id, it.codec.decode_request(message), self.now);
+        while let Some(auth) = shard.next_auth() {
+            match tokens::meaning(&auth.token, self.now) {
+                Ok((rights, expires)) => {
+                    shard.renew(auth.session, auth.request, Rc::new(rights), expires, self.now);
+                }
+                Err(refusal) => shard.refuse(auth.session, Some(auth.request), refusal, self.now),
+            }
+        }
     }
 
     pub(crate) fn publish(&self, topic: &str, data: &str) {

@@ -82,6 +82,7 @@ fn default_of(key: &Key) -> String {
         Preset::Text(text) => format!("{text:?}"),
         Preset::Bool(truth) => truth.to_string(),
         Preset::Empty => "[]".to_owned(),
+        Preset::List(items) => format!("{items:?}"),
         Preset::Unset(..) | Preset::UnsetText(..) => String::new(),
     }
 }
@@ -94,8 +95,9 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Choice(_) => "word",
         Shape::Address => "address",
         Shape::File => "text",
-        Shape::Patterns | Shape::Files => "list of texts",
-        Shape::Rules | Shape::StaleRules => "list of tables",
+        Shape::Patterns | Shape::Files | Shape::Origins => "list of texts",
+        Shape::Jwt => "table",
+        Shape::AuthKeys | Shape::Rules | Shape::StaleRules => "list of tables",
     }
 }
 
@@ -112,6 +114,9 @@ fn range_of(shape: Shape) -> String {
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::File => "readable file".to_owned(),
         Shape::Files => "readable files".to_owned(),
+        Shape::Origins => "origins of web pages".to_owned(),
+        Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`".to_owned(),
+        Shape::Jwt => "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
         Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
     }

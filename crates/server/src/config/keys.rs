@@ -5,6 +5,7 @@
 
 use tickwire_wire::limits;
 
+use super::auth;
 use super::tls;
 
 /// What a key may hold.
@@ -26,6 +27,12 @@ pub(super) enum Shape {
     File,
     /// A list of file names.
     Files,
+    /// A list of origins of web pages.
+    Origins,
+    /// A list of static keys.
+    AuthKeys,
+    /// The table of JSON Web Tokens.
+    Jwt,
     /// An ordered list of `{pattern, kind, history}`.
     Rules,
     /// An ordered list of `{pattern, after_ms}`.
@@ -33,9 +40,9 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Whether it is a list of tables.
+    /// Whether it holds tables.
     pub(super) fn is_rules(self) -> bool {
-        matches!(self, Self::Rules | Self::StaleRules)
+        matches!(self, Self::Rules | Self::StaleRules | Self::AuthKeys | Self::Jwt)
     }
 }
 
@@ -48,6 +55,8 @@ pub(super) enum Preset {
     Bool(bool),
     /// An empty list.
     Empty,
+    /// A list of texts.
+    List(&'static [&'static str]),
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
     /// The same, where an example is a text.
@@ -100,7 +109,7 @@ impl Key {
         self
     }
 
-    const fn file_only(mut self) -> Self {
+    pub(super) const fn file_only(mut self) -> Self {
         self.file_only = true;
         self
     }
@@ -184,7 +193,7 @@ pub(super) const KEYS: &[Key] = &[
         "anonymous_publish",
         Shape::Patterns,
         Preset::Empty,
-        "Topics that anyone may publish to. Anyone may subscribe to all",
+        "Topics that anyone may publish to. What anyone may subscribe to is auth.anonymous_subscribe",
     )
     .flag("--anonymous-publish"),
     Key::integer(
@@ -378,6 +387,11 @@ pub(super) const KEYS: &[Key] = &[
     tls::CLIENT_CA_FILE,
     tls::CLIENT_AUTH,
     tls::HANDSHAKE_MS,
+    auth::REQUIRED,
+    auth::ANONYMOUS_SUBSCRIBE,
+    auth::ALLOWED_ORIGINS,
+    auth::KEYS,
+    auth::JWT,
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
@@ -518,6 +532,7 @@ mod tests {
                 "heartbeat",
                 "socket",
                 "tls",
+                "auth",
                 "feed",
                 "compression",
                 "test"

@@ -93,6 +93,7 @@ impl Layer {
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
                 Preset::Bool(truth) => layer.put(key.path, Value::from(truth)),
+                Preset::List(texts) => layer.put(key.path, Value::from(texts.to_vec())),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
                 Preset::Unset(..) | Preset::UnsetText(..) => {}
             }
@@ -184,6 +185,7 @@ fn is_ours_but_no_setting(name: &str) -> bool {
         "TICKWIRE_LOG"
             | "TICKWIRE_CONFIG"
             | "TICKWIRE_URL"
+            | "TICKWIRE_TOKEN"
             | "TICKWIRE_RECORDINGS"
             | "TICKWIRE_AUTOBAHN"
             | "TICKWIRE_SKIP_LOG"
@@ -210,9 +212,19 @@ fn from_text(shape: Shape, text: &str) -> Value {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
         Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
-        Shape::Patterns | Shape::Files if text.trim().is_empty() => Value::from(Vec::<String>::new()),
-        Shape::Patterns | Shape::Files => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
-        Shape::Choice(_) | Shape::Address | Shape::File | Shape::Rules | Shape::StaleRules => text.into(),
+        Shape::Patterns | Shape::Files | Shape::Origins if text.trim().is_empty() => {
+            Value::from(Vec::<String>::new())
+        }
+        Shape::Patterns | Shape::Files | Shape::Origins => {
+            Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
+        }
+        Shape::Choice(_)
+        | Shape::Address
+        | Shape::File
+        | Shape::Rules
+        | Shape::StaleRules
+        | Shape::AuthKeys
+        | Shape::Jwt => text.into(),
     }
 }
 

@@ -5,10 +5,12 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod auth;
 mod compression;
 mod docs;
 mod error;
 mod feed;
+mod fields;
 mod keys;
 mod layer;
 mod limits;
@@ -27,6 +29,7 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::compression::Compression;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
@@ -64,6 +67,8 @@ pub struct Config {
     pub socket: Socket,
     /// How clients' connections are encrypted; not at all if none.
     pub tls: Option<Tls>,
+    /// Who may do what.
+    pub auth: Auth,
     /// Where market data comes from.
     pub feed: Feed,
     /// Whether and how messages are compressed.
@@ -197,6 +202,7 @@ impl Config {
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
             tls: Tls::read(settings)?,
+            auth: Auth::read(settings)?,
             feed: Feed::read(settings)?,
             compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,

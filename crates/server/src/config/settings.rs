@@ -168,7 +168,17 @@ impl Settings {
         Ok(names.into_iter().map(PathBuf::from).collect())
     }
 
-    fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {
+    /// As [`Self::refuse`], of a value that may hold a secret by mistake.
+    pub(super) fn refuse_unseen(&self, path: &str, rule: impl Into<String>) -> ConfigError {
+        ConfigError::BadValue {
+            key: path.to_owned(),
+            value: "(not shown)".to_owned(),
+            origin: self.origin(path),
+            rule: rule.into(),
+        }
+    }
+
+    pub(super) fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {
         let Some(Value::Array(_, items)) = self.value(path) else {
             return Err(self.refuse(path, "must be a list of texts"));
         };

@@ -55,7 +55,7 @@ impl World {
             let (stream, _) = listener.accept().expect("one is waiting");
             stream.set_nonblocking(true).expect("a socket");
             near.push(TcpStream::from_std(stream));
-            let rights = Rc::new(Rights::default());
+            let rights = Rc::new(Rights::open([]));
             let id = shard.open(Codec::Json, Transport::WebSocket, rights, Micros(0));
             let request = Codec::Json.decode_request(br#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#);
             shard.request(id, request, Micros(0));

@@ -6,7 +6,9 @@
 use std::rc::Rc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, EXPECT, HeaderValue};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, EXPECT, HeaderMap, HeaderValue, VARY,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tickwire_wire::Refusal;
@@ -15,6 +17,7 @@ use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, body, bulk, publish, reply, topics};
+use crate::access::Admission;
 use crate::labels::{Route, refused_status};
 
 /// What there is, for those who look elsewhere.
@@ -89,7 +92,11 @@ pub(crate) async fn answer(
 ) -> Reply {
     let (head, mut body) = request.into_parts();
     let endpoint = Endpoint::of(head.uri.path());
-    let mut response = match dispatch(context, stalled, endpoint, &head, &mut body).await {
+    let answered = match context.admit(&head.headers) {
+        Ok(admission) => dispatch(context, stalled, admission, endpoint, &head, &mut body).await,
+        Err(denied) => Err(denied.into()),
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(refused) => {
             if !refused.counted {
@@ -103,10 +110,7 @@ pub(crate) async fn answer(
         }
     };
     if matches!(head.method, Method::GET | Method::HEAD) {
-        // What anyone may read, the pages of any site may read.
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
+        allow_pages(context, &head.headers, response.headers_mut());
     }
     // Whoever waits for a 100 (Continue) has not sent anything.
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
@@ -118,26 +122,39 @@ pub(crate) async fn answer(
     response
 }
 
+/// Lets the pages of the sites that may ask read the answer as well; those of any site where no list says otherwise.
+fn allow_pages(context: &HttpContext, asked: &HeaderMap, answer: &mut HeaderMap) {
+    if let Some(readers) = context.readers(asked) {
+        if readers != "*" {
+            answer.insert(VARY, HeaderValue::from_static("Origin"));
+        }
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, readers);
+        answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
+    }
+}
+
 async fn dispatch(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
+    admission: Admission,
     endpoint: Endpoint<'_>,
     head: &Parts,
     body: &mut Incoming,
 ) -> Result<Reply, StreamRefused> {
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     let query = head.uri.query();
+    let rights = &admission.rights;
     let answer = match endpoint {
         Endpoint::Sse if head.method == Method::GET => {
-            return stream::open(context, stalled, query, &head.headers);
+            return stream::open(context, stalled, admission, query, &head.headers);
         }
-        Endpoint::Topics if reads => topics::list(context, query).await,
-        Endpoint::Topic(segment) if reads => topics::value(context, segment, &head.headers),
-        Endpoint::History(segment) if reads => topics::history(context, segment, query),
+        Endpoint::Topics if reads => topics::list(context, rights, query).await,
+        Endpoint::Topic(segment) if reads => topics::value(context, rights, segment, &head.headers),
+        Endpoint::History(segment) if reads => topics::history(context, rights, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
-            publish::message(context, segment, body).await
+            publish::message(context, rights, segment, body).await
         }
-        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, body).await,
+        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, rights, body).await,
         Endpoint::Nowhere => {
             let reason = format!("there is nothing at {}; there are {PATHS}", head.uri.path());
             Err(ErrorResponse::new(

@@ -21,7 +21,7 @@ use tickwire_router::{Directory, PublishError, Rights};
 use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
 
-use super::context::{HttpContext, check_publish};
+use super::context::HttpContext;
 use super::{BadLine, ErrorResponse, Reply, body, parse_line, parse_lines, reply};
 use crate::clock::Clock;
 use crate::start_gate::StartGate;
@@ -40,9 +40,13 @@ struct Receipt {
 }
 
 /// Publishes the lines of `body`.
-pub(super) async fn lines(context: &HttpContext, body: &mut Incoming) -> Result<Reply, ErrorResponse> {
-    if context.rights.publish.is_empty() {
-        let reason = "publishing is not allowed without a token";
+pub(super) async fn lines(
+    context: &HttpContext,
+    rights: &Rights,
+    body: &mut Incoming,
+) -> Result<Reply, ErrorResponse> {
+    if rights.publish.is_empty() {
+        let reason = "this client may not publish to any topic";
         return Err(Refusal::new(ErrorCode::Forbidden, reason).into());
     }
     let Ok(place) = context.bulk.clone().try_acquire_owned() else {
@@ -54,7 +58,7 @@ pub(super) async fn lines(context: &HttpContext, body: &mut Incoming) -> Result<
     let bulk = Bulk {
         text,
         message_bytes: context.limits.message_bytes,
-        rights: Rights::clone(&context.rights),
+        rights: rights.clone(),
         directory: context.directory.clone(),
         clock: context.clock,
         gate: context.gate.clone(),
@@ -102,7 +106,7 @@ impl Bulk {
         for message in parse_lines(&self.text, self.message_bytes) {
             let message = message?;
             let bad = |refusal| BadLine::new(message.line, refusal);
-            check_publish(&self.rights, &message.topic).map_err(bad)?;
+            self.rights.check_publish(message.topic.as_str()).map_err(bad)?;
             let name = message.topic.as_str();
             self.directory
                 .check(name, message.payload)
@@ -205,9 +209,7 @@ mod tests {
                 b"{\"topic\":\"a\",\"data\":1}\n\n{\"topic\":\"b\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}",
             ),
             message_bytes: 100,
-            rights: Rights {
-                publish: vec![">".parse().unwrap()],
-            },
+            rights: Rights::open([">".parse().unwrap()]),
             directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
             clock: Clock::start(),
             gate: Arc::new(StartGate::new(true)),

@@ -1,14 +1,15 @@
 //! What all HTTP tasks of a shard share.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::HttpMetrics;
-use tickwire_router::{Directory, Rights};
-use tickwire_wire::{ErrorCode, Refusal, Topic};
+use tickwire_router::Directory;
 use tokio::sync::Semaphore;
 
+use super::ErrorResponse;
+use crate::access::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::SharedHub;
@@ -28,7 +29,6 @@ pub(crate) struct HttpContext {
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<StartGate>,
-    pub(crate) rights: Rc<Rights>,
     pub(crate) metrics: HttpMetrics,
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
@@ -66,21 +66,15 @@ impl HttpContext {
     pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics) -> Self {
         let limits = &config.limits;
         let headers_within = Duration::from_millis(limits.handshake_ms);
-        let (directory, clock, gate, rights) = {
+        let (directory, clock, gate) = {
             let hub = hub.borrow();
-            (
-                hub.shard.directory().clone(),
-                hub.clock,
-                hub.gate(),
-                hub.anonymous(),
-            )
+            (hub.shard.directory().clone(), hub.clock, hub.gate())
         };
         Self {
             hub,
             directory,
             clock,
             gate,
-            rights,
             metrics,
             bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
             limits: HttpLimits {
@@ -104,13 +98,20 @@ impl HttpContext {
         self.tls = tls;
         self
     }
-}
 
-/// The refusal of a publication to `topic` by someone whose `rights` do not cover it.
-pub(super) fn check_publish(rights: &Rights, topic: &Topic) -> Result<(), Refusal> {
-    if rights.may_publish(topic.as_str()) {
-        return Ok(());
+    /// What the client behind a request with these `headers` may do: first of all whether it is let in.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
+        Ok(self.hub.borrow().gatekeeper.admit(headers)?)
     }
-    let reason = format!("publishing to {topic} is not allowed without a token");
-    Err(Refusal::new(ErrorCode::Forbidden, reason))
+
+    /// Which pages may read an answer to a request with these `headers`, as `Access-Control-Allow-Origin` has it.
+    pub(super) fn readers(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let hub = self.hub.borrow();
+        let access = hub.gatekeeper.access();
+        if access.lets_any_page_in() {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let origin = headers.get(ORIGIN)?;
+        access.check_origin(headers).ok().map(|()| origin.clone())
+    }
 }

@@ -86,7 +86,12 @@ impl From<Refusal> for ErrorResponse {
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, refusal)
+        let response = Self::new(status, refusal);
+        if status == StatusCode::UNAUTHORIZED {
+            // Which tokens are taken (RFC 9110 §11.6.1).
+            return response.with_header(hyper::header::WWW_AUTHENTICATE, "Bearer");
+        }
+        response
     }
 }
 

@@ -2,9 +2,10 @@
 
 use hyper::body::Incoming;
 use serde::Serialize;
+use tickwire_router::Rights;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
-use super::context::{HttpContext, check_publish};
+use super::context::HttpContext;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
 
 /// Where a message went.
@@ -18,11 +19,12 @@ struct Receipt<'a> {
 /// Publishes `body` to the topic that `segment` names.
 pub(super) async fn message(
     context: &HttpContext,
+    rights: &Rights,
     segment: &str,
     body: &mut Incoming,
 ) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(segment)?;
-    check_publish(&context.rights, &topic)?;
+    rights.check_publish(topic.as_str())?;
     let limits = &context.limits;
     let text = body::read(body, limits.message_bytes, limits.message_within).await?;
     let payload = Payload::from_json(&text)?;

@@ -19,6 +19,7 @@ use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream_body::{StreamBody, Track};
 use super::{Cursor, ErrorResponse, Query, Reply, Tether, sse};
+use crate::access::Admission;
 
 /// The id that the subscription of a stream has in its `ack`.
 const REQUEST: RequestId = RequestId(0);
@@ -57,6 +58,7 @@ impl From<ErrorResponse> for StreamRefused {
 pub(super) fn open(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
+    admission: Admission,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
@@ -65,7 +67,7 @@ pub(super) fn open(
     let (session, results) = context
         .hub
         .borrow_mut()
-        .open_sse(tether.clone(), wanted.subscribe(), answer_in)
+        .open_sse(tether.clone(), admission, wanted.subscribe(), answer_in)
         .map_err(|refusal| StreamRefused {
             response: refusal.into(),
             counted: true,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use tickwire_router::{Directory, TopicCell};
+use tickwire_router::{Directory, Grant, Rights, TopicCell};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
@@ -26,10 +26,11 @@ const WALK_STEP: usize = 4_096;
 /// `GET /v1/topics/{topic}`
 pub(super) fn value(
     context: &HttpContext,
+    rights: &Rights,
     segment: &str,
     headers: &HeaderMap,
 ) -> Result<Reply, ErrorResponse> {
-    let (topic, cell) = existing(&context.directory, segment)?;
+    let (topic, cell) = existing(&context.directory, rights, segment)?;
     let publication = cell.snapshot().ok_or_else(|| no_such_topic(&topic))?;
     let etag = Etag::new(publication.lineage.epoch.clone(), publication.seq);
     let mut response = if etag.is_named_by(headers) {
@@ -49,6 +50,7 @@ pub(super) fn value(
 /// `GET /v1/topics/{topic}/history`
 pub(super) fn history(
     context: &HttpContext,
+    rights: &Rights,
     segment: &str,
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
@@ -58,7 +60,7 @@ pub(super) fn history(
         .map_or(Seq::ZERO, Seq);
     let page = context.limits.history_page.min(HISTORY_PAGE_MAX);
     let limit = query.count("limit", page, HISTORY_PAGE_MAX)?;
-    let (topic, cell) = existing(&context.directory, segment)?;
+    let (topic, cell) = existing(&context.directory, rights, segment)?;
     let page = cell.history(since, limit);
     let oldest = page.oldest.ok_or_else(|| no_such_topic(&topic))?;
     let mut body = format!(
@@ -82,7 +84,13 @@ pub(super) fn history(
 }
 
 /// `GET /v1/topics`
-pub(super) async fn list(context: &HttpContext, query: Option<&str>) -> Result<Reply, ErrorResponse> {
+///
+/// Only topics that may be subscribed to are listed; of others it does not even show that they exist.
+pub(super) async fn list(
+    context: &HttpContext,
+    rights: &Rights,
+    query: Option<&str>,
+) -> Result<Reply, ErrorResponse> {
     let query = Query::parse(query)?;
     let pattern: Pattern = query
         .one("match")?
@@ -95,7 +103,14 @@ pub(super) async fn list(context: &HttpContext, query: Option<&str>) -> Result<R
         .transpose()
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
-    let cells = first_by_name(&context.directory, &pattern, after.as_ref(), limit + 1).await;
+    let cells = first_by_name(
+        &context.directory,
+        &rights.subscribe,
+        &pattern,
+        after.as_ref(),
+        limit + 1,
+    )
+    .await;
     let next = (cells.len() > limit).then(|| cells[limit - 1].topic().as_str());
     let listed: Vec<_> = cells
         .iter()
@@ -161,11 +176,12 @@ impl Eq for ByName {}
 /// The first `count` topics after `after` that `pattern` matches, by name.
 async fn first_by_name(
     directory: &Directory,
+    visible: &Grant,
     pattern: &Pattern,
     after: Option<&Topic>,
     count: usize,
 ) -> Vec<Arc<TopicCell>> {
-    let wanted = |topic: &Topic| after.is_none_or(|after| topic > after);
+    let wanted = |topic: &Topic| after.is_none_or(|after| topic > after) && visible.has(topic.as_str());
     if let Some(topic) = pattern.as_topic() {
         let found = directory.find(topic.as_str());
         return found.into_iter().filter(|cell| wanted(cell.topic())).collect();
@@ -177,7 +193,7 @@ async fn first_by_name(
         from = directory.walk(start, WALK_STEP, |cell| {
             let topic = cell.topic();
             let fits = kept.len() < count || kept.peek().is_some_and(|top| topic < top.0.topic());
-            if fits && wanted(topic) && pattern.matches(topic.as_str()) {
+            if fits && pattern.matches(topic.as_str()) && wanted(topic) {
                 kept.push(ByName(cell.clone()));
                 if kept.len() > count {
                     kept.pop();
@@ -192,9 +208,14 @@ async fn first_by_name(
         .collect()
 }
 
-/// The topic of a path's segment, which must exist.
-fn existing(directory: &Directory, segment: &str) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
+/// The topic of a path's segment, which must be one that may be subscribed to, and exist.
+fn existing(
+    directory: &Directory,
+    rights: &Rights,
+    segment: &str,
+) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
     let topic = topic_of_segment(segment)?;
+    rights.check_subscribe(&topic.clone().into())?;
     let cell = directory
         .find(topic.as_str())
         .ok_or_else(|| no_such_topic(&topic))?;

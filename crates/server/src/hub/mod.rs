@@ -6,6 +6,7 @@
 
 mod answering;
 mod export;
+mod gatekeeper;
 mod secured;
 mod stream;
 mod writing;
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
+use tickwire_router::{Counts, Outbox, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
@@ -25,6 +26,7 @@ use tickwire_wire::message::Subscribe;
 use tickwire_wire::{ClientMessage, Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
+use crate::access::{Access, Admission};
 use crate::clock::Clock;
 use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
@@ -32,6 +34,7 @@ use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
 use crate::tls::Heard;
+pub(crate) use gatekeeper::Gatekeeper;
 pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
@@ -101,7 +104,7 @@ pub(crate) struct Hub {
     frame_limits: FrameLimits,
     /// Most bytes that a slow connection is written at a time.
     piece_bytes: usize,
-    rights: Rc<Rights>,
+    pub(crate) gatekeeper: Gatekeeper,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
 }
@@ -118,7 +121,7 @@ pub(crate) struct HubParts {
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) piece_bytes: usize,
-    pub(crate) rights: Rights,
+    pub(crate) gatekeeper: Gatekeeper,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
 }
@@ -144,15 +147,10 @@ impl Hub {
             inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
-            rights: Rc::new(parts.rights),
+            gatekeeper: parts.gatekeeper,
             wake: parts.wake,
             gate: parts.gate,
         }
-    }
-
-    /// The rights of those who showed no token.
-    pub(crate) fn anonymous(&self) -> Rc<Rights> {
-        self.rights.clone()
     }
 
     /// Takes over an upgraded connection, with the bytes that came behind its handshake.
@@ -165,12 +163,16 @@ impl Hub {
         permit: Permit,
         transport: Transport,
         variant: Variant,
+        admission: Admission,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
-        let id = self.shard.open(variant, transport, self.rights.clone(), now);
+        let id = self
+            .gatekeeper
+            .open(&mut self.shard, variant, transport, admission, now);
         if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
+            self.gatekeeper.forget(id);
             return Err(error);
         }
         if let Stream::Plain(socket) = &stream {
@@ -208,13 +210,18 @@ impl Hub {
     pub(crate) fn open_sse<T, E>(
         &mut self,
         tether: Rc<Tether>,
+        admission: Admission,
         subscribe: Subscribe,
         check: impl FnOnce(&Outbox) -> Result<T, E>,
     ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
-        let id = self
-            .shard
-            .open(Codec::Json, Transport::Sse, self.rights.clone(), now);
+        let id = self.gatekeeper.open(
+            &mut self.shard,
+            Codec::Json.into(),
+            Transport::Sse,
+            admission,
+            now,
+        );
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         let outbox = self.shard.outbox(id).expect("the session was just opened");
@@ -222,6 +229,7 @@ impl Hub {
             Ok(granted) => granted,
             Err(refused) => {
                 self.shard.remove(id);
+                self.gatekeeper.forget(id);
                 return Err(refused);
             }
         };
@@ -230,6 +238,13 @@ impl Hub {
         self.check_gate();
         self.kick();
         Ok((id, granted))
+    }
+
+    /// Puts other rules of access in place.
+    pub(crate) fn set_access(&mut self, access: Arc<Access>) {
+        let now = self.clock.now();
+        self.gatekeeper.replace(access, &mut self.shard, now);
+        self.kick();
     }
 
     /// Takes note that the response body of an SSE session took `count` bytes.
@@ -274,6 +289,7 @@ impl Hub {
             tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
         }
         self.shard.remove(id);
+        self.gatekeeper.forget(id);
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
@@ -431,7 +447,10 @@ impl Hub {
         loop {
             match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => break,
-                Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
+                Ok(Some(event)) => {
+                    handle_event(&mut self.shard, id, codec, event, now);
+                    self.gatekeeper.answer(&mut self.shard, now);
+                }
                 Err(violation) => {
                     self.shard
                         .close(id, violation.close_code(), &violation.to_string(), now);

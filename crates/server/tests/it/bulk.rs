@@ -65,7 +65,7 @@ fn one_bad_line_and_nothing_is_published() {
         ),
         (
             line("c", "1"),
-            "400 forbidden: line 2: publishing to c is not allowed without a token; nothing was published",
+            "400 forbidden: line 2: this connection may not publish to c; nothing was published",
         ),
         (
             line("a", &"1".repeat(200)),
@@ -163,7 +163,7 @@ fn those_who_may_publish_nothing_are_refused_at_once() {
     client.write(b"POST /v1/publish HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n");
     assert_eq!(
         client.answer(false).refusal(),
-        "403 forbidden: publishing is not allowed without a token"
+        "403 forbidden: this client may not publish to any topic"
     );
 }
 

@@ -1,5 +1,6 @@
 //! The broker from outside: a whole one in this process, spoken to over its sockets.
 
+mod access;
 mod bulk;
 mod documentation;
 mod hostile_http;

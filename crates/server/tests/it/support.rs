@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
+use tickwire_server::access::Access;
 use tickwire_server::config::Overrides;
 use tickwire_server::{Broker, Config};
 
@@ -77,6 +78,20 @@ impl TestBroker {
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.broker().listen_addr()
+    }
+
+    /// Puts other rules of access in place.
+    pub(crate) fn set_access(&self, access: Access) {
+        self.broker().set_access(access);
+    }
+
+    /// Waits until `is` says yes to `what`.
+    pub(crate) fn wait_until(&self, what: &str, mut is: impl FnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !is() {
+            assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+            std::thread::yield_now();
+        }
     }
 
     /// A connection to the clients' listener.

@@ -3,6 +3,7 @@
 //! Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, and bare sockets where the others are too well behaved.
 //! A test whose client is not there says so and is skipped. No test sleeps; what does not end is killed and its test fails.
 
+mod access;
 mod attacks;
 mod broker;
 mod browser;

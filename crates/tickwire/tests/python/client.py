@@ -83,10 +83,10 @@ async def listen(ws, codec):
     say(closed={"code": ws.close_code, "reason": ws.close_reason})
 
 
-async def main(url, codec, deflate=None):
-    async with connect(url, codec, deflate) as ws:
+async def main(url, codec, **options):
+    async with connect(url, codec, **options) as ws:
         say(open=ws.subprotocol)
         await asyncio.gather(listen(ws, codec), obey(ws, codec))
 
 
-asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]], *map(json.loads, sys.argv[3:])))
+asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]], **json.loads(*sys.argv[3:] or ["{}"])))

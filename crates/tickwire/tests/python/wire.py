@@ -49,7 +49,7 @@ class Msgpack:
 CODECS = {codec.name: codec for codec in (Json, Msgpack)}
 
 
-def connect(url, codec, deflate=None):
+def connect(url, codec, deflate=None, headers=None, subprotocols=()):
     """A connection whose reader is never held back by the library. The offer of compression stays, as it is by default,
     unless `deflate` has the parameters of another one, or is False for none."""
     offer = {}
@@ -60,7 +60,8 @@ def connect(url, codec, deflate=None):
     return websockets.connect(
         url,
         **offer,
-        subprotocols=[f"tickwire.v1.{codec.name}"],
+        additional_headers=headers,
+        subprotocols=[f"tickwire.v1.{codec.name}", *subprotocols],
         ping_interval=None,
         max_queue=None,
         max_size=None,

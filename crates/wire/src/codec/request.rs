@@ -66,7 +66,7 @@ pub(super) fn from_raw<D>(
         }),
         "auth" => Ok(ClientMessage::Auth {
             id: id.ok_or_else(|| missing("id"))?,
-            token: raw.token.ok_or_else(|| missing("token"))?,
+            token: raw.token.ok_or_else(|| missing("token"))?.into(),
         }),
         "ping" => Ok(ClientMessage::Ping {
             id: id.ok_or_else(|| missing("id"))?,
@@ -171,7 +171,7 @@ fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
         ClientMessage::Auth { id, token } => Outgoing {
             op: "auth",
             id: Some(*id),
-            token: Some(token),
+            token: Some(token.expose()),
             ..nothing
         },
         ClientMessage::Ping { id } => Outgoing {

@@ -3,6 +3,7 @@
 mod fuzz;
 mod parser;
 mod parser_reference;
+mod pattern_sets;
 mod round_trips;
 mod streams;
 mod topics;

@@ -219,7 +219,10 @@ pub(crate) fn request() -> impl Strategy<Value = ClientMessage> {
             data
         }),
         (id(), text()).prop_map(|(id, topic)| ClientMessage::Resync { id, topic }),
-        (id(), text()).prop_map(|(id, token)| ClientMessage::Auth { id, token }),
+        (id(), text()).prop_map(|(id, token)| ClientMessage::Auth {
+            id,
+            token: token.into()
+        }),
         id().prop_map(|id| ClientMessage::Ping { id }),
     ]
 }

@@ -109,6 +109,17 @@ impl Broker {
         );
     }
 
+    /// Everything that it has logged.
+    pub(crate) fn logged(&self) -> String {
+        self.log.all()
+    }
+
+    /// What the process list shows of it.
+    pub(crate) fn command_line(&self) -> String {
+        let path = format!("/proc/{}/cmdline", self.child.id());
+        String::from_utf8_lossy(&std::fs::read(path).expect("it runs")).replace('\0', " ")
+    }
+
     /// The value of a metric's series, such as `tickwire_closes_total{code="4002"}`; nothing if there is no such series.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let page = get(self.ops, "/metrics").body;

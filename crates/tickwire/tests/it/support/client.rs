@@ -52,7 +52,7 @@ impl Client {
             broker.url(),
             codec.as_str().to_owned(),
         ];
-        args.extend(offer.map(ToString::to_string));
+        args.extend(offer.map(|offer| json!({ "deflate": offer }).to_string()));
         Self::begin(Script::start(python, &args), codec)
     }
 
@@ -66,6 +66,22 @@ impl Client {
         // OpenSSL's variable for whom to trust.
         let script = Script::start_with(python, &args, &[("SSL_CERT_FILE", ca)]);
         Self::begin(script, codec)
+    }
+
+    /// A connection of Python's `websockets` with these further headers and subprotocols.
+    pub(crate) fn python_showing(
+        python: &Path,
+        broker: &Broker,
+        headers: &Value,
+        subprotocols: &Value,
+    ) -> Self {
+        let args = [
+            test_file("python/client.py"),
+            broker.url(),
+            "json".to_owned(),
+            json!({ "headers": headers, "subprotocols": subprotocols }).to_string(),
+        ];
+        Self::begin(Script::start(python, &args), Codec::Json)
     }
 
     /// A connection of Node's `ws`, which has no MessagePack.

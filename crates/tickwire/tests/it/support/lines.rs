@@ -85,6 +85,15 @@ impl Lines {
         self.find(usize::MAX, within, |_| None::<()>) == Err(Missing::Ended)
     }
 
+    /// Every line so far.
+    pub(crate) fn all(&self) -> String {
+        let (kept, _) = &*self.0;
+        kept.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines
+            .join("\n")
+    }
+
     /// The lines so far, at most the last 40 of them.
     pub(crate) fn tail(&self) -> String {
         let (kept, _) = &*self.0;

@@ -394,6 +394,13 @@ impl Socket {
         (code, String::from_utf8(reason).expect("a reason is text"))
     }
 
+    /// Everything that comes until the broker closes, as text.
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).expect("the broker closes");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Checks that the broker says no more and has closed its side.
     pub(crate) fn ended(&mut self) {
         let mut rest = Vec::new();

@@ -1,0 +1,170 @@
+//! Rights of sessions: what a request is checked against, how a new token changes them, and what ends with an old one.
+//!
+//! The shard cannot tell a good token from a bad one. It hands each out once ([`Shard::next_auth`]); whoever can tell
+//! answers with [`Shard::renew`] or a refusal, before the session's next request is handled, or the answers would lose
+//! their order. With rights lost the subscriptions that needed them end, and what waited of them is dropped. With the
+//! token's last moment the session ends, and nothing is delivered to it afterwards.
+
+use std::rc::Rc;
+
+use tickwire_wire::{CloseCode, Control, ErrorCode, Micros, Pattern, Refusal, RequestId, Secret};
+
+use super::Shard;
+use crate::rights::Rights;
+use crate::session::{SessionId, Transport};
+
+/// A token that a session showed.
+#[derive(Debug)]
+pub struct AuthRequest {
+    /// Whose.
+    pub session: SessionId,
+    /// What the answer is to.
+    pub request: RequestId,
+    /// The token.
+    pub token: Secret,
+}
+
+impl Shard {
+    /// A token that nobody has looked at yet.
+    pub fn next_auth(&mut self) -> Option<AuthRequest> {
+        self.auths.pop_front()
+    }
+
+    pub(super) fn auth_later(&mut self, session: SessionId, request: RequestId, token: Secret) {
+        self.auths.push_back(AuthRequest {
+            session,
+            request,
+            token,
+        });
+    }
+
+    /// Whether a session may subscribe to `pattern`.
+    pub(super) fn check_subscribe(&self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
+        let session = self.sessions.get(id.index());
+        session.map_or_else(closing, |session| session.rights.check_subscribe(pattern))
+    }
+
+    /// Whether a session may publish to `topic`.
+    pub(super) fn check_publish(&self, id: SessionId, topic: &str) -> Result<(), Refusal> {
+        let session = self.sessions.get(id.index());
+        session.map_or_else(closing, |session| session.rights.check_publish(topic))
+    }
+
+    /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
+    pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
+        let Some(session) = self
+            .sessions
+            .get_mut(id.index())
+            .filter(|session| session.is_open())
+        else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut session.expires, at) {
+            self.expiries.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.expiries.insert((at, id));
+        }
+    }
+
+    pub(super) fn expires_never(&mut self, id: SessionId) {
+        self.expires(id, None);
+    }
+
+    /// Grants `request`: the session has these `rights` from now on, until `expires`. Subscriptions that they do not cover
+    /// end, each with an `error` behind the `ack`.
+    pub fn renew(
+        &mut self,
+        id: SessionId,
+        request: RequestId,
+        rights: Rc<Rights>,
+        expires: Option<Micros>,
+        now: Micros,
+    ) {
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        let narrowed = *session.rights != *rights;
+        session.rights = rights;
+        self.expires(id, expires);
+        let lost = if narrowed {
+            self.end_forbidden(id)
+        } else {
+            Vec::new()
+        };
+        let in_order = self.answers_keep_their_place(id);
+        let ack = Control::Ack {
+            id: request,
+            results: Vec::new(),
+        };
+        let errors = lost.into_iter().map(|refusal| Control::error(None, refusal));
+        for message in std::iter::once(ack).chain(errors) {
+            if in_order {
+                self.send_in_order(id, &message);
+            } else {
+                self.send_control(id, &message);
+            }
+        }
+        self.accepted(id);
+        self.close_if_drowning(id, now);
+    }
+
+    /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have
+    /// any more. Returns the reasons, by pattern.
+    fn end_forbidden(&mut self, id: SessionId) -> Vec<Refusal> {
+        let Some(session) = self.sessions.get(id.index()) else {
+            return Vec::new();
+        };
+        let rights = session.rights.clone();
+        let forbidden = |pattern: &Pattern| Some((pattern.clone(), rights.check_subscribe(pattern).err()?));
+        let mut lost: Vec<(Pattern, Refusal)> = session.patterns.keys().filter_map(forbidden).collect();
+        lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut left = Vec::new();
+        // One-shots belong to no subscription.
+        for topic in &session.one_shots {
+            let cell = self.directory.get(*topic);
+            if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
+                left.push(*topic);
+            }
+        }
+        for waiting in session.outbox.waiting() {
+            if let Some(fanout) = waiting.fanout {
+                let lineage = &fanout.publication.lineage;
+                if !rights.subscribe.has(lineage.topic.as_str()) {
+                    left.push(fanout.publication.lineage.id);
+                }
+            }
+        }
+        for (pattern, _) in &lost {
+            self.unsubscribe(id, pattern, &mut left);
+        }
+        self.drop_left(id, left);
+        let reason = |(pattern, refusal): (Pattern, Refusal)| {
+            let reason = format!("{pattern} is no longer subscribed: {}", refusal.reason);
+            Refusal::new(refusal.code, reason)
+        };
+        lost.into_iter().map(reason).collect()
+    }
+
+    /// Closes the sessions whose tokens have expired by `now`.
+    pub(super) fn expire_tokens(&mut self, now: Micros) {
+        while let Some((at, id)) = self.expiries.first().copied()
+            && at <= now
+        {
+            self.expiries.pop_first();
+            let Some(session) = self.sessions.get(id.index()) else {
+                continue;
+            };
+            let reason = "the token has expired";
+            if session.transport == Transport::Sse {
+                let refusal = Refusal::new(ErrorCode::TokenExpired, reason);
+                self.send_control(id, &Control::error(None, refusal));
+            }
+            self.close(id, CloseCode::TOKEN_EXPIRED, reason, now);
+        }
+    }
+}
+
+fn closing() -> Result<(), Refusal> {
+    Err(Refusal::new(ErrorCode::Internal, "the connection is closing"))
+}

@@ -1,0 +1,80 @@
+//! The matrix of grants and requests, against the rights of the router.
+
+use tickwire_router::{Grant, Rights};
+use tickwire_wire::{ErrorCode, Pattern};
+
+/// The words of a grant: patterns that allow, and with a `-` before them those that deny.
+pub(crate) fn grant<'w>(words: impl Iterator<Item = &'w str>) -> Grant {
+    let (mut allow, mut deny): (Vec<Pattern>, Vec<Pattern>) = (Vec::new(), Vec::new());
+    for word in words {
+        match word.strip_prefix('-') {
+            Some(denied) => deny.push(denied.parse().expect("a pattern")),
+            None => allow.push(word.parse().expect("a pattern")),
+        }
+    }
+    Grant::new(allow, deny)
+}
+
+#[test]
+fn every_grant_and_request_of_the_matrix() {
+    let mut rights = Rights::none();
+    let mut cases = 0;
+    for line in include_str!("../rights.txt").lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            None | Some("#") => {}
+            Some("grant") => {
+                let grant = grant(words);
+                rights = Rights {
+                    subscribe: grant.clone(),
+                    publish: grant,
+                };
+            }
+            Some(verdict) => {
+                let (op, name) = (words.next().expect(line), words.next().expect(line));
+                let outcome = match op {
+                    "subscribe" => rights.check_subscribe(&name.parse().expect("a pattern")),
+                    "publish" => rights.check_publish(name),
+                    _ => panic!("{line}"),
+                };
+                assert_eq!(outcome.is_ok(), verdict == "yes", "{line} by {rights:?}");
+                if let Err(refusal) = outcome {
+                    assert_eq!(refusal.code, ErrorCode::Forbidden);
+                    assert!(refusal.reason.contains(name), "{refusal}");
+                }
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases >= 300, "{cases} cases");
+}
+
+#[test]
+fn a_narrower_pattern_is_told_where_there_is_one() {
+    for (words, asked, told) in [
+        ("ticker.*", ">", Some("ticker.*")),
+        ("ticker.>", "*.BTC-USD", Some("ticker.BTC-USD")),
+        ("ticker.> trade.> -ticker.ETH-USD", ">", Some("trade.>")),
+        ("> -secret.>", ">", None),
+        ("ticker.*", "trade.*", None),
+        ("", ">", None),
+        ("a.* -a.b", "a.*", None),
+    ] {
+        let grant = grant(words.split_whitespace());
+        let rights = Rights {
+            subscribe: grant,
+            publish: Grant::none(),
+        };
+        let asked: Pattern = asked.parse().expect("a pattern");
+        let refusal = rights.check_subscribe(&asked).expect_err(words);
+        let narrower = rights.subscribe.narrower(&asked);
+        assert_eq!(narrower.as_ref().map(Pattern::as_str), told, "{words}: {asked}");
+        assert!(narrower.is_none_or(|narrower| rights.check_subscribe(&narrower).is_ok()));
+        assert_eq!(
+            refusal
+                .reason
+                .ends_with(&format!("it may subscribe to {}", told.unwrap_or("-"))),
+            told.is_some()
+        );
+    }
+}

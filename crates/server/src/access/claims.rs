@@ -1,0 +1,145 @@
+//! The claims of a token whose signature was found good: who, until when, and what they may do.
+//!
+//! Strict where leniency would grant something: a claim of the wrong type, twice in a token or misspelt among the grants
+//! makes the token useless, since a `deny` that was passed over would be none.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tickwire_router::{Grant, Rights};
+use tickwire_wire::{Micros, Pattern};
+
+use super::{Admission, Denied, Holder};
+
+/// Most patterns of one list.
+const PATTERNS_MAX: usize = 128;
+/// Longest name of a subject or issuer, in bytes.
+const NAME_BYTES_MAX: usize = 512;
+/// The latest time that makes a difference, in seconds since the Unix epoch: far beyond any broker's life.
+const SECONDS_MAX: f64 = 1e11;
+
+/// What a verified token must claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) audience: Option<String>,
+    pub(super) issuer: Option<String>,
+    /// Time in microseconds that clocks may differ.
+    pub(super) leeway_us: u64,
+}
+
+/// The claims that are looked at (RFC 7519 §4.1); a claim that stands there twice is an error.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    sub: Option<Value>,
+    exp: Option<Value>,
+    nbf: Option<Value>,
+    aud: Option<Value>,
+    iss: Option<Value>,
+    tickwire: Option<Grants>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Grants {
+    subscribe: Vec<String>,
+    publish: Vec<String>,
+    deny_subscribe: Vec<String>,
+    deny_publish: Vec<String>,
+}
+
+impl Expected {
+    /// What the holder of a token with these claims may do, if they hold at `now`.
+    pub(super) fn admit(&self, claims: &[u8], now: Micros) -> Result<Admission, Denied> {
+        let claims: Claims = serde_json::from_slice(claims).map_err(|_| {
+            let rule = "they must be a JSON object, each claim once, and tickwire in it an object of the lists subscribe, \
+                        publish, deny_subscribe and deny_publish";
+            Denied::Claims(rule.to_owned())
+        })?;
+        let expires = time(claims.exp.as_ref(), "exp")?.ok_or_else(|| missing("exp"))?;
+        let expires = Micros(expires.0.saturating_add(self.leeway_us));
+        let begins = time(claims.nbf.as_ref(), "nbf")?;
+        let issuer = text(claims.iss, "iss")?;
+        if self.issuer.is_some() && self.issuer != issuer {
+            return Err(Denied::Issuer);
+        }
+        if !self.is_for_us(claims.aud.as_ref())? {
+            return Err(Denied::Audience);
+        }
+        if expires <= now {
+            return Err(Denied::Expired);
+        }
+        if begins.is_some_and(|begins| begins.0 > now.0.saturating_add(self.leeway_us)) {
+            return Err(Denied::NotYet);
+        }
+        let subject = text(claims.sub, "sub")?.ok_or_else(|| missing("sub"))?;
+        Ok(Admission {
+            holder: Some(Holder::Subject { issuer, subject }),
+            rights: claims.tickwire.unwrap_or_default().rights()?,
+            expires: Some(expires),
+        })
+    }
+
+    /// Whether the token is meant for this broker: one that names an audience must name ours (RFC 7519 §4.1.3).
+    fn is_for_us(&self, claim: Option<&Value>) -> Result<bool, Denied> {
+        let ours = |text: &Value| {
+            text.as_str()
+                .is_some_and(|text| self.audience.as_deref() == Some(text))
+        };
+        match claim {
+            None => Ok(self.audience.is_none()),
+            Some(text @ Value::String(_)) => Ok(ours(text)),
+            Some(Value::Array(texts)) if texts.iter().all(Value::is_string) => Ok(texts.iter().any(ours)),
+            Some(_) => Err(Denied::Claims("aud must be a text or a list of texts".to_owned())),
+        }
+    }
+}
+
+impl Grants {
+    fn rights(self) -> Result<Rights, Denied> {
+        Ok(Rights {
+            subscribe: Grant::new(
+                patterns(&self.subscribe, "subscribe")?,
+                patterns(&self.deny_subscribe, "deny_subscribe")?,
+            ),
+            publish: Grant::new(
+                patterns(&self.publish, "publish")?,
+                patterns(&self.deny_publish, "deny_publish")?,
+            ),
+        })
+    }
+}
+
+fn patterns(texts: &[String], name: &str) -> Result<Vec<Pattern>, Denied> {
+    if texts.len() > PATTERNS_MAX {
+        let rule = format!("tickwire.{name} must have at most {PATTERNS_MAX} patterns");
+        return Err(Denied::Claims(rule));
+    }
+    let parsed = texts.iter().enumerate().map(|(at, text)| {
+        text.parse()
+            .map_err(|error| Denied::Claims(format!("tickwire.{name}[{at}]: {error}")))
+    });
+    parsed.collect()
+}
+
+/// A time in seconds since the Unix epoch, perhaps with a fraction (RFC 7519 §2, NumericDate).
+fn time(claim: Option<&Value>, name: &str) -> Result<Option<Micros>, Denied> {
+    let Some(claim) = claim else { return Ok(None) };
+    let seconds = claim.as_f64().filter(|seconds| seconds.is_finite());
+    let seconds = seconds.ok_or_else(|| Denied::Claims(format!("{name} must be a number")))?;
+    // Within 10^17 µs, which a u64 holds; times before 1970 are as past as 1970 is.
+    Ok(Some(Micros((seconds.clamp(0.0, SECONDS_MAX) * 1e6) as u64)))
+}
+
+fn text(claim: Option<Value>, name: &str) -> Result<Option<String>, Denied> {
+    match claim {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= NAME_BYTES_MAX => Ok(Some(text)),
+        Some(_) => {
+            let rule = format!("{name} must be a text of at most {NAME_BYTES_MAX} bytes");
+            Err(Denied::Claims(rule))
+        }
+    }
+}
+
+fn missing(name: &str) -> Denied {
+    Denied::Claims(format!("{name} is missing"))
+}

@@ -1,0 +1,129 @@
+//! JSON Web Tokens (RFC 7519) in compact form, signed by keys that are known here.
+//!
+//! Of a token's header only `alg`, `kid` and `crit` are read. `kid` chooses among the known keys and is nothing else: never
+//! a file's name. `jku`, `x5u`, `jwk` and `x5c`, which would let a token bring its own key, are not looked at. Each key is
+//! bound to the one algorithm that it was loaded for, so a public key is never taken for a secret (RFC 8725 §3.1).
+//! `jsonwebtoken` computes the signatures; what the claims must be is checked here, since it takes some that are not. Its
+//! cryptography is RustCrypto's, which needs no C: the advisory about `rsa` (RUSTSEC-2023-0071) concerns private keys, of which
+//! there are none here.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tickwire_wire::Micros;
+
+use super::claims::Expected;
+use super::{AccessError, Admission, Denied, key_files};
+use crate::config::{Jwt, JwtAlgorithm};
+
+/// A key that signatures are verified with.
+#[derive(Debug)]
+pub(super) struct VerifyingKey {
+    /// What it is bound to.
+    pub(super) algorithm: JwtAlgorithm,
+    /// What tokens call it; a key without a name serves any token of its algorithm.
+    pub(super) name: Option<String>,
+    pub(super) key: DecodingKey,
+}
+
+/// Verifies tokens.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    algorithms: Vec<JwtAlgorithm>,
+    keys: Vec<VerifyingKey>,
+    expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    kid: Option<String>,
+    #[serde(default)]
+    crit: Option<IgnoredAny>,
+}
+
+impl Verifier {
+    /// The verifier that `settings` describe, its keys read.
+    pub(super) fn load(settings: &Jwt) -> Result<Self, AccessError> {
+        Ok(Self {
+            algorithms: settings.algorithms.clone(),
+            keys: key_files::load(settings)?,
+            expected: Expected {
+                audience: settings.audience.clone(),
+                issuer: settings.issuer.clone(),
+                leeway_us: settings.leeway_s * 1_000_000,
+            },
+        })
+    }
+
+    /// What the holder of `token` may do at `now`. The claims are looked at once the signature is found good.
+    pub(super) fn verify(&self, token: &str, now: Micros) -> Result<Admission, Denied> {
+        let (message, signature) = token
+            .rsplit_once('.')
+            .ok_or(Denied::Malformed("it is no JSON Web Token"))?;
+        let (header, claims) = message
+            .split_once('.')
+            .filter(|(_, claims)| !claims.contains('.'))
+            .ok_or(Denied::Malformed("it is no JSON Web Token of three parts"))?;
+        let header: Header = serde_json::from_slice(&decode(header)?)
+            .map_err(|_| Denied::Malformed("its header is no JSON object with an alg"))?;
+        if header.crit.is_some() {
+            // RFC 7515 §4.1.11: what it names must be understood.
+            return Err(Denied::Malformed(
+                "its header has crit, of which nothing is understood",
+            ));
+        }
+        let algorithm = self
+            .algorithms
+            .iter()
+            .copied()
+            .find(|algorithm| algorithm.as_str() == header.alg)
+            .ok_or(Denied::Algorithm)?;
+        let signed = self
+            .candidates(algorithm, header.kid.as_deref())
+            .any(|key| is_signed(message, signature, key));
+        if !signed {
+            return Err(Denied::Signature);
+        }
+        self.expected.admit(&decode(claims)?, now)
+    }
+
+    /// The keys that may have signed a token: those of its name if there are any, else those without a name.
+    fn candidates(&self, algorithm: JwtAlgorithm, name: Option<&str>) -> impl Iterator<Item = &VerifyingKey> {
+        let known = name.is_some_and(|name| self.keys.iter().any(|key| key.name.as_deref() == Some(name)));
+        self.keys.iter().filter(move |key| {
+            key.algorithm == algorithm
+                && match name {
+                    None => true,
+                    Some(_) if !known => key.name.is_none(),
+                    Some(_) => key.name.as_deref() == name,
+                }
+        })
+    }
+}
+
+/// Whether `signature` is the one of `message` by `key`.
+fn is_signed(message: &str, signature: &str, key: &VerifyingKey) -> bool {
+    let algorithm = library_name(key.algorithm);
+    // An error is a signature that is not even base64: no more good than a wrong one.
+    jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm).unwrap_or(false)
+}
+
+/// The algorithm as the library calls it.
+pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
+    match algorithm {
+        JwtAlgorithm::Hs256 => Algorithm::HS256,
+        JwtAlgorithm::Rs256 => Algorithm::RS256,
+        JwtAlgorithm::Es256 => Algorithm::ES256,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Denied> {
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| Denied::Malformed("a part of it is not base64url"))
+}

@@ -1,0 +1,155 @@
+//! Who a client is and what it may do: origins of web pages, static keys, JSON Web Tokens.
+//!
+//! [`Access::load`] reads every file that the settings name and builds the whole, or says what is wrong; what it built
+//! never changes and reads nothing more. Verifying a token opens no file and no connection, whatever the token says
+//! about where its key may be had. Nothing that a client showed is logged or repeated in an answer.
+
+mod claims;
+mod denied;
+mod error;
+mod jwt;
+mod key_files;
+mod origin;
+mod shown;
+mod static_keys;
+#[cfg(test)]
+mod tests;
+
+use hyper::header::HeaderMap;
+use tickwire_router::{Grant, Rights};
+use tickwire_wire::{Micros, Secret};
+
+pub(crate) use self::denied::Denied;
+pub use self::error::AccessError;
+use self::jwt::Verifier;
+pub use self::origin::WebOrigin;
+pub(crate) use self::shown::{is_token_entry, shown_token};
+pub use self::static_keys::{KEY_BYTES_MIN, KeyHash, generate_key};
+use crate::config::{AuthKey, Config};
+
+/// Longest token that is looked at.
+pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Whom a token belongs to: a connection may renew its rights with a token of the same holder only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Of the static key with this hash.
+    Key(KeyHash),
+    /// The subject of a JSON Web Token, which is one only together with who issued it (RFC 7519 §4.1.2).
+    Subject { issuer: Option<String>, subject: String },
+}
+
+/// What a client that was let in may do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Admission {
+    /// Whose token it showed, if it showed one.
+    pub(crate) holder: Option<Holder>,
+    pub(crate) rights: Rights,
+    /// When the token expires.
+    pub(crate) expires: Option<Micros>,
+}
+
+/// The rules of who may do what, ready to be asked.
+#[derive(Debug)]
+pub struct Access {
+    required: bool,
+    anonymous: Rights,
+    origins: Vec<WebOrigin>,
+    keys: Vec<AuthKey>,
+    jwt: Option<Verifier>,
+}
+
+impl Access {
+    /// The rules of `config`, with the keys that its files hold.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no key that can be used.
+    pub fn load(config: &Config) -> Result<Self, AccessError> {
+        let auth = &config.auth;
+        Ok(Self {
+            required: auth.required,
+            anonymous: Rights {
+                subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
+                publish: Grant::new(config.anonymous_publish.clone(), []),
+            },
+            origins: auth.allowed_origins.clone(),
+            keys: auth.keys.clone(),
+            jwt: auth.jwt.as_ref().map(Verifier::load).transpose()?,
+        })
+    }
+
+    /// The rights of those who show no token.
+    pub(crate) fn anonymous(&self) -> &Rights {
+        &self.anonymous
+    }
+
+    /// Whether the pages of any site are let in.
+    pub(crate) fn lets_any_page_in(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Whether the page that a browser makes this request for may do so. What names no origin is not made by a page.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        origin::check(&self.origins, headers)
+    }
+
+    /// What a client that showed `token`, or none, may do at `now`.
+    pub(crate) fn admit(&self, token: Option<&Secret>, now: Micros) -> Result<Admission, Denied> {
+        match token {
+            Some(token) => self.verify(token, now),
+            None if self.required => Err(Denied::NoToken),
+            None => Ok(Admission {
+                holder: None,
+                rights: self.anonymous.clone(),
+                expires: None,
+            }),
+        }
+    }
+
+    /// What the holder of `token` may do at `now`.
+    pub(crate) fn verify(&self, token: &Secret, now: Micros) -> Result<Admission, Denied> {
+        let token = token.expose();
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Denied::TooLong);
+        }
+        if let Some(key) = static_keys::find(&self.keys, token) {
+            return Ok(Admission {
+                holder: Some(Holder::Key(key.hash)),
+                rights: key.rights.clone(),
+                expires: None,
+            });
+        }
+        match &self.jwt {
+            Some(jwt) if self.keys.is_empty() || token.contains('.') => jwt.verify(token, now),
+            None if self.keys.is_empty() => Err(Denied::NoTokens),
+            _ => Err(Denied::UnknownKey),
+        }
+    }
+
+    /// Whether `holder` would still be let in: a static key is gone once it is not in the settings any more. Of other tokens
+    /// their own times tell.
+    pub(crate) fn knows(&self, holder: &Holder) -> bool {
+        match holder {
+            Holder::Key(hash) => self.keys.iter().any(|key| key.hash == *hash),
+            Holder::Subject { .. } => true,
+        }
+    }
+
+    /// What those without a token may do, and whether one is needed: for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if self.required {
+            return "a token is required".to_owned();
+        }
+        let list = |grant: &Grant| {
+            let patterns: Vec<&str> = grant.allow().iter().map(tickwire_wire::Pattern::as_str).collect();
+            match patterns[..] {
+                [] => "nothing".to_owned(),
+                [">"] => "everything".to_owned(),
+                _ => patterns.join(", "),
+            }
+        };
+        let (subscribe, publish) = (list(&self.anonymous.subscribe), list(&self.anonymous.publish));
+        format!("anyone may subscribe to {subscribe} and publish to {publish}")
+    }
+}

@@ -1,0 +1,95 @@
+//! Origins of web pages (RFC 6454): who may let a browser connect.
+//!
+//! A WebSocket is not held back by the same-origin policy, so the broker looks by itself (RFC 6455 §10.2, CWE-1385).
+
+use std::fmt;
+
+use hyper::header::{HeaderMap, ORIGIN};
+
+use super::Denied;
+
+/// Scheme, host and port of a page. Two are the same only if all three are (RFC 6454 §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebOrigin {
+    scheme: String,
+    host: String,
+    /// That of the scheme where none is named; none if the scheme has none.
+    port: Option<u16>,
+}
+
+impl WebOrigin {
+    /// The origin that `text` is: `https://example.com`, with a port where it is not the scheme's own. Scheme and host are
+    /// the same in upper and lower case (RFC 6454 §4).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(is_scheme) {
+            return None;
+        }
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (address, after) = rest.split_once(']')?;
+                address.parse::<std::net::Ipv6Addr>().ok()?;
+                let port = if after.is_empty() {
+                    None
+                } else {
+                    Some(after.strip_prefix(':')?)
+                };
+                (&authority[..address.len() + 2], port)
+            }
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        let is_host =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
+        if host.is_empty() || !host.bytes().all(is_host) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let port = match port {
+            None => default_port(&scheme),
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(_) => return None,
+        };
+        Some(Self {
+            scheme,
+            host: host.to_ascii_lowercase(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for WebOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host, port } = self;
+        match port {
+            Some(port) if default_port(scheme) != Some(*port) => write!(f, "{scheme}://{host}:{port}"),
+            _ => write!(f, "{scheme}://{host}"),
+        }
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
+}
+
+/// Whether a request with `headers` comes from a page of one of `allowed`, or from no page. With none allowed, all are.
+pub(super) fn check(allowed: &[WebOrigin], headers: &HeaderMap) -> Result<(), Denied> {
+    let mut named = headers.get_all(ORIGIN).into_iter();
+    let (Some(origin), false) = (named.next(), allowed.is_empty()) else {
+        return Ok(());
+    };
+    // "null" and lists of several (RFC 6454 §7.1) are no origin that could be allowed.
+    let parsed = origin.to_str().ok().and_then(WebOrigin::parse);
+    match parsed {
+        Some(origin) if named.next().is_none() && allowed.contains(&origin) => Ok(()),
+        _ => Err(Denied::ForeignOrigin),
+    }
+}

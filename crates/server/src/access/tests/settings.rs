@@ -1,0 +1,197 @@
+//! Settings of access that are refused, and in which words. `UPDATE_EXPECT=1` rewrites them.
+
+use super::*;
+
+#[track_caller]
+fn refused(auth: &str, expected: &Expect) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load(&folder, auth).unwrap_err();
+    let error = error
+        .replace(KEYS, "KEYS")
+        .replace(&format!("{}/", folder.path().display()), "");
+    expected.assert_eq(&error);
+}
+
+#[test]
+fn settings_that_would_let_nobody_or_anybody_in() {
+    refused(
+        "[auth]\nrequired = true",
+        &expect![
+            "auth.required = true (from file x.toml): nobody could connect: set auth.keys or auth.jwt, so that there are tokens to show"
+        ],
+    );
+    refused(
+        "[auth]\nallowed_origins = [\"example.com\"]",
+        &expect![[
+            r#"auth.allowed_origins = ["example.com"] (from file x.toml): "example.com" is no origin: write scheme, host and perhaps a port, as https://example.com:8443"#
+        ]],
+    );
+    refused(
+        "[auth]\nallowed_origins = [\"https://example.com/\"]",
+        &expect![[
+            r#"auth.allowed_origins = ["https://example.com/"] (from file x.toml): "https://example.com/" is no origin: write scheme, host and perhaps a port, as https://example.com:8443"#
+        ]],
+    );
+    refused(
+        "[auth]\nanonymous_subscribe = [\"a..b\"]",
+        &expect![[
+            r#"auth.anonymous_subscribe = ["a..b"] (from file x.toml): "a..b" is no pattern: empty token at byte 2"#
+        ]],
+    );
+    refused(
+        "[[auth.keys]]\nname = \"a\"\nsha256 = \"tw_the-key-itself\"",
+        &expect![
+            "auth.keys[0].sha256 = (not shown) (from file x.toml): must be the 64 hexadecimal digits that tickwire hash-key prints, never the key itself"
+        ],
+    );
+    refused(
+        "[[auth.keys]]\nname = \"a\"",
+        &expect![
+            "auth.keys[0].sha256 = nothing (from file x.toml): must be the 64 hexadecimal digits that tickwire hash-key prints, never the key itself"
+        ],
+    );
+    refused(
+        "[[auth.keys]]\nname = \"a\"\nkey = \"x\"",
+        &expect!["auth.keys[0].key (from file x.toml) is no setting; the nearest is auth.keys[0].name"],
+    );
+    refused(
+        "[auth]\nkeys = [\"tw_the-key-itself\"]",
+        &expect![
+            "auth.keys[0] = (not shown) (from file x.toml): must be a table with fields such as name, sha256, subscribe, publish, deny_subscribe, deny_publish"
+        ],
+    );
+    let hash = KeyHash::of("a");
+    refused(
+        &format!("[[auth.keys]]\nname = \"a\"\nsha256 = \"{hash}\"\ndeny_subscribe = [\"a b\"]"),
+        &expect![[
+            r#"auth.keys[0].deny_subscribe = ["a b"] (from file x.toml): "a b" is no pattern: byte 1 (' ') is not one of A-Z a-z 0-9 _ - ."#
+        ]],
+    );
+    refused(
+        &format!(
+            "[[auth.keys]]\nname = \"a\"\nsha256 = \"{hash}\"\n[[auth.keys]]\nname = \"b\"\nsha256 = \"{hash}\""
+        ),
+        &expect![
+            "auth.keys[1].sha256 = (not shown) (from file x.toml): is the hash of an earlier key as well"
+        ],
+    );
+}
+
+#[test]
+fn settings_of_tokens_that_cannot_be() {
+    let jwt = |text: &str| format!("[auth.jwt]\n{text}");
+    refused(
+        &jwt("algorithms = []\nsecret_file = \"DIR/secret\""),
+        &expect![
+            "auth.jwt.algorithms = [] (from file x.toml): must be a list of one or more of HS256, RS256, ES256, EdDSA"
+        ],
+    );
+    refused(
+        &jwt("algorithms = [\"none\"]\nsecret_file = \"DIR/secret\""),
+        &expect![[
+            r#"auth.jwt.algorithms = ["none"] (from file x.toml): must be a list of one or more of HS256, RS256, ES256, EdDSA"#
+        ]],
+    );
+    refused(
+        &jwt("algorithms = [\"HS256\"]"),
+        &expect![[
+            r#"auth.jwt = {algorithms = ["HS256"]} (from file x.toml): names no key: set secret_file (HS256), public_key_files or jwks_file"#
+        ]],
+    );
+    refused(
+        &jwt("algorithms = [\"HS256\"]\nsecret = \"x\""),
+        &expect!["auth.jwt.secret (from file x.toml) is no setting; the nearest is auth.jwt.secret_file"],
+    );
+    refused(
+        &jwt("algorithms = [\"HS256\"]\nsecret_file = \"DIR/none\""),
+        &expect!["auth.jwt.secret_file names none: No such file or directory (os error 2)"],
+    );
+    refused(
+        &jwt("algorithms = [\"HS256\"]\nsecret_file = \"KEYS/README.md\"\nleeway_s = 301"),
+        &expect!["auth.jwt.leeway_s = 301 (from file x.toml): must be between 0 and 300"],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\"]\nsecret_file = \"DIR/secret\""),
+        &expect![
+            "auth.jwt.secret_file names secret, a key for HS256, which is not among auth.jwt.algorithms: add it there or take the key away"
+        ],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\", \"HS256\"]\nsecret_file = \"DIR/secret\""),
+        &expect![
+            "auth.jwt.algorithms has RS256, but no key for it: HS256 needs secret_file; RS256, ES256 and EdDSA need a public key in public_key_files or jwks_file"
+        ],
+    );
+    refused(
+        &jwt("algorithms = [\"ES256\"]\npublic_key_files = [\"KEYS/rsa.public.pem\"]"),
+        &expect![
+            "auth.jwt.public_key_files names KEYS/rsa.public.pem, a key for RS256, which is not among auth.jwt.algorithms: add it there or take the key away"
+        ],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\"]\npublic_key_files = [\"KEYS/rsa.private.pem\"]"),
+        &expect![
+            "auth.jwt.public_key_files names KEYS/rsa.private.pem, which holds a private key: keep that where tokens are signed, and put its public key here"
+        ],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\"]\npublic_key_files = [\"KEYS/rsa1024.public.pem\"]"),
+        &expect![[
+            r#"auth.jwt.public_key_files names KEYS/rsa1024.public.pem, which holds no public key of RSA (2048 bits or more), P-256 or Ed25519 in PEM ("BEGIN PUBLIC KEY")"#
+        ]],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\"]\npublic_key_files = [\"KEYS/README.md\"]"),
+        &expect![[
+            r#"auth.jwt.public_key_files names KEYS/README.md, which holds no public key of RSA (2048 bits or more), P-256 or Ed25519 in PEM ("BEGIN PUBLIC KEY")"#
+        ]],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\"]\njwks_file = \"KEYS/README.md\""),
+        &expect!["auth.jwt.jwks_file names KEYS/README.md, which is no JSON Web Key Set: line 1, column 1"],
+    );
+    refused(
+        &jwt("algorithms = [\"RS256\", \"HS256\"]\njwks_file = \"KEYS/jwks.json\""),
+        &expect![
+            "auth.jwt.algorithms has HS256, but no key for it: HS256 needs secret_file; RS256, ES256 and EdDSA need a public key in public_key_files or jwks_file"
+        ],
+    );
+}
+
+#[test]
+fn secrets_and_sets_that_are_too_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let short = file("short", "only-thirty-one-bytes-not-enough\n");
+    let access = |text: &str| load(&folder, &format!("[auth.jwt]\n{text}"));
+    assert!(
+        access(&format!("algorithms = [\"HS256\"]\nsecret_file = {short:?}")).is_ok(),
+        "32 and a line break"
+    );
+    let short = file("short", "only-thirty-one-bytes-not-enoug\n");
+    let error = access(&format!("algorithms = [\"HS256\"]\nsecret_file = {short:?}")).unwrap_err();
+    assert!(
+        error.ends_with("whose secret has 31 bytes; HS256 needs 32 random ones at least (RFC 7518 §3.2)"),
+        "{error}"
+    );
+    // The library would panic when it verifies with such a key.
+    for key in [
+        json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}),
+        json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}),
+        json!({"kty": "RSA", "n": "AAAA", "e": "AQAB"}),
+        json!({"kty": "oct", "k": "AAAA"}),
+    ] {
+        let set = file("set", &json!({"keys": [key]}).to_string());
+        let error = access(&format!(
+            "algorithms = [\"HS256\", \"RS256\", \"ES256\", \"EdDSA\"]\njwks_file = {set:?}"
+        ));
+        let error = error.unwrap_err();
+        assert!(
+            error.ends_with("its key number 1 (from 1) is too short or no point of its curve"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! One table of a list, or a table within a table, read field by field.
+//!
+//! As with keys: an unknown field is an error, and a refusal names field, value, origin and rule. Fields that may hold a
+//! secret by mistake are named without their value.
+
+use std::path::PathBuf;
+
+use figment::value::{Dict, Value};
+use tickwire_wire::Pattern;
+
+use super::error::{ConfigError, Origin};
+use super::nearest::nearest;
+use super::settings::{integer_in, show};
+
+/// Most entries of a list of patterns.
+const PATTERNS_MAX: usize = 128;
+
+/// A table of a setting, with what its refusals need.
+pub(super) struct Fields<'a> {
+    /// Its name in errors: `auth.keys[2]`.
+    pub(super) place: String,
+    origin: Origin,
+    fields: &'a Dict,
+    /// The field that is never shown.
+    hidden: Option<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `item`, which must be a table of `known` ones.
+    pub(super) fn of(
+        place: String,
+        origin: Origin,
+        item: &'a Value,
+        known: &[&str],
+        hidden: Option<&'static str>,
+    ) -> Result<Self, ConfigError> {
+        let Value::Dict(_, fields) = item else {
+            let rule = format!("must be a table with fields such as {}", known.join(", "));
+            return Err(ConfigError::BadValue {
+                key: place,
+                value: if hidden.is_some() {
+                    hidden_text()
+                } else {
+                    show(item)
+                },
+                origin,
+                rule,
+            });
+        };
+        if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+            let key = format!("{place}.{name}");
+            let known = known.iter().map(|known| format!("{place}.{known}"));
+            return Err(ConfigError::UnknownKey {
+                nearest: nearest(&key, known),
+                key,
+                origin,
+            });
+        }
+        Ok(Self {
+            place,
+            origin,
+            fields,
+            hidden,
+        })
+    }
+
+    /// The refusal of a field because of `rule`.
+    pub(super) fn refuse(&self, name: &str, rule: impl Into<String>) -> ConfigError {
+        let value = match self.fields.get(name) {
+            None => "nothing".to_owned(),
+            Some(_) if self.hidden == Some(name) => hidden_text(),
+            Some(value) => show(value),
+        };
+        ConfigError::BadValue {
+            key: format!("{}.{name}", self.place),
+            value,
+            origin: self.origin.clone(),
+            rule: rule.into(),
+        }
+    }
+
+    /// A text that may be left out; empty is refused.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ConfigError> {
+        let Some(value) = self.fields.get(name) else {
+            return Ok(None);
+        };
+        let text = value.as_str().filter(|text| !text.is_empty());
+        text.map(Some).ok_or_else(|| self.refuse(name, "must be a text"))
+    }
+
+    /// A text that must be there.
+    pub(super) fn needed(&self, name: &str, rule: &str) -> Result<&'a str, ConfigError> {
+        self.text(name)?.ok_or_else(|| self.refuse(name, rule))
+    }
+
+    /// A list of texts; none if it is left out.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, ConfigError> {
+        let Some(value) = self.fields.get(name) else {
+            return Ok(Vec::new());
+        };
+        let items = value.as_array().map(|items| items.iter().map(Value::as_str));
+        items
+            .and_then(Iterator::collect)
+            .ok_or_else(|| self.refuse(name, "must be a list of texts"))
+    }
+
+    /// A list of patterns; none if it is left out.
+    pub(super) fn patterns(&self, name: &str) -> Result<Vec<Pattern>, ConfigError> {
+        let texts = self.texts(name)?;
+        if texts.len() > PATTERNS_MAX {
+            return Err(self.refuse(name, format!("must have at most {PATTERNS_MAX} patterns")));
+        }
+        let parsed = texts.into_iter().map(|text| {
+            text.parse()
+                .map_err(|error| self.refuse(name, format!("{text:?} is no pattern: {error}")))
+        });
+        parsed.collect()
+    }
+
+    /// A file's name that may be left out.
+    pub(super) fn file(&self, name: &str) -> Result<Option<PathBuf>, ConfigError> {
+        Ok(self.text(name)?.map(PathBuf::from))
+    }
+
+    /// A whole number between `min` and `max`, `preset` if it is left out.
+    pub(super) fn integer(&self, name: &str, min: u64, max: u64, preset: u64) -> Result<u64, ConfigError> {
+        match self.fields.get(name) {
+            None => Ok(preset),
+            Some(value) => integer_in(value, min, max).map_err(|rule| self.refuse(name, rule)),
+        }
+    }
+}
+
+fn hidden_text() -> String {
+    "(not shown)".to_owned()
+}

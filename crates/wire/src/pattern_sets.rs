@@ -1,0 +1,197 @@
+//! Patterns as sets of topics: whether one lies within others, whether two meet, and where.
+//!
+//! Pure. The answers treat a token as one of endlessly many and a topic as endlessly long. Real topics are fewer
+//! (255 bytes, 16 tokens), so [`covers`] may say no where the limits alone would make it yes, never yes where it is no;
+//! and [`overlap`] may say yes of patterns whose only common topics would be too long, never no of two that meet. Both
+//! errors are on the side of refusing. Work is bounded by the tokens of the patterns given.
+
+use crate::topic::Pattern;
+
+/// Whether every topic that `inner` matches is matched by at least one of `outer`, together if not alone.
+///
+/// ```
+/// use tickwire_wire::Pattern;
+/// use tickwire_wire::pattern_sets::covers;
+/// let grant: Vec<Pattern> = vec!["ticker.*".parse()?, "ticker.*.>".parse()?];
+/// assert!(covers(&grant, &"ticker.>".parse()?));
+/// assert!(!covers(&grant, &">".parse()?));
+/// # Ok::<(), tickwire_wire::TopicError>(())
+/// ```
+#[must_use]
+pub fn covers(outer: &[Pattern], inner: &Pattern) -> bool {
+    if let [only] = outer
+        && only.as_str() == ">"
+    {
+        return true;
+    }
+    if !inner.is_wildcard() {
+        return outer.iter().any(|pattern| pattern.matches(inner.as_str()));
+    }
+    let outer: Vec<&str> = outer.iter().map(Pattern::as_str).collect();
+    covers_rest(&outer, Some(inner.as_str()))
+}
+
+/// Whether topics that go on with `inner` all go on with one of `outer`; a rest that is over is no text.
+fn covers_rest(outer: &[&str], inner: Option<&str>) -> bool {
+    let Some(inner) = inner else {
+        // A pattern of `outer` that ends here as well was found by the caller.
+        return false;
+    };
+    if outer.contains(&">") {
+        return true;
+    }
+    let (token, rest) = split(inner);
+    // Behind a wildcard may stand a token that no pattern names: only wildcards cover that one.
+    let fitting = outer.iter().map(|pattern| split(pattern));
+    let tails: Vec<Option<&str>> = fitting
+        .filter(|(other, _)| *other == "*" || *other == token && !is_wild(token))
+        .map(|(_, tail)| tail)
+        .collect();
+    let ends = tails.contains(&None);
+    let go_on: Vec<&str> = tails.into_iter().flatten().collect();
+    match (token, rest) {
+        // One token, or one and more of the same.
+        (">", _) => ends && covers_rest(&go_on, Some(">")),
+        (_, None) => ends,
+        (_, rest) => covers_rest(&go_on, rest),
+    }
+}
+
+/// Whether some topic is matched by both `a` and `b`.
+///
+/// ```
+/// use tickwire_wire::pattern_sets::overlap;
+/// assert!(overlap(&"ticker.*".parse()?, &"*.BTC-USD".parse()?));
+/// assert!(!overlap(&"ticker.>".parse()?, &"ticker".parse()?));
+/// # Ok::<(), tickwire_wire::TopicError>(())
+/// ```
+#[must_use]
+pub fn overlap(a: &Pattern, b: &Pattern) -> bool {
+    common_text(a, b).is_some()
+}
+
+/// The pattern of the topics that both `a` and `b` match. None if there are no such topics, or if it would be longer than
+/// a pattern may be.
+///
+/// ```
+/// use tickwire_wire::Pattern;
+/// use tickwire_wire::pattern_sets::common;
+/// let both = common(&"ticker.>".parse()?, &"*.*.spot".parse()?);
+/// assert_eq!(both, Some("ticker.*.spot".parse::<Pattern>()?));
+/// # Ok::<(), tickwire_wire::TopicError>(())
+/// ```
+#[must_use]
+pub fn common(a: &Pattern, b: &Pattern) -> Option<Pattern> {
+    common_text(a, b)?.parse().ok()
+}
+
+fn common_text(a: &Pattern, b: &Pattern) -> Option<String> {
+    let mut text = String::new();
+    let (mut a, mut b) = (Some(a.as_str()), Some(b.as_str()));
+    loop {
+        let (token, next_a, next_b) = match (a, b) {
+            (None, None) => return Some(text),
+            // A rest that is over has no token for the other's.
+            (None, Some(_)) | (Some(_), None) => return None,
+            (Some(rest_a), Some(rest_b)) => match (split(rest_a), split(rest_b)) {
+                ((">", _), _) => (rest_b, None, None),
+                (_, (">", _)) => (rest_a, None, None),
+                (("*", after_a), (token, after_b)) | ((token, after_a), ("*", after_b)) => {
+                    (token, after_a, after_b)
+                }
+                ((token, after_a), (other, after_b)) if token == other => (token, after_a, after_b),
+                _ => return None,
+            },
+        };
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(token);
+        (a, b) = (next_a, next_b);
+    }
+}
+
+/// The first token and what follows it.
+fn split(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('.') {
+        Some((token, rest)) => (token, Some(rest)),
+        None => (text, None),
+    }
+}
+
+fn is_wild(token: &str) -> bool {
+    matches!(token, "*" | ">")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn what_lies_within_what() {
+        for (outer, inner, expected) in [
+            (">", ">", true),
+            (">", "a", true),
+            (">", "*.>", true),
+            ("*", ">", false),
+            ("*", "a", true),
+            ("*", "a.b", false),
+            ("a.>", "a", false),
+            ("a.>", "a.*", true),
+            ("a.>", "a.*.>", true),
+            ("a.>", "*.b", false),
+            ("a.*", "a.>", false),
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.*.*", false),
+            ("a.b", "a.*", false),
+            ("a.* a.*.>", "a.>", true),
+            ("a.* a.b.>", "a.>", false),
+            ("a.* a.*.* a.*.*.>", "a.>", true),
+            ("*.b a.*", "a.b", true),
+            ("*.b a.*", "a.*", true),
+            ("*.b a.*", "*.*", false),
+            ("* *.>", ">", true),
+            ("", "a", false),
+            ("", ">", false),
+        ] {
+            let grant: Vec<Pattern> = outer.split(' ').filter(|t| !t.is_empty()).map(pattern).collect();
+            assert_eq!(
+                covers(&grant, &pattern(inner)),
+                expected,
+                "{inner} within {outer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_patterns_meet() {
+        for (a, b, both) in [
+            ("a", "a", Some("a")),
+            ("a", "b", None),
+            ("a.b", "a", None),
+            ("a.>", "a", None),
+            ("a.>", "a.b.c", Some("a.b.c")),
+            ("a.>", "*.b.>", Some("a.b.>")),
+            ("*.b", "a.*", Some("a.b")),
+            (">", "*", Some("*")),
+            ("*.>", ">", Some("*.>")),
+            ("*.>", "a.>", Some("a.>")),
+            ("*.*", "a.>", Some("a.*")),
+            ("*", "*.*", None),
+        ] {
+            for (a, b) in [(a, b), (b, a)] {
+                let found = common(&pattern(a), &pattern(b));
+                assert_eq!(found, both.map(pattern), "{a} and {b}");
+                assert_eq!(overlap(&pattern(a), &pattern(b)), both.is_some());
+            }
+        }
+        let long = |head: &str| pattern(&format!("{head}.{}.*", "x".repeat(120)));
+        let other = pattern(&format!("*.*.{}", "y".repeat(200)));
+        assert_eq!(common(&long("a"), &other), None, "too long for a pattern");
+        assert!(overlap(&long("a"), &other), "on the side of refusing");
+    }
+}

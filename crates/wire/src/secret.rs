@@ -1,0 +1,41 @@
+//! Text that must not be shown: tokens and keys.
+
+use std::fmt;
+
+/// A token. Shows as `[redacted]` wherever it is formatted, so that it cannot reach a log by way of something that holds
+/// it; [`Secret::expose`] is the one way to the text, and easy to search for.
+///
+/// ```
+/// use tickwire_wire::Secret;
+/// let token = Secret::from("tw_0123".to_owned());
+/// assert_eq!(format!("{token:?}"), "[redacted]");
+/// assert_eq!(token.expose(), "tw_0123");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// The text itself. Not for messages of any kind.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into_boxed_str())
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
