@@ -5,6 +5,7 @@
 //! an argument, output is polled out.
 
 mod book;
+mod bucket;
 mod cell;
 mod counts;
 mod directory;
@@ -25,6 +26,7 @@ mod staleness;
 mod tree;
 
 pub use book::Book;
+pub use bucket::{Bucket, Rate};
 pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
@@ -37,5 +39,5 @@ pub use outbox::{Fanout, Outbox, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use session::{Rights, SessionId, Transport};
-pub use shard::{SessionLag, Shard, ShardSettings};
+pub use shard::{SessionLag, SessionLimits, Shard, ShardSettings};
 pub use staleness::StaleRule;

@@ -238,6 +238,7 @@ impl Common {
                 ops_per_s: limits.ops_per_s,
                 ops_burst: limits.ops_burst,
             },
+            session_limits: limits.sessions,
             outbox_bytes_max: limits.outbox_bytes,
             stall_ms: limits.stall_ms,
             heartbeat_ms: self.config.heartbeat.heartbeat_ms,

@@ -53,10 +53,16 @@ pub const SHARD_QUEUE_MAX: usize = 65_536;
 pub const OPS_PER_S: u32 = 50;
 /// Default for the operations that a quiet connection may send at once.
 pub const OPS_BURST: u32 = 200;
-/// Refused requests in a row after which a connection is closed with 1008.
-pub const REFUSALS_IN_A_ROW_MAX: u32 = 1_000;
-/// Requests refused with `rate_limited`, in a row, after which a connection is closed with 1008.
-pub const RATE_LIMITED_IN_A_ROW_MAX: u32 = 500;
+/// Default for the requests in a row, each refused whole for what it asks, with which a connection is closed with 1008.
+pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
+/// Default for the requests that may be refused with `rate_limited` at once; one more closes with 1008. They are forgiven
+/// as fast as requests are allowed.
+pub const RATE_LIMITED_MAX: u32 = 500;
+/// Default for the most topics that all patterns of a connection match together.
+pub const TOPICS_PER_CONNECTION_MAX: usize = 65_536;
+/// Default for the most tokens of a connection's wildcard patterns, and of its topics that did not exist when it
+/// subscribed to them: what the indexes hold for it.
+pub const PATTERN_TOKENS_MAX: usize = 4 * SUBSCRIPTIONS_MAX;
 
 /// Default for the quiet time after which the broker sends a `heartbeat`, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
@@ -124,6 +130,10 @@ const _: () = {
         class += 1;
     }
     assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
+    assert!(
+        PATTERN_TOKENS_MAX >= TOPIC_TOKENS_MAX,
+        "one pattern of any length is allowed"
+    );
     assert!(
         PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,
         "a half-open peer is gone within 45 s"

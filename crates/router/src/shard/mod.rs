@@ -5,6 +5,7 @@
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
 mod audit;
+mod caps;
 mod delivery;
 mod lagging;
 mod rate;
@@ -16,6 +17,7 @@ mod subscriptions;
 mod timers;
 mod watching;
 
+pub use caps::SessionLimits;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
@@ -31,6 +33,7 @@ use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros};
 
+use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
@@ -48,6 +51,8 @@ pub struct ShardSettings {
     pub server: String,
     /// The limits of a `welcome`.
     pub limits: AnnouncedLimits,
+    /// Further limits of a connection, which it learns of when it meets them.
+    pub session_limits: SessionLimits,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
     /// Time that a connection with a full outbox may take nothing.
@@ -208,7 +213,8 @@ impl Shard {
             gone: false,
             generation,
             refusals_in_a_row: 0,
-            limited_in_a_row: 0,
+            patience: Bucket::default(),
+            pong_owed: false,
             opened: now,
             last_in: now,
             last_out: now,
@@ -217,6 +223,8 @@ impl Shard {
             rights,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
+            pattern_tokens: 0,
+            topics_full: false,
             classes: ClassCounts::default(),
             pulls: Pulls::default(),
             one_shots: FxHashSet::default(),
@@ -288,6 +296,17 @@ impl Shard {
         self.counts.ops[Op::Ping as usize] += 1;
         if self.within_rate(id, None, now) {
             self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+            self.close_if_drowning(id, now);
+        }
+    }
+
+    /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
+    pub fn pong(&mut self, id: SessionId, now: Micros) {
+        let owed = self
+            .session(id)
+            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
+        if !owed {
+            self.within_rate(id, None, now);
             self.close_if_drowning(id, now);
         }
     }

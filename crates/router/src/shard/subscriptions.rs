@@ -31,7 +31,9 @@ impl Shard {
                 joining.extend(expecting);
             });
         for Expecting { session, pace } in joining {
-            self.join(session, cell, Seq::ZERO, pace);
+            if self.takes_topic(session, cell) {
+                self.join(session, cell, Seq::ZERO, pace);
+            }
         }
     }
 
@@ -190,6 +192,7 @@ impl Shard {
         };
         session.patterns.insert(pattern.clone(), sub);
         if sub.indexed {
+            session.pattern_tokens += pattern.tokens().count();
             self.patterns.entry(pattern).push(Expecting {
                 session: id,
                 pace: sub.pace,
@@ -219,6 +222,7 @@ impl Shard {
         let Some(removed) = removed else { return false };
         if removed.indexed {
             self.unexpect(id, pattern);
+            self.give_back_tokens(id, pattern);
         }
         for cell in self.directory.matching(pattern) {
             if self.leave(id, &cell, removed.pace) {
@@ -253,6 +257,7 @@ impl Shard {
         session.one_shots = FxHashSet::default();
         session.replays = None;
         session.classes = ClassCounts::default();
+        (session.pattern_tokens, session.topics_full) = (0, false);
         let patterns = std::mem::take(&mut session.patterns);
         let topics = std::mem::take(&mut session.topics);
         for (pattern, _) in patterns.iter().filter(|(_, sub)| sub.indexed) {

@@ -263,6 +263,34 @@ pub(super) const KEYS: &[Key] = &[
         limits::OPS_BURST as u64,
         "Requests that a quiet connection may send at once; at least limits.ops_per_s",
     ),
+    Key::integer(
+        "limits.rate_limited",
+        1,
+        1_000_000,
+        limits::RATE_LIMITED_MAX as u64,
+        "Requests of one connection that may be refused with rate_limited at once; one more closes with 1008. They are forgiven as fast as requests are allowed",
+    ),
+    Key::integer(
+        "limits.refusals_in_a_row",
+        1,
+        1_000_000,
+        limits::REFUSALS_IN_A_ROW_MAX as u64,
+        "Requests in a row, each refused whole for what it asks, with which a connection is closed with 1008",
+    ),
+    Key::integer(
+        "limits.topics_per_connection",
+        1,
+        100_000_000,
+        limits::TOPICS_PER_CONNECTION_MAX as u64,
+        "Most topics that all subscriptions of one connection match together",
+    ),
+    Key::integer(
+        "limits.pattern_tokens",
+        limits::TOPIC_TOKENS_MAX as u64,
+        16_000_000,
+        limits::PATTERN_TOKENS_MAX as u64,
+        "Most tokens of one connection's wildcards, and of its topics that did not exist when it subscribed to them",
+    ),
     Key::new(
         "limits.connections",
         Shape::Integer {

@@ -1,5 +1,7 @@
 //! What bounds clients and memory: the key table `[limits]`.
 
+use tickwire_router::SessionLimits;
+
 use super::error::ConfigError;
 use super::settings::Settings;
 
@@ -29,6 +31,8 @@ pub struct Limits {
     pub ops_per_s: u32,
     /// Requests that a quiet connection may send at once.
     pub ops_burst: u32,
+    /// What bounds a connection's abuse and its share of memory.
+    pub sessions: SessionLimits,
     /// Most connections; what the open-files limit allows if none, see [`Limits::connections_max`].
     pub connections: Option<usize>,
     /// Time in milliseconds for the headers of an HTTP request.
@@ -68,6 +72,12 @@ impl Limits {
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,
+            sessions: SessionLimits {
+                refusals_in_a_row: settings.integer("limits.refusals_in_a_row")?,
+                rate_limited: settings.integer("limits.rate_limited")?,
+                topics: settings.integer("limits.topics_per_connection")?,
+                pattern_tokens: settings.integer("limits.pattern_tokens")?,
+            },
             connections: settings.integer_if_set("limits.connections")?,
             handshake_ms: settings.integer("limits.handshake_ms")?,
             first_request_ms: settings.integer("limits.first_request_ms")?,

@@ -40,6 +40,9 @@ const DRAIN_BUDGET: usize = 64 * 1024;
 const QUEUE_HIGH: usize = 4_096;
 /// Milliseconds until a shard that has too much to do is looked at again.
 const CONGESTED_PAUSE_MS: u64 = 1;
+/// Microseconds of a cycle in which requests are read; whoever has not been read by then has its turn in the next one, behind
+/// what is to be delivered.
+const READ_BUDGET_US: u64 = 2_000;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -339,6 +342,10 @@ impl Hub {
             } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
                 socket.unread = false;
                 self.read(id, now);
+                // Requests are work that clients choose; what others are owed does not wait for all of it.
+                if self.clock.now().since(now) > READ_BUDGET_US {
+                    break;
+                }
             }
         }
     }
@@ -459,7 +466,7 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
             shard.refuse(id, None, refusal, now);
         }
         Event::Ping(payload) => shard.ping(id, payload, now),
-        Event::Pong(_) => {}
+        Event::Pong(_) => shard.pong(id, now),
         Event::Close { code, .. } => shard.close_received(id, code, now),
     }
 }
