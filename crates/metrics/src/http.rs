@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
-use crate::labels::{StatusClass, Transport};
+use crate::labels::{StatusClass, Transport, TurnedAway};
 use crate::table::Id;
 
 /// A handle on the HTTP side's counters, shared by its tasks. Indices are positions in the catalogue's
@@ -32,6 +32,11 @@ impl HttpMetrics {
     /// Counts a handshake refused with the status at index `status`.
     pub fn handshake_refused(&self, status: usize) {
         self.0.family(Id::HandshakesRefused).add(status, 1);
+    }
+
+    /// Counts one that was turned away at the door.
+    pub fn turned_away(&self, why: TurnedAway) {
+        self.0.family(Id::TurnedAway).add(why as usize, 1);
     }
 
     /// Counts a connection that completed its handshake and is open from now on.

@@ -28,6 +28,8 @@ pub enum Label {
     StatusClass,
     /// Index of the shard, from 0.
     Shard,
+    /// Why somebody was turned away at the door.
+    TurnedAway,
     /// Version of the broker.
     Version,
 }
@@ -45,6 +47,7 @@ impl Label {
             Self::Status | Self::StatusClass => "status",
             Self::Route => "route",
             Self::Shard => "shard",
+            Self::TurnedAway => "reason",
             Self::Version => "version",
         }
     }
@@ -63,6 +66,9 @@ impl Label {
             Self::Route => "route template; `other`",
             Self::StatusClass => "`1xx` … `5xx`",
             Self::Shard => "0 … shards − 1",
+            Self::TurnedAway => {
+                "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, `proxy_header`"
+            }
             Self::Version => "the broker's version",
         }
     }
@@ -130,6 +136,35 @@ pub enum Transport {
 impl Transport {
     /// The values, in index order.
     pub const NAMES: &'static [&'static str] = &["websocket", "sse"];
+}
+
+/// Why somebody was turned away at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TurnedAway {
+    /// The broker has its most connections.
+    Full,
+    /// The process can have no more files open.
+    NoDescriptors,
+    /// The address has its most connections.
+    AddressConnections,
+    /// The address connects too often.
+    AddressHandshakes,
+    /// The address publishes too often over HTTP.
+    AddressPublishes,
+    /// A trusted proxy did not say where the connection came from.
+    ProxyHeader,
+}
+
+impl TurnedAway {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &[
+        "full",
+        "descriptors",
+        "address_connections",
+        "address_handshakes",
+        "address_publishes",
+        "proxy_header",
+    ];
 }
 
 /// The first digit of an HTTP status.

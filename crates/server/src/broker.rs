@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
+use crate::gatekeeper::{DoorRules, Gatekeeper};
 use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::labels::LABELS;
 use crate::ops::Ops;
@@ -91,6 +92,7 @@ struct Common {
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     gate: Arc<StartGate>,
+    gatekeeper: Arc<Gatekeeper>,
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
 }
@@ -120,7 +122,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         doors,
-        connections_max,
+        gatekeeper: common.gatekeeper.clone(),
         socket: common.config.socket,
     };
     others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
@@ -216,6 +218,8 @@ impl Common {
             Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let gate = Arc::new(StartGate::new(config.feed.start == FeedStart::Now));
+        let rules = DoorRules::of(&config, connections_max);
+        let gatekeeper = Arc::new(Gatekeeper::new(rules, clock, catalogue.http_metrics()));
         Ok(Self {
             config: Arc::new(config),
             connections_max,
@@ -223,6 +227,7 @@ impl Common {
             directory: Arc::new(directory),
             catalogue,
             gate,
+            gatekeeper,
             pulse: Arc::new(Pulse::new()),
             wakes,
         })
@@ -277,6 +282,7 @@ impl Common {
             http: self.catalogue.http_metrics(),
             wake,
             gate: self.gate.clone(),
+            gatekeeper: self.gatekeeper.clone(),
             commands,
         };
         let thread = std::thread::Builder::new()
@@ -308,6 +314,7 @@ impl Common {
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
             gate: self.gate.clone(),
+            gatekeeper: self.gatekeeper.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
             silent_ms: self.config.feed.silent_ms,

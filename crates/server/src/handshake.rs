@@ -61,7 +61,7 @@ pub fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     let headers = request.headers();
     // RFC 6455 §4.2.1 item 1: an HTTP/1.1 or higher GET. Later versions have no Upgrade at all (RFC 9113 §8.6).
     if request.method() != Method::GET {
-        return Err(ErrorResponse::method_not_allowed(request.uri().path(), "GET"));
+        return Err(ErrorResponse::method_not_allowed(request.uri().path(), "GET, OPTIONS"));
     }
     if request.version() != Version::HTTP_11 {
         return Err(upgrade_required("a WebSocket handshake needs HTTP/1.1"));

@@ -10,14 +10,16 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::CONNECTION;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioTimer;
 use tickwire_wire::Codec;
 use tokio::net::TcpStream;
 
+use crate::entrance;
 use crate::handshake;
-use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
+use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Smuggling, Stalled};
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
 
@@ -25,12 +27,25 @@ use crate::permit::Permit;
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
 
 /// Serves one connection for as long as it speaks HTTP.
-pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, mut permit: Permit) {
+    if let Err(error) = entrance::identify(&context, &stream, &mut permit).await {
+        tracing::debug!(%peer, %error, "a proxy's connection ended before it was served");
+        return;
+    }
+    let client = permit.client();
     let permit = Rc::new(RefCell::new(Some(permit)));
-    let stalled = Stalled::default();
+    let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
+    let transport = Progress::new(stream, context.limits.stall, stalled.clone()).telling(smuggling.clone());
     let service = hyper::service::service_fn(|request| {
         let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
-        async move { Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await) }
+        let is_ambiguous = smuggling.is_found();
+        async move {
+            if is_ambiguous {
+                return Ok(ambiguous(&context, &request));
+            }
+            let request = entrance::locate(&context, client, request);
+            Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await)
+        }
     });
     let limits = context.limits;
     let served = hyper::server::conn::http1::Builder::new()
@@ -39,12 +54,12 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
+        .serve_connection(transport, service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
         count_unreadable(&context, &error);
-        tracing::debug!(%peer, %error, "HTTP connection ended");
+        tracing::debug!(%client, %error, "HTTP connection ended");
     }
 }
 
@@ -58,13 +73,23 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     }
 }
 
+/// The answer to a request whose length can be read in two ways; nothing that follows it is read.
+fn ambiguous(context: &HttpContext, request: &Request<Incoming>) -> Reply {
+    let refused = ErrorResponse::bad_request("Content-Length and Transfer-Encoding do not go together")
+        .with_header(CONNECTION, "close");
+    let route = Endpoint::of(request.uri().path()).route();
+    context.metrics.answered(route as usize, refused.status.as_u16());
+    refused.into_response().map(Either::Left)
+}
+
 async fn answer(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     mut request: Request<Incoming>,
     permit: &PermitSlot,
 ) -> Reply {
-    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket {
+    let is_handshake = request.method() != Method::OPTIONS;
+    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket || !is_handshake {
         return http::answer(context, stalled, request).await;
     }
     let response = upgrade(context, &mut request, permit);
@@ -80,7 +105,12 @@ fn upgrade(
     request: &mut Request<Incoming>,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
-    let accepted = match handshake::check(request) {
+    let arrival = Arrival::of(request.extensions());
+    let accepted = handshake::check(request).and_then(|accepted| {
+        let place = arrival.connect(&context.gatekeeper)?;
+        Ok((accepted, place))
+    });
+    let (accepted, place) = match accepted {
         Ok(accepted) => accepted,
         Err(refused) => {
             let response = refused.into_response();
@@ -92,7 +122,10 @@ fn upgrade(
     };
     let on_upgrade = hyper::upgrade::on(request);
     let codec = accepted.codec;
-    if let Some(permit) = permit.borrow_mut().take() {
+    if let Some(mut permit) = permit.borrow_mut().take() {
+        if arrival.proxied {
+            permit.hand_to(arrival.client, place);
+        }
         tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, permit));
     }
     accepted.response().map(|_| Full::default())

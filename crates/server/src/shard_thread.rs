@@ -21,6 +21,7 @@ use tokio::task::LocalSet;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::egress;
+use crate::gatekeeper::Gatekeeper;
 use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
 use crate::inspector::Question;
@@ -53,6 +54,7 @@ pub(crate) struct ShardPlan {
     pub(crate) http: HttpMetrics,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -90,7 +92,7 @@ impl ShardPlan {
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http));
+        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));

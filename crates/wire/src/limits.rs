@@ -75,6 +75,13 @@ pub const FIRST_REQUEST_MS: u64 = 10_000;
 /// Default for the time that a client has to send its request headers, in milliseconds.
 pub const HANDSHAKE_MS: u64 = 5_000;
 
+/// Default for the most connections of one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
+/// Default for the new connections per second of one address.
+pub const HANDSHAKES_PER_S: u32 = 50;
+/// Default for the new connections that one address may make at once after a quiet time.
+pub const HANDSHAKES_BURST: u32 = 1_000;
+
 /// Most bytes of HTTP request headers.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most HTTP request headers.
@@ -133,6 +140,10 @@ const _: () = {
     assert!(
         PATTERN_TOKENS_MAX >= TOPIC_TOKENS_MAX,
         "one pattern of any length is allowed"
+    );
+    assert!(
+        HANDSHAKES_BURST >= CONNECTIONS_PER_ADDRESS_MAX,
+        "the clients of one address may all come back at once"
     );
     assert!(
         PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,

@@ -78,6 +78,7 @@ fn default_of(key: &Key) -> String {
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
         Preset::Empty => "[]".to_owned(),
+        Preset::Texts(texts) => format!("{texts:?}"),
         Preset::Unset(..) => String::new(),
     }
 }
@@ -88,7 +89,7 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Positive => "number",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
-        Shape::Patterns | Shape::Files => "list of texts",
+        Shape::Patterns | Shape::Files | Shape::Networks => "list of texts",
         Shape::Rules | Shape::StaleRules => "list of tables",
     }
 }
@@ -104,6 +105,7 @@ fn range_of(shape: Shape) -> String {
         Shape::Address => "IP address and port".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::Files => "readable files".to_owned(),
+        Shape::Networks => "networks such as `10.0.0.0/8`, or addresses".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
         Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
     }

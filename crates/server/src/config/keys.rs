@@ -20,6 +20,8 @@ pub(super) enum Shape {
     Patterns,
     /// A list of file names.
     Files,
+    /// A list of networks: `10.0.0.0/8`, or a single address.
+    Networks,
     /// An ordered list of `{pattern, kind, history}`.
     Rules,
     /// An ordered list of `{pattern, after_ms}`.
@@ -41,6 +43,7 @@ pub(super) enum Preset {
     Text(&'static str),
     /// An empty list.
     Empty,
+    Texts(&'static [&'static str]),
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
 }
@@ -131,6 +134,8 @@ const LOG_FORMATS: &[&str] = &["text", "json"];
 const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Words of `feed.kind`.
 const FEED_KINDS: &[&str] = &["none", "sim", "replay"];
+/// Words of `proxy.proxy_protocol`.
+const PROXY_PROTOCOLS: &[&str] = &["off", "v2"];
 /// Words of `feed.start`.
 const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
@@ -301,6 +306,33 @@ pub(super) const KEYS: &[Key] = &[
         "Most connections; one more is refused with 503",
     ),
     Key::integer(
+        "limits.connections_per_address",
+        0,
+        10_000_000,
+        limits::CONNECTIONS_PER_ADDRESS_MAX as u64,
+        "Most connections of one address, IPv6 by its first 64 bits; one more is refused with 429. 0 for any number",
+    ),
+    Key::integer(
+        "limits.handshakes_per_s_per_address",
+        1,
+        1_000_000,
+        limits::HANDSHAKES_PER_S as u64,
+        "New connections per second that one address may keep up; more are refused with 429",
+    ),
+    Key::integer(
+        "limits.handshake_burst_per_address",
+        1,
+        1_000_000,
+        limits::HANDSHAKES_BURST as u64,
+        "New connections that one address may make at once after a quiet time",
+    ),
+    Key::new(
+        "limits.exempt_addresses",
+        Shape::Networks,
+        Preset::Texts(&["127.0.0.0/8", "::1/128"]),
+        "Networks whose addresses have no limits of their own. Nor have the proxies of proxy.trusted, but their clients",
+    ),
+    Key::integer(
         "limits.handshake_ms",
         100,
         MINUTE_MS,
@@ -385,6 +417,18 @@ pub(super) const KEYS: &[Key] = &[
         },
         Preset::Unset("the kernel's own tuning", 256 * KIB),
         "Size of a connection's send buffer (SO_SNDBUF)",
+    ),
+    Key::new(
+        "proxy.trusted",
+        Shape::Networks,
+        Preset::Empty,
+        "Networks of proxies in front that are believed about their clients' addresses (X-Forwarded-For, PROXY protocol)",
+    ),
+    Key::new(
+        "proxy.proxy_protocol",
+        Shape::Choice(PROXY_PROTOCOLS),
+        Preset::Text("off"),
+        "Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 2",
     ),
     Key::new(
         "feed.kind",
@@ -491,6 +535,6 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "feed"]);
+        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "proxy", "feed"]);
     }
 }

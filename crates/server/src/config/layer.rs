@@ -93,6 +93,7 @@ impl Layer {
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
+                Preset::Texts(texts) => layer.put(key.path, Value::from(texts.to_vec())),
                 Preset::Unset(..) => {}
             }
         }
@@ -207,8 +208,10 @@ fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
-        Shape::Patterns | Shape::Files if text.trim().is_empty() => Value::from(Vec::<String>::new()),
-        Shape::Patterns | Shape::Files => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
+        Shape::Patterns | Shape::Files | Shape::Networks if text.trim().is_empty() => {
+            Value::from(Vec::<String>::new())
+        }
+        Shape::Patterns | Shape::Files | Shape::Networks => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
         Shape::Choice(_) | Shape::Address | Shape::Rules | Shape::StaleRules => text.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 use tickwire_router::SessionLimits;
 
+use super::addresses::AddressLimits;
 use super::error::ConfigError;
 use super::settings::Settings;
 
@@ -9,7 +10,7 @@ use super::settings::Settings;
 const OPEN_FILES_RESERVED: u64 = 256;
 
 /// The key table `[limits]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Longest client message in bytes, all its fragments together.
     pub message_bytes: usize,
@@ -33,6 +34,8 @@ pub struct Limits {
     pub ops_burst: u32,
     /// What bounds a connection's abuse and its share of memory.
     pub sessions: SessionLimits,
+    /// What bounds one address.
+    pub addresses: AddressLimits,
     /// Most connections; what the open-files limit allows if none, see [`Limits::connections_max`].
     pub connections: Option<usize>,
     /// Time in milliseconds for the headers of an HTTP request.
@@ -78,6 +81,7 @@ impl Limits {
                 topics: settings.integer("limits.topics_per_connection")?,
                 pattern_tokens: settings.integer("limits.pattern_tokens")?,
             },
+            addresses: AddressLimits::read(settings)?,
             connections: settings.integer_if_set("limits.connections")?,
             handshake_ms: settings.integer("limits.handshake_ms")?,
             first_request_ms: settings.integer("limits.first_request_ms")?,

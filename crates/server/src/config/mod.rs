@@ -5,6 +5,7 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod addresses;
 mod docs;
 mod error;
 mod feed;
@@ -13,6 +14,7 @@ mod layer;
 mod limits;
 mod nearest;
 mod overrides;
+mod proxy;
 mod settings;
 mod stale;
 #[cfg(test)]
@@ -24,11 +26,13 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::addresses::AddressLimits;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
+pub use self::proxy::Proxy;
 use self::settings::Settings;
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
@@ -56,6 +60,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Options of the clients' sockets.
     pub socket: Socket,
+    /// Proxies in front.
+    pub proxy: Proxy,
     /// Where market data comes from.
     pub feed: Feed,
     /// Which topics are of which kind: tried in order, before the built-in rules.
@@ -184,6 +190,7 @@ impl Config {
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
+            proxy: Proxy::read(settings)?,
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::gatekeeper::Gatekeeper;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
 
@@ -29,6 +30,7 @@ pub(crate) struct HttpContext {
     pub(crate) gate: Arc<StartGate>,
     pub(crate) rights: Rc<Rights>,
     pub(crate) metrics: HttpMetrics,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
@@ -56,7 +58,7 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics, gatekeeper: Arc<Gatekeeper>) -> Self {
         let limits = &config.limits;
         let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate, rights) = {
@@ -75,6 +77,7 @@ impl HttpContext {
             gate,
             rights,
             metrics,
+            gatekeeper,
             bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
             limits: HttpLimits {
                 headers_within,

@@ -66,8 +66,8 @@ struct WebSocket {
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
     ended: bool,
-    /// Frees the connection's place among those that the broker may have.
-    _permit: Permit,
+    /// Frees the connection's place among those that the broker may have, and tells whose it is.
+    permit: Permit,
 }
 
 /// A shard and its connections.
@@ -172,7 +172,7 @@ impl Hub {
                 unread: false,
                 shut: false,
                 ended: false,
-                _permit: permit,
+                permit,
             }),
         );
         self.metrics.connection_opened(TransportLabel::WebSocket);

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod documentation;
+mod doors;
 mod hostile_http;
 mod http;
 mod ops;
