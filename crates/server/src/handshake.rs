@@ -403,7 +403,7 @@ mod tests {
         ] {
             let mut request = request_with(&[]);
             *request.method_mut() = method;
-            assert_eq!(outcome(&request), "405 [allow: GET] /v1/ws takes GET only");
+            assert_eq!(outcome(&request), "405 [allow: GET, OPTIONS] /v1/ws takes GET, OPTIONS only");
         }
         for version in [
             Version::HTTP_09,

@@ -5,6 +5,7 @@
 
 mod broker;
 mod browser;
+mod descriptors;
 mod documents;
 mod faults;
 mod handshake;
@@ -13,6 +14,7 @@ mod node;
 mod operators;
 mod program;
 mod prometheus;
+mod proxies;
 mod publish;
 mod rates;
 mod replay;
