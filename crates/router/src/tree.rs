@@ -71,7 +71,9 @@ impl Node {
         };
         let Some(children) = &self.children else { return };
         match *token {
-            ">" => children.values().for_each(|child| child.select_all(most, selected)),
+            ">" => children
+                .values()
+                .for_each(|child| child.select_all(most, selected)),
             "*" => children
                 .values()
                 .for_each(|child| child.select(later, most, selected)),

@@ -195,11 +195,7 @@ fn spare_descriptor() -> Option<File> {
 }
 
 /// Tells a client why it may not come in. Gives its socket back, to be read on for a moment, if it was there to be told.
-fn refuse(
-    mut stream: std::net::TcpStream,
-    peer: SocketAddr,
-    why: TurnedAway,
-) -> Option<std::net::TcpStream> {
+fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, why: TurnedAway) -> Option<std::net::TcpStream> {
     // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
     let told = stream
         .write_all(&why.unasked())

@@ -92,7 +92,12 @@ impl ShardPlan {
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper));
+        let context = Rc::new(HttpContext::new(
+            hub.clone(),
+            &self.config,
+            self.http,
+            self.gatekeeper,
+        ));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));

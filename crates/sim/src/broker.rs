@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Event, Limits, Parser};

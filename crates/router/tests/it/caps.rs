@@ -124,11 +124,20 @@ fn a_storm_of_wildcards_ends_at_the_limits() {
     let most = setup.settings.session_limits.pattern_tokens;
     let mut world = World::new(setup);
     for n in 0..1_024 {
-        world.publish(&format!("a{}.b{}.c{}.d{}", n % 2, n / 2 % 2, n / 4 % 16, n / 64), "1");
+        world.publish(
+            &format!("a{}.b{}.c{}.d{}", n % 2, n / 2 % 2, n / 4 % 16, n / 64),
+            "1",
+        );
     }
     // Every way to put wildcards into sixteen places.
     let patterns = (0..1_024_u32).map(|n| {
-        let token = |bit: u32| if n >> bit & 1 == 1 { "*".to_owned() } else { format!("a{bit}") };
+        let token = |bit: u32| {
+            if n >> bit & 1 == 1 {
+                "*".to_owned()
+            } else {
+                format!("a{bit}")
+            }
+        };
         let tokens: Vec<String> = (0..10).map(token).collect();
         format!("\"{}.>\"", tokens.join("."))
     });
@@ -141,7 +150,11 @@ fn a_storm_of_wildcards_ends_at_the_limits() {
     world.run();
     let refused = world.shards[0].counts().refusals.iter().sum::<u64>();
     let taken = most / 11;
-    assert_eq!(refused, 50 * (1_024 - taken as u64), "all that is over is refused");
+    assert_eq!(
+        refused,
+        50 * (1_024 - taken as u64),
+        "all that is over is refused"
+    );
     // The patterns are the same, so the index holds them once; all are gone with their sessions.
     for client in 0..50 {
         world.disconnect(client);

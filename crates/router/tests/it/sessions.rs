@@ -240,7 +240,10 @@ fn who_exceeds_the_rate_a_little_is_not_closed() {
     // Four times the rate: 4 of 6 requests are one too many, and it takes a while.
     let second = format!("{} go; wait 1000; heard a;", "ping a;".repeat(8));
     let heard = run(&format!("rate 2 2; open a; {}", second.repeat(600)));
-    assert!(heard.contains("CLOSE 1008 requests went on after rate_limited"), "{heard}");
+    assert!(
+        heard.contains("CLOSE 1008 requests went on after rate_limited"),
+        "{heard}"
+    );
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, StaleRule, Transport,
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::frame::{Opcode, header_len};
 use tickwire_wire::message::AnnouncedLimits;

@@ -78,7 +78,7 @@ fn default_of(key: &Key) -> String {
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
         Preset::Empty => "[]".to_owned(),
-        Preset::Texts(texts) => format!("{texts:?}"),
+        Preset::List(texts) => format!("{texts:?}"),
         Preset::Unset(..) => String::new(),
     }
 }

@@ -5,6 +5,8 @@
 
 use tickwire_wire::limits;
 
+use super::{addresses, proxy, sessions};
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
@@ -43,7 +45,8 @@ pub(super) enum Preset {
     Text(&'static str),
     /// An empty list.
     Empty,
-    Texts(&'static [&'static str]),
+    /// A list of texts.
+    List(&'static [&'static str]),
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
 }
@@ -63,7 +66,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
+    pub(super) const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
         Self {
             path,
             shape,
@@ -74,7 +77,13 @@ impl Key {
         }
     }
 
-    const fn integer(path: &'static str, min: u64, max: u64, preset: u64, meaning: &'static str) -> Self {
+    pub(super) const fn integer(
+        path: &'static str,
+        min: u64,
+        max: u64,
+        preset: u64,
+        meaning: &'static str,
+    ) -> Self {
         Self::new(
             path,
             Shape::Integer { min, max },
@@ -134,8 +143,6 @@ const LOG_FORMATS: &[&str] = &["text", "json"];
 const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Words of `feed.kind`.
 const FEED_KINDS: &[&str] = &["none", "sim", "replay"];
-/// Words of `proxy.proxy_protocol`.
-const PROXY_PROTOCOLS: &[&str] = &["off", "v2"];
 /// Words of `feed.start`.
 const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
@@ -268,34 +275,10 @@ pub(super) const KEYS: &[Key] = &[
         limits::OPS_BURST as u64,
         "Requests that a quiet connection may send at once; at least limits.ops_per_s",
     ),
-    Key::integer(
-        "limits.rate_limited",
-        1,
-        1_000_000,
-        limits::RATE_LIMITED_MAX as u64,
-        "Requests of one connection that may be refused with rate_limited at once; one more closes with 1008. They are forgiven as fast as requests are allowed",
-    ),
-    Key::integer(
-        "limits.refusals_in_a_row",
-        1,
-        1_000_000,
-        limits::REFUSALS_IN_A_ROW_MAX as u64,
-        "Requests in a row, each refused whole for what it asks, with which a connection is closed with 1008",
-    ),
-    Key::integer(
-        "limits.topics_per_connection",
-        1,
-        100_000_000,
-        limits::TOPICS_PER_CONNECTION_MAX as u64,
-        "Most topics that all subscriptions of one connection match together",
-    ),
-    Key::integer(
-        "limits.pattern_tokens",
-        limits::TOPIC_TOKENS_MAX as u64,
-        16_000_000,
-        limits::PATTERN_TOKENS_MAX as u64,
-        "Most tokens of one connection's wildcards, and of its topics that did not exist when it subscribed to them",
-    ),
+    sessions::RATE_LIMITED,
+    sessions::REFUSALS_IN_A_ROW,
+    sessions::TOPICS,
+    sessions::PATTERN_TOKENS,
     Key::new(
         "limits.connections",
         Shape::Integer {
@@ -305,33 +288,10 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("what the open-files limit allows", 50_000),
         "Most connections; one more is refused with 503",
     ),
-    Key::integer(
-        "limits.connections_per_address",
-        0,
-        10_000_000,
-        limits::CONNECTIONS_PER_ADDRESS_MAX as u64,
-        "Most connections of one address, IPv6 by its first 64 bits; one more is refused with 429. 0 for any number",
-    ),
-    Key::integer(
-        "limits.handshakes_per_s_per_address",
-        1,
-        1_000_000,
-        limits::HANDSHAKES_PER_S as u64,
-        "New connections per second that one address may keep up; more are refused with 429",
-    ),
-    Key::integer(
-        "limits.handshake_burst_per_address",
-        1,
-        1_000_000,
-        limits::HANDSHAKES_BURST as u64,
-        "New connections that one address may make at once after a quiet time",
-    ),
-    Key::new(
-        "limits.exempt_addresses",
-        Shape::Networks,
-        Preset::Texts(&["127.0.0.0/8", "::1/128"]),
-        "Networks whose addresses have no limits of their own. Nor have the proxies of proxy.trusted, but their clients",
-    ),
+    addresses::CONNECTIONS,
+    addresses::HANDSHAKES_PER_S,
+    addresses::HANDSHAKE_BURST,
+    addresses::EXEMPT,
     Key::integer(
         "limits.handshake_ms",
         100,
@@ -418,18 +378,8 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("the kernel's own tuning", 256 * KIB),
         "Size of a connection's send buffer (SO_SNDBUF)",
     ),
-    Key::new(
-        "proxy.trusted",
-        Shape::Networks,
-        Preset::Empty,
-        "Networks of proxies in front that are believed about their clients' addresses (X-Forwarded-For, PROXY protocol)",
-    ),
-    Key::new(
-        "proxy.proxy_protocol",
-        Shape::Choice(PROXY_PROTOCOLS),
-        Preset::Text("off"),
-        "Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 2",
-    ),
+    proxy::TRUSTED,
+    proxy::PROXY_PROTOCOL,
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
@@ -535,6 +485,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "socket", "proxy", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "socket", "proxy", "feed"]
+        );
     }
 }

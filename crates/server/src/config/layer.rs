@@ -93,7 +93,7 @@ impl Layer {
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
-                Preset::Texts(texts) => layer.put(key.path, Value::from(texts.to_vec())),
+                Preset::List(texts) => layer.put(key.path, Value::from(texts.to_vec())),
                 Preset::Unset(..) => {}
             }
         }
@@ -211,7 +211,9 @@ fn from_text(shape: Shape, text: &str) -> Value {
         Shape::Patterns | Shape::Files | Shape::Networks if text.trim().is_empty() => {
             Value::from(Vec::<String>::new())
         }
-        Shape::Patterns | Shape::Files | Shape::Networks => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
+        Shape::Patterns | Shape::Files | Shape::Networks => {
+            Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
+        }
         Shape::Choice(_) | Shape::Address | Shape::Rules | Shape::StaleRules => text.into(),
     }
 }

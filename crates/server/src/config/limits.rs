@@ -4,6 +4,7 @@ use tickwire_router::SessionLimits;
 
 use super::addresses::AddressLimits;
 use super::error::ConfigError;
+use super::sessions;
 use super::settings::Settings;
 
 /// File descriptors that are kept from connections: listeners, pollers, recordings, the log.
@@ -75,12 +76,7 @@ impl Limits {
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,
-            sessions: SessionLimits {
-                refusals_in_a_row: settings.integer("limits.refusals_in_a_row")?,
-                rate_limited: settings.integer("limits.rate_limited")?,
-                topics: settings.integer("limits.topics_per_connection")?,
-                pattern_tokens: settings.integer("limits.pattern_tokens")?,
-            },
+            sessions: sessions::read(settings)?,
             addresses: AddressLimits::read(settings)?,
             connections: settings.integer_if_set("limits.connections")?,
             handshake_ms: settings.integer("limits.handshake_ms")?,

@@ -15,6 +15,7 @@ mod limits;
 mod nearest;
 mod overrides;
 mod proxy;
+mod sessions;
 mod settings;
 mod stale;
 #[cfg(test)]

@@ -160,8 +160,9 @@ impl Settings {
             .iter()
             .map(|text| {
                 network(text).ok_or_else(|| {
-                    let rule =
-                        format!("{text:?} is no network, such as 10.0.0.0/8 or 2001:db8::/32, nor an address");
+                    let rule = format!(
+                        "{text:?} is no network, such as 10.0.0.0/8 or 2001:db8::/32, nor an address"
+                    );
                     self.refuse(path, rule)
                 })
             })

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings,
-    Transport,
+    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
+    ShardSettings, Transport,
 };
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{Codec, Micros, Payload};

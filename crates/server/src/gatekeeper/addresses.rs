@@ -177,7 +177,10 @@ mod tests {
         drop(first);
         let _third = connect("192.0.2.1", now).expect("there is room again");
         drop(_second);
-        assert_eq!(connect("192.0.2.1", now).err(), Some(Refused::Handshakes(100_000)));
+        assert_eq!(
+            connect("192.0.2.1", now).err(),
+            Some(Refused::Handshakes(100_000))
+        );
         assert!(connect("192.0.2.1", Micros(now.0 + 100_000)).is_ok());
     }
 

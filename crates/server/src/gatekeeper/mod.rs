@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Rate;
 
-use self::addresses::{AddressKey, Addresses, Refused};
 pub(crate) use self::addresses::Place;
+use self::addresses::{AddressKey, Addresses, Refused};
 pub(crate) use self::turned_away::TurnedAway;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -130,7 +130,8 @@ impl Gatekeeper {
 
     /// Counts a connection of a trusted proxy that did not say where it came from.
     pub(crate) fn nameless(&self) {
-        self.metrics.turned_away(tickwire_metrics::TurnedAway::ProxyHeader);
+        self.metrics
+            .turned_away(tickwire_metrics::TurnedAway::ProxyHeader);
     }
 
     /// Number of addresses that something is remembered of.
@@ -192,7 +193,10 @@ mod tests {
         let kept = [door.connect(client), door.connect(client)];
         assert!(kept.iter().all(Result::is_ok));
         door.replace(rules("[limits]\nconnections_per_address = 1\n"));
-        assert_eq!(door.connect(client).err(), Some(TurnedAway::AddressConnections(1)));
+        assert_eq!(
+            door.connect(client).err(),
+            Some(TurnedAway::AddressConnections(1))
+        );
         drop(kept);
         assert!(door.connect(client).is_ok());
     }
@@ -203,7 +207,10 @@ mod tests {
         let client = ip("2001:db8::1");
         let spent = (0..4).filter(|_| door.publish(client).is_ok()).count();
         assert_eq!(spent, 3);
-        assert!(matches!(door.publish(client), Err(TurnedAway::AddressPublishes(_))));
+        assert!(matches!(
+            door.publish(client),
+            Err(TurnedAway::AddressPublishes(_))
+        ));
         assert!(door.publish(ip("127.0.0.1")).is_ok());
     }
 }

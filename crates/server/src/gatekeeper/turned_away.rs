@@ -124,25 +124,40 @@ mod tests {
             assert!(head.starts_with(&format!("HTTP/1.1 {}", response.status())));
             assert_eq!(response.headers()["retry-after"], why.retry_after_s().to_string());
         };
-        check(TurnedAway::Full, &expect![[r#"
+        check(
+            TurnedAway::Full,
+            &expect![[r#"
             HTTP/1.1 503 Service Unavailable
             retry-after: 5
-            {"error":{"code":"limit_exceeded","reason":"the broker has its most connections; try again"}}"#]]);
-        check(TurnedAway::NoDescriptors, &expect![[r#"
+            {"error":{"code":"limit_exceeded","reason":"the broker has its most connections; try again"}}"#]],
+        );
+        check(
+            TurnedAway::NoDescriptors,
+            &expect![[r#"
             HTTP/1.1 503 Service Unavailable
             retry-after: 5
-            {"error":{"code":"limit_exceeded","reason":"the broker can open no more connections now; try again"}}"#]]);
-        check(TurnedAway::AddressConnections(7), &expect![[r#"
+            {"error":{"code":"limit_exceeded","reason":"the broker can open no more connections now; try again"}}"#]],
+        );
+        check(
+            TurnedAway::AddressConnections(7),
+            &expect![[r#"
             HTTP/1.1 429 Too Many Requests
             retry-after: 5
-            {"error":{"code":"limit_exceeded","reason":"this address has its most connections, 7"}}"#]]);
-        check(TurnedAway::AddressHandshakes(20_001), &expect![[r#"
+            {"error":{"code":"limit_exceeded","reason":"this address has its most connections, 7"}}"#]],
+        );
+        check(
+            TurnedAway::AddressHandshakes(20_001),
+            &expect![[r#"
             HTTP/1.1 429 Too Many Requests
             retry-after: 1
-            {"error":{"code":"rate_limited","reason":"this address connects too often; wait 21 ms"}}"#]]);
-        check(TurnedAway::AddressPublishes(1_000_001), &expect![[r#"
+            {"error":{"code":"rate_limited","reason":"this address connects too often; wait 21 ms"}}"#]],
+        );
+        check(
+            TurnedAway::AddressPublishes(1_000_001),
+            &expect![[r#"
             HTTP/1.1 429 Too Many Requests
             retry-after: 2
-            {"error":{"code":"rate_limited","reason":"this address publishes too often; wait 1001 ms"}}"#]]);
+            {"error":{"code":"rate_limited","reason":"this address publishes too often; wait 1001 ms"}}"#]],
+        );
     }
 }

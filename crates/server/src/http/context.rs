@@ -58,7 +58,12 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics, gatekeeper: Arc<Gatekeeper>) -> Self {
+    pub(crate) fn new(
+        hub: SharedHub,
+        config: &Config,
+        metrics: HttpMetrics,
+        gatekeeper: Arc<Gatekeeper>,
+    ) -> Self {
         let limits = &config.limits;
         let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate, rights) = {

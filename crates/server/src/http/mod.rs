@@ -36,7 +36,7 @@ pub use self::ndjson::{BadLine, LineMessage, parse_line, parse_lines};
 pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Progress, Stalled};
 pub use self::query::Query;
-pub(crate) use self::smuggling::Smuggling;
 pub(crate) use self::reply::Reply;
+pub(crate) use self::smuggling::Smuggling;
 pub(crate) use self::stream_body::close_frame_in;
 pub(crate) use self::tether::Tether;

@@ -94,27 +94,56 @@ mod tests {
     #[test]
     fn both_in_one_head_are_found_however_they_come() {
         for (text, expected) in [
-            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-            ("POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nHost: a\r\nCONTENT-LENGTH:5\r\n\r\n", true),
-            ("POST / HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n", true),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nHost: a\r\nCONTENT-LENGTH:5\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: chunked\n\n",
+                true,
+            ),
             ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345", false),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                false,
+            ),
             // One after the other.
             (
                 "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
                 false,
             ),
-            ("POST / HTTP/1.1\r\nX-Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\nContent-Lengthy: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("POST /?Content-Length:5 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            (
+                "POST / HTTP/1.1\r\nX-Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Lengthy: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false,
+            ),
+            (
+                "POST /?Content-Length:5 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false,
+            ),
             // In a body that is JSON, the names do not stand at the start of a line.
-            ("{\"a\":\"Content-Length: 5\\r\\nTransfer-Encoding: chunked\"}\n", false),
+            (
+                "{\"a\":\"Content-Length: 5\\r\\nTransfer-Encoding: chunked\"}\n",
+                false,
+            ),
         ] {
             for piece in [1, 2, 7, 4_096] {
                 assert_eq!(is_found(text.as_bytes(), piece), expected, "{piece}: {text:?}");
             }
         }
-        let long = [&b"a".repeat(100_000)[..], b"\ncontent-length:", &b"1".repeat(100_000), b"\ntransfer-encoding: chunked\n"];
+        let long = [
+            &b"a".repeat(100_000)[..],
+            b"\ncontent-length:",
+            &b"1".repeat(100_000),
+            b"\ntransfer-encoding: chunked\n",
+        ];
         assert!(is_found(&long.concat(), 1_000));
     }
 }

@@ -63,7 +63,9 @@ pub(super) fn open(
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
-    let place = arrival.connect(&context.gatekeeper).map_err(ErrorResponse::from)?;
+    let place = arrival
+        .connect(&context.gatekeeper)
+        .map_err(ErrorResponse::from)?;
     let tether = Rc::new(Tether::new(arrival.client, place));
     let (session, results) = context
         .hub

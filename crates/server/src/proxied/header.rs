@@ -142,8 +142,7 @@ impl Head {
 }
 
 fn addresses<const N: usize>(rest: &[u8]) -> Result<(&[u8; N], &[u8]), HeaderError> {
-    rest.split_first_chunk()
-        .ok_or(HeaderError::TooShort(rest.len()))
+    rest.split_first_chunk().ok_or(HeaderError::TooShort(rest.len()))
 }
 
 /// Each TLV is a type, a length of two bytes and so many more (section 2.2.1).
@@ -222,8 +221,14 @@ mod tests {
         let tlvs = [&IPV4[..], &[4, 0, 1, 0, 4, 0, 2, 0]].concat();
         let error = source(0x21, 0x11, &tlvs).expect_err("one byte is missing");
         assert!(error.contains("cut short at byte 4"), "{error}");
-        assert!(matches!(Head::read(b"PROXY TCP4 192.0"), Err(HeaderError::NotAHeader)));
-        assert!(matches!(Head::read(b"GET / HTTP/1.1\r\n"), Err(HeaderError::NotAHeader)));
+        assert!(matches!(
+            Head::read(b"PROXY TCP4 192.0"),
+            Err(HeaderError::NotAHeader)
+        ));
+        assert!(matches!(
+            Head::read(b"GET / HTTP/1.1\r\n"),
+            Err(HeaderError::NotAHeader)
+        ));
     }
 
     proptest! {

@@ -60,7 +60,11 @@ mod tests {
             ("::2", false),
             ("::10.0.0.1", false),
         ] {
-            assert_eq!(covers(&networks, ip.parse().expect("an address")), expected, "{ip}");
+            assert_eq!(
+                covers(&networks, ip.parse().expect("an address")),
+                expected,
+                "{ip}"
+            );
         }
         assert!(!covers(&[], "127.0.0.1".parse().expect("an address")));
     }

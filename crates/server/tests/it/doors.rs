@@ -63,7 +63,10 @@ fn an_address_has_its_most_connections() {
     assert_eq!(answer.header("retry-after"), "5");
     assert!(third.is_at_end());
     assert_eq!(
-        broker.connect_from("127.0.0.3").send("GET", "/v1/topics", &[], "").status,
+        broker
+            .connect_from("127.0.0.3")
+            .send("GET", "/v1/topics", &[], "")
+            .status,
         200
     );
     broker.wait_for_metric("tickwire_turned_away_total{reason=\"address_connections\"}", 1.0);
@@ -102,7 +105,10 @@ fn an_address_connects_at_its_rate() {
     }
     assert!(told > 0, "20 connections at one a second");
     assert_eq!(
-        broker.connect_from("127.0.0.3").send("GET", "/v1/topics", &[], "").status,
+        broker
+            .connect_from("127.0.0.3")
+            .send("GET", "/v1/topics", &[], "")
+            .status,
         200
     );
     // The operators' own.
@@ -154,7 +160,9 @@ fn publications_over_http_have_a_rate() {
     assert!(statuses.contains(&429), "{statuses:?}");
     // To read is not limited, and neither is another address.
     assert_eq!(client.send("GET", "/v1/topics/a", &[], "").status, 200);
-    let other = broker.connect_from("127.0.0.3").send("POST", "/v1/topics/a", &[], "1");
+    let other = broker
+        .connect_from("127.0.0.3")
+        .send("POST", "/v1/topics/a", &[], "1");
     assert_eq!(other.status, 200);
 }
 
@@ -175,10 +183,15 @@ fn clients_behind_a_trusted_proxy_are_told_apart() {
     );
     assert_eq!(answer.header("retry-after"), "5");
     let (_other, answer) = proxied("192.0.2.1, 192.0.2.2");
-    assert_eq!(answer.status, 101, "what the client itself says counts for nothing");
+    assert_eq!(
+        answer.status, 101,
+        "what the client itself says counts for nothing"
+    );
     // A stream of events is a session as well.
     let line = "X-Forwarded-For: 192.0.2.1";
-    let refused = broker.connect_from("127.0.0.2").send("GET", "/v1/sse?topic=a", &[line], "");
+    let refused = broker
+        .connect_from("127.0.0.2")
+        .send("GET", "/v1/sse?topic=a", &[line], "");
     assert_eq!(refused.status, 429);
     broker.wait_for_metric("tickwire_handshakes_refused_total{status=\"429\"}", 2.0);
     drop(kept);
@@ -191,11 +204,16 @@ fn clients_behind_a_trusted_proxy_are_told_apart() {
 
 #[test]
 fn what_an_untrusted_peer_says_of_itself_changes_nothing() {
-    let file = limits("connections_per_address = 1\n[proxy]\ntrusted = [\"127.0.0.2\"]\nproxy_protocol = \"v2\"\n");
+    let file =
+        limits("connections_per_address = 1\n[proxy]\ntrusted = [\"127.0.0.2\"]\nproxy_protocol = \"v2\"\n");
     let broker = TestBroker::with(&file, &[]);
     let (_kept, answer) = upgrade(
         broker.connect_from("127.0.0.3"),
-        &["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.1"],
+        &[
+            "X-Forwarded-For: 192.0.2.1",
+            "Forwarded: for=192.0.2.1",
+            "X-Real-IP: 192.0.2.1",
+        ],
     );
     assert_eq!(answer.status, 101);
     assert_eq!(broker.connect_from("127.0.0.3").answer(false).status, 429);
@@ -207,7 +225,8 @@ fn what_an_untrusted_peer_says_of_itself_changes_nothing() {
 
 #[test]
 fn the_proxy_protocol_names_the_client() {
-    let file = limits("connections_per_address = 1\n[proxy]\ntrusted = [\"127.0.0.2\"]\nproxy_protocol = \"v2\"\n");
+    let file =
+        limits("connections_per_address = 1\n[proxy]\ntrusted = [\"127.0.0.2\"]\nproxy_protocol = \"v2\"\n");
     let broker = TestBroker::with(&file, &[("LIMITS__HANDSHAKE_MS", "1000")]);
     let proxied = |command, ip| {
         let mut client = broker.connect_from("127.0.0.2");
@@ -301,7 +320,12 @@ fn a_length_that_can_be_read_in_two_ways_is_answered_with_400() {
         "Content-Length: 5\r\nTransfer-Encoding : chunked",
         "Transfer-Encoding: xchunked",
     ] {
-        for target in ["POST /v1/topics/smuggled", "POST /v1/publish", "GET /v1/topics", "GET /v1/ws"] {
+        for target in [
+            "POST /v1/topics/smuggled",
+            "POST /v1/publish",
+            "GET /v1/topics",
+            "GET /v1/ws",
+        ] {
             let mut client = broker.connect();
             let upgrade = HANDSHAKE.join("\r\n");
             let body = "0\r\n\r\nGET /v1/topics HTTP/1.1\r\nHost: test\r\n\r\n";

@@ -96,7 +96,9 @@ impl TestBroker {
     pub(crate) fn connect_from(&self, ip: &str) -> Http {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let near = SocketAddr::new(ip.parse().expect("an address"), 0);
-        socket.bind(&near.into()).expect("all of 127.0.0.0/8 is this machine");
+        socket
+            .bind(&near.into())
+            .expect("all of 127.0.0.0/8 is this machine");
         socket.connect(&self.address().into()).expect("a connection");
         Http::new(socket.into())
     }

@@ -31,7 +31,10 @@ fn a_broker_without_descriptors_says_so_and_recovers() {
     });
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.head.contains("retry-after: 5"), "{refused:?}");
-    assert!(refused.body.contains("can open no more connections now"), "{refused:?}");
+    assert!(
+        refused.body.contains("can open no more connections now"),
+        "{refused:?}"
+    );
     assert!(kept.len() < 20);
     // The ones before are served as ever, and the next one is told as well.
     honest.send(Frame::text(r#"{"op":"ping","id":1}"#));
@@ -44,7 +47,9 @@ fn a_broker_without_descriptors_says_so_and_recovers() {
         let (_, answer) = Socket::request(&broker, "GET /v1/topics HTTP/1.1", &[]);
         (answer.status == 200).then_some(())
     });
-    let told = broker.wait_for_metric(r#"tickwire_turned_away_total{reason="descriptors"}"#, |count| count >= 2.0);
+    let told = broker.wait_for_metric(r#"tickwire_turned_away_total{reason="descriptors"}"#, |count| {
+        count >= 2.0
+    });
     assert!(told < 1_000.0, "one for each that came, no more: {told}");
     broker.stop();
 }

@@ -94,7 +94,9 @@ impl Front {
     fn connect(&self, ip: &str) -> Connection {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let near = SocketAddr::new(ip.parse().expect("an address"), 0);
-        socket.bind(&near.into()).expect("all of 127.0.0.0/8 is this machine");
+        socket
+            .bind(&near.into())
+            .expect("all of 127.0.0.0/8 is this machine");
         // So that a reader which stops is noticed soon.
         socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
         socket.connect(&self.address.into()).expect("the proxy listens");
@@ -125,10 +127,14 @@ impl Connection {
     fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let lines = lines.join("\r\n");
         let request = format!("{first} HTTP/1.1\r\nHost: tickwire\r\n{lines}\r\n\r\n");
-        self.0.write_all(request.as_bytes()).expect("the proxy takes bytes");
+        self.0
+            .write_all(request.as_bytes())
+            .expect("the proxy takes bytes");
         let mut head = self.until(b"\r\n\r\n");
         let named = head.to_ascii_lowercase();
-        let length = named.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = named
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         if let Some(length) = length {
             let body = self.exactly(length.parse().expect("a number"));
             head += std::str::from_utf8(&body).expect("text");
@@ -273,11 +279,17 @@ fn websocket_and_events(front: &Front) {
     assert!(events.event().contains("event: ack"));
     client.send(r#"{"op":"publish","id":2,"topic":"a.b","data":42}"#);
     let ops: Vec<Value> = (0..2).map(|_| client.message()).collect();
-    assert!(ops.iter().any(|message| message["op"] == "update" && message["data"] == 42));
+    assert!(
+        ops.iter()
+            .any(|message| message["op"] == "update" && message["data"] == 42)
+    );
     assert!(ops.iter().any(|message| message["op"] == "ack"));
     // At once, not when some buffer is full.
     let event = events.event();
-    assert!(event.contains("event: update") && event.contains("\"data\":42"), "{event}");
+    assert!(
+        event.contains("event: update") && event.contains("\"data\":42"),
+        "{event}"
+    );
 }
 
 fn each_client_has_its_own_limit(front: &Front, broker: &Broker) {
@@ -288,7 +300,10 @@ fn each_client_has_its_own_limit(front: &Front, broker: &Broker) {
     let answer = second.ask("GET /v1/ws", &lines);
     assert_eq!(answer.status, 429, "{answer:?}");
     assert!(answer.head.contains("retry-after: 5"), "{answer:?}");
-    assert!(answer.body.contains("this address has its most connections, 1"), "{answer:?}");
+    assert!(
+        answer.body.contains("this address has its most connections, 1"),
+        "{answer:?}"
+    );
     let _other = front.open("127.0.0.8", &[]);
     broker.wait_for_metric(
         r#"tickwire_turned_away_total{reason="address_connections"}"#,
