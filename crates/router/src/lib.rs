@@ -5,6 +5,7 @@
 //! an argument, output is polled out.
 
 mod book;
+mod branches;
 mod bucket;
 mod cell;
 mod counts;

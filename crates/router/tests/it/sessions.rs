@@ -52,7 +52,7 @@ fn partial_writes_at_every_byte() {
 
 /// Runs a script for the checks that the harness itself makes.
 fn check_any(script: &str) {
-    crate::script::run(script);
+    run(script);
 }
 
 #[test]
