@@ -3,7 +3,7 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -136,8 +136,8 @@ pub(crate) struct Session {
     /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
     pub(crate) full_at: Micros,
     pub(crate) rights: Rc<Rights>,
-    // The standard hasher: clients choose the patterns.
-    pub(crate) patterns: HashMap<Pattern, PatternSub>,
+    // No map by hash: with the most patterns half of it would be empty, and clients choose them.
+    pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
     /// Tokens of those of the patterns that the indexes hold.
     pub(crate) pattern_tokens: usize,

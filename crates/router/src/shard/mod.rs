@@ -21,7 +21,7 @@ pub use caps::SessionLimits;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use slab::Slab;
 use slot::{First, Slot, Subscriber};
 use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::message::AnnouncedLimits;
-use tickwire_wire::{CloseCode, Codec, Control, Micros};
+use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern};
 
 use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
@@ -77,6 +77,14 @@ struct Expecting {
     pace: Pace,
 }
 
+/// The sessions with one pattern.
+#[derive(Debug, Default)]
+struct Expectations {
+    /// What all of them hold, so that its text is there once.
+    pattern: Option<Pattern>,
+    sessions: Vec<Expecting>,
+}
+
 /// The sessions and subscriptions of one thread.
 #[derive(Debug)]
 pub struct Shard {
@@ -87,7 +95,7 @@ pub struct Shard {
     generation: u32,
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
-    patterns: PatternIndex<Vec<Expecting>>,
+    patterns: PatternIndex<Expectations>,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
@@ -221,7 +229,7 @@ impl Shard {
             pinged: None,
             full_at: now,
             rights,
-            patterns: HashMap::new(),
+            patterns: BTreeMap::new(),
             topics: FxHashMap::default(),
             pattern_tokens: 0,
             topics_full: false,
