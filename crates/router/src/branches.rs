@@ -9,6 +9,10 @@ use std::collections::HashMap;
 const FEW_MAX: usize = 8;
 
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "the many nodes with few branches pay for the size of this"
+)]
 pub(crate) enum Branches<N> {
     Few(Vec<(Box<str>, N)>),
     // The standard hasher: clients choose the tokens, so they must not be able to choose their hashes.

@@ -53,28 +53,48 @@ pub(crate) enum Refused {
     Handshakes(u64),
 }
 
-// The standard hasher: clients choose their addresses.
-type Table = HashMap<AddressKey, Entry>;
+#[derive(Debug)]
+struct Table {
+    // The standard hasher: clients choose their addresses.
+    entries: HashMap<AddressKey, Entry>,
+    most: usize,
+}
+
+impl Table {
+    fn entry(&mut self, key: AddressKey, now: Micros) -> &mut Entry {
+        let entries = &mut self.entries;
+        if entries.len() >= self.most && !entries.contains_key(&key) {
+            entries.retain(|_, entry| !entry.is_idle(now));
+            // So that the table is not gone through for each newcomer.
+            if entries.len() > self.most - self.most / 8 {
+                entries.retain(|_, entry| entry.connections > 0);
+            }
+        }
+        entries.entry(key).or_default()
+    }
+}
 
 /// The addresses. Clones are the same table.
 #[derive(Debug, Clone)]
-pub(crate) struct Addresses {
-    table: Arc<Mutex<Table>>,
-    most: usize,
-}
+pub(crate) struct Addresses(Arc<Mutex<Table>>);
 
 impl Addresses {
     /// An empty table with room for the addresses of so many connections.
     pub(crate) fn new(connections_max: usize) -> Self {
-        Self {
-            table: Arc::default(),
+        Self(Arc::new(Mutex::new(Table {
+            entries: HashMap::new(),
             most: connections_max.saturating_add(IDLE_MAX),
-        }
+        })))
+    }
+
+    /// Makes room for the addresses of so many connections.
+    pub(crate) fn resize(&self, connections_max: usize) {
+        self.with(|table| table.most = connections_max.saturating_add(IDLE_MAX));
     }
 
     /// Number of addresses that something is remembered of.
     pub(crate) fn len(&self) -> usize {
-        self.with(|table| table.len())
+        self.with(|table| table.entries.len())
     }
 
     /// Lets an address connect once more: at `rate`, with at most `most` connections at a time, or any number if that is 0.
@@ -86,7 +106,7 @@ impl Addresses {
         now: Micros,
     ) -> Result<Place, Refused> {
         self.with(|table| {
-            let entry = self.entry(table, key, now);
+            let entry = table.entry(key, now);
             if most > 0 && entry.connections >= most {
                 return Err(Refused::Connections);
             }
@@ -105,23 +125,12 @@ impl Addresses {
     /// # Errors
     /// With the microseconds until it may.
     pub(crate) fn publish(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
-        self.with(|table| self.entry(table, key, now).publishes.take(rate, now))
-    }
-
-    fn entry<'t>(&self, table: &'t mut Table, key: AddressKey, now: Micros) -> &'t mut Entry {
-        if table.len() >= self.most && !table.contains_key(&key) {
-            table.retain(|_, entry| !entry.is_idle(now));
-            // So that the table is not gone through for each newcomer.
-            if table.len() > self.most - self.most / 8 {
-                table.retain(|_, entry| entry.connections > 0);
-            }
-        }
-        table.entry(key).or_default()
+        self.with(|table| table.entry(key, now).publishes.take(rate, now))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
         // Nothing in here can panic half-way.
-        work(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -135,7 +144,7 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.addresses.with(|table| {
-            if let Some(entry) = table.get_mut(&self.key) {
+            if let Some(entry) = table.entries.get_mut(&self.key) {
                 entry.connections -= 1;
             }
         });
