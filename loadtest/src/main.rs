@@ -12,6 +12,7 @@ mod conn;
 mod frame;
 mod handshake;
 mod idle;
+mod inflated;
 mod interrupt;
 mod payload;
 mod peers;
@@ -26,6 +27,8 @@ mod sockets;
 mod source;
 mod stall;
 mod swarm;
+mod tls_reload;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -51,6 +54,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- chaos --seed 7
   Ten thousand readers, a thousand of which stand still for a minute:
     cargo run --release -p tickwire-loadtest -- stall
+  Ten thousand connections over TLS, while the certificate is replaced five times:
+    cargo run --release -p tickwire-loadtest -- tls-reload
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
@@ -79,6 +84,7 @@ enum Scenario {
     Stall(stall::StallArgs),
     Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
+    TlsReload(tls_reload::TlsReloadArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer(peers::NaiveArgs),
@@ -119,6 +125,10 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         Scenario::Slowlink(args) => {
             report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
+        Scenario::TlsReload(args) => report::publish(
+            &tls_reload::run(args, &Interrupt::watch()?)?,
+            args.json.as_deref(),
+        ),
         Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
         Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::error::RequestError;
 use crate::event::Event;
-use crate::ledger::{self, Ledger, Wanted};
+use crate::ledger::{self, Known, Ledger, Wanted};
 use crate::promise::Checker;
 use crate::request::{Answer, Body, Purpose, Reply, Waiting, answer, checked};
 
@@ -86,12 +86,22 @@ impl Core {
         });
         self.connections += 1;
         let mut known = Vec::new();
+        // Their own names resume them, but conflated.
+        let mut in_part = Vec::new();
         for every in self.checker.every_topics() {
+            let by_name = !every.by_pattern_only && !self.ledger.is_extra(every.topic);
             if let Some(last) = every.last {
+                if by_name && every.conflated_by_name {
+                    in_part.push((every.topic.to_owned(), last.clone()));
+                }
                 self.unresumed.insert(every.topic.to_owned(), last);
             }
-            if let Some(position) = every.position.filter(|_| every.by_pattern_only) {
-                known.push((every.topic.to_owned(), position));
+            if let Some(position) = every.position.filter(|_| !by_name) {
+                known.push(Known {
+                    topic: every.topic.to_owned(),
+                    position,
+                    every: every.certain,
+                });
             }
         }
         self.checker.reconnected();
@@ -109,6 +119,7 @@ impl Core {
         for request in requests {
             self.restore(request);
         }
+        self.unresumed.extend(in_part);
         self.outgoing.extend(meanwhile);
         self.received(welcome);
     }

@@ -1,10 +1,10 @@
 //! What is subscribed, so that a new connection can be brought to where the old one was.
 //!
-//! Pure. A topic resumes with the position that was reached (`since`). A pattern cannot: it is subscribed anew, and in mode `every`
-//! its topics known so far are resumed one by one before it, as far as the broker's limit on subscriptions allows. Those
-//! extra subscriptions are the client's own affair: they end with the pattern that they belong to.
+//! Pure. A topic resumes with the position that was reached (`since`). A pattern cannot: it is subscribed anew, and its topics
+//! known so far are resumed one by one before it, unless they are known to be conflated, as far as the broker's limit on
+//! subscriptions allows. Those extra subscriptions are the client's own affair: they end with the pattern that they belong to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tickwire_wire::message::{AnnouncedLimits, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Mode, Pattern};
@@ -22,13 +22,23 @@ pub(crate) struct Wanted {
     pub(crate) snapshot: bool,
 }
 
+/// A topic that only patterns cover, to be resumed by its own name.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) topic: String,
+    /// Where from.
+    pub(crate) position: Position,
+    /// Whether every message of it must come. Otherwise it is resumed as its kind has it.
+    pub(crate) every: bool,
+}
+
 /// The subscriptions of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     topics: BTreeMap<String, Wanted>,
     patterns: BTreeMap<String, (Pattern, Wanted)>,
-    /// Topics of patterns that were resumed by their own names.
-    extra: BTreeSet<String>,
+    /// Topics of patterns that were resumed by their own names, and in which mode.
+    extra: BTreeMap<String, Option<Mode>>,
 }
 
 /// A `subscribe` without its id.
@@ -60,7 +70,12 @@ impl Ledger {
 
     /// Forgets `topic` if it is an extra subscription; says whether it was one.
     pub(crate) fn drop_extra(&mut self, topic: &str) -> bool {
-        self.extra.remove(topic)
+        self.extra.remove(topic).is_some()
+    }
+
+    /// Whether `topic` is an extra subscription.
+    pub(crate) fn is_extra(&self, topic: &str) -> bool {
+        self.extra.contains_key(topic)
     }
 
     /// The extra subscriptions that would have no pattern any more if `names` went, so that they have to go too.
@@ -74,7 +89,7 @@ impl Ledger {
         };
         let orphans = self
             .extra
-            .iter()
+            .keys()
             .filter(|topic| !covered(topic) && !names.contains(topic));
         orphans.cloned().collect()
     }
@@ -96,31 +111,35 @@ impl Ledger {
 
     /// The requests that bring a new connection to where the old one was, in the order in which to send them.
     ///
-    /// `known`: the topics that only patterns cover, of which every message must come, with their positions.
-    /// `position`: where a topic can be resumed from.
+    /// `known`: the topics that only patterns cover, of which every message must come or may have to. `position`: where a
+    /// topic can be resumed from.
     pub(crate) fn restore(
         &mut self,
-        known: Vec<(String, Position)>,
+        known: Vec<Known>,
         position: impl Fn(&str) -> Option<Position>,
         limits: &AnnouncedLimits,
     ) -> Vec<Request> {
-        let mut resumable: BTreeMap<String, Position> = known.into_iter().collect();
-        resumable.extend(
-            self.extra
-                .iter()
-                .filter_map(|topic| Some((topic.clone(), position(topic)?))),
-        );
+        let known = known
+            .into_iter()
+            .map(|known| (known.topic, (known.position, known.every.then_some(Mode::Every))));
+        let mut resumable: BTreeMap<String, (Position, Option<Mode>)> = known.collect();
+        for (topic, mode) in &self.extra {
+            if let Some(position) = position(topic) {
+                resumable.entry(topic.clone()).or_insert((position, *mode));
+            }
+        }
         resumable.retain(|topic, _| self.covering(topic).is_some() && !self.topics.contains_key(topic));
         let room = limits
             .subscriptions
             .saturating_sub(self.topics.len() + self.patterns.len());
-        self.extra = resumable.keys().take(room).cloned().collect();
+        let resumed = resumable.iter().take(room);
+        self.extra = resumed.map(|(topic, (_, mode))| (topic.clone(), *mode)).collect();
 
         let mut groups: Vec<BTreeMap<Wanted, Vec<TopicRequest>>> = vec![BTreeMap::new(), BTreeMap::new()];
-        for (topic, since) in resumable.into_iter().take(room) {
+        for (topic, (since, mode)) in resumable.into_iter().take(room) {
             let snapshot = self.covering(&topic).is_none_or(|wanted| wanted.snapshot);
             let wanted = Wanted {
-                mode: Some(Mode::Every),
+                mode,
                 conflate_ms: None,
                 snapshot,
             };
@@ -230,7 +249,11 @@ mod tests {
     fn check(ledger: &mut Ledger, known: &[(&str, u64)], limits: &AnnouncedLimits, expected: &Expect) {
         let known = known
             .iter()
-            .map(|(topic, seq)| ((*topic).to_owned(), at(*seq)))
+            .map(|(topic, seq)| Known {
+                topic: (*topic).to_owned(),
+                position: at(*seq),
+                every: !topic.ends_with('?'),
+            })
             .collect();
         let position = |topic: &str| (topic != "new").then(|| at(topic.len() as u64));
         expected.assert_eq(&show(&ledger.restore(known, position, limits)));
@@ -258,11 +281,11 @@ mod tests {
             &mut ledger,
             &[("trade.CC", 1)],
             &LIMITS,
-            &expect![[r"
+            &expect![[r#"
                 default: new ticker.A@k:8
                 every: trade.A@k:7 trade.B@k:7 trade.CC@k:1
                 every: trade.*
-            "]],
+            "#]],
         );
         assert_eq!(
             ledger.orphans(&["trade.*".to_owned()]),
@@ -274,6 +297,20 @@ mod tests {
             [""; 0],
             "another pattern covers them"
         );
+    }
+
+    /// Of a pattern over several kinds it is not known which topics are to come whole: they come as their kinds have it.
+    #[test]
+    fn what_may_have_to_come_whole_is_resumed_as_its_kind_has_it() {
+        let mut ledger = Ledger::default();
+        ledger.add(">", wanted(None));
+        let expected = expect![[r"
+            default: chat.x?@k:3
+            every: trade.A@k:7
+            default: >
+        "]];
+        check(&mut ledger, &[("chat.x?", 3), ("trade.A", 7)], &LIMITS, &expected);
+        assert!(ledger.is_extra("chat.x?"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Label {
             Self::Kind => "`state`, `book`, `event`",
             Self::DeliveryOp => "`update`, `snapshot`, `gap`",
             Self::RequestOp => "the protocol's requests; `other` for unknown ones",
-            Self::Codec => "`json`, `msgpack`",
+            Self::Codec => "`json`, `msgpack`, `json-deflate`, `msgpack-deflate`",
             Self::ErrorCode => "the protocol's error codes",
             Self::CloseCode => "the protocol's close codes; `other`",
             Self::Transport => "`websocket`, `sse`",
@@ -81,7 +81,7 @@ impl Label {
 pub struct LabelSets {
     /// Kinds of topics: `state`, `book`, `event`.
     pub kinds: &'static [&'static str],
-    /// Codecs: `json`, `msgpack`.
+    /// Codecs, and those compressed: `json`, `msgpack`, `json-deflate`, …
     pub codecs: &'static [&'static str],
     /// What clients ask for: `subscribe`, `publish`, …
     pub request_ops: &'static [&'static str],

@@ -35,6 +35,10 @@ pub struct ShardMetrics {
     pub publications: Counts,
     /// Payload bytes of these messages.
     pub published_bytes: u64,
+    /// Bytes of messages that were compressed, before.
+    pub compressed_from_bytes: u64,
+    /// Bytes that they were compressed to.
+    pub compressed_to_bytes: u64,
     /// Messages that a subscriber was not sent because a newer one took their place.
     pub conflated: u64,
     /// Messages that a subscriber missed and was told of with a gap.
@@ -98,6 +102,8 @@ impl ShardMetrics {
         Self {
             publications: counts(Id::Publications),
             published_bytes: 0,
+            compressed_from_bytes: 0,
+            compressed_to_bytes: 0,
             conflated: 0,
             gapped: 0,
             requests: counts(Id::Requests),
@@ -144,7 +150,7 @@ impl ShardMetrics {
         *count = count.wrapping_add(n);
     }
 
-    /// Counts `n` encodings with the codec at index `codec`; one beyond the set counts as the last codec.
+    /// Counts `n` encodings with the codec, plain or compressed, at index `codec`; one beyond the set counts as the last.
     #[inline]
     pub fn encoded(&mut self, codec: usize, op: DeliveryOp, n: u64) {
         let codec = codec.min(self.catalogue.codecs() - 1);
@@ -180,6 +186,8 @@ impl ShardMetrics {
         }
         for (id, series, count) in [
             (Id::PublishedBytes, 0, &mut self.published_bytes),
+            (Id::CompressedFrom, 0, &mut self.compressed_from_bytes),
+            (Id::CompressedTo, 0, &mut self.compressed_to_bytes),
             (Id::Conflated, 0, &mut self.conflated),
             (Id::Gapped, 0, &mut self.gapped),
             (Id::SocketWrites, 0, &mut self.socket_writes),

@@ -1,7 +1,10 @@
 //! What a shard counts: plain numbers that only grow, read and exported by whoever runs the shard.
 
+use tickwire_wire::CloseCode;
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate::Encoding;
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::{CloseCode, Codec};
+use tickwire_wire::frame::Shared;
 
 use crate::ledger::Ledger;
 
@@ -56,8 +59,12 @@ pub struct Counts {
     pub ledger: Ledger,
     /// Times that a session began to lag.
     pub lagged: u64,
-    /// Encodings made, by codec and by update or snapshot.
-    pub encodes: [[u64; 2]; Codec::ALL.len()],
+    /// Frames encoded, by [`Encoding`] and by update or snapshot.
+    pub encodes: [[u64; 2]; Encoding::ALL.len()],
+    /// Bytes of messages that were compressed, before.
+    pub deflated_from_bytes: u64,
+    /// Bytes that they were compressed to.
+    pub deflated_to_bytes: u64,
     /// Publications that did not fit in the queue; their topics were caught up from history.
     pub queue_overflows: u64,
     /// Client operations by [`Op`].
@@ -71,6 +78,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts what was encoded for the first receiver of a frame.
+    pub(crate) fn encoded(&mut self, op: DataOp, shared: &Shared<'_>) {
+        for encoded in shared.encoded.iter().flatten() {
+            self.encodes[encoded.encoding.index()][op as usize] += 1;
+            if encoded.encoding.deflated {
+                self.deflated_from_bytes += encoded.payload_bytes as u64;
+                self.deflated_to_bytes += encoded.frame_payload_bytes as u64;
+            }
+        }
+    }
+
     pub(crate) fn refused(&mut self, code: ErrorCode) {
         self.refusals[code as usize] += 1;
     }

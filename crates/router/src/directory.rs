@@ -217,6 +217,11 @@ impl Directory {
         self.kinds.of(topic).0
     }
 
+    /// The kinds that topics which `pattern` matches can be of.
+    pub fn kinds_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
+        self.kinds.of_pattern(pattern)
+    }
+
     /// The topic, if it exists.
     #[must_use]
     pub fn find(&self, topic: &str) -> Option<Arc<TopicCell>> {

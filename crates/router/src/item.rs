@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::{Codec, Seq};
+use tickwire_wire::{Seq, Variant};
 
 use crate::ledger::Settled;
 use crate::outbox::Fanout;
@@ -44,19 +44,19 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// A publication whose frame has `len` bytes. Books, the longest there are, are bounded far below 4 GiB.
+    /// A publication whose frame has `len` bytes, as [`length`] gives it.
     #[inline]
-    pub(crate) fn new(fanout: Rc<Fanout>, len: usize, sort: Sort, skips: u64) -> Self {
+    pub(crate) fn new(fanout: Rc<Fanout>, len: u32, sort: Sort, skips: u64) -> Self {
         Self {
             fanout,
             skips,
-            len: u32::try_from(len).expect("a frame is shorter than 4 GiB"),
+            len,
             sort,
         }
     }
 
     /// As [`Self::new`], of a publication that nobody else is handed.
-    pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: usize, sort: Sort, skips: u64) -> Self {
+    pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: u32, sort: Sort, skips: u64) -> Self {
         Self::new(Rc::new(Fanout { publication, op }), len, sort, skips)
     }
 
@@ -77,6 +77,12 @@ impl Frame {
     pub(crate) fn topic(&self) -> TopicId {
         self.fanout.publication.lineage.id
     }
+}
+
+/// The length of a publication's frame. Books, the longest there are, are bounded far below 4 GiB.
+#[inline]
+pub(crate) fn length(frame: &[u8]) -> u32 {
+    u32::try_from(frame.len()).expect("a frame is shorter than 4 GiB")
 }
 
 /// A gap before what is pulled next.
@@ -116,9 +122,16 @@ pub(crate) enum Item {
 const _: () = assert!(size_of::<Item>() <= 24);
 
 impl Item {
-    pub(crate) fn bytes(&self, codec: Codec) -> &[u8] {
+    /// Its bytes, for a connection of `variant`.
+    ///
+    /// # Panics
+    /// When it is a publication whose frame was not made before it came to wait.
+    pub(crate) fn bytes(&self, variant: Variant) -> &[u8] {
         match self {
-            Self::Frame(frame) => frame.fanout.publication.frame(codec, frame.fanout.op).0,
+            Self::Frame(frame) => {
+                let made = frame.fanout.publication.made(variant, frame.fanout.op);
+                made.expect("what waits has a length, so its frame was made")
+            }
             Self::Gap(gap) => &gap.frame,
             Self::Status(status) => &status.frame,
             Self::Answer(bytes) => bytes,

@@ -52,6 +52,39 @@ impl Kinds {
                 (rule.kind, rule.history.max(1))
             })
     }
+
+    /// The kinds that topics which `pattern` matches can be of.
+    pub fn of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
+        let tokens: Vec<_> = pattern.tokens().collect();
+        let mut decided = false;
+        self.0.iter().filter_map(move |rule| {
+            let of_rule: Vec<_> = rule.pattern.tokens().collect();
+            if decided || !overlap(&of_rule, &tokens) {
+                return None;
+            }
+            decided = covers(&of_rule, &tokens); // later rules decide nothing any more
+            Some(rule.kind)
+        })
+    }
+}
+
+/// Whether some topic matches both patterns, given as their tokens.
+fn overlap(one: &[&str], other: &[&str]) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([">"], [_, ..]) | ([_, ..], [">"]) => true,
+        ([a, one @ ..], [b, other @ ..]) => (a == b || *a == "*" || *b == "*") && overlap(one, other),
+        _ => false,
+    }
+}
+
+/// Whether every topic that matches `narrow` matches `wide`.
+fn covers(wide: &[&str], narrow: &[&str]) -> bool {
+    match (wide, narrow) {
+        ([], []) | ([">"], [_, ..]) => true,
+        ([a, wide @ ..], [b, narrow @ ..]) => (a == b || *a == "*") && *b != ">" && covers(wide, narrow),
+        _ => false,
+    }
 }
 
 impl Default for Kinds {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tickwire_wire::Codec;
+use tickwire_wire::Variant;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Opcode;
 
@@ -66,7 +66,7 @@ pub struct Waiting<'a> {
 /// The frames that wait for a connection.
 #[derive(Debug)]
 pub struct Outbox {
-    codec: Codec,
+    variant: Variant,
     partial: Partial,
     /// Bytes of the front frame that were written.
     written: usize,
@@ -77,11 +77,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox of a connection that speaks `codec`.
+    /// An empty outbox of a connection that is sent `variant`.
     #[must_use]
-    pub fn new(codec: Codec) -> Self {
+    pub fn new(variant: impl Into<Variant>) -> Self {
         Self {
-            codec,
+            variant: variant.into(),
             partial: Partial::None,
             written: 0,
             control_bytes: 0,
@@ -237,11 +237,11 @@ impl Outbox {
     /// The waiting frames in the order they must be written.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
         let begun = usize::from(self.partial == Partial::Data);
-        let codec = self.codec;
+        let variant = self.variant;
         let first = self
             .data
             .range(..begun)
-            .map(move |item| waiting_data(item, codec));
+            .map(move |item| waiting_data(item, variant));
         let control = self.control.iter().map(|frame| Waiting {
             bytes: frame,
             fanout: None,
@@ -249,7 +249,7 @@ impl Outbox {
         let rest = self
             .data
             .range(begun..)
-            .map(move |item| waiting_data(item, codec));
+            .map(move |item| waiting_data(item, variant));
         first
             .chain(control)
             .chain(rest)
@@ -352,9 +352,9 @@ fn is_ping_or_pong(frame: &[u8]) -> bool {
     matches!(opcode, Some(Opcode::Ping | Opcode::Pong))
 }
 
-fn waiting_data(item: &Item, codec: Codec) -> Waiting<'_> {
+fn waiting_data(item: &Item, variant: Variant) -> Waiting<'_> {
     Waiting {
-        bytes: item.bytes(codec),
+        bytes: item.bytes(variant),
         fanout: item.fanout(),
     }
 }

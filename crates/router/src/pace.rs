@@ -91,6 +91,14 @@ impl Pace {
         self == Self::Every
     }
 
+    /// Its name on the wire.
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self::Every => Mode::Every,
+            Self::Newest(_) => Mode::Conflate,
+        }
+    }
+
     /// The class by which its subscribers are grouped.
     pub(crate) fn class(self) -> RateClass {
         match self {

@@ -6,7 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use tickwire_wire::codec::{DataOp, Stamp};
-use tickwire_wire::frame::Frames;
+use tickwire_wire::deflate::{Deflater, Variant};
+use tickwire_wire::frame::{Frames, Shared};
 use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 /// A topic's number in its directory: dense, from 0, never used again for another topic.
@@ -64,25 +65,57 @@ impl Publication {
         }
     }
 
-    /// The whole frame, header included, for subscribers of `codec`, and whether this call encoded it.
+    /// The whole plain frame, header included, for readers of `codec`, and whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
-        let frames = match op {
-            DataOp::Update => &self.update,
-            DataOp::Snapshot => &**self.snapshot.get_or_init(Box::default),
-        };
-        if let Some(bytes) = frames.peek(codec) {
+        let frames = self.frames(op);
+        if let Some(bytes) = frames.peek(Variant::plain(codec)) {
             return (bytes, false); // as it is for all but the first
         }
-        let stamp = Stamp {
+        frames.get(codec, op, self.stamp(), &self.payload)
+    }
+
+    /// The whole frame, header included, for subscribers of `variant`; `deflater` compresses it if it is to be and was not.
+    pub fn frame_for(&self, variant: Variant, op: DataOp, deflater: &mut Deflater) -> Shared<'_> {
+        let frames = self.frames(op);
+        if let Some(bytes) = frames.peek(variant) {
+            // As it is for all but the first.
+            return Shared {
+                bytes,
+                encoded: [None; 2],
+            };
+        }
+        frames.get_for(variant, op, self.stamp(), &self.payload, deflater)
+    }
+
+    /// The frame that [`Self::frame_for`] gave before.
+    #[inline]
+    #[must_use]
+    pub fn made(&self, variant: Variant, op: DataOp) -> Option<&[u8]> {
+        let frames = match op {
+            DataOp::Update => &self.update,
+            DataOp::Snapshot => &**self.snapshot.get()?,
+        };
+        frames.peek(variant)
+    }
+
+    fn frames(&self, op: DataOp) -> &Frames {
+        match op {
+            DataOp::Update => &self.update,
+            DataOp::Snapshot => self.snapshot.get_or_init(Box::default),
+        }
+    }
+
+    fn stamp(&self) -> Stamp<'_> {
+        Stamp {
             topic: self.lineage.topic.as_str(),
             epoch: &self.lineage.epoch,
             seq: self.seq,
             ts: self.ts,
-        };
-        frames.get(codec, op, stamp, &self.payload)
+        }
     }
 
-    /// An upper estimate of the memory that keeping this publication costs, all its update frames encoded.
+    /// An upper estimate of the memory that keeping this publication costs, all its update frames encoded, plain and
+    /// compressed; a compressed one is shorter than the plain one.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         // Names of the fields, two numbers and the frame's header, beside the topic.
@@ -96,20 +129,35 @@ impl Publication {
             long
         };
         let envelopes = Codec::ALL.len() * (ENVELOPE + self.lineage.topic.as_str().len());
-        size_of::<Self>() + payload + envelopes + json + long
+        let plain = envelopes + json + long;
+        size_of::<Self>() + payload + 2 * plain
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tickwire_wire::deflate::WindowBits;
+    use tickwire_wire::frame::is_deflated;
     use tickwire_wire::market;
 
     use super::*;
 
     /// The memory of a publication, as far as it can be seen from outside, with all its update frames made.
     fn visible_bytes(publication: &Publication) -> usize {
-        let frames = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
-        size_of::<Publication>() + publication.payload.heap_bytes() + frames.iter().sum::<usize>()
+        let mut deflater = Deflater::new(tickwire_wire::deflate::Settings {
+            level: 1,
+            threshold_bytes: 0,
+        });
+        let plain = Codec::ALL.map(|codec| publication.frame(codec, DataOp::Update).0.len());
+        let deflated = Codec::ALL.map(|codec| {
+            let variant = Variant::deflated(codec, WindowBits::MAX);
+            let frame = publication
+                .frame_for(variant, DataOp::Update, &mut deflater)
+                .bytes;
+            if is_deflated(frame) { frame.len() } else { 0 }
+        });
+        let frames = plain.into_iter().chain(deflated);
+        size_of::<Publication>() + publication.payload.heap_bytes() + frames.sum::<usize>()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tickwire_wire::{Codec, Micros, Pattern};
+use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
@@ -33,6 +33,8 @@ pub enum Transport {
     WebSocket,
     /// Server-sent events: nothing comes in.
     Sse,
+    /// WebSocket without the protocol: each message comes back as it came, for conformance suites.
+    Echo,
 }
 
 /// What a connection may do.
@@ -99,7 +101,7 @@ pub(crate) type Replay = VecDeque<Arc<Publication>>;
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) outbox: Outbox,
-    pub(crate) codec: Codec,
+    pub(crate) variant: Variant,
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
     /// Whether it is in the shard's dirty list.
@@ -158,6 +160,12 @@ impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
+
+    #[inline]
+    pub(crate) fn codec(&self) -> Codec {
+        self.variant.codec()
+    }
+
     /// One more pattern covers a topic that this session has already, and asks for `pace`. A pattern that changes is
     /// entered as it is now before [`Self::uncover`] takes out what it was.
     pub(crate) fn cover(&mut self, topic: TopicId, pace: Pace) {

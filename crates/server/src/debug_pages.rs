@@ -137,6 +137,7 @@ fn entry(shard: usize, SlowSession { lag, peer }: SlowSession) -> SessionEntry {
         transport: match lag.transport {
             Transport::WebSocket => "websocket",
             Transport::Sse => "sse",
+            Transport::Echo => "echo",
         },
         owed_messages: lag.messages,
         waiting_bytes: lag.bytes,

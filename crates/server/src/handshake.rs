@@ -1,19 +1,19 @@
 //! Whether a request for `/v1/ws` becomes a WebSocket connection, and with which codec.
 //!
 //! Decides on the request's head alone. Whatever breaks a rule of RFC 6455 §4.2.1 is answered with 400, 405 or 426 and what to
-//! do instead, never with 101. Extensions are not negotiated: an offer of `permessage-deflate` is passed over, as
-//! §9.1 leaves a server free to do.
+//! do instead, never with 101. What comes of the extensions that are offered is [`crate::extensions`]' business.
 
 use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http_body_util::Empty;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
-use tickwire_wire::{Codec, Refusal};
+use tickwire_wire::{Codec, Refusal, Variant};
 
+use crate::extensions::{self, Deflate};
 use crate::http::ErrorResponse;
 
 /// The version of the protocol that RFC 6455 defines.
@@ -26,12 +26,30 @@ const SHOWN_CHARS_MAX: usize = 100;
 pub struct Accepted {
     /// How the connection's messages are written.
     pub codec: Codec,
+    /// The compression that was agreed on.
+    pub deflate: Option<Deflate>,
     /// Whether the client offered subprotocols, so that the answer must name the chosen one.
     offered: bool,
     key: HeaderValue,
 }
 
 impl Accepted {
+    /// The same without compression, unless it is `allowed`.
+    #[must_use]
+    pub fn with_compression(mut self, allowed: bool) -> Self {
+        self.deflate = self.deflate.filter(|_| allowed);
+        self
+    }
+
+    /// How the connection's data messages are written.
+    #[must_use]
+    pub fn variant(&self) -> Variant {
+        match self.deflate {
+            Some(deflate) => Variant::deflated(self.codec, deflate.window()),
+            None => Variant::plain(self.codec),
+        }
+    }
+
     /// The answer, 101 Switching Protocols (RFC 6455 §4.2.2 step 5).
     ///
     /// Made from the key alone, so it does not matter whether `hyper::upgrade::on` has been called on the request.
@@ -48,6 +66,10 @@ impl Accepted {
         if self.offered {
             let chosen = HeaderValue::from_static(self.codec.subprotocol());
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+        }
+        if let Some(deflate) = self.deflate {
+            let headers = response.headers_mut();
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response());
         }
         response
     }
@@ -100,6 +122,7 @@ pub fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     }
     Ok(Accepted {
         codec: choose_codec(headers)?,
+        deflate: extensions::negotiate(headers)?,
         offered: headers.contains_key(SEC_WEBSOCKET_PROTOCOL),
         key: key.clone(),
     })
@@ -201,7 +224,7 @@ mod tests {
         request.body(()).unwrap()
     }
 
-    /// The outcome in a line: codec and named subprotocol, or status, extra headers and reason.
+    /// The outcome in a line: codec, named subprotocol and extension, or status, extra headers and reason.
     fn outcome<B>(request: &Request<B>) -> String {
         match check(request) {
             Ok(accepted) => {
@@ -212,7 +235,10 @@ mod tests {
                     .headers()
                     .get(SEC_WEBSOCKET_PROTOCOL)
                     .map_or("no subprotocol", |name| name.to_str().unwrap());
-                format!("101 {codec}, {named}")
+                let extension = response.headers().get(SEC_WEBSOCKET_EXTENSIONS);
+                let extension =
+                    extension.map_or(String::new(), |name| format!(", {}", name.to_str().unwrap()));
+                format!("101 {codec}, {named}{extension}")
             }
             Err(refused) => {
                 let headers: String = refused
@@ -250,6 +276,12 @@ mod tests {
         check_lines(&["Content-Length: 0"], &expect!["101 json, no subprotocol"]);
         check_lines(
             &["Sec-WebSocket-Extensions: permessage-deflate"],
+            &expect![
+                "101 json, no subprotocol, permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            ],
+        );
+        check_lines(
+            &["Sec-WebSocket-Extensions: permessage-bzip2"],
             &expect!["101 json, no subprotocol"],
         );
         // The last digit's unused bits.

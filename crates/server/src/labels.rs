@@ -2,6 +2,7 @@
 
 use tickwire_metrics::LabelSets;
 use tickwire_router::Op;
+use tickwire_wire::deflate::Encoding;
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{CloseCode, Kind};
 
@@ -39,7 +40,16 @@ const REFUSED_STATUSES: [&str; 8] = ["400", "403", "405", "426", "429", "431", "
 
 const KINDS: [&str; 3] = [Kind::State.as_str(), Kind::Book.as_str(), Kind::Event.as_str()];
 
-const CODECS: [&str; 2] = ["json", "msgpack"];
+/// The codecs, plain and compressed.
+const CODECS: [&str; Encoding::ALL.len()] = {
+    let mut names = [""; Encoding::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Encoding::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 const ERROR_CODES: [&str; ErrorCode::ALL.len()] = {
     let mut names = [""; ErrorCode::ALL.len()];

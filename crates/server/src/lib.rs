@@ -10,6 +10,7 @@ pub mod config;
 mod debug_pages;
 mod egress;
 mod entrance;
+pub mod extensions;
 mod feed_thread;
 mod gatekeeper;
 pub mod handshake;
@@ -26,6 +27,7 @@ mod service;
 mod shard_thread;
 mod stale_watch;
 mod start_gate;
+pub mod tls;
 
 pub use broker::{Broker, StartError, start};
 pub use config::Config;

@@ -14,17 +14,22 @@ use hyper::header::CONNECTION;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioTimer;
-use tickwire_wire::Codec;
+use tickwire_router::Transport;
+use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::entrance;
 use crate::handshake;
 use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Smuggling, Stalled};
+use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
+use crate::tls;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// Where messages come back as they came, when `test.echo` says so.
+const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, mut permit: Permit) {
@@ -33,9 +38,20 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         return;
     }
     let client = permit.client();
+    let transport = match &context.tls {
+        None => tls::Transport::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::debug!(%client, %error, "a TLS handshake failed");
+                return;
+            }
+        },
+    };
     let permit = Rc::new(RefCell::new(Some(permit)));
     let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
-    let transport = Progress::new(stream, context.limits.stall, stalled.clone()).telling(smuggling.clone());
+    let transport =
+        Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
     let service = hyper::service::service_fn(|request| {
         let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
         let is_ambiguous = smuggling.is_found();
@@ -88,11 +104,13 @@ async fn answer(
     mut request: Request<Incoming>,
     permit: &PermitSlot,
 ) -> Reply {
-    let is_handshake = request.method() != Method::OPTIONS;
-    if Endpoint::of(request.uri().path()) != Endpoint::WebSocket || !is_handshake {
-        return http::answer(context, stalled, request).await;
-    }
-    let response = upgrade(context, &mut request, permit);
+    let transport = match request.uri().path() {
+        _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
+        ECHO_PATH if context.echo => Transport::Echo,
+        path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
+        _ => return http::answer(context, stalled, request).await,
+    };
+    let response = upgrade(context, &mut request, transport, permit);
     context
         .metrics
         .answered(Route::WebSocket as usize, response.status().as_u16());
@@ -103,12 +121,13 @@ async fn answer(
 fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
+    transport: Transport,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let arrival = Arrival::of(request.extensions());
     let accepted = handshake::check(request).and_then(|accepted| {
         let place = arrival.connect(&context.gatekeeper)?;
-        Ok((accepted, place))
+        Ok((accepted.with_compression(context.compression), place))
     });
     let (accepted, place) = match accepted {
         Ok(accepted) => accepted,
@@ -121,19 +140,25 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    let codec = accepted.codec;
+    let variant = accepted.variant();
     if let Some(mut permit) = permit.borrow_mut().take() {
         if arrival.proxied {
             permit.hand_to(arrival.client, place);
         }
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, codec, permit));
+        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, transport, variant, permit));
     }
     accepted.response().map(|_| Full::default())
 }
 
-async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, permit: Permit) {
+async fn adopt(
+    context: Rc<HttpContext>,
+    on_upgrade: OnUpgrade,
+    transport: Transport,
+    variant: Variant,
+    permit: Permit,
+) {
     let adopted = match on_upgrade.await {
-        Ok(upgraded) => take_over(&context, upgraded, codec, permit),
+        Ok(upgraded) => take_over(&context, upgraded, transport, variant, permit),
         Err(error) => {
             tracing::debug!(%error, "a handshake was not completed");
             return;
@@ -144,12 +169,18 @@ async fn adopt(context: Rc<HttpContext>, on_upgrade: OnUpgrade, codec: Codec, pe
     }
 }
 
-fn take_over(context: &HttpContext, upgraded: Upgraded, codec: Codec, permit: Permit) -> std::io::Result<()> {
+fn take_over(
+    context: &HttpContext,
+    upgraded: Upgraded,
+    transport: Transport,
+    variant: Variant,
+    permit: Permit,
+) -> std::io::Result<()> {
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
-    let stream = parts.io.into_inner().into_std()?;
+    let stream = Stream::of(parts.io.into_inner())?;
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(stream, permit, codec, parts.read_buf.to_vec())?;
+    hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())
 }

@@ -19,8 +19,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::egress;
+use crate::config::{self, Config};
+use crate::egress::{self, BYTES_PER_WRITE};
 use crate::gatekeeper::Gatekeeper;
 use crate::http::HttpContext;
 use crate::hub::{Hub, HubParts, SharedHub};
@@ -29,6 +29,10 @@ use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
+
+/// Least bytes that a slow connection is offered at a time.
+const PIECE_BYTES_MIN: usize = 2 * 1024;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ pub(crate) struct ShardPlan {
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -76,7 +81,8 @@ impl ShardPlan {
         let (egress, name) = egress::open(self.config.socket.egress, self.connections_max)?;
         tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
         let hub = Hub::new(HubParts {
-            shard: Shard::new(self.id, self.directory, self.settings),
+            shard: Shard::new(self.id, self.directory, self.settings)
+                .with_compression(self.config.compression.settings()),
             clock: self.clock,
             poller,
             egress,
@@ -85,6 +91,7 @@ impl ShardPlan {
                 message_bytes: self.config.limits.message_bytes,
                 fragments: self.config.limits.fragments,
             },
+            piece_bytes: piece_bytes(&self.config.socket),
             rights: Rights {
                 publish: self.config.anonymous_publish.clone(),
             },
@@ -92,12 +99,8 @@ impl ShardPlan {
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(
-            hub.clone(),
-            &self.config,
-            self.http,
-            self.gatekeeper,
-        ));
+        let context = HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper);
+        let context = Rc::new(context.with_tls(self.tls));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));
@@ -127,6 +130,12 @@ impl ShardPlan {
             }
         }
     }
+}
+
+/// Most bytes that a slow connection is written at a time: about what the kernel then takes before it has enough.
+fn piece_bytes(socket: &config::Socket) -> usize {
+    let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
+    half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
 }
 
 async fn until(due: Option<std::time::Instant>) {

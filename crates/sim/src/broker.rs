@@ -13,6 +13,7 @@ use tickwire_router::{
     ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate;
 use tickwire_wire::frame::{Event, Limits, Parser};
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::AnnouncedLimits;
@@ -33,6 +34,12 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 const FRAME_MAX: usize = 21_000;
 /// Bytes of all histories together in a world that has few.
 const SQUEEZED_BYTES: usize = 5_000;
+
+/// Messages of a simulated world are short.
+const COMPRESSION: deflate::Settings = deflate::Settings {
+    level: 1,
+    threshold_bytes: 60,
+};
 
 /// The broker since its last start.
 pub(crate) struct Broker {
@@ -59,7 +66,9 @@ impl Broker {
         let epoch = Epoch::from_number(1_000_000 + generation);
         let directory = Directory::new(epoch, kinds(setup), limits, queues.collect());
         let directory = Arc::new(directory);
-        let shard = |shard| Shard::new(ShardId(shard as u8), directory.clone(), settings(setup));
+        let shard = |shard| {
+            Shard::new(ShardId(shard as u8), directory.clone(), settings(setup)).with_compression(COMPRESSION)
+        };
         let rights = Rights {
             publish: vec![everything()],
         };
@@ -90,7 +99,8 @@ impl Broker {
     /// Accepts the connection of a client that has none.
     pub(crate) fn accept(&mut self, client: usize, now: Micros) {
         let it = &self.setup.clients[client];
-        let session = self.shards[it.shard].open(it.codec, Transport::WebSocket, self.rights.clone(), now);
+        let session =
+            self.shards[it.shard].open(it.variant(), Transport::WebSocket, self.rights.clone(), now);
         self.tally.connections += 1;
         self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
     }

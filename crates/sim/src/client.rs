@@ -3,14 +3,14 @@
 //! It parses the bytes that come, frame by frame, and shows each message to the checks of the client library and to the
 //! [`Oracle`]. It outlives its connections: on the next one it resumes from where it was, as the client library does.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tickwire_client::promise::Checker;
-use tickwire_wire::frame::{Opcode, client_frame, header_len, payload_of};
+use tickwire_wire::deflate::Inflater;
+use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{
-    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, Payload, RequestId, ServerMessage,
+    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, Payload, RequestId, ServerMessage, Variant,
 };
 
 use crate::broken::{Broken, Rule, ensure};
@@ -24,11 +24,16 @@ use crate::topics;
 use crate::trace::Trace;
 use crate::truth::{Truth, padded};
 
+/// More than any message inflates to.
+const INFLATED_BYTES_MAX: usize = 1 << 24;
+
 /// A client, connected or not.
 #[derive(Debug)]
 pub(crate) struct Client {
     index: usize,
     codec: Codec,
+    /// Inflates what comes compressed, if that may come.
+    inflater: Option<Inflater>,
     pub(crate) pace: Pace,
     /// It does not answer pings.
     pub(crate) mute: bool,
@@ -46,10 +51,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(index: usize, codec: Codec) -> Self {
+    pub(crate) fn new(index: usize, variant: Variant) -> Self {
         Self {
             index,
-            codec,
+            codec: variant.codec(),
+            inflater: variant.window().map(|_| Inflater::new()),
             pace: Pace::Eager,
             mute: false,
             checker: Checker::new(),
@@ -236,7 +242,15 @@ impl Client {
         if let Some(code) = self.closed {
             return Err(broken(format!("a frame came after the close frame with {code}")));
         }
-        let payload = payload_of(frame);
+        let inflated;
+        let mut payload = payload_of(frame);
+        if is_deflated(frame) {
+            let inflater = self.inflater.as_mut();
+            let inflater = inflater.ok_or_else(|| broken("compression was not agreed on".to_owned()))?;
+            let bytes = inflater.inflate(payload, INFLATED_BYTES_MAX);
+            inflated = bytes.map_err(|error| broken(error.to_string()))?.to_vec();
+            payload = &inflated;
+        }
         at.trace.number(u64::from(frame[0]) << 32 | frame.len() as u64);
         match Opcode::from_bits(frame[0] & 0xf) {
             Some(opcode) if opcode == self.codec.opcode() => {
@@ -310,32 +324,11 @@ impl Client {
     }
 
     fn message(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
-        self.checker
-            .received(&self.as_default(message))
-            .map_err(Broken::from)?;
+        self.checker.received(message).map_err(Broken::from)?;
         let before = self.oracle.got;
         self.tell_oracle(message, at)?;
         at.got.add(before, self.oracle.got);
         Ok(())
-    }
-
-    /// `message` without modes that do not say how it will be. Of a wildcard over several kinds the broker tells the mode
-    /// of events, and conflates the states all the same; of a topic that a pattern asks every message of it tells `every`,
-    /// and goes back to the kind's default when the pattern goes. The oracle knows better than to believe them.
-    fn as_default<'a>(&self, message: &'a ServerMessage) -> Cow<'a, ServerMessage> {
-        let ServerMessage::Control(Control::Ack { id, results }) = message else {
-            return Cow::Borrowed(message);
-        };
-        let mut results = results.clone();
-        for result in &mut results {
-            let unsure = match topics::find_pattern(&result.topic) {
-                Some(pattern) if topics::is_wildcard(pattern) => topics::is_mixed(pattern),
-                Some(topic) => topics::kind(topic) == Kind::State && self.oracle.wants_every(topic),
-                None => false,
-            };
-            result.mode = result.mode.filter(|_| !unsure);
-        }
-        Cow::Owned(ServerMessage::Control(Control::Ack { id: *id, results }))
     }
 
     fn tell_oracle(&mut self, message: &ServerMessage, at: &mut Reading<'_>) -> Result<(), Broken> {
@@ -418,7 +411,8 @@ fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
     let (Some(&first), Some(&second)) = (bytes.first(), bytes.get(1)) else {
         return Ok(None);
     };
-    ensure(first & 0xf0 == 0x80 && second & 0x80 == 0, Rule::Framing, || {
+    // FIN, and RSV1 of a compressed message.
+    ensure(first & 0xb0 == 0x80 && second & 0x80 == 0, Rule::Framing, || {
         format!("a frame begins with {first:#x} {second:#x}")
     })?;
     let payload = match second {

@@ -2,7 +2,8 @@
 //!
 //! All of it is decided before anything runs, so that a failing run can be made shorter by leaving things out.
 
-use tickwire_wire::{Codec, Mode};
+use tickwire_wire::deflate::WindowBits;
+use tickwire_wire::{Codec, Mode, Variant};
 
 use crate::chance::Chance;
 use crate::op::{Op, Pace, Since};
@@ -15,8 +16,22 @@ pub struct ClientSetup {
     pub shard: usize,
     /// What it speaks.
     pub codec: Codec,
+    /// Whether it takes compressed messages.
+    pub deflate: bool,
     /// Bytes that its socket holds between the broker and it.
     pub socket_bytes: usize,
+}
+
+impl ClientSetup {
+    /// How its data messages are written.
+    #[must_use]
+    pub fn variant(&self) -> Variant {
+        if self.deflate {
+            Variant::deflated(self.codec, WindowBits::MAX)
+        } else {
+            Variant::plain(self.codec)
+        }
+    }
 }
 
 /// The limits of a world.
@@ -92,9 +107,10 @@ impl Plan {
 
 fn setup(chance: &mut Chance) -> Setup {
     let shards = chance.pick(&[1, 1, 2, 3]);
-    let clients = (0..chance.between(1, 7)).map(|_| ClientSetup {
+    let clients = (0..chance.between(1, 7)).map(|index| ClientSetup {
         shard: chance.below(shards),
         codec: chance.pick(&Codec::ALL),
+        deflate: index % 3 == 1,
         socket_bytes: chance.pick(&[1, 7, 64, 300, 1_500, 16_384, 16_384, 100_000]),
     });
     let clients = clients.collect();

@@ -88,23 +88,9 @@ pub(crate) fn pattern(pattern: usize) -> &'static str {
     PARSED.patterns[pattern].as_str()
 }
 
-/// The number of a pattern.
-pub(crate) fn find_pattern(text: &str) -> Option<usize> {
-    PARSED.patterns.iter().position(|known| known.as_str() == text)
-}
-
 /// Whether the pattern has wildcards.
 pub(crate) fn is_wildcard(pattern: usize) -> bool {
     pattern >= NAMES.len()
-}
-
-/// Whether a pattern matches topics of several kinds.
-pub(crate) fn is_mixed(pattern: usize) -> bool {
-    let mut kinds = (0..NAMES.len())
-        .filter(|topic| matches(pattern, *topic))
-        .map(kind);
-    let first = kinds.next();
-    kinds.any(|kind| Some(kind) != first)
 }
 
 /// Whether a pattern matches a topic.

@@ -48,7 +48,9 @@ impl World {
             broker: Broker::start(&setup, 0),
             generation: 0,
             before: Tally::default(),
-            clients: clients.map(|(index, it)| Client::new(index, it.codec)).collect(),
+            clients: clients
+                .map(|(index, it)| Client::new(index, it.variant()))
+                .collect(),
             now: START,
             trace: Trace::new(with_lines),
             steps: 0,

@@ -6,6 +6,7 @@
 pub mod close;
 pub mod codec;
 pub mod decimal;
+pub mod deflate;
 pub mod error;
 pub mod frame;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod topic;
 pub use close::CloseCode;
 pub use codec::Codec;
 pub use decimal::{Decimal, DecimalError};
+pub use deflate::Variant;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{Epoch, Micros, Seq};
 pub use market::Symbol;

@@ -19,6 +19,11 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 /// Deepest nesting of arrays and maps in a client message.
 pub const NESTING_MAX: usize = 64;
 
+/// Default for the level of compression: 1, the fastest, to 9, the smallest.
+pub const DEFLATE_LEVEL: u8 = 1;
+/// Default for the bytes of a message below which it is not compressed.
+pub const DEFLATE_THRESHOLD_BYTES: usize = 128;
+
 /// Longest text of a decimal price or size, in bytes.
 pub const DECIMAL_BYTES_MAX: usize = 40;
 /// Most levels that one side of a book may hold.
@@ -103,6 +108,10 @@ pub const TOPICS_PAGE_MAX: usize = 10_000;
 
 const _: () = {
     assert!(CONTROL_BYTES_MAX < 126, "a control frame has a 7-bit length");
+    assert!(
+        1 <= DEFLATE_LEVEL && DEFLATE_LEVEL <= 9,
+        "DEFLATE has nine levels"
+    );
     assert!(
         MESSAGE_BYTES_MAX <= OUTBOX_BYTES_MAX,
         "a message that was accepted must fit in an outbox"

@@ -4,6 +4,8 @@
 //! fields are those of the wire. The codecs in [`crate::codec`] turn them into bytes and back.
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -236,9 +238,12 @@ pub struct AckResult {
     /// Where the subscription begins, or the number that a published message got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
-    /// The mode that was granted.
+    /// The mode that was granted, if it is the same for every topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// The modes that were granted by kind, where a pattern stands for topics of several kinds and so has no one mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modes: Option<BTreeMap<Kind, Mode>>,
     /// The time between two updates that was granted, for `conflate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflate_ms: Option<u32>,

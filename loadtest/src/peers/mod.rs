@@ -151,6 +151,24 @@ pub(crate) fn peers() -> &'static [Peer] {
         Peer::other("naive", &plain::Plain, naive::launch, |_| None),
         Peer {
             by_default: false,
+            ..Peer::other(
+                "uwebsockets-deflate",
+                &plain::Plain,
+                packages::launch_uwebsockets_deflate,
+                packages::missing_for_bun,
+            )
+        },
+        Peer {
+            by_default: false,
+            ..Peer::other(
+                "ws-deflate",
+                &plain::Plain,
+                packages::launch_ws_deflate,
+                packages::missing_for_node,
+            )
+        },
+        Peer {
+            by_default: false,
             ..Peer::other("floor", &plain::Plain, floor::launch, |_| None)
         },
         Peer::tickwire(

@@ -8,7 +8,7 @@
 //!
 //! What it cannot see, it does not claim: whether the *newest* message arrived in `conflate` shows only when
 //! publishing has stopped (compare [`Checker::position`] with the topic's head then); of a topic that a pattern brought,
-//! only what follows the first message is checked; where subscriptions in different modes cover a topic, the laxer rules hold.
+//! only what follows the first message is checked; of a pattern over topics of several kinds it is not told which are `every`.
 
 mod answers;
 mod broken;
@@ -43,13 +43,17 @@ struct Books {
     books: FxHashMap<Box<str>, L2Book>,
 }
 
-/// A topic of which every message must come.
+/// A topic of which every message must come, or may have to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EveryTopic<'a> {
     /// The topic.
     pub topic: &'a str,
+    /// Whether every message must come. Otherwise that depends on the topic's kind, which the broker has not told.
+    pub certain: bool,
     /// Whether no subscription names the topic itself.
     pub by_pattern_only: bool,
+    /// Whether one does, and alone would not have every message come.
+    pub conflated_by_name: bool,
     /// As [`Checker::last`] has it.
     pub last: Option<Position>,
     /// As [`Checker::position`] has it.
@@ -135,13 +139,18 @@ impl Checker {
         self.topics.get(topic).is_some_and(|track| track.live)
     }
 
-    /// The live topics of which every message must come, in no particular order: those that only patterns cover are to be
-    /// resumed one by one after a reconnect.
+    /// The live topics of which every message must come, or may have to, in no particular order: those that only patterns
+    /// cover are to be resumed one by one after a reconnect.
     pub fn every_topics(&self) -> impl Iterator<Item = EveryTopic<'_>> + '_ {
-        let live = self.topics.iter().filter(|(_, track)| track.live && track.every);
+        let live = self
+            .topics
+            .iter()
+            .filter(|(topic, track)| track.live && (track.every || self.may_be_every(topic, track)));
         live.map(|(topic, track)| EveryTopic {
             topic,
+            certain: track.every,
             by_pattern_only: !track.own,
+            conflated_by_name: track.own && track.own_mode != Some(Mode::Every),
             last: track.last(),
             position: track.position(),
         })
@@ -292,6 +301,12 @@ impl Checker {
             Control::Error { id: Some(id), .. } => self.answered(*id).map(drop),
             Control::Error { id: None, .. } | Control::Heartbeat { .. } | Control::Drain { .. } => Ok(()),
         }
+    }
+
+    /// Whether a subscription covers `topic` of which it is not known what it gets.
+    fn may_be_every(&self, topic: &str, track: &Track) -> bool {
+        let mut covering = self.wildcards.iter().filter(|w| w.pattern.matches(topic));
+        !track.own && covering.any(|w| w.mode.is_none())
     }
 
     fn answered(&mut self, id: RequestId) -> Result<Asked, BrokenPromise> {
@@ -474,9 +489,8 @@ impl Checker {
     }
 }
 
-/// Whether every message of `topic` must come: by its own subscription and by all patterns that match it.
+/// Whether every message of `topic` must come: by its own subscription or by a pattern that matches it.
 fn is_every(topic: &str, track: &Track, wildcards: &[Wildcard]) -> bool {
-    let matching = || wildcards.iter().filter(|w| w.pattern.matches(topic));
-    let own = !track.own || track.own_mode == Some(Mode::Every);
-    own && (track.own || matching().next().is_some()) && matching().all(|w| w.mode == Some(Mode::Every))
+    let by_pattern = |w: &Wildcard| w.mode == Some(Mode::Every) && w.pattern.matches(topic);
+    track.own && track.own_mode == Some(Mode::Every) || wildcards.iter().any(by_pattern)
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{CloseCode, Codec, Control, Kind, Micros, Seq};
+use tickwire_wire::{CloseCode, Control, Kind, Micros, Seq, Variant};
 
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{Frame, Gap, Sort};
+use crate::item::{self, Frame, Gap, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
-use crate::session::SessionId;
+use crate::session::{SessionId, Transport};
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -75,7 +75,8 @@ impl Shard {
     /// Ends a session whose client does not read the answers that it asks for.
     pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
         let drowning = self.open_session(id).is_some_and(|session| {
-            session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
+            session.transport != Transport::Echo
+                && session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
         });
         if drowning {
             let reason =
@@ -122,7 +123,7 @@ impl Shard {
             publication: publication.clone(),
             op: DataOp::Update,
         });
-        let (mut lengths, mut handed) = ([0; Codec::ALL.len()], 0);
+        let (mut lengths, mut handed) = ([0; Variant::COUNT], 0);
         for subscriber in subscribers {
             match self.hand(subscriber, &fanout, &mut lengths) {
                 Handed::Skipped => {}
@@ -136,13 +137,13 @@ impl Shard {
 
     /// Puts an update into one subscriber's outbox, if it is that subscriber's turn and there is room. If there is none,
     /// the subscription goes on from the directory once there is. `lengths` are those of the frames
-    /// by codec, 0 where not known yet.
+    /// by variant, 0 where not known yet.
     #[inline]
     fn hand(
         &mut self,
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
-        lengths: &mut [usize; Codec::ALL.len()],
+        lengths: &mut [u32; Variant::COUNT],
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -170,11 +171,11 @@ impl Shard {
             return Handed::Skipped;
         }
         subscriber.after = publication.seq;
-        let length = &mut lengths[session.codec as usize];
+        let length = &mut lengths[session.variant.index()];
         if *length == 0 {
-            let (bytes, encoded) = publication.frame(session.codec, DataOp::Update);
-            *length = bytes.len();
-            self.counts.encodes[session.codec as usize][DataOp::Update as usize] += u64::from(encoded);
+            let shared = publication.frame_for(session.variant, DataOp::Update, &mut self.deflater);
+            *length = item::length(shared.bytes);
+            self.counts.encoded(DataOp::Update, &shared);
         }
         let frame = Frame::new(fanout.clone(), *length, Sort::Live, skips);
         session.outbox.push_frame(frame);
@@ -420,7 +421,7 @@ impl Shard {
             reason: GapReason::Slow,
         };
         if let Some(session) = self.session(id) {
-            let frame = Self::control_frame(session.codec, &gap);
+            let frame = Self::control_frame(session.codec(), &gap);
             session.outbox.push_gap(Gap {
                 topic: cell.id(),
                 from,
@@ -438,9 +439,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let (bytes, encoded) = publication.frame(session.codec, op);
-        let length = bytes.len();
-        self.counts.encodes[session.codec as usize][op as usize] += u64::from(encoded);
+        let shared = publication.frame_for(session.variant, op, &mut self.deflater);
+        let length = item::length(shared.bytes);
+        self.counts.encoded(op, &shared);
         match op {
             DataOp::Update => self.counts.updates += 1,
             DataOp::Snapshot => self.counts.snapshots += 1,

@@ -15,7 +15,7 @@ use tickwire_wire::frame::payload_of;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
 use super::{First, Shard};
-use crate::item::{Frame, Item, Sort};
+use crate::item::{self, Frame, Item, Sort};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
@@ -145,7 +145,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let (codec, topics) = (session.codec, &session.topics);
+        let (codec, topics) = (session.codec(), &session.topics);
         let standing = |topic: &str| {
             let cell = directory.find(topic)?;
             let place = topics.get(&cell.id())?.place;
@@ -180,9 +180,9 @@ impl Shard {
             return;
         }
         let mut may_be_again = false;
-        let (codec, topics, slots) = (session.codec, &session.topics, &mut self.slots);
+        let (variant, topics, slots) = (session.variant, &session.topics, &mut self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
-        let encodes = &mut self.counts.encodes[codec as usize];
+        let (counts, deflater) = (&mut self.counts, &mut self.deflater);
         session.outbox.refresh(|frame| {
             if matches!(frame.sort, Sort::OneShot) {
                 return None;
@@ -207,9 +207,9 @@ impl Shard {
                 DataOp::Update => Sort::Pulled,
                 DataOp::Snapshot => Sort::Newer,
             };
-            let (bytes, encoded) = newest.frame(codec, op);
-            encodes[op as usize] += u64::from(encoded);
-            let length = bytes.len();
+            let shared = newest.frame_for(variant, op, deflater);
+            let length = item::length(shared.bytes);
+            counts.encoded(op, &shared);
             Some(Frame::of(newest, op, length, sort, skips))
         });
         session.superseded = may_be_again;

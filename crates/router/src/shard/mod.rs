@@ -7,6 +7,7 @@
 mod audit;
 mod caps;
 mod delivery;
+mod echo;
 mod lagging;
 mod rate;
 mod requests;
@@ -29,9 +30,10 @@ use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use slot::{First, Slot, Subscriber};
+use tickwire_wire::deflate::{Deflater, Settings as DeflateSettings};
 use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::message::AnnouncedLimits;
-use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern};
+use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Variant};
 
 use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
@@ -104,6 +106,8 @@ pub struct Shard {
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     rate_timers: RateTimers,
     chunk: Vec<Arc<Publication>>,
+    /// Compresses publications for those who take them compressed.
+    deflater: Deflater,
     /// Sessions that the publication being handed out was too much for.
     overfull: Vec<SessionId>,
     /// A session has enough waiting that it should be written before more is handed out.
@@ -130,10 +134,18 @@ impl Shard {
             deadlines: BinaryHeap::new(),
             rate_timers: RateTimers::default(),
             chunk: Vec::new(),
+            deflater: Deflater::default(),
             overfull: Vec::new(),
             pressed: false,
             counts: Counts::default(),
         }
+    }
+
+    /// The shard with other settings of compression than the defaults.
+    #[must_use]
+    pub fn with_compression(mut self, settings: DeflateSettings) -> Self {
+        self.deflater = Deflater::new(settings);
+        self
     }
 
     /// The directory behind it.
@@ -194,23 +206,31 @@ impl Shard {
         self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
     }
 
-    /// A new connection. A WebSocket's first frame, the welcome, waits for it at once.
+    /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
+    /// once; one that echoes has none.
     ///
     /// # Panics
     /// With 2³² sessions.
-    pub fn open(&mut self, codec: Codec, transport: Transport, rights: Rc<Rights>, now: Micros) -> SessionId {
+    pub fn open(
+        &mut self,
+        variant: impl Into<Variant>,
+        transport: Transport,
+        rights: Rc<Rights>,
+        now: Micros,
+    ) -> SessionId {
+        let variant = variant.into();
         self.generation = self.generation.wrapping_add(1);
         let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
         let entry = self.sessions.vacant_entry();
         let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
         entry.insert(Session {
             id,
-            outbox: Outbox::new(codec),
-            codec,
+            outbox: Outbox::new(variant),
+            variant,
             transport,
             phase: Phase::Open,
             dirty: false,
-            requested: transport == Transport::Sse,
+            requested: transport != Transport::WebSocket,
             publishes: false,
             pressing: false,
             blocked: false,
@@ -239,14 +259,16 @@ impl Shard {
             one_shot_waits: false,
             replays: None,
         });
-        let welcome = Control::Welcome {
-            session: self.session_name(generation),
-            server: self.settings.server.clone(),
-            ts: now,
-            heartbeat_ms: self.settings.heartbeat_ms,
-            limits: self.settings.limits,
-        };
-        self.send_control(id, &welcome);
+        if transport != Transport::Echo {
+            let welcome = Control::Welcome {
+                session: self.session_name(generation),
+                server: self.settings.server.clone(),
+                ts: now,
+                heartbeat_ms: self.settings.heartbeat_ms,
+                limits: self.settings.limits,
+            };
+            self.send_control(id, &welcome);
+        }
         self.schedule(id);
         id
     }
@@ -271,7 +293,7 @@ impl Shard {
 
     fn send_control(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
-            let bytes = Self::control_frame(session.codec, message);
+            let bytes = Self::control_frame(session.codec(), message);
             self.send_frame(id, bytes);
         }
     }
@@ -383,7 +405,13 @@ impl Shard {
     /// The codec of a session.
     #[must_use]
     pub fn codec(&self, id: SessionId) -> Option<Codec> {
-        self.sessions.get(id.index()).map(|session| session.codec)
+        self.variant(id).map(Variant::codec)
+    }
+
+    /// How a session's data messages are written.
+    #[must_use]
+    pub fn variant(&self, id: SessionId) -> Option<Variant> {
+        self.sessions.get(id.index()).map(|session| session.variant)
     }
 
     /// Whether the session has published anything: it can be made to wait when there is too much to hand out.
@@ -473,6 +501,14 @@ impl Shard {
     #[must_use]
     pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
         self.sessions.get(id.index()).map(|session| &session.outbox)
+    }
+
+    /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
+    /// on their way.
+    pub fn progressed(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id) {
+            session.full_since = None;
+        }
     }
 
     /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.

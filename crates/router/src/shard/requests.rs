@@ -229,7 +229,7 @@ impl Shard {
     /// Sends a control message behind the data that waits already.
     fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
-            let bytes = Self::control_frame(session.codec, message);
+            let bytes = Self::control_frame(session.codec(), message);
             session.outbox.push_answer(bytes);
             self.mark_dirty(id);
         }

@@ -113,7 +113,7 @@ impl Shard {
                     self.overfull.push(subscriber.session);
                 }
             } else {
-                session.outbox.push_status(news.status(session.codec));
+                session.outbox.push_status(news.status(session.codec()));
                 subscriber.told_stale = news.stale;
             }
             self.mark_dirty(subscriber.session);
@@ -141,7 +141,7 @@ impl Shard {
 
     fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, stale: bool) {
         if let Some(session) = self.open_session(id) {
-            let frame = status_frame(session.codec, cell, stale);
+            let frame = status_frame(session.codec(), cell, stale);
             let topic = cell.id();
             session.outbox.push_status(Status { topic, stale, frame });
             subscriber.told_stale = stale;

@@ -3,6 +3,7 @@
 //! A refused topic leaves everything as it was. Looking for the topics of a wildcard is work that a client causes with
 //! few bytes, so it is paid from the allowance for requests; what cannot be paid is refused with `rate_limited`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
@@ -183,7 +184,6 @@ impl Shard {
             }
             self.add_pattern(id, pattern, PatternSub { pace, indexed: true });
         }
-        let kind = self.directory.kind_of(&sample(pattern));
         let result = AckResult {
             topic: pattern.to_string(),
             matched: Some(cells.len()),
@@ -191,8 +191,29 @@ impl Shard {
         };
         Ok(Answer {
             in_order,
-            ..Answer::new(granted(result, pace.on(kind)))
+            ..Answer::new(self.granted_to_all(result, pattern, pace, &cells))
         })
+    }
+
+    /// `result` with what was granted on the topics of a wildcard: those that exist and those that may come.
+    fn granted_to_all(
+        &self,
+        result: AckResult,
+        pattern: &Pattern,
+        pace: Pace,
+        cells: &[Arc<TopicCell>],
+    ) -> AckResult {
+        let possible = self.directory.kinds_of_pattern(pattern);
+        let kinds: BTreeSet<Kind> = possible.chain(cells.iter().map(|cell| cell.kind())).collect();
+        let modes: BTreeMap<Kind, Mode> = kinds.iter().map(|kind| (*kind, pace.on(*kind).mode())).collect();
+        match modes.values().collect::<BTreeSet<_>>().len() {
+            0 | 1 => granted(result, kinds.first().map_or(pace, |kind| pace.on(*kind))),
+            _ => AckResult {
+                modes: Some(modes),
+                mode: None,
+                ..granted(result, pace)
+            },
+        }
     }
 
     /// Sends a subscription's topic's current value before anything else of it, if it has one.
@@ -280,24 +301,15 @@ impl Shard {
             let pace = pace.on(self.directory.kind_of(topic.as_str()));
             return Ok(Answer::new(granted(self.subscribe_unknown(since, result), pace)));
         };
-        let mut answer = if flows {
-            if !known {
-                self.join(id, &cell, Seq::ZERO, pace);
-            }
-            self.subscribe_again(id, &cell, snapshot, result)
-        } else {
-            self.subscribe_anew(id, &cell, since, pace, snapshot, result)
-        };
-        if let Some(place) = self.place_of(id, cell.id()) {
-            let every = self.slots[cell.id().index()].at(place).every;
-            let served = if every {
-                Pace::Every
-            } else {
-                Pace::Newest(place.class)
-            };
-            answer.result = granted(answer.result, served);
+        // What this subscription asks for; another one that asks for more may go before it ends.
+        let result = granted(result, pace.on(cell.kind()));
+        if !flows {
+            return Ok(self.subscribe_anew(id, &cell, since, pace, snapshot, result));
         }
-        Ok(answer)
+        if !known {
+            self.join(id, &cell, Seq::ZERO, pace);
+        }
+        Ok(self.subscribe_again(id, &cell, snapshot, result))
     }
 
     /// A topic that does not exist yet: its subscription begins before the first message.
@@ -435,13 +447,12 @@ fn not_conflated(topic: &str, kind: Kind) -> Refusal {
 
 /// `result` with the mode and the least time between two updates that were granted.
 fn granted(result: AckResult, pace: Pace) -> AckResult {
-    let (mode, conflate_ms) = match pace {
-        Pace::Every => (Mode::Every, None),
-        Pace::Newest(class) => (Mode::Conflate, Some(class.ms())),
-    };
     AckResult {
-        mode: Some(mode),
-        conflate_ms,
+        mode: Some(pace.mode()),
+        conflate_ms: match pace {
+            Pace::Every => None,
+            Pace::Newest(class) => Some(class.ms()),
+        },
         ..result
     }
 }

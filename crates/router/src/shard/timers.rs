@@ -82,13 +82,15 @@ impl Shard {
         }
         session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
-        let ping = session.transport == Transport::WebSocket && session.pinged.is_none() && quiet_in;
+        let ping = session.transport != Transport::Sse && session.pinged.is_none() && quiet_in;
         if ping {
             session.pinged = Some(now);
             session.pong_owed = true;
         }
         let idle = session.outbox.is_empty() && session.pulls.is_empty();
-        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now && idle;
+        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now
+            && idle
+            && session.transport != Transport::Echo;
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }
@@ -113,7 +115,7 @@ impl Shard {
         if !session.requested {
             at = at.min(session.opened.plus_ms(settings.first_request_ms));
         }
-        if session.transport == Transport::WebSocket {
+        if session.transport != Transport::Sse {
             at = at.min(match session.pinged {
                 Some(pinged) => pinged.plus_ms(settings.pong_timeout_ms),
                 None => session.last_in.plus_ms(settings.ping_after_ms),

@@ -69,7 +69,7 @@ fn a_topic_whose_every_message_overflowed() {
     check(
         "queue 1; open a; sub a >; pub x 1; pub trade.A 1..2; pub ticker.A 1..2; go; pub trade.A 3; go",
         expect![[r#"
-            a: ack 1 > matched=0 every
+            a: ack 1 > matched=0 state=conflate book=every event=every
             a: update x 1 1
             a: update ticker.A 2 2
             a: update trade.A 1 1

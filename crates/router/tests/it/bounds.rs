@@ -147,7 +147,7 @@ fn a_stalled_session_holds_its_subscriptions_and_no_messages() {
 
 #[test]
 fn the_histories_fall_back_under_their_budget() {
-    let max = 200_000;
+    let max = 400_000;
     let world = World::new(Setup {
         history_bytes: max,
         ..Setup::default()

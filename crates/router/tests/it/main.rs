@@ -8,6 +8,7 @@ mod behind;
 mod books;
 mod bounds;
 mod caps;
+mod compression;
 mod lagging;
 mod model;
 mod one_shots;

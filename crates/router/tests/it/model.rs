@@ -7,12 +7,13 @@ use std::fmt;
 
 use proptest::prelude::*;
 use tickwire_router::{KindRule, Shard, StaleRule};
+use tickwire_wire::deflate::Encoding;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Epoch, Kind, Mode, Seq};
+use tickwire_wire::{ClientMessage, Epoch, Kind, Mode, Seq};
 
 use crate::reader::{Asked, LONG, Levels, Reader, TopicTruth, Truth, Wanted};
-use crate::world::{EPOCH, Setup, World};
+use crate::world::{EPOCH, Setup, VARIANTS, World};
 
 const CLIENTS: usize = 6;
 const SHARDS: u8 = 2;
@@ -242,8 +243,8 @@ impl Model {
         settings.first_request_ms = 1_000_000_000;
         let mut world = World::new(setup);
         for client in 0..CLIENTS {
-            let codec = Codec::ALL[client % 2];
-            world.open(client % usize::from(SHARDS), codec, Vec::new());
+            let variant = VARIANTS[client % VARIANTS.len()];
+            world.open(client % usize::from(SHARDS), variant, Vec::new());
             world.clients[client].room = Some(0);
         }
         let topic = |(name, kind, kept): &(&'static str, Kind, u64)| TopicTruth {
@@ -483,10 +484,10 @@ impl Model {
 
     fn check_encodes(&self) {
         let published: u64 = self.truth.iter().map(|topic| topic.head).sum();
-        for codec in Codec::ALL {
+        for encoding in Encoding::ALL {
             let counts = self.world.shards.iter().map(Shard::counts);
-            let updates: u64 = counts.map(|counts| counts.encodes[codec as usize][0]).sum();
-            assert!(updates <= published, "an update is encoded once per codec");
+            let updates: u64 = counts.map(|counts| counts.encodes[encoding.index()][0]).sum();
+            assert!(updates <= published, "an update is encoded once per variant");
         }
     }
 

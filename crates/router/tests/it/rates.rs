@@ -8,7 +8,7 @@ use tickwire_wire::message::{Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Micros, ServerMessage};
 
 use crate::script::check;
-use crate::world::{Frame, START, Setup, World};
+use crate::world::{Frame, START, Setup, VARIANTS, World};
 
 #[test]
 fn the_first_goes_at_once_and_the_last_of_a_burst_when_the_time_has_passed() {
@@ -36,7 +36,7 @@ fn what_is_asked_for_is_raised_to_a_class_and_refused_beyond_the_last() {
             a: ack 3 ticker.C@0 conflate rate=60000
             a: ack 4 ticker.D bad_request: conflate_ms 60001 is above the most that can be had, 60000
             a: ack 5 ticker.* matched=0 conflate rate=20
-            a: ack 6 ticker.E@0 conflate rate=20
+            a: ack 6 ticker.E@0 conflate rate=500
             a: snapshot ticker.E 1 1"#]],
     );
 }
@@ -140,7 +140,7 @@ fn of_several_patterns_the_fastest_counts_and_every_message_beats_them() {
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate rate=1000
             a: ack 2 ticker.A@0 conflate rate=100
-            a: ack 3 *.A matched=0 every
+            a: ack 3 *.A matched=0 state=conflate book=every event=every
             a: ack 4 *.A
             a: update ticker.A 1 1
             100 ms a: update ticker.A 2 2
@@ -274,7 +274,11 @@ fn a_class_of_ten_thousand_is_one_encoding_and_one_pass_per_interval() {
         let skipped = published - 1 - interval;
         assert_eq!(
             counts(&world),
-            ([interval + 1; 2], (interval + 1) * 10_000, skipped * 10_000)
+            (
+                [interval + 1, interval + 1, 0, 0],
+                (interval + 1) * 10_000,
+                skipped * 10_000
+            )
         );
     }
 }
@@ -334,7 +338,7 @@ impl Watch {
     fn new() -> Self {
         let mut world = World::new(Setup::default());
         for client in 0..4 {
-            world.open(0, Codec::ALL[client % 2], Vec::new());
+            world.open(0, VARIANTS[client], Vec::new());
         }
         Self {
             world,

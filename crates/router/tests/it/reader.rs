@@ -140,16 +140,6 @@ impl Reader {
         topic.kind != Kind::State || asking.any(|(pattern, _)| matches(pattern, topic.name))
     }
 
-    /// The least time between two updates of a topic that all patterns come to, if not every message is wanted.
-    fn wanted_ms(&self, topic: &TopicTruth) -> Option<u32> {
-        let asking = self.patterns.iter();
-        let fastest = asking
-            .filter(|(pattern, _)| matches(pattern, topic.name))
-            .map(|(_, (_, ms))| *ms)
-            .min();
-        fastest.filter(|_| !self.wants_every(topic))
-    }
-
     /// Reads one frame.
     pub(crate) fn read(&mut self, frame: &Frame, truth: &Truth) {
         let find = |name: &str| {
@@ -278,14 +268,10 @@ impl Reader {
             assert_eq!(result.matched, Some(there), "{pattern}");
             return;
         };
-        if heads[topic] > 0 {
-            assert_eq!(
-                result.mode == Some(Mode::Every),
-                every[topic],
-                "the mode that is served: {result:?}"
-            );
-            assert_eq!(result.conflate_ms, self.wanted_ms(&truth[topic]), "{result:?}");
-        }
+        let every = mode == Some(Mode::Every) || truth[topic].kind != Kind::State;
+        let granted = if every { Mode::Every } else { Mode::Conflate };
+        assert_eq!(result.mode, Some(granted), "what it asks for itself: {result:?}");
+        assert_eq!(result.conflate_ms, (!every).then_some(conflate_ms), "{result:?}");
         assert_eq!(
             result.epoch.as_ref().map(Epoch::as_str),
             Some(EPOCH),

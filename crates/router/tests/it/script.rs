@@ -534,6 +534,9 @@ fn describe_result(result: &AckResult) -> String {
     if let Some(mode) = result.mode {
         let _ = write!(text, " {}", format!("{mode:?}").to_lowercase());
     }
+    for (kind, mode) in result.modes.iter().flatten() {
+        let _ = write!(text, " {}={}", kind.as_str(), mode.as_str());
+    }
     if let Some(ms) = result.conflate_ms.filter(|ms| *ms > 0) {
         let _ = write!(text, " rate={ms}");
     }

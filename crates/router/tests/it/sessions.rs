@@ -314,7 +314,7 @@ fn publishing_needs_the_right() {
             a: error 5 bad_topic: wildcard at byte 5: a single topic is needed here
             a: ack 7 chat.y@1
             a: error 8 limit_exceeded (retryable): the broker holds its most topics (2); publish to an existing one or raise limits.topics
-            b: ack 1 > matched=0 every
+            b: ack 1 > matched=0 state=conflate book=every event=every
             b: error 6 forbidden: this connection may not publish to chat.x
             b: update chat.x 1 {"n":1.50}
             b: update chat.x 2 {}

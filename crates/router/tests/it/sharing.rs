@@ -73,7 +73,7 @@ fn every_shard_gets_its_own() {
             a: update trade.A 2 2
             b: update trade.A 2 2
             b: update trade.C 1 1
-            c: ack 1 > matched=2 every
+            c: ack 1 > matched=2 state=conflate book=every event=every
             c: update trade.C 1 1
             c: snapshot trade.A 1 1
             c: update trade.A 2 2

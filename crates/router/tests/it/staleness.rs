@@ -38,7 +38,7 @@ fn topics_without_a_rule_or_a_message_are_never_stale() {
         "stale t.* 100; open a; sub a >; open_topic t.b; pub u 1; go; look; wait 1000; look; go; pub t.b 1; go;
          wait 100; look; go; show stale",
         expect![[r#"
-            a: ack 1 > matched=0 every
+            a: ack 1 > matched=0 state=conflate book=every event=every
             a: update u 1 1
             a: update t.b 1 1
             a: status t.b stale

@@ -62,7 +62,7 @@ fn wildcards_are_acked_with_what_they_match_and_later_topics_join() {
     check(
         "open a; pub t.a 1; sub a >; go; pub new 1..2; pub ticker.A 1; go",
         expect![[r#"
-            a: ack 1 > matched=1 every
+            a: ack 1 > matched=1 state=conflate book=every event=every
             a: snapshot t.a 1 1
             a: update new 1 1
             a: update new 2 2
@@ -77,7 +77,7 @@ fn a_topic_is_delivered_once_however_many_patterns_match() {
          unsub a > trade.A; pub trade.A 3; pub trade.B 2; go; unsub a *.A; pub trade.A 4; go;
          unsub a trade.*; pub trade.A 5; go; show subscribers trade.A",
         expect![[r#"
-            a: ack 1 trade.A@1 every, trade.* matched=1 every, > matched=1 every, *.A matched=1 every
+            a: ack 1 trade.A@1 every, trade.* matched=1 every, > matched=1 state=conflate book=every event=every, *.A matched=1 state=conflate book=every event=every
             a: snapshot trade.A 1 1
             a: update trade.A 2 2
             a: update trade.B 1 1
@@ -93,7 +93,7 @@ fn a_topic_is_delivered_once_however_many_patterns_match() {
     check(
         "open a; sub a trade.A trade.* > *.A; pub trade.A 1; go; unsub a trade.* > *.A; pub trade.A 2; go",
         expect![[r#"
-            a: ack 1 trade.A@0 every, trade.* matched=0 every, > matched=0 every, *.A matched=0 every
+            a: ack 1 trade.A@0 every, trade.* matched=0 every, > matched=0 state=conflate book=every event=every, *.A matched=0 state=conflate book=every event=every
             a: update trade.A 1 1
             a: ack 2 trade.*, >, *.A
             a: update trade.A 2 2"#]],
@@ -137,7 +137,7 @@ fn messages_that_all_count_are_not_conflated() {
     check(
         "rule ticker.raw event 10; open a; sub a ticker.* mode=conflate; pub ticker.raw 1..3; go",
         expect![[r#"
-            a: ack 1 ticker.* matched=0 conflate
+            a: ack 1 ticker.* matched=0 state=conflate event=every
             a: update ticker.raw 1 1
             a: update ticker.raw 2 2
             a: update ticker.raw 3 3"#]],

@@ -10,10 +10,11 @@ use tickwire_router::{
     Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, StaleRule, Transport,
 };
-use tickwire_wire::frame::{Opcode, header_len};
+use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
+use tickwire_wire::frame::{Opcode, header_len, is_deflated};
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{
-    CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic,
+    CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic, Variant,
 };
 
 /// The epoch of every world.
@@ -21,6 +22,16 @@ pub(crate) const EPOCH: &str = "e";
 
 /// When every world begins.
 pub(crate) const START: Micros = Micros(1_000_000_000);
+
+/// The kinds of readers that there are: both codecs, plain, compressed, and compressed for a small window.
+pub(crate) const VARIANTS: [Variant; 6] = [
+    Variant::plain(Codec::Json),
+    Variant::plain(Codec::MessagePack),
+    Variant::deflated(Codec::Json, WindowBits::MAX),
+    Variant::deflated(Codec::MessagePack, WindowBits::MAX),
+    Variant::deflated(Codec::Json, WindowBits::MIN),
+    Variant::deflated(Codec::MessagePack, WindowBits::MIN),
+];
 
 /// What a world is made with.
 #[derive(Debug, Clone)]
@@ -32,6 +43,7 @@ pub(crate) struct Setup {
     pub(crate) rules: Vec<KindRule>,
     pub(crate) stale: Vec<StaleRule>,
     pub(crate) settings: ShardSettings,
+    pub(crate) compression: DeflateSettings,
 }
 
 impl Default for Setup {
@@ -60,6 +72,10 @@ impl Default for Setup {
                 first_request_ms: 10_000,
                 close_timeout_ms: 5_000,
             },
+            compression: DeflateSettings {
+                level: 1,
+                threshold_bytes: 40,
+            },
         }
     }
 }
@@ -79,6 +95,9 @@ pub(crate) struct Client {
     pub(crate) shard: usize,
     pub(crate) id: Option<SessionId>,
     pub(crate) codec: Codec,
+    pub(crate) variant: Variant,
+    /// Compressed frames that it got.
+    pub(crate) deflated: u64,
     /// Bytes that the socket still takes; no end of them if `None`.
     pub(crate) room: Option<usize>,
     pub(crate) closed: Option<CloseCode>,
@@ -93,6 +112,7 @@ pub(crate) struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) clients: Vec<Client>,
     pub(crate) now: Micros,
+    inflater: Inflater,
     /// Clients whose connection the shard gave up, and when.
     pub(crate) gone: Vec<(Micros, usize)>,
 }
@@ -111,24 +131,31 @@ impl World {
             Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
         let directory = Arc::new(directory);
         let shards = (0..setup.shards)
-            .map(|shard| Shard::new(ShardId(shard), directory.clone(), setup.settings.clone()))
+            .map(|shard| {
+                Shard::new(ShardId(shard), directory.clone(), setup.settings.clone())
+                    .with_compression(setup.compression)
+            })
             .collect();
         Self {
             directory,
             shards,
             clients: Vec::new(),
             now: START,
+            inflater: Inflater::new(),
             gone: Vec::new(),
         }
     }
 
     /// A new connection; its welcome is read and checked.
-    pub(crate) fn open(&mut self, shard: usize, codec: Codec, publish: Vec<Pattern>) -> usize {
+    pub(crate) fn open(&mut self, shard: usize, variant: impl Into<Variant>, publish: Vec<Pattern>) -> usize {
         let client = self.clients.len();
+        let variant = variant.into();
         self.clients.push(Client {
             shard,
             id: None,
-            codec,
+            codec: variant.codec(),
+            variant,
+            deflated: 0,
             room: None,
             closed: None,
             next_request: 0,
@@ -144,11 +171,13 @@ impl World {
         let it = &mut self.clients[client];
         assert_eq!(it.id, None, "it is connected");
         let rights = Rc::new(Rights { publish });
-        let id = self.shards[it.shard].open(it.codec, Transport::WebSocket, rights, self.now);
+        let id = self.shards[it.shard].open(it.variant, Transport::WebSocket, rights, self.now);
         *it = Client {
             shard: it.shard,
             id: Some(id),
             codec: it.codec,
+            variant: it.variant,
+            deflated: it.deflated,
             room: None,
             closed: None,
             next_request: 0,
@@ -278,7 +307,9 @@ impl World {
         let mut at = 0;
         while let Some(length) = frame_length(&it.bytes[at..]) {
             assert_eq!(it.closed, None, "nothing follows a close frame");
-            let frame = decode(it.codec, &it.bytes[at..at + length]);
+            let bytes = &it.bytes[at..at + length];
+            it.deflated += u64::from(is_deflated(bytes));
+            let frame = decode(it.variant, bytes, &mut self.inflater);
             if let Frame::Close(code, _) = &frame {
                 it.closed = Some(*code);
             }
@@ -321,7 +352,11 @@ impl World {
 /// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked.
 fn frame_length(bytes: &[u8]) -> Option<usize> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    assert_eq!(first & 0xf0, 0x80, "FIN alone of the upper bits");
+    assert_eq!(
+        first & 0xb0,
+        0x80,
+        "FIN alone of the upper bits, and RSV1 of what is compressed"
+    );
     assert_eq!(second & 0x80, 0, "server frames are not masked");
     let payload = match second {
         126 => u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
@@ -332,8 +367,20 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-fn decode(codec: Codec, frame: &[u8]) -> Frame {
-    let payload = tickwire_wire::frame::payload_of(frame);
+fn decode(variant: Variant, frame: &[u8], inflater: &mut Inflater) -> Frame {
+    let codec = variant.codec();
+    let mut payload = tickwire_wire::frame::payload_of(frame);
+    if is_deflated(frame) {
+        let window = variant.window().expect("a reader that takes compressed messages");
+        let compressed = payload.len();
+        payload = inflater.inflate(payload, 1 << 24).expect("a compressed message");
+        assert!(
+            WindowBits::for_message(payload.len()) <= window,
+            "it has to fit in the window"
+        );
+        assert!(compressed < payload.len(), "compressed for nothing");
+        assert_ne!(frame[0] & 0x8, 0x8, "control frames are not compressed");
+    }
     match Opcode::from_bits(frame[0] & 0xf).expect("a known opcode") {
         opcode @ (Opcode::Text | Opcode::Binary) => {
             assert_eq!(opcode, codec.opcode());

@@ -39,6 +39,9 @@ impl Config {
                 Preset::Unset(decided, example) => {
                     format!("# {meaning}. Not set: {decided}.\n# {name} = {example}\n")
                 }
+                Preset::UnsetText(decided, example) => {
+                    format!("# {meaning}. Not set: {decided}.\n# {name} = {example:?}\n")
+                }
                 _ => format!("# {meaning}.\n{name} = {}\n", default_of(key)),
             };
         }
@@ -54,7 +57,7 @@ impl Config {
         let code = |text: &str| format!("`{text}`");
         for key in KEYS {
             let default = match key.preset {
-                Preset::Unset(decided, _) => decided.to_owned(),
+                Preset::Unset(decided, _) | Preset::UnsetText(decided, _) => decided.to_owned(),
                 _ => code(&default_of(key)),
             };
             out += &format!(
@@ -77,9 +80,10 @@ fn default_of(key: &Key) -> String {
         Preset::Integer(number) => number.to_string(),
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
+        Preset::Bool(truth) => truth.to_string(),
         Preset::Empty => "[]".to_owned(),
         Preset::List(texts) => format!("{texts:?}"),
-        Preset::Unset(..) => String::new(),
+        Preset::Unset(..) | Preset::UnsetText(..) => String::new(),
     }
 }
 
@@ -87,8 +91,10 @@ fn type_of(shape: Shape) -> &'static str {
     match shape {
         Shape::Integer { .. } => "integer",
         Shape::Positive => "number",
+        Shape::Bool => "boolean",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
+        Shape::File => "text",
         Shape::Patterns | Shape::Files | Shape::Networks => "list of texts",
         Shape::Rules | Shape::StaleRules => "list of tables",
     }
@@ -98,12 +104,14 @@ fn range_of(shape: Shape) -> String {
     match shape {
         Shape::Integer { min, max } => format!("{min} to {max}"),
         Shape::Positive => "above 0".to_owned(),
+        Shape::Bool => "`true`, `false`".to_owned(),
         Shape::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
             words.join(", ")
         }
         Shape::Address => "IP address and port".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
+        Shape::File => "readable file".to_owned(),
         Shape::Files => "readable files".to_owned(),
         Shape::Networks => "networks such as `10.0.0.0/8`, or addresses".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),

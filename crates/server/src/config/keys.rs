@@ -5,13 +5,15 @@
 
 use tickwire_wire::limits;
 
-use super::{addresses, proxy, sessions};
+use super::{addresses, proxy, sessions, tls};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
     /// A whole number between two bounds, both allowed.
     Integer { min: u64, max: u64 },
+    /// `true` or `false`.
+    Bool,
     /// A finite number above 0.
     Positive,
     /// One of these words.
@@ -20,6 +22,8 @@ pub(super) enum Shape {
     Address,
     /// A list of topic patterns.
     Patterns,
+    /// A file's name.
+    File,
     /// A list of file names.
     Files,
     /// A list of networks: `10.0.0.0/8`, or a single address.
@@ -43,12 +47,15 @@ pub(super) enum Preset {
     Integer(u64),
     Number(f64),
     Text(&'static str),
+    Bool(bool),
     /// An empty list.
     Empty,
     /// A list of texts.
     List(&'static [&'static str]),
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
+    /// The same, where an example is a text.
+    UnsetText(&'static str, &'static str),
 }
 
 /// One setting.
@@ -215,7 +222,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::integer(
         "limits.fragments",
         1,
-        65_536,
+        1_000_000,
         limits::MESSAGE_FRAGMENTS_MAX as u64,
         "Most fragments of one client message; one more closes with 1008",
     ),
@@ -378,6 +385,11 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("the kernel's own tuning", 256 * KIB),
         "Size of a connection's send buffer (SO_SNDBUF)",
     ),
+    tls::CERT_FILE,
+    tls::KEY_FILE,
+    tls::CLIENT_CA_FILE,
+    tls::CLIENT_AUTH,
+    tls::HANDSHAKE_MS,
     proxy::TRUSTED,
     proxy::PROXY_PROTOCOL,
     Key::new(
@@ -440,6 +452,32 @@ pub(super) const KEYS: &[Key] = &[
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
     Key::new(
+        "compression.enabled",
+        Shape::Bool,
+        Preset::Bool(true),
+        "Whether connections that offer permessage-deflate get it",
+    ),
+    Key::integer(
+        "compression.level",
+        1,
+        9,
+        limits::DEFLATE_LEVEL as u64,
+        "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
+    ),
+    Key::integer(
+        "compression.threshold_bytes",
+        0,
+        GIB,
+        limits::DEFLATE_THRESHOLD_BYTES as u64,
+        "Messages with fewer bytes are never compressed",
+    ),
+    Key::new(
+        "test.echo",
+        Shape::Bool,
+        Preset::Bool(false),
+        "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,
@@ -487,7 +525,18 @@ mod tests {
         tables.dedup();
         assert_eq!(
             tables,
-            ["", "log", "limits", "heartbeat", "socket", "proxy", "feed"]
+            [
+                "",
+                "log",
+                "limits",
+                "heartbeat",
+                "socket",
+                "tls",
+                "proxy",
+                "feed",
+                "compression",
+                "test"
+            ]
         );
     }
 }

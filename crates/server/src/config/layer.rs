@@ -92,9 +92,10 @@ impl Layer {
                 Preset::Integer(number) => layer.put(key.path, Value::from(number)),
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
+                Preset::Bool(truth) => layer.put(key.path, Value::from(truth)),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
                 Preset::List(texts) => layer.put(key.path, Value::from(texts.to_vec())),
-                Preset::Unset(..) => {}
+                Preset::Unset(..) | Preset::UnsetText(..) => {}
             }
         }
         layer
@@ -185,9 +186,10 @@ fn is_ours_but_no_setting(name: &str) -> bool {
             | "TICKWIRE_CONFIG"
             | "TICKWIRE_URL"
             | "TICKWIRE_RECORDINGS"
+            | "TICKWIRE_AUTOBAHN"
             | "TICKWIRE_SKIP_LOG"
             | "TICKWIRE_BIN"
-    ) || name.starts_with("TICKWIRE_TEST_")
+    ) || (name.starts_with("TICKWIRE_TEST_") && !name.starts_with("TICKWIRE_TEST__"))
 }
 
 /// Whether Kubernetes may have set it: a service called `tickwire` or `tickwire-…` puts `TICKWIRE_SERVICE_HOST`,
@@ -208,13 +210,14 @@ fn from_text(shape: Shape, text: &str) -> Value {
     match shape {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
+        Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
         Shape::Patterns | Shape::Files | Shape::Networks if text.trim().is_empty() => {
             Value::from(Vec::<String>::new())
         }
         Shape::Patterns | Shape::Files | Shape::Networks => {
             Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
         }
-        Shape::Choice(_) | Shape::Address | Shape::Rules | Shape::StaleRules => text.into(),
+        Shape::Choice(_) | Shape::Address | Shape::File | Shape::Rules | Shape::StaleRules => text.into(),
     }
 }
 

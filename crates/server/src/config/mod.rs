@@ -6,6 +6,7 @@
 //! recordings that it names can be opened; touches nothing else.
 
 mod addresses;
+mod compression;
 mod docs;
 mod error;
 mod feed;
@@ -18,8 +19,10 @@ mod proxy;
 mod sessions;
 mod settings;
 mod stale;
+mod test_only;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,6 +31,7 @@ use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
 pub use self::addresses::AddressLimits;
+pub use self::compression::Compression;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
@@ -35,6 +39,8 @@ pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 pub use self::proxy::Proxy;
 use self::settings::Settings;
+pub use self::test_only::TestOnly;
+pub use self::tls::{Tls, TlsClients};
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
 /// that find it out.
@@ -61,14 +67,20 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Options of the clients' sockets.
     pub socket: Socket,
+    /// How clients' connections are encrypted; not at all if none.
+    pub tls: Option<Tls>,
     /// Proxies in front.
     pub proxy: Proxy,
     /// Where market data comes from.
     pub feed: Feed,
+    /// Whether and how messages are compressed.
+    pub compression: Compression,
     /// Which topics are of which kind: tried in order, before the built-in rules.
     pub kinds: Vec<KindRule>,
     /// For how long topics may be silent: tried in order.
     pub staleness: Vec<StaleRule>,
+    /// What only tests of the broker itself switch on.
+    pub test: TestOnly,
 }
 
 /// The key table `[log]`.
@@ -191,10 +203,13 @@ impl Config {
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
+            tls: Tls::read(settings)?,
             proxy: Proxy::read(settings)?,
             feed: Feed::read(settings)?,
+            compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,
             staleness: stale::read(settings, "staleness")?,
+            test: TestOnly::read(settings)?,
         };
         if addresses_collide(config.listen, config.ops) {
             return Err(settings.refuse_beside("ops", "must be another address than", "listen"));

@@ -92,6 +92,14 @@ impl Settings {
             .map_err(|_| self.refuse(path, "is too large for this machine"))
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, path: &str) -> Result<bool, ConfigError> {
+        match self.value(path) {
+            Some(Value::Bool(_, truth)) => Ok(truth),
+            _ => Err(self.refuse(path, "must be true or false")),
+        }
+    }
+
     /// A finite number above 0.
     pub(super) fn positive(&self, path: &str) -> Result<f64, ConfigError> {
         let number = self.value(path).and_then(|value| match value {
@@ -139,6 +147,17 @@ impl Settings {
                     .map_err(|e| self.refuse(path, format!("{text:?} is no pattern: {e}")))
             })
             .collect()
+    }
+
+    /// A file's name that may be left out.
+    pub(super) fn file_if_set(&self, path: &str) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(value) = self.value(path) else {
+            return Ok(None);
+        };
+        match value.as_str() {
+            Some(name) if !name.is_empty() => Ok(Some(PathBuf::from(name))),
+            _ => Err(self.refuse(path, "must be the name of a file")),
+        }
     }
 
     /// A list of file names.

@@ -20,7 +20,12 @@ pub(crate) use uring::UringEgress;
 
 /// Bytes that one connection writes at most at a time: what waits beyond is for the next round, so that one connection
 /// with a long backlog does not hold up the others.
-const BYTES_PER_WRITE: usize = 64 * 1024;
+pub(crate) const BYTES_PER_WRITE: usize = 64 * 1024;
+
+/// How bytes are sent. `MSG_EOR` has the kernel keep each write by itself instead of adding it to the one before: it looks
+/// whether the connection has too much unsent (`TCP_NOTSENT_LOWAT`) only where it begins anew, and would otherwise take up
+/// to 64 KiB beyond that from many small writes.
+pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_EOR;
 
 /// Connections that are offered at once.
 pub(crate) const BATCH: usize = 256;
@@ -31,6 +36,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
+    /// Most bytes that are written at this time.
+    pub(crate) bytes_max: usize,
 }
 
 /// What one write did.
@@ -89,7 +96,7 @@ pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
 }
 
 /// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
-fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
+pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     for waiting in outbox.waiting() {
         let count = waiting.bytes.len().min(room);
         gathered.extend_from_slice(&waiting.bytes[..count]);
@@ -100,11 +107,12 @@ fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     }
 }
 
-/// The only frame that waits, if it is one: it can be written from where it lies.
-fn single(outbox: &Outbox) -> Option<&[u8]> {
+/// The only frame that waits, if it is one, as far as `room` reaches: it can be written from where it lies.
+pub(crate) fn single(outbox: &Outbox, room: usize) -> Option<&[u8]> {
     let mut waiting = outbox.waiting();
-    let first = waiting.next()?;
-    waiting.next().is_none().then_some(first.bytes)
+    let first = waiting.next()?.bytes;
+    let may = &first[..first.len().min(room)];
+    waiting.next().is_none().then_some(may)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! One non-blocking `write` a connection.
+//! One non-blocking `send` a connection.
 //!
 //! A single frame is written from where it lies; several are gathered in a buffer of the shard first, which is cheaper
 //! than a vector of slices for frames of a few hundred bytes.
 
-use std::io::{self, Write};
+use std::io;
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
-use super::{BYTES_PER_WRITE, Egress, Ready, Wrote, gather, single};
+use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, single};
 
 /// The egress that works everywhere.
 #[derive(Debug)]
@@ -26,11 +27,11 @@ impl PlainEgress {
 impl Egress for PlainEgress {
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
         for ready in batch {
-            let bytes = match single(ready.outbox) {
+            let bytes = match single(ready.outbox, ready.bytes_max) {
                 Some(bytes) => bytes,
                 None => {
                     self.gathered.clear();
-                    gather(ready.outbox, BYTES_PER_WRITE, &mut self.gathered);
+                    gather(ready.outbox, ready.bytes_max, &mut self.gathered);
                     &self.gathered
                 }
             };
@@ -40,9 +41,10 @@ impl Egress for PlainEgress {
     }
 }
 
-fn write_once(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<Wrote> {
+fn write_once(stream: &TcpStream, bytes: &[u8]) -> io::Result<Wrote> {
+    let socket = SockRef::from(stream);
     loop {
-        return match stream.write(bytes) {
+        return match socket.send_with_flags(bytes, SEND_FLAGS) {
             Ok(count) if count == bytes.len() => Ok(Wrote::All(count)),
             Ok(count) => Ok(Wrote::Part(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Part(0)),

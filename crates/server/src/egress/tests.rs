@@ -101,6 +101,7 @@ impl World {
                 session: *id,
                 stream: &self.near[self.sessions.iter().position(|s| s == id).expect("known")],
                 outbox: self.shard.outbox(*id).expect("it lives"),
+                bytes_max: BYTES_PER_WRITE,
             })
             .collect();
         let mut results = Vec::new();
@@ -206,6 +207,36 @@ fn what_a_socket_does_not_take_waits_and_is_finished() {
 }
 
 #[test]
+fn what_may_be_written_at_a_time_is_bounded() {
+    both(|egress| {
+        let mut world = World::known_to(egress, 1);
+        world.publish(&format!("\"{}\"", "x".repeat(5_000)));
+        let id = world.shard.next_dirty().expect("it has something waiting");
+        let (mut written, mut results) = (0, Vec::new());
+        while !world.shard.outbox(id).expect("it lives").is_empty() {
+            let ready = Ready {
+                session: id,
+                stream: &world.near[0],
+                outbox: world.shard.outbox(id).expect("it lives"),
+                bytes_max: 1_000,
+            };
+            egress.write(&[ready], &mut results);
+            let Some(Ok(Wrote::All(count))) = results.pop() else {
+                panic!("the socket has room")
+            };
+            assert!(count <= 1_000, "{count} bytes");
+            written += count;
+            world.shard.wrote(id, count, Micros(0), |_| {});
+        }
+        assert!(written > 5_000);
+        let mut received = vec![0; written];
+        world.far[0].read_exact(&mut received).expect("all of it");
+        let text = String::from_utf8_lossy(&received);
+        assert!(text.contains(&"x".repeat(5_000)), "{text}");
+    });
+}
+
+#[test]
 fn a_broken_connection_is_an_error_of_its_own() {
     both(|egress| {
         let mut world = World::known_to(egress, 3);
@@ -223,6 +254,7 @@ fn a_broken_connection_is_an_error_of_its_own() {
                     session: *id,
                     stream: &world.near[world.sessions.iter().position(|s| s == id).expect("known")],
                     outbox: world.shard.outbox(*id).expect("it lives"),
+                    bytes_max: BYTES_PER_WRITE,
                 })
                 .collect();
             let mut results = Vec::new();

@@ -16,7 +16,7 @@ use io_uring::{IoUring, Probe, opcode, types};
 use mio::net::TcpStream;
 use tickwire_router::SessionId;
 
-use super::{BATCH, BYTES_PER_WRITE, Egress, Ready, Wrote, gather, single};
+use super::{BATCH, BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, single};
 
 /// Bytes that are gathered for one submission. A batch that needs more takes several.
 const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
@@ -91,16 +91,16 @@ impl UringEgress {
         self.gathered.clear();
         self.sending.clear();
         for ready in batch.iter().take(BATCH) {
-            let (start, len) = match single(ready.outbox) {
+            let (start, len) = match single(ready.outbox, ready.bytes_max) {
                 Some(bytes) => (bytes.as_ptr(), bytes.len()),
                 None => {
                     let room = GATHER_BYTES - self.gathered.len();
-                    if room < BYTES_PER_WRITE {
+                    if room < ready.bytes_max {
                         break;
                     }
                     let start = self.gathered.len();
                     // Stays within the capacity, so that what was gathered before does not move.
-                    gather(ready.outbox, BYTES_PER_WRITE, &mut self.gathered);
+                    gather(ready.outbox, ready.bytes_max, &mut self.gathered);
                     (self.gathered[start..].as_ptr(), self.gathered.len() - start)
                 }
             };
@@ -110,7 +110,7 @@ impl UringEgress {
                 _ => opcode::Send::new(types::Fd(ready.stream.as_raw_fd()), start, offered),
             };
             let send = send
-                .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                .flags(SEND_FLAGS)
                 .build()
                 .user_data(self.sending.len() as u64);
             // SAFETY: the descriptor, or the table's, is that of a stream that `batch` borrows, and `start` points to `offered` bytes of a

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::gatekeeper::Gatekeeper;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
 
 /// Bulk bodies that are read or published at a time; one more is refused, so that their bytes are bounded.
 const BULK_AT_A_TIME: usize = 4;
@@ -34,6 +35,12 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    /// Whether WebSocket connections may be compressed.
+    pub(crate) compression: bool,
+    /// Whether the route for conformance suites is open.
+    pub(crate) echo: bool,
+    /// What clients shake hands with, if they speak TLS.
+    pub(crate) tls: Option<Arc<TlsStore>>,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -94,7 +101,16 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            compression: config.compression.enabled,
+            echo: config.test.echo,
+            tls: None,
         }
+    }
+
+    /// With clients that speak TLS, if there is something to shake hands with.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<TlsStore>>) -> Self {
+        self.tls = tls;
+        self
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::smuggling::{HeadScan, Smuggling};
+use crate::tls::Transport;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -32,10 +32,10 @@ impl Stalled {
     }
 }
 
-/// A socket with a limit on the time that a write may wait.
+/// A client's connection with a limit on the time that a write may wait.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Transport>,
     stall: Duration,
     stalled: Stalled,
     /// When a write that waits has waited too long.
@@ -44,10 +44,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `stream`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
-    pub(crate) fn new(stream: TcpStream, stall: Duration, stalled: Stalled) -> Self {
+    /// `transport`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
+    pub(crate) fn new(transport: Transport, stall: Duration, stalled: Stalled) -> Self {
         Self {
-            io: TokioIo::new(stream),
+            io: TokioIo::new(transport),
             stall,
             stalled,
             deadline: None,
@@ -61,8 +61,8 @@ impl Progress {
         self
     }
 
-    /// The socket.
-    pub(crate) fn into_inner(self) -> TcpStream {
+    /// The connection.
+    pub(crate) fn into_inner(self) -> Transport {
         self.io.into_inner()
     }
 
@@ -123,10 +123,13 @@ impl Write for Progress {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        // TLS waits for its socket here, and when it says goodbye.
+        let outcome = Pin::new(&mut self.io).poll_flush(context);
+        self.watch(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.io).poll_shutdown(context);
+        self.watch(outcome, context)
     }
 }

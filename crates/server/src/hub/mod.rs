@@ -6,21 +6,23 @@
 
 mod answering;
 mod export;
+mod secured;
+mod stream;
 mod writing;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
 use tickwire_wire::message::Subscribe;
-use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
+use tickwire_wire::{ClientMessage, Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -29,6 +31,8 @@ use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
+use crate::tls::Heard;
+pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -56,12 +60,16 @@ enum Link {
 
 #[derive(Debug)]
 struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
+    /// It was blocked, and something has waited for it ever since.
+    slow: bool,
     /// Whether it is among the connections with something to read.
     unread: bool,
+    /// It is not read until it has taken what waits for it: one that echoes.
+    held: bool,
     /// The sending side is shut.
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
@@ -80,6 +88,8 @@ pub(crate) struct Hub {
     /// What a round of writing works on, kept for its memory.
     batch: Vec<SessionId>,
     results: Vec<io::Result<Wrote>>,
+    /// What is to be encrypted, put together.
+    gathered: Vec<u8>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -89,7 +99,11 @@ pub(crate) struct Hub {
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
+    /// Inflates what clients send compressed.
+    inflater: Inflater,
     frame_limits: FrameLimits,
+    /// Most bytes that a slow connection is written at a time.
+    piece_bytes: usize,
     rights: Rc<Rights>,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
@@ -106,6 +120,7 @@ pub(crate) struct HubParts {
     pub(crate) egress: Box<dyn Egress>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
+    pub(crate) piece_bytes: usize,
     pub(crate) rights: Rights,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
@@ -121,6 +136,7 @@ impl Hub {
             egress: parts.egress,
             batch: Vec::new(),
             results: Vec::new(),
+            gathered: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -128,7 +144,9 @@ impl Hub {
             unread: VecDeque::new(),
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
+            piece_bytes: parts.piece_bytes,
             rights: Rc::new(parts.rights),
             wake: parts.wake,
             gate: parts.gate,
@@ -146,22 +164,25 @@ impl Hub {
     /// When the socket cannot be watched; it is closed then.
     pub(crate) fn adopt(
         &mut self,
-        stream: std::net::TcpStream,
+        mut stream: Stream,
         permit: Permit,
-        codec: Codec,
+        transport: Transport,
+        variant: Variant,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
-        let id = self
-            .shard
-            .open(codec, Transport::WebSocket, self.rights.clone(), now);
-        if let Err(error) = self.poller.add(&mut stream, id) {
+        let id = self.shard.open(variant, transport, self.rights.clone(), now);
+        if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
             return Err(error);
         }
-        self.egress.add(id, &stream);
+        let is_tls = match &stream {
+            Stream::Plain(socket) => {
+                self.egress.add(id, socket);
+                false
+            }
+            Stream::Tls(_) => true,
+        };
         let parser = Parser::new(self.frame_limits);
         self.set_link(
             id,
@@ -169,7 +190,9 @@ impl Hub {
                 stream,
                 parser,
                 blocked: false,
+                slow: false,
                 unread: false,
+                held: false,
                 shut: false,
                 ended: false,
                 permit,
@@ -178,6 +201,11 @@ impl Hub {
         self.metrics.connection_opened(TransportLabel::WebSocket);
         if !early.is_empty() {
             self.received(id, &mut early, now);
+        }
+        if is_tls {
+            // The session may hold bytes, both ways, of which the socket knows nothing.
+            self.resume_secured(id);
+            self.read_later(id);
         }
         self.wake.notify_one();
         Ok(id)
@@ -260,7 +288,7 @@ impl Hub {
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
-                if let Err(error) = self.poller.remove(&mut socket.stream) {
+                if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
@@ -317,10 +345,16 @@ impl Hub {
                 socket.ended = true;
             }
             if writable {
+                let mut goes_on = true;
                 if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
                     socket.blocked = false;
+                    if let Stream::Tls(_) = socket.stream {
+                        goes_on = self.resume_secured(session);
+                    }
                 }
-                self.shard.writable(session);
+                if goes_on {
+                    self.shard.writable(session);
+                }
             }
             if readable {
                 self.read_later(session);
@@ -374,16 +408,20 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if self.shard.echo_waits(id) {
+                socket.held = true;
+                break;
+            }
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
-                Ok(0) => {
+                Ok(Heard { count: 0, .. }) => {
                     self.drop_session(id);
                     break;
                 }
-                Ok(count) => {
-                    self.metrics.socket_read_bytes += count as u64;
+                Ok(Heard { count, wire, drained }) => {
+                    self.metrics.socket_read_bytes += wire as u64;
                     // A short read leaves nothing behind but the end, for which the poller does not call again.
-                    let drained = count < scratch.len() && !socket.ended;
+                    let drained = drained && !socket.ended;
                     self.received(id, &mut scratch[..count], now);
                     if drained {
                         break;
@@ -407,10 +445,15 @@ impl Hub {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
             return;
         };
-        let Some(codec) = self.shard.codec(id) else { return };
+        let Some(variant) = self.shard.variant(id) else {
+            return;
+        };
+        let codec = variant.codec();
+        // Who agreed on compression may send compressed messages, too.
+        let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
         loop {
-            match socket.parser.next(&mut input) {
+            match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => break,
                 Ok(Some(event)) => handle_event(&mut self.shard, id, codec, event, now),
                 Err(violation) => {
@@ -451,6 +494,7 @@ impl Hub {
 /// Handles one frame or message of a client.
 fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>, now: Micros) {
     match event {
+        Event::Message { opcode, payload } if shard.echoes(id) => shard.echo(id, opcode, payload),
         Event::Message { opcode, payload } if opcode == codec.opcode() => {
             shard.request(id, codec.decode_request(payload), now);
         }

@@ -1,13 +1,12 @@
 //! The writing half of a cycle: one round over the sessions that have something waiting, in batches.
 
 use std::io;
-use std::net::Shutdown;
 
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
-use super::{Hub, Link};
-use crate::egress::{self, BATCH, Wrote};
+use super::{Hub, Link, Stream};
+use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 impl Hub {
     /// One round over the sessions that have something waiting.
@@ -23,7 +22,10 @@ impl Hub {
                     break;
                 };
                 match self.links.get(id.0 as usize) {
-                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => match socket.stream {
+                        Stream::Plain(_) => batch.push(id),
+                        Stream::Tls(_) => self.write_secured(id),
+                    },
                     Some(Some(Link::Sse(tether))) => tether.wake(),
                     _ => {}
                 }
@@ -38,11 +40,19 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
                 return None;
             };
-            let stream = &socket.stream;
+            let Stream::Plain(stream) = &socket.stream else {
+                return None;
+            };
+            let bytes_max = if socket.slow {
+                self.piece_bytes
+            } else {
+                BYTES_PER_WRITE
+            };
             self.shard.outbox(*id).map(|outbox| egress::Ready {
                 session: *id,
                 stream,
                 outbox,
+                bytes_max,
             })
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
@@ -60,10 +70,11 @@ impl Hub {
         self.results = results;
     }
 
-    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
+    pub(super) fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
+            socket.slow |= socket.blocked;
         }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
@@ -72,10 +83,26 @@ impl Hub {
         if self.shard.is_finished(id) {
             return self.shut(id);
         }
-        if matches!(wrote, Wrote::All(_)) && self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
-            self.shard.writable(id);
+        self.read_on(id);
+        if matches!(wrote, Wrote::All(_)) {
+            if self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
+                self.shard.writable(id);
+            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+                socket.slow = false;
+            }
         }
         Ok(())
+    }
+
+    /// Reads a session that was held until it had taken what waited for it.
+    fn read_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+            && socket.held
+            && !self.shard.echo_waits(id)
+        {
+            socket.held = false;
+            self.read_later(id);
+        }
     }
 
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
@@ -84,7 +111,7 @@ impl Hub {
             return Ok(());
         };
         if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
+            socket.blocked = socket.stream.shut()?;
         }
         Ok(())
     }

@@ -110,19 +110,6 @@ impl Oracle {
         topics::kind(topic) != Kind::State || self.patterns.iter().any(asking)
     }
 
-    /// The shortest time between two updates of a topic that is asked for, as it is granted.
-    fn shortest_ms(&self, topic: usize) -> u32 {
-        let asking = self
-            .patterns
-            .iter()
-            .filter(|(pattern, _)| topics::matches(**pattern, topic));
-        let asked = asking
-            .map(|(_, wanted)| wanted.conflate_ms.unwrap_or(0))
-            .min()
-            .unwrap_or(0);
-        GRANTED_MS.iter().copied().find(|ms| *ms >= asked).unwrap_or(0)
-    }
-
     /// An `ack` came.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
         let Some((asked, heads)) = self.asked.remove(&id) else {
@@ -185,6 +172,13 @@ impl Oracle {
             let place = self.places.entry(topic).or_insert_with(begins);
             place.ever_every |= every[topic];
         }
+        ensure(told_mode(pattern, wanted, result), Rule::Subscriptions, || {
+            let name = topics::pattern(pattern);
+            format!(
+                "{name} is granted as {:?} {:?} {:?}",
+                result.mode, result.modes, result.conflate_ms
+            )
+        })?;
         let Some(topic) = single else {
             let there =
                 (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
@@ -198,22 +192,6 @@ impl Oracle {
             });
         };
         let name = topics::name(topic);
-        ensure(
-            heads[topic] == 0 || (result.mode == Some(Mode::Every)) == every[topic],
-            Rule::Subscriptions,
-            || format!("{name} is granted as {:?}", result.mode),
-        )?;
-        let granted = (heads[topic] > 0 && !every[topic]).then(|| self.shortest_ms(topic));
-        ensure(
-            heads[topic] == 0 || result.conflate_ms == granted,
-            Rule::Subscriptions,
-            || {
-                format!(
-                    "{name} is granted with conflate_ms {:?}, not {granted:?}",
-                    result.conflate_ms
-                )
-            },
-        )?;
         ensure(
             result.epoch.as_ref() == Some(truth.epoch()),
             Rule::Subscriptions,
@@ -403,4 +381,21 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether an ack tells of a pattern or topic what comes of `wanted` on each of its topics.
+fn told_mode(pattern: usize, wanted: Wanted, result: &AckResult) -> bool {
+    let asked_ms = wanted.conflate_ms.unwrap_or(0);
+    let granted_ms = GRANTED_MS.iter().copied().find(|ms| *ms >= asked_ms);
+    let mut covered = (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic));
+    covered.all(|topic| {
+        let kind = topics::kind(topic);
+        let every = kind != Kind::State || wanted.mode == Some(Mode::Every);
+        let mode = if every { Mode::Every } else { Mode::Conflate };
+        match (result.mode, &result.modes) {
+            (Some(told), None) => told == mode && (every || result.conflate_ms == granted_ms),
+            (None, Some(modes)) => modes.get(&kind) == Some(&mode),
+            _ => false,
+        }
+    })
 }

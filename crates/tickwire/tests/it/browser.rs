@@ -115,8 +115,11 @@ fn a_page_of_any_site_reads_by_websocket_events_and_http() {
 
     let ws = &report["ws"];
     assert_eq!(ws["protocol"], "tickwire.v1.json");
-    // It offers compression, which is not taken up.
-    assert_eq!(ws["extensions"], "");
+    // It offers compression.
+    assert_eq!(
+        ws["extensions"],
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    );
     assert_eq!((&ws["code"], &ws["wasClean"]), (&json!(1000), &json!(true)));
     let messages: Vec<&Value> = ws["messages"].as_array().expect("messages").iter().collect();
     check_sequence(&messages);

@@ -5,8 +5,10 @@
 
 mod broker;
 mod browser;
+mod compression;
 mod descriptors;
 mod documents;
+mod echo;
 mod faults;
 mod floods;
 mod handshake;
@@ -24,4 +26,5 @@ mod shutdown;
 mod slow;
 mod support;
 mod timers;
+mod tls;
 mod usage;

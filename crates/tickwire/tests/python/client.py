@@ -1,8 +1,9 @@
 """Does what the lines of standard input say and prints what comes, one JSON value a line.
 
 Commands: {"send": value}, {"pad": value, "bytes": n} (sent with a field that makes it n bytes long), {"text": "…"},
-{"hex": "…"}, {"ping": "…"}, {"post": url, "body": "…"} (by HTTP), {"close": code}. Output: {"open": subprotocol},
-{"message": value}, {"pong": "…"}, {"posted": value}, {"closed": {"code", "reason"}}.
+{"hex": "…"}, {"ping": "…"}, {"post": url, "body": "…"} (by HTTP), {"extensions": true}, {"close": code}. Output:
+{"open": subprotocol}, {"message": value}, {"pong": "…"}, {"posted": value}, {"extensions": "…"}, {"closed": {"code",
+"reason"}}. A third argument has the parameters of the offer of compression, or false for none.
 """
 
 import asyncio
@@ -65,6 +66,8 @@ async def do(ws, codec, command):
         request = urllib.request.Request(command["post"], data=command["body"].encode(), method="POST")
         with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
             say(posted=json.load(answer))
+    elif "extensions" in command:
+        say(extensions=ws.response.headers.get("Sec-WebSocket-Extensions", ""))
     elif "close" in command:
         await ws.close(command["close"])
     else:
@@ -80,10 +83,10 @@ async def listen(ws, codec):
     say(closed={"code": ws.close_code, "reason": ws.close_reason})
 
 
-async def main(url, codec):
-    async with connect(url, codec) as ws:
+async def main(url, codec, deflate=None):
+    async with connect(url, codec, deflate) as ws:
         say(open=ws.subprotocol)
         await asyncio.gather(listen(ws, codec), obey(ws, codec))
 
 
-asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]]))
+asyncio.run(main(sys.argv[1], CODECS[sys.argv[2]], *map(json.loads, sys.argv[3:])))

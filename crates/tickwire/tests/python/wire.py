@@ -4,6 +4,7 @@ import json
 
 import msgpack
 import websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 
 class Json:
@@ -48,10 +49,17 @@ class Msgpack:
 CODECS = {codec.name: codec for codec in (Json, Msgpack)}
 
 
-def connect(url, codec):
-    """A connection whose reader is never held back by the library. The offer of compression stays, as it is by default."""
+def connect(url, codec, deflate=None):
+    """A connection whose reader is never held back by the library. The offer of compression stays, as it is by default,
+    unless `deflate` has the parameters of another one, or is False for none."""
+    offer = {}
+    if deflate is not None:
+        offer["compression"] = None
+    if isinstance(deflate, dict):
+        offer["extensions"] = [ClientPerMessageDeflateFactory(**deflate)]
     return websockets.connect(
         url,
+        **offer,
         subprotocols=[f"tickwire.v1.{codec.name}"],
         ping_interval=None,
         max_queue=None,

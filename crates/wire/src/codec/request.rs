@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::fields::{Identity, RawRequest};
 use super::{Codec, json, msgpack};
@@ -81,7 +82,7 @@ pub(super) fn from_raw<D>(
 }
 
 /// A request to be written; the data comes separately, in the codec's own form.
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct Outgoing<'a, D> {
     op: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,9 +106,41 @@ struct Outgoing<'a, D> {
 }
 
 pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
-    type Request<'a> = Outgoing<'a, &'a serde_json::Value>;
-    let data;
-    let request: Request<'_> = match message {
+    let text = match message {
+        ClientMessage::Publish { data, .. } => {
+            let mut text = Vec::new();
+            data.write_json(&mut text);
+            Some(text)
+        }
+        _ => None,
+    };
+    let text = text.as_deref();
+    match codec {
+        // As it is: a number that no type of Rust holds stays what it was.
+        Codec::Json => json::write(&outgoing::<&RawValue>(message, text.map(read)), out),
+        Codec::MessagePack => msgpack::write(&outgoing::<serde_json::Value>(message, text.map(read)), out),
+    }
+}
+
+/// The JSON of a payload, which is valid.
+fn read<'t, T: Deserialize<'t>>(text: &'t [u8]) -> T {
+    serde_json::from_slice(text).expect("a payload is valid JSON")
+}
+
+fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
+    let nothing = Outgoing {
+        op: "",
+        id: None,
+        topics: None,
+        names: None,
+        topic: None,
+        mode: None,
+        conflate_ms: None,
+        snapshot: None,
+        token: None,
+        data,
+    };
+    match message {
         ClientMessage::Subscribe(subscribe) => Outgoing {
             op: "subscribe",
             id: Some(subscribe.id),
@@ -115,51 +148,37 @@ pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
             mode: subscribe.mode,
             conflate_ms: subscribe.conflate_ms,
             snapshot: (!subscribe.snapshot).then_some(false),
-            ..Outgoing::default()
+            ..nothing
         },
         ClientMessage::Unsubscribe { id, topics } => Outgoing {
             op: "unsubscribe",
             id: Some(*id),
             names: Some(topics),
-            ..Outgoing::default()
+            ..nothing
         },
-        ClientMessage::Publish {
-            id,
-            topic,
-            data: payload,
-        } => {
-            let mut text = Vec::new();
-            payload.write_json(&mut text);
-            data = serde_json::from_slice(&text).expect("a payload is valid JSON");
-            Outgoing {
-                op: "publish",
-                id: *id,
-                topic: Some(topic),
-                data: Some(&data),
-                ..Outgoing::default()
-            }
-        }
+        ClientMessage::Publish { id, topic, .. } => Outgoing {
+            op: "publish",
+            id: *id,
+            topic: Some(topic),
+            ..nothing
+        },
         ClientMessage::Resync { id, topic } => Outgoing {
             op: "resync",
             id: Some(*id),
             topic: Some(topic),
-            ..Outgoing::default()
+            ..nothing
         },
         ClientMessage::Auth { id, token } => Outgoing {
             op: "auth",
             id: Some(*id),
             token: Some(token),
-            ..Outgoing::default()
+            ..nothing
         },
         ClientMessage::Ping { id } => Outgoing {
             op: "ping",
             id: Some(*id),
-            ..Outgoing::default()
+            ..nothing
         },
-    };
-    match codec {
-        Codec::Json => json::write(&request, out),
-        Codec::MessagePack => msgpack::write(&request, out),
     }
 }
 

@@ -1,15 +1,15 @@
 //! Server frames: never masked, never fragmented, built once with their header.
 
-use std::sync::OnceLock;
-
 use super::Opcode;
 use crate::close::CloseCode;
-use crate::codec::{Codec, DataOp, Stamp};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::message::Payload;
 
 /// Longest header of a server frame: two bytes and a 64-bit length.
 const HEADER_MAX: usize = 10;
+
+const FIN: u8 = 0x80;
+/// Of the first frame of a message: it is compressed (RFC 7692 §6).
+const RSV1: u8 = 0x40;
 
 /// A whole, final frame with the payload that `fill` appends.
 ///
@@ -18,12 +18,30 @@ const HEADER_MAX: usize = 10;
 /// assert_eq!(*frame(Opcode::Text, |payload| payload.extend(b"hi")), *b"\x81\x02hi");
 /// ```
 pub fn frame(opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
+    build(FIN | opcode as u8, fill)
+}
+
+/// A whole, final frame of a compressed message.
+pub(crate) fn deflated_frame(opcode: Opcode, payload: &[u8]) -> Box<[u8]> {
+    build(FIN | RSV1 | opcode as u8, |out| out.extend_from_slice(payload))
+}
+
+/// Whether a server frame is that of a compressed message.
+///
+/// # Panics
+/// When `frame` is empty.
+#[must_use]
+pub fn is_deflated(frame: &[u8]) -> bool {
+    frame[0] & RSV1 != 0
+}
+
+fn build(first: u8, fill: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
     let mut bytes = Vec::with_capacity(512);
     bytes.resize(HEADER_MAX, 0);
     fill(&mut bytes);
     let payload_len = bytes.len() - HEADER_MAX;
     let mut header = [0; HEADER_MAX];
-    header[0] = 0x80 | opcode as u8;
+    header[0] = first;
     let header_len = match payload_len {
         0..=125 => {
             header[1] = payload_len as u8;
@@ -79,32 +97,6 @@ pub fn close_frame(code: CloseCode, reason: &str) -> Box<[u8]> {
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(&reason.as_bytes()[..end]);
     })
-}
-
-/// One data message's frames, one per variant, each encoded the first time that a subscriber needs it and then shared.
-///
-/// A variant is a codec today; compressed ones (RFC 7692) will be further slots.
-#[derive(Debug, Default)]
-pub struct Frames {
-    variants: [OnceLock<Box<[u8]>>; Codec::ALL.len()],
-}
-
-impl Frames {
-    /// The frame for subscribers of `codec`, and whether it was encoded by this call.
-    pub fn get(&self, codec: Codec, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> (&[u8], bool) {
-        let mut encoded = false;
-        let bytes = self.variants[codec as usize].get_or_init(|| {
-            encoded = true;
-            frame(codec.opcode(), |out| codec.encode_data(op, stamp, payload, out))
-        });
-        (bytes, encoded)
-    }
-
-    /// The frame for subscribers of `codec`, if it was encoded before.
-    #[must_use]
-    pub fn peek(&self, codec: Codec) -> Option<&[u8]> {
-        self.variants[codec as usize].get().map(AsRef::as_ref)
-    }
 }
 
 #[cfg(test)]

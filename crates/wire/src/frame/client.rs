@@ -23,3 +23,12 @@ pub fn client_frame(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) ->
     bytes.splice(header..header, mask);
     bytes
 }
+
+/// As [`client_frame`], with RSV1 set: the first frame of a compressed message (RFC 7692 §6.1), of which `payload` is compressed
+/// already.
+#[must_use]
+pub fn deflated_client_frame(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = client_frame(fin, opcode, mask, payload);
+    bytes[0] |= 0x40;
+    bytes
+}

@@ -2,13 +2,16 @@
 
 mod build;
 mod client;
+mod frames;
 mod mask;
 mod parse;
 
 use std::fmt;
 
-pub use build::{Frames, close_frame, frame, header_len, payload_of};
-pub use client::client_frame;
+pub(crate) use build::deflated_frame;
+pub use build::{close_frame, frame, header_len, is_deflated, payload_of};
+pub use client::{client_frame, deflated_client_frame};
+pub use frames::{Encoded, Frames, Shared};
 pub use parse::{Event, Limits, Parser, Violation};
 
 /// A frame's opcode (RFC 6455 §5.2).

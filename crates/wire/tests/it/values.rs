@@ -1,8 +1,9 @@
 //! Random messages and data of every kind.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -12,7 +13,8 @@ use tickwire_wire::message::{
     AckResult, AnnouncedLimits, GapReason, Position, Subscribe, TopicRequest, TopicState,
 };
 use tickwire_wire::{
-    ClientMessage, Control, Decimal, Epoch, ErrorCode, Micros, Mode, Payload, Refusal, RequestId, Seq, Symbol,
+    ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Payload, Refusal, RequestId, Seq,
+    Symbol,
 };
 
 /// Any JSON.
@@ -72,6 +74,11 @@ fn id() -> impl Strategy<Value = RequestId> {
 
 fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Every), Just(Mode::Conflate), Just(Mode::Snapshot)]
+}
+
+fn modes() -> impl Strategy<Value = BTreeMap<Kind, Mode>> {
+    let kind = prop_oneof![Just(Kind::State), Just(Kind::Book), Just(Kind::Event)];
+    btree_map(kind, mode(), 0..4)
 }
 
 fn levels() -> impl Strategy<Value = Vec<Level>> {
@@ -228,18 +235,19 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
         option::of(any::<usize>()),
         option::of(epoch()),
         option::of(seq()),
-        option::of(mode()),
+        (option::of(mode()), option::of(modes())),
         option::of(any::<u32>()),
         option::of(any::<bool>()),
         option::of(refusal()),
     )
         .prop_map(
-            |(topic, matched, epoch, seq, mode, conflate_ms, recovered, error)| AckResult {
+            |(topic, matched, epoch, seq, (mode, modes), conflate_ms, recovered, error)| AckResult {
                 topic,
                 matched,
                 epoch,
                 seq,
                 mode,
+                modes,
                 conflate_ms,
                 recovered,
                 error,

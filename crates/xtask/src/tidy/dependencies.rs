@@ -92,6 +92,17 @@ const TABLE: &[Row] = &[
         NONE,
         NONE,
     ),
+    row(
+        "tickwire-fuzz",
+        &[
+            "tickwire-server",
+            "tickwire-router",
+            "tickwire-feed",
+            "tickwire-wire",
+        ],
+        NONE,
+        NONE,
+    ),
     row("xtask", NONE, NONE, NONE),
 ];
 
@@ -101,6 +112,7 @@ const LEAVES: &[&str] = &[
     "tickwire-loadtest",
     "tickwire-benches",
     "tickwire-sim",
+    "tickwire-fuzz",
     "tickwire",
 ];
 /// Crates that may use `anyhow`: the programs.

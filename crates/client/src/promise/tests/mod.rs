@@ -254,9 +254,13 @@ fn wildcards() {
     kept(&format!(
         "{every} snap t.A@k:9; sub 2 >; ack 2 >/every; snap t.A@k:9; up t.A 10"
     ));
-    kept(&format!(
-        "{every} snap t.A@k:9; sub 2 >; ack 2 >/conflate; up t.A 15"
-    ));
+    // The pattern that asks for more counts, until it goes.
+    let both = format!("{every} snap t.A@k:9; sub 2 >; ack 2 >/conflate;");
+    broken(
+        &format!("{both} up t.A 15"),
+        &expect!["t.A: message 15 came where 10 was due, and no gap named what is missing"],
+    );
+    kept(&format!("{both} unsub 3 t.*; ack 3 t.*; up t.A 15"));
     broken(
         &format!("{every} snap t.A@k:9; up t.A 11"),
         &expect!["t.A: message 11 came where 10 was due, and no gap named what is missing"],
@@ -409,12 +413,21 @@ fn topics_to_resume_one_by_one() {
     let mut checker = Checker::new();
     assert_eq!(checker.received(&welcome()), Ok(()));
     let trace = "sub 1 t.* B; ack 1 t.*/every B@k:1/every; snap t.A@k:4; up t.A 5; up t.N 1; up B 2;
-        sub 2 s.*; ack 2 s.*/conflate; snap s.A@k:7";
+        sub 2 s.* t.B m.>; ack 2 s.*/conflate t.B@k:3/conflate m.>; snap s.A@k:7; up m.A 8; snap m.B@k:4";
     assert_eq!(run(&mut checker, trace), "");
     let mut found: Vec<_> = checker
         .every_topics()
         .map(|found| {
-            let how = if found.by_pattern_only { "pattern" } else { "own" };
+            let how = match (found.by_pattern_only, found.conflated_by_name) {
+                (true, _) => "pattern",
+                (false, false) => "own",
+                (false, true) => "own-conflated",
+            };
+            let how = if found.certain {
+                how.to_owned()
+            } else {
+                format!("{how}?")
+            };
             let number = |at: Option<Position>| at.map_or("none".to_owned(), |at| at.seq.to_string());
             format!(
                 "{} {how} {} {}",
@@ -425,7 +438,17 @@ fn topics_to_resume_one_by_one() {
         })
         .collect();
     found.sort();
-    assert_eq!(found, ["B own 2 2", "t.A pattern 5 5", "t.N pattern none none"]);
+    assert_eq!(
+        found,
+        [
+            "B own 2 2",
+            "m.A pattern? none none",
+            "m.B pattern? 4 4",
+            "t.A pattern 5 5",
+            "t.B own-conflated 3 none",
+            "t.N pattern none none"
+        ]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Configurations as an operator writes them, and what comes of each.
 
-use expect_test::Expect;
+use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Key, Shape};
@@ -172,6 +172,32 @@ fn the_feed_is_one_word_outside_the_file() {
 }
 
 #[test]
+fn clients_show_certificates_if_someone_may_sign_them() {
+    let clients = |more: &str| {
+        let file = format!("[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n{more}");
+        Case::new().file(&file).loaded().tls.expect("both files").clients
+    };
+    let ca_file = std::path::PathBuf::from("ca");
+    let ca = "client_ca_file = \"ca\"\n";
+    assert_eq!(clients(""), TlsClients::Anonymous);
+    assert_eq!(clients("client_auth = \"none\""), TlsClients::Anonymous);
+    assert_eq!(
+        clients(ca),
+        TlsClients::MustShow {
+            ca_file: ca_file.clone()
+        }
+    );
+    assert_eq!(
+        clients(&format!("{ca}client_auth = \"optional\"")),
+        TlsClients::MayShow { ca_file }
+    );
+    assert_eq!(
+        clients(&format!("{ca}client_auth = \"none\"")),
+        TlsClients::Anonymous
+    );
+}
+
+#[test]
 fn topics_may_be_silent_for_as_long_as_the_first_rule_says() {
     let file = "[[staleness]]\npattern = \"a.b\"\nafter_ms = 1\n[[staleness]]\npattern = \"a.>\"\nafter_ms = 86400000\n";
     let rules = Case::new().file(file).loaded().staleness;
@@ -223,7 +249,8 @@ fn every_key_is_read_and_its_range_holds() {
         };
         // TOML itself has no number beyond 63 bits.
         let wrong = wrong.iter().filter(|n| **n <= i128::from(i64::MAX));
-        for value in wrong.map(ToString::to_string).chain(["true".to_owned()]) {
+        let no_value = if key.shape == Shape::Bool { "1" } else { "true" };
+        for value in wrong.map(ToString::to_string).chain([no_value.to_owned()]) {
             let error = Case::new().file(&file_with(key, &value)).load().unwrap_err();
             assert!(
                 matches!(&error, ConfigError::BadValue { key: named, .. } if named == key.path),
@@ -235,8 +262,38 @@ fn every_key_is_read_and_its_range_holds() {
 }
 
 #[test]
+fn switches_of_tests_are_off_and_settable() {
+    assert!(!Config::default().test.echo);
+    assert!(Case::new().file("[test]\necho = true").loaded().test.echo);
+    assert!(
+        Case::new()
+            .variable("TICKWIRE_TEST__ECHO", "true")
+            .loaded()
+            .test
+            .echo
+    );
+    Case::new()
+        .variable("TICKWIRE_TEST__ECHO", "yes")
+        .refused(&expect![[
+            r#"test.echo = "yes" (from environment TICKWIRE_TEST__ECHO): must be true or false"#
+        ]]);
+    // What tests are told by variables of this name is no setting.
+    assert!(
+        !Case::new()
+            .variable("TICKWIRE_TEST_ECHO", "true")
+            .loaded()
+            .test
+            .echo
+    );
+}
+
+#[test]
 fn every_word_of_the_list_is_known_to_its_field() {
-    for key in KEYS.iter().filter(|key| key.path != "feed.kind") {
+    // Two that only some words of go without other keys.
+    for key in KEYS
+        .iter()
+        .filter(|key| !["feed.kind", "tls.client_auth"].contains(&key.path))
+    {
         if let Shape::Choice(words) = key.shape {
             for word in words {
                 let mut text = file_with(key, &format!("{word:?}"));

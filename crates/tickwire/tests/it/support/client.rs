@@ -42,17 +42,40 @@ pub(crate) struct Client {
 impl Client {
     /// A connection of Python's `websockets`.
     pub(crate) fn python(python: &Path, broker: &Broker, codec: Codec) -> Self {
+        Self::python_with(python, broker, codec, None)
+    }
+
+    /// The same with another offer of compression than the library's own: its parameters, or `false` for none.
+    pub(crate) fn python_with(python: &Path, broker: &Broker, codec: Codec, offer: Option<&Value>) -> Self {
+        let mut args = vec![
+            test_file("python/client.py"),
+            broker.url(),
+            codec.as_str().to_owned(),
+        ];
+        args.extend(offer.map(ToString::to_string));
+        Self::begin(Script::start(python, &args), codec)
+    }
+
+    /// The same, over TLS: it trusts those whose certificates are in the file `ca`.
+    pub(crate) fn python_trusting(python: &Path, broker: &Broker, codec: Codec, ca: &str) -> Self {
         let args = [
             test_file("python/client.py"),
             broker.url(),
             codec.as_str().to_owned(),
         ];
-        Self::begin(Script::start(python, &args), codec)
+        // OpenSSL's variable for whom to trust.
+        let script = Script::start_with(python, &args, &[("SSL_CERT_FILE", ca)]);
+        Self::begin(script, codec)
     }
 
     /// A connection of Node's `ws`, which has no MessagePack.
     pub(crate) fn node(node: &Path, broker: &Broker) -> Self {
-        let args = [test_file("node/client.mjs"), broker.url()];
+        Self::node_with(node, broker, &json!(true))
+    }
+
+    /// The same with these options of compression.
+    pub(crate) fn node_with(node: &Path, broker: &Broker, deflate: &Value) -> Self {
+        let args = [test_file("node/client.mjs"), broker.url(), deflate.to_string()];
         Self::begin(Script::start(node, &args), Codec::Json)
     }
 
@@ -73,6 +96,16 @@ impl Client {
     /// Gives the script a command of its own.
     pub(crate) fn tell(&mut self, command: &Value) {
         self.script.tell(command);
+    }
+
+    /// What the broker's handshake said of extensions.
+    pub(crate) fn extensions(&mut self) -> String {
+        self.tell(&json!({ "extensions": true }));
+        let event = self.event();
+        let extensions = event["extensions"].as_str();
+        extensions
+            .unwrap_or_else(|| panic!("{event} instead of extensions"))
+            .to_owned()
     }
 
     /// Sends a message.

@@ -1,8 +1,12 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
 use super::{Answer, Broker, DEADLINE};
@@ -85,9 +89,50 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// What a connection is made of.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A connection to the clients' listener.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket(Wire);
 
 impl Socket {
     /// Connects and says nothing.
@@ -96,21 +141,69 @@ impl Socket {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a socket has a timeout");
-        Self(stream)
+        Self(Wire::Plain(stream))
+    }
+
+    /// Connects and shakes hands by TLS, up to what the broker says to that.
+    pub(crate) fn secure(broker: &Broker, client: Arc<ClientConfig>) -> io::Result<Self> {
+        let Wire::Plain(stream) = Self::connect(broker).0 else {
+            unreachable!("not yet encrypted")
+        };
+        let name = ServerName::from(broker.listen.ip());
+        let session = ClientConnection::new(client, name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self(Wire::Tls(Box::new(stream))))
+    }
+
+    fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match &mut self.0 {
+            Wire::Tls(stream) => stream,
+            Wire::Plain(_) => panic!("this connection is not encrypted"),
+        }
+    }
+
+    /// Asks for new keys, both ways, with what is sent next.
+    pub(crate) fn change_keys(&mut self) {
+        let session = &mut self.session().conn;
+        session.refresh_traffic_keys().expect("they have shaken hands");
+    }
+
+    /// Sends bytes as they are, without encrypting them.
+    pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
+        let socket = &mut self.session().sock;
+        socket.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// The certificate that the broker has shown.
+    pub(crate) fn certificate(&mut self) -> Vec<u8> {
+        let session = &self.session().conn;
+        session.peer_certificates().expect("they have shaken hands")[0].to_vec()
     }
 
     /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
     pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
-        let mut socket = Self::connect(broker);
+        Self::connect(broker).ask(first, lines)
+    }
+
+    /// The same over a connection.
+    pub(crate) fn ask(mut self, first: &str, lines: &[&str]) -> (Self, Answer) {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
-        socket.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
-        let answer = socket.read_answer();
-        (socket, answer)
+        self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
+        let answer = self.read_answer();
+        (self, answer)
     }
 
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
-        let (mut socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+        Self::connect(broker).upgrade()
+    }
+
+    /// Makes a connection one that speaks JSON, its welcome read.
+    pub(crate) fn upgrade(self) -> Self {
+        let (mut socket, answer) = self.ask("GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(socket.message()["op"], "welcome");
         socket
@@ -118,17 +211,36 @@ impl Socket {
 
     /// Its own end, which is what the broker's end is connected to.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr().expect("the socket is connected")
+        self.0.stream().local_addr().expect("the socket is connected")
     }
 
     /// The sending side, for another thread.
     pub(crate) fn writer(&self) -> TcpStream {
-        self.0.try_clone().expect("a descriptor is to be had")
+        self.0.stream().try_clone().expect("a descriptor is to be had")
     }
 
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and
+    /// how many bytes of one more.
+    pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
+        const REFUSED_AFTER: Duration = Duration::from_millis(300);
+        self.0
+            .stream()
+            .set_write_timeout(Some(REFUSED_AFTER))
+            .expect("a socket has a timeout");
+        let mut sent = 0;
+        while sent < count * message.len() {
+            match self.0.write(&message[sent % message.len()..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the broker closed: {error}"),
+            }
+        }
+        (sent / message.len(), sent % message.len())
     }
 
     /// Sends a frame.
@@ -154,10 +266,20 @@ impl Socket {
         answer
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes, as they come.
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("the broker goes on");
         bytes
+    }
+
+    /// A line of text, its end included.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            line.extend(self.exactly(1));
+        }
+        String::from_utf8(line).expect("a line is text")
     }
 
     /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's.
@@ -178,6 +300,24 @@ impl Socket {
         let (opcode, payload) = self.frame();
         assert_eq!(opcode, Opcode::Text as u8, "{payload:?}");
         serde_json::from_slice(&payload).expect("a message is JSON")
+    }
+
+    /// The next frame, which must be a text message that is compressed (RFC 7692 §6.2).
+    pub(crate) fn deflated_message(&mut self) -> Value {
+        let head = self.exactly(2);
+        assert_eq!(head[0], 0xc1, "FIN, RSV1 and text");
+        let length = match head[1] {
+            126 => u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes")),
+            short => u16::from(short),
+        };
+        let mut payload = self.exactly(usize::from(length));
+        payload.extend([0, 0, 0xff, 0xff]);
+        let mut message = Vec::with_capacity(65_536);
+        flate2::Decompress::new(false)
+            .decompress_vec(&payload, &mut message, flate2::FlushDecompress::Sync)
+            .expect("it is DEFLATE");
+        assert!(usize::from(length) < message.len(), "compressed for nothing");
+        serde_json::from_slice(&message).expect("a message is JSON")
     }
 
     /// The code and reason of the next frame, which must be a close frame.
@@ -204,6 +344,9 @@ impl Socket {
 
     /// Closes the sending side.
     pub(crate) fn shut(&mut self) {
-        self.0.shutdown(Shutdown::Write).expect("the socket is open");
+        self.0
+            .stream()
+            .shutdown(Shutdown::Write)
+            .expect("the socket is open");
     }
 }

@@ -43,6 +43,12 @@ fn every_op_is_read() {
 }
 
 #[test]
+fn a_number_that_no_type_holds_is_published_as_it_is() {
+    let text = r#"{"op":"publish","topic":"a","data":[184467440737095516160,0.10000000000000000001,1.50]}"#;
+    assert_eq!(outcome(Codec::Json, text.as_bytes()), text);
+}
+
+#[test]
 fn what_is_not_known_is_ignored() {
     check(
         r#"{"id":1,"later":{"a":[1,{"b":null}]},"op":"ping","topic":"x"}"#,

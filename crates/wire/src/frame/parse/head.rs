@@ -17,15 +17,18 @@ const LENGTH: u8 = 0x7f;
 const LENGTH_IN_16_BITS: u8 = 126;
 const LENGTH_IN_64_BITS: u8 = 127;
 
-/// The reserved bits that are refused: all, since no extension is negotiated. permessage-deflate would take RSV1 (0x40) out
-/// of these for the first frame of a message of its connections (RFC 7692 §6).
-const RSV_REFUSED: u8 = 0x70;
+/// The reserved bits.
+const RSV: u8 = 0x70;
+/// Of these the one that permessage-deflate gives a meaning, on the first frame of a message (RFC 7692 §6).
+const RSV1: u8 = 0x40;
 
 /// A header that keeps the rules, and where its frame's payload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// Whether it begins a compressed message.
+    pub(super) deflated: bool,
     /// As the next payload byte meets it.
     pub(super) mask: [u8; 4],
     /// Payload bytes that are still to come.
@@ -42,16 +45,18 @@ pub(super) struct Before {
 }
 
 impl Head {
-    /// The header at the start of `bytes` and its length, or nothing as long as it is not whole.
+    /// The header at the start of `bytes` and its length, or nothing as long as it is not whole. With `deflate`, messages
+    /// may be compressed.
     pub(super) fn read(
         bytes: &[u8],
         before: Option<Before>,
         limits: Limits,
+        deflate: bool,
     ) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let opcode = opcode(first, before, limits)?;
+        let opcode = opcode(first, before, limits, deflate)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
@@ -75,6 +80,7 @@ impl Head {
         let head = Self {
             opcode,
             fin: first & FIN != 0,
+            deflated: first & RSV1 != 0,
             mask: *mask,
             missing,
         };
@@ -83,9 +89,11 @@ impl Head {
 }
 
 /// The opcode of a frame that begins with the byte `first`, if such a frame may come now.
-fn opcode(first: u8, before: Option<Before>, limits: Limits) -> Result<Opcode, Violation> {
-    if first & RSV_REFUSED != 0 {
-        return Err(Violation::ReservedBits(first & RSV_REFUSED));
+fn opcode(first: u8, before: Option<Before>, limits: Limits, deflate: bool) -> Result<Opcode, Violation> {
+    let begins_message = matches!(first & OPCODE, 0x1 | 0x2);
+    let meant = if deflate && begins_message { RSV1 } else { 0 };
+    if first & RSV & !meant != 0 {
+        return Err(Violation::ReservedBits(first & RSV & !meant));
     }
     let opcode = Opcode::from_bits(first & OPCODE).ok_or(Violation::ReservedOpcode(first & OPCODE))?;
     if opcode.is_control() {

@@ -8,6 +8,8 @@ use crate::frame::Opcode;
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) opcode: Opcode,
+    /// Whether the bytes are compressed: what they stand for is looked at when they are all there.
+    pub(super) deflated: bool,
     pub(super) bytes: Vec<u8>,
     /// Whole fragments.
     pub(super) fragments: u32,
@@ -17,9 +19,10 @@ pub(super) struct Message {
 
 impl Message {
     /// A message without bytes.
-    pub(super) const fn new(opcode: Opcode) -> Self {
+    pub(super) const fn new(opcode: Opcode, deflated: bool) -> Self {
         Self {
             opcode,
+            deflated,
             bytes: Vec::new(),
             fragments: 0,
             checked: 0,
@@ -34,7 +37,7 @@ impl Message {
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
-        if self.opcode != Opcode::Text {
+        if self.opcode != Opcode::Text || self.deflated {
             return Ok(());
         }
         let Err(error) = std::str::from_utf8(&self.bytes[self.checked..]) else {
@@ -48,16 +51,16 @@ impl Message {
         }
     }
 
-    /// The opcode and bytes of a message that has them all.
-    pub(super) fn finish(self) -> Result<(Opcode, Vec<u8>), Violation> {
-        if self.opcode == Opcode::Text && self.checked < self.bytes.len() {
+    /// Checks that a message which has all its bytes does not end inside a code point.
+    pub(super) fn check_end(&self) -> Result<(), Violation> {
+        if self.opcode == Opcode::Text && !self.deflated && self.checked < self.bytes.len() {
             return Err(Violation::TextCutShort { at: self.checked });
         }
-        Ok((self.opcode, self.bytes))
+        Ok(())
     }
 }
 
-/// Checks a message that arrived at once.
+/// Checks a message that is there at once.
 pub(super) fn check_whole(opcode: Opcode, payload: &[u8]) -> Result<(), Violation> {
     if opcode != Opcode::Text {
         return Ok(());

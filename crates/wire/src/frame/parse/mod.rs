@@ -4,6 +4,9 @@
 //! input is unmasked in place and lent out, without a copy or an allocation. Only an incomplete rest is kept, in memory that
 //! grows with the bytes received and not with the length declared, and between messages nothing is kept at all.
 //!
+//! A compressed message (RFC 7692) is kept as it came and inflated when it is whole, into the [`Inflater`] that the caller lends:
+//! a connection has none of its own. The limit on bytes holds for both, what came and what it inflates to.
+//!
 //! A message over the [`Limits`] is refused when its header says so, before its bytes. After a [`Violation`] or a close
 //! frame the parser is finished: it takes further bytes and makes nothing of them.
 
@@ -20,12 +23,13 @@ use self::head::{Before, HEADER_MAX, Head};
 use self::message::Message;
 use super::{Opcode, mask};
 use crate::close::CloseCode;
+use crate::deflate::Inflater;
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX};
 
 /// How much of a message a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest message in bytes, all its fragments together.
+    /// Longest message in bytes, all its fragments together, and when it was inflated.
     pub message_bytes: usize,
     /// Most fragments of one message, at least 1.
     pub fragments: u32,
@@ -40,14 +44,14 @@ impl Default for Limits {
     }
 }
 
-/// What a client sent. Lent from the input or the parser until the next call.
+/// What a client sent. Lent from the input, the parser or the inflater until the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message.
     Message {
         /// [`Opcode::Text`], whose payload is UTF-8, or [`Opcode::Binary`].
         opcode: Opcode,
-        /// The message, its fragments put together.
+        /// The message, its fragments put together and inflated.
         payload: &'a [u8],
     },
     /// A ping, to be answered with a pong of the same payload (RFC 6455 §5.5.2).
@@ -104,8 +108,14 @@ impl Rest {
     }
 }
 
-/// The payload of a whole message or control frame.
-enum Whole<'b> {
+/// A whole message or control frame.
+struct Whole<'b> {
+    opcode: Opcode,
+    deflated: bool,
+    payload: Payload<'b>,
+}
+
+enum Payload<'b> {
     Input(&'b [u8]),
     Kept(Vec<u8>),
 }
@@ -124,28 +134,45 @@ impl Parser {
     /// Takes bytes off the front of `input` up to the next event. `None` means that all were taken; what they began is
     /// kept. The call after an event frees what the event borrowed, so call until `None`.
     ///
+    /// For connections without extensions: a compressed message is refused.
+    ///
     /// # Errors
     /// When the client broke a rule. The rest of the input is dropped, what was kept is freed by the next call at the
     /// latest, and that and all later ones give `None`.
     pub fn next<'a, 'b: 'a>(&'a mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'a>>, Violation> {
+        self.next_with(input, None)
+    }
+
+    /// As [`Self::next`], for a connection that negotiated permessage-deflate if there is an `inflater`. Whether there is one
+    /// must not change between calls; which one it is does not matter.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_with<'a, 'b: 'a>(
+        &'a mut self,
+        input: &mut &'b mut [u8],
+        inflater: Option<&'a mut Inflater>,
+    ) -> Result<Option<Event<'a>>, Violation> {
         self.free_lent();
         if self.finished {
             *input = &mut [];
             return Ok(None);
         }
-        let (opcode, whole) = match self.advance(input) {
+        let whole = match self.advance(input, inflater.is_some()) {
             Ok(Some(whole)) => whole,
             Ok(None) => return Ok(None),
-            Err(violation) => {
-                self.finished = true;
-                self.rest = None;
-                *input = &mut [];
-                return Err(violation);
-            }
+            Err(violation) => return Err(self.fail(input, violation)),
         };
-        let payload = match whole {
-            Whole::Input(payload) => payload,
-            Whole::Kept(payload) => {
+        let opcode = whole.opcode;
+        if let Some(inflater) = inflater.filter(|_| whole.deflated) {
+            return match inflate(inflater, &whole, self.limits) {
+                Ok(payload) => Ok(Some(Event::Message { opcode, payload })),
+                Err(violation) => Err(self.fail(input, violation)),
+            };
+        }
+        let payload = match whole.payload {
+            Payload::Input(payload) => payload,
+            Payload::Kept(payload) => {
                 let rest = self.rest.get_or_insert_default();
                 rest.lent = payload;
                 &rest.lent
@@ -163,6 +190,14 @@ impl Parser {
                 Ok(Some(Event::Message { opcode, payload }))
             }
         }
+    }
+
+    /// Ends the connection's parsing.
+    fn fail(&mut self, input: &mut &mut [u8], violation: Violation) -> Violation {
+        self.finished = true;
+        self.rest = None;
+        *input = &mut [];
+        violation
     }
 
     /// Bytes of heap that are held for an incomplete message or lent by the last event, 0 between messages.
@@ -187,29 +222,38 @@ impl Parser {
         }
     }
 
-    /// Reads frames until a message or control frame is whole, and gives its opcode and payload, or until the input is
-    /// used up.
-    fn advance<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<(Opcode, Whole<'b>)>, Violation> {
-        while let Some(mut head) = self.head(input)? {
+    /// Reads frames until a message or control frame is whole or the input is used up.
+    fn advance<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        deflate: bool,
+    ) -> Result<Option<Whole<'b>>, Violation> {
+        while let Some(mut head) = self.head(input, deflate)? {
             let payload = take(input, head.missing);
             mask::apply(payload, head.mask);
             head.mask = mask::after(head.mask, payload.len());
             head.missing -= payload.len();
             if head.missing == 0 && self.is_all(&head) {
-                message::check_whole(head.opcode, payload)?;
-                return Ok(Some((head.opcode, Whole::Input(payload))));
+                if !head.deflated {
+                    message::check_whole(head.opcode, payload)?;
+                }
+                return Ok(Some(Whole {
+                    opcode: head.opcode,
+                    deflated: head.deflated,
+                    payload: Payload::Input(payload),
+                }));
             }
-            if let Some((opcode, bytes)) = self.keep(head, payload)? {
-                return Ok(Some((opcode, Whole::Kept(bytes))));
+            if let Some(whole) = self.keep(head, payload)? {
+                return Ok(Some(whole));
             }
         }
         Ok(None)
     }
 
     /// The header of the frame whose payload comes next, or nothing as long as it is not whole.
-    fn head(&mut self, input: &mut &mut [u8]) -> Result<Option<Head>, Violation> {
+    fn head(&mut self, input: &mut &mut [u8], deflate: bool) -> Result<Option<Head>, Violation> {
         let Some(rest) = &mut self.rest else {
-            let read = Head::read(input, None, self.limits)?;
+            let read = Head::read(input, None, self.limits, deflate)?;
             return Ok(self.took(read, input));
         };
         if rest.frame.is_some() {
@@ -220,13 +264,13 @@ impl Parser {
             bytes: message.bytes.len(),
         });
         if rest.header_len == 0 {
-            let read = Head::read(input, before, self.limits)?;
+            let read = Head::read(input, before, self.limits, deflate)?;
             return Ok(self.took(read, input));
         }
         let start = rest.header_len;
         let end = HEADER_MAX.min(start + input.len());
         rest.header[start..end].copy_from_slice(&input[..end - start]);
-        match Head::read(&rest.header[..end], before, self.limits)? {
+        match Head::read(&rest.header[..end], before, self.limits, deflate)? {
             Some((head, len)) => {
                 take(input, len - start);
                 rest.header_len = 0;
@@ -266,7 +310,7 @@ impl Parser {
 
     /// Keeps bytes of a frame that cannot be lent from the input. When they make a message or control frame whole, that is
     /// handed over instead.
-    fn keep(&mut self, head: Head, payload: &[u8]) -> Result<Option<(Opcode, Vec<u8>)>, Violation> {
+    fn keep(&mut self, head: Head, payload: &[u8]) -> Result<Option<Whole<'static>>, Violation> {
         let rest = self.rest.get_or_insert_default();
         let whole = head.missing == 0;
         if !whole {
@@ -274,16 +318,38 @@ impl Parser {
         }
         if head.opcode.is_control() {
             rest.control.extend_from_slice(payload);
-            return Ok(whole.then(|| (head.opcode, std::mem::take(&mut rest.control))));
+            return Ok(whole.then(|| Whole {
+                opcode: head.opcode,
+                deflated: false,
+                payload: Payload::Kept(std::mem::take(&mut rest.control)),
+            }));
         }
-        let message = rest.message.get_or_insert_with(|| Message::new(head.opcode));
+        let message = rest
+            .message
+            .get_or_insert_with(|| Message::new(head.opcode, head.deflated));
         message.push(payload, self.limits.message_bytes)?;
         message.fragments += u32::from(whole);
         if !(whole && head.fin) {
             return Ok(None);
         }
-        rest.message.take().map(Message::finish).transpose()
+        message.check_end()?;
+        Ok(rest.message.take().map(|message| Whole {
+            opcode: message.opcode,
+            deflated: message.deflated,
+            payload: Payload::Kept(message.bytes),
+        }))
     }
+}
+
+/// What a whole compressed message stands for.
+fn inflate<'a>(inflater: &'a mut Inflater, whole: &Whole<'_>, limits: Limits) -> Result<&'a [u8], Violation> {
+    let compressed = match &whole.payload {
+        Payload::Input(payload) => payload,
+        Payload::Kept(payload) => &payload[..],
+    };
+    let payload = inflater.inflate(compressed, limits.message_bytes)?;
+    message::check_whole(whole.opcode, payload)?;
+    Ok(payload)
 }
 
 /// Splits up to `len` bytes off the front of `input`.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::close::CloseCode;
+use crate::deflate::BadDeflate;
 use crate::frame::Opcode;
 
 /// A breach of RFC 6455 or of the [`Limits`](super::Limits). The connection cannot go on after it.
@@ -13,8 +14,8 @@ pub enum Violation {
     /// Clients mask every frame.
     #[error("client frame is not masked (RFC 6455 5.1)")]
     NotMasked,
-    /// Reserved bits that no negotiated extension gives a meaning; 0x40 is RSV1, 0x20 RSV2, 0x10 RSV3.
-    #[error("reserved bits {0:#04x} are set but no extension was negotiated (RFC 6455 5.2)")]
+    /// Reserved bits that no negotiated extension gives a meaning on such a frame; 0x40 is RSV1, 0x20 RSV2, 0x10 RSV3.
+    #[error("reserved bits {0:#04x} are set but no extension was negotiated for it (RFC 6455 5.2)")]
     ReservedBits(u8),
     /// An opcode that is not defined.
     #[error("opcode {0:#x} is reserved (RFC 6455 5.2)")]
@@ -50,6 +51,15 @@ pub enum Violation {
         /// [`Limits::message_bytes`](super::Limits::message_bytes)
         limit: usize,
     },
+    /// A compressed message that inflates to more bytes than a message may have.
+    #[error("message inflates to more than the {limit} bytes that are allowed")]
+    InflatesTooBig {
+        /// [`Limits::message_bytes`](super::Limits::message_bytes)
+        limit: usize,
+    },
+    /// A compressed message that cannot be inflated.
+    #[error("compressed message is not DEFLATE data, or not all of it (RFC 7692 7.2.2)")]
+    DeflateCorrupt,
     /// More fragments than a message may have.
     #[error("message in more than {limit} fragments")]
     TooManyFragments {
@@ -82,6 +92,15 @@ pub enum Violation {
     },
 }
 
+impl From<BadDeflate> for Violation {
+    fn from(bad: BadDeflate) -> Self {
+        match bad {
+            BadDeflate::Corrupt => Self::DeflateCorrupt,
+            BadDeflate::TooBig { limit } => Self::InflatesTooBig { limit },
+        }
+    }
+}
+
 impl Violation {
     /// The code that the connection is closed with.
     #[must_use]
@@ -98,11 +117,13 @@ impl Violation {
             | Self::MessageInterrupted(_)
             | Self::CloseCodeCutShort
             | Self::CloseCodeForbidden(_) => CloseCode::PROTOCOL,
-            Self::TextNotUtf8 { .. } | Self::TextCutShort { .. } | Self::CloseReasonNotUtf8 { .. } => {
-                CloseCode::NOT_UTF8
-            }
+            // 1007 is for data that is not what its message says it is (RFC 6455 §7.4.1).
+            Self::DeflateCorrupt
+            | Self::TextNotUtf8 { .. }
+            | Self::TextCutShort { .. }
+            | Self::CloseReasonNotUtf8 { .. } => CloseCode::NOT_UTF8,
             Self::TooManyFragments { .. } => CloseCode::POLICY,
-            Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
+            Self::MessageTooBig { .. } | Self::InflatesTooBig { .. } => CloseCode::TOO_BIG,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the parser gives and what it holds; what it refuses is in [`rules`], properties over random streams are in
 //! the crate's `tests/it`.
 
+mod deflated;
 mod rules;
 
 use super::*;

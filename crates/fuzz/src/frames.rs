@@ -1,0 +1,105 @@
+//! The parser of client frames: the same events and the same verdict however the bytes are cut, and those of a parser that was
+//! written from the RFC with no eye to speed.
+
+use tickwire_wire::CloseCode;
+use tickwire_wire::frame::{Event, Limits, Opcode, Parser, client_frame};
+
+use crate::reference;
+
+/// Small, so that inputs meet them.
+pub(crate) const LIMITS: Limits = Limits {
+    message_bytes: 300,
+    fragments: 5,
+};
+
+/// An event with its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Got {
+    Message(Opcode, Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<CloseCode>, String),
+    /// The connection is failed with this code.
+    Failed(CloseCode),
+}
+
+impl From<Event<'_>> for Got {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Message { opcode, payload } => Self::Message(opcode, payload.to_vec()),
+            Event::Ping(payload) => Self::Ping(payload.to_vec()),
+            Event::Pong(payload) => Self::Pong(payload.to_vec()),
+            Event::Close { code, reason } => Self::Close(code, reason.to_owned()),
+        }
+    }
+}
+
+/// The first byte says how the stream is cut, and whether what follows are frames as they are or a description of frames, whose
+/// payloads a fuzzer would hardly get right behind their masks.
+///
+/// # Panics
+/// When the parser says one thing of the whole and another of its parts, or is wrong.
+pub fn frames(input: &[u8]) {
+    let Some((&how, rest)) = input.split_first() else {
+        return;
+    };
+    let stream = if how & 0x80 == 0 {
+        rest.to_vec()
+    } else {
+        described(rest)
+    };
+    let whole = in_pieces(&stream, &[stream.len().max(1)]);
+    assert_eq!(whole, in_pieces(&stream, &[1]), "byte by byte");
+    let piece = usize::from(how & 0x7f);
+    assert_eq!(
+        whole,
+        in_pieces(&stream, &[piece + 1, 1, piece / 3 + 1]),
+        "in pieces"
+    );
+    assert_eq!(whole, reference::read(&stream, LIMITS), "the reference");
+}
+
+/// The stream of frames that `input` describes: two bytes for the head, one for the length, four for the mask, the payload plain.
+fn described(input: &[u8]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    let mut rest = input;
+    while let Some((&[head, length, a, b, c, d], after)) = rest.split_first_chunk() {
+        // Lengths up to 510, so that some are beyond seven bits and some beyond the limit.
+        let length = usize::from(length) * if head & 0x40 == 0 { 1 } else { 2 };
+        let (payload, after) = after.split_at(length.min(after.len()));
+        if let Some(opcode) = Opcode::from_bits(head & 0x0f) {
+            let frame = client_frame(head & 0x80 != 0, opcode, [a, b, c, d], payload);
+            stream.extend(frame);
+        }
+        rest = after;
+    }
+    stream
+}
+
+/// What the parser says of `stream` when it comes in pieces of `sizes`, one after the other and again.
+fn in_pieces(stream: &[u8], sizes: &[usize]) -> Vec<Got> {
+    let (mut parser, mut got, mut rest) = (Parser::new(LIMITS), Vec::new(), stream);
+    for size in sizes.iter().cycle() {
+        let (piece, after) = rest.split_at((*size).min(rest.len()));
+        rest = after;
+        let mut scratch = piece.to_vec();
+        let mut input = &mut scratch[..];
+        loop {
+            match parser.next(&mut input) {
+                Ok(Some(event)) => got.push(event.into()),
+                Ok(None) => break,
+                Err(violation) => got.push(Got::Failed(violation.close_code())),
+            }
+        }
+        assert!(input.is_empty(), "{} bytes were not taken", input.len());
+        assert!(
+            parser.heap_bytes() <= LIMITS.message_bytes + 512,
+            "{} bytes are held",
+            parser.heap_bytes()
+        );
+        if rest.is_empty() {
+            break;
+        }
+    }
+    got
+}

@@ -1,0 +1,34 @@
+//! The parser of recordings, with the books, tickers and candles that are made of them.
+
+use std::path::PathBuf;
+
+use tickwire_feed::Replay;
+
+use crate::config::scratch;
+
+/// A recording, plain or gzip, is replayed to its end.
+///
+/// # Panics
+/// When time goes backwards, a tick is of no topic, or what was read is not what was counted.
+pub fn recording(input: &[u8]) {
+    let file = scratch(input);
+    let files: [PathBuf; 1] = [file.path().to_owned()];
+    // A file that is no gzip although it begins like one is refused.
+    let Ok(mut replay) = Replay::open(&files) else {
+        return;
+    };
+    let (mut ticks, mut last) = (0, None);
+    while let Some(tick) = replay.next_tick() {
+        ticks += 1;
+        assert!(last <= Some(tick.at), "{last:?} and then {:?}", tick.at);
+        assert!(tick.topic.index() < replay.topics().len(), "{:?}", tick.topic);
+        last = Some(tick.at);
+        let mut json = Vec::new();
+        tick.payload.write_json(&mut json);
+        assert!(json.starts_with(b"{"), "{:?}", tick.payload);
+    }
+    let stats = replay.stats();
+    assert_eq!(stats.ticks, ticks, "{stats:?}");
+    assert!(replay.faults().len() as u64 <= stats.malformed, "{stats:?}");
+    assert_eq!(replay.next_tick(), None, "it had ended");
+}

@@ -1,0 +1,78 @@
+//! The codecs of requests and of what clients read: what is accepted can be written again and says the same then.
+
+use tickwire_wire::codec::{DataOp, Stamp};
+use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, Seq, ServerMessage};
+
+/// Longest reason of a refusal: it must not repeat what was sent.
+const REASON_BYTES_MAX: usize = 300;
+
+/// A request in JSON.
+///
+/// # Panics
+/// When what was accepted does not survive being written and read.
+pub fn json(input: &[u8]) {
+    request(Codec::Json, input);
+}
+
+/// A request in MessagePack.
+///
+/// # Panics
+/// When what was accepted does not survive being written and read.
+pub fn msgpack(input: &[u8]) {
+    request(Codec::MessagePack, input);
+}
+
+fn request(codec: Codec, input: &[u8]) {
+    // A client reads what a broker sends; no check but that it ends in a value or an error.
+    drop(codec.decode_server(input));
+    let message = match codec.decode_request(input) {
+        Ok(message) => message,
+        Err(bad) => {
+            let length = bad.refusal.reason.len();
+            assert!(
+                length <= REASON_BYTES_MAX,
+                "{length} bytes: {}",
+                bad.refusal.reason
+            );
+            return;
+        }
+    };
+    for other in Codec::ALL {
+        let mut bytes = Vec::new();
+        other.encode_request(&message, &mut bytes);
+        match (&message, other.decode_request(&bytes)) {
+            // Data that is no MessagePack number of 64 bits becomes a float there, so only the rest must be equal.
+            (
+                ClientMessage::Publish { id, topic, .. },
+                Ok(ClientMessage::Publish {
+                    id: id_again,
+                    topic: topic_again,
+                    ..
+                }),
+            ) if other != codec => assert_eq!((id, topic), (&id_again, &topic_again), "{other}"),
+            (_, again) => assert_eq!(Ok(&message), again.as_ref(), "{other}"),
+        }
+    }
+    if let ClientMessage::Publish { data, .. } = &message {
+        can_be_sent_on(data);
+    }
+}
+
+/// What was published reaches subscribers of both codecs, whole.
+fn can_be_sent_on(data: &Payload) {
+    let epoch = Epoch::from("k3v9");
+    let stamp = Stamp {
+        topic: "chat.x",
+        epoch: &epoch,
+        seq: Seq(7),
+        ts: Micros(1),
+    };
+    for codec in Codec::ALL {
+        let mut bytes = Vec::new();
+        codec.encode_data(DataOp::Update, stamp, data, &mut bytes);
+        match codec.decode_server(&bytes) {
+            Ok(ServerMessage::Update { seq: Seq(7), .. }) => {}
+            other => panic!("{codec} has {other:?} for {data:?}"),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Sessions that speak no protocol: each message comes back as it came, so that a conformance suite can judge what is
+//! beneath it.
+//!
+//! They have the timers, pings, closes and the control lane of all others, but no welcome, no heartbeat and no requests. What
+//! waits for one is bounded by who feeds it: nothing more is to be read from it while an answer [waits](Shard::echo_waits).
+
+use tickwire_wire::frame::Opcode;
+
+use super::Shard;
+use crate::session::{Session, SessionId, Transport};
+
+impl Shard {
+    /// Whether a session sends back what it gets.
+    #[must_use]
+    pub fn echoes(&self, id: SessionId) -> bool {
+        self.sessions.get(id.index()).is_some_and(is_echo)
+    }
+
+    /// Whether a session that echoes has an answer which its client has not taken yet.
+    #[must_use]
+    pub fn echo_waits(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id.index());
+        session.is_some_and(|session| is_echo(session) && !session.outbox.is_empty())
+    }
+
+    /// Sends a message back to the client that sent it, compressed if that was agreed and makes it shorter. Like all control frames it is sent even if the session is closed
+    /// before that.
+    pub fn echo(&mut self, id: SessionId, opcode: Opcode, payload: &[u8]) {
+        let Some(window) = self.open_session(id).map(|session| session.variant.window()) else {
+            return;
+        };
+        let frame = self.deflater.message(opcode, payload, window);
+        self.send_frame(id, frame);
+    }
+}
+
+fn is_echo(session: &Session) -> bool {
+    session.transport == Transport::Echo
+}

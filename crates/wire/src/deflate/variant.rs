@@ -1,0 +1,126 @@
+//! How the data messages of a connection are written: its codec, and whether and for which window they may be compressed.
+
+use super::WindowBits;
+use crate::codec::Codec;
+
+/// A codec, plain or deflated for receivers with a certain window. One byte, so that a connection costs no more for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variant(u8);
+
+/// What a frame is encoded as; all receivers of one get the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Encoding {
+    /// The codec.
+    pub codec: Codec,
+    /// Whether it is compressed.
+    pub deflated: bool,
+}
+
+const CODECS: u8 = Codec::ALL.len() as u8;
+
+impl Variant {
+    /// Number of variants; each [index](Self::index) is below it.
+    pub const COUNT: usize =
+        Codec::ALL.len() * (1 + (WindowBits::MAX.bits() - WindowBits::MIN.bits() + 1) as usize);
+
+    /// Nothing is compressed.
+    #[must_use]
+    pub const fn plain(codec: Codec) -> Self {
+        Self(codec as u8)
+    }
+
+    /// Messages are compressed where that helps and the receiver's window holds them.
+    #[must_use]
+    pub const fn deflated(codec: Codec, window: WindowBits) -> Self {
+        Self(codec as u8 + CODECS * (1 + window.bits() - WindowBits::MIN.bits()))
+    }
+
+    /// The codec.
+    #[inline]
+    #[must_use]
+    pub const fn codec(self) -> Codec {
+        Codec::ALL[(self.0 % CODECS) as usize]
+    }
+
+    /// The receiver's window, if messages may be compressed.
+    #[inline]
+    #[must_use]
+    pub const fn window(self) -> Option<WindowBits> {
+        match self.0 / CODECS {
+            0 => None,
+            above => WindowBits::new(WindowBits::MIN.bits() + above - 1),
+        }
+    }
+
+    /// Its place among all variants.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<Codec> for Variant {
+    fn from(codec: Codec) -> Self {
+        Self::plain(codec)
+    }
+}
+
+impl Encoding {
+    /// Every encoding, in the order of their [indices](Self::index).
+    pub const ALL: [Self; 4] = [
+        Self::of(Codec::Json, false),
+        Self::of(Codec::MessagePack, false),
+        Self::of(Codec::Json, true),
+        Self::of(Codec::MessagePack, true),
+    ];
+
+    /// The encoding of `codec`, compressed or not.
+    #[must_use]
+    pub const fn of(codec: Codec, deflated: bool) -> Self {
+        Self { codec, deflated }
+    }
+
+    /// Its place in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.codec as usize + if self.deflated { Codec::ALL.len() } else { 0 }
+    }
+
+    /// Its name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.codec, self.deflated) {
+            (Codec::Json, false) => "json",
+            (Codec::MessagePack, false) => "msgpack",
+            (Codec::Json, true) => "json-deflate",
+            (Codec::MessagePack, true) => "msgpack-deflate",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_are_numbered_without_holes() {
+        let windows = || (8..=15).filter_map(WindowBits::new);
+        let mut indices = Vec::new();
+        for codec in Codec::ALL {
+            let plain = Variant::from(codec);
+            assert_eq!((plain.codec(), plain.window()), (codec, None));
+            indices.push(plain.index());
+            for window in windows() {
+                let deflated = Variant::deflated(codec, window);
+                assert_eq!((deflated.codec(), deflated.window()), (codec, Some(window)));
+                indices.push(deflated.index());
+            }
+        }
+        indices.sort_unstable();
+        assert_eq!(indices, (0..Variant::COUNT).collect::<Vec<_>>());
+        for (index, encoding) in Encoding::ALL.into_iter().enumerate() {
+            assert_eq!(encoding.index(), index);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The frames of one data message: one per encoding, each made the first time that a receiver needs it, then shared.
+//!
+//! A compressed frame is kept only where it is smaller than the plain one; who takes compressed ones is otherwise sent the
+//! plain one, which is not kept twice.
+
+use std::sync::OnceLock;
+
+use super::build::frame;
+use super::payload_of;
+use crate::codec::{Codec, DataOp, Stamp};
+use crate::deflate::{Deflater, Encoding, Made, Variant, WindowBits};
+use crate::message::Payload;
+
+/// One data message's frames.
+#[derive(Debug, Default)]
+pub struct Frames {
+    plain: [OnceLock<Box<[u8]>>; Codec::ALL.len()],
+    // Nobody may take compressed ones, so there is no more than a pointer for them.
+    deflated: OnceLock<Box<[OnceLock<Deflated>; Codec::ALL.len()]>>,
+}
+
+/// What became of compressing a message.
+#[derive(Debug)]
+enum Deflated {
+    /// The frame, and the least window that it is for.
+    Frame(Box<[u8]>, WindowBits),
+    /// It is not smaller, or the message too short to try.
+    Useless,
+}
+
+impl Deflated {
+    fn for_window(&self, window: WindowBits) -> Option<&[u8]> {
+        match self {
+            Self::Frame(bytes, least) if *least <= window => Some(bytes),
+            Self::Frame(..) | Self::Useless => None,
+        }
+    }
+}
+
+/// A frame for a receiver.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// The frame, its header included.
+    pub bytes: &'a [u8],
+    /// What this call encoded for it, if anything: the compressed frame, and the plain one.
+    pub encoded: [Option<Encoded>; 2],
+}
+
+/// Work that was done once for all receivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded {
+    /// What was made.
+    pub encoding: Encoding,
+    /// Bytes of the message.
+    pub payload_bytes: usize,
+    /// Bytes of its frame without the header: the same, unless it is compressed.
+    pub frame_payload_bytes: usize,
+}
+
+impl Frames {
+    /// The plain frame for receivers of `codec`, and whether it was encoded by this call.
+    pub fn get(&self, codec: Codec, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> (&[u8], bool) {
+        let mut encoded = false;
+        let bytes = self.plain[codec as usize].get_or_init(|| {
+            encoded = true;
+            frame(codec.opcode(), |out| codec.encode_data(op, stamp, payload, out))
+        });
+        (bytes, encoded)
+    }
+
+    /// The frame for receivers of `variant`.
+    pub fn get_for(
+        &self,
+        variant: Variant,
+        op: DataOp,
+        stamp: Stamp<'_>,
+        payload: &Payload,
+        deflater: &mut Deflater,
+    ) -> Shared<'_> {
+        let codec = variant.codec();
+        let mut deflated_now = None;
+        if let Some(window) = variant.window() {
+            let slots = self.deflated.get_or_init(Box::default);
+            let deflated = slots[codec as usize].get_or_init(|| {
+                let made = self.deflate(codec, op, stamp, payload, deflater);
+                deflated_now = Some(Encoded {
+                    encoding: Encoding::of(codec, made.deflated),
+                    payload_bytes: made.payload_len,
+                    frame_payload_bytes: payload_of(&made.frame).len(),
+                });
+                if made.deflated {
+                    return Deflated::Frame(made.frame, WindowBits::for_message(made.payload_len));
+                }
+                if self.plain[codec as usize].set(made.frame).is_err() {
+                    deflated_now = None; // there was one already
+                }
+                Deflated::Useless
+            });
+            if let Some(bytes) = deflated.for_window(window) {
+                let encoded = [deflated_now, None];
+                return Shared { bytes, encoded };
+            }
+        }
+        let (bytes, plain_now) = self.get(codec, op, stamp, payload);
+        let payload_bytes = payload_of(bytes).len();
+        let plain_now = plain_now.then_some(Encoded {
+            encoding: Encoding::of(codec, false),
+            payload_bytes,
+            frame_payload_bytes: payload_bytes,
+        });
+        let encoded = [deflated_now, plain_now];
+        Shared { bytes, encoded }
+    }
+
+    /// The frame for receivers of `variant`, if it was made before.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self, variant: Variant) -> Option<&[u8]> {
+        let codec = variant.codec() as usize;
+        if let Some(window) = variant.window() {
+            let deflated = self.deflated.get()?[codec].get()?;
+            if let Some(bytes) = deflated.for_window(window) {
+                return Some(bytes);
+            }
+        }
+        self.plain[codec].get().map(AsRef::as_ref)
+    }
+
+    /// Compresses the message, from its plain frame where there is one.
+    fn deflate(
+        &self,
+        codec: Codec,
+        op: DataOp,
+        stamp: Stamp<'_>,
+        payload: &Payload,
+        deflater: &mut Deflater,
+    ) -> Made {
+        let plain = self.plain[codec as usize].get();
+        deflater.frame_of(codec.opcode(), |out| match plain {
+            Some(plain) => out.extend_from_slice(payload_of(plain)),
+            None => codec.encode_data(op, stamp, payload, out),
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! `cargo xtask autobahn`: the broker's WebSocket judged by the Autobahn test suite.
+//!
+//! The suite is not part of the project: a folder with its two scripts, `setup.sh` and `run.sh`, is named by
+//! `TICKWIRE_AUTOBAHN`. The broker runs with the settings of `crates/xtask/autobahn.toml`, which open its echo route, and is
+//! asked through each egress in turn. Reports go below the target folder, and so does the suite's Python.
+
+mod broker;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+
+use self::broker::EchoBroker;
+use self::report::Report;
+use crate::workspace::Workspace;
+
+/// Names the folder with the suite's scripts.
+const FOLDER_VARIABLE: &str = "TICKWIRE_AUTOBAHN";
+/// Where that folder is looked for when the variable is not set, from the workspace's root.
+const FOLDER_DEFAULT: &str = "../shared/tools/autobahn";
+/// How many cases the suite has.
+const CASES: usize = 517;
+/// What is run over TLS when no cases are named: what is above TLS is the same, and tested without it.
+const TLS_CASES: [&str; 7] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
+/// The broker's settings.
+const CONFIG: &str = "crates/xtask/autobahn.toml";
+
+/// How the broker hands bytes to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Egress {
+    /// A system call a connection
+    #[value(name = "plain")]
+    Plain,
+    /// A batch of connections by `io_uring`
+    #[value(name = "io_uring")]
+    IoUring,
+}
+
+impl Egress {
+    /// As the setting has it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::IoUring => "io_uring",
+        }
+    }
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+pub(crate) struct AutobahnArgs {
+    /// Over TLS, with a certificate made for the run; groups 1 to 7 unless cases are named
+    #[arg(long)]
+    tls: bool,
+    /// Through this egress alone [default: each in turn; with --tls, which has one of its own, plain]
+    #[arg(long, value_name = "KIND")]
+    egress: Option<Egress>,
+    /// Judge the debug build, which checks itself more, instead of the release build
+    #[arg(long)]
+    debug: bool,
+    /// Cases by number or pattern, `6.4.1` or `9.*`; with a leading `-` they are left out [default: all 517]
+    #[arg(value_name = "CASE", trailing_var_arg = true, allow_hyphen_values = true)]
+    cases: Vec<String>,
+}
+
+/// Builds the broker, runs the suite and prints what it found. True when every case is in order.
+pub(crate) fn run(workspace: &Workspace, args: &AutobahnArgs) -> Result<bool> {
+    let suite = suite(workspace)?;
+    let folder = workspace.target.join("autobahn");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let python = set_up(workspace, &suite, &folder)?;
+    let program = build(workspace, args.debug)?;
+    let config = if args.tls {
+        with_certificate(workspace, &folder)?
+    } else {
+        workspace.root.join(CONFIG)
+    };
+    let cases: Vec<String> = match (args.cases.is_empty(), args.tls) {
+        (true, true) => TLS_CASES.map(str::to_owned).to_vec(),
+        _ => args.cases.clone(),
+    };
+    let kinds = match (args.egress, args.tls) {
+        (Some(kind), _) => vec![kind],
+        (None, true) => vec![Egress::Plain],
+        (None, false) => vec![Egress::Plain, Egress::IoUring],
+    };
+    let mut in_order = true;
+    for egress in kinds {
+        let transport = if args.tls { "TLS" } else { "TCP" };
+        println!("\nAutobahn over {transport}, egress {}", egress.as_str());
+        let out = folder.join(format!("{transport}-{}", egress.as_str()).to_lowercase());
+        fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+        let broker = EchoBroker::start(
+            workspace,
+            &program,
+            &config,
+            egress.as_str(),
+            &out.join("broker.log"),
+        )?;
+        run_suite(workspace, &suite, &python, &broker.url, &out, &cases)?;
+        broker.stop()?;
+        let report = Report::read(&out, AGENT)?;
+        print!("{report}");
+        println!("each case's report: {}", out.join("index.html").display());
+        if cases.is_empty() && report.cases() != CASES {
+            println!("the suite has {CASES} cases and ran {}", report.cases());
+            in_order = false;
+        }
+        in_order &= report.is_in_order();
+    }
+    Ok(in_order)
+}
+
+/// The broker's name in the suite's reports.
+const AGENT: &str = "tickwire";
+
+/// The folder with the suite's scripts.
+fn suite(workspace: &Workspace) -> Result<PathBuf> {
+    let named = std::env::var_os(FOLDER_VARIABLE).map_or_else(|| FOLDER_DEFAULT.into(), PathBuf::from);
+    let folder = workspace.root.join(named);
+    for script in ["setup.sh", "run.sh"] {
+        ensure!(
+            folder.join(script).is_file(),
+            "no Autobahn suite: {} is not there; set {FOLDER_VARIABLE} to the folder with setup.sh and run.sh",
+            folder.join(script).display()
+        );
+    }
+    Ok(folder)
+}
+
+/// Makes the suite's Python, unless the same script has made it already, and returns its folder.
+fn set_up(workspace: &Workspace, suite: &Path, folder: &Path) -> Result<PathBuf> {
+    let script = suite.join("setup.sh");
+    let (python, stamp) = (folder.join("venv"), folder.join("venv-made-by.sh"));
+    let wanted = fs::read(&script).with_context(|| format!("cannot read {}", script.display()))?;
+    if python.is_dir() && fs::read(&stamp).is_ok_and(|made_by| made_by == wanted) {
+        return Ok(python);
+    }
+    println!("setting up the Autobahn suite in {}", python.display());
+    let status = workspace
+        .command("bash")
+        .arg(&script)
+        .arg(&python)
+        .status()
+        .context("cannot run bash")?;
+    ensure!(
+        status.success(),
+        "the suite cannot be set up: {} failed",
+        script.display()
+    );
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+/// Builds the broker and returns its program.
+fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
+    let mut build = workspace.cargo();
+    build.args(["build", "--locked", "-p", "tickwire"]);
+    let profile = if debug { "debug" } else { "release" };
+    if !debug {
+        build.arg("--release");
+    }
+    let built = build.status().context("cannot run cargo")?;
+    ensure!(built.success(), "the {profile} build failed");
+    Ok(workspace.target.join(profile).join("tickwire"))
+}
+
+/// Makes a certificate that signs itself, and the settings that use it; returns the settings' file.
+fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let output = workspace
+        .command("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .context("cannot run openssl, which makes the certificate")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("openssl made no certificate: {}", said.trim());
+    }
+    let text =
+        fs::read_to_string(workspace.root.join(CONFIG)).with_context(|| format!("cannot read {CONFIG}"))?;
+    let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+    let tls = format!(
+        "{text}\n[tls]\ncert_file = {}\nkey_file = {}\n",
+        quoted(&certificate),
+        quoted(&key)
+    );
+    let config = folder.join("tls.toml");
+    fs::write(&config, tls).with_context(|| format!("cannot write {}", config.display()))?;
+    Ok(config)
+}
+
+/// Runs the suite against `url`. What it found is in `out` afterwards; that cases failed is no error of the run.
+fn run_suite(
+    workspace: &Workspace,
+    suite: &Path,
+    python: &Path,
+    url: &str,
+    out: &Path,
+    cases: &[String],
+) -> Result<()> {
+    let output = workspace
+        .command("bash")
+        .arg(suite.join("run.sh"))
+        .arg(url)
+        .arg(out)
+        .args(cases)
+        .env("VENV", python)
+        .env("AGENT", AGENT)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run bash")?;
+    let log = out.join("run.log");
+    fs::write(&log, &output.stdout).with_context(|| format!("cannot write {}", log.display()))?;
+    // 1 says that cases failed, which the report tells better.
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        bail!(
+            "the suite did not run: {}",
+            String::from_utf8_lossy(&output.stdout).trim_end()
+        );
+    }
+    Ok(())
+}
