@@ -166,46 +166,6 @@ impl Shard {
         self.sessions.len()
     }
 
-    /// Number of subscriptions, each topic of a session counted once.
-    #[must_use]
-    pub fn subscription_count(&self) -> usize {
-        self.sessions
-            .iter()
-            .map(|(_, session)| session.topics.len())
-            .sum()
-    }
-
-    /// Number of sessions that do not get everything live, since too much waits for them already.
-    #[must_use]
-    pub fn lagging_count(&self) -> usize {
-        let sessions = self.sessions.iter();
-        sessions
-            .filter(|(_, session)| session.lagging_since.is_some())
-            .count()
-    }
-
-    /// Bytes waiting in all outboxes.
-    #[must_use]
-    pub fn waiting_bytes(&self) -> usize {
-        self.sessions
-            .iter()
-            .map(|(_, s)| s.outbox.data_bytes() + s.outbox.control_bytes())
-            .sum()
-    }
-
-    /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
-    #[must_use]
-    pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
-        let session = self.sessions.get(id.index())?;
-        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes())
-    }
-
-    /// Publications waiting for this shard, queued or taken and not delivered yet.
-    #[must_use]
-    pub fn queue_depth(&self) -> usize {
-        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
-    }
-
     /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
     /// once; one that echoes has none.
     ///

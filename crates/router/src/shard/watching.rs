@@ -40,6 +40,46 @@ pub struct SessionLag {
 }
 
 impl Shard {
+    /// Publications waiting for this shard, queued or taken and not delivered yet.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
+    }
+
+    /// Number of subscriptions, each topic of a session counted once.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.sessions
+            .iter()
+            .map(|(_, session)| session.topics.len())
+            .sum()
+    }
+
+    /// Number of sessions that do not get everything live, since too much waits for them already.
+    #[must_use]
+    pub fn lagging_count(&self) -> usize {
+        let sessions = self.sessions.iter();
+        sessions
+            .filter(|(_, session)| session.lagging_since.is_some())
+            .count()
+    }
+
+    /// Bytes waiting in all outboxes.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.sessions
+            .iter()
+            .map(|(_, s)| s.outbox.data_bytes() + s.outbox.control_bytes())
+            .sum()
+    }
+
+    /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
+    #[must_use]
+    pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
+        let session = self.sessions.get(id.index())?;
+        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes())
+    }
+
     /// The `top_k` sessions that are owed the most messages, the worst first; those that are owed nothing are left out.
     /// Looks at everything that waits.
     #[must_use]
