@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue, ShardSettings,
-    Transport,
+    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
+    ShardSettings, Transport,
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, HISTORY_BYTES_MAX, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S,
@@ -203,6 +203,7 @@ fn shard_settings() -> ShardSettings {
             ops_per_s: OPS_PER_S,
             ops_burst: OPS_BURST,
         },
+        session_limits: SessionLimits::default(),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
         stall_ms: 30_000,
         heartbeat_ms: HEARTBEAT_MS,

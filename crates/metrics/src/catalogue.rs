@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, StatusClass, Transport};
+use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, StatusClass, Transport, TurnedAway};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
 use crate::table::{Id, TABLE};
@@ -133,6 +133,11 @@ impl Catalogue {
         self.family(Id::StaleChanges).set(0, changes);
     }
 
+    /// Sets the number of addresses that something is counted of.
+    pub fn set_addresses(&self, addresses: u64) {
+        self.family(Id::Addresses).set(0, addresses);
+    }
+
     /// Number of series that the broker exports, the process's own not counted; it never changes.
     #[must_use]
     pub fn series(&self) -> usize {
@@ -173,6 +178,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Route => sets.routes,
         Label::StatusClass => StatusClass::NAMES,
         Label::AuthFailure => AuthFailure::NAMES,
+        Label::TurnedAway => TurnedAway::NAMES,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
-use crate::labels::{AuthFailure, StatusClass, Transport};
+use crate::labels::{AuthFailure, StatusClass, Transport, TurnedAway};
 use crate::table::Id;
 
 /// A handle on the HTTP side's counters, shared by its tasks. Indices are positions in the catalogue's
@@ -37,6 +37,11 @@ impl HttpMetrics {
     /// Counts a client that was not let in, or whose token was not taken.
     pub fn auth_failed(&self, failure: AuthFailure) {
         self.0.family(Id::AuthFailures).add(failure as usize, 1);
+    }
+
+    /// Counts one that was turned away at the door.
+    pub fn turned_away(&self, why: TurnedAway) {
+        self.0.family(Id::TurnedAway).add(why as usize, 1);
     }
 
     /// Counts a connection that completed its handshake and is open from now on.

@@ -30,6 +30,8 @@ pub enum Label {
     Shard,
     /// Why a client was not let in: [`AuthFailure`].
     AuthFailure,
+    /// Why somebody was turned away at the door.
+    TurnedAway,
     /// Version of the broker.
     Version,
 }
@@ -48,6 +50,7 @@ impl Label {
             Self::Route => "route",
             Self::Shard => "shard",
             Self::AuthFailure => "reason",
+            Self::TurnedAway => "reason",
             Self::Version => "version",
         }
     }
@@ -69,6 +72,9 @@ impl Label {
             Self::AuthFailure => {
                 "`origin`, `no_token`, `malformed`, `unknown_key`, `algorithm`, `signature`, `claims`, `audience`, \
                  `issuer`, `not_yet`, `expired`, `holder`"
+            }
+            Self::TurnedAway => {
+                "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, `proxy_header`"
             }
             Self::Version => "the broker's version",
         }
@@ -183,6 +189,35 @@ impl AuthFailure {
         "not_yet",
         "expired",
         "holder",
+    ];
+}
+
+/// Why somebody was turned away at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TurnedAway {
+    /// The broker has its most connections.
+    Full,
+    /// The process can have no more files open.
+    NoDescriptors,
+    /// The address has its most connections.
+    AddressConnections,
+    /// The address connects too often.
+    AddressHandshakes,
+    /// The address publishes too often over HTTP.
+    AddressPublishes,
+    /// A trusted proxy did not say where the connection came from.
+    ProxyHeader,
+}
+
+impl TurnedAway {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &[
+        "full",
+        "descriptors",
+        "address_connections",
+        "address_handshakes",
+        "address_publishes",
+        "proxy_header",
     ];
 }
 

@@ -421,17 +421,17 @@ impl Directory {
     /// The existing topics that `pattern` matches, in the order they were made.
     #[must_use]
     pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
-        self.select(pattern).cells
+        self.select(pattern, usize::MAX).cells
     }
 
-    /// As [`Self::matching`], with the work that it was.
-    pub(crate) fn select(&self, pattern: &Pattern) -> Matching {
+    /// As [`Self::matching`], with the work that it was. Of more than `most` topics it stops at one more.
+    pub(crate) fn select(&self, pattern: &Pattern, most: usize) -> Matching {
         if let Some(topic) = pattern.as_topic() {
             let cells = self.find(topic.as_str()).into_iter().collect();
             return Matching { cells, visited: 1 };
         }
         let topics = self.topics_read();
-        let selected = topics.tree.select(pattern);
+        let selected = topics.tree.select(pattern, most);
         let cells = selected.topics.iter();
         Matching {
             cells: cells.map(|id| topics.by_id[id.index()].clone()).collect(),

@@ -4,16 +4,21 @@
 //! token: the number of patterns does not matter, only how many of those forks they have along the topic. Bounded by what
 //! is put in; empty branches are removed.
 
-use std::collections::HashMap;
-
 use tickwire_wire::Pattern;
+
+use crate::branches::Branches;
 
 #[derive(Debug)]
 struct Node<T> {
-    // The standard hasher: clients choose the tokens, so they must not be able to choose their hashes.
-    literal: HashMap<Box<str>, Node<T>>,
+    literal: Branches<Node<T>>,
     /// `*`
     any: Option<Box<Node<T>>>,
+    /// Most nodes are on the way to others and have none.
+    values: Option<Box<Values<T>>>,
+}
+
+#[derive(Debug)]
+struct Values<T> {
     /// Stored under a pattern that ends with `>` here.
     rest: Option<T>,
     /// Stored under a pattern that ends here.
@@ -23,8 +28,16 @@ struct Node<T> {
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
-            literal: HashMap::new(),
+            literal: Branches::default(),
             any: None,
+            values: None,
+        }
+    }
+}
+
+impl<T> Default for Values<T> {
+    fn default() -> Self {
+        Self {
             rest: None,
             here: None,
         }
@@ -33,20 +46,33 @@ impl<T> Default for Node<T> {
 
 impl<T> Node<T> {
     fn is_empty(&self) -> bool {
-        self.literal.is_empty() && self.any.is_none() && self.rest.is_none() && self.here.is_none()
+        self.literal.is_empty() && self.any.is_none() && self.values.is_none()
+    }
+
+    /// Takes one of the values out, and gives up their room with the last.
+    fn take(&mut self, which: impl Fn(&mut Values<T>) -> &mut Option<T>) -> Option<T> {
+        let values = self.values.as_mut()?;
+        let taken = which(values).take();
+        if values.rest.is_none() && values.here.is_none() {
+            self.values = None;
+        }
+        taken
     }
 
     /// Returns the number of nodes looked at.
     fn visit<'a>(&'a self, tokens: &[&str], found: &mut impl FnMut(&'a T)) -> usize {
         let Some((token, later)) = tokens.split_first() else {
-            self.here.iter().for_each(found);
+            self.values
+                .iter()
+                .filter_map(|values| values.here.as_ref())
+                .for_each(found);
             return 1;
         };
-        self.rest.iter().for_each(&mut *found);
-        let named = self
-            .literal
-            .get(*token)
-            .map_or(0, |node| node.visit(later, found));
+        self.values
+            .iter()
+            .filter_map(|values| values.rest.as_ref())
+            .for_each(&mut *found);
+        let named = self.literal.get(token).map_or(0, |node| node.visit(later, found));
         let any = self.any.as_ref().map_or(0, |node| node.visit(later, found));
         1 + named + any
     }
@@ -54,10 +80,10 @@ impl<T> Node<T> {
     /// Removes the value of the pattern with these tokens.
     fn remove(&mut self, tokens: &[&str]) -> Option<T> {
         let Some((token, later)) = tokens.split_first() else {
-            return self.here.take();
+            return self.take(|values| &mut values.here);
         };
         match *token {
-            ">" => self.rest.take(),
+            ">" => self.take(|values| &mut values.rest),
             "*" => {
                 let node = self.any.as_mut()?;
                 let value = node.remove(later);
@@ -108,12 +134,12 @@ impl<T: Default> PatternIndex<T> {
         let mut node = &mut self.root;
         for token in pattern.tokens() {
             match token {
-                ">" => return node.rest.get_or_insert_default(),
+                ">" => return node.values.get_or_insert_default().rest.get_or_insert_default(),
                 "*" => node = node.any.get_or_insert_default(),
-                token => node = node.literal.entry(token.into()).or_default(),
+                token => node = node.literal.entry(token),
             }
         }
-        node.here.get_or_insert_default()
+        node.values.get_or_insert_default().here.get_or_insert_default()
     }
 }
 
@@ -123,12 +149,12 @@ impl<T> PatternIndex<T> {
         let mut node = &mut self.root;
         for token in pattern.tokens() {
             match token {
-                ">" => return node.rest.as_mut(),
+                ">" => return node.values.as_mut()?.rest.as_mut(),
                 "*" => node = node.any.as_mut()?,
                 token => node = node.literal.get_mut(token)?,
             }
         }
-        node.here.as_mut()
+        node.values.as_mut()?.here.as_mut()
     }
 
     /// Removes and returns the value stored under `pattern` itself.

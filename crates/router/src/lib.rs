@@ -5,6 +5,8 @@
 //! an argument, output is polled out.
 
 mod book;
+mod branches;
+mod bucket;
 mod cell;
 mod counts;
 mod directory;
@@ -26,6 +28,7 @@ mod staleness;
 mod tree;
 
 pub use book::Book;
+pub use bucket::{Bucket, Rate};
 pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
@@ -39,5 +42,5 @@ pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use rights::{Grant, Rights};
 pub use session::{SessionId, Transport};
-pub use shard::{AuthRequest, SessionLag, Shard, ShardSettings};
+pub use shard::{AuthRequest, SessionLag, SessionLimits, Shard, ShardSettings};
 pub use staleness::StaleRule;

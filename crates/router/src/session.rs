@@ -3,13 +3,14 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
+use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
@@ -111,7 +112,10 @@ pub(crate) struct Session {
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
     pub(crate) refusals_in_a_row: u32,
-    pub(crate) limited_in_a_row: u32,
+    /// What is left of the requests that may be refused with `rate_limited`.
+    pub(crate) patience: Bucket,
+    /// A ping was sent, and no pong has come yet.
+    pub(crate) pong_owed: bool,
     pub(crate) opened: Micros,
     pub(crate) last_in: Micros,
     pub(crate) last_out: Micros,
@@ -122,9 +126,13 @@ pub(crate) struct Session {
     pub(crate) rights: Rc<Rights>,
     /// When its token expires, if it has one that does.
     pub(crate) expires: Option<Micros>,
-    // The standard hasher: clients choose the patterns.
-    pub(crate) patterns: HashMap<Pattern, PatternSub>,
+    // No map by hash: with the most patterns half of it would be empty, and clients choose them.
+    pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,
+    /// Tokens of those of the patterns that the indexes hold.
+    pub(crate) pattern_tokens: usize,
+    /// A topic appeared that did not fit any more: until the indexes hold none of its patterns, none joins it.
+    pub(crate) topics_full: bool,
     /// The classes asked for of topics that more than one of the patterns cover.
     pub(crate) classes: ClassCounts,
     pub(crate) pulls: Pulls,

@@ -48,11 +48,11 @@ impl TopicTree {
         node.topic = Some(id);
     }
 
-    /// The topics that `pattern` matches.
-    pub(crate) fn select(&self, pattern: &Pattern) -> Selected {
+    /// The topics that `pattern` matches. Of more than `most` it finds one more, and stops.
+    pub(crate) fn select(&self, pattern: &Pattern, most: usize) -> Selected {
         let tokens: Vec<&str> = pattern.tokens().collect();
         let mut selected = Selected::default();
-        self.root.select(&tokens, &mut selected);
+        self.root.select(&tokens, most, &mut selected);
         // Maps hand out their entries in any order; whoever is served by this must not depend on it.
         selected.topics.sort_unstable();
         selected
@@ -60,7 +60,10 @@ impl TopicTree {
 }
 
 impl Node {
-    fn select(&self, tokens: &[&str], selected: &mut Selected) {
+    fn select(&self, tokens: &[&str], most: usize, selected: &mut Selected) {
+        if selected.topics.len() > most {
+            return;
+        }
         selected.visited += 1;
         let Some((token, later)) = tokens.split_first() else {
             selected.topics.extend(self.topic);
@@ -68,20 +71,27 @@ impl Node {
         };
         let Some(children) = &self.children else { return };
         match *token {
-            ">" => children.values().for_each(|child| child.select_all(selected)),
-            "*" => children.values().for_each(|child| child.select(later, selected)),
+            ">" => children
+                .values()
+                .for_each(|child| child.select_all(most, selected)),
+            "*" => children
+                .values()
+                .for_each(|child| child.select(later, most, selected)),
             token => children
                 .get(token)
                 .into_iter()
-                .for_each(|child| child.select(later, selected)),
+                .for_each(|child| child.select(later, most, selected)),
         }
     }
 
-    fn select_all(&self, selected: &mut Selected) {
+    fn select_all(&self, most: usize, selected: &mut Selected) {
+        if selected.topics.len() > most {
+            return;
+        }
         selected.visited += 1;
         selected.topics.extend(self.topic);
         let children = self.children.iter().flat_map(|children| children.values());
-        children.for_each(|child| child.select_all(selected));
+        children.for_each(|child| child.select_all(most, selected));
     }
 }
 
@@ -124,12 +134,25 @@ mod tests {
             ("*.*.*.*", 0, 1 + 2 + 1_002 + 2_000),
             (">", 3_000, 1 + 2 + 2 + 3_000),
         ] {
-            let selected = tree.select(&pattern.parse().expect("a pattern"));
+            let selected = tree.select(&pattern.parse().expect("a pattern"), usize::MAX);
             assert_eq!(
                 (selected.topics.len(), selected.visited),
                 (found, visited),
                 "{pattern}"
             );
+        }
+    }
+
+    #[test]
+    fn stops_at_one_more_than_enough() {
+        let topics: Vec<Topic> = (0..1_000)
+            .map(|n| format!("t.S{n}").parse().expect("a topic"))
+            .collect();
+        let tree = tree(&topics);
+        for pattern in ["t.*", "*.*", ">", "t.>"] {
+            let selected = tree.select(&pattern.parse().expect("a pattern"), 10);
+            assert_eq!(selected.topics.len(), 11, "{pattern}");
+            assert!(selected.visited < 20, "{pattern}: {} nodes", selected.visited);
         }
     }
 
@@ -144,7 +167,7 @@ mod tests {
             let ids = (0..).map(TopicId);
             let expected: Vec<TopicId> =
                 ids.zip(&topics).filter(|(_, topic)| pattern.matches(topic.as_str())).map(|(id, _)| id).collect();
-            prop_assert_eq!(tree(&topics).select(&pattern).topics, expected);
+            prop_assert_eq!(tree(&topics).select(&pattern, usize::MAX).topics, expected);
         }
     }
 }

@@ -1,25 +1,35 @@
 //! Accepts connections and hands each to the shard with the fewest.
 //!
-//! Over the limit a connection is answered with 503 and closed; out of file descriptors, accepting pauses for a moment
-//! and goes on.
+//! Whoever may not come in is answered with 503 or 429 and closed, and its socket is kept for a moment so that the answer
+//! arrives; of so many at a time, further ones are closed at once. Out of file descriptors, one that is kept for this lets
+//! clients be told so one by one, until there are some again.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::config;
+use crate::gatekeeper::{Gatekeeper, TurnedAway};
 use crate::permit::Permit;
 use crate::shard_thread::Command;
 
 /// Pause after an error that a moment may heal.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Sockets of clients that were turned away which are kept at a time.
+const LINGERING_MAX: usize = 256;
+/// Time that they are kept.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes of what they sent that are read.
+const LINGER_BYTES: usize = 64 * 1024;
 /// Time between two log lines about the same trouble.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
@@ -34,7 +44,7 @@ pub(crate) struct ShardDoor {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) doors: Vec<ShardDoor>,
-    pub(crate) connections_max: usize,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) socket: config::Socket,
 }
 
@@ -55,9 +65,11 @@ impl Acceptor {
     /// Accepts until it is dropped.
     pub(crate) async fn run(self, listener: TcpListener) {
         let mut quiet_until = Instant::now();
+        let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
+        let mut spare = spare_descriptor();
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.hand_over(stream, peer).await,
+                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering).await,
                 Err(error) if is_of_the_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
@@ -66,13 +78,16 @@ impl Acceptor {
                         quiet_until = Instant::now() + LOG_EVERY;
                         tracing::error!(%error, "cannot accept connections; trying again");
                     }
+                    if is_out_of_descriptors(&error) && self.turn_one_away(&listener, &mut spare) {
+                        continue;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
         let open = self
             .doors
             .iter()
@@ -85,14 +100,25 @@ impl Acceptor {
                 return;
             }
         };
-        if open >= self.connections_max {
-            refuse(stream, peer);
-            return;
-        }
+        let admitted = if open >= self.gatekeeper.rules().connections_max {
+            Err(self.gatekeeper.turned_away(TurnedAway::Full))
+        } else {
+            self.gatekeeper.connect(peer.ip())
+        };
+        let place = match admitted {
+            Ok(place) => place,
+            Err(why) => {
+                tracing::debug!(%peer, ?why, "a connection is turned away");
+                if let Some(stream) = refuse(stream, peer, why) {
+                    linger(stream, lingering);
+                }
+                return;
+            }
+        };
         let Some(door) = emptiest(&self.doors) else {
             return;
         };
-        let permit = Permit::take(&door.connections);
+        let permit = Permit::take(&door.connections, peer.into(), place);
         if door
             .commands
             .send(Command::Serve(stream, peer, permit))
@@ -101,6 +127,26 @@ impl Acceptor {
         {
             tracing::debug!(%peer, "a new connection is dropped: its shard has stopped");
         }
+    }
+
+    /// Tells the next client that there are no file descriptors, by means of the one that is kept for it. Returns whether
+    /// there was one to be told.
+    fn turn_one_away(&self, listener: &TcpListener, spare: &mut Option<File>) -> bool {
+        // Without this one there is a number free.
+        drop(spare.take());
+        let accepted = listener.accept().now_or_never();
+        let told = match accepted {
+            Some(Ok((stream, peer))) => {
+                let why = self.gatekeeper.turned_away(TurnedAway::NoDescriptors);
+                if let Ok(stream) = stream.into_std() {
+                    refuse(stream, peer, why);
+                }
+                true
+            }
+            Some(Err(_)) | None => false,
+        };
+        *spare = spare_descriptor();
+        told
     }
 
     /// Sets the options that every client's socket has.
@@ -137,18 +183,58 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Tells a client that there is no room.
-fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr) {
-    const BODY: &str =
-        r#"{"error":{"code":"limit_exceeded","reason":"the broker has its most connections; try again"}}"#;
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}",
-        BODY.len()
-    );
+/// Whether an error of `accept` says that the process, or the system, can have no more files open.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// A file descriptor to be given up when there are none left.
+fn spare_descriptor() -> Option<File> {
+    // Without one, clients that find no descriptors wait until there are some.
+    File::open("/dev/null").ok()
+}
+
+/// Tells a client why it may not come in. Gives its socket back, to be read on for a moment, if it was there to be told.
+fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, why: TurnedAway) -> Option<std::net::TcpStream> {
     // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
-    if let Err(error) = stream.write_all(head.as_bytes()) {
-        tracing::debug!(%peer, %error, "a refused client was gone");
+    let told = stream
+        .write_all(&why.unasked())
+        .and_then(|()| stream.shutdown(Shutdown::Write));
+    match told {
+        Ok(()) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a refused client was gone");
+            None
+        }
+    }
+}
+
+/// Reads on for a moment what a client sends that was turned away: a socket that is closed with unread bytes resets the
+/// connection, and the answer would be lost on its way (RFC 9112 §9.6).
+fn linger(stream: std::net::TcpStream, places: &Arc<Semaphore>) {
+    let Ok(place) = places.clone().try_acquire_owned() else {
+        return;
+    };
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    tokio::task::spawn_local(async move {
+        // Whether it goes by itself or in time, nothing follows from it.
+        let _ended = tokio::time::timeout(LINGER, discard(&stream)).await;
+        drop(place);
+    });
+}
+
+async fn discard(stream: &TcpStream) -> io::Result<()> {
+    let (mut piece, mut left) = ([0; 4_096], LINGER_BYTES);
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut piece) {
+            Ok(count) if count == 0 || count > left => return Ok(()),
+            Ok(count) => left -= count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -173,7 +259,8 @@ mod tests {
 
     /// So many new connections.
     fn admit(doors: &[ShardDoor], count: usize) -> Vec<Permit> {
-        let admit = |_| Permit::take(&emptiest(doors).expect("a shard").connections);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let admit = |_| Permit::take(&emptiest(doors).expect("a shard").connections, peer.into(), None);
         (0..count).map(admit).collect()
     }
 

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Config, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
+use crate::gatekeeper::{DoorRules, Gatekeeper};
 use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::labels::LABELS;
 use crate::ops::Ops;
@@ -101,6 +102,7 @@ struct Common {
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
     gate: Arc<StartGate>,
+    gatekeeper: Arc<Gatekeeper>,
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
     tls: Option<Arc<TlsStore>>,
@@ -134,7 +136,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         doors,
-        connections_max,
+        gatekeeper: common.gatekeeper.clone(),
         socket: common.config.socket,
     };
     others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
@@ -258,6 +260,8 @@ impl Common {
             Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let gate = Arc::new(StartGate::new(config.feed.start == FeedStart::Now));
+        let rules = DoorRules::of(&config, connections_max);
+        let gatekeeper = Arc::new(Gatekeeper::new(rules, clock, catalogue.http_metrics()));
         Ok(Self {
             config: Arc::new(config),
             connections_max,
@@ -266,6 +270,7 @@ impl Common {
             directory: Arc::new(directory),
             catalogue,
             gate,
+            gatekeeper,
             pulse: Arc::new(Pulse::new()),
             wakes,
             tls: None,
@@ -282,6 +287,7 @@ impl Common {
                 ops_per_s: limits.ops_per_s,
                 ops_burst: limits.ops_burst,
             },
+            session_limits: limits.sessions,
             outbox_bytes_max: limits.outbox_bytes,
             stall_ms: limits.stall_ms,
             heartbeat_ms: self.config.heartbeat.heartbeat_ms,
@@ -321,6 +327,7 @@ impl Common {
             http: self.catalogue.http_metrics(),
             wake,
             gate: self.gate.clone(),
+            gatekeeper: self.gatekeeper.clone(),
             tls: self.tls.clone(),
             commands,
         };
@@ -353,6 +360,7 @@ impl Common {
             catalogue: self.catalogue.clone(),
             directory: self.directory.clone(),
             gate: self.gate.clone(),
+            gatekeeper: self.gatekeeper.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
             silent_ms: self.config.feed.silent_ms,

@@ -1,7 +1,6 @@
 //! The operators' pages about slow sessions and hot topics, as JSON: names, counts and times; no payloads.
 
 use std::cmp::Reverse;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,6 +12,7 @@ use tickwire_wire::{ErrorCode, Kind, Micros, Refusal, Seq, Topic};
 
 use crate::http::{ErrorResponse, Query};
 use crate::inspector::{Inspector, NoAnswer, ShardSessions, SlowSession};
+use crate::proxied::ClientAddr;
 
 /// Entries of a page that does not say how many it wants.
 const TOP: usize = 20;
@@ -31,7 +31,7 @@ struct SessionsPage {
 struct SessionEntry {
     shard: usize,
     session: String,
-    peer: Option<SocketAddr>,
+    peer: Option<ClientAddr>,
     codec: String,
     transport: &'static str,
     owed_messages: u64,
@@ -159,13 +159,15 @@ fn json<T: Serialize>(page: &T) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use expect_test::expect;
     use tickwire_router::{SessionId, SessionLag};
     use tickwire_wire::Codec;
 
     use super::*;
 
-    fn slow(name: &str, messages: u64, peer: Option<SocketAddr>) -> SlowSession {
+    fn slow(name: &str, messages: u64, peer: Option<ClientAddr>) -> SlowSession {
         let lag = SessionLag {
             session: SessionId(0),
             name: name.to_owned(),
@@ -187,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_slowest_of_all_shards_come_first() {
-        let peer = Some("[::1]:4000".parse().expect("an address"));
+        let peer: SocketAddr = "[::1]:4000".parse().expect("an address");
+        let peer = Some(ClientAddr::from(peer));
         let shards = || {
             let shard = |lagging, slowest| ShardSessions {
                 count: 10,

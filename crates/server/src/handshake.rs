@@ -84,7 +84,10 @@ pub fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     let headers = request.headers();
     // RFC 6455 §4.2.1 item 1: an HTTP/1.1 or higher GET. Later versions have no Upgrade at all (RFC 9113 §8.6).
     if request.method() != Method::GET {
-        return Err(ErrorResponse::method_not_allowed(request.uri().path(), "GET"));
+        return Err(ErrorResponse::method_not_allowed(
+            request.uri().path(),
+            "GET, OPTIONS",
+        ));
     }
     if request.version() != Version::HTTP_11 {
         return Err(upgrade_required("a WebSocket handshake needs HTTP/1.1"));
@@ -440,7 +443,10 @@ mod tests {
         ] {
             let mut request = request_with(&[]);
             *request.method_mut() = method;
-            assert_eq!(outcome(&request), "405 [allow: GET] /v1/ws takes GET only");
+            assert_eq!(
+                outcome(&request),
+                "405 [allow: GET, OPTIONS] /v1/ws takes GET, OPTIONS only"
+            );
         }
         for version in [
             Version::HTTP_09,

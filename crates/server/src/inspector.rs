@@ -3,7 +3,6 @@
 //! A shard answers between two cycles, and works only for those who still wait. One question at a time is under way, so
 //! that operators cannot keep the shards from their work. Whoever is not answered in time is told by whom.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -11,6 +10,7 @@ use tickwire_router::{SessionLag, TopicId};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::proxied::ClientAddr;
 use crate::shard_thread::Command;
 
 /// Time that the shards have to answer.
@@ -40,8 +40,8 @@ pub(crate) struct ShardSessions {
 #[derive(Debug)]
 pub(crate) struct SlowSession {
     pub(crate) lag: SessionLag,
-    /// The far end of its connection, where the shard has it.
-    pub(crate) peer: Option<SocketAddr>,
+    /// Whose it is; what a proxy that is trusted says of it goes before what the socket says.
+    pub(crate) peer: Option<ClientAddr>,
 }
 
 /// Why an operator gets no answer.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::debug_pages;
+use crate::gatekeeper::Gatekeeper;
 use crate::http::ErrorResponse;
 use crate::inspector::Inspector;
 use crate::pulse::Pulse;
@@ -44,6 +45,7 @@ pub(crate) struct Ops {
     pub(crate) directory: Arc<Directory>,
     pub(crate) inspector: Inspector,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
     /// Silence of the feed in milliseconds that is too long.
@@ -132,6 +134,8 @@ impl Ops {
             .set_history_bytes(self.directory.history_bytes() as u64);
         self.catalogue
             .set_stale_topics(self.directory.stale_topics(), self.directory.stale_changes());
+        self.catalogue
+            .set_addresses(self.gatekeeper.address_count() as u64);
         match self.catalogue.render() {
             Ok(page) => {
                 let mut response = Response::new(Full::from(page));

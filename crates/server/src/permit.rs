@@ -1,22 +1,44 @@
-//! Counts connections: one permit each, from accept to close.
+//! Counts connections: one permit each, from accept to close. Tells whose a connection is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A connection's place. Dropping it frees the place.
+use crate::gatekeeper::Place;
+use crate::proxied::ClientAddr;
+
+/// A connection's place. Dropping it frees the place, among those of the broker and those of the client's address.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<AtomicUsize>);
+pub(crate) struct Permit {
+    count: Arc<AtomicUsize>,
+    client: ClientAddr,
+    place: Option<Place>,
+}
 
 impl Permit {
-    /// One more of `count`.
-    pub(crate) fn take(count: &Arc<AtomicUsize>) -> Self {
+    /// One more of `count`: `client`, with the place of its address if that is counted.
+    pub(crate) fn take(count: &Arc<AtomicUsize>, client: ClientAddr, place: Option<Place>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
+        Self {
+            count: count.clone(),
+            client,
+            place,
+        }
+    }
+
+    /// Whose connection it is.
+    pub(crate) fn client(&self) -> ClientAddr {
+        self.client
+    }
+
+    /// The connection turned out to be that of another client.
+    pub(crate) fn hand_to(&mut self, client: ClientAddr, place: Option<Place>) {
+        self.client = client;
+        self.place = place;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }

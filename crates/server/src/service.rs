@@ -10,16 +10,18 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::CONNECTION;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioTimer;
 use tickwire_router::Transport;
 use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::access::Admission;
+use crate::entrance;
 use crate::handshake;
-use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
+use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Smuggling, Stalled};
 use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
@@ -31,22 +33,36 @@ const BUFFER_BYTES_MIN: usize = 8 * 1024;
 const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
-pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
-    let stream = match &context.tls {
+pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, mut permit: Permit) {
+    if let Err(error) = entrance::identify(&context, &stream, &mut permit).await {
+        tracing::debug!(%peer, %error, "a proxy's connection ended before it was served");
+        return;
+    }
+    let client = permit.client();
+    let transport = match &context.tls {
         None => HttpStream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::debug!(%peer, %error, "a TLS handshake failed");
+                tracing::debug!(%client, %error, "a TLS handshake failed");
                 return;
             }
         },
     };
     let permit = Rc::new(RefCell::new(Some(permit)));
-    let stalled = Stalled::default();
+    let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
+    let transport =
+        Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
     let service = hyper::service::service_fn(|request| {
         let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
-        async move { Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await) }
+        let is_ambiguous = smuggling.is_found();
+        async move {
+            if is_ambiguous {
+                return Ok(ambiguous(&context, &request));
+            }
+            let request = entrance::locate(&context, client, request);
+            Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await)
+        }
     });
     let limits = context.limits;
     let served = hyper::server::conn::http1::Builder::new()
@@ -55,12 +71,12 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
-        .serve_connection(Progress::new(stream, limits.stall, stalled.clone()), service)
+        .serve_connection(transport, service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
         count_unreadable(&context, &error);
-        tracing::debug!(%peer, %error, "HTTP connection ended");
+        tracing::debug!(%client, %error, "HTTP connection ended");
     }
 }
 
@@ -74,6 +90,15 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     }
 }
 
+/// The answer to a request whose length can be read in two ways; nothing that follows it is read.
+fn ambiguous(context: &HttpContext, request: &Request<Incoming>) -> Reply {
+    let refused = ErrorResponse::bad_request("Content-Length and Transfer-Encoding do not go together")
+        .with_header(CONNECTION, "close");
+    let route = Endpoint::of(request.uri().path()).route();
+    context.metrics.answered(route as usize, refused.status.as_u16());
+    refused.into_response().map(Either::Left)
+}
+
 async fn answer(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
@@ -81,6 +106,7 @@ async fn answer(
     permit: &PermitSlot,
 ) -> Reply {
     let transport = match request.uri().path() {
+        _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
         ECHO_PATH if context.echo => Transport::Echo,
         path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
         _ => return http::answer(context, stalled, request).await,
@@ -99,11 +125,14 @@ fn upgrade(
     transport: Transport,
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
-    let checked = context
-        .admit(request.headers())
-        .and_then(|admission| Ok((admission, handshake::check(request)?)));
-    let (admission, accepted) = match checked {
-        Ok((admission, accepted)) => (admission, accepted.with_compression(context.compression)),
+    let arrival = Arrival::of(request.extensions());
+    let checked = context.admit(request.headers()).and_then(|admission| {
+        let accepted = handshake::check(request)?.with_compression(context.compression);
+        let place = arrival.connect(&context.gatekeeper)?;
+        Ok((admission, accepted, place))
+    });
+    let (admission, accepted, place) = match checked {
+        Ok(checked) => checked,
         Err(refused) => {
             let response = refused.into_response();
             context
@@ -114,7 +143,10 @@ fn upgrade(
     };
     let on_upgrade = hyper::upgrade::on(request);
     let variant = accepted.variant();
-    if let Some(permit) = permit.borrow_mut().take() {
+    if let Some(mut permit) = permit.borrow_mut().take() {
+        if arrival.proxied {
+            permit.hand_to(arrival.client, place);
+        }
         let kind = (transport, variant);
         tokio::task::spawn_local(adopt(context.clone(), on_upgrade, kind, admission, permit));
     }

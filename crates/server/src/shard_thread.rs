@@ -22,8 +22,9 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::egress::{self, BYTES_PER_WRITE};
+use crate::gatekeeper::Gatekeeper;
 use crate::http::HttpContext;
-use crate::hub::{Gatekeeper, Hub, HubParts, SharedHub};
+use crate::hub::{Guard, Hub, HubParts, SharedHub};
 use crate::inspector::Question;
 use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
@@ -61,6 +62,7 @@ pub(crate) struct ShardPlan {
     pub(crate) http: HttpMetrics,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
@@ -94,12 +96,13 @@ impl ShardPlan {
                 fragments: self.config.limits.fragments,
             },
             piece_bytes: piece_bytes(&self.config.socket),
-            gatekeeper: Gatekeeper::new(self.access, self.clock, self.http.clone()),
+            guard: Guard::new(self.access, self.clock, self.http.clone()),
             wake: self.wake.clone(),
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http).with_tls(self.tls));
+        let context = HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper);
+        let context = Rc::new(context.with_tls(self.tls));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));

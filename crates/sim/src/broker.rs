@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate;
@@ -398,6 +398,7 @@ fn settings(setup: &Setup) -> ShardSettings {
             ops_per_s: setup.ops_per_s,
             ops_burst: setup.ops_per_s * 2,
         },
+        session_limits: SessionLimits::default(),
         outbox_bytes_max: setup.outbox_bytes,
         stall_ms: setup.stall_ms,
         heartbeat_ms: setup.heartbeat_ms,

@@ -58,10 +58,16 @@ pub const SHARD_QUEUE_MAX: usize = 65_536;
 pub const OPS_PER_S: u32 = 50;
 /// Default for the operations that a quiet connection may send at once.
 pub const OPS_BURST: u32 = 200;
-/// Refused requests in a row after which a connection is closed with 1008.
-pub const REFUSALS_IN_A_ROW_MAX: u32 = 1_000;
-/// Requests refused with `rate_limited`, in a row, after which a connection is closed with 1008.
-pub const RATE_LIMITED_IN_A_ROW_MAX: u32 = 500;
+/// Default for the requests in a row, each refused whole for what it asks, with which a connection is closed with 1008.
+pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
+/// Default for the requests that may be refused with `rate_limited` at once; one more closes with 1008. They are forgiven
+/// as fast as requests are allowed.
+pub const RATE_LIMITED_MAX: u32 = 500;
+/// Default for the most topics that all patterns of a connection match together.
+pub const TOPICS_PER_CONNECTION_MAX: usize = 65_536;
+/// Default for the most tokens of a connection's wildcard patterns, and of its topics that did not exist when it
+/// subscribed to them: what the indexes hold for it.
+pub const PATTERN_TOKENS_MAX: usize = 4 * SUBSCRIPTIONS_MAX;
 
 /// Default for the quiet time after which the broker sends a `heartbeat`, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
@@ -78,6 +84,13 @@ pub const STALL_MS: u64 = 30_000;
 pub const USER_TIMEOUT_MS: u64 = 40_000;
 /// Default for the time that a client has to send its request headers, in milliseconds.
 pub const HANDSHAKE_MS: u64 = 5_000;
+
+/// Default for the most connections of one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
+/// Default for the new connections per second of one address.
+pub const HANDSHAKES_PER_S: u32 = 50;
+/// Default for the new connections that one address may make at once after a quiet time.
+pub const HANDSHAKES_BURST: u32 = 1_000;
 
 /// Most bytes of HTTP request headers.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -138,6 +151,14 @@ const _: () = {
         class += 1;
     }
     assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
+    assert!(
+        PATTERN_TOKENS_MAX >= TOPIC_TOKENS_MAX,
+        "one pattern of any length is allowed"
+    );
+    assert!(
+        HANDSHAKES_BURST >= CONNECTIONS_PER_ADDRESS_MAX,
+        "the clients of one address may all come back at once"
+    );
     assert!(
         PING_AFTER_MS + PONG_TIMEOUT_MS <= 45_000,
         "a half-open peer is gone within 45 s"

@@ -5,6 +5,7 @@
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
 mod audit;
+mod caps;
 mod delivery;
 mod echo;
 mod lagging;
@@ -18,11 +19,12 @@ mod subscriptions;
 mod timers;
 mod watching;
 
+pub use caps::SessionLimits;
 pub use rights::AuthRequest;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,8 +35,9 @@ use slot::{First, Slot, Subscriber};
 use tickwire_wire::deflate::{Deflater, Settings as DeflateSettings};
 use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::message::AnnouncedLimits;
-use tickwire_wire::{CloseCode, Codec, Control, Micros, Variant};
+use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Variant};
 
+use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
@@ -53,6 +56,8 @@ pub struct ShardSettings {
     pub server: String,
     /// The limits of a `welcome`.
     pub limits: AnnouncedLimits,
+    /// Further limits of a connection, which it learns of when it meets them.
+    pub session_limits: SessionLimits,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
     /// Time that a connection with a full outbox may take nothing.
@@ -77,6 +82,14 @@ struct Expecting {
     pace: Pace,
 }
 
+/// The sessions with one pattern.
+#[derive(Debug, Default)]
+struct Expectations {
+    /// What all of them hold, so that its text is there once.
+    pattern: Option<Pattern>,
+    sessions: Vec<Expecting>,
+}
+
 /// The sessions and subscriptions of one thread.
 #[derive(Debug)]
 pub struct Shard {
@@ -87,7 +100,7 @@ pub struct Shard {
     generation: u32,
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
-    patterns: PatternIndex<Vec<Expecting>>,
+    patterns: PatternIndex<Expectations>,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
@@ -162,12 +175,6 @@ impl Shard {
         self.sessions.len()
     }
 
-    /// Publications waiting for this shard, queued or taken and not delivered yet.
-    #[must_use]
-    pub fn queue_depth(&self) -> usize {
-        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
-    }
-
     /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
     /// once; one that echoes has none.
     ///
@@ -203,7 +210,8 @@ impl Shard {
             gone: false,
             generation,
             refusals_in_a_row: 0,
-            limited_in_a_row: 0,
+            patience: Bucket::default(),
+            pong_owed: false,
             opened: now,
             last_in: now,
             last_out: now,
@@ -211,8 +219,10 @@ impl Shard {
             full_at: now,
             rights,
             expires: None,
-            patterns: HashMap::new(),
+            patterns: BTreeMap::new(),
             topics: FxHashMap::default(),
+            pattern_tokens: 0,
+            topics_full: false,
             classes: ClassCounts::default(),
             pulls: Pulls::default(),
             one_shots: FxHashSet::default(),
@@ -286,6 +296,17 @@ impl Shard {
         self.counts.ops[Op::Ping as usize] += 1;
         if self.within_rate(id, None, now) {
             self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+            self.close_if_drowning(id, now);
+        }
+    }
+
+    /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
+    pub fn pong(&mut self, id: SessionId, now: Micros) {
+        let owed = self
+            .session(id)
+            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
+        if !owed {
+            self.within_rate(id, None, now);
             self.close_if_drowning(id, now);
         }
     }

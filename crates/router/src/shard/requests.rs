@@ -1,10 +1,10 @@
 //! Requests of clients, and their answers.
 //!
 //! Every request gets an answer when it has an id or is refused. Refused input never ends the connection, unless it goes
-//! on and on.
+//! on and on: requests in a row that are refused whole for what they ask, or requests that go on after `rate_limited`.
+//! What may succeed later is no abuse.
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::limits::{RATE_LIMITED_IN_A_ROW_MAX, REFUSALS_IN_A_ROW_MAX};
 use tickwire_wire::message::{AckResult, BadRequest};
 use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Pattern, Payload, Refusal, RequestId, Topic};
 
@@ -13,7 +13,7 @@ use crate::counts::Op;
 use crate::session::SessionId;
 
 /// Topics that a request may look at for the price of one operation.
-const VISITS_PER_OP: u64 = 10_000;
+const VISITS_PER_OP: u64 = 1_000;
 
 /// The answer to one topic of a request, and what follows it.
 pub(super) struct Answer {
@@ -40,6 +40,11 @@ impl Answer {
             ..AckResult::default()
         })
     }
+}
+
+/// Whether a client that goes on with such requests abuses the connection: they cannot succeed, and it could know.
+fn is_abusive(code: ErrorCode) -> bool {
+    !code.is_retryable() && code != ErrorCode::NotSubscribed
 }
 
 impl Shard {
@@ -88,17 +93,16 @@ impl Shard {
     /// Takes one operation from the session's allowance, or refuses it.
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
         let (cost, burst) = self.price();
+        let patience = self.patience();
         let Some(session) = self.open_session(id) else {
             return false;
         };
         let full_at = session.full_at.max(now);
         if full_at.since(now) + cost <= burst {
             session.full_at = Micros(full_at.0 + cost);
-            session.limited_in_a_row = 0;
             return true;
         }
-        session.limited_in_a_row += 1;
-        if session.limited_in_a_row > RATE_LIMITED_IN_A_ROW_MAX {
+        if session.patience.take(patience, now).is_err() {
             self.close(id, CloseCode::POLICY, "requests went on after rate_limited", now);
             return false;
         }
@@ -147,18 +151,22 @@ impl Shard {
     /// Answers a request with an error.
     pub fn refuse(&mut self, id: SessionId, request: Option<RequestId>, refusal: Refusal, now: Micros) {
         self.counts.refused(refusal.code);
+        let abusive = is_abusive(refusal.code);
         self.send_control(id, &Control::error(request, refusal));
-        self.count_refusal(id, now);
+        if abusive {
+            self.count_refusal(id, now);
+        }
         self.close_if_drowning(id, now);
     }
 
     fn count_refusal(&mut self, id: SessionId, now: Micros) {
+        let most = self.settings.session_limits.refusals_in_a_row;
         let Some(session) = self.open_session(id) else {
             return;
         };
         session.refusals_in_a_row += 1;
-        if session.refusals_in_a_row > REFUSALS_IN_A_ROW_MAX {
-            let reason = format!("{REFUSALS_IN_A_ROW_MAX} requests in a row were refused");
+        if session.refusals_in_a_row >= most {
+            let reason = format!("{most} requests in a row were refused");
             self.close(id, CloseCode::POLICY, &reason, now);
         }
     }
@@ -174,14 +182,14 @@ impl Shard {
         let in_order = self.answers_keep_their_place(id) || answers.iter().any(|answer| answer.in_order);
         let mut results = Vec::with_capacity(answers.len());
         let mut gaps = Vec::new();
-        let (mut refused, mut granted) = (0, 0);
+        let (mut abusive, mut granted) = (false, false);
         for answer in answers {
             match &answer.result.error {
                 Some(refusal) => {
                     self.counts.refused(refusal.code);
-                    refused += 1;
+                    abusive |= is_abusive(refusal.code);
                 }
-                None => granted += 1,
+                None => granted = true,
             }
             results.push(answer.result);
             gaps.extend(answer.gap);
@@ -198,9 +206,9 @@ impl Shard {
                 self.send_control(id, &message);
             }
         }
-        if granted > 0 {
+        if granted {
             self.accepted(id);
-        } else if refused > 0 {
+        } else if abusive {
             self.count_refusal(id, now);
         }
     }

@@ -70,6 +70,7 @@ impl Shard {
             let reason = format!("the connection has its most subscriptions, {most}");
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
+        self.check_caps(id, &pattern)?;
         match pattern.as_topic() {
             None => self.subscribe_wildcard(id, &pattern, request, pace, now),
             Some(single) => {
@@ -92,13 +93,15 @@ impl Shard {
     /// The topics of a wildcard, which cost the session some of its allowance.
     fn select(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Matching, Refusal> {
         self.check_allowance(id, now)?;
-        let matching = self.directory.select(pattern);
+        let wanted = self.topics_wanted(id, pattern);
+        let matching = self.directory.select(pattern, wanted);
         self.charge(id, matching.visited, now);
         Ok(matching)
     }
 
     fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Answer, Refusal> {
         let cells = self.select(id, pattern, now)?.cells;
+        self.check_one_shots(id, pattern, cells.len())?;
         let mut in_order = false;
         for cell in &cells {
             let topic = cell.id();
@@ -151,6 +154,7 @@ impl Shard {
         let cells = match self
             .select(id, pattern, now)
             .and_then(|matching| all_fit(matching, request.mode, pace))
+            .and_then(|cells| self.check_topics(id, pattern, &cells).map(|()| cells))
         {
             Ok(cells) => cells,
             Err(refusal) => {

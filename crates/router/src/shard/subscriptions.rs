@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use tickwire_wire::{Pattern, Seq};
 
-use super::{Expecting, First, Shard, Slot, Subscriber};
+use super::{Expectations, Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::pace::{ClassCounts, Pace};
 use crate::publication::TopicId;
@@ -27,11 +27,13 @@ impl Shard {
         self.slots[index].cell = Some(cell.clone());
         let mut joining = Vec::new();
         self.patterns
-            .matches(cell.topic().as_str(), |expecting: &Vec<Expecting>| {
-                joining.extend(expecting);
+            .matches(cell.topic().as_str(), |expecting: &Expectations| {
+                joining.extend(&expecting.sessions);
             });
         for Expecting { session, pace } in joining {
-            self.join(session, cell, Seq::ZERO, pace);
+            if self.takes_topic(session, cell) {
+                self.join(session, cell, Seq::ZERO, pace);
+            }
         }
     }
 
@@ -134,7 +136,7 @@ impl Shard {
         }
         if indexed
             && let Some(expecting) = self.patterns.get_mut(pattern)
-            && let Some(own) = expecting.iter_mut().find(|other| other.session == id)
+            && let Some(own) = expecting.sessions.iter_mut().find(|other| other.session == id)
         {
             own.pace = pace;
         }
@@ -185,15 +187,26 @@ impl Shard {
     /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
     /// directory must know the pattern already, and the topics that exist must have been met.
     pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
-        let Some(session) = self.open_session(id) else {
+        if self.open_session(id).is_none() {
             return;
-        };
-        session.patterns.insert(pattern.clone(), sub);
-        if sub.indexed {
-            self.patterns.entry(pattern).push(Expecting {
+        }
+        let shared = if sub.indexed {
+            let expecting = self.patterns.entry(pattern);
+            expecting.sessions.push(Expecting {
                 session: id,
                 pace: sub.pace,
             });
+            expecting.pattern.get_or_insert_with(|| pattern.clone()).clone()
+        } else {
+            // The topic exists, and holds the text already.
+            let cell = self.directory.find(pattern.as_str());
+            cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
+        };
+        if let Some(session) = self.session(id) {
+            session.patterns.insert(shared, sub);
+            if sub.indexed {
+                session.pattern_tokens += pattern.tokens().count();
+            }
         }
     }
 
@@ -202,10 +215,11 @@ impl Shard {
         let Some(expecting) = self.patterns.get_mut(pattern) else {
             return;
         };
-        if let Some(at) = expecting.iter().position(|other| other.session == id) {
-            expecting.swap_remove(at);
+        let sessions = &mut expecting.sessions;
+        if let Some(at) = sessions.iter().position(|other| other.session == id) {
+            sessions.swap_remove(at);
         }
-        if expecting.is_empty() {
+        if sessions.is_empty() {
             self.patterns.remove(pattern);
         }
     }
@@ -219,6 +233,7 @@ impl Shard {
         let Some(removed) = removed else { return false };
         if removed.indexed {
             self.unexpect(id, pattern);
+            self.give_back_tokens(id, pattern);
         }
         for cell in self.directory.matching(pattern) {
             if self.leave(id, &cell, removed.pace) {
@@ -253,6 +268,7 @@ impl Shard {
         session.one_shots = FxHashSet::default();
         session.replays = None;
         session.classes = ClassCounts::default();
+        (session.pattern_tokens, session.topics_full) = (0, false);
         let patterns = std::mem::take(&mut session.patterns);
         let topics = std::mem::take(&mut session.topics);
         for (pattern, _) in patterns.iter().filter(|(_, sub)| sub.indexed) {

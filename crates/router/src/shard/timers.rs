@@ -88,6 +88,7 @@ impl Shard {
         let ping = session.transport != Transport::Sse && session.pinged.is_none() && quiet_in;
         if ping {
             session.pinged = Some(now);
+            session.pong_owed = true;
         }
         let idle = session.outbox.is_empty() && session.pulls.is_empty();
         let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now

@@ -40,6 +40,12 @@ pub struct SessionLag {
 }
 
 impl Shard {
+    /// Publications waiting for this shard, queued or taken and not delivered yet.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.directory.queue(self.id).depth() + self.inbox.publications.len() - self.delivered
+    }
+
     /// Number of subscriptions, each topic of a session counted once.
     #[must_use]
     pub fn subscription_count(&self) -> usize {

@@ -9,6 +9,8 @@ use crate::world::{Frame, Setup, World};
 fn world() -> World {
     let mut setup = Setup::default();
     setup.settings.limits.subscriptions = 20_000;
+    setup.settings.session_limits.topics = 1_000_000;
+    setup.settings.session_limits.pattern_tokens = 1_000_000;
     setup.settings.limits.ops_per_s = 1_000_000;
     setup.settings.limits.ops_burst = 1_000_000;
     World::new(setup)

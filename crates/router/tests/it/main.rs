@@ -7,6 +7,7 @@ mod world;
 mod behind;
 mod books;
 mod bounds;
+mod caps;
 mod compression;
 mod grants;
 mod lagging;

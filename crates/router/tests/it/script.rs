@@ -4,7 +4,7 @@
 //!
 //! | statement | does |
 //! |---|---|
-//! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `rate PER_S BURST` | sets a limit |
+//! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
 //!
@@ -16,7 +16,7 @@
 //! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
 //! | `send NAME TEXT` | any message |
-//! | `wsping NAME TEXT`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
+//! | `wsping NAME TEXT`, `wspong NAME`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
 //! | `lost NAME`, `again NAME` | the connection breaks; a new one of the same client |
 //!
 //! The broker:
@@ -133,6 +133,7 @@ impl Script {
             "outbox",
             "subscriptions",
             "rate",
+            "caps",
             "rule",
             "stale",
         ];
@@ -152,6 +153,10 @@ impl Script {
                 after_ms: number(words[1]) as u64,
             }),
             "subscriptions" => setup.settings.limits.subscriptions = number(words[0]),
+            "caps" => {
+                setup.settings.session_limits.topics = number(words[0]);
+                setup.settings.session_limits.pattern_tokens = number(words[1]);
+            }
             "rate" => {
                 setup.settings.limits.ops_per_s = words[0].parse().expect("a number");
                 setup.settings.limits.ops_burst = words[1].parse().expect("a number");
@@ -250,6 +255,7 @@ impl Script {
                 let shard = &mut world.shards[shard];
                 match op {
                     "wsping" => shard.ping(id, rest().as_bytes(), now),
+                    "wspong" => shard.pong(id, now),
                     "closing" => {
                         let code = words.first().map(|code| CloseCode(number(code) as u16));
                         shard.close_received(id, code, now);

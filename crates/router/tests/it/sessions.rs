@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::script::check;
+use crate::script::{check, run};
 
 #[test]
 fn control_overtakes_data() {
@@ -52,7 +52,7 @@ fn partial_writes_at_every_byte() {
 
 /// Runs a script for the checks that the harness itself makes.
 fn check_any(script: &str) {
-    crate::script::run(script);
+    run(script);
 }
 
 #[test]
@@ -155,33 +155,117 @@ fn abuse_after_rate_limited_is_closed() {
 
 #[test]
 fn refusals_without_end_are_closed() {
-    let flood = r#"send a {"op":"fly","id":1};"#.repeat(1_000);
+    let flood = |count| r#"send a {"op":"fly","id":1};"#.repeat(count);
+    let (nine, ten) = (flood(9), flood(10));
     check(
-        &format!("rate 1000000 4000000; open a; {flood} ping a; go; {flood} go; send a {{}}; go"),
+        &format!("open a; {nine} ping a; go; {nine} go; send a {{}}; {ten} go"),
         expect![[r#"
             a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
-            … and 999 more of it
+            … and 8 more of it
             a: pong 1
             a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
-            … and 999 more of it
+            … and 8 more of it
             a: error - bad_request: a request needs a field "op"
-            a: CLOSE 1008 1000 requests in a row were refused"#]],
+            a: CLOSE 1008 10 requests in a row were refused"#]],
     );
     // One topic that was granted is enough for the request not to count.
-    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x","x.."]};"#.repeat(1_001);
+    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x","x.."]};"#.repeat(20);
     check(
-        &format!("rate 1000000 4000000; open a; {flood} go"),
+        &format!("open a; {flood} go"),
         expect![[r#"
-        a: ack 1 x@0 every, x.. bad_topic: empty token at byte 2
-        … and 1000 more of it"#]],
+            a: ack 1 x@0 every, x.. bad_topic: empty token at byte 2
+            … and 19 more of it"#]],
     );
-    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x..","x.."]};"#.repeat(1_001);
+    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x..","x.."]};"#.repeat(20);
     check(
-        &format!("rate 1000000 4000000; open a; {flood} go"),
+        &format!("open a; {flood} go"),
         expect![[r#"
-        a: ack 1 x.. bad_topic: empty token at byte 2, x.. bad_topic: empty token at byte 2
-        … and 1000 more of it
-        a: CLOSE 1008 1000 requests in a row were refused"#]],
+            a: ack 1 x.. bad_topic: empty token at byte 2, x.. bad_topic: empty token at byte 2
+            … and 9 more of it
+            a: CLOSE 1008 10 requests in a row were refused"#]],
+    );
+    let flood = r#"send a {"op":"publish","topic":"not.mine","data":1};"#.repeat(20);
+    check(
+        &format!("open a publish=mine.>; {flood} go"),
+        expect![[r#"
+            a: error - forbidden: this connection may not publish to not.mine
+            … and 9 more of it
+            a: CLOSE 1008 10 requests in a row were refused"#]],
+    );
+}
+
+/// Refusals that are about the moment, or about what the broker holds for the client.
+#[test]
+fn what_may_succeed_later_is_no_abuse() {
+    let flood = "unsub a x;".repeat(20);
+    check(
+        &format!("open a; {flood} go"),
+        expect![[r#"
+            a: ack 1 x not_subscribed: no subscription of this connection has this name
+            a: ack 2 x not_subscribed: no subscription of this connection has this name
+            a: ack 3 x not_subscribed: no subscription of this connection has this name
+            a: ack 4 x not_subscribed: no subscription of this connection has this name
+            a: ack 5 x not_subscribed: no subscription of this connection has this name
+            a: ack 6 x not_subscribed: no subscription of this connection has this name
+            a: ack 7 x not_subscribed: no subscription of this connection has this name
+            a: ack 8 x not_subscribed: no subscription of this connection has this name
+            a: ack 9 x not_subscribed: no subscription of this connection has this name
+            a: ack 10 x not_subscribed: no subscription of this connection has this name
+            a: ack 11 x not_subscribed: no subscription of this connection has this name
+            a: ack 12 x not_subscribed: no subscription of this connection has this name
+            a: ack 13 x not_subscribed: no subscription of this connection has this name
+            a: ack 14 x not_subscribed: no subscription of this connection has this name
+            a: ack 15 x not_subscribed: no subscription of this connection has this name
+            a: ack 16 x not_subscribed: no subscription of this connection has this name
+            a: ack 17 x not_subscribed: no subscription of this connection has this name
+            a: ack 18 x not_subscribed: no subscription of this connection has this name
+            a: ack 19 x not_subscribed: no subscription of this connection has this name
+            a: ack 20 x not_subscribed: no subscription of this connection has this name"#]],
+    );
+    let flood = r#"send a {"op":"subscribe","id":1,"topics":["x","y"]};"#.repeat(20);
+    check(
+        &format!("subscriptions 1; open a; {flood} go"),
+        expect![[r#"
+            a: error 1 limit_exceeded (retryable): 2 topics in one request; a connection has at most 1
+            … and 19 more of it"#]],
+    );
+}
+
+#[test]
+fn who_exceeds_the_rate_a_little_is_not_closed() {
+    // Twice the rate, for ten minutes.
+    let second = "ping a; ping a; ping a; ping a; go; wait 1000; heard a;";
+    let script = format!("rate 2 2; open a; {}", second.repeat(600));
+    assert!(!run(&script).contains("CLOSE"));
+    // Four times the rate: 4 of 6 requests are one too many, and it takes a while.
+    let second = format!("{} go; wait 1000; heard a;", "ping a;".repeat(8));
+    let heard = run(&format!("rate 2 2; open a; {}", second.repeat(600)));
+    assert!(
+        heard.contains("CLOSE 1008 requests went on after rate_limited"),
+        "{heard}"
+    );
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_costs_what_a_request_does() {
+    let flood = "wspong a;".repeat(503);
+    check(
+        &format!("rate 1 1; open a; ping a; go; {flood} go"),
+        expect![[r#"
+            a: pong 1
+            a: error - rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
+            … and 499 more of it
+            a: CLOSE 1008 requests went on after rate_limited"#]],
+    );
+    // The answer to a ping costs nothing, and only the answer.
+    check(
+        "rate 1 1; open a; ping a; go; wait 20000; wspong a; heard a; ping a; wspong a; go",
+        expect![[r#"
+            a: pong 1
+            15000 ms a: heartbeat
+            20000 ms a: PING
+            a: pong 2
+            a: error - rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms"#]],
     );
 }
 

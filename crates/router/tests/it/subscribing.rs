@@ -230,8 +230,8 @@ fn looking_for_many_topics_is_paid_from_the_allowance() {
     check(
         &format!("rate 1 4; {open} open a; sub a t.* t.> > t.1; go; wait 4000; sub a >; go"),
         expect![[r#"
-            a: ack 1 t.* matched=30000 every, t.> rate_limited: more than 1 requests per second after a burst of 4; wait 1 ms, > rate_limited: more than 1 requests per second after a burst of 4; wait 1 ms, t.1@0 every
-            a: ack 2 > matched=30000 state=conflate book=every event=every"#]],
+            a: ack 1 t.* matched=30000 every, t.> rate_limited: more than 1 requests per second after a burst of 4; wait 27002 ms, > rate_limited: more than 1 requests per second after a burst of 4; wait 27002 ms, t.1@0 every
+            a: error 2 rate_limited (retryable): more than 1 requests per second after a burst of 4; wait 24002 ms"#]],
     );
 }
 

@@ -56,6 +56,7 @@ impl Reading {
     fn new(id: u8, directory: Arc<Directory>) -> Self {
         let mut settings = Setup::default().settings;
         settings.limits.subscriptions = 1 << 20;
+        settings.session_limits.pattern_tokens = 1 << 20;
         settings.limits.ops_per_s = 1_000_000;
         settings.limits.ops_burst = 1_000_000;
         settings.outbox_bytes_max = 1 << 30;

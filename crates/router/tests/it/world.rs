@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue,
-    ShardSettings, StaleRule, Transport,
+    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};
@@ -65,6 +65,7 @@ impl Default for Setup {
                     ops_per_s: 1_000,
                     ops_burst: 1_000,
                 },
+                session_limits: SessionLimits::default(),
                 outbox_bytes_max: 256 * 1024,
                 stall_ms: 30_000,
                 heartbeat_ms: 15_000,

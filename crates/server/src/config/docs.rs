@@ -95,7 +95,7 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Choice(_) => "word",
         Shape::Address => "address",
         Shape::File => "text",
-        Shape::Patterns | Shape::Files | Shape::Origins => "list of texts",
+        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks => "list of texts",
         Shape::Jwt => "table",
         Shape::AuthKeys | Shape::Rules | Shape::StaleRules => "list of tables",
     }
@@ -117,6 +117,7 @@ fn range_of(shape: Shape) -> String {
         Shape::Origins => "origins of web pages".to_owned(),
         Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`".to_owned(),
         Shape::Jwt => "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`".to_owned(),
+        Shape::Networks => "networks such as `10.0.0.0/8`, or addresses".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
         Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
     }

@@ -5,8 +5,7 @@
 
 use tickwire_wire::limits;
 
-use super::auth;
-use super::tls;
+use super::{addresses, auth, proxy, sessions, tls};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +32,8 @@ pub(super) enum Shape {
     AuthKeys,
     /// The table of JSON Web Tokens.
     Jwt,
+    /// A list of networks: `10.0.0.0/8`, or a single address.
+    Networks,
     /// An ordered list of `{pattern, kind, history}`.
     Rules,
     /// An ordered list of `{pattern, after_ms}`.
@@ -287,6 +288,10 @@ pub(super) const KEYS: &[Key] = &[
         limits::OPS_BURST as u64,
         "Requests that a quiet connection may send at once; at least limits.ops_per_s",
     ),
+    sessions::RATE_LIMITED,
+    sessions::REFUSALS_IN_A_ROW,
+    sessions::TOPICS,
+    sessions::PATTERN_TOKENS,
     Key::new(
         "limits.connections",
         Shape::Integer {
@@ -296,6 +301,10 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("what the open-files limit allows", 50_000),
         "Most connections; one more is refused with 503",
     ),
+    addresses::CONNECTIONS,
+    addresses::HANDSHAKES_PER_S,
+    addresses::HANDSHAKE_BURST,
+    addresses::EXEMPT,
     Key::integer(
         "limits.handshake_ms",
         100,
@@ -387,6 +396,8 @@ pub(super) const KEYS: &[Key] = &[
     tls::CLIENT_CA_FILE,
     tls::CLIENT_AUTH,
     tls::HANDSHAKE_MS,
+    proxy::TRUSTED,
+    proxy::PROXY_PROTOCOL,
     auth::REQUIRED,
     auth::ANONYMOUS_SUBSCRIBE,
     auth::ALLOWED_ORIGINS,
@@ -532,6 +543,7 @@ mod tests {
                 "heartbeat",
                 "socket",
                 "tls",
+                "proxy",
                 "auth",
                 "feed",
                 "compression",

@@ -212,10 +212,10 @@ fn from_text(shape: Shape, text: &str) -> Value {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
         Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
-        Shape::Patterns | Shape::Files | Shape::Origins if text.trim().is_empty() => {
+        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks if text.trim().is_empty() => {
             Value::from(Vec::<String>::new())
         }
-        Shape::Patterns | Shape::Files | Shape::Origins => {
+        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks => {
             Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
         }
         Shape::Choice(_)

@@ -1,13 +1,17 @@
 //! What bounds clients and memory: the key table `[limits]`.
 
+use tickwire_router::SessionLimits;
+
+use super::addresses::AddressLimits;
 use super::error::ConfigError;
+use super::sessions;
 use super::settings::Settings;
 
 /// File descriptors that are kept from connections: listeners, pollers, recordings, the log.
 const OPEN_FILES_RESERVED: u64 = 256;
 
 /// The key table `[limits]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Longest client message in bytes, all its fragments together.
     pub message_bytes: usize,
@@ -29,6 +33,10 @@ pub struct Limits {
     pub ops_per_s: u32,
     /// Requests that a quiet connection may send at once.
     pub ops_burst: u32,
+    /// What bounds a connection's abuse and its share of memory.
+    pub sessions: SessionLimits,
+    /// What bounds one address.
+    pub addresses: AddressLimits,
     /// Most connections; what the open-files limit allows if none, see [`Limits::connections_max`].
     pub connections: Option<usize>,
     /// Time in milliseconds for the headers of an HTTP request.
@@ -68,6 +76,8 @@ impl Limits {
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,
+            sessions: sessions::read(settings)?,
+            addresses: AddressLimits::read(settings)?,
             connections: settings.integer_if_set("limits.connections")?,
             handshake_ms: settings.integer("limits.handshake_ms")?,
             first_request_ms: settings.integer("limits.first_request_ms")?,

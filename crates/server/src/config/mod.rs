@@ -5,6 +5,7 @@
 //! (`keys.rs`), which `docs/CONFIGURATION.md` is generated from. Reads the configuration file and looks whether the
 //! recordings that it names can be opened; touches nothing else.
 
+mod addresses;
 mod auth;
 mod compression;
 mod docs;
@@ -16,6 +17,8 @@ mod layer;
 mod limits;
 mod nearest;
 mod overrides;
+mod proxy;
+mod sessions;
 mod settings;
 mod stale;
 mod test_only;
@@ -29,6 +32,7 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::addresses::AddressLimits;
 pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::compression::Compression;
 pub use self::error::{ConfigError, Origin};
@@ -36,6 +40,7 @@ pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
 pub use self::limits::Limits;
 pub use self::overrides::Overrides;
+pub use self::proxy::Proxy;
 use self::settings::Settings;
 pub use self::test_only::TestOnly;
 pub use self::tls::{Tls, TlsClients};
@@ -67,6 +72,8 @@ pub struct Config {
     pub socket: Socket,
     /// How clients' connections are encrypted; not at all if none.
     pub tls: Option<Tls>,
+    /// Proxies in front.
+    pub proxy: Proxy,
     /// Who may do what.
     pub auth: Auth,
     /// Where market data comes from.
@@ -202,6 +209,7 @@ impl Config {
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
             tls: Tls::read(settings)?,
+            proxy: Proxy::read(settings)?,
             auth: Auth::read(settings)?,
             feed: Feed::read(settings)?,
             compression: Compression::read(settings)?,

@@ -3,11 +3,12 @@
 //! Each read checks the value against the key's [`Shape`] and names key, value, origin and rule when it does not fit.
 //! Asking for a path that is not in [`super::keys::KEYS`] is a fault of the program and panics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
+use ipnet::IpNet;
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::{Kind, Pattern};
 
@@ -176,6 +177,25 @@ impl Settings {
             origin: self.origin(path),
             rule: rule.into(),
         }
+    }
+
+    /// A list of networks. A single address is a network of its own.
+    pub(super) fn networks(&self, path: &str) -> Result<Vec<IpNet>, ConfigError> {
+        let network = |text: &String| match text.parse::<IpAddr>() {
+            Ok(address) => Some(IpNet::from(address)),
+            Err(_) => text.parse().ok(),
+        };
+        self.texts(path)?
+            .iter()
+            .map(|text| {
+                network(text).ok_or_else(|| {
+                    let rule = format!(
+                        "{text:?} is no network, such as 10.0.0.0/8 or 2001:db8::/32, nor an address"
+                    );
+                    self.refuse(path, rule)
+                })
+            })
+            .collect()
     }
 
     pub(super) fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue, ShardSettings,
-    Transport,
+    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
+    ShardSettings, Transport,
 };
 use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{Codec, Micros, Payload};
@@ -38,6 +38,7 @@ impl World {
                 ops_per_s: 50,
                 ops_burst: 200,
             },
+            session_limits: SessionLimits::default(),
             outbox_bytes_max: 1 << 20,
             stall_ms: 30_000,
             heartbeat_ms: 15_000,

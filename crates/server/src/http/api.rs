@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tickwire_wire::Refusal;
 
+use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
@@ -75,10 +76,10 @@ impl<'p> Endpoint<'p> {
     /// The methods that it takes.
     fn methods(self) -> &'static str {
         match self {
-            Self::WebSocket | Self::Sse => "GET",
-            Self::Topics | Self::History(_) => "GET, HEAD",
-            Self::Topic(_) => "GET, HEAD, POST",
-            Self::Publish => "POST",
+            Self::WebSocket | Self::Sse => "GET, OPTIONS",
+            Self::Topics | Self::History(_) => "GET, HEAD, OPTIONS",
+            Self::Topic(_) => "GET, HEAD, POST, OPTIONS",
+            Self::Publish => "POST, OPTIONS",
             Self::Nowhere => "",
         }
     }
@@ -145,16 +146,27 @@ async fn dispatch(
     let query = head.uri.query();
     let rights = &admission.rights;
     let answer = match endpoint {
+        Endpoint::Nowhere if head.uri.path() == "*" && head.method == Method::OPTIONS => {
+            Ok(reply::options("GET, HEAD, POST, OPTIONS"))
+        }
+        endpoint if endpoint != Endpoint::Nowhere && head.method == Method::OPTIONS => {
+            Ok(reply::options(endpoint.methods()))
+        }
         Endpoint::Sse if head.method == Method::GET => {
-            return stream::open(context, stalled, admission, query, &head.headers);
+            let arrival = Arrival::of(&head.extensions);
+            return stream::open(context, stalled, (arrival, admission), query, &head.headers);
         }
         Endpoint::Topics if reads => topics::list(context, rights, query).await,
         Endpoint::Topic(segment) if reads => topics::value(context, rights, segment, &head.headers),
         Endpoint::History(segment) if reads => topics::history(context, rights, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
+            Arrival::of(&head.extensions).publish(&context.gatekeeper)?;
             publish::message(context, rights, segment, body).await
         }
-        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, rights, body).await,
+        Endpoint::Publish if head.method == Method::POST => {
+            Arrival::of(&head.extensions).publish(&context.gatekeeper)?;
+            bulk::lines(context, rights, body).await
+        }
         Endpoint::Nowhere => {
             let reason = format!("there is nothing at {}; there are {PATHS}", head.uri.path());
             Err(ErrorResponse::new(

@@ -12,6 +12,7 @@ use super::ErrorResponse;
 use crate::access::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::gatekeeper::Gatekeeper;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
 use crate::tls::TlsStore;
@@ -30,6 +31,7 @@ pub(crate) struct HttpContext {
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) metrics: HttpMetrics,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
@@ -63,7 +65,12 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(
+        hub: SharedHub,
+        config: &Config,
+        metrics: HttpMetrics,
+        gatekeeper: Arc<Gatekeeper>,
+    ) -> Self {
         let limits = &config.limits;
         let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate) = {
@@ -76,6 +83,7 @@ impl HttpContext {
             clock,
             gate,
             metrics,
+            gatekeeper,
             bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
             limits: HttpLimits {
                 headers_within,
@@ -101,13 +109,13 @@ impl HttpContext {
 
     /// What the client behind a request with these `headers` may do: first of all whether it is let in.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
-        Ok(self.hub.borrow().gatekeeper.admit(headers)?)
+        Ok(self.hub.borrow().guard.admit(headers)?)
     }
 
     /// Which pages may read an answer to a request with these `headers`, as `Access-Control-Allow-Origin` has it.
     pub(super) fn readers(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let hub = self.hub.borrow();
-        let access = hub.gatekeeper.access();
+        let access = hub.guard.access();
         if access.lets_any_page_in() {
             return Some(HeaderValue::from_static("*"));
         }

@@ -5,6 +5,7 @@
 //! stream is bounded.
 
 mod api;
+mod arrival;
 mod body;
 mod bulk;
 mod context;
@@ -18,6 +19,7 @@ mod progress;
 mod publish;
 mod query;
 mod reply;
+mod smuggling;
 pub mod sse;
 mod stream;
 mod stream_body;
@@ -25,6 +27,7 @@ mod tether;
 mod topics;
 
 pub(crate) use self::api::{Endpoint, answer};
+pub(crate) use self::arrival::Arrival;
 pub(crate) use self::context::HttpContext;
 pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;
@@ -34,5 +37,6 @@ pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Progress, Stalled};
 pub use self::query::Query;
 pub(crate) use self::reply::Reply;
+pub(crate) use self::smuggling::Smuggling;
 pub(crate) use self::stream_body::close_frame_in;
 pub(crate) use self::tether::Tether;

@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
+use super::smuggling::{HeadScan, Smuggling};
 use crate::tls::HttpStream;
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 8 * 1024;
 
 /// Whether a connection has ended because its client took nothing for too long.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
@@ -36,6 +40,7 @@ pub(crate) struct Progress {
     stalled: Stalled,
     /// When a write that waits has waited too long.
     deadline: Option<Pin<Box<Sleep>>>,
+    heads: HeadScan,
 }
 
 impl Progress {
@@ -46,7 +51,14 @@ impl Progress {
             stall,
             stalled,
             deadline: None,
+            heads: HeadScan::default(),
         }
+    }
+
+    /// The same, telling `smuggling` of what it reads.
+    pub(crate) fn telling(mut self, smuggling: Smuggling) -> Self {
+        self.heads = HeadScan::new(smuggling);
+        self
     }
 
     /// The connection.
@@ -75,9 +87,15 @@ impl Read for Progress {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let mut piece = [0; PIECE_BYTES];
+        let length = buffer.remaining().min(PIECE_BYTES);
+        let mut piece = ReadBuf::new(&mut piece[..length]);
+        ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
+        self.heads.read(piece.filled());
+        buffer.put_slice(piece.filled());
+        Poll::Ready(Ok(()))
     }
 }
 

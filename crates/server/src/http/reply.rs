@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::stream_body::StreamBody;
@@ -17,6 +17,15 @@ pub(crate) type Reply = Response<ReplyBody>;
 /// A whole answer as one of the two.
 pub(crate) fn whole(response: Response<Full<Bytes>>) -> Reply {
     response.map(Either::Left)
+}
+
+/// 204 with the methods that an endpoint takes (RFC 9110 §9.3.7).
+pub(super) fn options(methods: &'static str) -> Reply {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(methods));
+    whole(response)
 }
 
 /// 200 with `body`, which is JSON.

@@ -15,6 +15,7 @@ use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
+use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream_body::{StreamBody, Track};
@@ -58,12 +59,15 @@ impl From<ErrorResponse> for StreamRefused {
 pub(super) fn open(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
-    admission: Admission,
+    (arrival, admission): (Arrival, Admission),
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
-    let tether = Rc::new(Tether::default());
+    let place = arrival
+        .connect(&context.gatekeeper)
+        .map_err(ErrorResponse::from)?;
+    let tether = Rc::new(Tether::new(arrival.client, place));
     let (session, results) = context
         .hub
         .borrow_mut()

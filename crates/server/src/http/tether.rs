@@ -7,15 +7,35 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
+use crate::gatekeeper::Place;
+use crate::proxied::ClientAddr;
+
 /// What the hub and a response body share.
 #[derive(Debug, Default)]
 pub(crate) struct Tether {
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     farewell: RefCell<Option<Box<[u8]>>>,
+    client: Option<ClientAddr>,
+    /// The client's place among those of its address, where the connection has none.
+    _place: Option<Place>,
 }
 
 impl Tether {
+    /// One for the session of a client, which gives `place` back when it ends.
+    pub(crate) fn new(client: ClientAddr, place: Option<Place>) -> Self {
+        Self {
+            client: Some(client),
+            _place: place,
+            ..Self::default()
+        }
+    }
+
+    /// Whose session it is.
+    pub(crate) fn client(&self) -> Option<ClientAddr> {
+        self.client
+    }
+
     /// Has `waker` woken when there is something for the body.
     pub(crate) fn set_waker(&self, waker: Waker) {
         *self.waker.borrow_mut() = Some(waker);

@@ -18,8 +18,8 @@ impl Hub {
         let slowest = self.shard.sessions_debug(top_k, self.clock.now());
         let with_peer = |lag: tickwire_router::SessionLag| {
             let peer = match self.links.get(lag.session.0 as usize) {
-                // One that has broken meanwhile has none.
-                Some(Some(Link::WebSocket(socket))) => socket.stream.socket().peer_addr().ok(),
+                Some(Some(Link::WebSocket(socket))) => Some(socket.permit.client()),
+                Some(Some(Link::Sse(tether))) => tether.client(),
                 _ => None,
             };
             SlowSession { lag, peer }

@@ -6,7 +6,7 @@
 
 mod answering;
 mod export;
-mod gatekeeper;
+mod guard;
 mod reading;
 mod secured;
 mod stream;
@@ -34,19 +34,13 @@ use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
-pub(crate) use gatekeeper::Gatekeeper;
+pub(crate) use guard::Guard;
 pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads of one connection in a row before the others get their turn.
-const READS_IN_A_ROW: usize = 4;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 64 * 1024;
-/// Publications that may wait for any shard while publishers are read.
-const QUEUE_HIGH: usize = 4_096;
-/// Milliseconds until a shard that has too much to do is looked at again.
-const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -74,8 +68,8 @@ struct WebSocket {
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
     ended: bool,
-    /// Frees the connection's place among those that the broker may have.
-    _permit: Permit,
+    /// Frees the connection's place among those that the broker may have, and tells whose it is.
+    permit: Permit,
 }
 
 /// A shard and its connections.
@@ -104,7 +98,7 @@ pub(crate) struct Hub {
     frame_limits: FrameLimits,
     /// Most bytes that a slow connection is written at a time.
     piece_bytes: usize,
-    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) guard: Guard,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
 }
@@ -121,7 +115,7 @@ pub(crate) struct HubParts {
     pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) piece_bytes: usize,
-    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) guard: Guard,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
 }
@@ -147,7 +141,7 @@ impl Hub {
             inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
-            gatekeeper: parts.gatekeeper,
+            guard: parts.guard,
             wake: parts.wake,
             gate: parts.gate,
         }
@@ -168,11 +162,11 @@ impl Hub {
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
         let id = self
-            .gatekeeper
+            .guard
             .open(&mut self.shard, variant, transport, admission, now);
         if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
-            self.gatekeeper.forget(id);
+            self.guard.forget(id);
             return Err(error);
         }
         if let Stream::Plain(socket) = &stream {
@@ -190,7 +184,7 @@ impl Hub {
                 held: false,
                 shut: false,
                 ended: false,
-                _permit: permit,
+                permit,
             }),
         );
         self.metrics.connection_opened(TransportLabel::WebSocket);
@@ -215,7 +209,7 @@ impl Hub {
         check: impl FnOnce(&Outbox) -> Result<T, E>,
     ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
-        let id = self.gatekeeper.open(
+        let id = self.guard.open(
             &mut self.shard,
             Codec::Json.into(),
             Transport::Sse,
@@ -229,7 +223,7 @@ impl Hub {
             Ok(granted) => granted,
             Err(refused) => {
                 self.shard.remove(id);
-                self.gatekeeper.forget(id);
+                self.guard.forget(id);
                 return Err(refused);
             }
         };
@@ -243,7 +237,7 @@ impl Hub {
     /// Puts other rules of access in place.
     pub(crate) fn set_access(&mut self, access: Arc<Access>) {
         let now = self.clock.now();
-        self.gatekeeper.replace(access, &mut self.shard, now);
+        self.guard.replace(access, &mut self.shard, now);
         self.kick();
     }
 
@@ -289,7 +283,7 @@ impl Hub {
             tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
         }
         self.shard.remove(id);
-        self.gatekeeper.forget(id);
+        self.guard.forget(id);
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
@@ -361,21 +355,6 @@ impl Hub {
         more
     }
 
-    /// Reads the connections that have something to be read; of publishers only while no shard is congested.
-    fn read_waiting(&mut self, now: Micros) {
-        let congested = self.is_congested();
-        self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
-        for _ in 0..self.unread.len() {
-            let Some(id) = self.unread.pop_front() else { break };
-            if congested && self.shard.publishes(id) {
-                self.unread.push_back(id);
-            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
-                socket.unread = false;
-                self.read(id, now);
-            }
-        }
-    }
-
     /// Handles bytes that a client sent.
     fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) {
         self.shard.heard(id, now);
@@ -394,7 +373,7 @@ impl Hub {
                 Ok(None) => break,
                 Ok(Some(event)) => {
                     handle_event(&mut self.shard, id, codec, event, now);
-                    self.gatekeeper.answer(&mut self.shard, now);
+                    self.guard.answer(&mut self.shard, now);
                 }
                 Err(violation) => {
                     self.shard
@@ -450,7 +429,7 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
             shard.refuse(id, None, refusal, now);
         }
         Event::Ping(payload) => shard.ping(id, payload, now),
-        Event::Pong(_) => {}
+        Event::Pong(_) => shard.pong(id, now),
         Event::Close { code, .. } => shard.close_received(id, code, now),
     }
 }

@@ -35,13 +35,6 @@ impl Stream {
         }
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(secured) => secured.socket(),
-        }
-    }
-
     pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(socket) => socket,

@@ -3,6 +3,7 @@
 mod access;
 mod bulk;
 mod documentation;
+mod doors;
 mod hostile_http;
 mod http;
 mod ops;

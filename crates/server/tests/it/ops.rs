@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::stream::Stream;
 use crate::support::{DEADLINE, TestBroker, list};
@@ -146,7 +146,9 @@ fn a_stream_whose_reader_stopped_is_among_the_slowest_sessions() {
         (&slow["transport"], &slow["codec"]),
         (&json!("sse"), &json!("json"))
     );
-    assert_eq!((&slow["peer"], &slow["subscriptions"]), (&Value::Null, &json!(2)));
+    assert_eq!(slow["subscriptions"], 2);
+    let peer = slow["peer"].as_str().unwrap_or_default();
+    assert!(peer.starts_with("127.0.0.1:"), "{peer}");
     assert!(slow["owed_messages"].as_u64() > Some(0), "{page}");
     assert!(slow["lagging_since"].as_u64() > Some(0), "{page}");
 }

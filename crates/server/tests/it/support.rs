@@ -107,6 +107,17 @@ impl TestBroker {
         Http::new(socket.into())
     }
 
+    /// A connection to the clients' listener from another address of this machine, such as `127.0.0.9`.
+    pub(crate) fn connect_from(&self, ip: &str) -> Http {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let near = SocketAddr::new(ip.parse().expect("an address"), 0);
+        socket
+            .bind(&near.into())
+            .expect("all of 127.0.0.0/8 is this machine");
+        socket.connect(&self.address().into()).expect("a connection");
+        Http::new(socket.into())
+    }
+
     /// The answer to a GET on a connection of its own.
     pub(crate) fn get(&self, target: &str) -> Answer {
         self.connect().send("GET", target, &[], "")
@@ -319,6 +330,12 @@ impl Http {
             self.rest.clear();
         }
         true
+    }
+
+    /// Everything up to the end of the connection.
+    pub(crate) fn until_end(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.rest)
     }
 
     fn line_until(&mut self, end: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! The program as its users meet it: its commands, and the broker as clients that nobody here wrote see it.
 //!
-//! Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, and bare sockets where the others are too well behaved.
+//! Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, nginx, HAProxy, and bare sockets where the others are too well behaved.
 //! A test whose client is not there says so and is skipped. No test sleeps; what does not end is killed and its test fails.
 
 mod access;
@@ -8,15 +8,18 @@ mod attacks;
 mod broker;
 mod browser;
 mod compression;
+mod descriptors;
 mod documents;
 mod echo;
 mod faults;
+mod floods;
 mod handshake;
 mod http;
 mod node;
 mod operators;
 mod program;
 mod prometheus;
+mod proxies;
 mod publish;
 mod rates;
 mod replay;

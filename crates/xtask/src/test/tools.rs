@@ -1,4 +1,5 @@
-//! What the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium, Prometheus.
+//! What the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium, Prometheus,
+//! nginx and HAProxy.
 //!
 //! Each is handed to the tests as an environment variable that is set only when the tool is there; its tests skip
 //! themselves without it. Whatever cannot be set up costs one line of output and never the run: a machine with Rust
@@ -45,6 +46,16 @@ const PACKAGED: &[Packaged] = &[
         variable: "TICKWIRE_TEST_PROMTOOL",
         programs: &["promtool"],
         package: "prometheus",
+    },
+    Packaged {
+        variable: "TICKWIRE_TEST_NGINX",
+        programs: &["nginx"],
+        package: "nginx-light",
+    },
+    Packaged {
+        variable: "TICKWIRE_TEST_HAPROXY",
+        programs: &["haproxy"],
+        package: "haproxy",
     },
 ];
 

@@ -132,6 +132,11 @@ impl Broker {
         poll(series, || self.metric(series).filter(|value| enough(*value)))
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let kill = format!("kill -TERM {}", self.child.id());

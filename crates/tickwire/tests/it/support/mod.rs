@@ -34,6 +34,8 @@ pub(crate) enum Tool {
     Chromium,
     Prometheus,
     Promtool,
+    Nginx,
+    HaProxy,
     Curl,
 }
 
@@ -46,6 +48,8 @@ impl Tool {
             Self::Chromium => "TICKWIRE_TEST_CHROMIUM",
             Self::Prometheus => "TICKWIRE_TEST_PROMETHEUS",
             Self::Promtool => "TICKWIRE_TEST_PROMTOOL",
+            Self::Nginx => "TICKWIRE_TEST_NGINX",
+            Self::HaProxy => "TICKWIRE_TEST_HAPROXY",
             Self::Curl => return find_in_path("curl").or_else(|| skip(test, "curl is not installed")),
         };
         let found = env::var_os(variable).map(PathBuf::from);

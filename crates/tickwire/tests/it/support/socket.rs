@@ -231,6 +231,11 @@ impl Socket {
         self.0.stream().local_addr().expect("the socket is connected")
     }
 
+    /// The sending side, for another thread.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.0.stream().try_clone().expect("a descriptor is to be had")
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the broker takes bytes");

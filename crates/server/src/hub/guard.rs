@@ -29,7 +29,7 @@ struct Visitor {
 
 /// Asks who may do what, for one shard.
 #[derive(Debug)]
-pub(crate) struct Gatekeeper {
+pub(crate) struct Guard {
     access: Arc<Access>,
     /// What those without a token may do, shared by all of them.
     anonymous: Rc<Rights>,
@@ -38,7 +38,7 @@ pub(crate) struct Gatekeeper {
     visitors: HashMap<SessionId, Visitor>,
 }
 
-impl Gatekeeper {
+impl Guard {
     pub(crate) fn new(access: Arc<Access>, clock: Clock, metrics: HttpMetrics) -> Self {
         Self {
             anonymous: Rc::new(access.anonymous().clone()),

@@ -1,0 +1,83 @@
+//! A token bucket, kept as the time at which it would be full again (the generic cell rate algorithm).
+//!
+//! Eight bytes, no timer, never reads a clock. What does not fit takes nothing, and learns how long to wait.
+
+use tickwire_wire::Micros;
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    cost_us: u64,
+    most_us: u64,
+}
+
+impl Rate {
+    /// So many a second, and so many at once after a quiet time; at least one of each, at most a million a second.
+    #[must_use]
+    pub fn new(per_s: u32, burst: u32) -> Self {
+        let cost_us = (1_000_000 / u64::from(per_s.max(1))).max(1);
+        Self {
+            cost_us,
+            most_us: cost_us * u64::from(burst.max(1)),
+        }
+    }
+}
+
+/// How much of a rate somebody has left. A new one is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bucket {
+    full_at: Micros,
+}
+
+impl Bucket {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// With the microseconds until there is one, when there is none.
+    pub fn take(&mut self, rate: Rate, now: Micros) -> Result<(), u64> {
+        let ahead = self.full_at.max(now).since(now) + rate.cost_us;
+        if ahead > rate.most_us {
+            return Err(ahead - rate.most_us);
+        }
+        self.full_at = Micros(now.0 + ahead);
+        Ok(())
+    }
+
+    /// Whether nothing is missing: it may be forgotten, since a new one is the same.
+    #[must_use]
+    pub fn is_full(&self, now: Micros) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let rate = Rate::new(50, 3);
+        let (mut bucket, now) = (Bucket::default(), Micros(1_000_000));
+        for _ in 0..3 {
+            assert_eq!(bucket.take(rate, now), Ok(()));
+        }
+        assert_eq!(bucket.take(rate, now), Err(20_000));
+        // To ask costs nothing.
+        assert_eq!(bucket.take(rate, Micros(now.0 + 19_999)), Err(1));
+        let later = Micros(now.0 + 20_000);
+        assert_eq!(bucket.take(rate, later), Ok(()));
+        assert_eq!(bucket.take(rate, later), Err(20_000));
+        assert!(!bucket.is_full(Micros(later.0 + 59_999)));
+        let full = Micros(later.0 + 60_000);
+        assert!(bucket.is_full(full));
+        assert_eq!((0..9).filter(|_| bucket.take(rate, full).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn nothing_is_no_rate() {
+        let rate = Rate::new(0, 0);
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take(rate, Micros(5)), Ok(()));
+        assert_eq!(bucket.take(rate, Micros(5)), Err(1_000_000));
+    }
+}

@@ -1,0 +1,237 @@
+//! What is remembered of the addresses that clients come from: their open connections, and what is left of their rates.
+//!
+//! Addresses of IPv6 count by their first 64 bits, which one customer can have to itself.
+//!
+//! Bounded: an address without connections whose rates have filled up again is forgotten when room is needed, since a new
+//! entry would be the same. When even that does not help, all without connections are forgotten. That is no hole: only one
+//! who has more addresses than fit can bring it about, and he has as many bursts anyway. Nor does it shut anyone out: there
+//! is room for the broker's most connections and as many addresses again, so a newcomer always finds a place.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tickwire_router::{Bucket, Rate};
+use tickwire_wire::Micros;
+
+/// Addresses without a connection that are remembered.
+const IDLE_MAX: usize = 65_536;
+
+/// Addresses that count as one: a single one of IPv4, or 2⁶⁴ of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct AddressKey(u128);
+
+impl From<IpAddr> for AddressKey {
+    fn from(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            // Its lower half is never 0, unlike that of the other kind.
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits() & !u128::from(u64::MAX),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    connections: u32,
+    handshakes: Bucket,
+    publishes: Bucket,
+}
+
+impl Entry {
+    fn is_idle(&self, now: Micros) -> bool {
+        self.connections == 0 && self.handshakes.is_full(now) && self.publishes.is_full(now)
+    }
+}
+
+/// Why an address may not connect now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has its most connections.
+    Connections,
+    /// It has connected too often; again in so many microseconds.
+    Handshakes(u64),
+}
+
+#[derive(Debug)]
+struct Table {
+    // The standard hasher: clients choose their addresses.
+    entries: HashMap<AddressKey, Entry>,
+    most: usize,
+}
+
+impl Table {
+    fn entry(&mut self, key: AddressKey, now: Micros) -> &mut Entry {
+        let entries = &mut self.entries;
+        if entries.len() >= self.most && !entries.contains_key(&key) {
+            entries.retain(|_, entry| !entry.is_idle(now));
+            // So that the table is not gone through for each newcomer.
+            if entries.len() > self.most - self.most / 8 {
+                entries.retain(|_, entry| entry.connections > 0);
+            }
+        }
+        entries.entry(key).or_default()
+    }
+}
+
+/// The addresses. Clones are the same table.
+#[derive(Debug, Clone)]
+pub(crate) struct Addresses(Arc<Mutex<Table>>);
+
+impl Addresses {
+    /// An empty table with room for the addresses of so many connections.
+    pub(crate) fn new(connections_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Table {
+            entries: HashMap::new(),
+            most: connections_max.saturating_add(IDLE_MAX),
+        })))
+    }
+
+    /// Makes room for the addresses of so many connections.
+    pub(crate) fn resize(&self, connections_max: usize) {
+        self.with(|table| table.most = connections_max.saturating_add(IDLE_MAX));
+    }
+
+    /// Number of addresses that something is remembered of.
+    pub(crate) fn len(&self) -> usize {
+        self.with(|table| table.entries.len())
+    }
+
+    /// Lets an address connect once more: at `rate`, with at most `most` connections at a time, or any number if that is 0.
+    pub(crate) fn connect(
+        &self,
+        key: AddressKey,
+        most: u32,
+        rate: Rate,
+        now: Micros,
+    ) -> Result<Place, Refused> {
+        self.with(|table| {
+            let entry = table.entry(key, now);
+            if most > 0 && entry.connections >= most {
+                return Err(Refused::Connections);
+            }
+            entry.handshakes.take(rate, now).map_err(Refused::Handshakes)?;
+            entry.connections += 1;
+            Ok(())
+        })?;
+        Ok(Place {
+            addresses: self.clone(),
+            key,
+        })
+    }
+
+    /// Lets an address publish once more.
+    ///
+    /// # Errors
+    /// With the microseconds until it may.
+    pub(crate) fn publish(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
+        self.with(|table| table.entry(key, now).publishes.take(rate, now))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
+        // Nothing in here can panic half-way.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An address's connection. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Place {
+    addresses: Addresses,
+    key: AddressKey,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.addresses.with(|table| {
+            if let Some(entry) = table.entries.get_mut(&self.key) {
+                entry.connections -= 1;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> AddressKey {
+        text.parse::<IpAddr>().expect("an address").into()
+    }
+
+    #[test]
+    fn which_addresses_count_as_one() {
+        for (one, other, same) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            // Not the mapped ones, though the first half is the same.
+            ("::1", "0.0.0.1", false),
+            ("::", "0.0.0.0", false),
+        ] {
+            assert_eq!(key(one) == key(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_its_most_connections_and_its_rate() {
+        let addresses = Addresses::new(10);
+        let (rate, now) = (Rate::new(10, 3), Micros(1_000_000));
+        let connect = |text: &str, now| addresses.connect(key(text), 2, rate, now);
+        let first = connect("192.0.2.1", now).expect("it is the first");
+        let _second = connect("::ffff:192.0.2.1", now).expect("it is the second");
+        assert_eq!(connect("192.0.2.1", now).err(), Some(Refused::Connections));
+        assert!(connect("192.0.2.2", now).is_ok(), "another one");
+        drop(first);
+        let _third = connect("192.0.2.1", now).expect("there is room again");
+        drop(_second);
+        assert_eq!(
+            connect("192.0.2.1", now).err(),
+            Some(Refused::Handshakes(100_000))
+        );
+        assert!(connect("192.0.2.1", Micros(now.0 + 100_000)).is_ok());
+    }
+
+    #[test]
+    fn no_limit_is_none() {
+        let (addresses, rate) = (Addresses::new(1), Rate::new(1_000, 1_000));
+        let connect = |_| addresses.connect(key("192.0.2.1"), 0, rate, Micros(0));
+        let places: Result<Vec<Place>, Refused> = (0..1_000).map(connect).collect();
+        assert!(places.is_ok());
+    }
+
+    #[test]
+    fn a_full_table_forgets_who_is_idle_and_shuts_nobody_out() {
+        let addresses = Addresses::new(2);
+        let (rate, now) = (Rate::new(1, 2), Micros(1_000_000));
+        let connect = |n: u32, now| {
+            let ip: IpAddr = std::net::Ipv4Addr::from_bits(n).into();
+            addresses.connect(ip.into(), 5, rate, now)
+        };
+        let _connected = connect(1, now).expect("the first");
+        // Far more than fit, all at once: none of them can be forgotten without losing what it has spent.
+        for n in 2..200_000 {
+            assert!(connect(n, now).is_ok(), "{n}");
+        }
+        assert!(addresses.len() <= IDLE_MAX + 2);
+        // Who is connected is not forgotten.
+        assert!(connect(1, now).is_ok());
+        assert_eq!(connect(1, now).err(), Some(Refused::Handshakes(1_000_000)));
+        // Later all of them are idle, and make room.
+        let later = Micros(now.0 + 2_000_000);
+        for n in 300_000..300_000 + IDLE_MAX as u32 + 2 {
+            assert!(connect(n, later).is_ok(), "{n}");
+        }
+        assert!(addresses.len() <= IDLE_MAX + 2);
+    }
+
+    #[test]
+    fn publishing_has_a_rate_of_its_own() {
+        let (addresses, rate) = (Addresses::new(1), Rate::new(10, 2));
+        let publish = || addresses.publish(key("192.0.2.1"), rate, Micros(7));
+        assert_eq!([publish(), publish(), publish()], [Ok(()), Ok(()), Err(100_000)]);
+        let place = addresses.connect(key("192.0.2.1"), 1, rate, Micros(7));
+        assert!(place.is_ok());
+    }
+}

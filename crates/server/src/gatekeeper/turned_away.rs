@@ -1,0 +1,163 @@
+//! Why a connection or request is turned away at the door, and what it is told.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+use tickwire_metrics::TurnedAway as Label;
+use tickwire_wire::{ErrorCode, Refusal};
+
+use crate::http::ErrorResponse;
+
+/// Seconds after which one may try again who found the broker full.
+const RETRY_FULL_S: u64 = 5;
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// The broker has its most connections.
+    Full,
+    /// The process can have no more files open.
+    NoDescriptors,
+    /// The address has its most connections.
+    AddressConnections(u32),
+    /// The address has connected too often; again in so many microseconds.
+    AddressHandshakes(u64),
+    /// The address has published too often over HTTP; again in so many microseconds.
+    AddressPublishes(u64),
+}
+
+impl TurnedAway {
+    /// Its label in the metrics.
+    pub(crate) fn label(self) -> Label {
+        match self {
+            Self::Full => Label::Full,
+            Self::NoDescriptors => Label::NoDescriptors,
+            Self::AddressConnections(_) => Label::AddressConnections,
+            Self::AddressHandshakes(_) => Label::AddressHandshakes,
+            Self::AddressPublishes(_) => Label::AddressPublishes,
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Full | Self::NoDescriptors => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    fn retry_after_s(self) -> u64 {
+        match self {
+            Self::Full | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
+            Self::AddressHandshakes(us) | Self::AddressPublishes(us) => us.div_ceil(1_000_000),
+        }
+    }
+
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Full => {
+                let reason = "the broker has its most connections; try again";
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::NoDescriptors => {
+                let reason = "the broker can open no more connections now; try again";
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::AddressConnections(most) => {
+                let reason = format!("this address has its most connections, {most}");
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::AddressHandshakes(us) => {
+                let reason = format!("this address connects too often; wait {} ms", us.div_ceil(1_000));
+                Refusal::new(ErrorCode::RateLimited, reason)
+            }
+            Self::AddressPublishes(us) => {
+                let reason = format!("this address publishes too often; wait {} ms", us.div_ceil(1_000));
+                Refusal::new(ErrorCode::RateLimited, reason)
+            }
+        }
+    }
+
+    /// The answer to a connection that is turned away before its request is read.
+    pub(crate) fn unasked(self) -> Bytes {
+        #[derive(Serialize)]
+        struct Body {
+            error: Refusal,
+        }
+        let error = self.refusal();
+        let body = serde_json::to_string(&Body { error }).expect("text serialises");
+        let (status, retry_after) = (self.status(), self.retry_after_s());
+        format!(
+            "HTTP/1.1 {status}\r\nretry-after: {retry_after}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into()
+    }
+}
+
+impl From<TurnedAway> for ErrorResponse {
+    fn from(why: TurnedAway) -> Self {
+        let mut response = Self::new(why.status(), why.refusal());
+        let retry_after = HeaderValue::from(why.retry_after_s());
+        response.headers.push((RETRY_AFTER, retry_after));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let check = |why: TurnedAway, expected: &Expect| {
+            let text = String::from_utf8(why.unasked().to_vec()).expect("text");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+            let mut lines = head.lines();
+            let shown = [lines.next(), lines.next(), Some(body)];
+            expected.assert_eq(&shown.map(Option::unwrap_or_default).join("\n"));
+            let response = ErrorResponse::from(why).into_response();
+            assert!(head.starts_with(&format!("HTTP/1.1 {}", response.status())));
+            assert_eq!(response.headers()["retry-after"], why.retry_after_s().to_string());
+        };
+        check(
+            TurnedAway::Full,
+            &expect![[r#"
+            HTTP/1.1 503 Service Unavailable
+            retry-after: 5
+            {"error":{"code":"limit_exceeded","reason":"the broker has its most connections; try again"}}"#]],
+        );
+        check(
+            TurnedAway::NoDescriptors,
+            &expect![[r#"
+            HTTP/1.1 503 Service Unavailable
+            retry-after: 5
+            {"error":{"code":"limit_exceeded","reason":"the broker can open no more connections now; try again"}}"#]],
+        );
+        check(
+            TurnedAway::AddressConnections(7),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 5
+            {"error":{"code":"limit_exceeded","reason":"this address has its most connections, 7"}}"#]],
+        );
+        check(
+            TurnedAway::AddressHandshakes(20_001),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 1
+            {"error":{"code":"rate_limited","reason":"this address connects too often; wait 21 ms"}}"#]],
+        );
+        check(
+            TurnedAway::AddressPublishes(1_000_001),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 2
+            {"error":{"code":"rate_limited","reason":"this address publishes too often; wait 1001 ms"}}"#]],
+        );
+    }
+}

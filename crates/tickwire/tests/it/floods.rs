@@ -1,0 +1,73 @@
+//! Clients that send as fast as they can: told that they are over the rate, then closed; and nobody else is.
+
+use std::io::Write as _;
+
+use crate::support::{Broker, Frame, Opcode, Socket};
+
+/// Sends a frame until the broker reads no more, and says how the connection ended.
+fn flood(broker: &Broker, frame: Frame<'_>) -> (bool, u16, String) {
+    let mut socket = Socket::open(broker);
+    let many = frame.bytes().repeat(2_000);
+    let mut writer = socket.writer();
+    let sending = std::thread::spawn(move || while writer.write_all(&many).is_ok() {});
+    let mut told = false;
+    let (code, reason) = loop {
+        let (opcode, payload) = socket.frame();
+        let text = String::from_utf8_lossy(&payload);
+        told |= text.contains("rate_limited");
+        if opcode == Opcode::Close as u8 {
+            let (code, reason) = payload.split_at(2);
+            let code = u16::from_be_bytes([code[0], code[1]]);
+            break (code, String::from_utf8_lossy(reason).into_owned());
+        }
+    };
+    drop(socket);
+    sending.join().expect("it only writes");
+    (told, code, reason)
+}
+
+#[test]
+fn a_flood_of_anything_is_told_and_closed() {
+    let broker = Broker::start(&["--feed", "none", "--shards", "1", "--anonymous-publish", ">"]);
+    let mut honest = Socket::open(&broker);
+    honest.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["t"]}"#));
+    assert_eq!(honest.message()["op"], "ack");
+    let mut published = 0;
+    for frame in [
+        Frame::new(Opcode::Ping, b"x"),
+        Frame::new(Opcode::Ping, b""),
+        Frame::new(Opcode::Pong, b""),
+        Frame::text(r#"{"op":"ping","id":1}"#),
+        Frame::text(r#"{"op":"subscribe","id":1,"topics":["t"]}"#),
+        Frame::text(r#"{"op":"publish","topic":"t","data":1}"#),
+        Frame::text(""),
+    ] {
+        let (told, code, reason) = flood(&broker, frame);
+        assert_eq!(code, 1008, "{frame:?}: {reason}");
+        if frame.payload.is_empty() && frame.opcode == Opcode::Text {
+            // No request at all, ten times in a row, is closed before the rate is looked at.
+            assert_eq!(reason, "10 requests in a row were refused");
+        } else {
+            assert!(told, "{frame:?}: {reason}");
+        }
+        published += u64::from(frame.payload.starts_with(b"{\"op\":\"publish"));
+    }
+    assert_eq!(published, 1);
+    // Each message that got through came to the one who subscribed, and he is well.
+    honest.send(Frame::text(r#"{"op":"ping","id":2}"#));
+    let (mut seq, mut updates) = (0, 0);
+    loop {
+        let message = honest.message();
+        match message["op"].as_str() {
+            Some("update") => {
+                seq += 1;
+                updates += 1;
+                assert_eq!(message["seq"], seq);
+            }
+            Some("pong") if updates >= 200 => break,
+            Some("pong") => honest.send(Frame::text(r#"{"op":"ping","id":2}"#)),
+            other => panic!("{other:?}"),
+        }
+    }
+    broker.stop();
+}
