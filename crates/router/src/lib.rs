@@ -37,5 +37,5 @@ pub use outbox::{Fanout, Outbox, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use session::{Rights, SessionId, Transport};
-pub use shard::{SessionLag, Shard, ShardSettings};
+pub use shard::{Drain, SessionLag, Shard, ShardSettings};
 pub use staleness::StaleRule;

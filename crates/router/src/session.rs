@@ -88,6 +88,8 @@ pub(crate) struct SubRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
+    /// A close frame waits behind the data; from then on the data is not waited for.
+    Leaving(Micros),
     /// A close frame is queued or sent; gone at the latest then.
     Closing(Micros),
 }
@@ -131,6 +133,8 @@ pub(crate) struct Session {
     pub(crate) pinged: Option<Micros>,
     /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
     pub(crate) full_at: Micros,
+    /// When it is closed because the broker leaves, if it does.
+    pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,
     // The standard hasher: clients choose the patterns.
     pub(crate) patterns: HashMap<Pattern, PatternSub>,

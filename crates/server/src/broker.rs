@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use thiserror::Error;
 use tickwire_feed::{Feed, Replay, ReplayError, Sim, SimConfig, SimError};
@@ -20,11 +19,12 @@ use tokio::task::LocalSet;
 
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::clock::Clock;
-use crate::config::{Config, FeedSource, FeedStart};
+use crate::config::{self, Config, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::labels::LABELS;
+use crate::leaving::Leave;
 use crate::ops::Ops;
 use crate::pulse::Pulse;
 use crate::shard_thread::{Command, ShardPlan};
@@ -73,14 +73,15 @@ pub enum StartError {
 pub struct Broker {
     listen: SocketAddr,
     ops: SocketAddr,
-    doors: Vec<mpsc::Sender<Command>>,
+    doors: Vec<ShardDoor>,
+    clock: Clock,
+    drain: config::Drain,
     gate: Arc<StartGate>,
     /// Dropped, they end accepting and, after it, the operators' listener.
     stop_accepting: Option<oneshot::Sender<()>>,
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
-    within: Duration,
 }
 
 /// What all parts of a broker share.
@@ -109,17 +110,16 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let ops_listener = bind("ops", config.ops, 128)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
-    let within = Duration::from_millis(config.shutdown_ms);
+    let drain = config.drain;
     let connections_max = config.limits.connections_max(open_files);
 
     let common = Common::new(config, shard_count, connections_max)?;
     let (doors, shards) = common.start_shards()?;
-    let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
     let (stop_accepting, stopped) = oneshot::channel();
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
-        doors,
+        doors: doors.clone(),
         connections_max,
         socket: common.config.socket,
     };
@@ -137,13 +137,14 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     Ok(Broker {
         listen,
         ops,
-        doors: senders,
+        doors,
+        clock: common.clock,
+        drain,
         gate,
         stop_accepting: Some(stop_accepting),
         stop_operating: Some(stop_operating),
         shards,
         others,
-        within,
     })
 }
 
@@ -160,22 +161,28 @@ impl Broker {
         self.ops
     }
 
-    /// Stops accepting, closes every connection with 1001 and waits until they are gone, but not longer than
-    /// `shutdown_ms`.
+    /// Drains and ends: stops accepting, tells every client, closes each with 4000 at its own moment within
+    /// `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` at the latest. What is published meanwhile
+    /// still reaches those who are left.
     pub fn stop(mut self) {
-        self.gate.stop();
+        self.gate.drain();
         self.stop_accepting.take();
-        // A shard that still has time to answer its clients must not be waited for longer than the setting says.
-        let within = self
-            .within
-            .saturating_sub(Duration::from_millis(500))
-            .max(self.within / 2);
-        for door in &self.doors {
-            if door.blocking_send(Command::Stop(within)).is_err() {
+        let connections = self.doors.iter().map(ShardDoor::connections).sum();
+        let leave = Leave::new(self.drain, connections, self.clock.now().0);
+        tracing::info!(
+            connections,
+            window_ms = leave.drain.window_ms,
+            deadline_ms = leave.drain.deadline_ms,
+            "draining"
+        );
+        for (index, door) in self.doors.iter().enumerate() {
+            let command = Command::Drain(leave.of_shard(index));
+            if door.commands.blocking_send(command).is_err() {
                 tracing::error!("a shard had stopped before it was told to");
             }
         }
         join(self.shards.drain(..));
+        self.gate.stop();
         self.stop_operating.take();
         join(self.others.drain(..));
     }

@@ -112,8 +112,8 @@ impl Ops {
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
-        if self.gate.is_stopping() {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        if self.gate.is_draining() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
         match self.pulse.silent_ms(self.clock.now(), self.silent_ms) {
             None => text(StatusCode::OK, "ok\n"),

@@ -45,7 +45,7 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
         .connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
-        () = signals.next() => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
     let mut publisher = Publisher {
         client,
@@ -97,7 +97,7 @@ impl Publisher {
                     Some(event) => told(event)?,
                     None => listening = false,
                 },
-                () = signals.next() => {
+                _ = signals.next() => {
                     if !reading {
                         return Err(Failure::Failed(anyhow!("ended by a signal with {} acks to come", self.window.len())));
                     }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod delivery;
+mod drain;
 mod lagging;
 mod rate;
 mod requests;
@@ -16,6 +17,7 @@ mod subscriptions;
 mod timers;
 mod watching;
 
+pub use drain::Drain;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
@@ -23,6 +25,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use drain::Draining;
 use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
@@ -95,6 +98,8 @@ pub struct Shard {
     overfull: Vec<SessionId>,
     /// A session has enough waiting that it should be written before more is handed out.
     pressed: bool,
+    /// Set once the broker is about to leave.
+    draining: Option<Draining>,
     counts: Counts,
 }
 
@@ -119,6 +124,7 @@ impl Shard {
             chunk: Vec::new(),
             overfull: Vec::new(),
             pressed: false,
+            draining: None,
             counts: Counts::default(),
         }
     }
@@ -214,6 +220,7 @@ impl Shard {
             last_out: now,
             pinged: None,
             full_at: now,
+            leaves_at: None,
             rights,
             patterns: HashMap::new(),
             topics: FxHashMap::default(),
@@ -232,6 +239,7 @@ impl Shard {
         };
         self.send_control(id, &welcome);
         self.schedule(id);
+        self.announce_to_late(id, now);
         id
     }
 

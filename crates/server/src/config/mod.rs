@@ -6,6 +6,7 @@
 //! recordings that it names can be opened; touches nothing else.
 
 mod docs;
+mod drain;
 mod error;
 mod feed;
 mod keys;
@@ -24,6 +25,7 @@ use std::path::Path;
 use tickwire_router::{KindRule, StaleRule};
 use tickwire_wire::Pattern;
 
+pub use self::drain::Drain;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
@@ -46,14 +48,14 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Topics that anyone may publish to.
     pub anonymous_publish: Vec<Pattern>,
-    /// Time in milliseconds that connections get to leave when the broker stops.
-    pub shutdown_ms: u64,
     /// The log.
     pub log: Log,
     /// What bounds clients and memory.
     pub limits: Limits,
     /// How silent connections are kept and found out.
     pub heartbeat: Heartbeat,
+    /// How the broker leaves.
+    pub drain: Drain,
     /// Options of the clients' sockets.
     pub socket: Socket,
     /// Where market data comes from.
@@ -179,10 +181,10 @@ impl Config {
             ops: settings.address("ops")?,
             shards: settings.integer_if_set("shards")?,
             anonymous_publish: settings.patterns("anonymous_publish")?,
-            shutdown_ms: settings.integer("shutdown_ms")?,
             log: Log::read(settings)?,
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
+            drain: Drain::read(settings)?,
             socket: Socket::read(settings)?,
             feed: Feed::read(settings)?,
             kinds: settings.rules("kinds")?,

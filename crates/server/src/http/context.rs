@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::curfew::Curfew;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
 
@@ -32,6 +33,7 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    pub(crate) curfew: Rc<Curfew>,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -56,7 +58,7 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics, curfew: Rc<Curfew>) -> Self {
         let limits = &config.limits;
         let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate, rights) = {
@@ -86,6 +88,7 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            curfew,
         }
     }
 }

@@ -187,6 +187,13 @@ impl Socket {
         (code, String::from_utf8(reason).expect("a reason is text"))
     }
 
+    /// What comes until the broker closes, as text.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut text = String::new();
+        self.0.read_to_string(&mut text).expect("the broker sends text");
+        text
+    }
+
     /// Checks that the broker says no more and has closed its side.
     pub(crate) fn ended(&mut self) {
         let mut rest = Vec::new();
