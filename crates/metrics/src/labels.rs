@@ -30,6 +30,8 @@ pub enum Label {
     Shard,
     /// Version of the broker.
     Version,
+    /// What came of reading the configuration again: [`Reload`].
+    Reload,
 }
 
 impl Label {
@@ -46,6 +48,7 @@ impl Label {
             Self::Route => "route",
             Self::Shard => "shard",
             Self::Version => "version",
+            Self::Reload => "result",
         }
     }
 
@@ -64,6 +67,7 @@ impl Label {
             Self::StatusClass => "`1xx` … `5xx`",
             Self::Shard => "0 … shards − 1",
             Self::Version => "the broker's version",
+            Self::Reload => "`ok`, `refused`",
         }
     }
 }
@@ -116,6 +120,20 @@ pub enum DeliveryOp {
 impl DeliveryOp {
     /// The values, in index order.
     pub const NAMES: &'static [&'static str] = &["update", "snapshot", "gap"];
+}
+
+/// What came of reading the configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reload {
+    /// It holds.
+    Ok,
+    /// Something was wrong with it; the one before goes on.
+    Refused,
+}
+
+impl Reload {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["ok", "refused"];
 }
 
 /// How a subscriber is connected.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::permit::Permit;
+use crate::reload::Dials;
 use crate::shard_thread::Command;
 
 /// Pause after an error that a moment may heal.
@@ -41,7 +42,7 @@ impl ShardDoor {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) doors: Vec<ShardDoor>,
-    pub(crate) connections_max: usize,
+    pub(crate) dials: Arc<Dials>,
     pub(crate) socket: config::Socket,
 }
 
@@ -92,7 +93,7 @@ impl Acceptor {
                 return;
             }
         };
-        if open >= self.connections_max {
+        if open >= self.dials.connections_max.load(Ordering::Relaxed) {
             refuse(stream, peer);
             return;
         }

@@ -3,23 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
 use tickwire_feed::{Feed, Replay, ReplayError, Sim, SimConfig, SimError};
-use tickwire_metrics::{Catalogue, CatalogueError, ShardMetrics};
-use tickwire_router::{Directory, DirectoryLimits, Kinds, ShardId, ShardQueue, ShardSettings};
+use tickwire_metrics::{Catalogue, CatalogueError, Reload, ShardMetrics};
+use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
-use tickwire_wire::message::AnnouncedLimits;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::clock::Clock;
-use crate::config::{self, Config, FeedSource, FeedStart};
+use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::inspector::{ANSWER_WITHIN, Inspector};
@@ -27,16 +26,15 @@ use crate::labels::LABELS;
 use crate::leaving::Leave;
 use crate::ops::Ops;
 use crate::pulse::Pulse;
+use crate::reload::{self, Dials, Parts, Places, ReloadError, Reloaded};
 use crate::shard_thread::{Command, ShardPlan};
 use crate::stale_watch;
 use crate::start_gate::StartGate;
 
 /// The version that the broker tells its clients.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// New connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
-/// Time for clients to answer a close frame.
-const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
 /// Why a broker did not start.
 #[derive(Debug, Error)]
@@ -75,7 +73,13 @@ pub struct Broker {
     ops: SocketAddr,
     doors: Vec<ShardDoor>,
     clock: Clock,
-    drain: config::Drain,
+    directory: Arc<Directory>,
+    catalogue: Arc<Catalogue>,
+    dials: Arc<Dials>,
+    open_files: u64,
+    /// What it was started with, and what holds now.
+    started: Arc<Config>,
+    config: Mutex<Arc<Config>>,
     gate: Arc<StartGate>,
     /// Dropped, they end accepting and, after it, the operators' listener.
     stop_accepting: Option<oneshot::Sender<()>>,
@@ -88,6 +92,7 @@ pub struct Broker {
 struct Common {
     config: Arc<Config>,
     connections_max: usize,
+    dials: Arc<Dials>,
     clock: Clock,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
@@ -110,17 +115,18 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let ops_listener = bind("ops", config.ops, 128)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
-    let drain = config.drain;
     let connections_max = config.limits.connections_max(open_files);
 
     let common = Common::new(config, shard_count, connections_max)?;
+    common.dials.set(&common.config, open_files);
+    common.catalogue.set_config_loaded(reload::unix_time_s());
     let (doors, shards) = common.start_shards()?;
     let mut others = Vec::new();
     let (stop_accepting, stopped) = oneshot::channel();
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         doors: doors.clone(),
-        connections_max,
+        dials: common.dials.clone(),
         socket: common.config.socket,
     };
     others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
@@ -133,13 +139,18 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed, shard_count)?);
     }
-    let gate = common.gate;
+    let gate = common.gate.clone();
     Ok(Broker {
         listen,
         ops,
         doors,
         clock: common.clock,
-        drain,
+        directory: common.directory.clone(),
+        catalogue: common.catalogue.clone(),
+        dials: common.dials.clone(),
+        open_files,
+        started: common.config.clone(),
+        config: Mutex::new(common.config.clone()),
         gate,
         stop_accepting: Some(stop_accepting),
         stop_operating: Some(stop_operating),
@@ -161,6 +172,55 @@ impl Broker {
         self.ops
     }
 
+    /// Takes what reading the settings again gave: everything that can change while the broker runs changes, or, if
+    /// anything is wrong, nothing does. Settings that cannot change are passed over and named. Logs what it did; must not be
+    /// called in a runtime, as it may wait for a shard that has much to do.
+    ///
+    /// Sessions that exist have new limits at their next check. Topics that exist keep their kind and history.
+    ///
+    /// # Errors
+    /// What is wrong. The settings before hold on.
+    pub fn reload(&self, settings: Result<Config, ConfigError>) -> Result<Reloaded, ReloadError> {
+        let reloaded = settings
+            .map_err(ReloadError::from)
+            .and_then(|config| self.reconfigure(Arc::new(config)));
+        match &reloaded {
+            Ok(Reloaded { needs_restart }) => {
+                self.catalogue.reloaded(Reload::Ok);
+                self.catalogue.set_config_loaded(reload::unix_time_s());
+                tracing::info!("the settings were read again and hold");
+                for key in needs_restart {
+                    tracing::warn!(key, "a setting has changed that needs a restart");
+                }
+            }
+            Err(error) => {
+                self.catalogue.reloaded(Reload::Refused);
+                tracing::error!(%error, "the settings were read again and are refused; those before hold on");
+            }
+        }
+        reloaded
+    }
+
+    fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
+        let parts = Parts::build(config.clone())?;
+        // One at a time, so that all shards see them in one order.
+        let mut current = self.config();
+        parts.apply(&Places {
+            directory: &self.directory,
+            doors: &self.doors,
+            dials: &self.dials,
+            open_files: self.open_files,
+        });
+        let needs_restart = reload::needs_restart(&self.started, &config);
+        *current = config;
+        Ok(Reloaded { needs_restart })
+    }
+
+    fn config(&self) -> MutexGuard<'_, Arc<Config>> {
+        // It holds a whole configuration at any moment.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Drains and ends: stops accepting, tells every client, closes each with 4000 at its own moment within
     /// `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` at the latest. What is published meanwhile
     /// still reaches those who are left.
@@ -168,7 +228,7 @@ impl Broker {
         self.gate.drain();
         self.stop_accepting.take();
         let connections = self.doors.iter().map(ShardDoor::connections).sum();
-        let leave = Leave::new(self.drain, connections, self.clock.now().0);
+        let leave = Leave::new(self.config().drain, connections, self.clock.now().0);
         tracing::info!(
             connections,
             window_ms = leave.drain.window_ms,
@@ -212,10 +272,7 @@ impl Common {
                 Box::new(move || wake.notify_one()),
             ))
         });
-        let limits = DirectoryLimits {
-            topics_max: config.limits.topics,
-            history_bytes_max: config.limits.history_bytes,
-        };
+        let limits = reload::directory_limits(&config);
         // Two starts within a microsecond of each other on one machine cannot both have listened.
         let epoch = Epoch::from_number(clock.now().0);
         let kinds = Kinds::with_rules(config.kinds.clone());
@@ -226,6 +283,7 @@ impl Common {
         Ok(Self {
             config: Arc::new(config),
             connections_max,
+            dials: Arc::default(),
             clock,
             directory: Arc::new(directory),
             catalogue,
@@ -233,26 +291,6 @@ impl Common {
             pulse: Arc::new(Pulse::new()),
             wakes,
         })
-    }
-
-    fn settings(&self) -> ShardSettings {
-        let limits = &self.config.limits;
-        ShardSettings {
-            server: format!("tickwire/{VERSION}"),
-            limits: AnnouncedLimits {
-                subscriptions: limits.subscriptions,
-                message_bytes: limits.message_bytes,
-                ops_per_s: limits.ops_per_s,
-                ops_burst: limits.ops_burst,
-            },
-            outbox_bytes_max: limits.outbox_bytes,
-            stall_ms: limits.stall_ms,
-            heartbeat_ms: self.config.heartbeat.heartbeat_ms,
-            ping_after_ms: self.config.heartbeat.ping_after_ms,
-            pong_timeout_ms: self.config.heartbeat.pong_timeout_ms,
-            first_request_ms: limits.first_request_ms,
-            close_timeout_ms: CLOSE_TIMEOUT_MS,
-        }
     }
 
     fn start_shards(&self) -> Result<(Vec<ShardDoor>, Vec<JoinHandle<()>>), StartError> {
@@ -278,7 +316,7 @@ impl Common {
             connections_max: self.connections_max,
             directory: self.directory.clone(),
             clock: self.clock,
-            settings: self.settings(),
+            settings: reload::shard_settings(&self.config),
             metrics,
             http: self.catalogue.http_metrics(),
             wake,
@@ -316,9 +354,8 @@ impl Common {
             gate: self.gate.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
-            silent_ms: self.config.feed.silent_ms,
+            dials: self.dials.clone(),
         });
-        let stale_rules = !self.config.staleness.is_empty();
         let (directory, clock) = (self.directory.clone(), self.clock);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -327,9 +364,7 @@ impl Common {
             let listener = TcpListener::from_std(listener)?;
             let ops_listener = TcpListener::from_std(ops_listener)?;
             tokio::task::spawn_local(ops.run(ops_listener));
-            if stale_rules {
-                tokio::task::spawn_local(stale_watch::run(directory, clock));
-            }
+            tokio::task::spawn_local(stale_watch::run(directory, clock));
             tokio::select! {
                 () = acceptor.run(listener) => {}
                 // The sender says that it is time by being dropped.

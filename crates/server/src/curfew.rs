@@ -54,6 +54,11 @@ impl Curfew {
         }
     }
 
+    /// Ends the connections that there are, and none that come.
+    pub(crate) fn renew(&self) {
+        self.bell.notify_waiters();
+    }
+
     /// Waits until the connections are to end.
     pub(crate) async fn called(&self) {
         if !self.over.get() {

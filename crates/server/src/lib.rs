@@ -21,6 +21,7 @@ mod ops;
 mod permit;
 mod poller;
 mod pulse;
+mod reload;
 mod service;
 mod shard_thread;
 mod stale_watch;
@@ -28,3 +29,4 @@ mod start_gate;
 
 pub use broker::{Broker, StartError, start};
 pub use config::Config;
+pub use reload::{ReloadError, Reloaded};

@@ -11,8 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{HttpMetrics, ShardMetrics};
-use tickwire_router::{Directory, Rights, Shard, ShardId, ShardSettings};
-use tickwire_wire::frame::Limits as FrameLimits;
+use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
@@ -21,7 +20,7 @@ use crate::config::{self, Config};
 use crate::egress::{self, BYTES_PER_WRITE};
 use crate::curfew::Curfew;
 use crate::http::HttpContext;
-use crate::hub::{Hub, HubParts, SharedHub};
+use crate::hub::{self, Hub, HubParts, SharedHub};
 use crate::inspector::Question;
 use crate::leaving::{Leave, Leaving};
 use crate::permit::Permit;
@@ -39,6 +38,8 @@ pub(crate) enum Command {
     Serve(std::net::TcpStream, SocketAddr, Permit),
     /// An operator wants to know something.
     Answer(Question),
+    /// Other settings hold from now on.
+    Reconfigure(Arc<Config>),
     /// Say so to every client, close each at its own moment, then end.
     Drain(Leave),
 }
@@ -82,20 +83,15 @@ impl ShardPlan {
             poller,
             egress,
             metrics: self.metrics,
-            frame_limits: FrameLimits {
-                message_bytes: self.config.limits.message_bytes,
-                fragments: self.config.limits.fragments,
-            },
+            frame_limits: hub::frame_limits(&self.config),
             piece_bytes: piece_bytes(&self.config.socket),
-            rights: Rights {
-                publish: self.config.anonymous_publish.clone(),
-            },
+            rights: hub::anonymous_rights(&self.config),
             wake: self.wake.clone(),
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
         let curfew = Rc::new(Curfew::new(self.wake.clone()));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http, curfew));
+        let mut context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http, curfew));
         let mut commands = self.commands;
         let mut leaving: Option<Leaving> = None;
         loop {
@@ -112,6 +108,12 @@ impl ShardPlan {
                         continue; // the connection's own task goes first
                     }
                     Some(Command::Answer(question)) => hub.borrow().answer(question),
+                    Some(Command::Reconfigure(config)) => {
+                        hub.borrow_mut().reconfigure(&config);
+                        // Connections that speak HTTP have what they began with, and end with the answer they are at.
+                        context = Rc::new(context.reconfigured(&config));
+                        context.curfew.renew();
+                    }
                     Some(Command::Drain(leave)) => {
                         leaving.get_or_insert_with(|| Leaving::begin(leave, &hub, &context));
                     }

@@ -8,11 +8,12 @@ use std::io;
 use std::process;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
+use tickwire_server::Broker;
 use tickwire_server::config::{Config, ConfigError, Overrides};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
-use crate::logging;
+use crate::logging::{self, Control};
 use crate::signals::{Hangup, Signals};
 
 /// Signals that may wait to be obeyed. A further `SIGHUP` would ask for what a waiting one asks for.
@@ -48,13 +49,13 @@ impl Source {
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let source = Source { args };
     let config = source.load().map_err(Failure::usage)?;
-    logging::start(config.log)?;
+    let log = logging::start(config.log)?;
     // Before the broker starts, so that a signal that comes meanwhile is obeyed too.
     let asked = watch_signals()?;
     let broker = tickwire_server::start(config)?;
     loop {
         match asked.recv() {
-            Ok(Asked::Reload) => {}
+            Ok(Asked::Reload) => reload(&broker, &source, &log)?,
             Ok(Asked::Stop) => break,
             Err(RecvError) => return Err(anyhow::anyhow!("the thread that waits for signals ended").into()),
         }
@@ -62,6 +63,18 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     tracing::info!("stopping; a further signal ends the program at once");
     broker.stop();
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the settings again. Settings that are wrong change nothing, and the broker has said so.
+fn reload(broker: &Broker, source: &Source, control: &Control) -> Result<(), Failure> {
+    let settings = source.load();
+    let level = settings.as_ref().ok().map(|config| config.log);
+    if broker.reload(settings).is_ok()
+        && let Some(log) = level
+    {
+        control.set(log)?;
+    }
     Ok(())
 }
 

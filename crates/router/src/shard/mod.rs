@@ -129,6 +129,21 @@ impl Shard {
         }
     }
 
+    /// Takes other settings from now on. Sessions that exist have them at their next check; what their `welcome` told them
+    /// of a limit may have changed then. Those that had the rights `before` have `rights`.
+    pub fn reconfigure(&mut self, settings: ShardSettings, before: &Rc<Rights>, rights: &Rc<Rights>) {
+        self.settings = settings;
+        let live_bytes_end = self.live_bytes_end();
+        for (_, session) in &mut self.sessions {
+            if session.lagging_since.is_none() {
+                session.live_bytes_end = live_bytes_end;
+            }
+            if Rc::ptr_eq(&session.rights, before) {
+                session.rights = rights.clone();
+            }
+        }
+    }
+
     /// The directory behind it.
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {

@@ -59,8 +59,6 @@ pub(crate) struct HttpLimits {
 
 impl HttpContext {
     pub(crate) fn new(hub: SharedHub, config: &Config, metrics: HttpMetrics, curfew: Rc<Curfew>) -> Self {
-        let limits = &config.limits;
-        let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate, rights) = {
             let hub = hub.borrow();
             (
@@ -78,17 +76,41 @@ impl HttpContext {
             rights,
             metrics,
             bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
-            limits: HttpLimits {
-                headers_within,
-                message_within: headers_within * MESSAGE_HANDSHAKES,
-                bulk_within: headers_within * BULK_HANDSHAKES,
-                stall: Duration::from_millis(limits.stall_ms),
-                header_bytes: limits.header_bytes,
-                headers: limits.headers,
-                message_bytes: limits.message_bytes,
-                history_page: limits.history_page,
-            },
+            limits: HttpLimits::new(config),
             curfew,
+        }
+    }
+
+    /// The same with the limits of `config` and the rights that the hub gives now.
+    pub(crate) fn reconfigured(&self, config: &Config) -> Self {
+        let rights = self.hub.borrow().anonymous();
+        Self {
+            hub: self.hub.clone(),
+            directory: self.directory.clone(),
+            clock: self.clock,
+            gate: self.gate.clone(),
+            rights,
+            metrics: self.metrics.clone(),
+            bulk: self.bulk.clone(),
+            limits: HttpLimits::new(config),
+            curfew: self.curfew.clone(),
+        }
+    }
+}
+
+impl HttpLimits {
+    fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let headers_within = Duration::from_millis(limits.handshake_ms);
+        Self {
+            headers_within,
+            message_within: headers_within * MESSAGE_HANDSHAKES,
+            bulk_within: headers_within * BULK_HANDSHAKES,
+            stall: Duration::from_millis(limits.stall_ms),
+            header_bytes: limits.header_bytes,
+            headers: limits.headers,
+            message_bytes: limits.message_bytes,
+            history_page: limits.history_page,
         }
     }
 }

@@ -24,10 +24,12 @@ use tickwire_wire::{ClientMessage, Codec, Micros, Refusal};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
+use crate::reload;
 use crate::start_gate::StartGate;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
@@ -136,6 +138,15 @@ impl Hub {
             wake: parts.wake,
             gate: parts.gate,
         }
+    }
+
+    /// Takes other settings: sessions have them at their next check, and new connections in full.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        let rights = Rc::new(anonymous_rights(config));
+        self.shard
+            .reconfigure(reload::shard_settings(config), &self.rights, &rights);
+        self.rights = rights;
+        self.frame_limits = frame_limits(config);
     }
 
     /// The rights of those who showed no token.
@@ -445,6 +456,21 @@ impl Hub {
     /// Number of sessions, closing ones included.
     pub(crate) fn session_count(&self) -> usize {
         self.shard.session_count()
+    }
+}
+
+/// What a client's frames may be.
+pub(crate) fn frame_limits(config: &Config) -> FrameLimits {
+    FrameLimits {
+        message_bytes: config.limits.message_bytes,
+        fragments: config.limits.fragments,
+    }
+}
+
+/// The rights of those who show no token.
+pub(crate) fn anonymous_rights(config: &Config) -> Rights {
+    Rights {
+        publish: config.anonymous_publish.clone(),
     }
 }
 

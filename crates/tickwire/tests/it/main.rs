@@ -15,6 +15,7 @@ mod program;
 mod prometheus;
 mod publish;
 mod rates;
+mod reload;
 mod replay;
 mod requests;
 mod shutdown;

@@ -89,6 +89,11 @@ impl Broker {
         );
     }
 
+    /// Whether a line of the log so far holds `text`.
+    pub(crate) fn has_log(&self, text: &str) -> bool {
+        self.log.tail().contains(text)
+    }
+
     /// The value of a metric's series, such as `tickwire_closes_total{code="4002"}`; nothing if there is no such series.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let page = get(self.ops, "/metrics").body;

@@ -108,10 +108,16 @@ impl Socket {
         (socket, answer)
     }
 
+    /// A connection that speaks JSON, its welcome not read yet.
+    pub(crate) fn dial(broker: &Broker) -> Self {
+        let (socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        socket
+    }
+
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
-        let (mut socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
-        assert_eq!(answer.status, 101, "{answer:?}");
+        let mut socket = Self::dial(broker);
         assert_eq!(socket.message()["op"], "welcome");
         socket
     }
