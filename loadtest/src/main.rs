@@ -9,6 +9,7 @@ mod broker;
 mod chaos;
 mod compare;
 mod conn;
+mod drain;
 mod frame;
 mod handshake;
 mod idle;
@@ -51,6 +52,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- chaos --seed 7
   Ten thousand readers, a thousand of which stand still for a minute:
     cargo run --release -p tickwire-loadtest -- stall
+  Fifteen thousand clients of a broker that stops, which all come back:
+    cargo run --release -p tickwire-loadtest -- drain --window-s 30
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
@@ -77,6 +80,7 @@ enum Scenario {
     Peers(peers::CheckArgs),
     Chaos(chaos::ChaosArgs),
     Stall(stall::StallArgs),
+    Drain(drain::DrainArgs),
     Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
@@ -115,6 +119,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         }
         Scenario::Stall(args) => {
             report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Drain(args) => {
+            report::publish(&drain::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Slowlink(args) => {
             report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
