@@ -236,7 +236,9 @@ impl Broker {
     /// When the system refuses.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         match &self.child {
-            Some(child) => kill_process(Pid::from_child(child), Signal::TERM).context("cannot signal the broker"),
+            Some(child) => {
+                kill_process(Pid::from_child(child), Signal::TERM).context("cannot signal the broker")
+            }
             None => Ok(()),
         }
     }

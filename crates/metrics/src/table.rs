@@ -509,10 +509,7 @@ mod tests {
             (Id::FeedLateness, "tickwire_feed_lateness_seconds"),
             (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
             (Id::ConfigReloads, "tickwire_config_reloads_total"),
-            (
-                Id::ConfigLoaded,
-                "tickwire_config_last_success_timestamp_seconds",
-            ),
+            (Id::ConfigLoaded, "tickwire_config_last_success_timestamp_seconds"),
             (Id::BuildInfo, "tickwire_build_info"),
         ] {
             assert_eq!(TABLE[id as usize].name, name);

@@ -5,6 +5,8 @@
 //! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, and within it
 //! only a shard's queue.
 
+mod reconfigure;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -151,20 +153,6 @@ impl Directory {
     pub fn with_stale_rules(mut self, rules: Vec<StaleRule>) -> Self {
         self.staleness = Staleness::with_rules(rules);
         self
-    }
-
-    /// Takes other settings from now on. Topics that exist keep their kind and the number of messages that they keep, also
-    /// if they are more than `limits` allows by now; how long they may be silent is decided anew.
-    pub fn reconfigure(&self, limits: DirectoryLimits, kinds: Kinds, stale_rules: Vec<StaleRule>) {
-        // No topic is made meanwhile.
-        let topics = self.topics_read();
-        self.topics_max.store(limits.topics_max, Ordering::Relaxed);
-        self.budget.allow(limits.history_bytes_max);
-        *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
-        self.staleness.replace(stale_rules);
-        for cell in &topics.by_id {
-            self.staleness.enter(cell.id(), cell.topic().as_str());
-        }
     }
 
     fn kinds(&self) -> Arc<Kinds> {

@@ -8,8 +8,8 @@ use tickwire_router::Drain;
 use tokio::time::Instant;
 
 use crate::config;
-use crate::hub::SharedHub;
 use crate::http::HttpContext;
+use crate::hub::SharedHub;
 
 /// Time in milliseconds that a connection adds to the window: with few of them, nothing is won by making the last ones
 /// wait.

@@ -55,7 +55,9 @@ const AT_START: [(&str, Differs); 16] = [
     ("socket.send_buffer_bytes", |a, b| {
         a.socket.send_buffer_bytes != b.socket.send_buffer_bytes
     }),
-    ("feed.kind", |a, b| discriminant(&a.feed.source) != discriminant(&b.feed.source)),
+    ("feed.kind", |a, b| {
+        discriminant(&a.feed.source) != discriminant(&b.feed.source)
+    }),
     ("feed.symbols", |a, b| a.feed.symbols != b.feed.symbols),
     ("feed.rate", |a, b| a.feed.rate != b.feed.rate),
     ("feed.seed", |a, b| a.feed.seed != b.feed.seed),

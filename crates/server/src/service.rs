@@ -84,7 +84,9 @@ async fn answer_for_now(
         context
             .metrics
             .handshake_refused(refused_status(refused.status().as_u16()));
-        context.metrics.answered(route as usize, refused.status().as_u16());
+        context
+            .metrics
+            .answered(route as usize, refused.status().as_u16());
         refused.map(Either::Left)
     } else {
         answer(context, stalled, request, permit).await

@@ -17,8 +17,8 @@ use tokio::task::LocalSet;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::egress::{self, BYTES_PER_WRITE};
 use crate::curfew::Curfew;
+use crate::egress::{self, BYTES_PER_WRITE};
 use crate::http::HttpContext;
 use crate::hub::{self, Hub, HubParts, SharedHub};
 use crate::inspector::Question;
@@ -95,7 +95,10 @@ impl ShardPlan {
         let mut commands = self.commands;
         let mut leaving: Option<Leaving> = None;
         loop {
-            if leaving.as_ref().is_some_and(|leaving| leaving.is_over(&hub, &context)) {
+            if leaving
+                .as_ref()
+                .is_some_and(|leaving| leaving.is_over(&hub, &context))
+            {
                 end(&hub);
                 return Ok(());
             }

@@ -175,6 +175,8 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   tickwire check-config tickwire.toml
 
+What is not good here is what SIGHUP refuses.
+
 Exit codes: 0 good, 1 not good; standard error names the first fault.";
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use tickwire_client::{Client, Event, Events, RequestError, Subscription};
-use tickwire_wire::{Control, Seq, ServerMessage};
 use tickwire_wire::message::AckResult;
+use tickwire_wire::{Control, Seq, ServerMessage};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 

@@ -90,7 +90,8 @@ impl Clients {
 
     /// Which of all places is that of a client's topic.
     fn place(&self, client: usize, topic: &[u8]) -> Option<usize> {
-        let nth = (0..TOPICS_EACH).find(|nth| self.topics[self.topic_of(client, *nth)].as_bytes() == topic)?;
+        let nth =
+            (0..TOPICS_EACH).find(|nth| self.topics[self.topic_of(client, *nth)].as_bytes() == topic)?;
         Some(client * TOPICS_EACH + nth)
     }
 
@@ -185,7 +186,9 @@ impl Clients {
                 self.acked(id, results);
                 reply.settle();
             }
-            Control::Gap { topic, to, reason, .. } => self.gap(id, topic, *to, *reason),
+            Control::Gap {
+                topic, to, reason, ..
+            } => self.gap(id, topic, *to, *reason),
             Control::Drain { .. } => {
                 if std::mem::replace(&mut self.told[id.0], true) {
                     self.faults.add("told twice", format_args!("connection {}", id.0));

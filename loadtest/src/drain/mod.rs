@@ -95,7 +95,10 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Dra
         count as u64 + OTHER_FILES
     );
     let mut broker = args.start_broker(interrupt)?;
-    ensure!(broker.is_ours(), "this scenario stops its broker, so it starts one itself: no --url");
+    ensure!(
+        broker.is_ours(),
+        "this scenario stops its broker, so it starts one itself: no --url"
+    );
     let topics = wait_for_topics(&broker, args.topics as usize, interrupt)?;
     let clients = Clients::new(count, topics);
     let mut swarm = Swarm::new(broker.endpoint(), count, CONNECTING, interrupt.clone(), clients)?;
@@ -169,7 +172,9 @@ fn come_back(
     outcome.reconnected = swarm.settled();
     outcome.resumed = swarm.handler.subscriptions();
     let resumed = outcome.resumed;
-    swarm.turn_until(Instant::now() + DECLARE_WITHIN, |swarm| swarm.handler.declared >= resumed)?;
+    swarm.turn_until(Instant::now() + DECLARE_WITHIN, |swarm| {
+        swarm.handler.declared >= resumed
+    })?;
     outcome.declared = swarm.handler.declared;
     swarm.finish(CLOSE_WITHIN)?;
     outcome.faults.merge(swarm.handler.faults);

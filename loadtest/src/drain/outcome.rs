@@ -71,7 +71,10 @@ impl DrainOutcome {
         // A second that is cut anywhere may hold one close more at each of its ends.
         let most = 2.0 * self.closes_mean_per_s + 2.0;
         if self.closes_max_per_s as f64 > most {
-            let text = format_args!("{} in a second, at most {most} are allowed", self.closes_max_per_s);
+            let text = format_args!(
+                "{} in a second, at most {most} are allowed",
+                self.closes_max_per_s
+            );
             self.faults.add("closes are not spread", text);
         }
         if self.reconnected < connections {
@@ -163,7 +166,10 @@ mod tests {
         assert_eq!((outcome.faults.count(), outcome.closes_max_per_s), (0, 10));
         assert_eq!(outcome.closes_each_s, vec![10; 10]);
         // Half of it before a full second, half after: the seconds from the signal on show nothing.
-        let burst: Vec<u64> = (0..24).map(|nth| 500 + nth * 40).chain((0..76).map(|nth| 2_000 + nth * 100)).collect();
+        let burst: Vec<u64> = (0..24)
+            .map(|nth| 500 + nth * 40)
+            .chain((0..76).map(|nth| 2_000 + nth * 100))
+            .collect();
         let outcome = judged(&burst, 10);
         assert!(outcome.closes_each_s.iter().all(|closes| *closes <= 20));
         assert_eq!(outcome.faults.count(), 1, "{:?}", outcome.faults);

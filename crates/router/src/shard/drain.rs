@@ -142,7 +142,10 @@ impl Shard {
         }
         self.counts.closed(CloseCode::DRAIN);
         self.unsubscribe_all(id);
-        let patience_ms = self.draining.as_ref().map_or(0, |draining| draining.plan.patience_ms);
+        let patience_ms = self
+            .draining
+            .as_ref()
+            .map_or(0, |draining| draining.plan.patience_ms);
         let Some(session) = self.session(id) else { return };
         let until = now.plus_ms(patience_ms);
         session.phase = Phase::Leaving(until);

@@ -470,6 +470,9 @@ mod tests {
         // The lists of rules.
         tables.truncate(tables.len() - 2);
         tables.dedup();
-        assert_eq!(tables, ["", "log", "limits", "heartbeat", "drain", "socket", "feed"]);
+        assert_eq!(
+            tables,
+            ["", "log", "limits", "heartbeat", "drain", "socket", "feed"]
+        );
     }
 }

@@ -59,11 +59,17 @@ fn other_limits_hold_for_those_who_are_there_too() {
     let mut socket = Socket::open(broker);
     assert_eq!(subscribe(&mut socket, 1, "a.1")["mode"], "every");
     assert_eq!(subscribe(&mut socket, 2, "a.2")["mode"], "every");
-    assert_eq!(subscribe(&mut socket, 3, "a.3")["error"]["code"], "limit_exceeded");
+    assert_eq!(
+        subscribe(&mut socket, 3, "a.3")["error"]["code"],
+        "limit_exceeded"
+    );
     changing.reload("[limits]\nsubscriptions = 3", "ok", 1.0);
     wait_for_limit(broker, 3);
     assert_eq!(subscribe(&mut socket, 4, "a.3")["mode"], "every");
-    assert_eq!(subscribe(&mut socket, 5, "a.4")["error"]["code"], "limit_exceeded");
+    assert_eq!(
+        subscribe(&mut socket, 5, "a.4")["error"]["code"],
+        "limit_exceeded"
+    );
     let loaded = broker.metric("tickwire_config_last_success_timestamp_seconds");
     assert!(loaded.is_some_and(|at| at > 1_700_000_000.0), "{loaded:?}");
 }
@@ -87,7 +93,10 @@ fn a_bad_file_is_refused_whole() {
     broker.signal("HUP");
     broker.wait_for_log("cannot read the configuration file");
     wait_for_limit(broker, 2);
-    assert_eq!(broker.metric("tickwire_config_reloads_total{result=\"ok\"}"), Some(0.0));
+    assert_eq!(
+        broker.metric("tickwire_config_reloads_total{result=\"ok\"}"),
+        Some(0.0)
+    );
     // And a good one is taken afterwards.
     changing.reload("[limits]\nsubscriptions = 3", "ok", 1.0);
     wait_for_limit(broker, 3);

@@ -31,7 +31,10 @@ fn sigterm_closes_two_hundred_connections_with_4000() {
         .iter()
         .map(|after| after.as_u64().expect("a number of milliseconds"))
         .collect();
-    assert!(times.iter().all(|after| *after < 500), "within the window: {times:?}");
+    assert!(
+        times.iter().all(|after| *after < 500),
+        "within the window: {times:?}"
+    );
     // In 500 milliseconds 200 clients can share a few.
     assert!(times.len() > 100, "each has a time of its own: {times:?}");
     crowd.finish();
@@ -58,10 +61,7 @@ fn sigterm_does_not_wait_for_who_does_not_answer() {
 fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
     let broker = Broker::start_with(
         &["--feed", "none", "--anonymous-publish", "chat.>"],
-        &[
-            ("TICKWIRE_DRAIN__WINDOW_MS", "3000"),
-            ("TICKWIRE_SHARDS", "1"),
-        ],
+        &[("TICKWIRE_DRAIN__WINDOW_MS", "3000"), ("TICKWIRE_SHARDS", "1")],
     );
     // Enough for a window of three seconds; the last of them to be closed is asked below.
     let mut sockets: Vec<Socket> = (0..30).map(|_| Socket::open(&broker)).collect();
@@ -81,7 +81,9 @@ fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
         Some(get(broker.ops, "/readyz")).filter(|answer| answer.status == 503)
     });
     assert_eq!(ready.body, "draining\n");
-    poll("connections are refused", || TcpStream::connect(broker.listen).err());
+    poll("connections are refused", || {
+        TcpStream::connect(broker.listen).err()
+    });
     // On a connection that it has, it answers once more.
     keeps.send_bytes(request("2").as_bytes());
     let last = keeps.read_answer();
