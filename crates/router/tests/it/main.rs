@@ -7,6 +7,7 @@ mod world;
 mod behind;
 mod books;
 mod bounds;
+mod draining;
 mod lagging;
 mod model;
 mod one_shots;
