@@ -109,6 +109,9 @@ impl Broker {
             command.args([flag, value.as_str()]);
         }
         command.args(&args.broker_arg);
+        // Who has nobody left to serve need not wait; a scenario that has says so.
+        command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
+        command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         // Its warnings are worth seeing, its greeting is not.
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
@@ -211,8 +214,7 @@ impl Broker {
         if let Some(status) = self.exited()? {
             bail!("the broker had ended by itself, with {status}");
         }
-        let Some(child) = &self.child else { return Ok(()) };
-        kill_process(Pid::from_child(child), Signal::TERM).context("cannot signal the broker")?;
+        self.terminate()?;
         let until = Instant::now() + WITHIN;
         let status = loop {
             if let Some(status) = self.exited()? {
@@ -228,7 +230,24 @@ impl Broker {
         Ok(())
     }
 
-    fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    /// Tells it to stop, if it was started here.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn terminate(&self) -> anyhow::Result<()> {
+        match &self.child {
+            Some(child) => {
+                kill_process(Pid::from_child(child), Signal::TERM).context("cannot signal the broker")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How it ended, once it has, if it was started here.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
         };

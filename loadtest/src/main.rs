@@ -10,6 +10,7 @@ mod broker;
 mod chaos;
 mod compare;
 mod conn;
+mod drain;
 mod frame;
 mod handshake;
 mod idle;
@@ -59,6 +60,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- tls-reload
   A thousand attackers of each kind beside a thousand honest subscribers:
     cargo run --release -p tickwire-loadtest -- attack
+  Fifteen thousand clients of a broker that stops, which all come back:
+    cargo run --release -p tickwire-loadtest -- drain --window-s 30
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
   A broker that runs already:
@@ -86,6 +89,7 @@ enum Scenario {
     Chaos(chaos::ChaosArgs),
     Stall(stall::StallArgs),
     Attack(attack::AttackArgs),
+    Drain(drain::DrainArgs),
     Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
     TlsReload(tls_reload::TlsReloadArgs),
@@ -128,6 +132,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         }
         Scenario::Attack(args) => {
             report::publish(&attack::run(args, &Interrupt::watch()?)?, args.json.as_deref())
+        }
+        Scenario::Drain(args) => {
+            report::publish(&drain::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
         Scenario::Slowlink(args) => {
             report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())

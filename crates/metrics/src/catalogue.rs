@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, StatusClass, Transport, TurnedAway};
+use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
 use crate::table::{Id, TABLE};
@@ -138,6 +138,16 @@ impl Catalogue {
         self.family(Id::Addresses).set(0, addresses);
     }
 
+    /// Counts that the configuration was read again.
+    pub fn reloaded(&self, result: Reload) {
+        self.family(Id::ConfigReloads).add(result as usize, 1);
+    }
+
+    /// Sets when a configuration was last read that holds, in seconds since 1970.
+    pub fn set_config_loaded(&self, at_s: u64) {
+        self.family(Id::ConfigLoaded).set(0, at_s);
+    }
+
     /// Number of series that the broker exports, the process's own not counted; it never changes.
     #[must_use]
     pub fn series(&self) -> usize {
@@ -179,6 +189,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::StatusClass => StatusClass::NAMES,
         Label::AuthFailure => AuthFailure::NAMES,
         Label::TurnedAway => TurnedAway::NAMES,
+        Label::Reload => Reload::NAMES,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

@@ -34,6 +34,8 @@ pub enum Label {
     TurnedAway,
     /// Version of the broker.
     Version,
+    /// What came of reading the configuration again: [`Reload`].
+    Reload,
 }
 
 impl Label {
@@ -52,6 +54,7 @@ impl Label {
             Self::AuthFailure => "reason",
             Self::TurnedAway => "reason",
             Self::Version => "version",
+            Self::Reload => "result",
         }
     }
 
@@ -77,6 +80,7 @@ impl Label {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, `proxy_header`"
             }
             Self::Version => "the broker's version",
+            Self::Reload => "`ok`, `refused`",
         }
     }
 }
@@ -129,6 +133,20 @@ pub enum DeliveryOp {
 impl DeliveryOp {
     /// The values, in index order.
     pub const NAMES: &'static [&'static str] = &["update", "snapshot", "gap"];
+}
+
+/// What came of reading the configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reload {
+    /// It holds.
+    Ok,
+    /// Something was wrong with it; the one before goes on.
+    Refused,
+}
+
+impl Reload {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["ok", "refused"];
 }
 
 /// How a subscriber is connected.

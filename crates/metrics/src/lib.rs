@@ -40,7 +40,7 @@ pub use counts::Counts;
 pub use feed::FeedMetrics;
 pub use histogram::{BUCKETS_MICROS, LocalHistogram};
 pub use http::HttpMetrics;
-pub use labels::{AuthFailure, DeliveryOp, Label, LabelSets, StatusClass, Transport, TurnedAway};
+pub use labels::{AuthFailure, DeliveryOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway};
 pub use page::markdown;
 pub use shard::{Settled, ShardMetrics};
 pub use table::{Metric, MetricType, PROCESS_TABLE, TABLE, Unit};

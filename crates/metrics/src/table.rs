@@ -120,6 +120,8 @@ pub(crate) enum Id {
     FeedTicks,
     FeedLateness,
     FeedMalformed,
+    ConfigReloads,
+    ConfigLoaded,
     BuildInfo,
 }
 
@@ -449,6 +451,18 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Lines of a replayed recording that could not be read and were left out.",
     ),
+    counter(
+        "tickwire_config_reloads_total",
+        Unit::One,
+        &[Label::Reload],
+        "Times that the configuration was read again, by what came of it.",
+    ),
+    gauge(
+        "tickwire_config_last_success_timestamp_seconds",
+        Unit::Seconds,
+        &[],
+        "Time of the last start or reload whose configuration holds, since unix epoch in seconds.",
+    ),
     gauge(
         "tickwire_build_info",
         Unit::One,
@@ -566,6 +580,8 @@ mod tests {
             (Id::FeedTicks, "tickwire_feed_ticks_total"),
             (Id::FeedLateness, "tickwire_feed_lateness_seconds"),
             (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
+            (Id::ConfigReloads, "tickwire_config_reloads_total"),
+            (Id::ConfigLoaded, "tickwire_config_last_success_timestamp_seconds"),
             (Id::BuildInfo, "tickwire_build_info"),
         ] {
             assert_eq!(TABLE[id as usize].name, name);

@@ -5,6 +5,8 @@
 //! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, and within it
 //! only a shard's queue.
 
+mod reconfigure;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -96,14 +98,14 @@ pub struct Directory {
     topics: RwLock<Topics>,
     /// Shards that want topics which may not exist yet, with how many of their subscriptions do.
     interests: RwLock<PatternIndex<Interests>>,
-    kinds: Kinds,
+    kinds: RwLock<Arc<Kinds>>,
     queues: Vec<Arc<ShardQueue>>,
     epoch: Epoch,
     budget: HistoryBudget,
     /// Turns that topics have had to give up history.
     shortened: AtomicUsize,
     staleness: Staleness,
-    limits: DirectoryLimits,
+    topics_max: AtomicUsize,
 }
 
 /// Subscriptions per shard that name one pattern.
@@ -136,13 +138,13 @@ impl Directory {
             by_name: DashMap::new(),
             topics: RwLock::default(),
             interests: RwLock::default(),
-            kinds,
+            kinds: RwLock::new(Arc::new(kinds)),
             queues,
             epoch,
             budget: HistoryBudget::new(limits.history_bytes_max),
             shortened: AtomicUsize::new(0),
             staleness: Staleness::default(),
-            limits,
+            topics_max: AtomicUsize::new(limits.topics_max),
         }
     }
 
@@ -151,6 +153,14 @@ impl Directory {
     pub fn with_stale_rules(mut self, rules: Vec<StaleRule>) -> Self {
         self.staleness = Staleness::with_rules(rules);
         self
+    }
+
+    fn kinds(&self) -> Arc<Kinds> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn topics_max(&self) -> usize {
+        self.topics_max.load(Ordering::Relaxed)
     }
 
     /// Finds the topics that have been silent for too long at `now`. Returns when to come again, which is at once when so
@@ -214,12 +224,14 @@ impl Directory {
     /// The kind that `topic` has or would have.
     #[must_use]
     pub fn kind_of(&self, topic: &str) -> Kind {
-        self.kinds.of(topic).0
+        // The rules may have changed since it was made.
+        let existing = self.by_name.get(topic).map(|cell| cell.kind());
+        existing.unwrap_or_else(|| self.kinds().of(topic).0)
     }
 
     /// The kinds that topics which `pattern` matches can be of.
-    pub fn kinds_of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
-        self.kinds.of_pattern(pattern)
+    pub fn kinds_of_pattern(&self, pattern: &Pattern) -> Vec<Kind> {
+        self.kinds().of_pattern(pattern).collect()
     }
 
     /// The topic, if it exists.
@@ -253,7 +265,7 @@ impl Directory {
     /// # Errors
     /// When they would be too many.
     pub fn check_room(&self, more: usize) -> Result<(), PublishError> {
-        let max = self.limits.topics_max;
+        let max = self.topics_max();
         if self.topic_count().saturating_add(more) > max {
             return Err(PublishError::TooManyTopics(max));
         }
@@ -299,12 +311,12 @@ impl Directory {
         if let Some(cell) = self.find(topic.as_str()) {
             return Ok(cell); // another thread was first
         }
-        let too_many = PublishError::TooManyTopics(self.limits.topics_max);
-        if topics.by_id.len() >= self.limits.topics_max {
+        let too_many = PublishError::TooManyTopics(self.topics_max());
+        if topics.by_id.len() >= self.topics_max() {
             return Err(too_many);
         }
         let id = TopicId(u32::try_from(topics.by_id.len()).map_err(|_| too_many)?);
-        let (kind, capacity) = self.kinds.of(topic.as_str());
+        let (kind, capacity) = self.kinds().of(topic.as_str());
         // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
         // finds the topic there.
         let mut interested = 0;

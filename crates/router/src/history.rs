@@ -16,7 +16,7 @@ use crate::publication::Publication;
 #[derive(Debug)]
 pub struct HistoryBudget {
     bytes: AtomicUsize,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
 }
 
 impl HistoryBudget {
@@ -25,8 +25,17 @@ impl HistoryBudget {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             bytes: AtomicUsize::new(0),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
         }
+    }
+
+    /// Allows `bytes_max` bytes from now on. What is above it goes as topics go on.
+    pub(crate) fn allow(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
     }
 
     /// Bytes held now.
@@ -65,7 +74,7 @@ impl History {
         let total = budget.bytes.fetch_add(added, Ordering::Relaxed) + added;
         self.messages.push_back(publication);
         let beyond = self.messages.len().saturating_sub(self.capacity);
-        let over = total > budget.bytes_max;
+        let over = total > budget.bytes_max();
         self.drop_oldest(beyond.max(if over { 2 } else { 0 }), budget);
         over
     }

@@ -42,5 +42,5 @@ pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use rights::{Grant, Rights};
 pub use session::{SessionId, Transport};
-pub use shard::{AuthRequest, SessionLag, SessionLimits, Shard, ShardSettings};
+pub use shard::{AuthRequest, Drain, SessionLag, SessionLimits, Shard, ShardSettings};
 pub use staleness::StaleRule;

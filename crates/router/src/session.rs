@@ -77,6 +77,8 @@ pub(crate) struct SubRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
+    /// A close frame waits behind the data; from then on the data is not waited for.
+    Leaving(Micros),
     /// A close frame is queued or sent; gone at the latest then.
     Closing(Micros),
 }
@@ -123,6 +125,8 @@ pub(crate) struct Session {
     pub(crate) pinged: Option<Micros>,
     /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
     pub(crate) full_at: Micros,
+    /// When it is closed because the broker leaves, if it does.
+    pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,
     /// When its token expires, if it has one that does.
     pub(crate) expires: Option<Micros>,

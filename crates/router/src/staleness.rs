@@ -28,13 +28,23 @@ pub(crate) struct Look {
     pub(crate) due: Micros,
     pub(crate) topic: TopicId,
     pub(crate) after_ms: u64,
+    /// Which rules it is of: those that were replaced meanwhile say nothing any more.
+    pub(crate) rules: u32,
 }
 
-/// The topics with a rule, by when they are to be looked at.
+/// The rules, and the topics with a rule by when they are to be looked at.
+#[derive(Debug, Default)]
+struct Looks {
+    rules: Vec<StaleRule>,
+    /// How often the rules were replaced.
+    replaced: u32,
+    heap: BinaryHeap<Reverse<Look>>,
+}
+
+/// Which topics are to be looked at, and what became of it.
 #[derive(Debug, Default)]
 pub(crate) struct Staleness {
-    rules: Vec<StaleRule>,
-    looks: Mutex<BinaryHeap<Reverse<Look>>>,
+    looks: Mutex<Looks>,
     /// Topics that are stale. Below 0 for a moment, when a topic comes back before its silence was counted.
     stale: AtomicI64,
     changes: AtomicU64,
@@ -42,42 +52,56 @@ pub(crate) struct Staleness {
 
 impl Staleness {
     pub(crate) fn with_rules(rules: Vec<StaleRule>) -> Self {
-        Self {
-            rules,
-            ..Self::default()
-        }
+        let staleness = Self::default();
+        staleness.replace(rules);
+        staleness
     }
 
-    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Look>>> {
+    /// Takes `rules` in place of those it had. No topic is in any more: each is to be entered again.
+    pub(crate) fn replace(&self, rules: Vec<StaleRule>) {
+        let mut looks = self.lock();
+        looks.rules = rules;
+        looks.replaced = looks.replaced.wrapping_add(1);
+        looks.heap.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looks> {
         // Nothing that holds the lock can panic half-way through a change.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a new topic in, if there is a rule for it.
     pub(crate) fn enter(&self, topic: TopicId, name: &str) {
-        if let Some(rule) = self.rules.iter().find(|rule| rule.pattern.matches(name)) {
-            self.again(Look {
+        let mut looks = self.lock();
+        if let Some(rule) = looks.rules.iter().find(|rule| rule.pattern.matches(name)) {
+            let look = Look {
                 due: Micros(0),
                 topic,
                 after_ms: rule.after_ms,
-            });
+                rules: looks.replaced,
+            };
+            looks.heap.push(Reverse(look));
         }
     }
 
     /// The next topic that is to be looked at by `now`.
     pub(crate) fn next_due(&self, now: Micros) -> Option<Look> {
         let mut looks = self.lock();
-        looks.peek().filter(|Reverse(look)| look.due <= now)?;
-        looks.pop().map(|Reverse(look)| look)
+        looks.heap.peek().filter(|Reverse(look)| look.due <= now)?;
+        looks.heap.pop().map(|Reverse(look)| look)
     }
 
     /// When a topic is to be looked at next.
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
-        self.lock().peek().map(|Reverse(look)| look.due)
+        self.lock().heap.peek().map(|Reverse(look)| look.due)
     }
 
+    /// Enters a look again, unless its rules were replaced meanwhile.
     pub(crate) fn again(&self, look: Look) {
-        self.lock().push(Reverse(look));
+        let mut looks = self.lock();
+        if look.rules == looks.replaced {
+            looks.heap.push(Reverse(look));
+        }
     }
 
     pub(crate) fn fell_silent(&self) {

@@ -34,10 +34,17 @@ const LINGER_BYTES: usize = 64 * 1024;
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// A shard as the acceptor sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ShardDoor {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl ShardDoor {
+    /// Connections that the shard has.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
 /// The doors of all shards and the limit on what goes through them.

@@ -3,17 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use thiserror::Error;
 use tickwire_feed::{Feed, Replay, ReplayError, Sim, SimConfig, SimError};
-use tickwire_metrics::{Catalogue, CatalogueError, ShardMetrics};
-use tickwire_router::{Directory, DirectoryLimits, Kinds, ShardId, ShardQueue, ShardSettings};
+use tickwire_metrics::{Catalogue, CatalogueError, Reload, ShardMetrics};
+use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
-use tickwire_wire::message::AnnouncedLimits;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -21,25 +19,25 @@ use tokio::task::LocalSet;
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::access::{Access, AccessError};
 use crate::clock::Clock;
-use crate::config::{Config, FeedSource, FeedStart};
+use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::gatekeeper::{DoorRules, Gatekeeper};
 use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::labels::LABELS;
+use crate::leaving::Leave;
 use crate::ops::Ops;
 use crate::pulse::Pulse;
+use crate::reload::{self, Dials, Parts, Places, ReloadError, Reloaded};
 use crate::shard_thread::{Command, ShardPlan};
 use crate::stale_watch;
 use crate::start_gate::StartGate;
 use crate::tls::{self, TlsError, TlsIdentity, TlsStore};
 
 /// The version that the broker tells its clients.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// New connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
-/// Time for clients to answer a close frame.
-const CLOSE_TIMEOUT_MS: u64 = 2_000;
 
 /// Why a broker did not start.
 #[derive(Debug, Error)]
@@ -82,7 +80,16 @@ pub enum StartError {
 pub struct Broker {
     listen: SocketAddr,
     ops: SocketAddr,
-    doors: Vec<mpsc::Sender<Command>>,
+    doors: Vec<ShardDoor>,
+    clock: Clock,
+    directory: Arc<Directory>,
+    catalogue: Arc<Catalogue>,
+    gatekeeper: Arc<Gatekeeper>,
+    dials: Arc<Dials>,
+    open_files: u64,
+    /// What it was started with, and what holds now.
+    started: Arc<Config>,
+    config: Mutex<Arc<Config>>,
     gate: Arc<StartGate>,
     tls: Option<Arc<TlsStore>>,
     /// Dropped, they end accepting and, after it, the operators' listener.
@@ -90,13 +97,13 @@ pub struct Broker {
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
-    within: Duration,
 }
 
 /// What all parts of a broker share.
 struct Common {
     config: Arc<Config>,
     connections_max: usize,
+    dials: Arc<Dials>,
     clock: Clock,
     access: Arc<Access>,
     directory: Arc<Directory>,
@@ -124,18 +131,18 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let ops_listener = bind("ops", config.ops, 128)?;
     let listen = listener.local_addr()?;
     let ops = ops_listener.local_addr()?;
-    let within = Duration::from_millis(config.shutdown_ms);
     let connections_max = config.limits.connections_max(open_files);
 
     let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.tls_metrics())));
+    common.dials.set(&common.config);
+    common.catalogue.set_config_loaded(reload::unix_time_s());
     let (doors, shards) = common.start_shards()?;
-    let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
     let (stop_accepting, stopped) = oneshot::channel();
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
-        doors,
+        doors: doors.clone(),
         gatekeeper: common.gatekeeper.clone(),
         socket: common.config.socket,
     };
@@ -150,18 +157,25 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed, shard_count)?);
     }
-    let (gate, tls) = (common.gate, common.tls);
+    let gate = common.gate.clone();
     Ok(Broker {
         listen,
         ops,
-        doors: senders,
+        doors,
+        clock: common.clock,
+        directory: common.directory.clone(),
+        catalogue: common.catalogue.clone(),
+        gatekeeper: common.gatekeeper.clone(),
+        dials: common.dials.clone(),
+        open_files,
+        started: common.config.clone(),
+        config: Mutex::new(common.config.clone()),
         gate,
-        tls,
+        tls: common.tls.clone(),
         stop_accepting: Some(stop_accepting),
         stop_operating: Some(stop_operating),
         shards,
         others,
-        within,
     })
 }
 
@@ -178,43 +192,78 @@ impl Broker {
         self.ops
     }
 
-    /// Reads the files of `[tls]` anew; new connections are shown what they hold from now on. Does nothing without TLS.
+    /// Takes what reading the settings again gave: everything that can change while the broker runs changes, or, if
+    /// anything is wrong, nothing does. Settings that cannot change are passed over and named. Logs what it did; must not be
+    /// called in a runtime, as it may wait for a shard that has much to do.
+    ///
+    /// Sessions that exist have new limits at their next check. Topics that exist keep their kind and history.
     ///
     /// # Errors
-    /// When they cannot be used; what was shown before still is.
-    pub fn reload_tls(&self) -> Result<(), TlsError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
-    }
-
-    /// Puts other rules of access in place, for those who come from now on. Who is there keeps what was granted until it
-    /// expires, but for the holders of static keys that are gone: their connections are closed with 4003.
-    ///
-    /// Blocks while a shard has many connections to take over.
-    pub fn set_access(&self, access: Access) {
-        let access = Arc::new(access);
-        for door in &self.doors {
-            if door.blocking_send(Command::SetAccess(access.clone())).is_err() {
-                tracing::error!("a shard had stopped before it got the new rules of access");
+    /// What is wrong. The settings before hold on.
+    pub fn reload(&self, settings: Result<Config, ConfigError>) -> Result<Reloaded, ReloadError> {
+        let reloaded = settings
+            .map_err(ReloadError::from)
+            .and_then(|config| self.reconfigure(Arc::new(config)));
+        match &reloaded {
+            Ok(Reloaded { needs_restart }) => {
+                self.catalogue.reloaded(Reload::Ok);
+                self.catalogue.set_config_loaded(reload::unix_time_s());
+                tracing::info!("the settings were read again and hold");
+                for key in needs_restart {
+                    tracing::warn!(key, "a setting has changed that needs a restart");
+                }
+            }
+            Err(error) => {
+                self.catalogue.reloaded(Reload::Refused);
+                tracing::error!(%error, "the settings were read again and are refused; those before hold on");
             }
         }
+        reloaded
     }
 
-    /// Stops accepting, closes every connection with 1001 and waits until they are gone, but not longer than
-    /// `shutdown_ms`.
+    fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
+        let parts = Parts::build(config.clone(), self.open_files)?;
+        // One at a time, so that all shards see them in one order.
+        let mut current = self.config();
+        parts.apply(&Places {
+            directory: &self.directory,
+            doors: &self.doors,
+            gatekeeper: &self.gatekeeper,
+            dials: &self.dials,
+            tls: self.tls.as_deref(),
+        });
+        let needs_restart = reload::needs_restart(&self.started, &config);
+        *current = config;
+        Ok(Reloaded { needs_restart })
+    }
+
+    fn config(&self) -> MutexGuard<'_, Arc<Config>> {
+        // It holds a whole configuration at any moment.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drains and ends: stops accepting, tells every client, closes each with 4000 at its own moment within
+    /// `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` at the latest. What is published meanwhile
+    /// still reaches those who are left.
     pub fn stop(mut self) {
-        self.gate.stop();
+        self.gate.drain();
         self.stop_accepting.take();
-        // A shard that still has time to answer its clients must not be waited for longer than the setting says.
-        let within = self
-            .within
-            .saturating_sub(Duration::from_millis(500))
-            .max(self.within / 2);
-        for door in &self.doors {
-            if door.blocking_send(Command::Stop(within)).is_err() {
+        let connections = self.doors.iter().map(ShardDoor::connections).sum();
+        let leave = Leave::new(self.config().drain, connections, self.clock.now().0);
+        tracing::info!(
+            connections,
+            window_ms = leave.drain.window_ms,
+            deadline_ms = leave.drain.deadline_ms,
+            "draining"
+        );
+        for (index, door) in self.doors.iter().enumerate() {
+            let command = Command::Drain(leave.of_shard(index));
+            if door.commands.blocking_send(command).is_err() {
                 tracing::error!("a shard had stopped before it was told to");
             }
         }
         join(self.shards.drain(..));
+        self.gate.stop();
         self.stop_operating.take();
         join(self.others.drain(..));
     }
@@ -249,10 +298,7 @@ impl Common {
                 Box::new(move || wake.notify_one()),
             ))
         });
-        let limits = DirectoryLimits {
-            topics_max: config.limits.topics,
-            history_bytes_max: config.limits.history_bytes,
-        };
+        let limits = reload::directory_limits(&config);
         // Two starts within a microsecond of each other on one machine cannot both have listened.
         let epoch = Epoch::from_number(clock.now().0);
         let kinds = Kinds::with_rules(config.kinds.clone());
@@ -265,6 +311,7 @@ impl Common {
         Ok(Self {
             config: Arc::new(config),
             connections_max,
+            dials: Arc::default(),
             clock,
             access,
             directory: Arc::new(directory),
@@ -275,27 +322,6 @@ impl Common {
             wakes,
             tls: None,
         })
-    }
-
-    fn settings(&self) -> ShardSettings {
-        let limits = &self.config.limits;
-        ShardSettings {
-            server: format!("tickwire/{VERSION}"),
-            limits: AnnouncedLimits {
-                subscriptions: limits.subscriptions,
-                message_bytes: limits.message_bytes,
-                ops_per_s: limits.ops_per_s,
-                ops_burst: limits.ops_burst,
-            },
-            session_limits: limits.sessions,
-            outbox_bytes_max: limits.outbox_bytes,
-            stall_ms: limits.stall_ms,
-            heartbeat_ms: self.config.heartbeat.heartbeat_ms,
-            ping_after_ms: self.config.heartbeat.ping_after_ms,
-            pong_timeout_ms: self.config.heartbeat.pong_timeout_ms,
-            first_request_ms: limits.first_request_ms,
-            close_timeout_ms: CLOSE_TIMEOUT_MS,
-        }
     }
 
     fn start_shards(&self) -> Result<(Vec<ShardDoor>, Vec<JoinHandle<()>>), StartError> {
@@ -322,7 +348,7 @@ impl Common {
             directory: self.directory.clone(),
             clock: self.clock,
             access: self.access.clone(),
-            settings: self.settings(),
+            settings: reload::shard_settings(&self.config),
             metrics,
             http: self.catalogue.http_metrics(),
             wake,
@@ -363,9 +389,8 @@ impl Common {
             gatekeeper: self.gatekeeper.clone(),
             clock: self.clock,
             pulse: self.pulse.clone(),
-            silent_ms: self.config.feed.silent_ms,
+            dials: self.dials.clone(),
         });
-        let stale_rules = !self.config.staleness.is_empty();
         let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -374,9 +399,7 @@ impl Common {
             let listener = TcpListener::from_std(listener)?;
             let ops_listener = TcpListener::from_std(ops_listener)?;
             tokio::task::spawn_local(ops.run(ops_listener));
-            if stale_rules {
-                tokio::task::spawn_local(stale_watch::run(directory, clock));
-            }
+            tokio::task::spawn_local(stale_watch::run(directory, clock));
             if let Some(tls) = tls {
                 tokio::task::spawn_local(tls::watch(tls));
             }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::gatekeeper::Gatekeeper;
 use crate::http::ErrorResponse;
 use crate::inspector::Inspector;
 use crate::pulse::Pulse;
+use crate::reload::Dials;
 use crate::start_gate::StartGate;
 
 /// Most connections at a time; further ones wait to be accepted.
@@ -48,8 +50,7 @@ pub(crate) struct Ops {
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
-    /// Silence of the feed in milliseconds that is too long.
-    pub(crate) silent_ms: u64,
+    pub(crate) dials: Arc<Dials>,
 }
 
 impl Ops {
@@ -114,13 +115,13 @@ impl Ops {
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
-        if self.gate.is_stopping() {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        if self.gate.is_draining() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
-        match self.pulse.silent_ms(self.clock.now(), self.silent_ms) {
+        let most = self.dials.silent_ms.load(Ordering::Relaxed);
+        match self.pulse.silent_ms(self.clock.now(), most) {
             None => text(StatusCode::OK, "ok\n"),
             Some(silent) => {
-                let most = self.silent_ms;
                 let body =
                     format!("the feed has published nothing for {silent} ms; feed.silent_ms is {most}\n");
                 text(StatusCode::SERVICE_UNAVAILABLE, body)

@@ -2,15 +2,16 @@
 //!
 //! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioTimer;
@@ -53,7 +54,9 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
     let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
+    let answering = OnceCell::new();
     let service = hyper::service::service_fn(|request| {
+        answering.get_or_init(|| context.curfew.answer());
         let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
         let is_ambiguous = smuggling.is_found();
         async move {
@@ -61,19 +64,26 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
                 return Ok(ambiguous(&context, &request));
             }
             let request = entrance::locate(&context, client, request);
-            Ok::<_, Infallible>(answer(&context, &stalled, request, &permit).await)
+            Ok::<_, Infallible>(answer_for_now(&context, &stalled, request, &permit).await)
         }
     });
     let limits = context.limits;
-    let served = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers_within)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
         .serve_connection(transport, service)
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = context.curfew.called() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         count_unreadable(&context, &error);
         tracing::debug!(%client, %error, "HTTP connection ended");
@@ -97,6 +107,36 @@ fn ambiguous(context: &HttpContext, request: &Request<Incoming>) -> Reply {
     let route = Endpoint::of(request.uri().path()).route();
     context.metrics.answered(route as usize, refused.status.as_u16());
     refused.into_response().map(Either::Left)
+}
+
+/// Answers, and says that no further request will be answered if the broker drains.
+async fn answer_for_now(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    request: Request<Incoming>,
+    permit: &PermitSlot,
+) -> Reply {
+    let endpoint = Endpoint::of(request.uri().path());
+    let lasts = matches!(endpoint, Endpoint::WebSocket | Endpoint::Sse);
+    let mut response = if lasts && context.curfew.is_draining() {
+        let route = endpoint.route();
+        let refused = http::draining();
+        context
+            .metrics
+            .handshake_refused(refused_status(refused.status().as_u16()));
+        context
+            .metrics
+            .answered(route as usize, refused.status().as_u16());
+        refused.map(Either::Left)
+    } else {
+        answer(context, stalled, request, permit).await
+    };
+    if context.curfew.is_draining() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn answer(

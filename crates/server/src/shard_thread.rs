@@ -9,25 +9,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tickwire_metrics::{HttpMetrics, ShardMetrics};
 use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
-use tickwire_wire::CloseCode;
-use tickwire_wire::frame::Limits as FrameLimits;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::curfew::Curfew;
 use crate::egress::{self, BYTES_PER_WRITE};
 use crate::gatekeeper::Gatekeeper;
 use crate::http::HttpContext;
-use crate::hub::{Guard, Hub, HubParts, SharedHub};
+use crate::hub::{self, Guard, Hub, HubParts, SharedHub};
 use crate::inspector::Question;
+use crate::leaving::{Leave, Leaving};
 use crate::permit::Permit;
-use crate::poller::{Poller, Readiness};
+use crate::poller::Poller;
 use crate::service;
 use crate::start_gate::StartGate;
 use crate::tls::TlsStore;
@@ -40,12 +39,12 @@ const PIECE_BYTES_MIN: usize = 2 * 1024;
 pub(crate) enum Command {
     /// A new connection, to be served by this shard.
     Serve(std::net::TcpStream, SocketAddr, Permit),
-    /// Other rules of access hold from now on.
-    SetAccess(Arc<Access>),
     /// An operator wants to know something.
     Answer(Question),
-    /// Close everything within this time, then end.
-    Stop(Duration),
+    /// Other settings and rules of access hold from now on.
+    Reconfigure(Arc<Config>, Arc<Access>),
+    /// Say so to every client, close each at its own moment, then end.
+    Drain(Leave),
 }
 
 /// Everything that a shard's thread needs; made on another thread.
@@ -91,35 +90,49 @@ impl ShardPlan {
             poller,
             egress,
             metrics: self.metrics,
-            frame_limits: FrameLimits {
-                message_bytes: self.config.limits.message_bytes,
-                fragments: self.config.limits.fragments,
-            },
+            frame_limits: hub::frame_limits(&self.config),
             piece_bytes: piece_bytes(&self.config.socket),
             guard: Guard::new(self.access, self.clock, self.http.clone()),
             wake: self.wake.clone(),
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper);
-        let context = Rc::new(context.with_tls(self.tls));
+        let curfew = Rc::new(Curfew::new(self.wake.clone()));
+        let context = HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper, curfew);
+        let mut context = Rc::new(context.with_tls(self.tls));
         let mut commands = self.commands;
+        let mut leaving: Option<Leaving> = None;
         loop {
+            if leaving
+                .as_ref()
+                .is_some_and(|leaving| leaving.is_over(&hub, &context))
+            {
+                end(&hub);
+                return Ok(());
+            }
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));
+            let ends = leaving.as_ref().map(|leaving| leaving.deadline().into_std());
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Serve(stream, peer, permit)) => {
                         accept(&context, stream, peer, permit);
                         continue; // the connection's own task goes first
                     }
-                    Some(Command::SetAccess(access)) => hub.borrow_mut().set_access(access),
                     Some(Command::Answer(question)) => hub.borrow().answer(question),
-                    Some(Command::Stop(within)) => return stop(&hub, &readiness, &self.wake, within).await,
+                    Some(Command::Reconfigure(config, access)) => {
+                        hub.borrow_mut().reconfigure(&config, access);
+                        // Connections that speak HTTP have what they began with, and end with the answer they are at.
+                        context = Rc::new(context.reconfigured(&config));
+                        context.curfew.renew();
+                    }
+                    Some(Command::Drain(leave)) => {
+                        leaving.get_or_insert_with(|| Leaving::begin(leave, &hub, &context));
+                    }
                     None => return Ok(()),
                 },
                 ready = readiness.wait() => ready?,
                 () = self.wake.notified() => {}
-                () = until(due) => {}
+                () = until(due.into_iter().chain(ends).min()) => {}
             }
             while hub.borrow_mut().cycle() {
                 tokio::task::yield_now().await;
@@ -157,34 +170,8 @@ fn accept(context: &Rc<HttpContext>, stream: std::net::TcpStream, peer: SocketAd
     }
 }
 
-/// Closes every session and waits until they are gone, at most `within`.
-async fn stop(hub: &SharedHub, readiness: &Readiness, wake: &Notify, within: Duration) -> io::Result<()> {
-    {
-        let mut hub = hub.borrow_mut();
-        let now = hub.clock.now();
-        hub.shard
-            .close_all(CloseCode::GOING_AWAY, "the broker is shutting down", now);
-    }
-    let deadline = tokio::time::Instant::now() + within;
-    loop {
-        while hub.borrow_mut().cycle() {
-            tokio::task::yield_now().await;
-        }
-        let due = {
-            let hub = hub.borrow();
-            if hub.session_count() == 0 {
-                break;
-            }
-            hub.next_timeout().map(|at| hub.clock.instant(at))
-        };
-        tokio::select! {
-            ready = readiness.wait() => ready?,
-            () = wake.notified() => {}
-            // Whoever does not answer the close in time is dropped then.
-            () = until(due) => {}
-            () = tokio::time::sleep_until(deadline) => break,
-        }
-    }
+/// Lets go of whoever is left.
+fn end(hub: &SharedHub) {
     let mut hub = hub.borrow_mut();
     let now = hub.clock.now();
     hub.flush(now);
@@ -195,5 +182,4 @@ async fn stop(hub: &SharedHub, readiness: &Readiness, wake: &Notify, within: Dur
             "connections did not answer the close in time and are dropped"
         );
     }
-    Ok(())
 }

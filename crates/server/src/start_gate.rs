@@ -8,6 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct StartGate {
     open: AtomicBool,
+    draining: AtomicBool,
     stopping: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
@@ -28,6 +29,15 @@ impl StartGate {
 
     pub(crate) fn open(&self) {
         self.set(&self.open);
+    }
+
+    /// Whether the broker takes no more connections, though it still serves those it has.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn drain(&self) {
+        self.set(&self.draining);
     }
 
     /// Whether the broker stops.

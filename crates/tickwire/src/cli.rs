@@ -46,9 +46,11 @@ Examples:
   tickwire serve --feed none --anonymous-publish 'chat.>'
       No market; anyone may publish below chat.
 
-Exit codes: 0 stopped by a signal, 1 failed, 2 a setting is wrong.";
+SIGTERM or SIGINT drains: clients are told and closed one after the other; a second one ends at once. SIGHUP reads the settings again.
 
-#[derive(Debug, Args)]
+Exit codes: 0 stopped by a signal, 1 failed, 2 a setting is wrong, 130 or 143 ended at once by a second SIGINT or SIGTERM.";
+
+#[derive(Debug, Clone, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Where clients connect
@@ -208,6 +210,8 @@ pub(crate) struct PubArgs {
 const CHECK_EXAMPLES: &str = "\
 Examples:
   tickwire check-config tickwire.toml
+
+What is not good here is what SIGHUP refuses.
 
 Exit codes: 0 good, 1 not good; standard error names the first fault.";
 

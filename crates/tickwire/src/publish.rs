@@ -43,7 +43,7 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
     let connecting = args.broker.client()?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
-        () = signals.next() => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
     let mut publisher = Publisher {
         client,
@@ -95,7 +95,7 @@ impl Publisher {
                     Some(event) => told(event)?,
                     None => listening = false,
                 },
-                () = signals.next() => {
+                _ = signals.next() => {
                     if !reading {
                         return Err(Failure::Failed(anyhow!("ended by a signal with {} acks to come", self.window.len())));
                     }

@@ -1,58 +1,122 @@
 //! `tickwire serve`: the broker, until a signal ends it.
+//!
+//! One thread waits for signals, so that a second one ends the program whatever the broker is doing; the program's own
+//! thread does what the first ones ask for, in their order.
 
 use std::env;
+use std::io;
+use std::process;
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
 use tickwire_server::Broker;
-use tickwire_server::config::{Config, Overrides};
-use tokio::sync::oneshot;
+use tickwire_server::config::{Config, ConfigError, Overrides};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
-use crate::logging;
-use crate::signals::Signals;
+use crate::logging::{self, Control};
+use crate::signals::{Hangup, Signals};
 
-/// Runs a broker. The first signal stops it in order; the second ends the program at once.
+/// Signals that may wait to be obeyed. A further `SIGHUP` would ask for what a waiting one asks for.
+const ASKED_MAX: usize = 8;
+/// What is added to the number of the signal that ended a program, by custom.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// To read the configuration again.
+    Reload,
+    /// To leave in order.
+    Stop,
+}
+
+/// Where settings come from, at the start and again later.
+struct Source {
+    args: ServeArgs,
+}
+
+impl Source {
+    fn load(&self) -> Result<Config, ConfigError> {
+        // A variable that is not UTF-8 is no setting of ours: their names and values are.
+        let environment = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let flags = overrides(self.args.clone());
+        Config::load(self.args.config.as_deref(), environment, &flags)
+    }
+}
+
+/// Runs a broker. The first signal to end stops it in order; the second ends the program at once.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let file = args.config.clone();
-    // A variable that is not UTF-8 is no setting of ours: their names and values are.
-    let environment = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::load(file.as_deref(), environment, &overrides(args)).map_err(Failure::usage)?;
-    logging::start(config.log)?;
-    // Before the broker starts, so that a signal that comes meanwhile stops it in order too.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut signals = {
-        let _context = runtime.enter();
-        Signals::listen()?
-    };
+    let source = Source { args };
+    let config = source.load().map_err(Failure::usage)?;
+    let log = logging::start(config.log)?;
+    // Before the broker starts, so that a signal that comes meanwhile is obeyed too.
+    let asked = watch_signals()?;
     let broker = tickwire_server::start(config)?;
-    runtime.block_on(async {
-        signals.next().await;
-        tracing::info!("stopping; a further signal ends the program at once");
-        tokio::select! {
-            stopped = stop(broker) => stopped,
-            () = signals.next() => Err(anyhow::anyhow!("ended at once by a second signal")),
+    loop {
+        match asked.recv() {
+            Ok(Asked::Reload) => reload(&broker, &source, &log)?,
+            Ok(Asked::Stop) => break,
+            Err(RecvError) => return Err(anyhow::anyhow!("the thread that waits for signals ended").into()),
         }
-    })?;
+    }
+    tracing::info!("stopping; a further signal ends the program at once");
+    broker.stop();
+    tracing::info!("stopped");
     Ok(())
 }
 
-/// Stops the broker on a thread of its own, since that blocks.
-async fn stop(broker: Broker) -> Result<(), anyhow::Error> {
-    let (stopped, wait) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("stop".to_owned())
-        .spawn(move || {
-            broker.stop();
-            // Nobody waits any more when a second signal came.
-            stopped.send(()).unwrap_or_default();
-        })?;
-    if wait.await.is_err() && thread.join().is_err() {
-        anyhow::bail!("the broker panicked while it stopped");
+/// Reads the settings again. Settings that are wrong change nothing, and the broker has said so.
+fn reload(broker: &Broker, source: &Source, control: &Control) -> Result<(), Failure> {
+    let settings = source.load();
+    let level = settings.as_ref().ok().map(|config| config.log);
+    if broker.reload(settings).is_ok()
+        && let Some(log) = level
+    {
+        control.set(log)?;
     }
     Ok(())
+}
+
+/// Listens for signals from now on, on a thread of its own.
+fn watch_signals() -> io::Result<Receiver<Asked>> {
+    let (asks, asked) = sync_channel(ASKED_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (signals, hangup) = {
+        let _context = runtime.enter();
+        (Signals::listen()?, Hangup::listen()?)
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(pass_on(signals, hangup, asks)))?;
+    Ok(asked)
+}
+
+/// Passes signals on until the program ends.
+async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Asked>) {
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            () = hangup.next() => {
+                if stopping || asks.try_send(Asked::Reload).is_err() {
+                    tracing::warn!("SIGHUP is passed over: the broker is stopping, or has not read its settings yet");
+                }
+            }
+            number = signals.next() => {
+                if stopping {
+                    tracing::warn!("ended at once by a second signal");
+                    process::exit(ENDED_BY_SIGNAL + i32::from(number));
+                }
+                stopping = true;
+                // Blocks at most until a reload that is under way has ended.
+                if asks.send(Asked::Stop).is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 fn overrides(args: ServeArgs) -> Overrides {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use tickwire_client::{Client, Event, Events, RequestError, Subscription};
-use tickwire_wire::Seq;
 use tickwire_wire::message::AckResult;
+use tickwire_wire::{Control, Seq, ServerMessage};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -80,7 +80,7 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
     let connecting = args.broker.client()?.connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
-        () = signals.next() => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
     let mut follower = Follower {
         subscribing: Some(tokio::spawn(subscribe(client.clone(), subscription(&args)))),
@@ -168,7 +168,7 @@ impl Follower {
                 self.subscribed(&results?)?;
                 Ok(Woken::Subscribed)
             }
-            () = self.signals.next() => Ok(Woken::End),
+            _ = self.signals.next() => Ok(Woken::End),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Ok(Woken::End),
         }
     }
@@ -203,6 +203,14 @@ impl Follower {
     fn take(&mut self, event: Event) -> Result<Flow, Failure> {
         match event {
             Event::Message(message) => {
+                if let ServerMessage::Control(Control::Drain {
+                    reconnect_after_ms, ..
+                }) = &message
+                {
+                    say(format_args!(
+                        "the broker is draining; connecting again in {reconnect_after_ms} ms"
+                    ));
+                }
                 if let Some(until) = self
                     .snapshots
                     .as_mut()

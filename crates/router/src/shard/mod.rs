@@ -7,6 +7,7 @@
 mod audit;
 mod caps;
 mod delivery;
+mod drain;
 mod echo;
 mod lagging;
 mod rate;
@@ -20,6 +21,7 @@ mod timers;
 mod watching;
 
 pub use caps::SessionLimits;
+pub use drain::Drain;
 pub use rights::AuthRequest;
 pub use watching::SessionLag;
 
@@ -28,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use drain::Draining;
 use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
@@ -119,6 +122,8 @@ pub struct Shard {
     overfull: Vec<SessionId>,
     /// A session has enough waiting that it should be written before more is handed out.
     pressed: bool,
+    /// Set once the broker is about to leave.
+    draining: Option<Draining>,
     counts: Counts,
 }
 
@@ -146,6 +151,7 @@ impl Shard {
             deflater: Deflater::default(),
             overfull: Vec::new(),
             pressed: false,
+            draining: None,
             counts: Counts::default(),
         }
     }
@@ -155,6 +161,19 @@ impl Shard {
     pub fn with_compression(mut self, settings: DeflateSettings) -> Self {
         self.deflater = Deflater::new(settings);
         self
+    }
+
+    /// Takes other settings from now on. Sessions that exist have them at their next check; what their `welcome` told them
+    /// of a limit may have changed then. What is compressed already stays as it is.
+    pub fn reconfigure(&mut self, settings: ShardSettings, compression: DeflateSettings) {
+        self.settings = settings;
+        self.deflater = Deflater::new(compression);
+        let live_bytes_end = self.live_bytes_end();
+        for (_, session) in &mut self.sessions {
+            if session.lagging_since.is_none() {
+                session.live_bytes_end = live_bytes_end;
+            }
+        }
     }
 
     /// The directory behind it.
@@ -217,6 +236,7 @@ impl Shard {
             last_out: now,
             pinged: None,
             full_at: now,
+            leaves_at: None,
             rights,
             expires: None,
             patterns: BTreeMap::new(),
@@ -240,6 +260,7 @@ impl Shard {
             self.send_control(id, &welcome);
         }
         self.schedule(id);
+        self.announce_to_late(id, now);
         id
     }
 

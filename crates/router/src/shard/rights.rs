@@ -11,7 +11,7 @@ use tickwire_wire::{CloseCode, Control, ErrorCode, Micros, Pattern, Refusal, Req
 
 use super::Shard;
 use crate::rights::Rights;
-use crate::session::{SessionId, Transport};
+use crate::session::{Session, SessionId, Transport};
 
 /// A token that a session showed.
 #[derive(Debug)]
@@ -107,6 +107,31 @@ impl Shard {
         }
         self.accepted(id);
         self.close_if_drowning(id, now);
+    }
+
+    /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`. Subscriptions that these do not
+    /// cover end, each with an `error`.
+    pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>) {
+        if **before == **after {
+            return;
+        }
+        let has = |session: &Session| session.is_open() && Rc::ptr_eq(&session.rights, before);
+        let sessions = self.sessions.iter().filter(|(_, session)| has(session));
+        let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();
+        for id in theirs {
+            if let Some(session) = self.open_session(id) {
+                session.rights = after.clone();
+            }
+            let in_order = self.answers_keep_their_place(id);
+            for refusal in self.end_forbidden(id) {
+                let error = Control::error(None, refusal);
+                if in_order {
+                    self.send_in_order(id, &error);
+                } else {
+                    self.send_control(id, &error);
+                }
+            }
+        }
     }
 
     /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have

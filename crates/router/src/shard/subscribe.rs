@@ -205,7 +205,10 @@ impl Shard {
         cells: &[Arc<TopicCell>],
     ) -> AckResult {
         let possible = self.directory.kinds_of_pattern(pattern);
-        let kinds: BTreeSet<Kind> = possible.chain(cells.iter().map(|cell| cell.kind())).collect();
+        let kinds: BTreeSet<Kind> = possible
+            .into_iter()
+            .chain(cells.iter().map(|cell| cell.kind()))
+            .collect();
         let modes: BTreeMap<Kind, Mode> = kinds.iter().map(|kind| (*kind, pace.on(*kind).mode())).collect();
         match modes.values().collect::<BTreeSet<_>>().len() {
             0 | 1 => granted(result, kinds.first().map_or(pace, |kind| pace.on(*kind))),

@@ -46,11 +46,14 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        if let Phase::Closing(deadline) = session.phase {
-            if deadline <= now {
-                self.give_up(id);
-            }
-            return;
+        match session.phase {
+            Phase::Closing(deadline) if deadline <= now => return self.give_up(id),
+            Phase::Leaving(until) if until <= now => return self.end_patience(id, now),
+            Phase::Closing(_) | Phase::Leaving(_) => return,
+            Phase::Open => {}
+        }
+        if session.leaves_at.is_some_and(|at| at <= now) {
+            return self.depart(id, now);
         }
         if !session.requested && session.opened.plus_ms(settings.first_request_ms) <= now {
             let reason = format!(

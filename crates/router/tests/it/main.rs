@@ -9,6 +9,7 @@ mod books;
 mod bounds;
 mod caps;
 mod compression;
+mod draining;
 mod grants;
 mod lagging;
 mod model;

@@ -197,13 +197,6 @@ pub(super) const KEYS: &[Key] = &[
         "Topics that anyone may publish to. What anyone may subscribe to is auth.anonymous_subscribe",
     )
     .flag("--anonymous-publish"),
-    Key::integer(
-        "shutdown_ms",
-        0,
-        10 * MINUTE_MS,
-        5_000,
-        "Time that connections get to leave when the broker stops",
-    ),
     Key::new(
         "log.format",
         Shape::Choice(LOG_FORMATS),
@@ -354,6 +347,20 @@ pub(super) const KEYS: &[Key] = &[
         10 * MINUTE_MS,
         limits::PONG_TIMEOUT_MS,
         "Time that a pinged client has to answer before close 4001",
+    ),
+    Key::integer(
+        "drain.window_ms",
+        0,
+        60 * MINUTE_MS,
+        30_000,
+        "Longest time over which connections are closed when the broker stops; with few it is 100 ms for each",
+    ),
+    Key::integer(
+        "drain.deadline_ms",
+        1_000,
+        61 * MINUTE_MS,
+        60_000,
+        "Time after which a broker that stops ends, whoever is still connected; at least 1,000 more than the window",
     ),
     Key::new(
         "socket.egress",
@@ -541,6 +548,7 @@ mod tests {
                 "log",
                 "limits",
                 "heartbeat",
+                "drain",
                 "socket",
                 "tls",
                 "proxy",

@@ -9,6 +9,7 @@ mod addresses;
 mod auth;
 mod compression;
 mod docs;
+mod drain;
 mod error;
 mod feed;
 mod fields;
@@ -35,6 +36,7 @@ use tickwire_wire::Pattern;
 pub use self::addresses::AddressLimits;
 pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::compression::Compression;
+pub use self::drain::Drain;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};
 use self::layer::Layer;
@@ -60,14 +62,14 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Topics that anyone may publish to.
     pub anonymous_publish: Vec<Pattern>,
-    /// Time in milliseconds that connections get to leave when the broker stops.
-    pub shutdown_ms: u64,
     /// The log.
     pub log: Log,
     /// What bounds clients and memory.
     pub limits: Limits,
     /// How silent connections are kept and found out.
     pub heartbeat: Heartbeat,
+    /// How the broker leaves.
+    pub drain: Drain,
     /// Options of the clients' sockets.
     pub socket: Socket,
     /// How clients' connections are encrypted; not at all if none.
@@ -203,10 +205,10 @@ impl Config {
             ops: settings.address("ops")?,
             shards: settings.integer_if_set("shards")?,
             anonymous_publish: settings.patterns("anonymous_publish")?,
-            shutdown_ms: settings.integer("shutdown_ms")?,
             log: Log::read(settings)?,
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
+            drain: Drain::read(settings)?,
             socket: Socket::read(settings)?,
             tls: Tls::read(settings)?,
             proxy: Proxy::read(settings)?,

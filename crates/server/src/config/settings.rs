@@ -302,16 +302,27 @@ impl RuleReader<'_> {
     }
 
     fn refuse(&self, field: Option<&str>, rule: impl Into<String>) -> ConfigError {
-        let (key, value) = match (field, self.item) {
-            (Some(name), Value::Dict(_, fields)) => (format!("{}.{name}", self.place), fields.get(name)),
-            _ => (self.place.clone(), Some(self.item)),
-        };
-        ConfigError::BadValue {
-            key,
-            value: value.map_or_else(|| "nothing".to_owned(), show),
-            origin: self.origin.clone(),
-            rule: rule.into(),
-        }
+        refuse_entry(&self.place, &self.origin, self.item, field, rule)
+    }
+}
+
+/// The refusal of the list's entry `item`, which errors call `place`, or of one `field` of it, because of `rule`.
+pub(super) fn refuse_entry(
+    place: &str,
+    origin: &Origin,
+    item: &Value,
+    field: Option<&str>,
+    rule: impl Into<String>,
+) -> ConfigError {
+    let (key, value) = match (field, item) {
+        (Some(name), Value::Dict(_, fields)) => (format!("{place}.{name}"), fields.get(name)),
+        _ => (place.to_owned(), Some(item)),
+    };
+    ConfigError::BadValue {
+        key,
+        value: value.map_or_else(|| "nothing".to_owned(), show),
+        origin: origin.clone(),
+        rule: rule.into(),
     }
 }
 

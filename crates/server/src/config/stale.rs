@@ -7,7 +7,7 @@ use tickwire_wire::Pattern;
 use super::error::{ConfigError, Origin};
 use super::keys::STALE_MS_MAX;
 use super::nearest::nearest;
-use super::settings::{Settings, integer_in, show};
+use super::settings::{Settings, integer_in, refuse_entry};
 
 /// Fields of an entry.
 const FIELDS: [&str; 2] = ["pattern", "after_ms"];
@@ -79,15 +79,6 @@ impl Entry<'_> {
     }
 
     fn refuse(&self, field: Option<&str>, rule: impl Into<String>) -> ConfigError {
-        let (key, value) = match (field, self.item) {
-            (Some(name), Value::Dict(_, fields)) => (format!("{}.{name}", self.place), fields.get(name)),
-            _ => (self.place.clone(), Some(self.item)),
-        };
-        ConfigError::BadValue {
-            key,
-            value: value.map_or_else(|| "nothing".to_owned(), show),
-            origin: self.origin.clone(),
-            rule: rule.into(),
-        }
+        refuse_entry(&self.place, &self.origin, self.item, field, rule)
     }
 }

@@ -86,7 +86,6 @@ impl Gatekeeper {
     }
 
     /// Replaces its rules. What was let in before stays, and counts.
-    #[allow(dead_code, reason = "called when the configuration is read again")]
     pub(crate) fn replace(&self, rules: DoorRules) {
         self.addresses.resize(rules.connections_max);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

@@ -1,5 +1,6 @@
 //! What all HTTP tasks of a shard share.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::ErrorResponse;
 use crate::access::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::curfew::Curfew;
 use crate::gatekeeper::Gatekeeper;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
@@ -41,6 +43,7 @@ pub(crate) struct HttpContext {
     pub(crate) compression: bool,
     /// Whether the route for conformance suites is open.
     pub(crate) echo: bool,
+    pub(crate) curfew: Rc<Curfew>,
 }
 
 /// What bounds HTTP requests and their answers.
@@ -70,9 +73,8 @@ impl HttpContext {
         config: &Config,
         metrics: HttpMetrics,
         gatekeeper: Arc<Gatekeeper>,
+        curfew: Rc<Curfew>,
     ) -> Self {
-        let limits = &config.limits;
-        let headers_within = Duration::from_millis(limits.handshake_ms);
         let (directory, clock, gate) = {
             let hub = hub.borrow();
             (hub.shard.directory().clone(), hub.clock, hub.gate())
@@ -85,19 +87,29 @@ impl HttpContext {
             metrics,
             gatekeeper,
             bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
-            limits: HttpLimits {
-                headers_within,
-                message_within: headers_within * MESSAGE_HANDSHAKES,
-                bulk_within: headers_within * BULK_HANDSHAKES,
-                stall: Duration::from_millis(limits.stall_ms),
-                header_bytes: limits.header_bytes,
-                headers: limits.headers,
-                message_bytes: limits.message_bytes,
-                history_page: limits.history_page,
-            },
+            limits: HttpLimits::new(config),
             tls: None,
             compression: config.compression.enabled,
             echo: config.test.echo,
+            curfew,
+        }
+    }
+
+    /// The same with the limits of `config`.
+    pub(crate) fn reconfigured(&self, config: &Config) -> Self {
+        Self {
+            hub: self.hub.clone(),
+            directory: self.directory.clone(),
+            clock: self.clock,
+            gate: self.gate.clone(),
+            metrics: self.metrics.clone(),
+            gatekeeper: self.gatekeeper.clone(),
+            bulk: self.bulk.clone(),
+            limits: HttpLimits::new(config),
+            tls: self.tls.clone(),
+            compression: config.compression.enabled,
+            echo: self.echo,
+            curfew: self.curfew.clone(),
         }
     }
 
@@ -121,5 +133,22 @@ impl HttpContext {
         }
         let origin = headers.get(ORIGIN)?;
         access.check_origin(headers).ok().map(|()| origin.clone())
+    }
+}
+
+impl HttpLimits {
+    fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let headers_within = Duration::from_millis(limits.handshake_ms);
+        Self {
+            headers_within,
+            message_within: headers_within * MESSAGE_HANDSHAKES,
+            bulk_within: headers_within * BULK_HANDSHAKES,
+            stall: Duration::from_millis(limits.stall_ms),
+            header_bytes: limits.header_bytes,
+            headers: limits.headers,
+            message_bytes: limits.message_bytes,
+            history_page: limits.history_page,
+        }
     }
 }

@@ -73,6 +73,14 @@ impl ErrorResponse {
     }
 }
 
+/// The answer to who wants a connection that lasts from a broker that leaves.
+pub(crate) fn draining() -> Response<Full<Bytes>> {
+    let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
+    ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, refusal)
+        .with_header(hyper::header::RETRY_AFTER, "1")
+        .into_response()
+}
+
 /// The status that fits the code: what a WebSocket client is told in an `error`, an HTTP client is told as well.
 impl From<Refusal> for ErrorResponse {
     fn from(refusal: Refusal) -> Self {

@@ -31,6 +31,7 @@ pub(crate) use self::arrival::Arrival;
 pub(crate) use self::context::HttpContext;
 pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;
+pub(crate) use self::error::draining;
 pub use self::etag::Etag;
 pub use self::ndjson::{BadLine, LineMessage, parse_line, parse_lines};
 pub use self::path::topic_of_segment;

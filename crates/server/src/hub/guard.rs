@@ -73,7 +73,7 @@ impl Guard {
         admission: Admission,
         now: Micros,
     ) -> SessionId {
-        let rights = self.shared(admission.rights);
+        let rights = self.rights_of(&admission);
         let id = shard.open(variant, transport, rights, now);
         shard.expires(id, admission.expires.map(|at| self.clock.at_wall(at)));
         if admission.holder.is_some() {
@@ -97,7 +97,7 @@ impl Guard {
             let id = auth.session;
             match self.renewal(&auth) {
                 Ok(admission) => {
-                    let rights = self.shared(admission.rights);
+                    let rights = self.rights_of(&admission);
                     let expires = admission.expires.map(|at| self.clock.at_wall(at));
                     shard.renew(id, auth.request, rights, expires, now);
                     let visitor = self.visitors.entry(id).or_default();
@@ -136,10 +136,12 @@ impl Guard {
         visitor.bad_tokens >= BAD_TOKENS_IN_A_ROW_MAX
     }
 
-    /// Puts other rules in place. They hold for who comes from now on; who is there keeps what was granted until it expires,
-    /// but for the holders of static keys that are gone: their sessions are closed.
+    /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token. Holders of tokens
+    /// keep what was granted until it expires, but for static keys that are gone: their sessions are closed.
     pub(crate) fn replace(&mut self, access: Arc<Access>, shard: &mut Shard, now: Micros) {
-        self.anonymous = Rc::new(access.anonymous().clone());
+        let anonymous = Rc::new(access.anonymous().clone());
+        shard.replace_rights(&self.anonymous, &anonymous);
+        self.anonymous = anonymous;
         self.access = access;
         for (id, visitor) in &self.visitors {
             if visitor
@@ -152,12 +154,11 @@ impl Guard {
         }
     }
 
-    /// `rights`, those of everyone without a token once for all.
-    fn shared(&self, rights: Rights) -> Rc<Rights> {
-        if rights == *self.anonymous {
-            self.anonymous.clone()
-        } else {
-            Rc::new(rights)
+    /// What an admission grants; those of everyone without a token are there once for all, to be replaced together.
+    fn rights_of(&self, admission: &Admission) -> Rc<Rights> {
+        match admission.holder {
+            None => self.anonymous.clone(),
+            Some(_) => Rc::new(admission.rights.clone()),
         }
     }
 

@@ -29,10 +29,12 @@ use tokio::sync::Notify;
 
 use crate::access::{Access, Admission};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
+use crate::reload;
 use crate::start_gate::StartGate;
 pub(crate) use guard::Guard;
 pub(crate) use stream::Stream;
@@ -147,6 +149,16 @@ impl Hub {
         }
     }
 
+    /// Takes other settings: sessions have them at their next check, and new connections in full.
+    pub(crate) fn reconfigure(&mut self, config: &Config, access: Arc<Access>) {
+        let now = self.clock.now();
+        self.guard.replace(access, &mut self.shard, now);
+        self.shard
+            .reconfigure(reload::shard_settings(config), config.compression.settings());
+        self.frame_limits = frame_limits(config);
+        self.kick();
+    }
+
     /// Takes over an upgraded connection, with the bytes that came behind its handshake.
     ///
     /// # Errors
@@ -232,13 +244,6 @@ impl Hub {
         self.check_gate();
         self.kick();
         Ok((id, granted))
-    }
-
-    /// Puts other rules of access in place.
-    pub(crate) fn set_access(&mut self, access: Arc<Access>) {
-        let now = self.clock.now();
-        self.guard.replace(access, &mut self.shard, now);
-        self.kick();
     }
 
     /// Takes note that the response body of an SSE session took `count` bytes.
@@ -407,6 +412,14 @@ impl Hub {
     /// Number of sessions, closing ones included.
     pub(crate) fn session_count(&self) -> usize {
         self.shard.session_count()
+    }
+}
+
+/// What a client's frames may be.
+pub(crate) fn frame_limits(config: &Config) -> FrameLimits {
+    FrameLimits {
+        message_bytes: config.limits.message_bytes,
+        fragments: config.limits.fragments,
     }
 }
 

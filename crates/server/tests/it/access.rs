@@ -1,7 +1,7 @@
 //! Rules of access that change while the broker runs.
 
 use tickwire_server::Config;
-use tickwire_server::access::{Access, KeyHash};
+use tickwire_server::access::KeyHash;
 use tickwire_server::config::Overrides;
 
 use crate::support::TestBroker;
@@ -17,12 +17,11 @@ fn keys(keys: &[&str]) -> String {
     keys.iter().enumerate().map(entry).collect()
 }
 
-fn access(file: &str) -> Access {
+fn settings(file: &str) -> Config {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.toml");
     std::fs::write(&path, file).expect("a file");
-    let config = Config::load(Some(&path), [], &Overrides::default()).expect("a valid configuration");
-    Access::load(&config).expect("rules of access")
+    Config::load(Some(&path), [], &Overrides::default()).expect("a valid configuration")
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn a_key_that_is_withdrawn_ends_its_sessions_and_no_others() {
     let mut withdrawn = stream("Authorization: Bearer first");
     let mut kept = stream("Authorization: Bearer second");
     let mut anonymous = stream("X-No-Token: 1");
-    broker.set_access(access(&keys(&["second"])));
+    broker.reload(settings(&keys(&["second"])));
     let mut said = String::new();
     while let Some(chunk) = withdrawn.chunk() {
         said += std::str::from_utf8(&chunk).expect("text");
@@ -66,6 +65,9 @@ fn a_key_that_is_withdrawn_ends_its_sessions_and_no_others() {
 fn other_rules_hold_for_who_comes_later() {
     let broker = TestBroker::publishing("", &keys(&["first"]), &[]);
     assert_eq!(broker.get("/v1/topics").status, 200);
-    broker.set_access(access(&format!("[auth]\nrequired = true\n{}", keys(&["first"]))));
+    broker.reload(settings(&format!(
+        "[auth]\nrequired = true\n{}",
+        keys(&["first"])
+    )));
     broker.wait_until("a token is required", || broker.get("/v1/topics").status == 401);
 }

@@ -236,10 +236,12 @@ fn a_broker_that_stops_says_so() {
     let mut stream = Stream::open(broker.connect(), "topic=trade.X", &[]);
     stream.expect_ack();
     drop(broker);
+    let drain = stream.expect("drain");
+    assert!(drain.data["reconnect_after_ms"].is_u64(), "{drain:?}");
     let close = stream.expect("close");
     assert_eq!(
         close.data,
-        json!({"code": 1001, "reason": "the broker is shutting down"})
+        json!({"code": 4000, "reason": "the broker is draining; reconnect"})
     );
     assert!(stream.next().is_none());
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
-use tickwire_server::access::Access;
 use tickwire_server::config::Overrides;
 use tickwire_server::{Broker, Config};
 
@@ -80,9 +79,11 @@ impl TestBroker {
         self.broker().listen_addr()
     }
 
-    /// Puts other rules of access in place.
-    pub(crate) fn set_access(&self, access: Access) {
-        self.broker().set_access(access);
+    /// Puts other settings in place.
+    pub(crate) fn reload(&self, config: Config) {
+        self.broker()
+            .reload(Ok(config))
+            .expect("settings that can be used");
     }
 
     /// Waits until `is` says yes to `what`.

@@ -117,7 +117,7 @@ impl Output {
         };
         let written = tokio::select! {
             written = write => Some(written),
-            () = signals.next() => None,
+            _ = signals.next() => None,
         };
         // Also when the write was given up: a part of it may have been written, and must not be again.
         self.buffer.clear();

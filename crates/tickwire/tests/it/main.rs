@@ -22,6 +22,7 @@ mod prometheus;
 mod proxies;
 mod publish;
 mod rates;
+mod reload;
 mod replay;
 mod requests;
 mod shutdown;

@@ -1,4 +1,5 @@
-"""Holds many connections at once. Prints {"open": n} when all have subscribed and {"closes": {code: count}} at their end."""
+"""Holds many connections at once. Prints {"open": n} when all have subscribed, and at their end {"closes": {code: count},
+"told": n, "reconnect_after_ms": [n, ...]}: who was told of a drain before its close, and what."""
 
 import asyncio
 import collections
@@ -16,12 +17,15 @@ async def member(url, subscribed):
         while Json.decode(await ws.recv())["op"] != "ack":
             pass
         subscribed.release()
+        told = None
         try:
-            async for _ in ws:
-                pass
+            async for message in ws:
+                message = Json.decode(message)
+                if message["op"] == "drain":
+                    told = message["reconnect_after_ms"]
         except websockets.ConnectionClosedError:
             pass
-        return f"{ws.close_code} {ws.close_reason}"
+        return f"{ws.close_code} {ws.close_reason}", told
 
 
 async def main(url, size):
@@ -30,8 +34,10 @@ async def main(url, size):
     for _ in members:
         await subscribed.acquire()
     print(json.dumps({"open": size}), flush=True)
-    closes = collections.Counter(await asyncio.gather(*members))
-    print(json.dumps({"closes": closes}), flush=True)
+    ends = await asyncio.gather(*members)
+    closes = collections.Counter(close for close, _ in ends)
+    told = [after for _, after in ends if after is not None]
+    print(json.dumps({"closes": closes, "told": len(told), "reconnect_after_ms": told}), flush=True)
 
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -74,14 +74,14 @@ fn text(text: &str) -> Option<String> {
 
 #[test]
 fn the_stronger_layer_wins() {
-    let file = "shutdown_ms = 1\n[feed]\nrate = 2\nseed = 2\nspeed = 2\n";
+    let file = "[drain]\nwindow_ms = 1\n[feed]\nrate = 2\nseed = 2\nspeed = 2\n";
     let config = Case::new()
         .file(file)
         .variable("TICKWIRE_RATE", "3")
         .variable("TICKWIRE_SEED", "3")
         .flags(|flags| flags.seed = text("4"))
         .loaded();
-    assert_eq!(config.shutdown_ms, 1);
+    assert_eq!(config.drain.window_ms, 1);
     assert_eq!(config.feed.speed, 2.0);
     assert_eq!(config.feed.rate, 3);
     assert_eq!(config.feed.seed, 4);
@@ -138,7 +138,7 @@ fn variables_name_flags_or_paths() {
         .variable("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000")
         .variable("TICKWIRE_ANONYMOUS_PUBLISH", "")
         .variable("TICKWIRE_LOG_LEVEL", "trace")
-        .variable("TICKWIRE_SHUTDOWN_MS", "0")
+        .variable("TICKWIRE_DRAIN__WINDOW_MS", "0")
         // Not settings: the binary's own, the tests', Kubernetes' and other people's.
         .variable("TICKWIRE_LOG", "tickwire=trace")
         .variable("TICKWIRE_CONFIG", "nowhere.toml")
@@ -151,7 +151,7 @@ fn variables_name_flags_or_paths() {
     assert_eq!(config.heartbeat.heartbeat_ms, 1_000);
     assert_eq!(config.anonymous_publish, []);
     assert_eq!(config.log.level, LogLevel::Trace);
-    assert_eq!(config.shutdown_ms, 0);
+    assert_eq!(config.drain.window_ms, 0);
 }
 
 #[test]

@@ -9,7 +9,12 @@ use serde_json::Value;
 use super::lines::Lines;
 use super::{DEADLINE, get, poll};
 
-/// Time that a broker may take to end once it was told to: its setting `shutdown_ms`, which is a promise to operators.
+/// How the tests' brokers leave, in milliseconds: without keeping the tests waiting.
+const DRAIN: [(&str, &str); 2] = [
+    ("TICKWIRE_DRAIN__WINDOW_MS", "500"),
+    ("TICKWIRE_DRAIN__DEADLINE_MS", "5000"),
+];
+/// Time that a broker may take to end once it was told to: its setting `drain.deadline_ms`, which is a promise to operators.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Ports that the system chooses.
@@ -114,6 +119,11 @@ impl Broker {
         self.log.all()
     }
 
+    /// Whether a line of the log so far holds `text`.
+    pub(crate) fn has_log(&self, text: &str) -> bool {
+        self.logged().contains(text)
+    }
+
     /// What the process list shows of it.
     pub(crate) fn command_line(&self) -> String {
         let path = format!("/proc/{}/cmdline", self.child.id());
@@ -139,7 +149,12 @@ impl Broker {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// Sends the signal of this name, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh")
             .args(["-c", &kill])
             .status()
@@ -161,6 +176,12 @@ impl Broker {
         );
         let status = self.child.wait().expect("a child can be waited for");
         assert!(status.success(), "{status}:\n{}", self.log.tail());
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub(crate) fn wait_code(mut self) -> Option<i32> {
+        assert!(self.log.wait_end(DEADLINE), "still running:\n{}", self.log.tail());
+        self.child.wait().expect("a child can be waited for").code()
     }
 
     /// Stops it as an operator would, and checks that it ended in time and in order.
@@ -207,6 +228,7 @@ fn spawn(mut command: Command, args: &[&str], variables: &[(&str, &str)]) -> Chi
     command
         .args(["serve", "--log-format", "json"])
         .args(args)
+        .envs(DRAIN)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

@@ -206,6 +206,13 @@ impl Socket {
         self.read_answer()
     }
 
+    /// A connection that speaks JSON, its welcome not read yet.
+    pub(crate) fn dial(broker: &Broker) -> Self {
+        let (socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        socket
+    }
+
     /// A connection that speaks JSON, its welcome read.
     pub(crate) fn open(broker: &Broker) -> Self {
         let mut socket = Self::connect(broker);

@@ -1,0 +1,24 @@
+//! Other settings for a directory that is in use. No topic is made while they change.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::{Directory, DirectoryLimits};
+use crate::kinds::Kinds;
+use crate::staleness::StaleRule;
+
+impl Directory {
+    /// Takes other settings from now on. Topics that exist keep their kind and the number of messages that they keep, also
+    /// if they are more than `limits` allows by now; how long they may be silent is decided anew.
+    pub fn reconfigure(&self, limits: DirectoryLimits, kinds: Kinds, stale_rules: Vec<StaleRule>) {
+        // No topic is made meanwhile.
+        let topics = self.topics_read();
+        self.topics_max.store(limits.topics_max, Ordering::Relaxed);
+        self.budget.allow(limits.history_bytes_max);
+        *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
+        self.staleness.replace(stale_rules);
+        for cell in &topics.by_id {
+            self.staleness.enter(cell.id(), cell.topic().as_str());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The drain of a shard: everyone is told and closed at a time of their own, behind what waited for them.
+
+use tickwire_router::Drain;
+use tickwire_wire::message::Control;
+use tickwire_wire::{CloseCode, Codec, Micros, ServerMessage};
+
+use crate::world::{Frame, Setup, World};
+
+const PLAN: Drain = Drain {
+    window_ms: 10_000,
+    deadline_ms: 20_000,
+    patience_ms: 3_000,
+    seed: 1,
+};
+
+/// A world with so many subscribers of `trade.A`, whose answers were read.
+fn subscribed(count: usize) -> World {
+    let mut world = World::new(Setup::default());
+    for client in 0..count {
+        assert_eq!(world.open(0, Codec::Json, Vec::new()), client);
+        world.send(client, br#"{"op":"subscribe","id":1,"topics":["trade.A"]}"#);
+    }
+    world.run();
+    for client in &mut world.clients {
+        client.inbox.clear();
+    }
+    world
+}
+
+fn begin(world: &mut World) {
+    let now = world.now;
+    world.shards[0].begin_drain(PLAN, now);
+    world.run();
+}
+
+/// Lets time pass until a client's time has come.
+fn wait_for_close(world: &mut World, client: usize) {
+    let id = world.clients[client].id.expect("it is connected");
+    while world.shards[0].is_open(id) {
+        world.wait_ms(10);
+    }
+}
+
+/// The time that a client was told, and what came after, a word each: `update SEQ` or `close CODE`.
+fn read(world: &World, client: usize) -> (Option<u64>, Vec<(Micros, String)>) {
+    let (mut told, mut rest) = (None, Vec::new());
+    for (at, frame) in &world.clients[client].inbox {
+        match frame {
+            Frame::Message(ServerMessage::Control(Control::Drain {
+                reconnect_after_ms,
+                deadline_ms,
+            })) => {
+                assert!(told.is_none() && *deadline_ms <= PLAN.deadline_ms);
+                told = Some(*reconnect_after_ms);
+            }
+            Frame::Message(ServerMessage::Update { seq, .. }) => rest.push((*at, format!("update {seq}"))),
+            Frame::Close(code, _) => rest.push((*at, format!("close {code}"))),
+            _ => {}
+        }
+    }
+    (told, rest)
+}
+
+#[test]
+fn each_is_closed_at_the_time_that_it_was_told_and_gets_everything_until_then() {
+    let mut world = subscribed(40);
+    let began = world.now;
+    begin(&mut world);
+    for second in 0..10 {
+        world.publish("trade.A", &second.to_string());
+        world.run();
+        world.wait_ms(1_000);
+    }
+    world.check_ledgers();
+    for client in 0..40 {
+        let (told, rest) = read(&world, client);
+        let told_ms = told.expect("every client is told");
+        let (closed, last) = rest.last().expect("every client is closed");
+        assert_eq!(last, "close 4000");
+        let closed_ms = closed.since(began) / 1_000;
+        assert!(
+            closed_ms.abs_diff(told_ms) <= 1,
+            "told {told_ms}, closed after {closed_ms}"
+        );
+        let updates: Vec<String> = (1..=told_ms / 1_000 + 1)
+            .map(|seq| format!("update {seq}"))
+            .collect();
+        let got: Vec<&String> = rest.iter().map(|(_, word)| word).take(rest.len() - 1).collect();
+        assert_eq!(got, updates.iter().collect::<Vec<_>>(), "told {told_ms}");
+    }
+}
+
+#[test]
+fn a_close_comes_behind_what_a_slow_reader_takes_in_time() {
+    let mut world = subscribed(1);
+    world.clients[0].room = Some(0);
+    world.publish("trade.A", "1");
+    world.publish("trade.A", "2");
+    begin(&mut world);
+    wait_for_close(&mut world, 0);
+    // Not what is published after its time.
+    world.publish("trade.A", "3");
+    world.run();
+    assert!(read(&world, 0).1.is_empty());
+    world.make_room(0, None);
+    let words: Vec<String> = read(&world, 0).1.into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words, ["update 1", "update 2", "close 4000"]);
+    world.check_ledgers();
+}
+
+#[test]
+fn who_takes_nothing_in_time_gets_the_close_without_the_rest_and_then_is_gone() {
+    let mut world = subscribed(1);
+    world.clients[0].room = Some(0);
+    world.publish("trade.A", "1");
+    begin(&mut world);
+    wait_for_close(&mut world, 0);
+    world.wait_ms(PLAN.patience_ms);
+    world.check_ledgers();
+    world.make_room(0, None);
+    let words: Vec<String> = read(&world, 0).1.into_iter().map(|(_, word)| word).collect();
+    assert_eq!(words, ["close 4000"]);
+
+    let mut world = subscribed(1);
+    world.clients[0].room = Some(0);
+    world.publish("trade.A", "1");
+    begin(&mut world);
+    world.wait_ms(PLAN.deadline_ms);
+    assert_eq!(
+        world.shards[0].session_count(),
+        0,
+        "nobody keeps the broker for ever"
+    );
+    world.check_ledgers();
+}
+
+#[test]
+fn who_comes_during_the_drain_is_told_too() {
+    let mut world = subscribed(1);
+    begin(&mut world);
+    world.wait_ms(4_000);
+    let late = world.open(0, Codec::Json, Vec::new());
+    world.run();
+    world.wait_ms(6_001);
+    world.run();
+    let (told, rest) = read(&world, late);
+    assert!(told.is_some_and(|told_ms| told_ms < 6_000), "{told:?}");
+    assert_eq!(rest.len(), 1);
+    assert_eq!(world.clients[late].closed, Some(CloseCode::DRAIN));
+}

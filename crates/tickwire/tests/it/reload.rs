@@ -1,0 +1,174 @@
+//! SIGHUP: a broker takes other settings, or refuses them whole.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::support::{Broker, Frame, Opcode, Socket, get, poll};
+
+/// A broker with a file that can be changed.
+struct Changing {
+    broker: Broker,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Changing {
+    fn start(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tickwire.toml");
+        std::fs::write(&file, text).expect("a file can be written");
+        let path = file.to_str().expect("a path is text");
+        let broker = Broker::start(&["--feed", "none", "--config", path]);
+        Self {
+            broker,
+            file,
+            _folder: folder,
+        }
+    }
+
+    /// Changes the file to `text`, sends SIGHUP and waits until that many reloads had this `result`.
+    fn reload(&self, text: &str, result: &str, count: f64) {
+        std::fs::write(&self.file, text).expect("a file can be written");
+        self.broker.signal("HUP");
+        let series = format!("tickwire_config_reloads_total{{result=\"{result}\"}}");
+        self.broker.wait_for_metric(&series, |reloads| reloads >= count);
+    }
+}
+
+fn subscribe(socket: &mut Socket, id: u64, topic: &str) -> serde_json::Value {
+    let request = json!({"op": "subscribe", "id": id, "topics": [topic]}).to_string();
+    socket.send(Frame::text(&request));
+    socket.message()["results"][0].clone()
+}
+
+/// The limit that a new connection is welcomed with, once it is `wanted`.
+fn wait_for_limit(broker: &Broker, wanted: u64) {
+    poll("the welcome tells of the other limit", || {
+        let mut socket = Socket::dial(broker);
+        let welcome = socket.message();
+        socket.send(Frame::new(Opcode::Close, &[]));
+        (welcome["limits"]["subscriptions"] == wanted).then_some(())
+    });
+}
+
+#[test]
+fn other_limits_hold_for_those_who_are_there_too() {
+    let changing = Changing::start("[limits]\nsubscriptions = 2");
+    let broker = &changing.broker;
+    let mut socket = Socket::open(broker);
+    assert_eq!(subscribe(&mut socket, 1, "a.1")["mode"], "every");
+    assert_eq!(subscribe(&mut socket, 2, "a.2")["mode"], "every");
+    assert_eq!(
+        subscribe(&mut socket, 3, "a.3")["error"]["code"],
+        "limit_exceeded"
+    );
+    changing.reload("[limits]\nsubscriptions = 3", "ok", 1.0);
+    wait_for_limit(broker, 3);
+    assert_eq!(subscribe(&mut socket, 4, "a.3")["mode"], "every");
+    assert_eq!(
+        subscribe(&mut socket, 5, "a.4")["error"]["code"],
+        "limit_exceeded"
+    );
+    let loaded = broker.metric("tickwire_config_last_success_timestamp_seconds");
+    assert!(loaded.is_some_and(|at| at > 1_700_000_000.0), "{loaded:?}");
+}
+
+/// Not even what is good in it.
+#[test]
+fn a_bad_file_is_refused_whole() {
+    let changing = Changing::start("[limits]\nsubscriptions = 2");
+    let broker = &changing.broker;
+    let faults = [
+        ("[limits]\nsubscriptions = 3\nstall_ms = 1", "limits.stall_ms = 1"),
+        ("[limits]\nsubscriptions = 3\nsubs = 1", "limits.subs"),
+        ("[limits]\nsubscriptions = ", "is not TOML"),
+    ];
+    for (count, (text, named)) in faults.into_iter().enumerate() {
+        changing.reload(text, "refused", count as f64 + 1.0);
+        broker.wait_for_log(named);
+        wait_for_limit(broker, 2);
+    }
+    std::fs::remove_file(&changing.file).expect("the file is there");
+    broker.signal("HUP");
+    broker.wait_for_log("cannot read the configuration file");
+    wait_for_limit(broker, 2);
+    assert_eq!(
+        broker.metric("tickwire_config_reloads_total{result=\"ok\"}"),
+        Some(0.0)
+    );
+    // And a good one is taken afterwards.
+    changing.reload("[limits]\nsubscriptions = 3", "ok", 1.0);
+    wait_for_limit(broker, 3);
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_holds() {
+    let changing = Changing::start("shards = 1\n[limits]\nsubscriptions = 2");
+    let broker = &changing.broker;
+    changing.reload("shards = 2\n[limits]\nsubscriptions = 3", "ok", 1.0);
+    broker.wait_for_log("\"key\":\"shards\"");
+    wait_for_limit(broker, 3);
+    assert!(broker.metric("tickwire_sessions{shard=\"0\"}").is_some());
+    assert_eq!(broker.metric("tickwire_sessions{shard=\"1\"}"), None);
+}
+
+#[test]
+fn kinds_are_those_of_topics_that_come_later() {
+    let changing = Changing::start("anonymous_publish = [\"a.>\"]");
+    let broker = &changing.broker;
+    let mut socket = Socket::open(broker);
+    let publish = |socket: &mut Socket, topic: &str| {
+        let request = json!({"op": "publish", "id": 1, "topic": topic, "data": 1}).to_string();
+        socket.send(Frame::text(&request));
+        assert_eq!(socket.message()["results"][0]["seq"], 1);
+    };
+    publish(&mut socket, "a.old");
+    let rules = "anonymous_publish = [\"a.>\"]\n[limits]\nsubscriptions = 7\n[[kinds]]\npattern = \"a.>\"\nkind = \"state\"";
+    changing.reload(rules, "ok", 1.0);
+    wait_for_limit(broker, 7);
+    publish(&mut socket, "a.new");
+    let kind = |topic: &str| {
+        let page = get(broker.listen, &format!("/v1/topics?match={topic}")).body;
+        let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        page["topics"][0]["kind"].clone()
+    };
+    assert_eq!(kind("a.old"), "event");
+    assert_eq!(kind("a.new"), "state");
+    // Who may publish is asked anew at each request.
+    changing.reload("[limits]\nsubscriptions = 8", "ok", 2.0);
+    wait_for_limit(broker, 8);
+    let request = json!({"op": "publish", "id": 2, "topic": "a.new", "data": 1}).to_string();
+    socket.send(Frame::text(&request));
+    assert_eq!(socket.message()["code"], "forbidden");
+}
+
+#[test]
+fn the_log_says_more_when_it_is_told_to() {
+    let changing = Changing::start("[log]\nlevel = \"info\"");
+    changing.reload("[log]\nlevel = \"debug\"", "ok", 1.0);
+    // A connection that breaks off is worth a line at that level.
+    poll("a line at level debug", || {
+        let mut socket = Socket::connect(&changing.broker);
+        socket.send_bytes(b"nonsense\r\n\r\n");
+        socket.shut();
+        changing.broker.has_log("\"level\":\"DEBUG\"").then_some(())
+    });
+}
+
+#[test]
+fn flags_stay_stronger_than_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tickwire.toml");
+    std::fs::write(&file, "anonymous_publish = [\"a.>\"]").expect("a file can be written");
+    let path = file.to_str().expect("a path is text");
+    let broker = Broker::start(&["--feed", "none", "--config", path, "--anonymous-publish", "b.>"]);
+    broker.signal("HUP");
+    let series = "tickwire_config_reloads_total{result=\"ok\"}";
+    broker.wait_for_metric(series, |reloads| reloads >= 1.0);
+    let mut socket = Socket::open(&broker);
+    let request = json!({"op": "publish", "id": 1, "topic": "a.x", "data": 1}).to_string();
+    socket.send(Frame::text(&request));
+    assert_eq!(socket.message()["code"], "forbidden");
+    broker.stop();
+}
