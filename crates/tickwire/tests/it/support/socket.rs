@@ -1,10 +1,11 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Type};
 
 use super::{Answer, Broker, DEADLINE};
 
@@ -96,6 +97,15 @@ impl Socket {
         Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
     }
 
+    /// Connects from an address of the loopback's and says nothing.
+    pub(crate) fn connect_from(broker: &Broker, source: Ipv4Addr) -> Self {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let source = SocketAddr::from((source, 0));
+        socket.bind(&source.into()).expect("an address of this machine");
+        socket.connect(&broker.listen.into()).expect("the broker listens");
+        Self::over(TcpStream::from(socket))
+    }
+
     /// A connection that is made already.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream
@@ -117,7 +127,7 @@ impl Socket {
     }
 
     /// The answer to a request with these lines.
-    fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
+    pub(crate) fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
         self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
         self.read_answer()
@@ -163,6 +173,11 @@ impl Socket {
         // That there is none, or never will be again, is no matter.
         let _ = self.0.read(&mut [0]);
         self.0.set_nonblocking(false).expect("a socket has this option");
+    }
+
+    /// Whether there is something to read, be it the end. Never waits.
+    pub(crate) fn has_something(&self) -> bool {
+        self.peek().is_some()
     }
 
     /// Whether the broker has closed its side and there is nothing left to read. Never waits.
