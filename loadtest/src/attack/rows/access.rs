@@ -172,7 +172,7 @@ fn steering() -> Vec<Variant> {
 }
 
 fn expiring(attack_seconds: f64) -> Vec<Variant> {
-    let subscribe = text(&json!({"op": "subscribe", "id": 1, "topics": ["bbo.>"], "conflate_ms": 1_000}));
+    let subscribe = text(&json!({"op": "subscribe", "id": 1, "topics": ["bbo.*"], "conflate_ms": 1_000}));
     let first = UNTIL_QUIET + attack_seconds;
     let mut variants: Vec<Variant> = (0..EXPIRING)
         .map(|number| {
