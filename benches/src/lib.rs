@@ -8,6 +8,7 @@
 
 pub mod book;
 pub mod case;
+pub mod deflate;
 pub mod encode;
 pub mod fan_out;
 pub mod frame_parse;

@@ -5,6 +5,7 @@ use tickwire_wire::codec::DataOp::{Snapshot, Update};
 
 use crate::book::{Changes, Where, WholeSnapshot};
 use crate::case::{Case, HotPath, Scale, Work};
+use crate::deflate::{Deflate, Inflate};
 use crate::encode::Encode;
 use crate::fan_out::FanOut;
 use crate::frame_parse::{Cut, FrameParse};
@@ -33,6 +34,15 @@ macro_rules! every_case {
                 published_json: |_| Encode::new(set_up::published(), Update, Json),
                 published_msgpack: |_| Encode::new(set_up::published(), Update, MessagePack),
                 ticker_snapshot_json: |_| Encode::new(set_up::ticker(), Snapshot, Json),
+            }
+            deflate {
+                ticker_json: |_| Deflate::new(&set_up::ticker(), Update, Json, 0),
+                ticker_msgpack: |_| Deflate::new(&set_up::ticker(), Update, MessagePack, 0),
+                trade_json: |_| Deflate::new(&set_up::trade(), Update, Json, 0),
+                book_change_json: |_| Deflate::new(&set_up::book_change(), Update, Json, 0),
+                ticker_json_level_2: |_| Deflate::new(&set_up::ticker(), Update, Json, 2),
+                ticker_json_level_6: |_| Deflate::new(&set_up::ticker(), Update, Json, 6),
+                inflate_ticker_json: |_| Inflate::new(&set_up::ticker()),
             }
             frame_parse {
                 whole_60b_64_frames: |at| FrameParse::new(60, at.of(64), Cut::Whole),

@@ -3,6 +3,10 @@
 // Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber is sent
 // payloads alone. Backpressure is left as Bun has it: what does not fit in a socket's 16 MiB is dropped. One line on
 // standard output tells the port and the version once connections are accepted.
+//
+// With PEER_DEFLATE in the environment, messages are compressed, by the one compressor that all connections share.
+
+const deflate = process.env.PEER_DEFLATE !== undefined;
 
 const server = Bun.serve({
   hostname: "127.0.0.1",
@@ -11,13 +15,13 @@ const server = Bun.serve({
     if (!server.upgrade(request)) return new Response("WebSocket only", { status: 426 });
   },
   websocket: {
-    perMessageDeflate: false,
+    perMessageDeflate: deflate,
     idleTimeout: 0,
     message(socket, message) {
       const command = message.slice(0, 4);
       if (command === "pub ") {
         const end = message.indexOf(" ", 4);
-        server.publish(message.slice(4, end), message.slice(end + 1));
+        server.publish(message.slice(4, end), message.slice(end + 1), deflate);
       } else if (command === "sub ") {
         const topics = message.slice(4).split(",");
         for (const topic of topics) socket.subscribe(topic);

@@ -4,12 +4,20 @@
 // payloads alone. A message's frame is made once and written to all, the way that Socket.IO uses ws; calling send() for
 // each socket would frame the message again for each. ws sets no limit to what waits for a slow socket. One line on
 // standard output tells the port and the version once connections are accepted.
+//
+// With PEER_DEFLATE in the environment, messages are compressed. ws does that in send(), for each socket.
 
 import { readFileSync } from "node:fs";
 import { Sender, WebSocket, WebSocketServer } from "ws";
 
 const TEXT = 1;
 const topics = new Map();
+const deflate = process.env.PEER_DEFLATE !== undefined;
+const perMessageDeflate = deflate && {
+  threshold: 0,
+  serverNoContextTakeover: true,
+  clientNoContextTakeover: true,
+};
 
 function subscribe(socket, names) {
   for (const name of names) {
@@ -24,6 +32,12 @@ function subscribe(socket, names) {
 function publish(topic, payload) {
   const sockets = topics.get(topic);
   if (sockets === undefined) return;
+  if (deflate) {
+    for (const socket of sockets) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(payload, { binary: false });
+    }
+    return;
+  }
   const parts = Sender.frame(payload, { fin: true, rsv1: false, opcode: TEXT, mask: false, readOnly: false });
   // One buffer, so that each socket is written to once.
   const frame = [Buffer.concat(parts)];
@@ -40,7 +54,7 @@ function leave(socket) {
   }
 }
 
-const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
+const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate });
 
 server.on("connection", (socket) => {
   socket.topics = [];

@@ -4,7 +4,7 @@
 //! memory that all connections share. Pings are answered here. What waits to be written is not bounded by itself; callers
 //! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +13,14 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
+use tickwire_wire::deflate::BadDeflate;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
 
 use crate::frame::{Frame, FrameFault, FrameReader};
 use crate::handshake::{Handshake, HandshakeFault};
+use crate::inflated::Inflated;
+use crate::wire::{TlsClient, Wire};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
@@ -58,6 +61,8 @@ pub(crate) enum Ending {
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Frame(#[from] FrameFault),
+    #[error("a compressed message: {0}")]
+    Inflate(#[from] BadDeflate),
     #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
     TooMuchHeld { held: usize, max: usize },
     #[error("the broker closed it with {} {reason:?}", code.map_or("no code".to_owned(), |code| code.to_string()))]
@@ -113,13 +118,14 @@ enum Phase {
 pub(crate) struct Shared {
     pub(crate) handshake: Handshake,
     pub(crate) scratch: Box<[u8]>,
+    pub(crate) inflated: Inflated,
 }
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: ConnId,
-    stream: TcpStream,
+    stream: Wire,
     phase: Phase,
     settled: bool,
     /// Pings that were answered.
@@ -132,7 +138,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, from `source` if that is given; the number is also the token under which `registry` reports it.
+    /// Begins to connect, from `source` and by TLS as `client` if these are given; the number is also the token under which `registry` reports it.
     ///
     /// # Errors
     /// When the system has no socket, port or memory left for it.
@@ -140,13 +146,14 @@ impl Connection {
         id: ConnId,
         address: SocketAddr,
         source: Option<Ipv4Addr>,
+        client: Option<&TlsClient>,
         registry: &Registry,
     ) -> Result<Self, Ending> {
         let start = || {
             let mut stream = connect(address, source)?;
             stream.set_nodelay(true)?;
             registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
-            Ok(stream)
+            Wire::new(stream, client, address.ip())
         };
         Ok(Self {
             id,
@@ -202,7 +209,7 @@ impl Connection {
     /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
     pub(crate) fn reset_when_dropped(&self) {
         // A socket that refuses this keeps its port for a minute, which costs nobody anything but the port.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Bytes that the kernel has not taken yet.
@@ -235,8 +242,8 @@ impl Connection {
         }
         let mut more = true;
         for _ in 0..READS_PER_TURN {
-            let read = match self.stream.read(&mut shared.scratch) {
-                Ok(0) => return Err(self.end_of_stream()),
+            let (read, drained) = match self.stream.read(&mut shared.scratch) {
+                Ok((0, _)) => return Err(self.end_of_stream()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     more = false;
@@ -245,9 +252,8 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.broke(error)),
             };
-            self.take(&shared.scratch[..read], &shared.handshake, handler)?;
-            // A stream socket that gave less than was asked for has no more (epoll(7), question 9).
-            if read < shared.scratch.len() {
+            self.take(read, shared, handler)?;
+            if drained {
                 more = false;
                 break;
             }
@@ -268,8 +274,8 @@ impl Connection {
     ) -> Result<(), Ending> {
         let room = bytes_max.min(shared.scratch.len());
         match self.stream.read(&mut shared.scratch[..room]) {
-            Ok(0) => return Err(self.end_of_stream()),
-            Ok(read) => self.take(&shared.scratch[..read], &shared.handshake, handler)?,
+            Ok((0, _)) => return Err(self.end_of_stream()),
+            Ok((read, _)) => self.take(read, shared, handler)?,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(self.broke(error)),
         }
@@ -278,10 +284,10 @@ impl Connection {
 
     /// Whether the connection is made; if so, the handshake is on its way.
     fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
-        if let Some(error) = self.stream.take_error().map_err(Ending::NotConnected)? {
+        if let Some(error) = self.stream.socket().take_error().map_err(Ending::NotConnected)? {
             return Err(Ending::NotConnected(error));
         }
-        match self.stream.peer_addr() {
+        match self.stream.socket().peer_addr() {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
             Err(error) => return Err(Ending::NotConnected(error)),
@@ -292,35 +298,54 @@ impl Connection {
         Ok(true)
     }
 
-    /// Takes bytes that were read.
-    fn take(
-        &mut self,
-        bytes: &[u8],
-        handshake: &Handshake,
-        handler: &mut impl Handler,
-    ) -> Result<(), Ending> {
+    /// Takes so many bytes that were read.
+    fn take(&mut self, read: usize, shared: &mut Shared, handler: &mut impl Handler) -> Result<(), Ending> {
+        let (bytes, handshake) = (&shared.scratch[..read], &shared.handshake);
         if self.phase != Phase::Handshaking {
-            return self.frames(bytes, handler);
+            return self.frames(bytes, &mut shared.inflated, handler);
         }
         self.head.extend_from_slice(bytes);
         let Some(end) = handshake.check(&self.head)? else {
             return Ok(());
         };
         self.phase = Phase::Open;
+        if handshake.deflate {
+            self.reader.accept_deflated();
+        }
         handler.opened(self.id, &mut Reply::new(&mut self.out, &mut self.settled));
         let head = std::mem::take(&mut self.head);
-        self.frames(&head[end..], handler)
+        self.frames(&head[end..], &mut shared.inflated, handler)
     }
 
-    fn frames(&mut self, bytes: &[u8], handler: &mut impl Handler) -> Result<(), Ending> {
+    fn frames(
+        &mut self,
+        bytes: &[u8],
+        inflated: &mut Inflated,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
         let (mut pings, mut closed) = (0, None);
+        let deflate = self.reader.accepts_deflated();
         let received = handler.reading();
         let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
-        self.reader
-            .feed(bytes, |Frame { opcode, payload }| match opcode {
+        self.reader.feed(
+            bytes,
+            |Frame {
+                 opcode,
+                 deflated,
+                 payload,
+             }| match opcode {
                 // RFC 6455 §5.5.1: nothing counts after a close frame.
                 _ if closed.is_some() => {}
+                Opcode::Text | Opcode::Binary | Opcode::Continuation if deflated => {
+                    match inflated.message(payload) {
+                        Ok(payload) => handler.message(id, payload, received, &mut Reply::new(out, settled)),
+                        Err(bad) => closed = Some(bad.into()),
+                    }
+                }
                 Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                    if deflate {
+                        inflated.plain(payload);
+                    }
                     handler.message(id, payload, received, &mut Reply::new(out, settled));
                 }
                 Opcode::Ping => {
@@ -329,7 +354,8 @@ impl Connection {
                 }
                 Opcode::Pong => {}
                 Opcode::Close => closed = Some(close_of(payload)),
-            })?;
+            },
+        )?;
         self.pings += pings;
         match closed {
             None => Ok(()),
@@ -340,6 +366,7 @@ impl Connection {
 
     /// Writes what waits, as far as the kernel takes it.
     fn flush(&mut self) -> Result<(), Ending> {
+        self.stream.flush().map_err(|error| self.broke(error))?;
         let mut written = 0;
         while written < self.out.len() {
             match self.stream.write(&self.out[written..]) {

@@ -1,6 +1,6 @@
 //! Server frames (RFC 6455 §5.2) out of bytes as they come.
 //!
-//! Strict: a masked frame, a reserved bit or opcode, a longer length than needed and a fragment are faults. Tickwire never
+//! Strict: a masked frame, a reserved bit (but RSV1 where compression was agreed on) or opcode, a longer length than needed and a fragment are faults. Tickwire never
 //! fragments, so a fragment here means that something is wrong. Text is handed on as bytes; whether it is UTF-8 is the
 //! business of whoever parses it. Holds the bytes of one incomplete frame at most, and nothing between frames, so that
 //! tens of thousands of quiet connections cost nothing. What many readers hold together is bounded by whoever has them
@@ -16,10 +16,15 @@ use tickwire_wire::limits::CONTROL_BYTES_MAX;
 /// `max_pending` of 64 MiB, and the message that goes beyond it.
 const PAYLOAD_BYTES_MAX: usize = 65 * 1024 * 1024;
 
+/// Of the first frame of a message: it is compressed.
+const RSV1: u8 = 0x40;
+
 /// A whole frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: Opcode,
+    /// Whether it is a compressed message (RFC 7692 §6).
+    pub(crate) deflated: bool,
     pub(crate) payload: &'a [u8],
 }
 
@@ -46,16 +51,17 @@ pub(crate) enum FrameFault {
 #[derive(Debug, PartialEq, Eq)]
 enum Begins {
     /// A whole frame with its payload there.
-    Frame(Opcode, Range<usize>),
+    Frame(Opcode, bool, Range<usize>),
     /// Part of a frame; at least so many bytes are missing.
     Part(usize),
 }
 
-fn begins(bytes: &[u8]) -> Result<Begins, FrameFault> {
+fn begins(bytes: &[u8], deflate: bool) -> Result<Begins, FrameFault> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(Begins::Part(2 - bytes.len()));
     };
-    if first & 0x70 != 0 {
+    let deflated = deflate && first & 0x78 == RSV1;
+    if first & 0x70 != 0 && !deflated {
         return Err(FrameFault::Reserved(*first));
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameFault::Opcode(first & 0x0f))?;
@@ -87,7 +93,7 @@ fn begins(bytes: &[u8]) -> Result<Begins, FrameFault> {
     }
     let end = header + length;
     Ok(match end.checked_sub(bytes.len()) {
-        None | Some(0) => Begins::Frame(opcode, header..end),
+        None | Some(0) => Begins::Frame(opcode, deflated, header..end),
         Some(missing) => Begins::Part(missing),
     })
 }
@@ -97,9 +103,20 @@ fn begins(bytes: &[u8]) -> Result<Begins, FrameFault> {
 pub(crate) struct FrameReader {
     /// An incomplete frame.
     rest: Vec<u8>,
+    deflate: bool,
 }
 
 impl FrameReader {
+    /// From now on, messages may be compressed.
+    pub(crate) fn accept_deflated(&mut self) {
+        self.deflate = true;
+    }
+
+    /// Whether they may.
+    pub(crate) fn accepts_deflated(&self) -> bool {
+        self.deflate
+    }
+
     /// Bytes of an incomplete frame.
     pub(crate) fn held(&self) -> usize {
         self.rest.len()
@@ -115,7 +132,7 @@ impl FrameReader {
         mut each: impl FnMut(Frame<'_>),
     ) -> Result<(), FrameFault> {
         while !self.rest.is_empty() {
-            match begins(&self.rest)? {
+            match begins(&self.rest, self.deflate)? {
                 Begins::Part(_) if bytes.is_empty() => return Ok(()),
                 Begins::Part(missing) => {
                     let (part, after) = bytes.split_at(missing.min(bytes.len()));
@@ -124,19 +141,27 @@ impl FrameReader {
                     self.rest.extend_from_slice(part);
                     bytes = after;
                 }
-                Begins::Frame(opcode, payload) => {
+                Begins::Frame(opcode, deflated, payload) => {
                     let frame = std::mem::take(&mut self.rest);
                     let payload = &frame[payload];
-                    each(Frame { opcode, payload });
+                    each(Frame {
+                        opcode,
+                        deflated,
+                        payload,
+                    });
                 }
             }
         }
         while !bytes.is_empty() {
-            match begins(bytes)? {
-                Begins::Frame(opcode, payload) => {
+            match begins(bytes, self.deflate)? {
+                Begins::Frame(opcode, deflated, payload) => {
                     let end = payload.end;
                     let payload = &bytes[payload];
-                    each(Frame { opcode, payload });
+                    each(Frame {
+                        opcode,
+                        deflated,
+                        payload,
+                    });
                     bytes = &bytes[end..];
                 }
                 Begins::Part(missing) => {
@@ -224,7 +249,26 @@ mod tests {
     #[test]
     fn frames_of_64_mib_are_accepted() {
         let header = b"\x82\x7f\0\0\0\0\x04\0\0\0";
-        assert_eq!(begins(header), Ok(Begins::Part(64 * 1024 * 1024)));
+        assert_eq!(begins(header, false), Ok(Begins::Part(64 * 1024 * 1024)));
+    }
+
+    #[test]
+    fn a_compressed_message_is_told_where_it_may_come() {
+        let mut reader = FrameReader::default();
+        reader.accept_deflated();
+        let mut frames = Vec::new();
+        for byte in b"\xc1\x01x\x82\x01y" {
+            let fed = reader.feed(&[*byte], |frame| {
+                frames.push((frame.deflated, frame.payload.to_vec()))
+            });
+            fed.expect("good frames");
+        }
+        assert_eq!(frames, [(true, b"x".to_vec()), (false, b"y".to_vec())]);
+        for bad in [b"\xc9\0", b"\xe1\0", b"\xa1\0"] {
+            let mut reader = FrameReader::default();
+            reader.accept_deflated();
+            assert_eq!(reader.feed(bad, |_| {}), Err(FrameFault::Reserved(bad[0])));
+        }
     }
 
     #[track_caller]

@@ -9,6 +9,9 @@ use thiserror::Error;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer to it, from the same section.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+/// The parameter by which a server compresses each message by itself (RFC 7692 §7.1.1.1).
+const NO_TAKEOVER: &str = "server_no_context_takeover";
 /// Longest head of a response that is accepted, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Most characters of a response that an error repeats.
@@ -40,6 +43,9 @@ pub(crate) struct Handshake {
     pub(crate) path: String,
     /// The one subprotocol that is offered and must be chosen, if any.
     pub(crate) subprotocol: Option<&'static str>,
+    /// Whether permessage-deflate is offered and must be agreed on, without context takeover of the server: what comes is
+    /// then the same for all connections.
+    pub(crate) deflate: bool,
 }
 
 impl Handshake {
@@ -50,9 +56,15 @@ impl Handshake {
             .subprotocol
             .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
             .unwrap_or_default();
+        let extension = match self.deflate {
+            true => {
+                format!("{EXTENSIONS}: permessage-deflate; {NO_TAKEOVER}; client_no_context_takeover\r\n")
+            }
+            false => String::new(),
+        };
         format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}{extension}\r\n"
         )
     }
 
@@ -92,11 +104,22 @@ impl Handshake {
                 }),
             }
         };
-        // RFC 6455 §4.1, what the client must verify, items 2 to 6. No extension is offered, so none may be chosen.
+        // RFC 6455 §4.1, what the client must verify, items 2 to 6. An extension that is not offered may not be chosen.
         must_be("Upgrade", "websocket", false)?;
         must_be("Connection", "upgrade", false)?;
         must_be("Sec-WebSocket-Accept", ACCEPT, true)?;
-        must_be("Sec-WebSocket-Extensions", "", true)?;
+        if !self.deflate {
+            must_be(EXTENSIONS, "", true)?;
+        } else if !agrees(&values(headers, EXTENSIONS)) {
+            return Err(HandshakeFault::Header {
+                name: EXTENSIONS,
+                expected: format!("permessage-deflate; {NO_TAKEOVER}"),
+                found: values(headers, EXTENSIONS)
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
+            });
+        }
         must_be(
             "Sec-WebSocket-Protocol",
             self.subprotocol.unwrap_or_default(),
@@ -104,6 +127,13 @@ impl Handshake {
         )?;
         Ok(Some(head + 4))
     }
+}
+
+/// Whether permessage-deflate was agreed on and the server keeps no context.
+fn agrees(extensions: &[&str]) -> bool {
+    let [only] = extensions else { return false };
+    let mut parts = only.split(';').map(str::trim);
+    parts.next() == Some("permessage-deflate") && parts.any(|part| part == NO_TAKEOVER)
 }
 
 /// The values of the header `name`.
@@ -137,6 +167,7 @@ mod tests {
             host: "example.com".to_owned(),
             path: "/v1/ws".to_owned(),
             subprotocol: Some("tickwire.v1.json"),
+            deflate: false,
         }
     }
 
@@ -214,6 +245,31 @@ mod tests {
                 r#"the handshake's answer must have the one header Sec-WebSocket-Extensions: , it has ["permessage-deflate"]"#
             ]],
         );
+    }
+
+    #[test]
+    fn compression_must_be_agreed_on_without_context_takeover() {
+        let handshake = Handshake {
+            deflate: true,
+            ..handshake()
+        };
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
+        assert!(handshake.request().contains(offer));
+        for (answer, accepted) in [
+            ("permessage-deflate; server_no_context_takeover", true),
+            (
+                "permessage-deflate;client_no_context_takeover;server_no_context_takeover",
+                true,
+            ),
+            ("permessage-deflate", false),
+            ("permessage-deflate; client_no_context_takeover", false),
+            ("x-webkit-deflate-frame; server_no_context_takeover", false),
+        ] {
+            let line = format!("connection: Upgrade\r\nsec-websocket-extensions: {answer}");
+            let good = GOOD.replace("connection: Upgrade", &line);
+            assert_eq!(handshake.check(good.as_bytes()).is_ok(), accepted, "{answer}");
+        }
+        assert!(handshake.check(GOOD.as_bytes()).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod conn;
 mod frame;
 mod handshake;
 mod idle;
+mod inflated;
 mod interrupt;
 mod payload;
 mod peers;
@@ -27,6 +28,8 @@ mod sockets;
 mod source;
 mod stall;
 mod swarm;
+mod tls_reload;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -52,6 +55,8 @@ Examples:
     cargo run --release -p tickwire-loadtest -- chaos --seed 7
   Ten thousand readers, a thousand of which stand still for a minute:
     cargo run --release -p tickwire-loadtest -- stall
+  Ten thousand connections over TLS, while the certificate is replaced five times:
+    cargo run --release -p tickwire-loadtest -- tls-reload
   A thousand attackers of each kind beside a thousand honest subscribers:
     cargo run --release -p tickwire-loadtest -- attack
   A bad network before a broker that runs already:
@@ -83,6 +88,7 @@ enum Scenario {
     Attack(attack::AttackArgs),
     Slowlink(slowlink::SlowLinkArgs),
     Proxy(proxy::ProxyArgs),
+    TlsReload(tls_reload::TlsReloadArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer(peers::NaiveArgs),
@@ -126,6 +132,10 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
         Scenario::Slowlink(args) => {
             report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }
+        Scenario::TlsReload(args) => report::publish(
+            &tls_reload::run(args, &Interrupt::watch()?)?,
+            args.json.as_deref(),
+        ),
         Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
         Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),

@@ -18,6 +18,11 @@ pub(crate) const NAMED: &[(&str, &str)] = &[
     ("hot-open", include_str!("../scenarios/hot-open.toml")),
     ("market", include_str!("../scenarios/market.toml")),
     ("market-150k", include_str!("../scenarios/market-150k.toml")),
+    ("market-deflate", include_str!("../scenarios/market-deflate.toml")),
+    (
+        "market-deflate-peers",
+        include_str!("../scenarios/market-deflate-peers.toml"),
+    ),
     ("market-max", include_str!("../scenarios/market-max.toml")),
     ("replay", include_str!("../scenarios/replay.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
@@ -141,6 +146,9 @@ pub(crate) struct Scenario {
     pub(crate) probes: u32,
     #[serde(default)]
     pub(crate) codec: Wording,
+    /// Whether messages come compressed, and must.
+    #[serde(default)]
+    pub(crate) deflate: bool,
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,

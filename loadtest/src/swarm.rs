@@ -17,8 +17,10 @@ use url::Url;
 
 use crate::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
 use crate::handshake::Handshake;
+use crate::inflated::{self, Inflated};
 use crate::interrupt::Interrupt;
 use crate::source::Sources;
+use crate::wire::TlsClient;
 
 /// Bytes read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -52,6 +54,7 @@ impl Endpoint {
             host: format!("{host}:{port}"),
             path: path.to_owned(),
             subprotocol: Some(Codec::Json.subprotocol()),
+            deflate: false,
         };
         Ok(Self { address, handshake })
     }
@@ -82,6 +85,8 @@ pub(crate) struct Swarm<H> {
     address: SocketAddr,
     /// Where connections to the loopback come from.
     sources: Sources,
+    /// By which the connections speak TLS, if they do.
+    client: Option<TlsClient>,
     shared: Shared,
     /// Bytes of incomplete messages of all connections.
     held: usize,
@@ -104,6 +109,11 @@ pub(crate) struct Swarm<H> {
 }
 
 impl<H: Handler> Swarm<H> {
+    /// What came on connections that agreed on compression.
+    pub(crate) fn compressed(&self) -> inflated::Counts {
+        self.shared.inflated.counts()
+    }
+
     /// A swarm of `count` connections, none of them begun.
     ///
     /// # Errors
@@ -121,9 +131,11 @@ impl<H: Handler> Swarm<H> {
             events: Events::with_capacity(EVENTS),
             address: endpoint.address,
             sources: Sources::take(count),
+            client: None,
             shared: Shared {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
+                inflated: Inflated::default(),
             },
             held: 0,
             held_max: HELD_BYTES_MAX,
@@ -137,6 +149,12 @@ impl<H: Handler> Swarm<H> {
             again: Vec::new(),
             stopped: 0..0,
         })
+    }
+
+    /// All connections speak TLS, as `client`.
+    pub(crate) fn with_tls(mut self, client: TlsClient) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// Takes at most so many connections' readiness at once, so that a turn stays short.
@@ -298,7 +316,8 @@ impl<H: Handler> Swarm<H> {
                 IpAddr::V4(ip) if ip.is_loopback() => Some(self.sources.of(id.0)),
                 _ => None,
             };
-            match Connection::start(id, self.address, source, self.poll.registry()) {
+            let client = self.client.as_ref();
+            match Connection::start(id, self.address, source, client, self.poll.registry()) {
                 Ok(connection) => {
                     self.connections[id.0] = Some(connection);
                     self.unsettled += 1;
@@ -392,6 +411,7 @@ mod tests {
             host: address.to_string(),
             path: "/".to_owned(),
             subprotocol: None,
+            deflate: false,
         };
         let endpoint = Endpoint { address, handshake };
         let interrupt = Interrupt::default();

@@ -5,6 +5,7 @@
 //! in the caller's `await`, each at most for the request time-out.
 
 use hyper::header::{HeaderName, HeaderValue};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tickwire_wire::message::{AckResult, Position, TopicRequest};
@@ -22,6 +23,7 @@ use crate::ledger::Wanted;
 use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
+use crate::tls::{Tls, TlsFiles};
 
 /// Requests on their way to the connection's task.
 const COMMANDS_MAX: usize = 16;
@@ -170,12 +172,13 @@ fn timed_out(after: Duration) -> RequestError {
 }
 
 impl Client {
-    /// Begins a client of the broker at `url`: `ws://HOST:PORT/v1/ws`. Without a path, `/v1/ws` is meant.
+    /// Begins a client of the broker at `url`: `ws://HOST:PORT/v1/ws`, or `wss://…` for TLS. Without a path, `/v1/ws` is meant.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             url: url.into(),
             codec: Codec::default(),
             headers: Vec::new(),
+            tls: TlsFiles::default(),
             connect_timeout_ms: 5_000,
             request_timeout_ms: 10_000,
             quiet_margin_ms: 5_000,
@@ -307,6 +310,7 @@ pub struct ClientBuilder {
     url: String,
     codec: Codec,
     headers: Vec<(String, String)>,
+    tls: TlsFiles,
     connect_timeout_ms: u64,
     request_timeout_ms: u64,
     quiet_margin_ms: u64,
@@ -327,6 +331,18 @@ impl ClientBuilder {
     /// A header of the handshake's request, in place of one of the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// On `wss://`, trusts those whose certificates are in this file, in PEM, and nobody else. Default: whom the system trusts.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// On `wss://`, shows the certificates in `cert_file`, whose key is in `key_file`, both in PEM, to a broker that asks for them.
+    pub fn client_certificate(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        self.tls.identity = Some((cert_file.into(), key_file.into()));
         self
     }
 
@@ -384,8 +400,11 @@ impl ClientBuilder {
     /// # Errors
     /// When the first connection cannot be made; it is not tried again.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
+        let endpoint = Endpoint::parse(&self.url)?;
+        let tls = Tls::of(&endpoint, &self.tls)?;
         let settings = Settings {
-            endpoint: Endpoint::parse(&self.url)?,
+            endpoint,
+            tls,
             codec: self.codec,
             headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
             connect_timeout_ms: self.connect_timeout_ms,

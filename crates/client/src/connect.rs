@@ -1,4 +1,4 @@
-//! Makes one connection: TCP, the HTTP upgrade (RFC 6455 §4.1), and the two halves of the WebSocket.
+//! Makes one connection: TCP, perhaps TLS, the HTTP upgrade (RFC 6455 §4.1), and the two halves of the WebSocket.
 //!
 //! The handshake is done here and not by `fastwebsockets::handshake`, which neither verifies `Sec-WebSocket-Accept` nor keeps
 //! the body of a refusal, and prints to standard error.
@@ -19,11 +19,12 @@ use hyper_util::rt::TokioIo;
 use tickwire_wire::Codec;
 use tokio::io::{AsyncReadExt, BufReader, BufWriter, Chain};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, Loss};
 use crate::idle::{IdleTimeout, QuietMax};
+use crate::stream::{ReadSide, Stream, WriteSide};
+use crate::tls::Tls;
 
 /// Bytes read from the socket at once. fastwebsockets asks for one frame's worth at a time.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -33,13 +34,14 @@ const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 const REFUSAL_BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// The receiving half. What came together with the HTTP answer is read first.
-pub(crate) type Receiver = WebSocketRead<BufReader<IdleTimeout<Chain<Cursor<Bytes>, OwnedReadHalf>>>>;
+pub(crate) type Receiver = WebSocketRead<BufReader<IdleTimeout<Chain<Cursor<Bytes>, ReadSide>>>>;
 /// The sending half.
-pub(crate) type Sender = WebSocketWrite<BufWriter<OwnedWriteHalf>>;
+pub(crate) type Sender = WebSocketWrite<BufWriter<WriteSide>>;
 
 /// Connects to `endpoint` and shakes hands. Has no deadline of its own.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
+    tls: Option<&Tls>,
     codec: Codec,
     headers: &[(HeaderName, HeaderValue)],
     message_bytes_max: usize,
@@ -53,9 +55,13 @@ pub(crate) async fn connect(
         .await
         .map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
+    let stream = match tls {
+        Some(tls) => tls.connect(endpoint, stream).await?,
+        None => Stream::Plain(stream),
+    };
     let upgraded = shake_hands(endpoint, codec, headers, stream).await?;
     let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<TokioIo<Stream>>()
         .map_err(|_| bad(endpoint, "the upgraded connection is of an unknown type"))?;
     let (read, write) = parts.io.into_inner().into_split();
     let read = IdleTimeout::new(Cursor::new(parts.read_buf).chain(read), quiet_max);
@@ -93,7 +99,7 @@ async fn shake_hands(
     endpoint: &Endpoint,
     codec: Codec,
     headers: &[(HeaderName, HeaderValue)],
-    stream: TcpStream,
+    stream: Stream,
 ) -> Result<Upgraded, ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::idle::QuietMax;
 use crate::link::{Incoming, Link};
 use crate::session::{self, End, User};
+use crate::tls::Tls;
 
 /// A connection that lasted this long ends an outage: the next one begins with the shortest waits.
 const STABLE: Duration = Duration::from_secs(10);
@@ -26,6 +27,8 @@ const RETRY_AFTER_S_MAX: u64 = 300;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
+    /// What to shake hands with, where the endpoint is spoken to by TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) connect_timeout_ms: u64,
@@ -60,6 +63,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
     let halves = connect(
         &settings.endpoint,
+        settings.tls.as_ref(),
         settings.codec,
         &settings.headers,
         settings.message_bytes_max,

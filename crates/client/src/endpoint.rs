@@ -9,7 +9,7 @@ use crate::error::UrlError;
 /// The path of the WebSocket endpoint, used when a URL names none.
 const DEFAULT_PATH: &str = "/v1/ws";
 
-/// A `ws://` URL, valid.
+/// A `ws://` or `wss://` URL, valid.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     url: Url,
@@ -25,7 +25,7 @@ impl Endpoint {
             url: text.to_owned(),
             reason: error.to_string(),
         })?;
-        if url.scheme() != "ws" {
+        if !matches!(url.scheme(), "ws" | "wss") {
             return Err(UrlError::UnsupportedScheme {
                 scheme: url.scheme().to_owned(),
             });
@@ -44,6 +44,11 @@ impl Endpoint {
         }
         let port = url.port_or_known_default().unwrap_or(80);
         Ok(Self { url, host, port })
+    }
+
+    /// Whether the broker is spoken to by TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.url.scheme() == "wss"
     }
 
     /// The request target: path and query.
@@ -78,6 +83,7 @@ mod tests {
     fn urls_are_taken_apart() {
         for (text, host, port, header, target) in [
             ("ws://localhost", "localhost", 80, "localhost", "/v1/ws"),
+            ("wss://localhost", "localhost", 443, "localhost", "/v1/ws"),
             (
                 "ws://127.0.0.1:7400/",
                 "127.0.0.1",
@@ -112,16 +118,12 @@ mod tests {
                 "\"\" is no URL: relative URL without a base; write ws://HOST:PORT/v1/ws",
             ),
             (
-                "wss://a/",
-                "scheme \"wss\" is not supported: this client speaks ws:// only, without TLS",
-            ),
-            (
                 "http://a/",
-                "scheme \"http\" is not supported: this client speaks ws:// only, without TLS",
+                "scheme \"http\" is not supported: this client speaks ws:// and wss://",
             ),
             (
                 "localhost:7400",
-                "scheme \"localhost\" is not supported: this client speaks ws:// only, without TLS",
+                "scheme \"localhost\" is not supported: this client speaks ws:// and wss://",
             ),
             (
                 "ws://u:p@a/",

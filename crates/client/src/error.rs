@@ -1,6 +1,7 @@
 //! What can go wrong, one enum per operation.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 use tickwire_wire::{CloseCode, Refusal};
@@ -16,11 +17,44 @@ pub enum UrlError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another scheme than `ws`.
-    #[error("scheme {scheme:?} is not supported: this client speaks ws:// only, without TLS")]
+    /// Another scheme than `ws` and `wss`.
+    #[error("scheme {scheme:?} is not supported: this client speaks ws:// and wss://")]
     UnsupportedScheme {
         /// The URL's scheme.
         scheme: String,
+    },
+}
+
+/// Why there is nothing to shake hands with by TLS.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it is for.
+    #[error("{} cannot be used: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Files were named for a connection that does not use them.
+    #[error("certificates were named for {endpoint}, which is not encrypted: write wss:// or leave them out")]
+    Unused {
+        /// The broker's URL.
+        endpoint: String,
+    },
+    /// The system has no certificates.
+    #[error("no certificates of the system were found, so nobody would be trusted: name a file ({reason})")]
+    NoRoots {
+        /// Why.
+        reason: String,
     },
 }
 
@@ -30,6 +64,9 @@ pub enum ConnectError {
     /// The URL names no broker.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// The files or the system give nobody to trust.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A header of the builder is none.
     #[error("header {name:?} has a name or value that HTTP does not allow")]
     BadHeader {
@@ -44,6 +81,14 @@ pub enum ConnectError {
         /// What the system said.
         #[source]
         error: io::Error,
+    },
+    /// No TLS handshake: the certificate is not trusted or not that of the host, or the far end speaks no TLS.
+    #[error("no TLS with {endpoint}: {reason}")]
+    TlsFailed {
+        /// The broker's URL.
+        endpoint: String,
+        /// What is wrong.
+        reason: String,
     },
     /// No welcome within the time for connecting.
     #[error("{endpoint} did not welcome within {after_ms} ms")]
@@ -88,8 +133,9 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Url(_) | Self::BadHeader { .. } | Self::BadHandshake { .. } => false,
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Url(_) | Self::Tls(_) | Self::BadHeader { .. } | Self::BadHandshake { .. } => false,
+            // Certificates are replaced, some of them late.
+            Self::Unreachable { .. } | Self::TlsFailed { .. } | Self::TimedOut { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
             Self::Lost { loss, .. } => loss.is_retryable(),
         }

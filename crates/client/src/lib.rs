@@ -40,8 +40,10 @@ mod link;
 mod pace;
 mod request;
 mod session;
+mod stream;
+mod tls;
 
 pub use backoff::BackoffBounds;
 pub use client::{Client, ClientBuilder, Events, Publishing, Subscription};
-pub use error::{ConnectError, Loss, RequestError, UrlError};
+pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;

@@ -2,6 +2,7 @@
 //! written from the RFC with no eye to speed.
 
 use tickwire_wire::CloseCode;
+use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits, Opcode, Parser, client_frame};
 
 use crate::reference;
@@ -34,8 +35,8 @@ impl From<Event<'_>> for Got {
     }
 }
 
-/// The first byte says how the stream is cut, and whether what follows are frames as they are or a description of frames, whose
-/// payloads a fuzzer would hardly get right behind their masks.
+/// The first byte says how the stream is cut, whether compression was agreed on, and whether what follows are frames as they are or
+/// a description of frames, whose payloads a fuzzer would hardly get right behind their masks.
 ///
 /// # Panics
 /// When the parser says one thing of the whole and another of its parts, or is wrong.
@@ -48,15 +49,15 @@ pub fn frames(input: &[u8]) {
     } else {
         described(rest)
     };
-    let whole = in_pieces(&stream, &[stream.len().max(1)]);
-    assert_eq!(whole, in_pieces(&stream, &[1]), "byte by byte");
-    let piece = usize::from(how & 0x7f);
-    assert_eq!(
-        whole,
-        in_pieces(&stream, &[piece + 1, 1, piece / 3 + 1]),
-        "in pieces"
-    );
-    assert_eq!(whole, reference::read(&stream, LIMITS), "the reference");
+    let compressed = how & 0x40 != 0;
+    let whole = in_pieces(&stream, &[stream.len().max(1)], compressed);
+    assert_eq!(whole, in_pieces(&stream, &[1], compressed), "byte by byte");
+    let piece = usize::from(how & 0x3f);
+    let sizes = [piece + 1, 1, piece / 3 + 1];
+    assert_eq!(whole, in_pieces(&stream, &sizes, compressed), "in pieces");
+    if !compressed {
+        assert_eq!(whole, reference::read(&stream, LIMITS), "the reference");
+    }
 }
 
 /// The stream of frames that `input` describes: two bytes for the head, one for the length, four for the mask, the payload plain.
@@ -68,7 +69,8 @@ fn described(input: &[u8]) -> Vec<u8> {
         let length = usize::from(length) * if head & 0x40 == 0 { 1 } else { 2 };
         let (payload, after) = after.split_at(length.min(after.len()));
         if let Some(opcode) = Opcode::from_bits(head & 0x0f) {
-            let frame = client_frame(head & 0x80 != 0, opcode, [a, b, c, d], payload);
+            let mut frame = client_frame(head & 0x80 != 0, opcode, [a, b, c, d], payload);
+            frame[0] |= (head & 0x20) << 1; // RSV1: the message is compressed (RFC 7692 §6)
             stream.extend(frame);
         }
         rest = after;
@@ -77,7 +79,8 @@ fn described(input: &[u8]) -> Vec<u8> {
 }
 
 /// What the parser says of `stream` when it comes in pieces of `sizes`, one after the other and again.
-fn in_pieces(stream: &[u8], sizes: &[usize]) -> Vec<Got> {
+fn in_pieces(stream: &[u8], sizes: &[usize], compressed: bool) -> Vec<Got> {
+    let mut inflater = compressed.then(Inflater::new);
     let (mut parser, mut got, mut rest) = (Parser::new(LIMITS), Vec::new(), stream);
     for size in sizes.iter().cycle() {
         let (piece, after) = rest.split_at((*size).min(rest.len()));
@@ -85,7 +88,7 @@ fn in_pieces(stream: &[u8], sizes: &[usize]) -> Vec<Got> {
         let mut scratch = piece.to_vec();
         let mut input = &mut scratch[..];
         loop {
-            match parser.next(&mut input) {
+            match parser.next_with(&mut input, inflater.as_mut()) {
                 Ok(Some(event)) => got.push(event.into()),
                 Ok(None) => break,
                 Err(violation) => got.push(Got::Failed(violation.close_code())),

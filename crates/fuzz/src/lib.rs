@@ -4,6 +4,7 @@
 //! inputs below `seeds`, those that once found a fault among them, are run by this crate's tests, with every other test.
 
 mod config;
+mod deflate;
 mod frames;
 mod recording;
 mod reference;
@@ -11,6 +12,7 @@ mod requests;
 mod topics;
 
 pub use config::config;
+pub use deflate::deflate;
 pub use frames::frames;
 pub use recording::recording;
 pub use requests::{json, msgpack};
@@ -22,6 +24,7 @@ pub type Target = fn(&[u8]);
 /// Every target by name: that of its function, of its libFuzzer program and of its folder of seeds.
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
+    ("deflate", deflate),
     ("frames", frames),
     ("json", json),
     ("msgpack", msgpack),

@@ -16,6 +16,7 @@ use crate::labels::{DeliveryOp, Label, LabelSets, StatusClass, Transport};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
 use crate::table::{Id, TABLE};
+use crate::tls::TlsMetrics;
 
 /// Content type of [`Catalogue::render`]: the text exposition format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -108,6 +109,12 @@ impl Catalogue {
     #[must_use]
     pub fn http_metrics(self: &Arc<Self>) -> HttpMetrics {
         HttpMetrics::new(self)
+    }
+
+    /// A handle for those who shake hands by TLS; cloning it is cheap.
+    #[must_use]
+    pub fn tls_metrics(self: &Arc<Self>) -> TlsMetrics {
+        TlsMetrics::new(self)
     }
 
     /// Sets the number of topics that exist.

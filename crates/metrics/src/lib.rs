@@ -33,6 +33,7 @@ mod page;
 mod process;
 mod shard;
 mod table;
+mod tls;
 
 pub use catalogue::{CONTENT_TYPE, Catalogue, CatalogueError, RenderError};
 pub use counts::Counts;
@@ -43,3 +44,4 @@ pub use labels::{DeliveryOp, Label, LabelSets, StatusClass, Transport};
 pub use page::markdown;
 pub use shard::{Settled, ShardMetrics};
 pub use table::{Metric, MetricType, PROCESS_TABLE, TABLE, Unit};
+pub use tls::TlsMetrics;

@@ -30,6 +30,7 @@ use crate::pulse::Pulse;
 use crate::shard_thread::{Command, ShardPlan};
 use crate::stale_watch;
 use crate::start_gate::StartGate;
+use crate::tls::{self, TlsError, TlsIdentity, TlsStore};
 
 /// The version that the broker tells its clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -63,6 +64,9 @@ pub enum StartError {
     /// The egress that was asked for is not to be had.
     #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
     Egress(#[source] io::Error),
+    /// There is no certificate to show clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -75,6 +79,7 @@ pub struct Broker {
     ops: SocketAddr,
     doors: Vec<mpsc::Sender<Command>>,
     gate: Arc<StartGate>,
+    tls: Option<Arc<TlsStore>>,
     /// Dropped, they end accepting and, after it, the operators' listener.
     stop_accepting: Option<oneshot::Sender<()>>,
     stop_operating: Option<oneshot::Sender<()>>,
@@ -93,6 +98,7 @@ struct Common {
     gate: Arc<StartGate>,
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
+    tls: Option<Arc<TlsStore>>,
 }
 
 /// Starts a broker with `config` and returns once it listens.
@@ -104,6 +110,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
+    let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;
@@ -112,7 +119,8 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     let within = Duration::from_millis(config.shutdown_ms);
     let connections_max = config.limits.connections_max(open_files);
 
-    let common = Common::new(config, shard_count, connections_max)?;
+    let mut common = Common::new(config, shard_count, connections_max)?;
+    common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.tls_metrics())));
     let (doors, shards) = common.start_shards()?;
     let senders = doors.iter().map(|door| door.commands.clone()).collect();
     let mut others = Vec::new();
@@ -133,12 +141,13 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     if let Some((feed, speed)) = feed {
         others.push(common.start_feed(feed, speed, shard_count)?);
     }
-    let gate = common.gate;
+    let (gate, tls) = (common.gate, common.tls);
     Ok(Broker {
         listen,
         ops,
         doors: senders,
         gate,
+        tls,
         stop_accepting: Some(stop_accepting),
         stop_operating: Some(stop_operating),
         shards,
@@ -158,6 +167,14 @@ impl Broker {
     #[must_use]
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops
+    }
+
+    /// Reads the files of `[tls]` anew; new connections are shown what they hold from now on. Does nothing without TLS.
+    ///
+    /// # Errors
+    /// When they cannot be used; what was shown before still is.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     /// Stops accepting, closes every connection with 1001 and waits until they are gone, but not longer than
@@ -225,6 +242,7 @@ impl Common {
             gate,
             pulse: Arc::new(Pulse::new()),
             wakes,
+            tls: None,
         })
     }
 
@@ -276,6 +294,7 @@ impl Common {
             http: self.catalogue.http_metrics(),
             wake,
             gate: self.gate.clone(),
+            tls: self.tls.clone(),
             commands,
         };
         let thread = std::thread::Builder::new()
@@ -312,7 +331,7 @@ impl Common {
             silent_ms: self.config.feed.silent_ms,
         });
         let stale_rules = !self.config.staleness.is_empty();
-        let (directory, clock) = (self.directory.clone(), self.clock);
+        let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -322,6 +341,9 @@ impl Common {
             tokio::task::spawn_local(ops.run(ops_listener));
             if stale_rules {
                 tokio::task::spawn_local(stale_watch::run(directory, clock));
+            }
+            if let Some(tls) = tls {
+                tokio::task::spawn_local(tls::watch(tls));
             }
             tokio::select! {
                 () = acceptor.run(listener) => {}
@@ -424,8 +446,9 @@ fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
     } else {
         publish.join(", ")
     };
+    let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     tracing::info!(
-        url = %format!("ws://{listen}/v1/ws"),
+        url = %format!("{scheme}://{listen}/v1/ws"),
         metrics = %format!("http://{ops}/metrics"),
         feed,
         shards = room.shards,

@@ -24,6 +24,7 @@ mod service;
 mod shard_thread;
 mod stale_watch;
 mod start_gate;
+pub mod tls;
 
 pub use broker::{Broker, StartError, start};
 pub use config::Config;

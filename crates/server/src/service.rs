@@ -19,8 +19,10 @@ use tokio::net::TcpStream;
 
 use crate::handshake;
 use crate::http::{self, Endpoint, HttpContext, Progress, Reply, Stalled};
+use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
+use crate::tls::HttpStream;
 
 /// The least that hyper buffers.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
@@ -29,6 +31,16 @@ const ECHO_PATH: &str = "/v1/echo";
 
 /// Serves one connection for as long as it speaks HTTP.
 pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+    let stream = match &context.tls {
+        None => HttpStream::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+                return;
+            }
+        },
+    };
     let permit = Rc::new(RefCell::new(Some(permit)));
     let stalled = Stalled::default();
     let service = hyper::service::service_fn(|request| {
@@ -133,7 +145,7 @@ fn take_over(
     let parts = upgraded
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
-    let stream = parts.io.into_inner().into_std()?;
+    let stream = Stream::of(parts.io.into_inner())?;
     let mut hub = context.hub.borrow_mut();
     hub.adopt(stream, permit, transport, variant, parts.read_buf.to_vec())?;
     Ok(())

@@ -28,6 +28,7 @@ use crate::permit::Permit;
 use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
 
 /// Least bytes that a slow connection is offered at a time.
 const PIECE_BYTES_MIN: usize = 2 * 1024;
@@ -56,6 +57,7 @@ pub(crate) struct ShardPlan {
     pub(crate) http: HttpMetrics,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) tls: Option<Arc<TlsStore>>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
 
@@ -95,7 +97,7 @@ impl ShardPlan {
             gate: self.gate,
         });
         let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http));
+        let context = Rc::new(HttpContext::new(hub.clone(), &self.config, self.http).with_tls(self.tls));
         let mut commands = self.commands;
         loop {
             let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));

@@ -1,14 +1,18 @@
 //! `tickwire check-config`: says whether a broker would start with a file, without starting one.
 
 use tickwire_server::config::{Config, Overrides};
+use tickwire_server::tls::TlsIdentity;
 
 use crate::cli::CheckConfigArgs;
 use crate::console;
 use crate::failure::Failure;
 
-/// Checks the file by itself: the environment is not looked at, since it could hide what is wrong with the file.
+/// Checks the file and those that it names, by themselves: the environment is not looked at, since it could hide what is wrong with the file.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
-    Config::load(Some(&args.file), [], &Overrides::default())?;
+    let config = Config::load(Some(&args.file), [], &Overrides::default())?;
+    if let Some(tls) = &config.tls {
+        TlsIdentity::load(tls)?;
+    }
     console::print(format!("{}: good\n", args.file.display()).as_bytes())?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tickwire_client::Client;
+use tickwire_client::{Client, ClientBuilder};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
@@ -97,6 +97,29 @@ pub(crate) struct BrokerArgs {
     /// How messages travel; what is printed and read is JSON either way
     #[arg(long, value_enum, default_value_t = CodecName::Json)]
     pub(crate) codec: CodecName,
+    /// With wss://, trust those whose certificates are in this file, in PEM, instead of whom the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// With wss://, the certificate to show a broker that asks for one, in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl BrokerArgs {
+    /// A client that reaches it so.
+    pub(crate) fn client(&self) -> ClientBuilder {
+        let mut client = Client::builder(&self.url).codec(self.codec.into());
+        if let Some(ca) = &self.ca {
+            client = client.ca_file(ca);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            client = client.client_certificate(cert, key);
+        }
+        client
+    }
 }
 
 const SUB_EXAMPLES: &str = "\
@@ -112,6 +135,8 @@ Examples:
       One book as it is now.
   tickwire sub --since k3v9:57 trade.BTC-USD
       The trades after number 57 of lineage k3v9, then those to come.
+  tickwire sub --url wss://broker.example:7400 --ca ca.pem 'bbo.*'
+      By TLS, with a broker whose certificate an authority of your own has signed.
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
       The prices of the next thousand trades.
 

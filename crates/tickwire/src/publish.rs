@@ -40,9 +40,7 @@ pub(crate) fn run(args: PubArgs) -> Result<(), Failure> {
 
 async fn publish(args: PubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = Client::builder(&args.broker.url)
-        .codec(args.broker.codec.into())
-        .connect();
+    let connecting = args.broker.client().connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         () = signals.next() => return Ok(()),

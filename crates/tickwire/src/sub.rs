@@ -77,9 +77,7 @@ fn subscription(args: &SubArgs) -> Subscription {
 
 async fn follow(args: SubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = Client::builder(&args.broker.url)
-        .codec(args.broker.codec.into())
-        .connect();
+    let connecting = args.broker.client().connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         () = signals.next() => return Ok(()),

@@ -16,8 +16,10 @@ mod attack;
 mod autobahn;
 mod bench;
 mod compare;
+mod fuzz;
 mod programs;
 mod reliability;
+mod sbom;
 mod sim;
 mod test;
 mod tidy;
@@ -32,6 +34,7 @@ use crate::attack::AttackArgs;
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
+use crate::fuzz::FuzzArgs;
 use crate::reliability::ReliabilityArgs;
 use crate::sim::SimArgs;
 use crate::test::TestArgs;
@@ -62,7 +65,7 @@ enum Command {
     Tidy,
     /// Run everything that a change must pass
     ///
-    /// Formatting, Clippy, tidy, documentation, tests, documentation tests. A failed step does not stop the others.
+    /// Formatting, Clippy, tidy, documentation, tests, documentation tests, dependencies. A failed step does not stop the others.
     /// The last line of the output is `N passed, N failed`, with `, N skipped` where something could not run.
     ///
     /// Tests that need a Python, Node.js, Chromium or Prometheus are skipped, visibly, where there is none. Running as
@@ -135,6 +138,19 @@ enum Command {
         after_help = "Examples:\n  cargo xtask autobahn\n  cargo xtask autobahn --egress plain 6.4.1 \"9.*\"\n  cargo xtask autobahn \"-12.*\" \"-13.*\"\n  cargo xtask autobahn --tls"
     )]
     Autobahn(AutobahnArgs),
+    /// Feed every parser that reads what others wrote with what libFuzzer thinks of
+    ///
+    /// Frames, requests in both codecs, topics and patterns, recordings, the configuration: a minute each unless told otherwise.
+    /// What was learnt stays in target/fuzz, and the next run goes on from there. Needs the nightly compiler and cargo-fuzz, and
+    /// names what is missing.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --target frames --seconds 3600\n  cargo xtask fuzz --seconds 300 --jobs 4"
+    )]
+    Fuzz(FuzzArgs),
+    /// Write the program's bill of materials: CycloneDX JSON in the target folder
+    ///
+    /// Needs cargo-cyclonedx.
+    Sbom,
 }
 
 fn main() -> Result<ExitCode> {
@@ -149,6 +165,8 @@ fn main() -> Result<ExitCode> {
         Command::Attack(args) => attack::run(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
+        Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
+        Command::Sbom => sbom::run(&workspace)?,
     };
     Ok(if passed {
         ExitCode::SUCCESS

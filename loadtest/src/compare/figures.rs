@@ -60,6 +60,10 @@ figures! {
     LostSilently = ("lost_silently", "lost without a word", Count, Lower),
     /// Messages that a subscriber should have and never got.
     Missed = ("missed", "messages missed", Count, Lower),
+    /// Of the messages that came, where the connections agreed on compression.
+    Deflated = ("deflated_percent", "came compressed", Percent, Neither),
+    WireBytes = ("payload_bytes_per_message", "payload per message, as it came", Bytes, Lower),
+    PlainBytes = ("plain_bytes_per_message", "payload per message, inflated", Bytes, Neither),
     RssPerConnection = ("rss_bytes_per_connection", "memory per connection", Bytes, Lower),
     /// Of the kernel, for both ends of a connection; what else the machine does is in it.
     KernelPerConnection = ("kernel_bytes_per_connection", "kernel memory per connection, both ends", Bytes, Lower),

@@ -34,6 +34,8 @@ const FANOUT_US_MAX: u64 = 60_000_000;
 /// Share of its core from which on the client may be what limits.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
+/// Percent of the messages that must come compressed where that was agreed on; answers to requests do not.
+const DEFLATED_MIN: f64 = 90.0;
 /// Share of the time in which others may have the client's core before that is worth a note.
 const NOISE_MAX: f64 = 3.0;
 
@@ -356,6 +358,13 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
         figures.set(Figure::RssPerConnection, more.max(0.0) / connections);
     }
     let version = rig.version().to_owned();
+    let came = rig.swarm.compressed();
+    if came.messages > 0 {
+        let share = 100.0 * came.deflated as f64 / came.messages as f64;
+        figures.set(Figure::Deflated, share);
+        figures.set(Figure::WireBytes, came.bytes as f64 / came.messages as f64);
+        figures.set(Figure::PlainBytes, came.plain_bytes as f64 / came.messages as f64);
+    }
     rig.swarm.reset_when_dropped();
     let crowd = rig.swarm.handler;
     let misdelivered = crowd.misnumbered + crowd.tally.damaged;
@@ -363,7 +372,17 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
     if crowd.tally.damaged > 0 {
         faults.add("damaged payload", format_args!("{} of them", crowd.tally.damaged));
     }
+    if figures.get(Figure::Deflated) < Some(DEFLATED_MIN) && came.messages > 0 {
+        let text = format_args!("{} of {} messages came compressed", came.deflated, came.messages);
+        faults.add("not compressed", text);
+    }
     let mut notes = Vec::new();
+    if came.deflated > 0 {
+        let (each, of) = (grouped(came.inflated), grouped(came.deflated));
+        notes.push(format!(
+            "the client inflated {each} of {of} compressed messages and knew the others"
+        ));
+    }
     if figures.get(Figure::ClientBusy) > Some(CLIENT_BUSY_MAX) {
         notes.push("the client was busy all the time: it may have been the limit".to_owned());
     }

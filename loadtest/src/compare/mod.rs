@@ -165,6 +165,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
 fn script(scenario: &Scenario) -> Result<Script, RecordingError> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
+        _ if scenario.deflate => Script::market(scenario.topics),
         _ => Script::plain(scenario.topics),
     })
 }

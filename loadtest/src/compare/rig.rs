@@ -111,6 +111,7 @@ impl Rig {
             host: address.to_string(),
             path: path.to_owned(),
             subprotocol,
+            deflate: scenario.deflate,
         };
         let endpoint = Endpoint { address, handshake };
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;

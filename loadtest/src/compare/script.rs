@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::compare::pace::Tempo;
 use crate::compare::recording::Recording;
-use crate::payload::{self, Nanos, Payload};
+use crate::payload::{self, Nanos, PAYLOAD_BYTES, Payload};
 
 #[derive(Debug)]
 struct Part {
@@ -31,6 +31,16 @@ impl Script {
         let part = |topic| Part {
             topic,
             payload: Payload::new(),
+        };
+        Self::new((0..topics.max(1)).map(part).collect(), None)
+    }
+
+    /// As [`Self::plain`], with payloads as long as these that look like market data: what a compressor makes of padding says
+    /// nothing.
+    pub(crate) fn market(topics: u32) -> Self {
+        let part = |topic| Part {
+            topic,
+            payload: Payload::of(market(topic).as_bytes()),
         };
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
@@ -104,10 +114,49 @@ impl Script {
     }
 }
 
+/// A text like a best bid and offer, as long as every payload that is not recorded. Its first 35 bytes give way to the head.
+fn market(topic: u32) -> String {
+    // Scattered digits, always the same.
+    let digits = |place: u32, count: usize| {
+        let mut state = (u64::from(topic) * 9 + u64::from(place) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let digits = format!("{:016}", (state ^ (state >> 27)) % 10_u64.pow(16));
+        digits[..count].to_owned()
+    };
+    let mut text = format!(
+        "{}'S{topic}','bid':'{}.{}','bid_size':'{}.{}','ask':'{}.{}','ask_size':'{}.{}','time':{}",
+        "x".repeat(35),
+        digits(0, 5),
+        digits(1, 2),
+        digits(2, 1),
+        digits(3, 5),
+        digits(4, 5),
+        digits(5, 2),
+        digits(6, 1),
+        digits(7, 5),
+        digits(8, 16),
+    );
+    text.truncate(PAYLOAD_BYTES);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compare::recording::Recorded;
+
+    #[test]
+    fn market_payloads_are_as_long_as_the_plain_ones_and_all_differ() {
+        let (market, plain) = (Script::market(100), Script::plain(100));
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..100 {
+            let (mut out, mut padding) = (Vec::new(), Vec::new());
+            let bytes = market.write(Nanos(5), number, &mut out);
+            assert_eq!(bytes.len(), plain.write(Nanos(5), number, &mut padding).len());
+            assert!(market.agrees(bytes) && market.due(bytes) == Some(Nanos(5)));
+            assert!(seen.insert(bytes[40..].to_vec()));
+        }
+    }
 
     fn recording() -> Recording {
         let message = |at_ns, stream, text: &str| Recorded {
@@ -136,7 +185,7 @@ mod tests {
         let payload = script.write(Nanos(7), 5, &mut out);
         assert_eq!(
             (payload.len(), script.due(payload), script.agrees(payload)),
-            (payload::PAYLOAD_BYTES, Some(Nanos(7)), true)
+            (PAYLOAD_BYTES, Some(Nanos(7)), true)
         );
     }
 

@@ -196,7 +196,7 @@ impl Client {
             bytes = read_some(&mut self.stream)?;
         }
         let (mut messages, mut answers) = (Vec::new(), Vec::new());
-        self.reader.feed(&bytes, |Frame { opcode, payload }| {
+        self.reader.feed(&bytes, |Frame { opcode, payload, .. }| {
             messages.push((opcode, payload.to_vec()));
         })?;
         for (opcode, payload) in messages {
@@ -245,6 +245,7 @@ fn upgraded(address: SocketAddr, protocol: &dyn Protocol) -> anyhow::Result<(Tcp
         host: address.to_string(),
         path: path.to_owned(),
         subprotocol,
+        deflate: false,
     };
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).context("cannot connect")?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;

@@ -82,6 +82,12 @@ impl Peer {
         }
     }
 
+    /// The same, but taking part only where it is named.
+    const fn where_named(mut self) -> Self {
+        self.by_default = false;
+        self
+    }
+
     /// Why it cannot be started without installing anything, if it cannot.
     pub(crate) fn missing(&self) -> Option<String> {
         self.missing_after(Install::Never)
@@ -149,10 +155,21 @@ pub(crate) fn peers() -> &'static [Peer] {
             packages::missing_for_node,
         ),
         Peer::other("naive", &plain::Plain, naive::launch, |_| None),
-        Peer {
-            by_default: false,
-            ..Peer::other("floor", &plain::Plain, floor::launch, |_| None)
-        },
+        Peer::other(
+            "uwebsockets-deflate",
+            &plain::Plain,
+            packages::launch_uwebsockets_deflate,
+            packages::missing_for_bun,
+        )
+        .where_named(),
+        Peer::other(
+            "ws-deflate",
+            &plain::Plain,
+            packages::launch_ws_deflate,
+            packages::missing_for_node,
+        )
+        .where_named(),
+        Peer::other("floor", &plain::Plain, floor::launch, |_| None).where_named(),
         Peer::tickwire(
             "tickwire-plain",
             false,

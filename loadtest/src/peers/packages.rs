@@ -26,6 +26,8 @@ const SCRIPTS: [(&str, &str); 3] = [
 ];
 /// Name of the file that holds the lock of a finished installation.
 const INSTALLED: &str = "installed-lock.json";
+/// What tells the scripts to compress.
+const DEFLATE: &[(&str, &str)] = &[("PEER_DEFLATE", "1")];
 /// Where the npm packages of Bun have it, within `node_modules`.
 const BUN: &str = if cfg!(target_arch = "aarch64") {
     "@oven/bun-linux-aarch64/bin/bun"
@@ -37,25 +39,43 @@ const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.
 
 /// Starts uWebSockets, as Bun has it.
 pub(super) fn launch_uwebsockets(core: usize) -> anyhow::Result<Server> {
+    launch_bun(core, &[])
+}
+
+/// The same with compression.
+pub(super) fn launch_uwebsockets_deflate(core: usize) -> anyhow::Result<Server> {
+    launch_bun(core, DEFLATE)
+}
+
+fn launch_bun(core: usize, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
     let folder = install()?;
     let bun = folder.join("node_modules").join(BUN);
     ensure!(bun.exists(), "npm has no Bun for this machine");
-    launch(core, &bun, &folder.join("uwebsockets.mjs"))
+    launch(core, &bun, &folder.join("uwebsockets.mjs"), variables)
 }
 
 /// Starts ws on Node.
 pub(super) fn launch_ws(core: usize) -> anyhow::Result<Server> {
-    launch(core, &node()?, &install()?.join("ws.mjs"))
+    launch(core, &node()?, &install()?.join("ws.mjs"), &[])
+}
+
+/// The same with compression.
+pub(super) fn launch_ws_deflate(core: usize) -> anyhow::Result<Server> {
+    launch(core, &node()?, &install()?.join("ws.mjs"), DEFLATE)
 }
 
 /// Starts Socket.IO on Node.
 pub(super) fn launch_socketio(core: usize) -> anyhow::Result<Server> {
-    launch(core, &node()?, &install()?.join("socketio.mjs"))
+    launch(core, &node()?, &install()?.join("socketio.mjs"), &[])
 }
 
-fn launch(core: usize, runtime: &Path, script: &Path) -> anyhow::Result<Server> {
+fn launch(core: usize, runtime: &Path, script: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
     let mut command = pinned(&[core], runtime);
-    command.arg(script).env("NODE_ENV", "production");
+    command
+        .arg(script)
+        .env("NODE_ENV", "production")
+        .env_remove("PEER_DEFLATE")
+        .envs(variables.iter().copied());
     Server::spawn_announced(command)
 }
 

@@ -175,6 +175,7 @@ fn serve(
             host: server.address().to_string(),
             path: path.to_owned(),
             subprotocol,
+            deflate: false,
         },
     };
     let mut run = Run {

@@ -78,6 +78,7 @@ impl Reader {
             host: self.address.to_string(),
             path: path.to_owned(),
             subprotocol,
+            deflate: false,
         };
         stream.write_all(handshake.request().as_bytes())?;
         let mut reading = Reading {

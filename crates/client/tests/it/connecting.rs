@@ -127,9 +127,9 @@ async fn nobody_listens() {
         error.is_retryable() && matches!(error, ConnectError::Unreachable { .. }),
         "{error}"
     );
-    let error = within(Client::builder("wss://localhost/").connect())
+    let error = within(Client::builder("http://localhost/").connect())
         .await
-        .expect_err("no TLS");
+        .expect_err("no WebSocket");
     assert!(
         matches!(error, ConnectError::Url(UrlError::UnsupportedScheme { .. })),
         "{error}"

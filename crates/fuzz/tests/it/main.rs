@@ -12,7 +12,11 @@ fn folder(of: &str) -> PathBuf {
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|entry| entry.expect("a folder can be read").file_name())
+        .map(|name| {
+            name.into_string()
+                .expect("a file of the project has a name in UTF-8")
+        })
         .collect();
     names.sort();
     names

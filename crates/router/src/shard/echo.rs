@@ -23,14 +23,12 @@ impl Shard {
         session.is_some_and(|session| is_echo(session) && !session.outbox.is_empty())
     }
 
-    /// Sends a message back to the client that sent it, compressed if that was agreed and makes it shorter. Like all control frames it is sent even if the session is closed
-    /// before that.
+    /// Sends a message back to the client that sent it, compressed if that was agreed on. Like all control frames it is sent
+    /// even if the session is closed before that.
     pub fn echo(&mut self, id: SessionId, opcode: Opcode, payload: &[u8]) {
-        let Some(window) = self.open_session(id).map(|session| session.variant.window()) else {
-            return;
-        };
-        let frame = self.deflater.message(opcode, payload, window);
-        self.send_frame(id, frame);
+        let Some(variant) = self.variant(id) else { return };
+        let bytes = self.deflater.message(opcode, payload, variant.window());
+        self.send_frame(id, bytes);
     }
 }
 

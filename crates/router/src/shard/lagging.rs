@@ -76,6 +76,14 @@ impl Shard {
         }
     }
 
+    /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
+    /// on their way.
+    pub fn progressed(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id) {
+            session.full_since = None;
+        }
+    }
+
     /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
     /// lagged is replaced, what can be pulled in is.
     pub(super) fn bring_up_to_date(&mut self, id: SessionId) {

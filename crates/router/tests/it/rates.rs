@@ -337,8 +337,8 @@ struct Watch {
 impl Watch {
     fn new() -> Self {
         let mut world = World::new(Setup::default());
-        for client in 0..4 {
-            world.open(0, VARIANTS[client], Vec::new());
+        for variant in VARIANTS.into_iter().take(4) {
+            world.open(0, variant, Vec::new());
         }
         Self {
             world,

@@ -39,6 +39,9 @@ impl Config {
                 Preset::Unset(decided, example) => {
                     format!("# {meaning}. Not set: {decided}.\n# {name} = {example}\n")
                 }
+                Preset::UnsetText(decided, example) => {
+                    format!("# {meaning}. Not set: {decided}.\n# {name} = {example:?}\n")
+                }
                 _ => format!("# {meaning}.\n{name} = {}\n", default_of(key)),
             };
         }
@@ -54,7 +57,7 @@ impl Config {
         let code = |text: &str| format!("`{text}`");
         for key in KEYS {
             let default = match key.preset {
-                Preset::Unset(decided, _) => decided.to_owned(),
+                Preset::Unset(decided, _) | Preset::UnsetText(decided, _) => decided.to_owned(),
                 _ => code(&default_of(key)),
             };
             out += &format!(
@@ -79,7 +82,7 @@ fn default_of(key: &Key) -> String {
         Preset::Text(text) => format!("{text:?}"),
         Preset::Bool(truth) => truth.to_string(),
         Preset::Empty => "[]".to_owned(),
-        Preset::Unset(..) => String::new(),
+        Preset::Unset(..) | Preset::UnsetText(..) => String::new(),
     }
 }
 
@@ -90,6 +93,7 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Bool => "boolean",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
+        Shape::File => "text",
         Shape::Patterns | Shape::Files => "list of texts",
         Shape::Rules | Shape::StaleRules => "list of tables",
     }
@@ -106,6 +110,7 @@ fn range_of(shape: Shape) -> String {
         }
         Shape::Address => "IP address and port".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
+        Shape::File => "readable file".to_owned(),
         Shape::Files => "readable files".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
         Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),

@@ -5,6 +5,8 @@
 
 use tickwire_wire::limits;
 
+use super::tls;
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
@@ -20,6 +22,8 @@ pub(super) enum Shape {
     Address,
     /// A list of topic patterns.
     Patterns,
+    /// A file's name.
+    File,
     /// A list of file names.
     Files,
     /// An ordered list of `{pattern, kind, history}`.
@@ -46,6 +50,8 @@ pub(super) enum Preset {
     Empty,
     /// Nothing: the broker decides as described. The number is what an example may show.
     Unset(&'static str, u64),
+    /// The same, where an example is a text.
+    UnsetText(&'static str, &'static str),
 }
 
 /// One setting.
@@ -63,7 +69,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
+    pub(super) const fn new(path: &'static str, shape: Shape, preset: Preset, meaning: &'static str) -> Self {
         Self {
             path,
             shape,
@@ -74,7 +80,13 @@ impl Key {
         }
     }
 
-    const fn integer(path: &'static str, min: u64, max: u64, preset: u64, meaning: &'static str) -> Self {
+    pub(super) const fn integer(
+        path: &'static str,
+        min: u64,
+        max: u64,
+        preset: u64,
+        meaning: &'static str,
+    ) -> Self {
         Self::new(
             path,
             Shape::Integer { min, max },
@@ -361,6 +373,11 @@ pub(super) const KEYS: &[Key] = &[
         Preset::Unset("the kernel's own tuning", 256 * KIB),
         "Size of a connection's send buffer (SO_SNDBUF)",
     ),
+    tls::CERT_FILE,
+    tls::KEY_FILE,
+    tls::CLIENT_CA_FILE,
+    tls::CLIENT_AUTH,
+    tls::HANDSHAKE_MS,
     Key::new(
         "feed.kind",
         Shape::Choice(FEED_KINDS),
@@ -500,6 +517,7 @@ mod tests {
                 "limits",
                 "heartbeat",
                 "socket",
+                "tls",
                 "feed",
                 "compression",
                 "test"

@@ -94,7 +94,7 @@ impl Layer {
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
                 Preset::Bool(truth) => layer.put(key.path, Value::from(truth)),
                 Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
-                Preset::Unset(..) => {}
+                Preset::Unset(..) | Preset::UnsetText(..) => {}
             }
         }
         layer
@@ -212,7 +212,7 @@ fn from_text(shape: Shape, text: &str) -> Value {
         Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
         Shape::Patterns | Shape::Files if text.trim().is_empty() => Value::from(Vec::<String>::new()),
         Shape::Patterns | Shape::Files => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
-        Shape::Choice(_) | Shape::Address | Shape::Rules | Shape::StaleRules => text.into(),
+        Shape::Choice(_) | Shape::Address | Shape::File | Shape::Rules | Shape::StaleRules => text.into(),
     }
 }
 

@@ -19,6 +19,7 @@ mod stale;
 mod test_only;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use self::limits::Limits;
 pub use self::overrides::Overrides;
 use self::settings::Settings;
 pub use self::test_only::TestOnly;
+pub use self::tls::{Tls, TlsClients};
 
 /// Longest time in milliseconds, from its last byte, that a client which has vanished may be kept by the two settings
 /// that find it out.
@@ -60,6 +62,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// Options of the clients' sockets.
     pub socket: Socket,
+    /// How clients' connections are encrypted; not at all if none.
+    pub tls: Option<Tls>,
     /// Where market data comes from.
     pub feed: Feed,
     /// Whether and how messages are compressed.
@@ -192,6 +196,7 @@ impl Config {
             limits: Limits::read(settings)?,
             heartbeat: Heartbeat::read(settings)?,
             socket: Socket::read(settings)?,
+            tls: Tls::read(settings)?,
             feed: Feed::read(settings)?,
             compression: Compression::read(settings)?,
             kinds: settings.rules("kinds")?,

@@ -148,6 +148,17 @@ impl Settings {
             .collect()
     }
 
+    /// A file's name that may be left out.
+    pub(super) fn file_if_set(&self, path: &str) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(value) = self.value(path) else {
+            return Ok(None);
+        };
+        match value.as_str() {
+            Some(name) if !name.is_empty() => Ok(Some(PathBuf::from(name))),
+            _ => Err(self.refuse(path, "must be the name of a file")),
+        }
+    }
+
     /// A list of file names.
     pub(super) fn files(&self, path: &str) -> Result<Vec<PathBuf>, ConfigError> {
         let names = self.texts(path)?;

@@ -25,7 +25,7 @@ pub(crate) const BYTES_PER_WRITE: usize = 64 * 1024;
 /// How bytes are sent. `MSG_EOR` has the kernel keep each write by itself instead of adding it to the one before: it looks
 /// whether the connection has too much unsent (`TCP_NOTSENT_LOWAT`) only where it begins anew, and would otherwise take up
 /// to 64 KiB beyond that from many small writes.
-const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_EOR;
+pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_EOR;
 
 /// Connections that are offered at once.
 pub(crate) const BATCH: usize = 256;
@@ -96,7 +96,7 @@ pub(crate) fn probe(kind: EgressKind) -> io::Result<&'static str> {
 }
 
 /// Appends what `outbox` has to write now to `gathered`, at most `room` bytes of it.
-fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
+pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     for waiting in outbox.waiting() {
         let count = waiting.bytes.len().min(room);
         gathered.extend_from_slice(&waiting.bytes[..count]);
@@ -107,11 +107,11 @@ fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
     }
 }
 
-/// The only frame that waits, if it is one, as far as it may be written: it can be written from where it lies.
-fn single<'a>(ready: &Ready<'a>) -> Option<&'a [u8]> {
-    let mut waiting = ready.outbox.waiting();
+/// The only frame that waits, if it is one, at most `bytes_max` of it: it can be written from where it lies.
+pub(crate) fn single(outbox: &Outbox, bytes_max: usize) -> Option<&[u8]> {
+    let mut waiting = outbox.waiting();
     let first = waiting.next()?.bytes;
-    let may = &first[..first.len().min(ready.bytes_max)];
+    let may = &first[..first.len().min(bytes_max)];
     waiting.next().is_none().then_some(may)
 }
 

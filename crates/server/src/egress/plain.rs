@@ -27,7 +27,7 @@ impl PlainEgress {
 impl Egress for PlainEgress {
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
         for ready in batch {
-            let bytes = match single(ready) {
+            let bytes = match single(ready.outbox, ready.bytes_max) {
                 Some(bytes) => bytes,
                 None => {
                     self.gathered.clear();

@@ -91,7 +91,7 @@ impl UringEgress {
         self.gathered.clear();
         self.sending.clear();
         for ready in batch.iter().take(BATCH) {
-            let (start, len) = match single(ready) {
+            let (start, len) = match single(ready.outbox, ready.bytes_max) {
                 Some(bytes) => (bytes.as_ptr(), bytes.len()),
                 None => {
                     let room = GATHER_BYTES - self.gathered.len();

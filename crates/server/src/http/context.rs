@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
+use crate::tls::TlsStore;
 
 /// Bulk bodies that are read or published at a time; one more is refused, so that their bytes are bounded.
 const BULK_AT_A_TIME: usize = 4;
@@ -32,6 +33,8 @@ pub(crate) struct HttpContext {
     /// Places for bulk bodies.
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) limits: HttpLimits,
+    /// What clients shake hands with, if they speak TLS.
+    pub(crate) tls: Option<Arc<TlsStore>>,
     /// Whether WebSocket connections may be compressed.
     pub(crate) compression: bool,
     /// Whether the route for conformance suites is open.
@@ -90,9 +93,16 @@ impl HttpContext {
                 message_bytes: limits.message_bytes,
                 history_page: limits.history_page,
             },
+            tls: None,
             compression: config.compression.enabled,
             echo: config.test.echo,
         }
+    }
+
+    /// With clients that speak TLS, if there is something to shake hands with.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<TlsStore>>) -> Self {
+        self.tls = tls;
+        self
     }
 }
 

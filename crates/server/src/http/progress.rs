@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+use crate::tls::HttpStream;
 
 /// Whether a connection has ended because its client took nothing for too long.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
@@ -27,10 +28,10 @@ impl Stalled {
     }
 }
 
-/// A socket with a limit on the time that a write may wait.
+/// A client's connection with a limit on the time that a write may wait.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<HttpStream>,
     stall: Duration,
     stalled: Stalled,
     /// When a write that waits has waited too long.
@@ -39,7 +40,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// `stream`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
-    pub(crate) fn new(stream: TcpStream, stall: Duration, stalled: Stalled) -> Self {
+    pub(crate) fn new(stream: HttpStream, stall: Duration, stalled: Stalled) -> Self {
         Self {
             io: TokioIo::new(stream),
             stall,
@@ -48,8 +49,8 @@ impl Progress {
         }
     }
 
-    /// The socket.
-    pub(crate) fn into_inner(self) -> TcpStream {
+    /// The connection.
+    pub(crate) fn into_inner(self) -> HttpStream {
         self.io.into_inner()
     }
 
@@ -104,10 +105,13 @@ impl Write for Progress {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        // TLS waits for its socket here, and when it says goodbye.
+        let outcome = Pin::new(&mut self.io).poll_flush(context);
+        self.watch(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.io).poll_shutdown(context);
+        self.watch(outcome, context)
     }
 }

@@ -19,7 +19,7 @@ impl Hub {
         let with_peer = |lag: tickwire_router::SessionLag| {
             let peer = match self.links.get(lag.session.0 as usize) {
                 // One that has broken meanwhile has none.
-                Some(Some(Link::WebSocket(socket))) => socket.stream.peer_addr().ok(),
+                Some(Some(Link::WebSocket(socket))) => socket.stream.socket().peer_addr().ok(),
                 _ => None,
             };
             SlowSession { lag, peer }

@@ -6,15 +6,16 @@
 
 mod answering;
 mod export;
+mod secured;
+mod stream;
 mod writing;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, Outbox, Rights, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
@@ -30,6 +31,8 @@ use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::start_gate::StartGate;
+use crate::tls::Heard;
+pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -54,7 +57,7 @@ enum Link {
 
 #[derive(Debug)]
 struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
@@ -82,6 +85,8 @@ pub(crate) struct Hub {
     /// What a round of writing works on, kept for its memory.
     batch: Vec<SessionId>,
     results: Vec<io::Result<Wrote>>,
+    /// What is to be encrypted, put together.
+    gathered: Vec<u8>,
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
@@ -128,6 +133,7 @@ impl Hub {
             egress: parts.egress,
             batch: Vec::new(),
             results: Vec::new(),
+            gathered: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -155,21 +161,21 @@ impl Hub {
     /// When the socket cannot be watched; it is closed then.
     pub(crate) fn adopt(
         &mut self,
-        stream: std::net::TcpStream,
+        mut stream: Stream,
         permit: Permit,
         transport: Transport,
         variant: Variant,
         mut early: Vec<u8>,
     ) -> io::Result<SessionId> {
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
         let now = self.clock.now();
         let id = self.shard.open(variant, transport, self.rights.clone(), now);
-        if let Err(error) = self.poller.add(&mut stream, id) {
+        if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
             return Err(error);
         }
-        self.egress.add(id, &stream);
+        if let Stream::Plain(socket) = &stream {
+            self.egress.add(id, socket);
+        }
         let parser = Parser::new(self.frame_limits);
         self.set_link(
             id,
@@ -189,6 +195,7 @@ impl Hub {
         if !early.is_empty() {
             self.received(id, &mut early, now);
         }
+        self.begin_secured(id);
         self.wake.notify_one();
         Ok(id)
     }
@@ -270,7 +277,7 @@ impl Hub {
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
-                if let Err(error) = self.poller.remove(&mut socket.stream) {
+                if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
                 }
                 self.metrics.connection_closed(TransportLabel::WebSocket);
@@ -327,10 +334,7 @@ impl Hub {
                 socket.ended = true;
             }
             if writable {
-                if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
-                    socket.blocked = false;
-                }
-                self.shard.writable(session);
+                self.write_on(session);
             }
             if readable {
                 self.read_later(session);
@@ -386,14 +390,14 @@ impl Hub {
             }
             self.metrics.socket_reads += 1;
             match socket.stream.read(&mut scratch) {
-                Ok(0) => {
+                Ok(Heard { count: 0, .. }) => {
                     self.drop_session(id);
                     break;
                 }
-                Ok(count) => {
-                    self.metrics.socket_read_bytes += count as u64;
+                Ok(Heard { count, wire, drained }) => {
+                    self.metrics.socket_read_bytes += wire as u64;
                     // A short read leaves nothing behind but the end, for which the poller does not call again.
-                    let drained = count < scratch.len() && !socket.ended;
+                    let drained = drained && !socket.ended;
                     self.received(id, &mut scratch[..count], now);
                     if drained {
                         break;

@@ -1,12 +1,11 @@
 //! The writing half of a cycle: one round over the sessions that have something waiting, in batches.
 
 use std::io;
-use std::net::Shutdown;
 
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
-use super::{Hub, Link};
+use super::{Hub, Link, Stream};
 use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 impl Hub {
@@ -23,7 +22,10 @@ impl Hub {
                     break;
                 };
                 match self.links.get(id.0 as usize) {
-                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => batch.push(id),
+                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => match socket.stream {
+                        Stream::Plain(_) => batch.push(id),
+                        Stream::Tls(_) => self.write_secured(id),
+                    },
                     Some(Some(Link::Sse(tether))) => tether.wake(),
                     _ => {}
                 }
@@ -33,12 +35,25 @@ impl Hub {
         self.batch = batch;
     }
 
+    /// The socket of a session takes bytes again.
+    pub(super) fn write_on(&mut self, id: SessionId) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.blocked = false;
+            if matches!(socket.stream, Stream::Tls(_)) && !self.resume_secured(id) {
+                return;
+            }
+        }
+        self.shard.writable(id);
+    }
+
     fn write_batch(&mut self, batch: &[SessionId]) {
         let ready = batch.iter().filter_map(|id| {
             let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
                 return None;
             };
-            let stream = &socket.stream;
+            let Stream::Plain(stream) = &socket.stream else {
+                return None;
+            };
             let bytes_max = if socket.slow {
                 self.piece_bytes
             } else {
@@ -66,7 +81,7 @@ impl Hub {
         self.results = results;
     }
 
-    fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
+    pub(super) fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
@@ -107,7 +122,7 @@ impl Hub {
             return Ok(());
         };
         if !std::mem::replace(&mut socket.shut, true) {
-            socket.stream.shutdown(Shutdown::Write)?;
+            socket.blocked = socket.stream.shut()?;
         }
         Ok(())
     }

@@ -24,4 +24,5 @@ mod shutdown;
 mod slow;
 mod support;
 mod timers;
+mod tls;
 mod usage;

@@ -40,8 +40,8 @@ fn what_is_used_wrongly_ends_with_2_and_says_why() {
         ),
         (&["sub", "a.*", "--since", "k:57"], "a.* has a wildcard"),
         (
-            &["sub", "--url", "wss://localhost/", "a"],
-            "this client speaks ws:// only, without TLS",
+            &["sub", "--url", "http://localhost/", "a"],
+            "this client speaks ws:// and wss://",
         ),
         (
             &["sub", "--url", "localhost:7400", "a"],

@@ -114,13 +114,16 @@ impl Deflater {
         let compress = self.compress.get_or_insert_with(|| Compress::new(level, false));
         compress.reset();
         self.deflated.clear();
-        // With the tail, and room for the compressor to be sure that it has written everything.
-        self.deflated.reserve(payload.len() + 2 * TAIL.len());
+        // Room for the worst that can come of it, nine bits a byte: zlib-rs 0.6.8 does not forget what it had no room for
+        // when it is reset, and panics some messages later.
+        let worst = payload.len() + payload.len() / 8 + 64;
+        self.deflated.reserve(worst + 2 * TAIL.len());
         // The window is always the largest: a message that is not longer than a receiver's holds no larger distance.
         let status = compress.compress_vec(payload, &mut self.deflated, FlushCompress::Sync);
         let all =
             compress.total_in() == payload.len() as u64 && self.deflated.len() < self.deflated.capacity();
         if !matches!(status, Ok(Status::Ok)) || !all {
+            self.compress = None; // it may hold on to something
             return None;
         }
         self.deflated.strip_suffix(&TAIL)

@@ -186,6 +186,30 @@ fn frames_for_receivers() {
 }
 
 /// A message as markets and chats have them, or noise.
+/// Messages that cannot be compressed leave nothing behind in the compressor: zlib-rs 0.6.8 kept what it had no room for when it
+/// was reset, and panicked after some of them.
+#[test]
+fn many_messages_that_cannot_be_compressed() {
+    let mut noise = 1_u64;
+    let mut next = || {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (noise >> 56) as u8 | 0x90 // of nine bits in a static block
+    };
+    for level in 1..=9 {
+        let mut deflater = Deflater::new(Settings {
+            level,
+            threshold_bytes: 0,
+        });
+        for len in [200, 70_000, 131_072, 300, 65_536, 40_000, 16, 131_072] {
+            let message: Vec<u8> = (0..len).map(|_| next()).collect();
+            let frame = deflater.message(Opcode::Binary, &message, Some(WindowBits::MAX));
+            assert!(frame.len() < message.len() + 16, "{} of {len}", frame.len());
+        }
+        let frame = deflater.message(Opcode::Binary, &[b'a'; 1_000], Some(WindowBits::MAX));
+        assert_eq!(inflated(&frame[2..], 1_000).expect("it is whole"), [b'a'; 1_000]);
+    }
+}
+
 fn message() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..3_000),
@@ -264,6 +288,42 @@ proptest! {
             let verdict = inflater.inflate(&payload, bytes_max).map(<[u8]>::to_vec);
             prop_assert_eq!(verdict, inflated(&payload, bytes_max));
             prop_assert!(inflater.held_bytes() <= bytes_max.saturating_add(1).max(1));
+        }
+    }
+}
+
+#[test]
+fn a_message_that_does_not_shrink_leaves_nothing_behind() {
+    // Bytes from 144 on take nine bits at the lowest level, so that these become longer, and then a compressor of zlib-rs 0.6
+    // whose output did not fit panics at a later message.
+    let noise = |len: usize| -> Vec<u8> {
+        let mut state = 1_u32;
+        let next = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(0x9e37_79b1).rotate_left(11) ^ 0x5bd1;
+            144 + (state >> 8) as u8 % 112
+        });
+        next.take(len).collect()
+    };
+    for level in 1..=9 {
+        let mut deflater = Deflater::new(Settings {
+            level,
+            threshold_bytes: 0,
+        });
+        for len in [10, 1_000, 30_000, 65_000, 65_500, 65_536, 70_000, 100, 65_536] {
+            for message in [noise(len), "né €".repeat(len / 8).into_bytes()] {
+                let frame = deflater.message(Opcode::Binary, &message, Some(WindowBits::MAX));
+                let payload = payload_of(&frame);
+                if is_deflated(&frame) {
+                    assert!(payload.len() < message.len());
+                    assert_eq!(
+                        inflated(payload, BYTES_MAX),
+                        Ok(message),
+                        "level {level}, {len} bytes"
+                    );
+                } else {
+                    assert_eq!(payload, message);
+                }
+            }
         }
     }
 }

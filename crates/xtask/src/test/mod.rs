@@ -5,6 +5,7 @@
 //! says it did not run is skipped, never passed.
 
 mod process;
+mod supply;
 mod tally;
 mod tools;
 
@@ -44,6 +45,8 @@ enum Step {
     Tests,
     /// The examples in the documentation
     Doctests,
+    /// Licences, sources and known vulnerabilities of what is depended on, with cargo-deny where it is installed
+    Supply,
 }
 
 impl Step {
@@ -115,6 +118,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
             .env("RUSTDOCFLAGS", "--deny warnings"),
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
         Step::Tests => return run_tests(workspace, args),
+        Step::Supply => return supply::run(workspace),
         Step::Doctests => {
             cargo.args([
                 "test",

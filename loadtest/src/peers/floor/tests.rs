@@ -31,6 +31,7 @@ impl Client {
             host: address.to_string(),
             path: "/".to_owned(),
             subprotocol: None,
+            deflate: false,
         };
         stream
             .write_all(handshake.request().as_bytes())

@@ -29,6 +29,8 @@ fn what_the_example_comments_out_is_valid() {
     assert_eq!(config.shards, Some(4));
     assert_eq!(config.limits.connections, Some(50_000));
     assert_eq!(config.socket.send_buffer_bytes, Some(262_144));
+    let tls = config.tls.expect("both of its files are named");
+    assert!(matches!(tls.clients, TlsClients::MustShow { .. }));
 }
 
 /// `page` with what stands between the two comments `<!-- name -->` and `<!-- end name -->` replaced by `text`.

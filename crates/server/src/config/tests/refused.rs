@@ -32,6 +32,25 @@ fn rules_of_staleness() {
 }
 
 #[test]
+fn tls_that_is_half_set() {
+    let file = |text: &str| Case::new().file(&format!("[tls]\n{text}"));
+    file("cert_file = \"c\"").refused(&expect![[
+        r#"tls.cert_file = "c" (from file x.toml): has no TLS without tls.key_file: set both, or neither"#
+    ]]);
+    file("key_file = \"k\"").refused(&expect![[
+        r#"tls.key_file = "k" (from file x.toml): has no TLS without tls.cert_file: set both, or neither"#
+    ]]);
+    file("cert_file = \"\"").refused(&expect![[
+        r#"tls.cert_file = "" (from file x.toml): must be the name of a file"#
+    ]]);
+    file("client_ca_file = \"ca\"").refused(&expect![[r#"tls.client_ca_file = "ca" (from file x.toml): has no TLS without tls.cert_file and tls.key_file: set both, or neither"#]]);
+    file("client_auth = \"required\"").refused(&expect![[r#"tls.client_auth = "required" (from file x.toml): needs tls.client_ca_file, which says who may sign clients' certificates"#]]);
+    file("client_auth = \"yes\"").refused(&expect![[
+        r#"tls.client_auth = "yes" (from file x.toml): must be one of none, optional, required"#
+    ]]);
+}
+
+#[test]
 fn a_bad_value_names_key_value_origin_and_range() {
     let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
     let file = |text: &str| Case::new().file(text);

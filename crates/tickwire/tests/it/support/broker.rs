@@ -24,6 +24,8 @@ pub(crate) struct Broker {
     pub(crate) listen: SocketAddr,
     /// Where operators connect.
     pub(crate) ops: SocketAddr,
+    /// Clients speak TLS.
+    secure: bool,
 }
 
 impl Broker {
@@ -53,17 +55,20 @@ impl Broker {
                 let url = line.get(field)?.as_str()?;
                 url.strip_prefix(scheme)?.strip_suffix(path)?.parse().ok()
             };
+            let secure = line.get("url")?.as_str()?.starts_with("wss://");
             Some((
-                address("url", "ws://", "/v1/ws")?,
+                address("url", if secure { "wss://" } else { "ws://" }, "/v1/ws")?,
+                secure,
                 address("metrics", "http://", "/metrics")?,
             ))
         };
         match log.find(0, DEADLINE, ready) {
-            Ok(((listen, ops), _)) => Self {
+            Ok(((listen, secure, ops), _)) => Self {
                 child,
                 log,
                 listen,
                 ops,
+                secure,
             },
             Err(missing) => {
                 end(&mut child);
@@ -82,12 +87,14 @@ impl Broker {
 
     /// Where WebSocket clients connect.
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/v1/ws", self.listen)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        format!("{scheme}://{}/v1/ws", self.listen)
     }
 
     /// The address of `path` for HTTP clients.
     pub(crate) fn http(&self, path: &str) -> String {
-        format!("http://{}{path}", self.listen)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.listen)
     }
 
     /// Waits for a line of the log that holds `text`.

@@ -56,6 +56,18 @@ impl Client {
         Self::begin(Script::start(python, &args), codec)
     }
 
+    /// The same, over TLS: it trusts those whose certificates are in the file `ca`.
+    pub(crate) fn python_trusting(python: &Path, broker: &Broker, codec: Codec, ca: &str) -> Self {
+        let args = [
+            test_file("python/client.py"),
+            broker.url(),
+            codec.as_str().to_owned(),
+        ];
+        // OpenSSL's variable for whom to trust.
+        let script = Script::start_with(python, &args, &[("SSL_CERT_FILE", ca)]);
+        Self::begin(script, codec)
+    }
+
     /// A connection of Node's `ws`, which has no MessagePack.
     pub(crate) fn node(node: &Path, broker: &Broker) -> Self {
         Self::node_with(node, broker, &json!(true))

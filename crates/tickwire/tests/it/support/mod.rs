@@ -9,6 +9,7 @@ mod http;
 mod lines;
 mod script;
 mod socket;
+mod tls;
 
 use std::env;
 use std::io::Write as _;
@@ -20,6 +21,7 @@ pub(crate) use client::{Client, Codec};
 pub(crate) use http::{Answer, get, post};
 pub(crate) use script::Script;
 pub(crate) use socket::{Frame, Opcode, Socket};
+pub(crate) use tls::Authority;
 
 /// How long anything may take before a test gives it up. Not a promise of the broker's: only what keeps a run from hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

@@ -23,8 +23,18 @@ pub(crate) struct Script {
 impl Script {
     /// Starts `program` with `args`.
     pub(crate) fn start<A: AsRef<std::ffi::OsStr>>(program: &Path, args: &[A]) -> Self {
+        Self::start_with(program, args, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with<A: AsRef<std::ffi::OsStr>>(
+        program: &Path,
+        args: &[A],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(program)
             .args(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

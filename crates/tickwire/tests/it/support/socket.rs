@@ -1,9 +1,12 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 use socket2::{Domain, Type};
 
@@ -87,9 +90,50 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// What a connection is made of.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A connection to the clients' listener.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket(Wire);
 
 impl Socket {
     /// Connects and says nothing.
@@ -111,12 +155,51 @@ impl Socket {
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a socket has a timeout");
-        Self(stream)
+        Self(Wire::Plain(stream))
+    }
+
+    /// Connects and shakes hands by TLS, up to what the broker says to that.
+    pub(crate) fn secure(broker: &Broker, client: Arc<ClientConfig>) -> io::Result<Self> {
+        let Wire::Plain(stream) = Self::connect(broker).0 else {
+            unreachable!("not yet encrypted")
+        };
+        let name = ServerName::from(broker.listen.ip());
+        let session = ClientConnection::new(client, name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self(Wire::Tls(Box::new(stream))))
+    }
+
+    fn session(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match &mut self.0 {
+            Wire::Tls(stream) => stream,
+            Wire::Plain(_) => panic!("this connection is not encrypted"),
+        }
+    }
+
+    /// Asks for new keys, both ways, with what is sent next.
+    pub(crate) fn change_keys(&mut self) {
+        let session = &mut self.session().conn;
+        session.refresh_traffic_keys().expect("they have shaken hands");
+    }
+
+    /// Sends bytes as they are, without encrypting them.
+    pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
+        let socket = &mut self.session().sock;
+        socket.write_all(bytes).expect("the broker takes bytes");
+    }
+
+    /// The certificate that the broker has shown.
+    pub(crate) fn certificate(&mut self) -> Vec<u8> {
+        let session = &self.session().conn;
+        session.peer_certificates().expect("they have shaken hands")[0].to_vec()
     }
 
     /// The socket itself, for its options.
     pub(crate) fn stream(&self) -> &TcpStream {
-        &self.0
+        self.0.stream()
     }
 
     /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
@@ -147,9 +230,15 @@ impl Socket {
         assert_eq!(self.message()["op"], "welcome");
     }
 
+    /// The same, taking and giving back the connection.
+    pub(crate) fn upgrade(mut self) -> Self {
+        self.shake_hands();
+        self
+    }
+
     /// Its own end, which is what the broker's end is connected to.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr().expect("the socket is connected")
+        self.0.stream().local_addr().expect("the socket is connected")
     }
 
     /// Sends bytes as they are.
@@ -159,7 +248,10 @@ impl Socket {
 
     /// Sends each piece by itself from now on, however short.
     pub(crate) fn push_at_once(&self) {
-        self.0.set_nodelay(true).expect("a socket has this option");
+        self.0
+            .stream()
+            .set_nodelay(true)
+            .expect("a socket has this option");
     }
 
     /// Sends bytes unless the connection is over; returns whether it took them.
@@ -169,10 +261,16 @@ impl Socket {
 
     /// Takes one byte if there is one. Never waits.
     pub(crate) fn sip(&mut self) {
-        self.0.set_nonblocking(true).expect("a socket has this option");
+        self.0
+            .stream()
+            .set_nonblocking(true)
+            .expect("a socket has this option");
         // That there is none, or never will be again, is no matter.
         let _ = self.0.read(&mut [0]);
-        self.0.set_nonblocking(false).expect("a socket has this option");
+        self.0
+            .stream()
+            .set_nonblocking(false)
+            .expect("a socket has this option");
     }
 
     /// Whether there is something to read, be it the end. Never waits.
@@ -187,9 +285,15 @@ impl Socket {
 
     /// The number of bytes that can be read now, one or none at the end.
     fn peek(&self) -> Option<usize> {
-        self.0.set_nonblocking(true).expect("a socket has this option");
-        let peeked = self.0.peek(&mut [0]);
-        self.0.set_nonblocking(false).expect("a socket has this option");
+        self.0
+            .stream()
+            .set_nonblocking(true)
+            .expect("a socket has this option");
+        let peeked = self.0.stream().peek(&mut [0]);
+        self.0
+            .stream()
+            .set_nonblocking(false)
+            .expect("a socket has this option");
         match peeked {
             Ok(count) => Some(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
@@ -202,6 +306,7 @@ impl Socket {
     pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
         const REFUSED_AFTER: Duration = Duration::from_millis(300);
         self.0
+            .stream()
             .set_write_timeout(Some(REFUSED_AFTER))
             .expect("a socket has a timeout");
         let mut sent = 0;
@@ -238,10 +343,20 @@ impl Socket {
         answer
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes, as they come.
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("the broker goes on");
         bytes
+    }
+
+    /// A line of text, its end included.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            line.extend(self.exactly(1));
+        }
+        String::from_utf8(line).expect("a line is text")
     }
 
     /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's.
@@ -306,6 +421,9 @@ impl Socket {
 
     /// Closes the sending side.
     pub(crate) fn shut(&mut self) {
-        self.0.shutdown(Shutdown::Write).expect("the socket is open");
+        self.0
+            .stream()
+            .shutdown(Shutdown::Write)
+            .expect("the socket is open");
     }
 }

@@ -46,7 +46,11 @@ fn feed(parser: &mut Parser, bytes: &[u8], got: &mut Vec<Got>) -> Result<(), Vio
     Ok(())
 }
 
-/// The events of `stream`, its violation, and after how many bytes that came; at once and byte by byte must agree.
+/// Longest stream that is cut at every byte.
+const CUT_BYTES_MAX: usize = 1_000;
+
+/// The events of `stream`, its violation, and after how many bytes that came; at once, byte by byte and cut in two at every byte
+/// must agree.
 fn parse(stream: &[u8], limits: Limits) -> (Vec<Got>, Option<(usize, Violation)>) {
     let mut at_once = Vec::new();
     let violation = feed(&mut Parser::new(limits), stream, &mut at_once).err();
@@ -59,6 +63,17 @@ fn parse(stream: &[u8], limits: Limits) -> (Vec<Got>, Option<(usize, Violation)>
         (&at_once, violation),
         (&by_byte, stopped.map(|(_, violation)| violation))
     );
+    for cut in 0..=stream.len().min(CUT_BYTES_MAX) {
+        let (mut parser, mut in_two) = (Parser::new(limits), Vec::new());
+        let (head, tail) = stream.split_at(cut);
+        let first = feed(&mut parser, head, &mut in_two).err();
+        let second = feed(&mut parser, tail, &mut in_two).err();
+        assert!(
+            first.is_none() || second.is_none(),
+            "two violations, cut at {cut}"
+        );
+        assert_eq!((&at_once, violation), (&in_two, first.or(second)), "cut at {cut}");
+    }
     (at_once, stopped)
 }
 

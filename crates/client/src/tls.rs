@@ -1,0 +1,154 @@
+//! Whom a client trusts on `wss://`, and what it shows of itself.
+//!
+//! Without a file of its own a client trusts whom the system trusts. A certificate that nobody trusted has signed ends
+//! the connection; there is no way to look past it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::endpoint::Endpoint;
+use crate::error::{ConnectError, TlsError};
+use crate::stream::Stream;
+
+/// What a client speaks behind the handshake.
+const ALPN: &[u8] = b"http/1.1";
+
+/// The files that a client was given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsFiles {
+    /// Certificates of those who may sign the broker's; the system's if none.
+    pub(crate) ca: Option<PathBuf>,
+    /// The client's own certificates, and their key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// What handshakes are done with.
+#[derive(Clone)]
+pub(crate) struct Tls(TlsConnector);
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// What handshakes with `endpoint` are done with; nothing, if it is not spoken to by TLS.
+    pub(crate) fn of(endpoint: &Endpoint, files: &TlsFiles) -> Result<Option<Self>, TlsError> {
+        if endpoint.is_tls() {
+            return Self::load(files).map(Some);
+        }
+        if files.ca.is_some() || files.identity.is_some() {
+            return Err(TlsError::Unused {
+                endpoint: endpoint.to_string(),
+            });
+        }
+        Ok(None)
+    }
+
+    /// Reads `files`, and the system's certificates where they name none.
+    fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        match &files.ca {
+            Some(path) => {
+                for certificate in certificates(path)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| unusable(path, error.to_string()))?;
+                }
+            }
+            None => system_roots(&mut roots)?,
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::NoRoots {
+                reason: error.to_string(),
+            })?
+            .with_root_certificates(roots);
+        let mut config = match &files.identity {
+            None => builder.with_no_client_auth(),
+            Some((cert_file, key_file)) => {
+                let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
+                    .map_err(|error| unusable(key_file, format!("no private key in PEM: {error}")))?;
+                builder
+                    .with_client_auth_cert(certificates(cert_file)?, key)
+                    .map_err(|error| unusable(cert_file, error.to_string()))?
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Shakes hands with the broker at `endpoint`.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        stream: TcpStream,
+    ) -> Result<Stream, ConnectError> {
+        let failed = |reason: String| ConnectError::TlsFailed {
+            endpoint: endpoint.to_string(),
+            reason,
+        };
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| {
+            failed(format!(
+                "{:?} is no name that a certificate can have",
+                endpoint.host
+            ))
+        })?;
+        let stream = self
+            .0
+            .connect(name, stream)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+fn system_roots(roots: &mut RootCertStore) -> Result<(), TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    if ignored > 0 {
+        tracing::debug!(ignored, "some of the system's certificates are no certificates");
+    }
+    if roots.is_empty() {
+        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TlsError::NoRoots {
+            reason: reasons.join(", "),
+        });
+    }
+    Ok(())
+}
+
+/// The certificates in the file at `path`, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(unusable(path, "it holds no certificate in PEM")),
+        Err(error) => Err(unusable(path, error.to_string())),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source: io::Error| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn unusable(path: &Path, reason: impl Into<String>) -> TlsError {
+    TlsError::Unusable {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,5 @@
+//! libFuzzer's way to [`tickwire_fuzz::deflate`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tickwire_fuzz::deflate(input));

@@ -1,0 +1,78 @@
+//! What a hub reads a WebSocket connection from: a socket, or TLS over one.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+
+use mio::net::TcpStream;
+
+use crate::tls::{Heard, HttpStream, Secured};
+
+/// The stream of an upgraded connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    // Boxed: sessions of TLS are large, and most brokers have none.
+    Tls(Box<Secured>),
+}
+
+impl Stream {
+    /// Takes a connection out of its runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be taken out.
+    pub(crate) fn of(stream: HttpStream) -> io::Result<Self> {
+        let socket = |stream: tokio::net::TcpStream| {
+            let stream = stream.into_std()?;
+            stream.set_nonblocking(true)?;
+            Ok::<_, io::Error>(TcpStream::from_std(stream))
+        };
+        match stream {
+            HttpStream::Plain(stream) => Ok(Self::Plain(socket(stream)?)),
+            HttpStream::Tls(stream) => {
+                let (stream, session) = stream.into_inner();
+                Ok(Self::Tls(Box::new(Secured::new(socket(stream)?, session))))
+            }
+        }
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(secured) => secured.socket(),
+        }
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(secured) => secured.socket_mut(),
+        }
+    }
+
+    /// Reads once; see [`Secured::read`].
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer).map(|count| Heard {
+                count,
+                wire: count,
+                drained: count < buffer.len(),
+            }),
+            Self::Tls(secured) => secured.read(buffer),
+        }
+    }
+
+    /// Ends the sending side. Returns whether something still waits for the socket, which is to be shut when that is gone.
+    pub(super) fn shut(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Plain(socket) => socket.shutdown(Shutdown::Write)?,
+            Self::Tls(secured) => {
+                secured.say_goodbye();
+                if secured.flush()?.blocked {
+                    return Ok(true);
+                }
+                secured.shut()?;
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,190 @@
+//! What the broker shows its clients, loaded from files: certificates, key, and whose clients it takes.
+//!
+//! Loading fails as a whole or gives something that can be served with. The key is never shown, not in a log, not in a
+//! `Debug`.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+
+use super::error::TlsError;
+use super::fingerprint::Fingerprint;
+use super::validity::not_after;
+use crate::config::{Tls, TlsClients};
+
+/// What clients may speak behind the handshake.
+const ALPN: &[u8] = b"http/1.1";
+/// Tickets that a client gets to come back with. One is enough for the one connection that it will make.
+const TICKETS: usize = 1;
+
+/// Everything that a TLS handshake needs.
+#[derive(Clone)]
+pub struct TlsIdentity {
+    settings: Tls,
+    /// That of the files before they were read: whatever is written after that is a change.
+    files: Fingerprint,
+    served: Arc<ServerConfig>,
+    not_after: Option<u64>,
+}
+
+impl fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsIdentity")
+            .field("settings", &self.settings)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TlsIdentity {
+    /// Reads the files that `settings` names.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not hold what it is for, or when they do not fit together.
+    pub fn load(settings: &Tls) -> Result<Self, TlsError> {
+        let files = Fingerprint::of(settings);
+        let Tls {
+            cert_file, key_file, ..
+        } = settings;
+        let chain = certificates("tls.cert_file", cert_file)?;
+        let key = key("tls.key_file", key_file)?;
+        let not_after = chain.first().and_then(|own| not_after(own));
+        let refused = |source| match source {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
+                cert_file: cert_file.clone(),
+                key_file: key_file.clone(),
+            },
+            source => TlsError::Refused {
+                cert_file: cert_file.clone(),
+                key_file: key_file.clone(),
+                source,
+            },
+        };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(refused)?;
+        let builder = match verifier(&settings.clients)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut served = builder.with_single_cert(chain, key).map_err(refused)?;
+        served.alpn_protocols = vec![ALPN.to_vec()];
+        // Clients that come back are many at once, after a restart of something: their tickets hold what a table here
+        // would have too little room for. A new identity takes no tickets of the one before.
+        served.ticketer = ring::Ticketer::new().map_err(refused)?;
+        served.send_tls13_tickets = TICKETS;
+        Ok(Self {
+            settings: settings.clone(),
+            files,
+            served: Arc::new(served),
+            not_after,
+        })
+    }
+
+    /// The settings that it was loaded by.
+    pub(super) fn settings(&self) -> &Tls {
+        &self.settings
+    }
+
+    /// What tells its files from later ones.
+    pub(super) fn files(&self) -> Fingerprint {
+        self.files
+    }
+
+    /// What a handshake is done with.
+    pub(super) fn served(&self) -> Arc<ServerConfig> {
+        self.served.clone()
+    }
+
+    /// Time that a handshake may take.
+    pub(super) fn handshake_within(&self) -> Duration {
+        Duration::from_millis(self.settings.handshake_ms)
+    }
+
+    /// When the broker's own certificate ends, in seconds since 1970, if that can be told.
+    #[must_use]
+    pub fn not_after(&self) -> Option<u64> {
+        self.not_after
+    }
+}
+
+/// Who looks at clients' certificates, if they are asked for any.
+fn verifier(clients: &TlsClients) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    const KEY: &str = "tls.client_ca_file";
+    let Some(path) = clients.ca_file() else {
+        return Ok(None);
+    };
+    let malformed = |reason: String| TlsError::Malformed {
+        key: KEY,
+        path: path.clone(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(KEY, path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| malformed(error.to_string()))?;
+    }
+    let provider = Arc::new(ring::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match clients {
+        TlsClients::MayShow { .. } => builder.allow_unauthenticated(),
+        TlsClients::Anonymous | TlsClients::MustShow { .. } => builder,
+    };
+    let verifier = builder.build().map_err(|error| malformed(error.to_string()))?;
+    Ok(Some(verifier))
+}
+
+/// The certificates in the file at `path`, at least one.
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(key, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(TlsError::Empty {
+            key,
+            path: path.to_owned(),
+            missing: "certificate",
+        }),
+        Err(error) => Err(malformed(key, path, &error)),
+    }
+}
+
+/// The first private key in the file at `path`.
+fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    match PrivateKeyDer::from_pem_slice(&read(key, path)?) {
+        Ok(found) => Ok(found),
+        Err(pem::Error::NoItemsFound) => Err(TlsError::Empty {
+            key,
+            path: path.to_owned(),
+            missing: "private key",
+        }),
+        Err(error) => Err(malformed(key, path, &error)),
+    }
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Unreadable {
+        key,
+        path: PathBuf::from(path),
+        source,
+    })
+}
+
+fn malformed(key: &'static str, path: &Path, error: &pem::Error) -> TlsError {
+    TlsError::Malformed {
+        key,
+        path: PathBuf::from(path),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,101 @@
+//! Certificates made for a test, and who trusts them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
+
+use super::Broker;
+
+/// Someone who signs certificates, with a folder for them.
+pub(crate) struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one, whose own certificate is in `ca.pem`.
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut params = CertificateParams::new([]).expect("no names are good names");
+        // By its name a signer is looked for.
+        params.distinguished_name = named(&format!("authority {number} of the tests"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        let authority = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            issuer,
+        };
+        let pem = authority.issuer.as_ref().pem();
+        std::fs::write(authority.path("ca.pem"), pem).expect("a file can be written");
+        authority
+    }
+
+    /// A file of its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The same as a text.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Puts a new certificate for this machine into `NAME.pem` and its key into `NAME.key`, one after the other. Returns
+    /// the certificate.
+    pub(crate) fn issue(&self, name: &str) -> Vec<u8> {
+        let key = KeyPair::generate().expect("a key");
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let mut params = CertificateParams::new(names).expect("good names");
+        params.distinguished_name = named(name);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("a file can be written");
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem())
+            .expect("a file can be written");
+        certificate.der().to_vec()
+    }
+
+    /// A broker that shows the certificate `broker`, which is issued by this.
+    pub(crate) fn start(&self, args: &[&str], variables: &[(&str, &str)]) -> Broker {
+        self.issue("broker");
+        let (cert, key) = (self.file("broker.pem"), self.file("broker.key"));
+        let files = [
+            ("TICKWIRE_TLS__CERT_FILE", cert.as_str()),
+            ("TICKWIRE_TLS__KEY_FILE", key.as_str()),
+        ];
+        Broker::start_with(args, &[&files, variables].concat())
+    }
+
+    /// A client that trusts nobody else.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same, of these versions of TLS.
+    pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.issuer.as_ref().der().clone())
+            .expect("a certificate");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("known versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        // A session that goes on with an earlier one is shown no certificate.
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    named.push(DnType::CommonName, name);
+    named
+}

@@ -1,0 +1,175 @@
+//! `cargo xtask fuzz`: libFuzzer against every parser that reads what others wrote, for a while each.
+//!
+//! Builds the programs of `crates/fuzz/libfuzzer` with the nightly compiler and runs them from the seeds of `crates/fuzz`. What they
+//! learn stays below the target folder, so that the next run goes on from there. An input that finds a fault is written down and
+//! named; kept among the seeds, it is a test from then on.
+
+mod stats;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use self::stats::Stats;
+use crate::workspace::Workspace;
+
+/// The folder of the programs.
+const PROGRAMS: &str = "crates/fuzz/libfuzzer";
+/// The folder of the seeds, a folder a target in it.
+const SEEDS: &str = "crates/fuzz/seeds";
+/// Seconds that one input may take.
+const INPUT_SECONDS_MAX: u32 = 10;
+
+/// What to fuzz.
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Seconds for each target
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Only this target; may be repeated [default: all]
+    #[arg(long = "target", value_name = "NAME")]
+    targets: Vec<String>,
+    /// Targets that run at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+}
+
+/// Builds and runs the fuzzers. True when none found a fault.
+pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
+    ensure_tools(workspace)?;
+    let known = targets(workspace)?;
+    if let Some(unknown) = args.targets.iter().find(|name| !known.contains(name)) {
+        bail!("no target {unknown:?}; there are {}", known.join(", "));
+    }
+    let chosen: Vec<&String> = known
+        .iter()
+        .filter(|name| args.targets.is_empty() || args.targets.contains(name))
+        .collect();
+    let mut build = cargo_fuzz(workspace, "build");
+    ensure!(build.status()?.success(), "the fuzzers do not build");
+    let rounds = chosen.len().div_ceil(args.jobs.max(1)) as u64;
+    println!("{} targets, about {} s", chosen.len(), rounds * args.seconds);
+
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let worker = || {
+            while let Some(name) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let outcome = fuzz(workspace, name, args.seconds);
+                done.lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push((name.as_str(), outcome));
+            }
+        };
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(worker);
+        }
+    });
+    let mut done = done
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(name, _)| *name);
+    println!("\n{}", stats::HEAD);
+    let mut in_order = true;
+    for (name, outcome) in done {
+        let stats = outcome?;
+        println!("{}", stats.row(name));
+        in_order &= stats.in_order;
+    }
+    Ok(in_order)
+}
+
+/// Says in one line which tool is missing.
+fn ensure_tools(workspace: &Workspace) -> Result<()> {
+    let runs = |args: &[&str]| {
+        let output = nightly(workspace).args(args).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    ensure!(
+        runs(&["--version"]),
+        "fuzzing needs the nightly compiler: rustup toolchain install nightly"
+    );
+    ensure!(
+        runs(&["fuzz", "--version"]),
+        "fuzzing needs cargo-fuzz: cargo install cargo-fuzz --version 0.13.2 --locked"
+    );
+    Ok(())
+}
+
+/// Cargo of the nightly toolchain, whichever toolchain runs this.
+fn nightly(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.command("cargo");
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        cargo.env_remove(variable);
+    }
+    cargo.arg("+nightly");
+    cargo
+}
+
+fn cargo_fuzz(workspace: &Workspace, verb: &str) -> Command {
+    let mut cargo = nightly(workspace);
+    cargo
+        .args(["fuzz", verb, "--fuzz-dir", PROGRAMS])
+        .env("CARGO_TARGET_DIR", workspace.target.join("fuzz"));
+    cargo
+}
+
+/// The names of all targets: those of the folders of seeds.
+fn targets(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(workspace.root.join(SEEDS)).with_context(|| format!("cannot read {SEEDS}"))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs a target's fuzzer and passes on how far it is.
+fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
+    let folder = |kind: &str| -> Result<PathBuf> {
+        let folder = workspace.target.join("fuzz").join(kind).join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    };
+    let (learnt, found) = (folder("corpus")?, folder("artifacts")?);
+    let log = workspace.target.join("fuzz").join(format!("{name}.log"));
+    let mut file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut child = cargo_fuzz(workspace, "run")
+        .arg(name)
+        .arg(&learnt)
+        .arg(workspace.root.join(SEEDS).join(name))
+        .arg("--")
+        .args([
+            format!("-max_total_time={seconds}"),
+            format!("-timeout={INPUT_SECONDS_MAX}"),
+            format!("-artifact_prefix={}/", found.display()),
+            "-print_final_stats=1".to_owned(),
+        ])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start cargo fuzz")?;
+    let said = BufReader::new(child.stderr.take().context("a piped standard error is there")?);
+    let mut stats = Stats::default();
+    for line in said.split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        writeln!(file, "{line}").with_context(|| format!("cannot write {}", log.display()))?;
+        if stats.read(&line) {
+            println!("{name}: {stats}");
+        }
+    }
+    stats.in_order = child.wait()?.success();
+    if !stats.in_order {
+        let input = stats.found.as_deref().unwrap_or("none was written");
+        println!("{name}: a fault: input {input}, log {}", log.display());
+        println!(
+            "{name}: once mended, keep the input in {SEEDS}/{name} under a name that says what it found"
+        );
+    }
+    Ok(stats)
+}

@@ -1,0 +1,108 @@
+//! The certificates of a run: an authority of its own, the broker's certificate in files, and who trusts it.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tempfile::TempDir;
+
+/// Time that a look at the certificate may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Someone who signs, and where the broker's certificate lies.
+pub(super) struct Certificates {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Certificates {
+    /// An authority, and a first certificate.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new([])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named("authority of the load test");
+        let certificates = Self {
+            folder: tempfile::tempdir().context("cannot make a folder")?,
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
+        };
+        certificates.replace()?;
+        Ok(certificates)
+    }
+
+    /// The file with the broker's certificate, and the one with its key.
+    pub(super) fn files(&self) -> (PathBuf, PathBuf) {
+        let path = |name| self.folder.path().join(name);
+        (path("cert.pem"), path("key.pem"))
+    }
+
+    /// Puts a new certificate and key into the files, each in one step, and returns the certificate.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub(super) fn replace(&self) -> anyhow::Result<Vec<u8>> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
+        params.distinguished_name = named("broker under load");
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let (cert_file, key_file) = self.files();
+        for (path, text) in [(cert_file, certificate.pem()), (key_file, key.serialize_pem())] {
+            let new = path.with_extension("new");
+            fs::write(&new, text)
+                .and_then(|()| fs::rename(&new, &path))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(certificate.der().to_vec())
+    }
+
+    /// A client that trusts the authority. It goes on with no earlier session, in which no certificate would be shown.
+    ///
+    /// # Errors
+    /// Never with what is used here.
+    pub(super) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.as_ref().der().clone())?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    named.push(DnType::CommonName, name);
+    named
+}
+
+/// The certificate that a new connection to `address` is shown.
+///
+/// # Errors
+/// When there is no handshake.
+pub(super) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
+    stream.set_read_timeout(Some(LOOK_WITHIN))?;
+    let mut session =
+        ClientConnection::new(client, ServerName::from(address.ip())).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    let chain = session.peer_certificates().unwrap_or_default();
+    chain
+        .first()
+        .map(|own| own.to_vec())
+        .ok_or_else(|| io::Error::other("no certificate was shown"))
+}
