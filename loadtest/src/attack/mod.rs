@@ -83,10 +83,7 @@ pub(crate) struct AttackArgs {
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
 pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<AttackOutcome> {
-    let rows: Vec<Row> = rows::all()
-        .into_iter()
-        .filter(|row| args.row.is_empty() || args.row.contains(&row.number))
-        .collect();
+    let rows = chosen(args);
     for wanted in &args.row {
         let known = rows.iter().any(|row| row.number == *wanted);
         ensure!(known, "row {wanted} cannot be run: {}", rows::why_not(*wanted));
@@ -106,7 +103,9 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<At
         seconds: args.seconds,
         ..AttackOutcome::default()
     };
-    for row in &rows {
+    for at in 0..rows.len() {
+        // Made anew: tokens expire.
+        let row = &chosen(args)[at];
         progress(format_args!("row {}: {}", row.number, row.name));
         let found = Run {
             args,
@@ -137,6 +136,12 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<At
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(outcome)
+}
+
+/// The rows that are asked for.
+fn chosen(args: &AttackArgs) -> Vec<Row> {
+    let asked = |row: &Row| args.row.is_empty() || args.row.contains(&row.number);
+    rows::all(args.seconds).into_iter().filter(asked).collect()
 }
 
 /// Which cores the broker and its clients run on; none if there is only one.
@@ -197,7 +202,10 @@ impl Run<'_> {
             .iter()
             .map(|(name, value)| {
                 let half = self.args.subscribers + self.args.attackers / 2 + 1;
-                (*name, value.replace("{half}", &half.to_string()))
+                let value = value
+                    .replace("{half}", &half.to_string())
+                    .replace("{half-attackers}", &(self.args.attackers / 2).max(1).to_string());
+                (*name, value)
             })
             .collect();
         // What a thread starts runs where it runs.

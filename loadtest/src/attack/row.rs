@@ -106,6 +106,8 @@ pub(super) struct Variant {
     pub(super) steps: Vec<Step>,
     /// The answers that are right. Each of them must come to somebody.
     pub(super) expected: Vec<Answer>,
+    /// Answers that are right too and need not come.
+    pub(super) optional: Vec<Answer>,
 }
 
 impl Variant {
@@ -115,6 +117,7 @@ impl Variant {
             what: what.into(),
             steps,
             expected: vec![expected],
+            optional: Vec::new(),
         }
     }
 }
@@ -189,7 +192,8 @@ impl Tally {
     /// Counts an answer.
     pub(super) fn add(&mut self, variant: &Variant, answer: &Answer, took: Duration) {
         *self.answers.entry(answer.to_string()).or_default() += 1;
-        self.wrong += u64::from(!variant.expected.contains(answer));
+        let right = variant.expected.contains(answer) || variant.optional.contains(answer);
+        self.wrong += u64::from(!right);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.longest_ms = self.longest_ms.max(took_ms);
     }

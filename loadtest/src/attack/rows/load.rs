@@ -1,5 +1,6 @@
 //! Rows 20 to 25: requests and readers that cost more than they may, and more of them than there may be.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tickwire_wire::frame::Opcode;
@@ -8,6 +9,11 @@ use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 use super::{GET, GOOD, closes, frame, head, refused, seconds, then};
 use crate::attack::attackers::shared;
 use crate::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
+
+/// The address of the flood that comes from one.
+const THE_ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+/// The loopback without that.
+const ALL_BUT_ONE: &str = "127.0.0.1,127.1.0.0/16,127.2.0.0/15,127.4.0.0/14,127.8.0.0/13,127.16.0.0/12,127.32.0.0/11,127.64.0.0/10,127.128.0.0/9";
 
 pub(super) fn rows() -> Vec<Row> {
     let flood = Row {
@@ -39,6 +45,19 @@ pub(super) fn rows() -> Vec<Row> {
             every: seconds(2),
             settings: vec![("TICKWIRE_LIMITS__CONNECTIONS", "{half}".to_owned())],
             ..Row::new(24, "connection flood", more_than_may_be())
+        },
+        Row {
+            every: seconds(2),
+            settings: vec![
+                ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ALL_BUT_ONE.to_owned()),
+                // So that a small run meets it too.
+                (
+                    "TICKWIRE_LIMITS__CONNECTIONS_PER_ADDRESS",
+                    "{half-attackers}".to_owned(),
+                ),
+            ],
+            one_address: Some(THE_ONE),
+            ..Row::new(24, "connection flood from one address", from_one_address())
         },
         storm,
     ]
@@ -127,6 +146,19 @@ fn more_than_may_be() -> Vec<Variant> {
     );
     vec![Variant {
         expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
+        ..stays
+    }]
+}
+
+/// Twice as many as may be there at once.
+fn from_one_address() -> Vec<Variant> {
+    let stays = Variant::new(
+        "handshake",
+        then([Step::Stay(seconds(2))]),
+        Answer::of(Ending::Stayed),
+    );
+    vec![Variant {
+        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(429))],
         ..stays
     }]
 }

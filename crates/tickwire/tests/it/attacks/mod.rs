@@ -4,10 +4,13 @@
 //! that the broker's memory stays bounded. What goes beyond a row is with the other tests of its subject. The same rows by the
 //! thousand are `cargo xtask attack`.
 
+mod abuse;
+mod access;
 mod deflate;
 mod frames;
 mod handshake;
 mod load;
+mod tokens;
 
 use std::time::Duration;
 
@@ -75,6 +78,13 @@ impl Besieged {
             .wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
                 open == 2.0
             });
+        self.outlives();
+    }
+
+    /// The same, what `check` says, and an orderly end.
+    fn lives_on_and(mut self, check: impl FnOnce()) {
+        self.lives_on();
+        check();
         self.outlives();
     }
 

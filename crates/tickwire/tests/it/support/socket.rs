@@ -1,13 +1,14 @@
 //! A bare socket and frames made by hand, for what no library would send.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
+use socket2::{Domain, Type};
 
 use super::{Answer, Broker, DEADLINE};
 
@@ -138,6 +139,15 @@ impl Socket {
     /// Connects and says nothing.
     pub(crate) fn connect(broker: &Broker) -> Self {
         Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
+    }
+
+    /// Connects from an address of the loopback's and says nothing.
+    pub(crate) fn connect_from(broker: &Broker, source: Ipv4Addr) -> Self {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let source = SocketAddr::from((source, 0));
+        socket.bind(&source.into()).expect("an address of this machine");
+        socket.connect(&broker.listen.into()).expect("the broker listens");
+        Self::over(TcpStream::from(socket))
     }
 
     /// A connection that is made already.
@@ -273,6 +283,11 @@ impl Socket {
             .stream()
             .set_nonblocking(false)
             .expect("a socket has this option");
+    }
+
+    /// Whether there is something to read, be it the end. Never waits.
+    pub(crate) fn has_something(&self) -> bool {
+        self.peek().is_some()
     }
 
     /// Whether the broker has closed its side and there is nothing left to read. Never waits.
