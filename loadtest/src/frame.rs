@@ -259,7 +259,7 @@ mod tests {
         let mut frames = Vec::new();
         for byte in b"\xc1\x01x\x82\x01y" {
             let fed = reader.feed(&[*byte], |frame| {
-                frames.push((frame.deflated, frame.payload.to_vec()))
+                frames.push((frame.deflated, frame.payload.to_vec()));
             });
             fed.expect("good frames");
         }
