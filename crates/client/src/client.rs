@@ -350,7 +350,6 @@ impl ClientBuilder {
     }
 
     /// The token that each handshake shows; after [`Client::auth`] it is the newer one.
-    #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(TokenSource::Text(token.into()));
         self
@@ -358,7 +357,6 @@ impl ClientBuilder {
 
     /// A file with the token that each handshake shows. It is read again for each, so it may be kept fresh by another
     /// program.
-    #[must_use]
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Some(TokenSource::File(path.into()));
         self

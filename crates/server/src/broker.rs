@@ -18,6 +18,7 @@ use tokio::task::LocalSet;
 
 use crate::acceptor::{self, Acceptor, ShardDoor};
 use crate::access::{Access, AccessError};
+use crate::announce::{Room, announce};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::egress;
@@ -469,43 +470,4 @@ fn raise_open_files() -> u64 {
             rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
         }
     }
-}
-
-/// What the machine gives the broker.
-struct Room {
-    shards: usize,
-    connections_max: usize,
-    egress: &'static str,
-    /// Who may do what without a token.
-    access: String,
-}
-
-/// The start-up line: what is served, and where.
-fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
-    let feed = match &config.feed.source {
-        FeedSource::None => "none; ticks come from publishers".to_owned(),
-        FeedSource::Sim => {
-            let feed = &config.feed;
-            format!(
-                "simulated market, {} symbols, {} ticks/s, seed {}",
-                feed.symbols, feed.rate, feed.seed
-            )
-        }
-        FeedSource::Replay(files) => {
-            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            format!("replay of {} at {}x", names.join(", "), config.feed.speed)
-        }
-    };
-    let scheme = if config.tls.is_some() { "wss" } else { "ws" };
-    tracing::info!(
-        url = %format!("{scheme}://{listen}/v1/ws"),
-        metrics = %format!("http://{ops}/metrics"),
-        feed,
-        shards = room.shards,
-        connections_max = room.connections_max,
-        egress = room.egress,
-        "tickwire {VERSION} is ready; {}",
-        room.access,
-    );
-    config.test.warn();
 }

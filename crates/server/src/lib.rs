@@ -5,6 +5,7 @@
 
 mod acceptor;
 pub mod access;
+mod announce;
 mod broker;
 mod clock;
 pub mod config;

@@ -22,8 +22,9 @@ use crate::scrape;
 /// Requests per second that a benchmark's connection may send: the most that the broker lets one set.
 const OPS_PER_S: &str = "1000000";
 
-/// Time in milliseconds that connections get to leave when the broker is stopped, which is after a measurement.
-const SHUTDOWN_MS: &str = "100";
+/// Times in milliseconds that connections get to leave when the broker is stopped, which is after a measurement: over how long
+/// they are closed, and when it is over in any case.
+const DRAIN_MS: [&str; 2] = ["100", "1200"];
 
 /// What is said to Tickwire.
 pub(super) struct Tickwire;
@@ -156,7 +157,8 @@ impl Build {
             .args(["--listen", &loopback(port).to_string(), "--ops", &ops.to_string()])
             // In the environment, so that a flag among the settings goes first.
             .env("TICKWIRE_SHARDS", "1")
-            .env("TICKWIRE_SHUTDOWN_MS", SHUTDOWN_MS)
+            .env("TICKWIRE_DRAIN__WINDOW_MS", DRAIN_MS[0])
+            .env("TICKWIRE_DRAIN__DEADLINE_MS", DRAIN_MS[1])
             .env("TICKWIRE_LIMITS__OPS_PER_S", OPS_PER_S)
             .env("TICKWIRE_LIMITS__OPS_BURST", OPS_PER_S)
             .envs(self.settings.iter().copied())

@@ -13,6 +13,7 @@ mod lagging;
 mod rate;
 mod requests;
 mod rights;
+mod settings;
 mod slot;
 mod status;
 mod subscribe;
@@ -23,6 +24,7 @@ mod watching;
 pub use caps::SessionLimits;
 pub use drain::Drain;
 pub use rights::AuthRequest;
+pub use settings::ShardSettings;
 pub use watching::SessionLag;
 
 use std::cmp::Reverse;
@@ -35,9 +37,8 @@ use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use slot::{First, Slot, Subscriber};
-use tickwire_wire::deflate::{Deflater, Settings as DeflateSettings};
+use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
-use tickwire_wire::message::AnnouncedLimits;
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Variant};
 
 use crate::bucket::Bucket;
@@ -51,31 +52,6 @@ use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
 use crate::session::{Phase, Session, SessionId, Transport};
-
-/// What a shard promises and allows its connections.
-#[derive(Debug, Clone)]
-pub struct ShardSettings {
-    /// The `server` of a `welcome`.
-    pub server: String,
-    /// The limits of a `welcome`.
-    pub limits: AnnouncedLimits,
-    /// Further limits of a connection, which it learns of when it meets them.
-    pub session_limits: SessionLimits,
-    /// Bytes of market data that may wait for one connection.
-    pub outbox_bytes_max: usize,
-    /// Time that a connection with a full outbox may take nothing.
-    pub stall_ms: u64,
-    /// Quiet time after which a heartbeat is sent.
-    pub heartbeat_ms: u64,
-    /// Time without a byte from a WebSocket client after which it is pinged.
-    pub ping_after_ms: u64,
-    /// Time that a pinged client has to answer.
-    pub pong_timeout_ms: u64,
-    /// Time from the handshake to the first request.
-    pub first_request_ms: u64,
-    /// Time that a client has to answer a close frame.
-    pub close_timeout_ms: u64,
-}
 
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
@@ -153,26 +129,6 @@ impl Shard {
             pressed: false,
             draining: None,
             counts: Counts::default(),
-        }
-    }
-
-    /// The shard with other settings of compression than the defaults.
-    #[must_use]
-    pub fn with_compression(mut self, settings: DeflateSettings) -> Self {
-        self.deflater = Deflater::new(settings);
-        self
-    }
-
-    /// Takes other settings from now on. Sessions that exist have them at their next check; what their `welcome` told them
-    /// of a limit may have changed then. What is compressed already stays as it is.
-    pub fn reconfigure(&mut self, settings: ShardSettings, compression: DeflateSettings) {
-        self.settings = settings;
-        self.deflater = Deflater::new(compression);
-        let live_bytes_end = self.live_bytes_end();
-        for (_, session) in &mut self.sessions {
-            if session.lagging_since.is_none() {
-                session.live_bytes_end = live_bytes_end;
-            }
         }
     }
 

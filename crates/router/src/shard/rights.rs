@@ -112,9 +112,6 @@ impl Shard {
     /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`. Subscriptions that these do not
     /// cover end, each with an `error`.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>) {
-        if **before == **after {
-            return;
-        }
         let has = |session: &Session| session.is_open() && Rc::ptr_eq(&session.rights, before);
         let sessions = self.sessions.iter().filter(|(_, session)| has(session));
         let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();

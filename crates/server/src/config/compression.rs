@@ -1,9 +1,31 @@
 //! Whether and how messages are compressed: the key table `[compression]`.
 
-use tickwire_wire::deflate;
+use tickwire_wire::{deflate, limits};
 
 use super::error::ConfigError;
+use super::keys::{GIB, Key, Preset, Shape};
 use super::settings::Settings;
+
+pub(super) const ENABLED: Key = Key::new(
+    "compression.enabled",
+    Shape::Bool,
+    Preset::Bool(true),
+    "Whether connections that offer permessage-deflate get it",
+);
+pub(super) const LEVEL: Key = Key::integer(
+    "compression.level",
+    1,
+    9,
+    limits::DEFLATE_LEVEL as u64,
+    "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
+);
+pub(super) const THRESHOLD_BYTES: Key = Key::integer(
+    "compression.threshold_bytes",
+    0,
+    GIB,
+    limits::DEFLATE_THRESHOLD_BYTES as u64,
+    "Messages with fewer bytes are never compressed",
+);
 
 /// The key table `[compression]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

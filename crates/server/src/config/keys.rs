@@ -5,7 +5,7 @@
 
 use tickwire_wire::limits;
 
-use super::{addresses, auth, proxy, sessions, tls};
+use super::{addresses, auth, compression, proxy, sessions, tls};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,7 +145,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
+pub(super) const GIB: u64 = 1024 * MIB;
 const MINUTE_MS: u64 = 60_000;
 
 /// Most shards: the interest of shards in a topic is a 64-bit mask.
@@ -469,26 +469,9 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         "Silence of the feed, once started and not over, after which /readyz fails",
     ),
-    Key::new(
-        "compression.enabled",
-        Shape::Bool,
-        Preset::Bool(true),
-        "Whether connections that offer permessage-deflate get it",
-    ),
-    Key::integer(
-        "compression.level",
-        1,
-        9,
-        limits::DEFLATE_LEVEL as u64,
-        "How hard messages are compressed: 1 is the fastest, 9 makes the smallest",
-    ),
-    Key::integer(
-        "compression.threshold_bytes",
-        0,
-        GIB,
-        limits::DEFLATE_THRESHOLD_BYTES as u64,
-        "Messages with fewer bytes are never compressed",
-    ),
+    compression::ENABLED,
+    compression::LEVEL,
+    compression::THRESHOLD_BYTES,
     Key::new(
         "test.echo",
         Shape::Bool,

@@ -139,9 +139,11 @@ impl Guard {
     /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token. Holders of tokens
     /// keep what was granted until it expires, but for static keys that are gone: their sessions are closed.
     pub(crate) fn replace(&mut self, access: Arc<Access>, shard: &mut Shard, now: Micros) {
-        let anonymous = Rc::new(access.anonymous().clone());
-        shard.replace_rights(&self.anonymous, &anonymous);
-        self.anonymous = anonymous;
+        if *self.anonymous != *access.anonymous() {
+            let anonymous = Rc::new(access.anonymous().clone());
+            shard.replace_rights(&self.anonymous, &anonymous);
+            self.anonymous = anonymous;
+        }
         self.access = access;
         for (id, visitor) in &self.visitors {
             if visitor

@@ -140,7 +140,8 @@ fn kinds_are_those_of_topics_that_come_later() {
     wait_for_limit(broker, 8);
     let request = json!({"op": "publish", "id": 2, "topic": "a.new", "data": 1}).to_string();
     socket.send(Frame::text(&request));
-    assert_eq!(socket.message()["code"], "forbidden");
+    let answer = socket.message();
+    assert_eq!(answer["code"], "forbidden", "{answer}");
 }
 
 #[test]

@@ -409,11 +409,12 @@ fn a_broker_that_stops_says_goodbye() {
     let broker = start(&authority, "auto", &[]);
     let mut socket = connect(&authority, &broker).upgrade();
     broker.terminate();
+    assert_eq!(socket.message()["op"], "drain");
     let (code, _) = socket.close_frame();
-    assert_eq!(code, 1001);
+    assert_eq!(code, 4000);
     // A connection that is cut off ends with an error instead (RFC 8446 §6.1).
     socket.ended();
-    socket.send(Frame::new(crate::support::Opcode::Close, &1001_u16.to_be_bytes()));
+    socket.send(Frame::new(crate::support::Opcode::Close, &4000_u16.to_be_bytes()));
     broker.wait_stopped();
 }
 

