@@ -53,7 +53,7 @@ fn claims() -> Value {
 }
 
 /// The claims in order, with those of `changes` instead; null takes one away.
-fn claims_with(changes: Value) -> Value {
+fn claims_with(changes: &Value) -> Value {
     let mut claims = claims();
     let map = claims.as_object_mut().unwrap();
     for (name, value) in changes.as_object().unwrap() {

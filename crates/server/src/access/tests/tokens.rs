@@ -114,7 +114,7 @@ fn a_public_key_is_no_secret() {
 #[test]
 fn claims_that_are_not_taken() {
     let access = rules(ALL_ALGORITHMS);
-    let with = |changes: Value| hs256(&claims_with(changes));
+    let with = |changes: Value| hs256(&claims_with(&changes));
     for (changes, expected) in [
         (
             json!({"exp": null}),
@@ -211,7 +211,7 @@ fn claims_that_are_not_taken() {
 #[test]
 fn claims_that_are_taken() {
     let access = rules(ALL_ALGORITHMS);
-    let with = |changes: Value| outcome(&access, &hs256(&claims_with(changes)));
+    let with = |changes: Value| outcome(&access, &hs256(&claims_with(&changes)));
     let granted = outcome(&access, &hs256(&claims()));
     assert_eq!(with(json!({"aud": ["other", "tickwire"]})), granted);
     assert_eq!(with(json!({"nbf": NOW_S, "more": {"than": "known"}})), granted);
@@ -240,7 +240,7 @@ fn a_claim_twice_is_no_claim() {
 #[test]
 fn clocks_may_differ_by_what_is_set() {
     let access = rules(&format!("{ALL_ALGORITHMS}leeway_s = 10\n"));
-    let with = |changes: Value| outcome(&access, &hs256(&claims_with(changes)));
+    let with = |changes: Value| outcome(&access, &hs256(&claims_with(&changes)));
     assert!(with(json!({"exp": NOW_S - 9})).ends_with("expires Some(1)"));
     assert!(with(json!({"exp": NOW_S - 10})).contains("Expired"));
     assert!(with(json!({"nbf": NOW_S + 10})).starts_with("subscribe"));
@@ -325,7 +325,7 @@ fn no_key_is_fetched() {
     for name in ["jku", "x5u", "kid"] {
         let mut header = json!({"alg": "RS256", "x5c": [url], "jwk": {"kty": "oct", "k": base64url(SECRET)}});
         header[name] = json!(url);
-        let claims = claims_with(json!({"iss": url}));
+        let claims = claims_with(&json!({"iss": url}));
         check_denied(&access, &with_header(&header, &claims));
         header["alg"] = json!("HS256");
         check_denied(&access, &with_header(&header, &claims));
