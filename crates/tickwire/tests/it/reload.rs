@@ -173,3 +173,85 @@ fn flags_stay_stronger_than_the_file() {
     assert_eq!(socket.message()["code"], "forbidden");
     broker.stop();
 }
+
+/// A static key and the setting that lets its holder in.
+fn key(folder: &str) -> (String, String) {
+    let key = format!("tw_{folder}_0123456789abcdef0123456789abcdef");
+    let hash = crate::program::run(&["hash-key"], &key).stdout;
+    (
+        key,
+        format!("[[auth.keys]]\nname = \"{folder}\"\n{hash}subscribe = [\">\"]\n"),
+    )
+}
+
+#[test]
+fn keys_origins_and_the_files_of_keys_are_taken_or_refused_with_the_rest() {
+    let (old, old_entry) = key("old");
+    let (new, new_entry) = key("new");
+    let changing = Changing::start(&format!("[auth]\nrequired = true\n{old_entry}"));
+    let broker = &changing.broker;
+    let status = |lines: &[&str]| {
+        let lines: Vec<&str> = crate::handshake::GOOD.iter().chain(lines).copied().collect();
+        Socket::request(broker, crate::handshake::GET, &lines).1.status
+    };
+    let (old, new) = (
+        format!("Authorization: Bearer {old}"),
+        format!("Authorization: Bearer {new}"),
+    );
+    let lines: Vec<&str> = crate::handshake::GOOD.iter().copied().chain([&*old]).collect();
+    let (mut holder, answer) = Socket::request(broker, crate::handshake::GET, &lines);
+    assert_eq!(answer.status, 101);
+    assert_eq!(holder.message()["op"], "welcome");
+    assert_eq!((status(&[&new]), status(&[])), (401, 401));
+    // A file of keys that is not there: nothing of it holds.
+    let bad = format!(
+        "[auth]\nallowed_origins = [\"https://a.example\"]\n{new_entry}\
+         [auth.jwt]\nalgorithms = [\"EdDSA\"]\npublic_key_files = [\"/nowhere/key.pem\"]\n"
+    );
+    changing.reload(&bad, "refused", 1.0);
+    broker.wait_for_log("/nowhere/key.pem");
+    assert_eq!((status(&[&new]), status(&[&old])), (401, 101));
+    // Withdrawn, a key ends the connection of its holder.
+    let good = format!("[auth]\nrequired = true\nallowed_origins = [\"https://a.example\"]\n{new_entry}");
+    changing.reload(&good, "ok", 1.0);
+    assert_eq!(holder.close_frame().0, 4003);
+    assert_eq!((status(&[&new]), status(&[&old])), (101, 401));
+    let origin = |name: &'static str| status(&[&new, name]);
+    assert_eq!(
+        (
+            origin("Origin: https://a.example"),
+            origin("Origin: https://b.example")
+        ),
+        (101, 403)
+    );
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_has_the_settings_refused() {
+    let authority = crate::support::Authority::new();
+    authority.issue("one");
+    authority.issue("two");
+    let text = |cert: &str, key: &str, subscriptions: u32| {
+        let (cert, key) = (authority.file(cert), authority.file(key));
+        format!(
+            "[limits]\nsubscriptions = {subscriptions}\n[tls]\ncert_file = {cert:?}\nkey_file = {key:?}\n"
+        )
+    };
+    let changing = Changing::start(&text("one.pem", "one.key", 2));
+    let broker = &changing.broker;
+    let welcome = || {
+        let mut socket = Socket::secure(broker, authority.client()).expect("they trust each other");
+        let shown = socket.certificate();
+        let answer = socket.ask(crate::handshake::GET, &crate::handshake::GOOD);
+        assert_eq!(answer.status, 101);
+        (socket.message()["limits"]["subscriptions"].clone(), shown)
+    };
+    let (limit, first) = welcome();
+    assert_eq!(limit, 2);
+    changing.reload(&text("two.pem", "one.key", 3), "refused", 1.0);
+    assert_eq!(welcome(), (json!(2), first.clone()));
+    changing.reload(&text("two.pem", "two.key", 3), "ok", 1.0);
+    let (limit, second) = welcome();
+    assert_eq!(limit, 3);
+    assert_ne!(first, second);
+}
