@@ -330,10 +330,10 @@ impl Broker {
         let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
         for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
             // What is owed is counted as it was published; compressed, it may be far less.
-            if let Some(link) = link.as_mut().filter(|_| !client.deflate)
-                && link.shard == shard
-                && link.owed > full
-            {
+            let link = link
+                .as_mut()
+                .filter(|link| !client.deflate && link.shard == shard);
+            if let Some(link) = link.filter(|link| link.owed > full) {
                 link.full_since.get_or_insert(now);
             }
         }
