@@ -91,6 +91,8 @@ pub(crate) struct Gap {
     pub(crate) topic: TopicId,
     pub(crate) from: Seq,
     pub(crate) to: Seq,
+    /// Whether it goes on from a gap that the client has got, whose snapshot was taken back.
+    pub(crate) goes_on: bool,
     pub(crate) frame: Box<[u8]>,
 }
 

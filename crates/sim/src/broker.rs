@@ -323,9 +323,8 @@ impl Broker {
 
     /// Takes note of the connections for which certainly too much waits.
     fn mark_full(&mut self, shard: usize, now: Micros) {
-        // With a small queue the shard reads the histories when it likes, and they may hold little.
         if self.setup.queue < 1_000 {
-            return;
+            return; // the shard reads the histories when it likes, and they may hold little
         }
         let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
         for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
@@ -351,8 +350,10 @@ impl Broker {
             };
             let Some(id) = link.session else { continue };
             let Some(outbox) = self.shards[shard].outbox(id) else {
-                let what = format!("the session of client {client} is gone, and nobody was told");
-                return Err(Broken::new(Rule::Closes, what));
+                return Err(Broken::new(
+                    Rule::Closes,
+                    format!("the session of client {client} is gone, untold"),
+                ));
             };
             let waiting = outbox.data_bytes() - outbox.answer_bytes();
             ensure(waiting <= room, Rule::SlowReaders, || {

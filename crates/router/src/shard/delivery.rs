@@ -314,7 +314,7 @@ impl Shard {
             };
             if let Some(snapshot) = snapshot {
                 if first == First::Recovery {
-                    self.push_recovery(id, cell, subscriber, snapshot);
+                    self.push_recovery(id, cell, subscriber, snapshot, true);
                 } else {
                     self.push_snapshot(id, subscriber, snapshot);
                 }
@@ -351,9 +351,10 @@ impl Shard {
         cell: &TopicCell,
         subscriber: &mut Subscriber,
         snapshot: Arc<Publication>,
+        goes_on: bool,
     ) {
         if snapshot.seq > subscriber.after {
-            self.push_gap(id, cell, subscriber.after.next(), snapshot.seq);
+            self.push_gap(id, cell, (subscriber.after.next(), snapshot.seq), goes_on);
             subscriber.after = snapshot.seq;
         }
         self.push_pulled(id, snapshot, Sort::Recovery, 0);
@@ -366,13 +367,13 @@ impl Shard {
             (Some((from, _)), Kind::Book) => {
                 debug_assert_eq!(from, subscriber.after.next());
                 if let Some(snapshot) = cell.snapshot() {
-                    self.push_recovery(id, cell, subscriber, snapshot);
+                    self.push_recovery(id, cell, subscriber, snapshot, false);
                     subscriber.behind = false; // the snapshot was the head
                 }
             }
             (gap, _) => {
                 if let Some((from, to)) = gap {
-                    self.push_gap(id, cell, from, to);
+                    self.push_gap(id, cell, (from, to), false);
                     subscriber.after = to;
                 }
                 subscriber.behind = !catchup.at_head;
@@ -410,7 +411,7 @@ impl Shard {
         replays.is_some_and(|replays| replays.get(&topic).is_some_and(|replay| !replay.is_empty()))
     }
 
-    fn push_gap(&mut self, id: SessionId, cell: &TopicCell, from: Seq, to: Seq) {
+    fn push_gap(&mut self, id: SessionId, cell: &TopicCell, (from, to): (Seq, Seq), goes_on: bool) {
         self.counts.gaps += 1;
         let epoch = cell.position().epoch;
         let gap = Control::Gap {
@@ -426,6 +427,7 @@ impl Shard {
                 topic: cell.id(),
                 from,
                 to,
+                goes_on,
                 frame,
             });
         }

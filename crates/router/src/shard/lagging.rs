@@ -122,8 +122,10 @@ impl Shard {
                 Item::Status(status) => subscriber.told_stale = !status.stale,
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
-                    // The gap of a book brings its snapshot anew.
-                    if subscriber.first == First::Recovery {
+                    // The gap of a book brings its snapshot anew, unless the client has got a gap before it that waits for one.
+                    if gap.goes_on {
+                        subscriber.first = First::Recovery;
+                    } else if subscriber.first == First::Recovery {
                         subscriber.first = First::Nothing;
                     }
                 }
