@@ -205,10 +205,11 @@ impl Outbox {
         }
     }
 
-    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything.
+    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything; it sees the last one
+    /// first.
     pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&[u8]) -> Option<Box<[u8]>>) {
         let begun = usize::from(self.partial == Partial::Data);
-        for item in self.data.iter_mut().skip(begun) {
+        for item in self.data.iter_mut().skip(begun).rev() {
             if let Item::Answer(frame) = item
                 && let Some(new) = rewritten(frame)
             {

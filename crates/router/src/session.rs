@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tickwire_wire::{Codec, Micros, Pattern, Variant};
+use tickwire_wire::{Codec, Micros, Pattern, Seq, Variant};
 
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
@@ -156,6 +156,12 @@ impl Session {
     #[inline]
     pub(crate) fn codec(&self) -> Codec {
         self.variant.codec()
+    }
+
+    /// The last message of a topic that waits for its turn in a replay that was promised, if any does.
+    pub(crate) fn promised_to(&self, topic: TopicId) -> Option<Seq> {
+        let replay = self.replays.as_ref()?.get(&topic)?;
+        replay.back().map(|publication| publication.seq)
     }
 
     /// One more pattern covers a topic that this session has already, and asks for `pace`. A pattern that changes is

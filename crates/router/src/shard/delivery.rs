@@ -407,8 +407,7 @@ impl Shard {
     /// Whether messages of a promised replay wait to be pulled in.
     fn replays(&self, id: SessionId, topic: TopicId) -> bool {
         let session = self.sessions.get(id.index());
-        let replays = session.and_then(|session| session.replays.as_ref());
-        replays.is_some_and(|replays| replays.get(&topic).is_some_and(|replay| !replay.is_empty()))
+        session.is_some_and(|session| session.promised_to(topic).is_some())
     }
 
     fn push_gap(&mut self, id: SessionId, cell: &TopicCell, (from, to): (Seq, Seq), goes_on: bool) {

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
@@ -161,16 +162,20 @@ impl Shard {
             let place = topics.get(&cell.id())?.place;
             Some(slots[cell.id().index()].at(place).after)
         };
+        let mut resumed = FxHashSet::default();
         session.outbox.rewrite_answers(|frame| {
             let message = codec.decode_server(payload_of(frame));
             let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
                 return None;
             };
             let mut changed = false;
-            // Where a resume begins is in the request.
-            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
-                let standing = standing(&result.topic);
-                if let (Some(seq), Some(at)) = (&mut result.seq, standing)
+            for result in results.iter_mut().rev() {
+                // Where a resume begins is in the request, and an ack before it is of a subscription that had ended.
+                if result.recovered.is_some() {
+                    resumed.insert(result.topic.clone());
+                }
+                if !resumed.contains(&result.topic)
+                    && let (Some(seq), Some(at)) = (&mut result.seq, standing(&result.topic))
                     && at < *seq
                 {
                     (*seq, changed) = (at, true);

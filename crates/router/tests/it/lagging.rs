@@ -94,6 +94,27 @@ fn an_ack_among_the_data_tells_where_the_client_stands_now() {
 }
 
 #[test]
+fn an_ack_keeps_the_place_of_a_subscription_that_ended() {
+    // The new one begins before where the old one stood.
+    check(
+        "outbox 150; open a; pub ticker.A 1..3; sub a ticker.A trade.B; go; stall a; pub trade.B 1; resync a ticker.A; unsub a ticker.A; sub a ticker.A@1; pub trade.B 2..5; drain; show count lagged; resume a",
+        expect![[r#"
+            a: ack 1 ticker.A@3 conflate, trade.B@0 every
+            a: snapshot ticker.A 3 3
+            count lagged: 1
+            a: ack 2 ticker.A@3
+            a: ack 3 ticker.A
+            a: ack 4 ticker.A@3 conflate recovered=true
+            a: update ticker.A 3 3
+            a: update trade.B 1 1
+            a: update trade.B 2 2
+            a: update trade.B 3 3
+            a: update trade.B 4 4
+            a: update trade.B 5 5"#]],
+    );
+}
+
+#[test]
 fn a_mode_that_was_changed_holds_for_what_comes_again() {
     check(
         "outbox 150; open a; sub a ticker.A trade.B; pub ticker.A 1; go; stall a; pub ticker.A 2..3; drain; sub a ticker.A mode=every nosnapshot; pub ticker.A 4..9; drain; show count lagged; resume a; pub ticker.A 10..11; go",

@@ -110,6 +110,11 @@ impl Place {
     fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
+
+    /// Where it is once it has read that, and what it was promised.
+    fn promised_standing(&self) -> u64 {
+        self.standing().max(self.promised)
+    }
 }
 
 fn matches(pattern: &str, topic: &str) -> bool {
@@ -306,7 +311,7 @@ impl Reader {
             place.standing()
         );
         let value = if kind == Kind::Event {
-            place.standing()
+            place.promised_standing()
         } else {
             heads[topic]
         };
@@ -354,7 +359,7 @@ impl Reader {
         {
             if let Some(place) = self.places.get_mut(&topic) {
                 let value = if truth[topic].kind == Kind::Event {
-                    place.standing()
+                    place.promised_standing()
                 } else {
                     heads[topic]
                 };

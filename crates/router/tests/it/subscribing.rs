@@ -304,6 +304,31 @@ fn subscribing_again_brings_a_fresh_snapshot_in_its_place() {
 }
 
 #[test]
+fn a_snapshot_asked_for_while_a_replay_waits_comes_behind_it() {
+    check(
+        "open a; pub trade.A 1..3; stall a; sub a trade.A@0; sub a trade.A; drain; pub trade.A 4; resume a; go",
+        expect![[r#"
+            a: ack 1 trade.A@3 every recovered=true
+            a: ack 2 trade.A@0 every
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: snapshot trade.A 3 3
+            a: update trade.A 4 4"#]],
+    );
+    check(
+        "open a; pub trade.A 1..3; stall a; sub a trade.A@1; sub a trade.A; drain; pub trade.A 4; resume a; go",
+        expect![[r#"
+            a: ack 1 trade.A@3 every recovered=true
+            a: ack 2 trade.A@1 every
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: snapshot trade.A 3 3
+            a: update trade.A 4 4"#]],
+    );
+}
+
+#[test]
 fn resync_sends_a_fresh_snapshot() {
     check(
         "open a; sub a ticker.A trade.A; pub ticker.A 1; pub trade.A 1..2; go; pub ticker.A 2; resync a ticker.A; resync a trade.A; pub trade.A 3; go",

@@ -231,7 +231,7 @@ impl Oracle {
             || format!("{name}: the ack of {seq} does not keep its place behind {standing}"),
         )?;
         let value = match topics::kind(topic) {
-            Kind::Event => standing,
+            Kind::Event => place.promised_standing(),
             Kind::State | Kind::Book => heads[topic],
         };
         place.snapshot_due |= snapshot && value > 0;
@@ -275,7 +275,7 @@ impl Oracle {
     fn one_shot(&mut self, pattern: usize, heads: &Heads) {
         for topic in (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic)) {
             if let Some(place) = self.places.get_mut(&topic) {
-                place.snapshot_due |= topics::kind(topic) != Kind::Event || place.standing() > 0;
+                place.snapshot_due |= topics::kind(topic) != Kind::Event || place.promised_standing() > 0;
             } else {
                 self.shots.insert(topic, true);
             }

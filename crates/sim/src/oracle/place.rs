@@ -52,6 +52,11 @@ impl Place {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
 
+    /// Where the client is once it has read that, and what it was promised.
+    pub(super) fn promised_standing(&self) -> u64 {
+        self.standing().max(self.promised)
+    }
+
     /// It resumes from `at`, with everything up to `promised`.
     pub(super) fn resume(&mut self, at: u64, promised: u64) {
         self.at = at;
