@@ -23,6 +23,7 @@ use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMes
 
 use answers::{Asked, op_of, same_topics};
 pub use broken::{BrokenPromise, RecoveryFault};
+pub use track::EveryTopic;
 use track::Track;
 
 use crate::book::{BookError, L2Book};
@@ -41,23 +42,6 @@ struct Wildcard {
 struct Books {
     pattern: Pattern,
     books: FxHashMap<Box<str>, L2Book>,
-}
-
-/// A topic of which every message must come, or may have to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EveryTopic<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// Whether every message must come. Otherwise that depends on the topic's kind, which the broker has not told.
-    pub certain: bool,
-    /// Whether no subscription names the topic itself.
-    pub by_pattern_only: bool,
-    /// Whether one does, and alone would not have every message come.
-    pub conflated_by_name: bool,
-    /// As [`Checker::last`] has it.
-    pub last: Option<Position>,
-    /// As [`Checker::position`] has it.
-    pub position: Option<Position>,
 }
 
 /// Checks one client's traffic against the protocol's promises.
@@ -370,6 +354,10 @@ impl Checker {
             return Ok(());
         }
         let topic = pattern.as_str();
+        if self.wildcard_acks > 0 && !self.is_live(topic) && self.is_covered(topic) {
+            // Nothing came of it yet: the snapshot that a pattern brought, if only one that has ended, may be on its way.
+            self.admit(topic)?.resync();
+        }
         let track = self.topics.entry(topic.into()).or_default();
         if mode == Some(Mode::Snapshot) {
             track.one_shots = track.one_shots.saturating_add(1);
@@ -431,9 +419,14 @@ impl Checker {
         }
     }
 
+    /// Whether a pattern with wildcards covers a topic.
+    fn is_covered(&self, topic: &str) -> bool {
+        self.wildcards.iter().any(|w| w.pattern.matches(topic))
+    }
+
     /// The track of a topic that a pattern brings now.
     fn admit(&mut self, topic: &str) -> Result<&mut Track, BrokenPromise> {
-        if !self.wildcards.iter().any(|w| w.pattern.matches(topic)) {
+        if !self.is_covered(topic) {
             return Err(self.not_covered(topic));
         }
         let track = self.topics.entry(topic.into()).or_default();
@@ -466,8 +459,7 @@ impl Checker {
             track.one_shots -= 1;
             return true;
         }
-        let covered = self.wildcards.iter().any(|w| w.pattern.matches(topic));
-        !covered && self.one_shots.iter().any(|pattern| pattern.matches(topic))
+        !self.is_covered(topic) && self.one_shots.iter().any(|pattern| pattern.matches(topic))
     }
 
     fn check_book(

@@ -8,6 +8,23 @@ use tickwire_wire::{Epoch, Seq};
 
 use super::broken::{BrokenPromise, RecoveryFault};
 
+/// A topic of which every message must come, or may have to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EveryTopic<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Whether every message must come. Otherwise that depends on the topic's kind, which the broker has not told.
+    pub certain: bool,
+    /// Whether no subscription names the topic itself.
+    pub by_pattern_only: bool,
+    /// Whether one does, and alone would not have every message come.
+    pub conflated_by_name: bool,
+    /// As [`Checker::last`](super::Checker::last) has it.
+    pub last: Option<Position>,
+    /// As [`Checker::position`](super::Checker::position) has it.
+    pub position: Option<Position>,
+}
+
 /// How sure the position is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Standing {
