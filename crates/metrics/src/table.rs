@@ -331,7 +331,7 @@ pub const TABLE: &[Metric] = &[
         "tickwire_tls_reloads_total",
         Unit::One,
         &[],
-        "Times that certificate and key were replaced by what their files held anew.",
+        "Times that certificate and key were read anew and put in place: after their files had changed, and at each SIGHUP.",
     ),
     counter(
         "tickwire_tls_reloads_failed_total",
