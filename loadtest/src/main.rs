@@ -16,6 +16,7 @@ mod handshake;
 mod idle;
 mod inflated;
 mod interrupt;
+mod latency;
 mod payload;
 mod peers;
 mod proc;

@@ -21,6 +21,7 @@ use tickwire_wire::Pattern;
 use crate::broker::{Broker, BrokerArgs};
 use crate::conn;
 use crate::interrupt::Interrupt;
+use crate::latency::Latency;
 use crate::proc;
 use crate::report::{bytes, grouped, micros, progress};
 use crate::swarm::Swarm;
@@ -215,7 +216,7 @@ fn measure(broker: &Broker, swarm: &mut Swarm<Audience>, time: Duration) -> anyh
         counts,
         updates_min,
         updates_max,
-        latency_us: outcome::Latency::of(latency),
+        latency_us: Latency::of(latency),
         broker_cpu_s: cpu.total().as_secs_f64(),
         broker_cpu_by_thread_s: cpu.seconds(),
         shard_cpu_s: cpu.of("shard").map(|time| time.as_secs_f64()),

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, Loss};
 use crate::idle::{IdleTimeout, QuietMax};
-use crate::stream::{ReadSide, Stream, WriteSide};
+use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::tls::Tls;
 
 /// Bytes read from the socket at once. fastwebsockets asks for one frame's worth at a time.
@@ -34,9 +34,9 @@ const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 const REFUSAL_BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// The receiving half. What came together with the HTTP answer is read first.
-pub(crate) type Receiver = WebSocketRead<BufReader<IdleTimeout<Chain<Cursor<Bytes>, ReadSide>>>>;
+pub(crate) type Receiver = WebSocketRead<BufReader<IdleTimeout<Chain<Cursor<Bytes>, ReadHalf>>>>;
 /// The sending half.
-pub(crate) type Sender = WebSocketWrite<BufWriter<WriteSide>>;
+pub(crate) type Sender = WebSocketWrite<BufWriter<WriteHalf>>;
 
 /// Connects to `endpoint` and shakes hands. Has no deadline of its own.
 pub(crate) async fn connect(
@@ -55,15 +55,15 @@ pub(crate) async fn connect(
         .await
         .map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
-    let stream = match tls {
-        Some(tls) => tls.connect(endpoint, stream).await?,
-        None => Stream::Plain(stream),
+    let stream: Box<dyn Stream> = match tls {
+        Some(tls) => Box::new(tls.connect(endpoint, stream).await?),
+        None => Box::new(stream),
     };
     let upgraded = shake_hands(endpoint, codec, headers, stream).await?;
     let parts = upgraded
-        .downcast::<TokioIo<Stream>>()
+        .downcast::<TokioIo<Box<dyn Stream>>>()
         .map_err(|_| bad(endpoint, "the upgraded connection is of an unknown type"))?;
-    let (read, write) = parts.io.into_inner().into_split();
+    let (read, write) = parts.io.into_inner().into_halves();
     let read = IdleTimeout::new(Cursor::new(parts.read_buf).chain(read), quiet_max);
     let (mut receiver, sender) = after_handshake_split(
         BufReader::with_capacity(READ_BUFFER_BYTES, read),
@@ -99,7 +99,7 @@ async fn shake_hands(
     endpoint: &Endpoint,
     codec: Codec,
     headers: &[(HeaderName, HeaderValue)],
-    stream: Stream,
+    stream: Box<dyn Stream>,
 ) -> Result<Upgraded, ConnectError> {
     let bad_http = |error: hyper::Error| failed(endpoint, &error);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -1,102 +1,32 @@
 //! The stream of a connection: a socket, or TLS over one; whole for the handshake, in two halves after it.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::fmt::Debug;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::client::TlsStream;
 
 /// A connection to a broker.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {
+    /// The two halves, for two tasks.
+    fn into_halves(self: Box<Self>) -> (ReadHalf, WriteHalf);
 }
 
 /// Its receiving half.
-#[derive(Debug)]
-pub(crate) enum ReadSide {
-    Plain(OwnedReadHalf),
-    Tls(ReadHalf<TlsStream<TcpStream>>),
-}
-
+pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
 /// Its sending half.
-#[derive(Debug)]
-pub(crate) enum WriteSide {
-    Plain(OwnedWriteHalf),
-    Tls(WriteHalf<TlsStream<TcpStream>>),
-}
+pub(crate) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
-impl Stream {
-    /// The two halves, for two tasks.
-    pub(crate) fn into_split(self) -> (ReadSide, WriteSide) {
-        match self {
-            Self::Plain(stream) => {
-                let (read, write) = stream.into_split();
-                (ReadSide::Plain(read), WriteSide::Plain(write))
-            }
-            Self::Tls(stream) => {
-                let (read, write) = split(*stream);
-                (ReadSide::Tls(read), WriteSide::Tls(write))
-            }
-        }
+impl Stream for TcpStream {
+    fn into_halves(self: Box<Self>) -> (ReadHalf, WriteHalf) {
+        let (read, write) = self.into_split(); // without a lock between them
+        (Box::new(read), Box::new(write))
     }
 }
 
-/// Reading, for what has a variant of each sort.
-macro_rules! reads {
-    ($name:ident) => {
-        impl AsyncRead for $name {
-            fn poll_read(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                match &mut *self {
-                    Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-                    Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-                }
-            }
-        }
-    };
+impl Stream for TlsStream<TcpStream> {
+    fn into_halves(self: Box<Self>) -> (ReadHalf, WriteHalf) {
+        let (read, write) = split(*self);
+        (Box::new(read), Box::new(write))
+    }
 }
-
-/// Writing, for what has a variant of each sort.
-macro_rules! writes {
-    ($name:ident) => {
-        impl AsyncWrite for $name {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                match &mut *self {
-                    Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-                    Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-                }
-            }
-
-            fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match &mut *self {
-                    Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-                    Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-                }
-            }
-
-            fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match &mut *self {
-                    Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-                    Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-                }
-            }
-        }
-    };
-}
-
-reads!(Stream);
-writes!(Stream);
-reads!(ReadSide);
-writes!(WriteSide);

@@ -14,10 +14,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, TlsError};
-use crate::stream::Stream;
 
 /// What a client speaks behind the handshake.
 const ALPN: &[u8] = b"http/1.1";
@@ -93,7 +93,7 @@ impl Tls {
         &self,
         endpoint: &Endpoint,
         stream: TcpStream,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let failed = |reason: String| ConnectError::TlsFailed {
             endpoint: endpoint.to_string(),
             reason,
@@ -104,12 +104,8 @@ impl Tls {
                 endpoint.host
             ))
         })?;
-        let stream = self
-            .0
-            .connect(name, stream)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        Ok(Stream::Tls(Box::new(stream)))
+        let shaken = self.0.connect(name, stream).await;
+        shaken.map_err(|error| failed(error.to_string()))
     }
 }
 

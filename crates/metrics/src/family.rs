@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use crate::histogram::{BUCKETS, BUCKETS_MICROS};
-use crate::table::{Metric, MetricType, Unit};
+use crate::metric::{Metric, MetricType, Unit};
 
 /// Cells of a histogram's series: the buckets, then the sum, in microseconds where the unit is seconds.
 const HISTOGRAM_CELLS: usize = BUCKETS + 1;

@@ -1,6 +1,7 @@
 //! The page that documents every metric, made from the table so that the two cannot differ.
 
-use crate::table::{Metric, PROCESS_TABLE, TABLE};
+use crate::metric::Metric;
+use crate::table::{PROCESS_TABLE, TABLE};
 
 /// The page that documents every metric, as Markdown.
 #[must_use]

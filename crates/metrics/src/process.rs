@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-use crate::table::{Metric, MetricType, PROCESS_TABLE};
+use crate::metric::{Metric, MetricType};
+use crate::table::PROCESS_TABLE;
 
 /// Exports [`PROCESS_TABLE`].
 #[derive(Debug)]

@@ -4,67 +4,7 @@
 //! nothing else. A test holds the table to the rules that `promtool check metrics` applies.
 
 use crate::labels::Label;
-
-/// What a metric's values mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MetricType {
-    /// Only ever grows while the broker runs.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Observations counted in buckets, with their sum.
-    Histogram,
-}
-
-impl MetricType {
-    /// The type as the exposition format has it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// The unit of a metric's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unit {
-    /// A number of things.
-    One,
-    /// Bytes.
-    Bytes,
-    /// Seconds.
-    Seconds,
-}
-
-impl Unit {
-    /// The unit as the documentation has it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::One => "",
-            Self::Bytes => "bytes",
-            Self::Seconds => "seconds",
-        }
-    }
-}
-
-/// One row: a metric and what it means.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    /// Its name in the exposition format.
-    pub name: &'static str,
-    /// What its values mean.
-    pub kind: MetricType,
-    /// Unit of its values.
-    pub unit: Unit,
-    /// Its labels. One series exists for each combination of their values.
-    pub labels: &'static [Label],
-    /// What it tells an operator, in one sentence.
-    pub help: &'static str,
-}
+use crate::metric::{Metric, MetricType, Unit, counter, gauge, seconds};
 
 /// Position of a metric in [`TABLE`]: the variants stand in the rows' order, which a test checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,36 +63,6 @@ pub(crate) enum Id {
     ConfigReloads,
     ConfigLoaded,
     BuildInfo,
-}
-
-const fn counter(name: &'static str, unit: Unit, labels: &'static [Label], help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricType::Counter,
-        unit,
-        labels,
-        help,
-    }
-}
-
-const fn gauge(name: &'static str, unit: Unit, labels: &'static [Label], help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricType::Gauge,
-        unit,
-        labels,
-        help,
-    }
-}
-
-const fn seconds(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: MetricType::Histogram,
-        unit: Unit::Seconds,
-        labels: &[],
-        help,
-    }
 }
 
 /// Every metric of the broker.
@@ -421,7 +331,7 @@ pub const TABLE: &[Metric] = &[
         "tickwire_tls_reloads_total",
         Unit::One,
         &[],
-        "Times that certificate and key were replaced by what their files held anew.",
+        "Times that certificate and key were read anew and put in place: after their files had changed, and at each SIGHUP.",
     ),
     counter(
         "tickwire_tls_reloads_failed_total",

@@ -1,6 +1,7 @@
 //! Which kind a topic is of, and how much history it keeps: rules by pattern, the first match wins.
 
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
+use tickwire_wire::pattern_sets::{covers, overlap};
 use tickwire_wire::{Kind, Pattern};
 
 /// Topics of `pattern` are of `kind` and keep `history` messages.
@@ -55,35 +56,14 @@ impl Kinds {
 
     /// The kinds that topics which `pattern` matches can be of.
     pub fn of_pattern(&self, pattern: &Pattern) -> impl Iterator<Item = Kind> {
-        let tokens: Vec<_> = pattern.tokens().collect();
         let mut decided = false;
         self.0.iter().filter_map(move |rule| {
-            let of_rule: Vec<_> = rule.pattern.tokens().collect();
-            if decided || !overlap(&of_rule, &tokens) {
+            if decided || !overlap(&rule.pattern, pattern) {
                 return None;
             }
-            decided = covers(&of_rule, &tokens); // later rules decide nothing any more
+            decided = covers(std::slice::from_ref(&rule.pattern), pattern); // later rules decide nothing any more
             Some(rule.kind)
         })
-    }
-}
-
-/// Whether some topic matches both patterns, given as their tokens.
-fn overlap(one: &[&str], other: &[&str]) -> bool {
-    match (one, other) {
-        ([], []) => true,
-        ([">"], [_, ..]) | ([_, ..], [">"]) => true,
-        ([a, one @ ..], [b, other @ ..]) => (a == b || *a == "*" || *b == "*") && overlap(one, other),
-        _ => false,
-    }
-}
-
-/// Whether every topic that matches `narrow` matches `wide`.
-fn covers(wide: &[&str], narrow: &[&str]) -> bool {
-    match (wide, narrow) {
-        ([], []) | ([">"], [_, ..]) => true,
-        ([a, wide @ ..], [b, narrow @ ..]) => (a == b || *a == "*") && *b != ">" && covers(wide, narrow),
-        _ => false,
     }
 }
 
@@ -115,6 +95,26 @@ mod tests {
             ("chat.other", Kind::Event),
         ] {
             assert_eq!(kinds.of(topic).0, kind, "{topic}");
+        }
+    }
+    #[test]
+    fn a_pattern_can_be_of_several_kinds() {
+        let rule = KindRule {
+            pattern: "book.*.state".parse().expect("valid"),
+            kind: Kind::State,
+            history: 1,
+        };
+        let kinds = Kinds::with_rules(vec![rule]);
+        for (pattern, expected) in [
+            ("ticker.*", vec![Kind::State]),
+            ("trade.>", vec![Kind::Event]),
+            ("book.*.state", vec![Kind::State]),
+            ("book.*.*", vec![Kind::State, Kind::Book]),
+            ("book.*", vec![Kind::Book]),
+            ("*", vec![Kind::Event]),
+        ] {
+            let possible: Vec<_> = kinds.of_pattern(&pattern.parse().expect("valid")).collect();
+            assert_eq!(possible, expected, "{pattern}");
         }
     }
 }

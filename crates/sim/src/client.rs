@@ -14,12 +14,12 @@ use tickwire_wire::{
 };
 
 use crate::broken::{Broken, Rule, ensure};
-use crate::broker::encode;
 use crate::ledger::Got;
 use crate::link::{Due, Link};
 use crate::op::Pace;
 use crate::oracle::{Asked, Oracle, Wanted};
 use crate::plan::Setup;
+use crate::request::encode;
 use crate::topics;
 use crate::trace::Trace;
 use crate::truth::{Truth, padded};

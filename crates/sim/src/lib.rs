@@ -17,6 +17,7 @@ mod link;
 mod op;
 mod oracle;
 mod plan;
+mod request;
 mod run;
 mod shrink;
 mod tally;

@@ -40,7 +40,7 @@ impl CloseCode {
     /// Too many connections.
     pub const TOO_MANY: Self = Self(4503);
 
-    /// Every code that the broker sends by itself, for catalogues and metrics.
+    /// Every code that the protocol has for a broker, for catalogues and metrics.
     pub const SENT: [Self; 15] = [
         Self::NORMAL,
         Self::GOING_AWAY,

@@ -23,6 +23,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::interrupt::Interrupt;
+use crate::latency::Latency;
 use crate::report::{byte_change, micros, progress};
 use crate::scrape::Metrics;
 use crate::soak::symbols;
@@ -30,7 +31,7 @@ use crate::soak::symbols;
 use attackers::Attackers;
 use honest::{Found, Honest, Phase};
 pub(crate) use outcome::AttackOutcome;
-use outcome::{GROWTH_BYTES_MAX, Latency, RowOutcome, VariantOutcome};
+use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
 /// Time between two looks at the broker's memory.

@@ -3,35 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::latency::Latency;
 use crate::report::{Faults, Outcome, Table, byte_change, grouped, micros};
 
 /// Most that the broker may grow during an attack.
 pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most that the 99th percentile of the honest may rise.
 pub(super) const RATIO_MAX: f64 = 2.0;
-
-/// Latencies of the honest subscribers, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Latency {
-    pub(super) count: u64,
-    pub(super) p50: u64,
-    pub(super) p99: u64,
-    pub(super) max: u64,
-}
-
-impl Latency {
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
-        Self {
-            count: histogram.len(),
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-            max: histogram.max(),
-        }
-    }
-}
 
 /// What came of a form of an attack.
 #[derive(Debug, Default, Serialize)]
@@ -57,6 +37,7 @@ pub(super) struct RowOutcome {
     pub(super) rss_most_bytes: u64,
     pub(super) honest_messages: u64,
     pub(super) honest_missed: u64,
+    /// Latencies of the honest subscribers, before the attack and during it.
     pub(super) quiet_us: Latency,
     pub(super) attacked_us: Latency,
     /// Of one core, used by the broker during the attack.

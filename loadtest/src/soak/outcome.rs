@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::audience::Counts;
 use crate::broker::Broker;
+use crate::latency::Latency;
 use crate::proc::Memory;
 use crate::report::{Faults, Outcome, Table, bytes, grouped, micros};
 use crate::scrape::Metrics;
@@ -34,30 +34,6 @@ impl Sample {
             at_s: at.as_secs_f64(),
             memory: broker.memory()?,
         })
-    }
-}
-
-/// Latencies of updates, in microseconds.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Latency {
-    mean: f64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
-}
-
-impl Latency {
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
-        Self {
-            mean: histogram.mean(),
-            p50: histogram.value_at_quantile(0.5),
-            p90: histogram.value_at_quantile(0.9),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            max: histogram.max(),
-        }
     }
 }
 
@@ -111,6 +87,7 @@ pub(crate) struct SoakOutcome {
     pub(super) counts: Counts,
     pub(super) updates_min: u64,
     pub(super) updates_max: u64,
+    /// Of updates.
     pub(super) latency_us: Latency,
     pub(super) broker_cpu_s: f64,
     pub(super) broker_cpu_by_thread_s: BTreeMap<String, f64>,
@@ -170,17 +147,16 @@ impl SoakOutcome {
                 grouped(counts.books_verified)
             ),
         );
-        let Latency {
-            mean,
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-        } = self.latency_us;
-        table.row("latency p50 / p90 / p99", [p50, p90, p99].map(micros).join(" / "));
-        table.row("latency p99.9 / max", [p999, max].map(micros).join(" / "));
-        table.row("latency mean", micros(mean as u64));
+        let latency = &self.latency_us;
+        table.row(
+            "latency p50 / p90 / p99",
+            [latency.p50, latency.p90, latency.p99].map(micros).join(" / "),
+        );
+        table.row(
+            "latency p99.9 / max",
+            [latency.p999, latency.max].map(micros).join(" / "),
+        );
+        table.row("latency mean", micros(latency.mean as u64));
     }
 
     fn cost(&self, table: &mut Table) {

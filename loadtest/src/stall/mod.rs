@@ -17,14 +17,15 @@ use anyhow::ensure;
 
 use crate::broker::{Broker, BrokerArgs};
 use crate::interrupt::Interrupt;
+use crate::latency::Latency;
 use crate::proc;
 use crate::report::{grouped, progress};
 use crate::scrape::Metrics;
 use crate::sockets;
 use crate::swarm::Swarm;
 
+use outcome::Round;
 pub(crate) use outcome::StallOutcome;
-use outcome::{Latency, Round};
 use readers::{Layout, PUBLISHER, Phase, Readers, topic_name};
 
 /// Most by which the broker may grow per stopped reader.

@@ -2,43 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::latency::Latency;
 use crate::report::{Faults, Outcome, Table, byte_change, bytes, grouped, micros};
-
-/// Latencies, in microseconds.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Latency {
-    count: u64,
-    p50: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
-}
-
-impl Latency {
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
-        Self {
-            count: histogram.len(),
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            max: histogram.max(),
-        }
-    }
-
-    fn shown(&self) -> String {
-        format!(
-            "p50 {}, p99 {}, p999 {}, max {} of {}",
-            micros(self.p50),
-            micros(self.p99),
-            micros(self.p999),
-            micros(self.max),
-            grouped(self.count)
-        )
-    }
-}
 
 /// One time of standing still.
 #[derive(Debug, Default, Serialize)]
@@ -149,8 +116,8 @@ impl Outcome for StallOutcome {
             ),
         );
         table.row("messages published", grouped(self.published));
-        table.row("the others' latency, all read", self.calm.shown());
-        table.row("the others' latency, some stopped", self.stalled.shown());
+        table.row("the others' latency, all read", shown(&self.calm));
+        table.row("the others' latency, some stopped", shown(&self.stalled));
         for (number, round) in self.rounds.iter().enumerate() {
             self.round(&mut table, number + 1, round);
         }
@@ -186,4 +153,15 @@ impl Outcome for StallOutcome {
     fn faults(&self) -> &Faults {
         &self.faults
     }
+}
+
+fn shown(latency: &Latency) -> String {
+    format!(
+        "p50 {}, p99 {}, p999 {}, max {} of {}",
+        micros(latency.p50),
+        micros(latency.p99),
+        micros(latency.p999),
+        micros(latency.max),
+        grouped(latency.count)
+    )
 }

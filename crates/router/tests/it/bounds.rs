@@ -16,12 +16,6 @@ fn world() -> World {
     World::new(setup)
 }
 
-fn send(world: &mut World, client: usize, message: &ClientMessage) {
-    let mut bytes = Vec::new();
-    world.clients[client].codec.encode_request(message, &mut bytes);
-    world.send(client, &bytes);
-}
-
 fn subscribe(world: &mut World, client: usize, patterns: &[String], mode: Option<Mode>) {
     let message = ClientMessage::Subscribe(Subscribe {
         id: world.next_request(client),
@@ -30,7 +24,7 @@ fn subscribe(world: &mut World, client: usize, patterns: &[String], mode: Option
         conflate_ms: None,
         snapshot: true,
     });
-    send(world, client, &message);
+    world.request(client, &message);
 }
 
 /// What a client has read: how often each kind of message.
@@ -245,7 +239,7 @@ fn hundred_thousand_topics_and_ten_thousand_patterns() {
         (wide, vec![">".to_owned(), "ticker.*".to_owned()]),
     ] {
         let id = world.next_request(client);
-        send(&mut world, client, &ClientMessage::Unsubscribe { id, topics });
+        world.request(client, &ClientMessage::Unsubscribe { id, topics });
     }
     world.run();
     assert_eq!(read(&mut world, narrow).acks, 1);

@@ -24,9 +24,7 @@ fn subscribe(world: &mut World, client: usize, since: Option<u64>) {
         conflate_ms: None,
         snapshot: true,
     });
-    let mut bytes = Vec::new();
-    world.clients[client].codec.encode_request(&message, &mut bytes);
-    world.send(client, &bytes);
+    world.request(client, &message);
 }
 
 fn subscriber(world: &mut World, variant: impl Into<Variant>) -> usize {

@@ -2,8 +2,7 @@
 
 use expect_test::expect;
 use tickwire_router::{HotTopic, KindRule, Transport};
-use tickwire_wire::message::{Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Kind, Seq, ServerMessage};
+use tickwire_wire::{Codec, Control, Kind, Seq, ServerMessage};
 
 use crate::script::check;
 use crate::world::{Frame, Setup, VARIANTS, World};
@@ -309,17 +308,8 @@ fn world(clients: usize) -> World {
     });
     let mut world = World::new(setup);
     for client in 0..clients {
-        world.open(0, VARIANTS[client % 4], Vec::new());
-        let message = ClientMessage::Subscribe(Subscribe {
-            id: world.next_request(client),
-            topics: vec![TopicRequest::Pattern("book.X".to_owned())],
-            mode: None,
-            conflate_ms: None,
-            snapshot: true,
-        });
-        let mut bytes = Vec::new();
-        world.clients[client].codec.encode_request(&message, &mut bytes);
-        world.send(client, &bytes);
+        let client = world.open(0, VARIANTS[client % 4], Vec::new());
+        world.subscribe(client, "book.X");
     }
     world.run();
     world
@@ -371,18 +361,9 @@ fn a_snapshot_is_encoded_once_for_10_000_who_resync() {
 #[test]
 fn who_is_furthest_behind_and_which_topic_is_hottest() {
     let mut world = World::new(Setup::default());
-    for client in 0..3 {
-        world.open(0, Codec::Json, Vec::new());
-        let message = ClientMessage::Subscribe(Subscribe {
-            id: world.next_request(client),
-            topics: vec![TopicRequest::Pattern(["t.*", "t.a", "t.b"][client].to_owned())],
-            mode: None,
-            conflate_ms: None,
-            snapshot: true,
-        });
-        let mut bytes = Vec::new();
-        Codec::Json.encode_request(&message, &mut bytes);
-        world.send(client, &bytes);
+    for pattern in ["t.*", "t.a", "t.b"] {
+        let client = world.open(0, Codec::Json, Vec::new());
+        world.subscribe(client, pattern);
     }
     world.run();
     world.clients[0].room = Some(0);

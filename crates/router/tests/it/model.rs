@@ -275,14 +275,6 @@ impl Model {
         it.id.is_some_and(|id| self.world.shards[it.shard].is_open(id))
     }
 
-    fn send(&mut self, client: usize, message: &ClientMessage) {
-        let mut bytes = Vec::new();
-        self.world.clients[client]
-            .codec
-            .encode_request(message, &mut bytes);
-        self.world.send(client, &bytes);
-    }
-
     fn subscribe(
         &mut self,
         client: usize,
@@ -317,7 +309,7 @@ impl Model {
             heads,
         };
         self.readers[client].ask(id.0, asked);
-        self.send(client, &message);
+        self.world.request(client, &message);
     }
 
     fn publish(&mut self, topic: usize, level: u8, long: bool) {
@@ -374,14 +366,15 @@ impl Model {
                 let topics: Vec<String> = patterns.iter().map(|p| PATTERNS[*p].to_owned()).collect();
                 let id = self.world.next_request(client);
                 self.readers[client].ask(id.0, Asked::Unsubscribe(topics.clone()));
-                self.send(client, &ClientMessage::Unsubscribe { id, topics });
+                self.world
+                    .request(client, &ClientMessage::Unsubscribe { id, topics });
             }
             Op::Resync { client, topic } if self.is_open(client) => {
                 let topic = TOPICS[topic].0.to_owned();
                 let id = self.world.next_request(client);
                 let heads = self.heads();
                 self.readers[client].ask(id.0, Asked::Resync(topic.clone(), heads));
-                self.send(client, &ClientMessage::Resync { id, topic });
+                self.world.request(client, &ClientMessage::Resync { id, topic });
             }
             Op::Publish {
                 topic,

@@ -242,9 +242,7 @@ fn ask(world: &mut World, client: usize, topic: &str, conflate_ms: u32) {
         conflate_ms: Some(conflate_ms),
         snapshot: false,
     });
-    let mut bytes = Vec::new();
-    world.clients[client].codec.encode_request(&request, &mut bytes);
-    world.send(client, &bytes);
+    world.request(client, &request);
 }
 
 #[test]

@@ -217,16 +217,17 @@ impl Script {
             "unsub" => {
                 let topics = words.iter().map(ToString::to_string).collect();
                 let id = world.next_request(client);
-                self.request(client, &ClientMessage::Unsubscribe { id, topics });
+                self.world()
+                    .request(client, &ClientMessage::Unsubscribe { id, topics });
             }
             "resync" => {
                 let topic = words[0].to_owned();
                 let id = world.next_request(client);
-                self.request(client, &ClientMessage::Resync { id, topic });
+                world.request(client, &ClientMessage::Resync { id, topic });
             }
             "ping" => {
                 let id = world.next_request(client);
-                self.request(client, &ClientMessage::Ping { id });
+                world.request(client, &ClientMessage::Ping { id });
             }
             "send" => world.send(client, rest().as_bytes()),
             "stall" => world.clients[client].room = Some(0),
@@ -301,15 +302,7 @@ impl Script {
                 request.topics.push(TopicRequest::Pattern((*word).to_owned()));
             }
         }
-        self.request(client, &ClientMessage::Subscribe(request));
-    }
-
-    /// Sends a request in the client's codec, so that decoding it is part of every test.
-    fn request(&mut self, client: usize, request: &ClientMessage) {
-        let world = self.world();
-        let mut bytes = Vec::new();
-        world.clients[client].codec.encode_request(request, &mut bytes);
-        world.send(client, &bytes);
+        self.world().request(client, &ClientMessage::Subscribe(request));
     }
 
     /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.

@@ -73,28 +73,25 @@ impl Storm {
         storm
     }
 
-    fn send(&mut self, message: &ClientMessage) {
-        let mut bytes = Vec::new();
-        Codec::MessagePack.encode_request(message, &mut bytes);
-        self.world.send(0, &bytes);
-    }
-
     fn subscribe(&mut self, topic: usize) {
         let since = Position {
             epoch: Epoch::from(EPOCH),
             seq: Seq(self.at[topic]),
         };
         let id = self.world.next_request(0);
-        self.send(&ClientMessage::Subscribe(Subscribe {
-            id,
-            topics: vec![TopicRequest::Since {
-                topic: TOPICS[topic].0.to_owned(),
-                since: Some(since),
-            }],
-            mode: Some(Mode::Every),
-            conflate_ms: None,
-            snapshot: true,
-        }));
+        self.world.request(
+            0,
+            &ClientMessage::Subscribe(Subscribe {
+                id,
+                topics: vec![TopicRequest::Since {
+                    topic: TOPICS[topic].0.to_owned(),
+                    since: Some(since),
+                }],
+                mode: Some(Mode::Every),
+                conflate_ms: None,
+                snapshot: true,
+            }),
+        );
     }
 
     fn publish(&mut self) {
@@ -119,7 +116,7 @@ impl Storm {
             Step::Leave(topic) => {
                 let id = self.world.next_request(0);
                 let topics = vec![TOPICS[*topic].0.to_owned()];
-                self.send(&ClientMessage::Unsubscribe { id, topics });
+                self.world.request(0, &ClientMessage::Unsubscribe { id, topics });
                 self.world.make_room(0, None);
                 self.world.clients[0].room = Some(0);
                 self.read();

@@ -12,9 +12,10 @@ use tickwire_router::{
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};
-use tickwire_wire::message::AnnouncedLimits;
+use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
 use tickwire_wire::{
-    CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage, Topic, Variant,
+    ClientMessage, CloseCode, Codec, Control, Epoch, Micros, Pattern, Payload, RequestId, ServerMessage,
+    Topic, Variant,
 };
 
 use crate::tokens;
@@ -210,6 +211,25 @@ impl World {
         let it = &mut self.clients[client];
         it.next_request += 1;
         RequestId(it.next_request)
+    }
+
+    /// The client subscribes to `pattern`, with nothing else said.
+    pub(crate) fn subscribe(&mut self, client: usize, pattern: &str) {
+        let request = Subscribe {
+            id: self.next_request(client),
+            topics: vec![TopicRequest::Pattern(pattern.to_owned())],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        };
+        self.request(client, &ClientMessage::Subscribe(request));
+    }
+
+    /// The client sends a request in its codec, so that decoding it is part of every test.
+    pub(crate) fn request(&mut self, client: usize, request: &ClientMessage) {
+        let mut bytes = Vec::new();
+        self.clients[client].codec.encode_request(request, &mut bytes);
+        self.send(client, &bytes);
     }
 
     /// The client sends one message.

@@ -234,23 +234,15 @@ fn files_that_are_broken_keep_the_certificate_from_before() {
 }
 
 #[test]
-fn who_does_not_shake_hands_is_closed() {
+fn who_does_not_speak_tls_is_closed() {
     let authority = Authority::new();
-    let broker = start(&authority, "auto", &[("TICKWIRE_TLS__HANDSHAKE_MS", "300")]);
-    let failed = "tickwire_tls_handshakes_failed_total";
-    let mut silent = Socket::connect(&broker);
-    // The head of a record that never comes.
-    let mut stalled = Socket::connect(&broker);
-    stalled.send_bytes(&[0x16, 3, 1, 2, 0, 1]);
-    silent.ended();
-    stalled.ended();
-    broker.wait_for_metric(failed, |count| count == 2.0);
+    let broker = start(&authority, "auto", &[]);
     let mut plain = Socket::connect(&broker);
     plain.send_bytes(b"GET /v1/topics HTTP/1.1\r\nHost: tickwire\r\n\r\n");
     // A fatal alert (RFC 8446 §6.2), in place of an answer.
     assert_eq!(plain.exactly(7)[..5], [0x15, 3, 3, 0, 2]);
     plain.ended();
-    broker.wait_for_metric(failed, |count| count == 3.0);
+    broker.wait_for_metric("tickwire_tls_handshakes_failed_total", |count| count == 1.0);
     let answered = r#"tickwire_http_requests_total{route="topics",class="2xx"}"#;
     assert_ne!(broker.metric(answered), Some(1.0));
     connect(&authority, &broker).upgrade();

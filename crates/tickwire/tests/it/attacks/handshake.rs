@@ -99,6 +99,34 @@ fn row_12_slowloris() {
 }
 
 #[test]
+fn row_12_stalled_tls_handshake() {
+    let attack = Besieged::start_secured(&[("TICKWIRE_TLS__HANDSHAKE_MS", "500")]);
+    // The head of a record whose 512 bytes never come (RFC 8446 §5.1).
+    let head = [0x16, 3, 1, 2, 0];
+    let mut slow: Vec<Socket> = (0..40)
+        .map(|number| {
+            let mut socket = Socket::connect(&attack.broker);
+            // Nothing at all, a part of the head, and all of it with the first byte of the record.
+            socket.send_bytes([&head[..0], &head[..3], &[&head[..], &[1]].concat()][number % 3]);
+            socket
+        })
+        .collect();
+    // A byte now and then buys no time.
+    let mut dribbling = Socket::connect(&attack.broker);
+    dribbling.send_bytes(&[&head[..], &[1, 0, 1, 0xfc]].concat());
+    dribbling.push_at_once();
+    poll("the dribbling is ended", || {
+        (!dribbling.takes(b"x") || dribbling.is_at_end()).then_some(())
+    });
+    for socket in &mut slow {
+        socket.ended();
+    }
+    let failed = "tickwire_tls_handshakes_failed_total";
+    attack.broker.wait_for_metric(failed, |count| count == 41.0);
+    attack.outlives();
+}
+
+#[test]
 fn row_13_upgraded_then_silent() {
     let attack = Besieged::start(&[("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "500")]);
     let mut silent: Vec<Socket> = (0..20).map(|_| Socket::open(&attack.broker)).collect();

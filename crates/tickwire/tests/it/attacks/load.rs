@@ -196,7 +196,7 @@ fn row_24_file_descriptors_exhausted() {
     const FILES: usize = 64;
     let feed = ["--feed", "none", "--anonymous-publish", "chat.>", "--shards", "1"];
     let broker = Broker::start_with_files(FILES, &feed);
-    let mut attack = Besieged::of(broker);
+    let mut attack = Besieged::of(broker, None);
     // Operators' connections are not counted among the clients': together they are more than there are files.
     let operators: Vec<TcpStream> = (0..FILES)
         .map(|_| TcpStream::connect(attack.broker.ops).expect("the kernel accepts"))

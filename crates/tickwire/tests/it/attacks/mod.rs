@@ -16,32 +16,43 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Frame, Opcode, Socket};
+use crate::support::{Authority, Broker, Frame, Opcode, Socket};
 
 /// By how much the broker may grow while it is attacked: pools of its allocator, and what it counts.
 const GROWTH_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 
+/// A broker without a feed, which takes publications below `chat.`.
+const CHAT: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
+
 /// A broker that is attacked, and somebody who uses it meanwhile.
 struct Besieged {
     broker: Broker,
+    /// Whom those trust who do nothing wrong, if the broker speaks TLS.
+    authority: Option<Authority>,
     bystander: Honest,
     resident_bytes: f64,
 }
 
 impl Besieged {
-    /// A broker with its defaults and these `variables`, which takes publications below `chat.`.
+    /// A broker with its defaults and these `variables`.
     fn start(variables: &[(&str, &str)]) -> Self {
-        let feed = ["--feed", "none", "--anonymous-publish", "chat.>"];
-        Self::of(Broker::start_with(&feed, variables))
+        Self::of(Broker::start_with(&CHAT, variables), None)
+    }
+
+    /// The same, over TLS.
+    fn start_secured(variables: &[(&str, &str)]) -> Self {
+        let authority = Authority::new();
+        Self::of(authority.start(&CHAT, variables), Some(authority))
     }
 
     /// A broker that runs.
-    fn of(broker: Broker) -> Self {
-        let mut bystander = Honest::arrive(&broker, "chat.bystander");
+    fn of(broker: Broker, authority: Option<Authority>) -> Self {
+        let mut bystander = Honest::arrive(&broker, authority.as_ref(), "chat.bystander");
         bystander.is_served();
         Self {
             resident_bytes: resident_bytes(&broker),
             broker,
+            authority,
             bystander,
         }
     }
@@ -61,7 +72,7 @@ impl Besieged {
     /// Checks that the broker lives on: the bystander missed nothing, somebody new is served, memory did not grow much.
     fn lives_on(&mut self) {
         self.bystander.is_served();
-        Honest::arrive(&self.broker, "chat.newcomer").is_served();
+        Honest::arrive(&self.broker, self.authority.as_ref(), "chat.newcomer").is_served();
         let grown = resident_bytes(&self.broker) - self.resident_bytes;
         assert!(grown < GROWTH_BYTES_MAX, "the broker grew by {grown} bytes");
     }
@@ -125,10 +136,16 @@ struct Honest {
 }
 
 impl Honest {
-    fn arrive(broker: &Broker, topic: &'static str) -> Self {
+    fn arrive(broker: &Broker, authority: Option<&Authority>, topic: &'static str) -> Self {
+        let open = || match authority {
+            None => Socket::open(broker),
+            Some(authority) => Socket::secure(broker, authority.client())
+                .expect("they trust each other")
+                .upgrade(),
+        };
         let mut honest = Self {
-            publisher: Socket::open(broker),
-            subscriber: Socket::open(broker),
+            publisher: open(),
+            subscriber: open(),
             topic,
             seq: 0,
         };

@@ -45,7 +45,7 @@ pub(super) fn besieged(more: &str) -> Besieged {
         file,
     ];
     // The broker has read its files once it runs.
-    Besieged::of(Broker::start(&flags))
+    Besieged::of(Broker::start(&flags), None)
 }
 
 /// Seconds since the Unix epoch, so many from now.

@@ -1,0 +1,92 @@
+//! What clients send, and what the broker does with a frame of it: the same calls in the same order as the server.
+//!
+//! Each leaves a note on its [`Link`] of what the answer must be like, for the client to check. What cannot be decoded goes
+//! to the shard like any request, which refuses it.
+
+use tickwire_router::{SessionId, Shard};
+use tickwire_wire::frame::Event;
+use tickwire_wire::{ClientMessage, Codec, Micros};
+
+use crate::link::{Due, Handled, Link};
+use crate::topics;
+use crate::truth::Truth;
+
+/// Handles one frame or message of a client as the server does, and takes note of what its answer must be like.
+pub(crate) fn handle(
+    shard: &mut Shard,
+    link: &mut Link,
+    truth: &mut Truth,
+    id: SessionId,
+    event: Event<'_>,
+    now: Micros,
+) {
+    match event {
+        Event::Message { payload, .. } => {
+            let request = link.codec.decode_request(payload);
+            link.requested |= shard.is_open(id);
+            let said = match &request {
+                Ok(ClientMessage::Publish { topic, data, .. }) => {
+                    let mut text = Vec::new();
+                    data.write_json(&mut text);
+                    topics::find(topic).map(|topic| (topic, text))
+                }
+                Ok(message) => {
+                    let request = id_of(message);
+                    if matches!(message, ClientMessage::Ping { .. }) {
+                        due(shard, link, id, request);
+                    }
+                    if matches!(message, ClientMessage::Unsubscribe { .. }) {
+                        link.owed = 0;
+                        link.full_since = None;
+                    }
+                    let heads = truth.heads();
+                    link.handled.push(Handled { id: request, heads });
+                    None
+                }
+                Err(_) => None,
+            };
+            shard.request(id, request, now);
+            if let Some((topic, text)) = said
+                && truth.broker_head(topic) > truth.head(topic)
+            {
+                truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
+            }
+        }
+        Event::Ping(payload) => {
+            let number = payload.try_into().map_or(0, u64::from_be_bytes);
+            due(shard, link, id, number);
+            shard.ping(id, payload, now);
+        }
+        Event::Pong(_) => {}
+        Event::Close { code, .. } => shard.close_received(id, code, now),
+    }
+}
+
+/// The answer to come may stand behind a frame begun and behind other answers, not behind market data.
+fn due(shard: &Shard, link: &mut Link, id: SessionId, number: u64) {
+    let Some(outbox) = shard.outbox(id) else { return };
+    let begun = outbox.waiting().next().map_or(0, |first| first.bytes.len());
+    let begins_by = link.sent + (begun + outbox.control_bytes()) as u64;
+    link.due.push(Due {
+        id: number,
+        begins_by,
+    });
+}
+
+fn id_of(message: &ClientMessage) -> u64 {
+    match message {
+        ClientMessage::Subscribe(subscribe) => subscribe.id.0,
+        ClientMessage::Unsubscribe { id, .. }
+        | ClientMessage::Resync { id, .. }
+        | ClientMessage::Auth { id, .. }
+        | ClientMessage::Ping { id } => id.0,
+        ClientMessage::Publish { id, .. } => id.map_or(0, |id| id.0),
+    }
+}
+
+/// What a client of `codec` sends as a text or binary message.
+pub(crate) fn encode(codec: Codec, message: &ClientMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec.encode_request(message, &mut bytes);
+    bytes
+}
