@@ -191,10 +191,11 @@ impl Outbox {
         self.data.iter().map(|item| item.settles().sum()).sum()
     }
 
-    /// Replaces the frames of which nothing was written by what `newer` gives for them, if anything.
+    /// Replaces the frames of which nothing was written by what `newer` gives for them, if anything; it sees the last one
+    /// first, since what is replaced by something newer must not be followed by what is not.
     pub(crate) fn refresh(&mut self, mut newer: impl FnMut(&Frame) -> Option<Frame>) {
         let begun = usize::from(self.partial == Partial::Data);
-        for item in self.data.iter_mut().skip(begun) {
+        for item in self.data.iter_mut().skip(begun).rev() {
             if let Item::Frame(frame) = item
                 && let Some(new) = newer(frame)
             {

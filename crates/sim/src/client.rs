@@ -379,9 +379,9 @@ impl Client {
         }
     }
 
-    /// Whether every message of a topic must come to it.
+    /// Whether every message of a topic that is published now must come to it.
     pub(crate) fn must_get(&self, topic: usize) -> bool {
-        self.oracle.covers(topic) && self.oracle.wants_every(topic)
+        self.oracle.covers(topic) && self.oracle.wants_every(topic) && !self.oracle.is_leaving(topic)
     }
 
     /// Whether a close frame came.

@@ -91,7 +91,10 @@ impl Oracle {
         if !self.asked.is_empty() {
             return 0;
         }
-        let topics = (0..NAMES.len()).filter(|topic| self.covers(*topic) && !self.wants_every(*topic));
+        // Who asked for every message, was promised some, and asks for the newest alone may get either.
+        let promised = |topic: &usize| self.places.get(topic).is_some_and(Place::is_promised_more);
+        let topics = (0..NAMES.len())
+            .filter(|topic| self.covers(*topic) && !self.wants_every(*topic) && !promised(topic));
         topics.fold(0, |mask, topic| mask | 1 << topic)
     }
 
@@ -100,6 +103,14 @@ impl Oracle {
         self.patterns
             .keys()
             .any(|pattern| topics::matches(*pattern, topic))
+    }
+
+    /// Whether an unsubscribe that may be the end of a topic is on its way, or its answer is.
+    pub(crate) fn is_leaving(&self, topic: usize) -> bool {
+        let leaves = |pattern: &usize| topics::matches(*pattern, topic);
+        self.asked
+            .values()
+            .any(|(asked, _)| matches!(asked, Asked::Unsubscribe(patterns) if patterns.iter().any(leaves)))
     }
 
     /// Whether every message of a topic must come, if any.
@@ -215,8 +226,7 @@ impl Oracle {
     /// A topic was asked for that came already.
     fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &Heads) -> Result<(), Broken> {
         // What it was behind of may have been dropped for an unsubscribe on its way.
-        let left = |(asked, _): &(Asked, Option<Heads>)| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| topics::matches(*name, topic)));
-        let leaving = self.asked.values().any(left);
+        let leaving = self.is_leaving(topic);
         let name = topics::name(topic);
         let Some(place) = self.places.get_mut(&topic) else {
             return Err(Broken::new(

@@ -57,6 +57,11 @@ impl Place {
         self.standing().max(self.promised)
     }
 
+    /// Whether something that was promised has not come.
+    pub(super) fn is_promised_more(&self) -> bool {
+        self.promised > self.at
+    }
+
     /// It resumes from `at`, with everything up to `promised`.
     pub(super) fn resume(&mut self, at: u64, promised: u64) {
         self.at = at;
