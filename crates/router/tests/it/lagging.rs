@@ -243,18 +243,25 @@ fn a_value_that_was_superseded_while_it_waited_is_replaced() {
 fn what_waits_behind_a_value_is_replaced_before_it() {
     // The replay was promised when every message counted, the snapshot behind it when only the newest did.
     check(
-        "outbox 60; open a; pub ticker.A 1; sub a trade.B; go; stall a; pub trade.B 1..3; drain; sub a ticker.A@0 mode=every; sub a ticker.A; show outbox a; write a 300; show outbox a; pub ticker.A 2; drain; resume a; pub ticker.A 3; go",
+        "outbox 300; open a; pub ticker.A 1; sub a trade.B; go; stall a; pub trade.B 1..9; drain; sub a ticker.A@0 mode=every; sub a ticker.A; show outbox a; write a 300; show outbox a; write a 100; show outbox a; pub ticker.A 2; drain; resume a; pub ticker.A 3; go",
         expect![[r#"
             a: ack 1 trade.B@0 every
             outbox a: 106 control, 108 data
             a: ack 2 ticker.A@1 every recovered=true
             a: ack 3 ticker.A@0 conflate
             a: update trade.B 1 1
-            outbox a: 0 control, 69 data
+            outbox a: 0 control, 136 data
+            a: update trade.B 2 2
+            outbox a: 0 control, 288 data
+            a: update trade.B 3 3
             a: update ticker.A 1 1
             a: snapshot ticker.A 2 2
-            a: update trade.B 2 2
-            a: update trade.B 3 3
+            a: update trade.B 4 4
+            a: update trade.B 5 5
+            a: update trade.B 6 6
+            a: update trade.B 7 7
+            a: update trade.B 8 8
+            a: update trade.B 9 9
             a: update ticker.A 3 3"#]],
     );
 }
