@@ -53,6 +53,8 @@ pub(crate) struct Acceptor {
     pub(crate) doors: Vec<ShardDoor>,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) socket: config::Socket,
+    /// Whether clients speak TLS.
+    pub(crate) secured: bool,
 }
 
 /// Listens on `address`.
@@ -116,7 +118,7 @@ impl Acceptor {
             Ok(place) => place,
             Err(why) => {
                 tracing::debug!(%peer, ?why, "a connection is turned away");
-                if let Some(stream) = refuse(stream, peer, why) {
+                if let Some(stream) = refuse(stream, peer, &why.told(self.secured)) {
                     linger(stream, lingering);
                 }
                 return;
@@ -146,7 +148,7 @@ impl Acceptor {
             Some(Ok((stream, peer))) => {
                 let why = self.gatekeeper.turned_away(TurnedAway::NoDescriptors);
                 if let Ok(stream) = stream.into_std() {
-                    refuse(stream, peer, why);
+                    refuse(stream, peer, &why.told(self.secured));
                 }
                 true
             }
@@ -202,10 +204,10 @@ fn spare_descriptor() -> Option<File> {
 }
 
 /// Tells a client why it may not come in. Gives its socket back, to be read on for a moment, if it was there to be told.
-fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, why: TurnedAway) -> Option<std::net::TcpStream> {
+fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, answer: &[u8]) -> Option<std::net::TcpStream> {
     // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
     let told = stream
-        .write_all(&why.unasked())
+        .write_all(answer)
         .and_then(|()| stream.shutdown(Shutdown::Write));
     match told {
         Ok(()) => Some(stream),

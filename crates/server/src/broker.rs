@@ -146,6 +146,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         doors: doors.clone(),
         gatekeeper: common.gatekeeper.clone(),
         socket: common.config.socket,
+        secured: common.tls.is_some(),
     };
     others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
     let room = Room {

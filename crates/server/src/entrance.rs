@@ -55,15 +55,15 @@ pub(crate) async fn identify(
             Ok(())
         }
         Err(why) => {
-            tell(stream, why);
+            tell(stream, &why.told(context.tls.is_some()));
             Err(NotServed::TurnedAway(why))
         }
     }
 }
 
-fn tell(stream: &TcpStream, why: TurnedAway) {
+fn tell(stream: &TcpStream, answer: &[u8]) {
     // The socket's buffer is empty, so it takes this without waiting, or the proxy is gone.
-    match stream.try_write(&why.unasked()) {
+    match stream.try_write(answer) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => tracing::debug!(%error, "a proxy was gone"),

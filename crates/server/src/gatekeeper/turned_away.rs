@@ -9,6 +9,10 @@ use tickwire_wire::{ErrorCode, Refusal};
 
 use crate::http::ErrorResponse;
 
+/// What is said in place of an answer where TLS is spoken: a record with the fatal alert `access_denied` (RFC 8446 §6.2). No
+/// handshake is made for somebody who may not come in.
+const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+
 /// Seconds after which one may try again who found the broker full.
 const RETRY_FULL_S: u64 = 5;
 
@@ -78,8 +82,17 @@ impl TurnedAway {
         }
     }
 
-    /// The answer to a connection that is turned away before its request is read.
-    pub(crate) fn unasked(self) -> Bytes {
+    /// What a connection is told that is turned away before its request is read, or before its handshake if it is
+    /// `secured` by TLS.
+    pub(crate) fn told(self, secured: bool) -> Bytes {
+        if secured {
+            Bytes::from_static(&ALERT)
+        } else {
+            self.unasked()
+        }
+    }
+
+    fn unasked(self) -> Bytes {
         #[derive(Serialize)]
         struct Body {
             error: Refusal,

@@ -250,6 +250,24 @@ fn who_does_not_speak_tls_is_closed() {
 }
 
 #[test]
+fn who_may_not_come_in_is_told_in_the_terms_of_tls() {
+    let authority = Authority::new();
+    let broker = start(&authority, "auto", &[("TICKWIRE_LIMITS__CONNECTIONS", "1")]);
+    let only = connect(&authority, &broker).upgrade();
+    let mut refused = Socket::connect(&broker);
+    // The fatal alert "access denied", before any handshake.
+    assert_eq!(refused.exactly(7), [0x15, 3, 3, 0, 2, 2, 49]);
+    refused.ended();
+    let full = r#"tickwire_turned_away_total{reason="full"}"#;
+    assert_eq!(broker.metric(full), Some(1.0));
+    drop(only);
+    poll("somebody is let in", || {
+        Socket::secure(&broker, authority.client()).ok().map(drop)
+    });
+    broker.stop();
+}
+
+#[test]
 fn a_slow_reader_over_tls_lags_and_catches_up() {
     for egress in EGRESSES {
         let authority = Authority::new();
