@@ -17,6 +17,8 @@ pub struct Tally {
     pub partial_writes: u64,
     /// Updates and snapshots put into outboxes.
     pub messages: u64,
+    /// Bytes of messages that were compressed, before.
+    pub compressed_bytes: u64,
     /// Messages that a newer one replaced.
     pub conflated: u64,
     /// Gaps.
@@ -45,6 +47,7 @@ impl Tally {
             index.map_or(0, |index| counts.closes[index])
         };
         self.messages += counts.updates + counts.snapshots;
+        self.compressed_bytes += counts.deflated_from_bytes;
         self.conflated += counts.ledger.conflated;
         self.gaps += counts.gaps;
         self.gapped += counts.ledger.gapped + counts.unresumed;
@@ -64,13 +67,14 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 14] {
+    fn fields(&mut self) -> [&mut u64; 15] {
         [
             &mut self.steps,
             &mut self.starts,
             &mut self.connections,
             &mut self.partial_writes,
             &mut self.messages,
+            &mut self.compressed_bytes,
             &mut self.conflated,
             &mut self.gaps,
             &mut self.gapped,
@@ -85,13 +89,14 @@ impl Tally {
 
     /// The sums with what they are of.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 14] {
+    pub fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
             ("connections", self.connections),
             ("partial writes", self.partial_writes),
             ("messages", self.messages),
+            ("bytes of messages compressed", self.compressed_bytes),
             ("conflated", self.conflated),
             ("gaps", self.gaps),
             ("messages named by gaps", self.gapped),
