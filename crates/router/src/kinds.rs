@@ -97,6 +97,7 @@ mod tests {
             assert_eq!(kinds.of(topic).0, kind, "{topic}");
         }
     }
+
     #[test]
     fn a_pattern_can_be_of_several_kinds() {
         let rule = KindRule {

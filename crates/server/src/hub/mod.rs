@@ -43,6 +43,9 @@ pub(crate) use stream::Stream;
 const READ_BYTES: usize = 64 * 1024;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 64 * 1024;
+/// Microseconds of a cycle in which connections that have ended are let go: each has subscriptions to be taken out of as many
+/// lists, and what others are owed does not wait for all of them.
+const FAREWELL_BUDGET_US: u64 = 500;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -308,16 +311,26 @@ impl Hub {
         self.shard.on_timeout(began);
         let more_queued = self.shard.drain(DRAIN_BUDGET, began);
         self.write_dirty();
-        while let Some(id) = self.shard.next_gone() {
-            self.drop_session(id);
-        }
+        let more_gone = self.drop_gone();
         let now = self.clock.now();
         self.metrics.cycle_duration.observe_n(now.since(began), 1);
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
         let more_unread = !self.unread.is_empty() && self.resume_at.is_none();
-        more_events || more_queued || self.shard.dirty_count() > 0 || more_unread
+        more_events || more_queued || more_gone || self.shard.dirty_count() > 0 || more_unread
+    }
+
+    /// Drops the sessions whose connections can be dropped, as far as there is time. Returns whether some may be left.
+    fn drop_gone(&mut self) -> bool {
+        let began = self.clock.now();
+        while let Some(id) = self.shard.next_gone() {
+            self.drop_session(id);
+            if self.clock.now().since(began) > FAREWELL_BUDGET_US {
+                return true;
+            }
+        }
+        false
     }
 
     /// When the next cycle is due if nothing happens before: a deadline, or counters to be flushed.

@@ -16,7 +16,7 @@ const QUEUE_HIGH: usize = 4_096;
 const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds of a cycle in which requests are read; whoever has not been read by then has its turn in the next one, behind
 /// what is to be delivered.
-const READ_BUDGET_US: u64 = 2_000;
+const READ_BUDGET_US: u64 = 500;
 
 impl Hub {
     /// Reads the connections that have something to be read; of publishers only while no shard is congested.

@@ -164,7 +164,7 @@ fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
         }
     }
     stats.in_order = child.wait()?.success();
-    if !stats.in_order {
+    if !stats.in_order && !stats.interrupted {
         let input = stats.found.as_deref().unwrap_or("none was written");
         println!("{name}: a fault: input {input}, log {}", log.display());
         println!(

@@ -17,6 +17,8 @@ pub(super) struct Stats {
     learnt: u64,
     /// The file with the input that found a fault.
     pub(super) found: Option<String>,
+    /// Whether it was stopped before its time, without a fault until then.
+    pub(super) interrupted: bool,
     /// Whether it ended without a fault.
     pub(super) in_order: bool,
 }
@@ -27,6 +29,7 @@ impl Stats {
         if let Some((_, path)) = line.split_once("Test unit written to ") {
             self.found = Some(path.trim().to_owned());
         }
+        self.interrupted |= line.contains("libFuzzer: run interrupted");
         if let Some(rest) = line.strip_prefix("Done ") {
             // `Done 8388608 runs in 61 second(s)`
             let mut numbers = rest.split_whitespace().filter_map(|word| word.parse().ok());
@@ -64,7 +67,11 @@ impl Stats {
             self.executions / self.seconds.max(1),
             self.coverage,
             self.learnt,
-            if self.in_order { "no fault" } else { "a fault" }
+            match (self.in_order, self.interrupted) {
+                (true, _) => "no fault",
+                (false, true) => "interrupted",
+                (false, false) => "a fault",
+            }
         )
     }
 }
@@ -122,6 +129,10 @@ mod tests {
             stats.row("frames"),
             "| `frames` | 61 | 1300001 | 21311 | 514 | 82 | no fault |"
         );
+        stats.in_order = false;
+        assert!(stats.row("frames").ends_with("| a fault |"));
+        stats.read("==12== libFuzzer: run interrupted; exiting");
+        assert!(stats.row("frames").ends_with("| interrupted |"));
         stats.read("artifact_prefix='a/'; Test unit written to a/crash-1f");
         assert_eq!(stats.found.as_deref(), Some("a/crash-1f"));
     }

@@ -19,8 +19,8 @@ use crate::attack::row::{Answer, Ending, Row, Step, Variant};
 const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
 /// A public key, which is no secret.
 const PUBLIC: &[u8] = include_bytes!("../../../../crates/server/tests/keys/rsa.public.pem");
-/// Whose quotes those of row 18 have, one after the other. Data must flow so that none after the close means something,
-/// but a fan-out to all attackers at once is no attack: it is what the broker is for, and would be what is measured.
+/// Whose quotes those of row 18 have, one after the other, once a second. Data must flow so that none after the close means
+/// something; but the more of it, the more what is measured is what the broker is for, and not the attack.
 const QUOTED: [&str; 20] = [
     "BTC", "ETH", "SOL", "XRP", "BNB", "DOGE", "ADA", "AVAX", "LINK", "PEPE", "TRX", "TON", "DOT", "LTC",
     "BCH", "NEAR", "UNI", "SHIB", "MATIC", "ICP",
@@ -184,7 +184,8 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
             let share = number as f64 / QUOTED.len() as f64;
             let expires = seconds_from_now(first + 1.0 + attack_seconds * share);
             let topic = format!("bbo.{base}-USD");
-            let subscribe = text(&json!({"op": "subscribe", "id": 1, "topics": [topic]}));
+            let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
+            let subscribe = text(&request);
             let steps = vec![
                 Step::Send(shared(showing(&token("alice", &json!({"exp": expires}))))),
                 Step::Upgraded,
@@ -219,7 +220,8 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
 fn beyond() -> Vec<Variant> {
     let holder = showing(&token("alice", &json!({})));
     let subscribes = |topic: &str, code: &str| {
-        let subscribe = text(&json!({"op": "subscribe", "id": 1, "topics": [topic]}));
+        let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
+        let subscribe = text(&request);
         let steps = vec![
             Step::Send(shared(&holder)),
             Step::Upgraded,
