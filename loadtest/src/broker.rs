@@ -321,7 +321,8 @@ fn built_beside_this() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// A command with the broker's settings in its environment, as one would type it.
+/// A command with the broker's settings in its environment, as one would type it. The program by its name alone: reports are
+/// kept, and where it lay on one machine says nothing.
 fn described(command: &Command) -> String {
     let set = command
         .get_envs()
@@ -332,7 +333,8 @@ fn described(command: &Command) -> String {
         .iter()
         .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
         .collect();
-    words.push(command.get_program().to_string_lossy().into_owned());
+    let program = Path::new(command.get_program());
+    words.push(program.file_name().unwrap_or_default().to_string_lossy().into_owned());
     words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     words.join(" ")
 }
