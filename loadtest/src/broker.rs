@@ -321,8 +321,8 @@ fn built_beside_this() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// A command with the broker's settings in its environment, as one would type it. The program by its name alone: reports are
-/// kept, and where it lay on one machine says nothing.
+/// A command with the broker's settings in its environment, as one would type it. Files by their names alone: reports are kept,
+/// and where they lay on one machine says nothing.
 fn described(command: &Command) -> String {
     let set = command
         .get_envs()
@@ -334,7 +334,16 @@ fn described(command: &Command) -> String {
         .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
         .collect();
     let program = Path::new(command.get_program());
-    words.push(program.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
+    words.push(
+        program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    );
+    words.extend(command.get_args().map(|arg| match Path::new(arg) {
+        path if path.is_absolute() => path.file_name().unwrap_or(arg).to_string_lossy().into_owned(),
+        _ => arg.to_string_lossy().into_owned(),
+    }));
     words.join(" ")
 }

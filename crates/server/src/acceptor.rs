@@ -1,8 +1,8 @@
 //! Accepts connections and hands each to the shard with the fewest.
 //!
-//! Whoever may not come in is answered with 503 or 429 and closed, and its socket is kept for a moment so that the answer
-//! arrives; of so many at a time, further ones are closed at once. Out of file descriptors, one that is kept for this lets
-//! clients be told so one by one, until there are some again.
+//! Whoever may not come in is answered with 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is
+//! kept for a moment so that the answer arrives; of so many at a time, further ones are closed at once. Out of file
+//! descriptors, one that is kept for this lets clients be told so one by one, until there are some again.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -70,6 +70,8 @@ pub struct Checker {
     welcomed: bool,
     /// Wildcard acks that brought snapshots.
     wildcard_acks: u32,
+    /// Patterns of this connection that brought snapshots and have ended.
+    ended: Vec<Pattern>,
     books: Option<Books>,
 }
 
@@ -96,6 +98,7 @@ impl Checker {
         self.welcomed = false;
         self.wildcards.clear();
         self.one_shots.clear();
+        self.ended.clear();
         self.asked.clear();
         for track in self.topics.values_mut() {
             track.live = false;
@@ -354,7 +357,9 @@ impl Checker {
             return Ok(());
         }
         let topic = pattern.as_str();
-        if self.wildcard_acks > 0 && !self.is_live(topic) && self.is_covered(topic) {
+        let brought = |w: &Wildcard| w.snapshots_since > 0 && w.pattern.matches(topic);
+        let may_come = self.wildcards.iter().any(brought) || self.ended.iter().any(|p| p.matches(topic));
+        if may_come && !self.is_live(topic) && self.is_covered(topic) {
             // Nothing came of it yet: the snapshot that a pattern brought, if only one that has ended, may be on its way.
             self.admit(topic)?.resync();
         }
@@ -416,6 +421,9 @@ impl Checker {
             {
                 track.resync(); // the snapshot that it brought may still be on its way
             }
+        }
+        if let Some(gone) = gone.filter(|w| w.snapshots_since > 0 && !self.ended.contains(&w.pattern)) {
+            self.ended.push(gone.pattern);
         }
     }
 

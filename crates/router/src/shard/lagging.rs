@@ -196,7 +196,10 @@ impl Shard {
         }
         let mut may_be_again = false;
         let (variant, topics, slots) = (session.variant, &session.topics, &mut self.slots);
+        let replays = &session.replays;
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
+        // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
+        let mut decided = FxHashSet::default();
         let (counts, deflater) = (&mut self.counts, &mut self.deflater);
         session.outbox.refresh(|frame| {
             if matches!(frame.sort, Sort::OneShot) {
@@ -213,6 +216,10 @@ impl Shard {
             }
             // Of a subscription that is behind, nothing tells the session of what comes next.
             may_be_again = true;
+            let replay = replays.as_ref().and_then(|replays| replays.get(&topic));
+            if replay.is_some_and(|replay| !replay.is_empty()) || !decided.insert(topic) {
+                return None; // older ones come behind it yet, or what stays is behind it
+            }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
             let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;
             slot.at_mut(place).after = newest.seq;

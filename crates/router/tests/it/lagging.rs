@@ -267,6 +267,37 @@ fn what_waits_behind_a_value_is_replaced_before_it() {
 }
 
 #[test]
+fn a_replay_that_goes_on_is_not_overtaken() {
+    // Of a state that keeps a history: promised when every message counted, and only the newest does by now.
+    check(
+        "rule ticker.> state 100; outbox 200; open a; pub ticker.A 1..9; sub a trade.B; go; stall a; pub trade.B 1..9; drain; sub a ticker.A@0 mode=every; write a 300; sub a ticker.A rate=100 nosnapshot; write a 100; write a 60; pub ticker.A 10; drain; write a 100; resume a",
+        expect![[r#"
+            a: ack 1 trade.B@0 every
+            a: ack 2 ticker.A@9 every recovered=true
+            a: update trade.B 1 1
+            a: update trade.B 2 2
+            a: update trade.B 3 3
+            a: ack 3 ticker.A@0 conflate rate=100
+            a: update ticker.A 1 1
+            a: update ticker.A 2 2
+            a: update trade.B 4 4
+            a: update ticker.A 3 3
+            a: update ticker.A 4 4
+            a: update trade.B 5 5
+            a: update trade.B 6 6
+            a: update trade.B 7 7
+            a: update ticker.A 5 5
+            a: update ticker.A 6 6
+            a: update ticker.A 7 7
+            a: update trade.B 8 8
+            a: update trade.B 9 9
+            a: update ticker.A 8 8
+            a: update ticker.A 9 9
+            a: update ticker.A 10 10"#]],
+    );
+}
+
+#[test]
 fn a_value_that_was_replaced_while_it_waited_is_replaced_again() {
     // Byte by byte: behind the value of B that is begun, that of A was made newer once, and goes on being superseded.
     check(

@@ -14,13 +14,14 @@ const READS_IN_A_ROW: usize = 4;
 const QUEUE_HIGH: usize = 4_096;
 /// Milliseconds until a shard that has too much to do is looked at again.
 const CONGESTED_PAUSE_MS: u64 = 1;
-/// Microseconds of a cycle in which requests are read; whoever has not been read by then has its turn in the next one, behind
+/// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn in the next one, behind
 /// what is to be delivered.
 const READ_BUDGET_US: u64 = 500;
 
 impl Hub {
     /// Reads the connections that have something to be read; of publishers only while no shard is congested.
     pub(super) fn read_waiting(&mut self, now: Micros) {
+        let began = self.clock.now();
         let congested = self.is_congested();
         self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
         for _ in 0..self.unread.len() {
@@ -31,7 +32,7 @@ impl Hub {
                 socket.unread = false;
                 self.read(id, now);
                 // Requests are work that clients choose; what others are owed does not wait for all of it.
-                if self.clock.now().since(now) > READ_BUDGET_US {
+                if self.clock.now().since(began) > READ_BUDGET_US {
                     break;
                 }
             }

@@ -240,6 +240,10 @@ fn wildcards() {
         "sub 1 t.*; sub 2 > nosnap; unsub 3 t.*; sub 4 t.A nosnap; ack 1 t.*/every; ack 2 >/every; ack 3 t.*; ack 4 t.A@k:1/every;
          snap t.A@k:1; up t.A 2",
     );
+    broken(
+        "sub 1 x.*; sub 2 > nosnap; sub 3 t.A nosnap; ack 1 x.*/every; ack 2 >/every; ack 3 t.A@k:1/every; snap t.A@k:1",
+        &expect!["t.A: message 1 came twice"],
+    );
     kept(
         "sub 1 > t.*; ack 1 >/every t.*/every; snap t.A@k:1; sub 2 > mode snapshot; ack 2 >/snapshot;
          unsub 3 >; ack 3 >; snap t.A@k:5; up t.A 6",
