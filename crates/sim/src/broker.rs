@@ -388,7 +388,7 @@ fn kinds(setup: &Setup) -> Kinds {
     };
     Kinds::with_rules(vec![
         rule("ticker.>", Kind::State, 1),
-        rule("candle.>", Kind::State, 1),
+        rule("candle.>", Kind::State, setup.kept_events),
         rule("bbo.>", Kind::State, 1),
         rule("book.>", Kind::Book, setup.kept_books),
         rule(">", Kind::Event, setup.kept_events),

@@ -182,6 +182,8 @@ impl Truth {
     /// Messages of history that a topic keeps when there is room for them.
     pub(crate) fn kept(&self, topic: usize) -> u64 {
         match topics::kind(topic) {
+            // A state may keep a history, too: it matters to those who want every message of it.
+            Kind::State if topics::name(topic).starts_with("candle.") => self.kept_events,
             Kind::State => 1,
             Kind::Book => self.kept_books,
             Kind::Event => self.kept_events,
