@@ -70,13 +70,7 @@ pub(crate) const fn counter(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric {
-        name,
-        kind: MetricType::Counter,
-        unit,
-        labels,
-        help,
-    }
+    row(MetricType::Counter, name, unit, labels, help)
 }
 
 /// A row of a gauge.
@@ -86,22 +80,26 @@ pub(crate) const fn gauge(
     labels: &'static [Label],
     help: &'static str,
 ) -> Metric {
-    Metric {
-        name,
-        kind: MetricType::Gauge,
-        unit,
-        labels,
-        help,
-    }
+    row(MetricType::Gauge, name, unit, labels, help)
 }
 
 /// A row of a histogram of seconds, without labels.
 pub(crate) const fn seconds(name: &'static str, help: &'static str) -> Metric {
+    row(MetricType::Histogram, name, Unit::Seconds, &[], help)
+}
+
+const fn row(
+    kind: MetricType,
+    name: &'static str,
+    unit: Unit,
+    labels: &'static [Label],
+    help: &'static str,
+) -> Metric {
     Metric {
         name,
-        kind: MetricType::Histogram,
-        unit: Unit::Seconds,
-        labels: &[],
+        kind,
+        unit,
+        labels,
         help,
     }
 }

@@ -92,6 +92,7 @@ impl TurnedAway {
         }
     }
 
+    /// The answer in HTTP to a request that is not read.
     fn unasked(self) -> Bytes {
         #[derive(Serialize)]
         struct Body {

@@ -14,8 +14,8 @@ const READS_IN_A_ROW: usize = 4;
 const QUEUE_HIGH: usize = 4_096;
 /// Milliseconds until a shard that has too much to do is looked at again.
 const CONGESTED_PAUSE_MS: u64 = 1;
-/// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn in the next one, behind
-/// what is to be delivered.
+/// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn
+/// in the next one, behind what is to be delivered.
 const READ_BUDGET_US: u64 = 500;
 
 impl Hub {
