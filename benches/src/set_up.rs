@@ -13,7 +13,7 @@ use tickwire_router::{
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, HISTORY_BYTES_MAX, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S,
-    OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, SHARD_QUEUE_MAX, SUBSCRIPTIONS_MAX,
+    OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, SHARD_QUEUE_MAX, SUBSCRIPTIONS_MAX, TOPICS_AT_ONCE,
 };
 use tickwire_wire::market::{self, Bbo, Candle, Level, Ticker, Trade};
 use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
@@ -204,6 +204,7 @@ fn shard_settings() -> ShardSettings {
             ops_burst: OPS_BURST,
         },
         session_limits: SessionLimits::default(),
+        topics_at_once: TOPICS_AT_ONCE,
         outbox_bytes_max: OUTBOX_BYTES_MAX,
         stall_ms: 30_000,
         heartbeat_ms: HEARTBEAT_MS,

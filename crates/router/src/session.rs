@@ -16,6 +16,7 @@ use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::rights::Rights;
+use crate::shard::Unfinished;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,6 +147,8 @@ pub(crate) struct Session {
     pub(crate) one_shot_waits: bool,
     /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
     pub(crate) replays: Option<Box<FxHashMap<TopicId, Replay>>>,
+    /// A request that is done piece by piece: until it is answered nothing is pulled in.
+    pub(crate) unfinished: Option<Box<Unfinished>>,
 }
 
 impl Session {

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use tickwire_router::{Directory, DirectoryLimits, Kinds, ShardSettings};
+use tickwire_wire::limits::TOPICS_AT_ONCE;
 use tickwire_wire::message::AnnouncedLimits;
 
 use crate::acceptor::ShardDoor;
@@ -176,6 +177,7 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
             ops_burst: limits.ops_burst,
         },
         session_limits: limits.sessions,
+        topics_at_once: TOPICS_AT_ONCE,
         outbox_bytes_max: limits.outbox_bytes,
         stall_ms: limits.stall_ms,
         heartbeat_ms: config.heartbeat.heartbeat_ms,

@@ -23,7 +23,7 @@ use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::plan::Setup;
-use crate::request::handle;
+use crate::request::{self, handle};
 use crate::tally::Tally;
 use crate::topics::{self, NAMES};
 use crate::trace::Trace;
@@ -173,7 +173,12 @@ impl Broker {
                 link.blocked = false;
                 self.shards[shard].writable(id);
             }
-            let count = link.up.len().min(read);
+            if self.shards[shard].unfinished(id).is_some() {
+                heard = true;
+                request::go_on(&mut self.shards[shard], link, &self.truth, id, now);
+            }
+            let busy = self.shards[shard].unfinished(id).is_some();
+            let count = if busy { 0 } else { link.up.len().min(read) };
             if count > 0 {
                 heard = true;
                 let mut scratch = std::mem::take(&mut self.scratch);
@@ -181,7 +186,7 @@ impl Broker {
                 scratch.extend(link.up.drain(..count));
                 self.received(client, id, &mut scratch, now)?;
                 self.scratch = scratch;
-            } else if link.up_ended && link.up.is_empty() {
+            } else if link.up_ended && link.up.is_empty() && !busy {
                 heard = true;
                 drop_session(&mut self.shards, link);
             }
@@ -209,7 +214,14 @@ impl Broker {
         loop {
             match parser.next(&mut input) {
                 Ok(None) => break,
-                Ok(Some(event)) => handle(shard, link, &mut self.truth, id, event, now),
+                Ok(Some(event)) => {
+                    handle(shard, link, &mut self.truth, id, event, now);
+                    if shard.unfinished(id).is_some() {
+                        // What comes behind it is read when it is done.
+                        link.up.splice(..0, input.iter().copied());
+                        break;
+                    }
+                }
                 Err(violation) => {
                     let what = format!("client {client}'s bytes were taken for a violation: {violation}");
                     return Err(Broken::new(Rule::Framing, what));
@@ -405,6 +417,7 @@ fn settings(setup: &Setup) -> ShardSettings {
             ops_burst: setup.ops_per_s * 2,
         },
         session_limits: SessionLimits::default(),
+        topics_at_once: setup.topics_at_once,
         outbox_bytes_max: setup.outbox_bytes,
         stall_ms: setup.stall_ms,
         heartbeat_ms: setup.heartbeat_ms,

@@ -214,7 +214,7 @@ impl Client {
     /// Reads at its pace, or `bytes` if that is given. Returns how many bytes it took.
     pub(crate) fn read(&mut self, at: &mut Reading<'_>, bytes: Option<usize>) -> Result<usize, Broken> {
         for handled in at.link.handled.drain(..) {
-            self.oracle.handled(handled.id, handled.heads);
+            self.oracle.handled(handled);
         }
         let most = bytes.unwrap_or(match self.pace {
             Pace::Eager => usize::MAX,

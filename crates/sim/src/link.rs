@@ -9,10 +9,12 @@ use tickwire_wire::{Codec, Micros};
 
 use crate::topics::NAMES;
 
-/// A request that the broker handled, and the newest numbers at that time.
+/// A request that the broker handled, as far as it did at once, and the newest numbers at that time.
 #[derive(Debug)]
 pub(crate) struct Handled {
     pub(crate) id: u64,
+    /// Topics of it that were seen to by then.
+    pub(crate) topics: usize,
     pub(crate) heads: [u64; NAMES.len()],
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct Link {
     pub(crate) full_since: Option<Micros>,
     /// Topics of which only the newest counts, by bits; none while requests are on their way.
     pub(crate) newest_only: u32,
+    /// The request that the broker is at.
+    pub(crate) under_way: Option<u64>,
     pub(crate) handled: Vec<Handled>,
     pub(crate) due: Vec<Due>,
 }
@@ -86,6 +90,7 @@ impl Link {
             owed: 0,
             full_since: None,
             newest_only: 0,
+            under_way: None,
             handled: Vec::new(),
             due: Vec::new(),
         }

@@ -65,6 +65,8 @@ pub struct Setup {
     pub ops_per_s: u32,
     /// Subscriptions of a connection.
     pub subscriptions: usize,
+    /// Topics of a request that are seen to at once.
+    pub topics_at_once: usize,
     /// The clients.
     pub clients: Vec<ClientSetup>,
 }
@@ -129,6 +131,7 @@ fn setup(chance: &mut Chance) -> Setup {
         close_timeout_ms: chance.pick(&[500, 5_000]),
         ops_per_s: if chance.percent(10) { 5 } else { 1_000_000 },
         subscriptions: if chance.percent(10) { 3 } else { 64 },
+        topics_at_once: chance.pick(&[1, 2, 1_000, 1_000]),
         clients,
     }
 }

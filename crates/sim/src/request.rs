@@ -39,13 +39,13 @@ pub(crate) fn handle(
                         link.owed = 0;
                         link.full_since = None;
                     }
-                    let heads = truth.heads();
-                    link.handled.push(Handled { id: request, heads });
+                    link.under_way = Some(request);
                     None
                 }
                 Err(_) => None,
             };
             shard.request(id, request, now);
+            handled(shard, link, truth, id);
             if let Some((topic, text)) = said
                 && truth.broker_head(topic) > truth.head(topic)
             {
@@ -59,6 +59,27 @@ pub(crate) fn handle(
         }
         Event::Pong(_) => {}
         Event::Close { code, .. } => shard.close_received(id, code, now),
+    }
+}
+
+/// Does a piece of the request that is under way.
+pub(crate) fn go_on(shard: &mut Shard, link: &mut Link, truth: &Truth, id: SessionId, now: Micros) {
+    shard.go_on(id, now);
+    handled(shard, link, truth, id);
+}
+
+/// Takes note of what the newest numbers were when the broker handled a request, or so much of it.
+fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
+    let done = shard.unfinished(id);
+    if let Some(request) = link.under_way {
+        link.handled.push(Handled {
+            id: request,
+            topics: done.unwrap_or(usize::MAX),
+            heads: truth.heads(),
+        });
+    }
+    if done.is_none() {
+        link.under_way = None;
     }
 }
 

@@ -96,7 +96,10 @@ impl Shard {
         } else if session.superseded || held_back() {
             self.refresh(id);
         }
-        self.pull(id);
+        // What its subscriptions begin with comes behind the ack.
+        if self.unfinished(id).is_none() {
+            self.pull(id);
+        }
     }
 
     /// Puts the subscriptions of a session back to where they stood before what was taken back of it.

@@ -10,6 +10,7 @@ mod delivery;
 mod drain;
 mod echo;
 mod lagging;
+mod piecewise;
 mod rate;
 mod requests;
 mod rights;
@@ -33,6 +34,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use drain::Draining;
+use piecewise::Piece;
+pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
@@ -80,6 +83,8 @@ pub struct Shard {
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
+    /// The piece of a request that is being done.
+    piece: Option<Piece>,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
@@ -115,6 +120,7 @@ impl Shard {
             generation: 0,
             slots: Vec::new(),
             patterns: PatternIndex::default(),
+            piece: None,
             inbox: Batch::default(),
             delivered: 0,
             dirty: VecDeque::new(),
@@ -204,6 +210,7 @@ impl Shard {
             one_shots: FxHashSet::default(),
             one_shot_waits: false,
             replays: None,
+            unfinished: None,
         });
         if transport != Transport::Echo {
             let welcome = Control::Welcome {

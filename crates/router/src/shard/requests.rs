@@ -16,7 +16,8 @@ use crate::session::SessionId;
 const VISITS_PER_OP: u64 = 1_000;
 
 /// The answer to one topic of a request, and what follows it.
-pub(super) struct Answer {
+#[derive(Debug)]
+pub(crate) struct Answer {
     pub(super) result: AckResult,
     /// A gap to be declared right after the ack.
     pub(super) gap: Option<Control>,
@@ -49,7 +50,10 @@ fn is_abusive(code: ErrorCode) -> bool {
 
 impl Shard {
     /// Handles a request, or what stood in its place.
+    ///
+    /// One that is much work may be [unfinished](Self::unfinished) then; if one was, it is finished first.
     pub fn request(&mut self, id: SessionId, request: Result<ClientMessage, BadRequest>, now: Micros) {
+        self.finish(id, now);
         let Some(session) = self.open_session(id) else {
             return;
         };
@@ -68,7 +72,7 @@ impl Shard {
             return;
         }
         match request {
-            Ok(ClientMessage::Subscribe(subscribe)) => self.subscribe(id, &subscribe, now),
+            Ok(ClientMessage::Subscribe(subscribe)) => self.subscribe(id, subscribe, now),
             Ok(ClientMessage::Unsubscribe { id: request, topics }) => {
                 self.unsubscribe_request(id, request, &topics, now);
             }

@@ -81,6 +81,7 @@ impl Shard {
         expires: Option<Micros>,
         now: Micros,
     ) {
+        self.finish(id, now);
         let Some(session) = self.open_session(id) else {
             return;
         };
@@ -111,11 +112,12 @@ impl Shard {
 
     /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`. Subscriptions that these do not
     /// cover end, each with an `error`.
-    pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>) {
+    pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
         let has = |session: &Session| session.is_open() && Rc::ptr_eq(&session.rights, before);
         let sessions = self.sessions.iter().filter(|(_, session)| has(session));
         let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();
         for id in theirs {
+            self.finish(id, now);
             if let Some(session) = self.open_session(id) {
                 session.rights = after.clone();
             }

@@ -14,6 +14,8 @@ pub struct ShardSettings {
     pub limits: AnnouncedLimits,
     /// Further limits of a connection, which it learns of when it meets them.
     pub session_limits: SessionLimits,
+    /// Topics of a `subscribe` that are seen to before others have their turn; at least one is.
+    pub topics_at_once: usize,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
     /// Time that a connection with a full outbox may take nothing.

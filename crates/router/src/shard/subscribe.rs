@@ -11,7 +11,7 @@ use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicReq
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::requests::Answer;
-use super::{First, Shard};
+use super::{First, Shard, Unfinished};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
 use crate::pace::Pace;
@@ -19,17 +19,13 @@ use crate::publication::TopicId;
 use crate::session::{PatternSub, Place, SessionId};
 
 impl Shard {
-    pub(super) fn subscribe(&mut self, id: SessionId, request: &Subscribe, now: Micros) {
+    pub(super) fn subscribe(&mut self, id: SessionId, request: Subscribe, now: Micros) {
         if let Err(refusal) = self.check_length(request.topics.len()) {
             self.refuse(id, Some(request.id), refusal, now);
             return;
         }
-        let mut answers = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            let answer = self.subscribe_one(id, topic, request, now);
-            answers.push(answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal)));
-        }
-        self.ack(id, request.id, answers, now);
+        let answers = Vec::with_capacity(request.topics.len());
+        self.subscribe_on(id, Box::new(Unfinished { request, answers }), now);
     }
 
     /// Whether a request may name so many topics.
@@ -45,7 +41,7 @@ impl Shard {
         Ok(())
     }
 
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         id: SessionId,
         topic: &TopicRequest,
@@ -96,6 +92,9 @@ impl Shard {
         let wanted = self.topics_wanted(id, pattern);
         let matching = self.directory.select(pattern, wanted);
         self.charge(id, matching.visited, now);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += matching.visited;
+        }
         Ok(matching)
     }
 

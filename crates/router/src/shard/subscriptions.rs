@@ -63,10 +63,14 @@ impl Shard {
             covers: 1,
             every: u32::from(pace.is_every()),
         };
+        let waits = session.unfinished.is_some();
         session.topics.insert(topic, subscription);
         cell.subscriber_added();
-        if cell.stale_since().is_some() {
-            // It is told at the head.
+        if let Some(piece) = &mut self.piece {
+            piece.joined.push(topic);
+        }
+        if waits || cell.stale_since().is_some() {
+            // It begins behind an ack that is still to come, or is told at the head.
             self.catch_up(id, topic, subscription.place);
         }
     }
@@ -267,6 +271,7 @@ impl Shard {
         session.lagging_since = None;
         session.one_shots = FxHashSet::default();
         session.replays = None;
+        session.unfinished = None;
         session.classes = ClassCounts::default();
         (session.pattern_tokens, session.topics_full) = (0, false);
         let patterns = std::mem::take(&mut session.patterns);

@@ -14,6 +14,7 @@ mod grants;
 mod lagging;
 mod model;
 mod one_shots;
+mod piecewise;
 mod rates;
 mod resuming;
 mod sessions;

@@ -4,7 +4,7 @@
 //!
 //! | statement | does |
 //! |---|---|
-//! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
+//! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `at_once N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
 //!
@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
 //! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
+//! | `step NAME` | one more piece of a subscribe that is not done at once, see `at_once` |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
 //! | `send NAME TEXT` | any message |
 //! | `wsping NAME TEXT`, `wspong NAME`, `heard NAME`, `closing NAME [CODE]` | a ping frame, some byte, a close frame comes in |
@@ -132,6 +133,7 @@ impl Script {
             "topics",
             "outbox",
             "subscriptions",
+            "at_once",
             "rate",
             "caps",
             "rule",
@@ -153,6 +155,7 @@ impl Script {
                 after_ms: number(words[1]) as u64,
             }),
             "subscriptions" => setup.settings.limits.subscriptions = number(words[0]),
+            "at_once" => setup.settings.topics_at_once = number(words[0]),
             "caps" => {
                 setup.settings.session_limits.topics = number(words[0]);
                 setup.settings.session_limits.pattern_tokens = number(words[1]);
@@ -255,6 +258,7 @@ impl Script {
                 let id = id.expect("a connection");
                 let shard = &mut world.shards[shard];
                 match op {
+                    "step" => shard.go_on(id, now),
                     "wsping" => shard.ping(id, rest().as_bytes(), now),
                     "wspong" => shard.pong(id, now),
                     "closing" => {

@@ -67,6 +67,7 @@ impl Default for Setup {
                     ops_burst: 1_000,
                 },
                 session_limits: SessionLimits::default(),
+                topics_at_once: usize::MAX,
                 outbox_bytes_max: 256 * 1024,
                 stall_ms: 30_000,
                 heartbeat_ms: 15_000,

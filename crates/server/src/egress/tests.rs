@@ -39,6 +39,7 @@ impl World {
                 ops_burst: 200,
             },
             session_limits: SessionLimits::default(),
+            topics_at_once: 64,
             outbox_bytes_max: 1 << 20,
             stall_ms: 30_000,
             heartbeat_ms: 15_000,

@@ -141,7 +141,7 @@ impl Guard {
     pub(crate) fn replace(&mut self, access: Arc<Access>, shard: &mut Shard, now: Micros) {
         if *self.anonymous != *access.anonymous() {
             let anonymous = Rc::new(access.anonymous().clone());
-            shard.replace_rights(&self.anonymous, &anonymous);
+            shard.replace_rights(&self.anonymous, &anonymous, now);
             self.anonymous = anonymous;
         }
         self.access = access;

@@ -37,6 +37,7 @@ use crate::poller::{Poller, Ready};
 use crate::reload;
 use crate::start_gate::StartGate;
 pub(crate) use guard::Guard;
+use reading::UnderWay;
 pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
@@ -60,6 +61,8 @@ enum Link {
 #[derive(Debug)]
 struct WebSocket {
     stream: Stream,
+    /// Bytes that came behind the handshake, and were not looked at yet.
+    early: Vec<u8>,
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
@@ -98,6 +101,8 @@ pub(crate) struct Hub {
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
+    /// A request that is done piece by piece, at most one at a time.
+    under_way: Option<UnderWay>,
     /// Inflates what clients send compressed.
     inflater: Inflater,
     frame_limits: FrameLimits,
@@ -143,6 +148,7 @@ impl Hub {
             unread: VecDeque::new(),
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            under_way: None,
             inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
@@ -173,7 +179,7 @@ impl Hub {
         transport: Transport,
         variant: Variant,
         admission: Admission,
-        mut early: Vec<u8>,
+        early: Vec<u8>,
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
         let id = self
@@ -188,10 +194,12 @@ impl Hub {
             self.egress.add(id, socket);
         }
         let parser = Parser::new(self.frame_limits);
+        let is_early = !early.is_empty();
         self.set_link(
             id,
             Link::WebSocket(WebSocket {
                 stream,
+                early,
                 parser,
                 blocked: false,
                 slow: false,
@@ -203,8 +211,8 @@ impl Hub {
             }),
         );
         self.metrics.connection_opened(TransportLabel::WebSocket);
-        if !early.is_empty() {
-            self.received(id, &mut early, now);
+        if is_early {
+            self.read_later(id);
         }
         self.begin_secured(id);
         self.wake.notify_one();
@@ -233,6 +241,7 @@ impl Hub {
         );
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
+        self.shard.finish(id, now);
         let outbox = self.shard.outbox(id).expect("the session was just opened");
         let granted = match check(outbox) {
             Ok(granted) => granted,
@@ -292,6 +301,7 @@ impl Hub {
         }
         self.shard.remove(id);
         self.guard.forget(id);
+        self.under_way.take_if(|it| it.session == id);
         match link {
             Link::WebSocket(mut socket) => {
                 self.egress.remove(id);
@@ -317,7 +327,7 @@ impl Hub {
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
-        let more_unread = !self.unread.is_empty() && self.resume_at.is_none();
+        let more_unread = self.under_way.is_some() || !self.unread.is_empty() && self.resume_at.is_none();
         more_events || more_queued || more_gone || self.shard.dirty_count() > 0 || more_unread
     }
 
@@ -373,22 +383,21 @@ impl Hub {
         more
     }
 
-    /// Handles bytes that a client sent.
-    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) {
-        self.shard.heard(id, now);
+    /// Handles bytes that a client sent, up to a request that is not done at once. Returns how many are left.
+    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) -> usize {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
-            return;
+            return 0;
         };
         let Some(variant) = self.shard.variant(id) else {
-            return;
+            return 0;
         };
         let codec = variant.codec();
         // Who agreed on compression may send compressed messages, too.
         let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
-        loop {
+        while self.shard.unfinished(id).is_none() {
             match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
-                Ok(None) => break,
+                Ok(None) => return 0,
                 Ok(Some(event)) => {
                     handle_event(&mut self.shard, id, codec, event, now);
                     self.guard.answer(&mut self.shard, now);
@@ -396,13 +405,11 @@ impl Hub {
                 Err(violation) => {
                     self.shard
                         .close(id, violation.close_code(), &violation.to_string(), now);
-                    break;
+                    return 0;
                 }
             }
         }
-        if !self.gate.is_open() && self.shard.has_subscriptions() {
-            self.gate.open();
-        }
+        input.len()
     }
 
     /// Opens the gate of a feed that waits for the first subscription, if there is one now.

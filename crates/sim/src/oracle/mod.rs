@@ -14,6 +14,7 @@ use tickwire_wire::{ErrorCode, Kind, Mode};
 use self::place::Place;
 use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Got;
+use crate::link::Handled;
 use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
@@ -47,8 +48,8 @@ type Heads = [u64; NAMES.len()];
 /// The expectations of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    /// Requests without an answer, with the newest numbers when the broker handled them.
-    asked: BTreeMap<u64, (Asked, Option<Heads>)>,
+    /// Requests without an answer, with the pieces in which the broker handled them.
+    asked: BTreeMap<u64, (Asked, Vec<Handled>)>,
     patterns: BTreeMap<usize, Wanted>,
     places: BTreeMap<usize, Place>,
     /// Topics of which snapshots were asked for without a subscription, and whether one is still owed.
@@ -59,13 +60,13 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// A request is sent.
     pub(crate) fn ask(&mut self, id: u64, asked: Asked) {
-        self.asked.insert(id, (asked, None));
+        self.asked.insert(id, (asked, Vec::new()));
     }
 
-    /// The broker handled a request when the newest numbers were `heads`.
-    pub(crate) fn handled(&mut self, id: u64, heads: Heads) {
-        if let Some((_, at)) = self.asked.get_mut(&id) {
-            *at = Some(heads);
+    /// The broker handled a request, or more of it.
+    pub(crate) fn handled(&mut self, handled: Handled) {
+        if let Some((_, pieces)) = self.asked.get_mut(&handled.id) {
+            pieces.push(handled);
         }
     }
 
@@ -123,13 +124,13 @@ impl Oracle {
 
     /// An `ack` came.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
-        let Some((asked, heads)) = self.asked.remove(&id) else {
+        let Some((asked, pieces)) = self.asked.remove(&id) else {
             return Err(Broken::new(
                 Rule::Answers,
                 format!("request {id} was answered without being asked"),
             ));
         };
-        let Some(heads) = heads else {
+        let Some(Handled { heads, .. }) = pieces.last() else {
             let asked = matches!(asked, Asked::Other);
             return ensure(asked, Rule::Answers, || {
                 format!("request {id} was answered before it was handled")
@@ -137,14 +138,16 @@ impl Oracle {
         };
         match asked {
             Asked::Subscribe { topics, wanted } => {
-                for ((pattern, since), result) in topics.iter().zip(results) {
+                for (((pattern, since), result), at) in topics.iter().zip(results).zip(0..) {
+                    let piece = pieces.iter().find(|piece| at < piece.topics);
+                    let heads = piece.map_or(heads, |piece| &piece.heads);
                     if result.error.is_some() {
                         continue; // refused: nothing changed
                     }
                     if wanted.mode == Some(Mode::Snapshot) {
-                        self.one_shot(*pattern, &heads);
+                        self.one_shot(*pattern, heads);
                     } else {
-                        self.subscribed(*pattern, since.as_ref(), wanted, &heads, result, truth)?;
+                        self.subscribed(*pattern, since.as_ref(), wanted, heads, result, truth)?;
                     }
                 }
                 Ok(())
@@ -152,7 +155,7 @@ impl Oracle {
             Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results),
             Asked::Resync(topic) => {
                 let seq = results.first().and_then(|result| result.seq).unwrap_or_default();
-                self.flowed(topic, seq.0, true, &heads)
+                self.flowed(topic, seq.0, true, heads)
             }
             Asked::Other => Ok(()),
         }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Client, Codec, Tool, poll};
+use crate::handshake::{GET, GOOD};
+use crate::support::{Broker, Client, Codec, Frame, Opcode, Socket, Tool, poll};
 
 /// What is sent.
 enum Input {
@@ -527,5 +528,73 @@ fn a_flood_of_requests_is_closed_as_abuse() {
     let (code, reason) = client.closed();
     assert_eq!(code, 1008, "{reason}");
     assert!(reason.contains("rate_limited"), "{reason}");
+    broker.stop();
+}
+
+/// The requests of a client that does not wait for answers, the first of them as large as may be, and its close frame.
+fn large_and_more() -> Vec<u8> {
+    let topics: Vec<String> = (0..1_024).map(|number| format!("chat.{number}")).collect();
+    let requests = [
+        json!({"op": "subscribe", "id": 1, "topics": topics}),
+        json!({"op": "ping", "id": 2}),
+        json!({"op": "unsubscribe", "id": 3, "topics": topics}),
+        json!({"op": "subscribe", "id": 4, "topics": topics}),
+        json!({"op": "ping", "id": 5}),
+    ];
+    let frames = requests
+        .iter()
+        .map(|request| Frame::text(&request.to_string()).bytes());
+    let mut bytes: Vec<u8> = frames.flatten().collect();
+    bytes.extend(Frame::new(Opcode::Close, b"\x03\xe8").bytes());
+    bytes
+}
+
+/// Others are served between the pieces of a large request; whoever sent it gets the answers in their order all the same.
+#[test]
+fn what_comes_behind_a_large_request_is_answered_behind_it() {
+    let broker = Broker::start_with(&["--feed", "none"], &[("TICKWIRE_SHARDS", "1")]);
+    let mut waiting: Vec<Socket> = (0..8)
+        .map(|number| {
+            // Half of them do not even wait for the answer to their handshake.
+            let mut socket = Socket::connect(&broker);
+            if number % 2 == 0 {
+                socket.shake_hands();
+                socket.send_bytes(&large_and_more());
+            } else {
+                let head = format!("{GET}\r\nHost: a\r\n{}\r\n\r\n", GOOD.join("\r\n"));
+                socket.send_bytes(&[head.as_bytes(), &large_and_more()].concat());
+                assert_eq!(socket.read_answer().status, 101);
+                assert_eq!(socket.message()["op"], "welcome");
+            }
+            socket
+        })
+        .collect();
+    for socket in &mut waiting {
+        for (id, op) in [(1, "ack"), (2, "pong"), (3, "ack"), (4, "ack"), (5, "pong")] {
+            let answer = socket.message();
+            assert_eq!((&answer["id"], &answer["op"]), (&json!(id), &json!(op)));
+            if op == "ack" {
+                let results = answer["results"].as_array().expect("an ack has results");
+                assert_eq!(results.len(), 1_024);
+                for (result, number) in results.iter().zip(0..) {
+                    assert_eq!(result["topic"], format!("chat.{number}"));
+                    assert!(result["error"].is_null(), "{result}");
+                }
+            }
+        }
+        assert_eq!(socket.close_frame().0, 1000);
+        socket.ended();
+    }
+    // Some who are gone before theirs is done.
+    for _ in 0..8 {
+        let mut socket = Socket::open(&broker);
+        socket.send_bytes(&large_and_more());
+    }
+    for series in [
+        r#"tickwire_connections{transport="websocket"}"#,
+        r#"tickwire_subscriptions{shard="0"}"#,
+    ] {
+        broker.wait_for_metric(series, |count| count == 0.0);
+    }
     broker.stop();
 }

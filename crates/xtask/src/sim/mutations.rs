@@ -21,7 +21,7 @@ const CRATES: [&str; 4] = ["wire", "router", "client", "sim"];
 /// The simulator's program.
 const PROGRAM: &str = "tickwire-sim";
 /// Seeds within which a fault must be found.
-const SEEDS_MAX: u64 = 1_000;
+const SEEDS_MAX: u64 = 5_000;
 
 /// A text in place of another.
 #[derive(Debug)]

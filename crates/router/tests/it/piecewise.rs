@@ -1,0 +1,167 @@
+//! A `subscribe` that is done piece by piece looks to its client as if it were done at once.
+
+use std::rc::Rc;
+
+use expect_test::expect;
+use tickwire_router::{Rights, Transport};
+use tickwire_wire::frame::payload_of;
+use tickwire_wire::{Codec, Control, ServerMessage};
+
+use crate::grants::grant;
+use crate::script::check;
+use crate::world::{Setup, World};
+
+#[test]
+fn nothing_of_it_comes_before_its_ack() {
+    check(
+        "at_once 2; open a; pub ticker.A 1; pub trade.A 1; pub trade.B 1; sub a ticker.A trade.A trade.B new.* ticker.B; go;
+         pub ticker.A 2; pub trade.A 2; pub trade.B 2; pub new.x 1; go; step a; pub ticker.A 3; pub trade.A 3; pub trade.B 3; pub new.x 2; go;
+         step a; go; pub trade.A 4; pub ticker.B 1; go",
+        expect![[r#"
+            a: ack 1 ticker.A@1 conflate, trade.A@1 every, trade.B@2 every, new.* matched=1 every, ticker.B@0 conflate
+            a: snapshot ticker.A 3 3
+            a: snapshot trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: snapshot trade.B 2 2
+            a: update trade.B 3 3
+            a: snapshot new.x 1 1
+            a: update new.x 2 2
+            a: update trade.A 4 4
+            a: update ticker.B 1 1"#]],
+    );
+}
+
+#[test]
+fn without_snapshots_too() {
+    check(
+        "at_once 1; open a; pub trade.A 1; sub a trade.A trade.* ticker.* nosnapshot; pub trade.A 2; pub trade.B 1; go; step a;
+         pub trade.A 3; pub trade.B 2; pub ticker.A 1; go; step a; pub trade.A 4; pub ticker.A 2; go",
+        expect![[r#"
+            a: ack 1 trade.A@1 every, trade.* matched=2 every, ticker.* matched=1 conflate
+            a: update ticker.A 2 2
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.B 2 2"#]],
+    );
+}
+
+#[test]
+fn what_flows_already_goes_on_and_the_ack_keeps_its_place() {
+    check(
+        "at_once 1; open a; pub trade.A 1; sub a trade.A; go; sub a trade.A trade.B nosnapshot; pub trade.A 2; go;
+         pub trade.A 3; drain; step a; pub trade.A 4; go",
+        expect![[r#"
+            a: ack 1 trade.A@1 every
+            a: snapshot trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: ack 2 trade.A@3 every, trade.B@0 every
+            a: update trade.A 4 4"#]],
+    );
+}
+
+#[test]
+fn the_next_request_waits_for_it() {
+    check(
+        "at_once 1; open a; pub trade.A 1; sub a trade.A trade.B trade.C; ping a; unsub a trade.B; go; pub trade.A 2; pub trade.B 1; pub trade.C 1; go",
+        expect![[r#"
+            a: ack 1 trade.A@1 every, trade.B@0 every, trade.C@0 every
+            a: pong 2
+            a: ack 3 trade.B
+            a: snapshot trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.C 1 1"#]],
+    );
+}
+
+#[test]
+fn looking_for_the_topics_of_wildcards_is_work_too() {
+    check(
+        "at_once 4; open a; pub t.1 1; pub t.2 1; pub t.3 1; pub t.4 1; pub t.5 1; pub t.6 1; pub t.7 1; pub t.8 1; pub t.9 1;
+         pub t.10 1; pub t.11 1; pub t.12 1; pub t.13 1; pub t.14 1; pub t.15 1; pub t.16 1; sub a t.* *.1 *.2 x nosnapshot; go; step a; go",
+        expect!["a: ack 1 t.* matched=16 every, *.1 matched=1 state=conflate book=every event=every, *.2 matched=1 state=conflate book=every event=every, x@0 every"],
+    );
+}
+
+#[test]
+fn a_replay_promised_in_pieces_is_sent_behind_the_ack() {
+    check(
+        "at_once 1; open a; pub trade.A 1..3; pub trade.B 1; sub a trade.A@1 trade.B@9 ticker.A; pub trade.A 4; go; step a; pub trade.A 5; step a; go",
+        expect![[r#"
+            a: ack 1 trade.A@3 every recovered=true, trade.B@1 every recovered=false, ticker.A@0 conflate
+            a: gap trade.B 1..1 epoch
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5"#]],
+    );
+}
+
+#[test]
+fn who_lags_meanwhile_goes_on_behind_the_ack() {
+    check(
+        "at_once 1; outbox 150; open a; pub ticker.A 1; pub trade.A 1; sub a ticker.A trade.A; step a; go; stall a; sub a ticker.A trade.B nosnapshot;
+         pub ticker.A 2..4; pub trade.A 2..4; drain; show lagging; resume a; pub trade.B 1; go; step a; go",
+        expect![[r#"
+            a: ack 1 ticker.A@1 conflate, trade.A@1 every
+            a: snapshot ticker.A 1 1
+            a: snapshot trade.A 1 1
+            lagging: 1
+            a: ack 2 ticker.A@1 conflate, trade.B@1 every
+            a: update ticker.A 4 4
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4"#]],
+    );
+}
+
+#[test]
+fn a_close_ends_it() {
+    check(
+        "at_once 1; open a; pub trade.A 1; sub a trade.A trade.B; closing a; step a; go; show subscribers trade.A; lost a; again a; sub a trade.A trade.B; lost a; show sessions; show subscribers trade.A",
+        expect![[r#"
+            a: CLOSE 1000
+            subscribers trade.A: 0
+            sessions: 0
+            subscribers trade.A: 0"#]],
+    );
+}
+
+/// Rights that are lost meanwhile end what was granted before, behind the ack that granted it.
+#[test]
+fn rights_lost_meanwhile() {
+    let mut setup = Setup::default();
+    setup.settings.topics_at_once = 1;
+    let mut world = World::new(setup);
+    let (before, now) = (Rc::new(Rights::open([])), world.now);
+    let shard = &mut world.shards[0];
+    let id = shard.open(Codec::Json, Transport::WebSocket, before.clone(), now);
+    let request = br#"{"op":"subscribe","id":1,"topics":["trade.A","secret.A","trade.B"]}"#;
+    shard.request(id, Codec::Json.decode_request(request), now);
+    assert_eq!(shard.unfinished(id), Some(1));
+    let after = Rights {
+        subscribe: grant("trade.>".split(' ')),
+        publish: grant("".split_whitespace()),
+    };
+    shard.replace_rights(&before, &Rc::new(after), now);
+    assert_eq!(shard.unfinished(id), None);
+    let outbox = shard.outbox(id).expect("a session");
+    let ops = outbox.waiting().map(|waiting| {
+        let message = Codec::Json.decode_server(payload_of(waiting.bytes));
+        match message.expect("a message of the protocol") {
+            ServerMessage::Control(Control::Welcome { .. }) => "welcome",
+            ServerMessage::Control(Control::Ack { results, .. })
+                if results.iter().all(|it| it.error.is_none()) =>
+            {
+                "ack"
+            }
+            ServerMessage::Control(Control::Error { reason, .. }) if reason.starts_with("secret.A") => {
+                "error"
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(ops.collect::<Vec<_>>(), ["welcome", "ack", "error"]);
+}
