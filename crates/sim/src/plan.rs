@@ -314,7 +314,7 @@ impl Writer<'_> {
             _ => Some(Mode::Snapshot),
         };
         let mut topics: Vec<(usize, Option<Since>)> = Vec::new();
-        for _ in 0..self.chance.between(1, 4) {
+        for _ in 0..self.chance.between(1, 6) {
             let pattern = self.pattern();
             let resumes = mode != Some(Mode::Snapshot) && pattern < NAMES.len() && self.chance.percent(35);
             let since = resumes.then(|| since(&mut self.chance));

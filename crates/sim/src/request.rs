@@ -24,6 +24,7 @@ pub(crate) fn handle(
         Event::Message { payload, .. } => {
             let request = link.codec.decode_request(payload);
             link.requested |= shard.is_open(id);
+            link.under_way = None;
             let said = match &request {
                 Ok(ClientMessage::Publish { topic, data, .. }) => {
                     let mut text = Vec::new();

@@ -170,7 +170,11 @@ impl Shard {
             );
             let refusal = Refusal::new(ErrorCode::LimitExceeded, reason);
             self.counts.refused(refusal.code);
-            self.send_control(id, &Control::error(None, refusal));
+            let error = Control::error(None, refusal);
+            match &mut session.unfinished {
+                Some(unfinished) => unfinished.tell_later(error),
+                None => self.send_control(id, &error),
+            }
         }
         false
     }

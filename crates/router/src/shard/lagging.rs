@@ -88,6 +88,9 @@ impl Shard {
     /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
     /// lagged is replaced, what can be pulled in is.
     pub(super) fn bring_up_to_date(&mut self, id: SessionId) {
+        if self.unfinished(id).is_some() {
+            return; // behind the ack, which may change what is asked for
+        }
         let Some(session) = self.session(id) else { return };
         // What a rate holds back is newer, too, and nothing tells the session of it.
         let held_back = || session.patterns.values().any(|sub| sub.pace.class().is_limited());
@@ -96,10 +99,7 @@ impl Shard {
         } else if session.superseded || held_back() {
             self.refresh(id);
         }
-        // What its subscriptions begin with comes behind the ack.
-        if self.unfinished(id).is_none() {
-            self.pull(id);
-        }
+        self.pull(id);
     }
 
     /// Puts the subscriptions of a session back to where they stood before what was taken back of it.

@@ -83,7 +83,7 @@ pub struct Shard {
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
-    /// The piece of a request that is being done.
+    /// What the piece of a request that is being done comes to; none in between.
     piece: Option<Piece>,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
@@ -377,12 +377,11 @@ impl Shard {
             .is_some_and(|session| session.publishes)
     }
 
-    /// Whether any session has subscribed to anything.
+    /// Whether any session has subscribed to anything, and is done with it.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
-        self.sessions
-            .iter()
-            .any(|(_, session)| !session.patterns.is_empty())
+        let is_there = |session: &Session| !session.patterns.is_empty() && session.unfinished.is_none();
+        self.sessions.iter().any(|(_, session)| is_there(session))
     }
 
     /// Forgets a session whose connection has ended.

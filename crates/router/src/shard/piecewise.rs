@@ -1,12 +1,18 @@
 //! A `subscribe` that is much work, done piece by piece: between two pieces others get what they are owed.
 //!
-//! Its client sees no difference. It gets one `ack`, when all is done, and nothing of the subscriptions before that: they are
-//! held behind the heads of their topics, from which they are pulled in after the `ack`, as for a slow reader. What it is
-//! subscribed to already goes on. One request is under way at a time in a session: whoever feeds the shard handles nothing
-//! else that the client sent meanwhile, and so keeps its answers in order.
+//! Its client gets one `ack`, when all is done, and nothing of the subscriptions before that: they are held behind the heads of
+//! their topics, from which they are pulled in after the `ack`, as for a slow reader. What the session has already goes on,
+//! but what is behind, or is named again for a snapshot, waits for the `ack` too. Nothing is replaced meanwhile by something
+//! newer: whether that may be depends on what the `ack` grants.
+//!
+//! One request is under way at a time in a session, and whoever feeds the shard handles nothing else that the client sent
+//! before it is done, so that its answers are in order. The next request, other rights and the drain finish it; a close ends it
+//! without an answer.
+//!
+//! One pattern is one piece at least, however many topics it matches.
 
-use tickwire_wire::Micros;
 use tickwire_wire::message::Subscribe;
+use tickwire_wire::{Control, Micros};
 
 use super::Shard;
 use super::requests::Answer;
@@ -21,16 +27,42 @@ const VISITS_PER_TOPIC: usize = 16;
 pub(crate) struct Unfinished {
     pub(super) request: Subscribe,
     /// Those of the first topics, in their order.
-    pub(super) answers: Vec<Answer>,
+    answers: Vec<Answer>,
+    /// What the client is to be told of behind the answer.
+    later: Option<Control>,
+}
+
+impl Unfinished {
+    pub(super) fn new(request: Subscribe) -> Self {
+        Self {
+            answers: Vec::with_capacity(request.topics.len()),
+            request,
+            later: None,
+        }
+    }
+
+    /// Tells the client behind the answer that a topic did not fit, which it is told once.
+    pub(super) fn tell_later(&mut self, message: Control) {
+        self.later = Some(message);
+    }
 }
 
 /// What a piece of a request has come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Piece {
+    session: SessionId,
     /// Topics that were looked at for wildcards.
     pub(super) visited: usize,
-    /// Topics that sessions have joined.
-    pub(super) joined: Vec<TopicId>,
+    /// Topics that the session has joined.
+    joined: Vec<TopicId>,
+}
+
+impl Piece {
+    pub(super) fn joined(&mut self, session: SessionId, topic: TopicId) {
+        if session == self.session {
+            self.joined.push(topic);
+        }
+    }
 }
 
 impl Shard {
@@ -48,7 +80,7 @@ impl Shard {
             .open_session(id)
             .and_then(|session| session.unfinished.take())
         {
-            self.subscribe_on(id, unfinished, now);
+            self.subscribe_on(id, *unfinished, now);
         }
     }
 
@@ -60,10 +92,14 @@ impl Shard {
     }
 
     /// Does a piece of a request, which is put away if something is left.
-    pub(super) fn subscribe_on(&mut self, id: SessionId, mut unfinished: Box<Unfinished>, now: Micros) {
-        let Unfinished { request, answers } = &mut *unfinished;
+    pub(super) fn subscribe_on(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
+        let Unfinished { request, answers, .. } = &mut unfinished;
         let most = self.settings.topics_at_once;
-        self.piece = Some(Piece::default());
+        self.piece = Some(Piece {
+            session: id,
+            visited: 0,
+            joined: Vec::new(),
+        });
         for (topic, done) in request.topics[answers.len()..].iter().zip(0..) {
             let visited = self.piece.as_ref().map_or(0, |piece| piece.visited);
             if done > 0 && done + visited / VISITS_PER_TOPIC >= most {
@@ -72,24 +108,28 @@ impl Shard {
             let answer = self.subscribe_one(id, topic, request, now);
             answers.push(answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal)));
         }
-        let joined = self.piece.take().unwrap_or_default().joined;
+        let joined = self.piece.take().map(|piece| piece.joined);
         if answers.len() == request.topics.len() {
-            self.subscribed(id, *unfinished, now);
+            self.subscribed(id, unfinished, now);
             return;
         }
-        for topic in joined {
+        for topic in joined.into_iter().flatten() {
             if let Some(place) = self.place_of(id, topic) {
                 self.catch_up(id, topic, place);
             }
         }
         if let Some(session) = self.open_session(id) {
-            session.unfinished = Some(unfinished);
+            session.unfinished = Some(Box::new(unfinished));
         }
     }
 
     /// Answers a request that was seen to the end.
     fn subscribed(&mut self, id: SessionId, unfinished: Unfinished, now: Micros) {
-        let Unfinished { request, mut answers } = unfinished;
+        let Unfinished {
+            request,
+            mut answers,
+            later,
+        } = unfinished;
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
             // What flows has gone on since its turn came.
             if let Some(seq) = &mut answer.result.seq
@@ -100,6 +140,9 @@ impl Shard {
             }
         }
         self.ack(id, request.id, answers, now);
+        if let Some(message) = later {
+            self.send_in_order(id, &message);
+        }
         self.close_if_drowning(id, now);
     }
 }

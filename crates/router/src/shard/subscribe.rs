@@ -24,8 +24,7 @@ impl Shard {
             self.refuse(id, Some(request.id), refusal, now);
             return;
         }
-        let answers = Vec::with_capacity(request.topics.len());
-        self.subscribe_on(id, Box::new(Unfinished { request, answers }), now);
+        self.subscribe_on(id, Unfinished::new(request), now);
     }
 
     /// Whether a request may name so many topics.

@@ -67,7 +67,7 @@ impl Shard {
         session.topics.insert(topic, subscription);
         cell.subscriber_added();
         if let Some(piece) = &mut self.piece {
-            piece.joined.push(topic);
+            piece.joined(id, topic);
         }
         if waits || cell.stale_since().is_some() {
             // It begins behind an ack that is still to come, or is told at the head.

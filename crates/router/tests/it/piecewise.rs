@@ -78,10 +78,70 @@ fn the_next_request_waits_for_it() {
 
 #[test]
 fn looking_for_the_topics_of_wildcards_is_work_too() {
+    let topics: Vec<String> = (0..40).map(|number| format!("pub t.{number} 1;")).collect();
     check(
-        "at_once 4; open a; pub t.1 1; pub t.2 1; pub t.3 1; pub t.4 1; pub t.5 1; pub t.6 1; pub t.7 1; pub t.8 1; pub t.9 1;
-         pub t.10 1; pub t.11 1; pub t.12 1; pub t.13 1; pub t.14 1; pub t.15 1; pub t.16 1; sub a t.* *.1 *.2 x nosnapshot; go; step a; go",
-        expect!["a: ack 1 t.* matched=16 every, *.1 matched=1 state=conflate book=every event=every, *.2 matched=1 state=conflate book=every event=every, x@0 every"],
+        &format!(
+            "at_once 4; open a; {} sub a t.* u.1 *.2 u.3 u.4 u.5 u.6 nosnapshot; show unfinished a; step a; show unfinished a; step a; show unfinished a; go",
+            topics.concat()
+        ),
+        expect![[r#"
+            unfinished a: 2 done
+            unfinished a: 6 done
+            unfinished a: nothing
+            a: ack 1 t.* matched=40 every, u.1@0 every, *.2 matched=1 state=conflate book=every event=every, u.3@0 every, u.4@0 every, u.5@0 every, u.6@0 every"#]],
+    );
+    // Without wildcards, and a request of its own for each.
+    check(
+        "at_once 4; open a; sub a u.1 u.2 u.3 u.4; show unfinished a; sub a u.5 u.6 u.7 u.8 u.9; show unfinished a; step a; show unfinished a",
+        expect![[r#"
+            unfinished a: nothing
+            unfinished a: 4 done
+            unfinished a: nothing"#]],
+    );
+}
+
+/// While it waits for its ack, the client's subscription is of the mode that it had.
+#[test]
+fn frames_of_the_old_mode_are_not_superseded_before_the_ack() {
+    check(
+        "rule s.> state 100; at_once 1; outbox 250; open a; pub s.A 1; sub a ticker.R rate=100; sub a s.A mode=every; go; stall a;
+         pub s.A 2..20; go; write a 150; go; sub a s.A ticker.B mode=conflate nosnapshot; resume a; go; step a; go",
+        expect![[r#"
+            a: ack 1 ticker.R@0 conflate rate=100
+            a: ack 2 s.A@1 every
+            a: snapshot s.A 1 1
+            a: update s.A 2 2
+            a: update s.A 3 3
+            a: update s.A 4 4
+            a: update s.A 5 5
+            a: ack 3 s.A@5 conflate, ticker.B@0 conflate
+            a: update s.A 20 20"#]],
+    );
+}
+
+#[test]
+fn a_topic_that_does_not_fit_is_named_behind_the_ack() {
+    check(
+        "caps 2 100; at_once 1; open a; pub t.1 1; sub a t.* x y; go; pub t.2 1; pub t.3 1; go; step a; step a; go",
+        expect![[r#"
+            a: ack 1 t.* matched=1 every, x limit_exceeded: the connection has its most topics, 2, and its wildcards match more: unsubscribe them first, y limit_exceeded: the connection has its most topics, 2, and its wildcards match more: unsubscribe them first
+            a: error - limit_exceeded (retryable): t.3 appeared and does not fit: the connection has its most topics, 2. Neither it nor any that appears later joins before the connection has unsubscribed its wildcards
+            a: snapshot t.1 1 1
+            a: update t.2 1 1"#]],
+    );
+}
+
+#[test]
+fn what_is_named_again_for_a_snapshot_waits_for_the_ack() {
+    check(
+        "at_once 1; open a; pub trade.A 1; sub a trade.A trade.B; step a; go; sub a trade.A trade.C; pub trade.A 2; pub trade.B 1; go; step a; go",
+        expect![[r#"
+            a: ack 1 trade.A@1 every, trade.B@0 every
+            a: snapshot trade.A 1 1
+            a: ack 2 trade.A@1 every, trade.C@0 every
+            a: snapshot trade.A 1 1
+            a: update trade.A 2 2
+            a: update trade.B 1 1"#]],
     );
 }
 

@@ -311,7 +311,8 @@ impl Script {
 
     /// `show queue`: publications queued per shard. `show outbox NAME`: data bytes that wait. `show subscribers TOPIC`.
     /// `show count NAME`: one of the first shard's counts. `show history`: bytes of all histories, and whether they are
-    /// within the limit of `history`. `show sessions`. `show lagging`. `show encodes`.
+    /// within the limit of `history`. `show sessions`. `show lagging`. `show encodes`. `show unfinished NAME`: how many topics of
+    /// its request that is under way are done.
     fn show(&mut self, words: &[&str]) {
         let text = match words[0] {
             "queue" => {
@@ -328,6 +329,15 @@ impl Script {
             "subscribers" => {
                 let cell = self.world().directory.find(words[1]).expect("a topic");
                 cell.subscribers().to_string()
+            }
+            "unfinished" => {
+                let client = self.client(words[1]);
+                let it = &self.world().clients[client];
+                let (shard, id) = (it.shard, it.id.expect("a connection"));
+                match self.world().shards[shard].unfinished(id) {
+                    Some(done) => format!("{done} done"),
+                    None => "nothing".to_owned(),
+                }
             }
             "lagging" => self.world().shards[0].lagging_count().to_string(),
             "sessions" => {

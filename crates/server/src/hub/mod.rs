@@ -62,7 +62,11 @@ enum Link {
 struct WebSocket {
     stream: Stream,
     /// Bytes that came behind the handshake, and were not looked at yet.
-    early: Vec<u8>,
+    #[expect(
+        clippy::box_collection,
+        reason = "few connections ever have some, and all pay for its size"
+    )]
+    early: Option<Box<Vec<u8>>>,
     parser: Parser,
     /// The socket took less than was offered and has not said since that it is writable.
     blocked: bool,
@@ -95,6 +99,8 @@ pub(crate) struct Hub {
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
+    /// Microseconds that the last cycle took.
+    cycle_us: u64,
     ready: Vec<Ready>,
     /// Connections with something to read.
     unread: VecDeque<SessionId>,
@@ -144,6 +150,7 @@ impl Hub {
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
+            cycle_us: 0,
             ready: Vec::new(),
             unread: VecDeque::new(),
             resume_at: None,
@@ -194,7 +201,8 @@ impl Hub {
             self.egress.add(id, socket);
         }
         let parser = Parser::new(self.frame_limits);
-        let is_early = !early.is_empty();
+        let early = (!early.is_empty()).then(|| Box::new(early));
+        let is_early = early.is_some();
         self.set_link(
             id,
             Link::WebSocket(WebSocket {
@@ -323,7 +331,8 @@ impl Hub {
         self.write_dirty();
         let more_gone = self.drop_gone();
         let now = self.clock.now();
-        self.metrics.cycle_duration.observe_n(now.since(began), 1);
+        self.cycle_us = now.since(began);
+        self.metrics.cycle_duration.observe_n(self.cycle_us, 1);
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }

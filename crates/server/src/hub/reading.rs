@@ -1,7 +1,8 @@
 //! The reading half of a cycle: one round over the connections that have something to be read, within a budget of time.
 //!
-//! A request that is much work is done piece by piece, one piece a cycle. Until it is done no other is read, so that what its
-//! client sent behind it waits in the one read buffer.
+//! A request that is much work is done piece by piece, a few pieces a cycle. Until it is done no other connection is read, so that
+//! what its client sent behind it waits in the one read buffer: memory does not grow with the number of such clients, and what
+//! others ask for takes as long as it would if such a request were done at once.
 
 use std::io;
 use std::ops::Range;
@@ -21,6 +22,10 @@ const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn
 /// in the next one, behind what is to be delivered.
 const READ_BUDGET_US: u64 = 500;
+/// Microseconds of a cycle after which no further piece of a request is begun.
+const PIECES_BUDGET_US: u64 = 200;
+/// The part of a cycle that reading may take where the cycle before was so long that this is more than the budgets are.
+const READ_SHARE: u64 = 10;
 
 /// A request that is done piece by piece.
 #[derive(Debug)]
@@ -33,13 +38,15 @@ pub(super) struct UnderWay {
 impl WebSocket {
     /// Reads once: what came behind the handshake, then the stream.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
-        if self.early.is_empty() {
+        let Some(mut early) = self.early.take() else {
             return self.stream.read(buffer);
+        };
+        let count = early.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&early[..count]);
+        if count < early.len() {
+            early.drain(..count);
+            self.early = Some(early);
         }
-        let count = self.early.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.early[..count]);
-        self.early.drain(..count);
-        self.early.shrink_to_fit();
         Ok(Heard {
             count,
             wire: 0,
@@ -52,9 +59,11 @@ impl Hub {
     /// Reads the connections that have something to be read; of publishers only while no shard is congested.
     pub(super) fn read_waiting(&mut self, now: Micros) {
         let began = self.clock.now();
-        if !self.go_on(now) {
+        let share_us = self.cycle_us / READ_SHARE;
+        if !self.go_on(now, Micros(began.0 + share_us.max(PIECES_BUDGET_US))) {
             return;
         }
+        let budget_us = share_us.max(READ_BUDGET_US);
         let congested = self.is_congested();
         self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
         for _ in 0..self.unread.len() {
@@ -65,7 +74,7 @@ impl Hub {
                 socket.unread = false;
                 self.read(id, now);
                 // Requests are work that clients choose; what others are owed does not wait for all of it.
-                if self.under_way.is_some() || self.clock.now().since(began) > READ_BUDGET_US {
+                if self.under_way.is_some() || self.clock.now().since(began) > budget_us {
                     break;
                 }
             }
@@ -86,25 +95,29 @@ impl Hub {
         self.shard.queue_depth() > QUEUE_HIGH || self.shard.directory().queue_depth_max() > QUEUE_HIGH
     }
 
-    /// Goes on with the request that is under way, if one is, and with what came behind it. Returns whether others can be read.
-    fn go_on(&mut self, now: Micros) -> bool {
-        let Some(UnderWay { session, rest }) = self.under_way.take() else {
-            return true;
-        };
-        self.shard.go_on(session, now);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.handle(session, &mut scratch, rest, now);
-        self.scratch = scratch;
+    /// Goes on with the request that is under way, if one is, and with what came behind it, as long as a piece is begun before
+    /// `until`. Returns whether others can be read.
+    fn go_on(&mut self, now: Micros, until: Micros) -> bool {
+        while let Some(UnderWay { session, rest }) = self.under_way.take() {
+            self.shard.go_on(session, now);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            self.handle(session, &mut scratch, rest, now);
+            self.scratch = scratch;
+            if self.clock.now() >= until {
+                break;
+            }
+        }
         self.under_way.is_none()
     }
 
     /// Handles the bytes of `range`, which a client sent, as far as its requests are done at once.
     fn handle(&mut self, session: SessionId, scratch: &mut [u8], range: Range<usize>, now: Micros) {
         let left = self.received(session, &mut scratch[range.clone()], now);
-        self.check_gate();
         if self.shard.unfinished(session).is_some() {
             let rest = range.end - left..range.end;
             self.under_way = Some(UnderWay { session, rest });
+        } else {
+            self.check_gate();
         }
     }
 
@@ -122,7 +135,7 @@ impl Hub {
                 socket.held = true;
                 break;
             }
-            self.metrics.socket_reads += u64::from(socket.early.is_empty());
+            self.metrics.socket_reads += u64::from(socket.early.is_none());
             match socket.read(&mut scratch) {
                 Ok(Heard { count: 0, .. }) => {
                     self.drop_session(id);

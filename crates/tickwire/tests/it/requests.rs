@@ -549,7 +549,7 @@ fn large_and_more() -> Vec<u8> {
     bytes
 }
 
-/// Others are served between the pieces of a large request; whoever sent it gets the answers in their order all the same.
+/// A large request is done in pieces; whoever sent it gets the answers in their order all the same.
 #[test]
 fn what_comes_behind_a_large_request_is_answered_behind_it() {
     let broker = Broker::start_with(&["--feed", "none"], &[("TICKWIRE_SHARDS", "1")]);
@@ -596,5 +596,30 @@ fn what_comes_behind_a_large_request_is_answered_behind_it() {
     ] {
         broker.wait_for_metric(series, |count| count == 0.0);
     }
+    broker.stop();
+}
+
+/// A feed that waits for the first subscription waits for all of the request that brings it.
+#[test]
+fn a_feed_that_waits_does_not_begin_in_the_middle_of_a_request() {
+    let broker = Broker::start(&["--start", "on-subscribe", "--rate", "100000"]);
+    let mut topics: Vec<String> = (0..1_000).map(|number| format!("chat.{number}")).collect();
+    topics.extend(["bbo", "trade", "book"].map(|channel| format!("{channel}.BTC-USD")));
+    let mut socket = Socket::open(&broker);
+    let subscribe = json!({"op": "subscribe", "id": 1, "topics": topics}).to_string();
+    socket.send(Frame::text(&subscribe));
+    let ack = socket.message();
+    let results = ack["results"].as_array().expect("an ack has results");
+    assert_eq!(results.len(), topics.len());
+    for result in results {
+        assert_eq!(result["seq"], 0, "{result}");
+    }
+    let update = socket.message();
+    assert_eq!(
+        (&update["op"], &update["seq"]),
+        (&json!("update"), &json!(1)),
+        "{update}"
+    );
+    drop(socket);
     broker.stop();
 }
