@@ -3,7 +3,6 @@
 //! Every reader checks the number of every message. Fails when a connection ends, a message is missing, or a new connection
 //! is not shown the new certificate in time. Tells how long that took, and what a connection costs the broker in memory.
 
-mod certificates;
 mod outcome;
 mod readers;
 
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::broker::{Broker, BrokerArgs};
+use crate::certificates::{Certificates, shown};
 use crate::interrupt::Interrupt;
 use crate::report::{grouped, progress};
 use crate::swarm::Swarm;
 use crate::wire::TlsClient;
 
-use certificates::{Certificates, shown};
 pub(crate) use outcome::TlsReloadOutcome;
 use readers::{PUBLISHER, Readers, topic_name};
 

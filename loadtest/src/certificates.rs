@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Someone who signs, and where the broker's certificate lies.
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -29,7 +29,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = named("authority of the load test");
@@ -42,7 +42,7 @@ impl Certificates {
     }
 
     /// The file with the broker's certificate, and the one with its key.
-    pub(super) fn files(&self) -> (PathBuf, PathBuf) {
+    pub(crate) fn files(&self) -> (PathBuf, PathBuf) {
         let path = |name| self.folder.path().join(name);
         (path("cert.pem"), path("key.pem"))
     }
@@ -51,7 +51,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub(super) fn replace(&self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn replace(&self) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
         params.distinguished_name = named("broker under load");
@@ -70,7 +70,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Never with what is used here.
-    pub(super) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
+    pub(crate) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -92,7 +92,7 @@ fn named(name: &str) -> DistinguishedName {
 ///
 /// # Errors
 /// When there is no handshake.
-pub(super) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
+pub(crate) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
     stream.set_read_timeout(Some(LOOK_WITHIN))?;
     let mut session =
