@@ -41,8 +41,17 @@ impl Certificates {
         Ok(certificates)
     }
 
+    /// The settings of a broker that shows the certificate.
+    pub(crate) fn settings(&self) -> [(&'static str, String); 2] {
+        let (cert_file, key_file) = self.files();
+        [
+            ("TICKWIRE_TLS__CERT_FILE", cert_file.display().to_string()),
+            ("TICKWIRE_TLS__KEY_FILE", key_file.display().to_string()),
+        ]
+    }
+
     /// The file with the broker's certificate, and the one with its key.
-    pub(crate) fn files(&self) -> (PathBuf, PathBuf) {
+    fn files(&self) -> (PathBuf, PathBuf) {
         let path = |name| self.folder.path().join(name);
         (path("cert.pem"), path("key.pem"))
     }
@@ -66,20 +75,28 @@ impl Certificates {
         Ok(certificate.der().to_vec())
     }
 
-    /// A client that trusts the authority. It goes on with no earlier session, in which no certificate would be shown.
+    /// A client that trusts the authority.
     ///
     /// # Errors
     /// Never with what is used here.
     pub(crate) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = Resumption::disabled();
-        Ok(Arc::new(config))
+        Ok(trusting(roots)?)
     }
+}
+
+/// A client that trusts `roots`. It goes on with no earlier session, in which no certificate would be shown.
+///
+/// # Errors
+/// Never with what is used here.
+pub(crate) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn named(name: &str) -> DistinguishedName {

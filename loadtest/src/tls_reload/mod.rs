@@ -78,20 +78,19 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         connections as u64 + OTHER_FILES
     );
     let certificates = Certificates::new()?;
-    let (cert_file, key_file) = certificates.files();
     let flags = [
         ("--feed", "none".to_owned()),
         ("--anonymous-publish", "load.>".to_owned()),
     ];
-    let settings = [
-        ("TICKWIRE_TLS__CERT_FILE", cert_file.display().to_string()),
-        ("TICKWIRE_TLS__KEY_FILE", key_file.display().to_string()),
+    let mut settings = vec![
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
         // The publisher waits for the others to connect.
         ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()),
     ];
-    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?;
+    settings.extend(certificates.settings());
+    let client = TlsClient(certificates.client()?);
+    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?.with_tls(client);
     ensure!(
         broker.is_ours(),
         "the broker must be started here, with certificates that can be replaced: leave --url out"
@@ -103,8 +102,7 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         CONNECTING,
         interrupt.clone(),
         readers,
-    )?
-    .with_tls(TlsClient(certificates.client()?));
+    )?;
     let mut run = Run {
         args,
         certificates,
