@@ -19,6 +19,7 @@ use crate::proc::{self, CpuTime, Memory};
 use crate::report::progress;
 use crate::scrape::{self, Metrics};
 use crate::swarm::{Endpoint, address_of};
+use crate::wire::TlsClient;
 
 /// The project that this program was built from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -150,6 +151,12 @@ impl Broker {
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             }
         }
+    }
+
+    /// The same broker, whose clients' listener is spoken to by TLS, as `client`.
+    pub(crate) fn with_tls(mut self, client: TlsClient) -> Self {
+        self.endpoint.client = Some(client);
+        self
     }
 
     /// Where clients connect.

@@ -7,6 +7,7 @@
 
 mod attack;
 mod broker;
+mod certificates;
 mod chaos;
 mod compare;
 mod conn;

@@ -33,6 +33,8 @@ const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
+    /// By which TLS is spoken there, if it is.
+    pub(crate) client: Option<TlsClient>,
     pub(crate) handshake: Handshake,
 }
 
@@ -56,7 +58,11 @@ impl Endpoint {
             subprotocol: Some(Codec::Json.subprotocol()),
             deflate: false,
         };
-        Ok(Self { address, handshake })
+        Ok(Self {
+            address,
+            client: None,
+            handshake,
+        })
     }
 }
 
@@ -131,7 +137,7 @@ impl<H: Handler> Swarm<H> {
             events: Events::with_capacity(EVENTS),
             address: endpoint.address,
             sources: Sources::take(count),
-            client: None,
+            client: endpoint.client.clone(),
             shared: Shared {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
@@ -149,12 +155,6 @@ impl<H: Handler> Swarm<H> {
             again: Vec::new(),
             stopped: 0..0,
         })
-    }
-
-    /// All connections speak TLS, as `client`.
-    pub(crate) fn with_tls(mut self, client: TlsClient) -> Self {
-        self.client = Some(client);
-        self
     }
 
     /// Takes at most so many connections' readiness at once, so that a turn stays short.
@@ -413,7 +413,11 @@ mod tests {
             subprotocol: None,
             deflate: false,
         };
-        let endpoint = Endpoint { address, handshake };
+        let endpoint = Endpoint {
+            address,
+            client: None,
+            handshake,
+        };
         let interrupt = Interrupt::default();
         let mut swarm = Swarm::new(&endpoint, count, count, interrupt, Notes::default()).expect("an epoll");
         let mut ends = Vec::new();

@@ -181,7 +181,10 @@ impl<'r> Attackers<'r> {
             Ok(stream)
         });
         match started {
-            Ok(stream) => attacker.attempt = Some(Attempt::new(stream, variant, now)),
+            Ok(stream) => {
+                let listener = Listener::new(self.row.secured);
+                attacker.attempt = Some(Attempt::new(stream, listener, variant, now));
+            }
             Err(_) => {
                 let answer = Answer::of(Ending::NotConnected);
                 self.tallies[variant].add(&self.row.variants[variant], &answer, Duration::ZERO);
@@ -223,7 +226,7 @@ fn start(address: SocketAddr, source: Ipv4Addr, narrow: bool) -> io::Result<TcpS
 }
 
 impl Attempt {
-    fn new(stream: TcpStream, variant: usize, now: Instant) -> Self {
+    fn new(stream: TcpStream, listener: Listener, variant: usize, now: Instant) -> Self {
         Self {
             stream,
             variant,
@@ -231,7 +234,7 @@ impl Attempt {
             began: now,
             due: None,
             out: Vec::new(),
-            listener: Listener::default(),
+            listener,
             refusals: Vec::new(),
             hears: None,
             reads: true,

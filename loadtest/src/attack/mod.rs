@@ -22,11 +22,13 @@ use anyhow::{Context, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::broker::{Broker, BrokerArgs};
+use crate::certificates::Certificates;
 use crate::interrupt::Interrupt;
 use crate::latency::Latency;
 use crate::report::{byte_change, micros, progress};
 use crate::scrape::Metrics;
 use crate::soak::symbols;
+use crate::wire::TlsClient;
 
 use attackers::Attackers;
 use honest::{Found, Honest, Phase};
@@ -178,8 +180,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Starts the broker; what the row has it read is in `folder`.
-    fn start_broker(&self, folder: &Path) -> anyhow::Result<Broker> {
+    /// Starts the broker; what the row has it read is in `folder`. It speaks TLS if there are `certificates`.
+    fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
         let mut flags = vec![
             ("--feed", "sim".to_owned()),
             ("--symbols", self.args.symbols.to_string()),
@@ -197,7 +199,7 @@ impl Run<'_> {
                 .context("cannot write a configuration")?;
             flags.push(("--config", path.display().to_string()));
         }
-        let settings: Vec<(&str, String)> = self
+        let mut settings: Vec<(&str, String)> = self
             .row
             .settings
             .iter()
@@ -209,23 +211,24 @@ impl Run<'_> {
                 (*name, value)
             })
             .collect();
+        settings.extend(certificates.into_iter().flat_map(Certificates::settings));
         // What a thread starts runs where it runs.
         self.cores.enter(0)?;
         let broker = Broker::open(&self.args.broker, &flags, &settings, self.interrupt);
         self.cores.enter(1)?;
-        broker
+        Ok(match certificates {
+            Some(certificates) => broker?.with_tls(TlsClient(certificates.client()?)),
+            None => broker?,
+        })
     }
 
     fn run(&self, description: &mut String) -> anyhow::Result<RowOutcome> {
         let folder = tempfile::tempdir().context("no folder for the broker's files")?;
-        let broker = self.start_broker(folder.path())?;
+        let certificates = self.row.secured.then(Certificates::new).transpose()?;
+        let broker = self.start_broker(folder.path(), certificates.as_ref())?;
         if description.is_empty() {
             broker.description().clone_into(description);
         }
-        let expected = broker.is_ours().then_some(self.args.symbols as usize);
-        let symbols = symbols::find(broker.endpoint(), expected, self.interrupt)?;
-        let subscribers = self.args.subscribers as usize;
-        let honest = Honest::arrive(broker.endpoint(), subscribers, symbols, self.interrupt)?;
         let mut found = RowOutcome {
             row: self.row.number,
             name: self.row.name,
@@ -237,6 +240,15 @@ impl Run<'_> {
                 .collect(),
             ..RowOutcome::default()
         };
+        if self.row.secured && !broker.is_ours() {
+            let text = "must be started here, with certificates that are trusted here: leave --url out";
+            found.faults.add("broker", text);
+            return Ok(found);
+        }
+        let expected = broker.is_ours().then_some(self.args.symbols as usize);
+        let symbols = symbols::find(broker.endpoint(), expected, self.interrupt)?;
+        let subscribers = self.args.subscribers as usize;
+        let honest = Honest::arrive(broker.endpoint(), subscribers, symbols, self.interrupt)?;
         self.pause(WARM_UP)?;
         honest.measure(Phase::Quiet);
         self.pause(Duration::from_secs(self.args.seconds))?;

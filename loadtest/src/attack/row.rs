@@ -37,7 +37,7 @@ pub(super) enum Ending {
     Status(u16),
     /// Sent a close frame of this code.
     Close(u16),
-    /// Ended the connection without a word.
+    /// Ended the connection without an answer.
     Ended,
     /// Refused what was asked for; the connection lives on.
     Refused,
@@ -144,6 +144,8 @@ pub(super) struct Row {
     pub(super) every: Duration,
     /// Time for the answer to an attempt.
     pub(super) within: Duration,
+    /// Whether the broker speaks TLS, and the honest with it. Attackers never do: what they send is what their steps say.
+    pub(super) secured: bool,
     /// Settings of the broker other than its defaults.
     pub(super) settings: Vec<(&'static str, String)>,
     /// Files beside the broker's configuration, by name.
@@ -164,6 +166,7 @@ impl Row {
             judge: Judge::Answers,
             every: Duration::from_secs(1),
             within: Duration::from_secs(10),
+            secured: false,
             settings: Vec::new(),
             files: Vec::new(),
             config: None,

@@ -113,7 +113,11 @@ impl Rig {
             subprotocol,
             deflate: scenario.deflate,
         };
-        let endpoint = Endpoint { address, handshake };
+        let endpoint = Endpoint {
+            address,
+            client: None,
+            handshake,
+        };
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
         let connections = scenario.subscribers as usize + 1;
         let swarm = Swarm::new(&endpoint, connections, CONNECTING_MAX, interrupt.clone(), crowd)?

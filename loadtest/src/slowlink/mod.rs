@@ -171,6 +171,7 @@ fn serve(
     let (path, subprotocol) = peer.protocol.endpoint();
     let endpoint = Endpoint {
         address: server.address(),
+        client: None,
         handshake: Handshake {
             host: server.address().to_string(),
             path: path.to_owned(),

@@ -3,7 +3,6 @@
 //! Every reader checks the number of every message. Fails when a connection ends, a message is missing, or a new connection
 //! is not shown the new certificate in time. Tells how long that took, and what a connection costs the broker in memory.
 
-mod certificates;
 mod outcome;
 mod readers;
 
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::broker::{Broker, BrokerArgs};
+use crate::certificates::{Certificates, shown};
 use crate::interrupt::Interrupt;
 use crate::report::{grouped, progress};
 use crate::swarm::Swarm;
 use crate::wire::TlsClient;
 
-use certificates::{Certificates, shown};
 pub(crate) use outcome::TlsReloadOutcome;
 use readers::{PUBLISHER, Readers, topic_name};
 
@@ -79,20 +78,19 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         connections as u64 + OTHER_FILES
     );
     let certificates = Certificates::new()?;
-    let (cert_file, key_file) = certificates.files();
     let flags = [
         ("--feed", "none".to_owned()),
         ("--anonymous-publish", "load.>".to_owned()),
     ];
-    let settings = [
-        ("TICKWIRE_TLS__CERT_FILE", cert_file.display().to_string()),
-        ("TICKWIRE_TLS__KEY_FILE", key_file.display().to_string()),
+    let mut settings = vec![
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
         // The publisher waits for the others to connect.
         ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()),
     ];
-    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?;
+    settings.extend(certificates.settings());
+    let client = TlsClient(certificates.client()?);
+    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?.with_tls(client);
     ensure!(
         broker.is_ours(),
         "the broker must be started here, with certificates that can be replaced: leave --url out"
@@ -104,8 +102,7 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         CONNECTING,
         interrupt.clone(),
         readers,
-    )?
-    .with_tls(TlsClient(certificates.client()?));
+    )?;
     let mut run = Run {
         args,
         certificates,

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Someone who signs, and where the broker's certificate lies.
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -29,7 +29,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = named("authority of the load test");
@@ -41,8 +41,17 @@ impl Certificates {
         Ok(certificates)
     }
 
+    /// The settings of a broker that shows the certificate.
+    pub(crate) fn settings(&self) -> [(&'static str, String); 2] {
+        let (cert_file, key_file) = self.files();
+        [
+            ("TICKWIRE_TLS__CERT_FILE", cert_file.display().to_string()),
+            ("TICKWIRE_TLS__KEY_FILE", key_file.display().to_string()),
+        ]
+    }
+
     /// The file with the broker's certificate, and the one with its key.
-    pub(super) fn files(&self) -> (PathBuf, PathBuf) {
+    fn files(&self) -> (PathBuf, PathBuf) {
         let path = |name| self.folder.path().join(name);
         (path("cert.pem"), path("key.pem"))
     }
@@ -51,7 +60,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub(super) fn replace(&self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn replace(&self) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
         params.distinguished_name = named("broker under load");
@@ -66,20 +75,28 @@ impl Certificates {
         Ok(certificate.der().to_vec())
     }
 
-    /// A client that trusts the authority. It goes on with no earlier session, in which no certificate would be shown.
+    /// A client that trusts the authority.
     ///
     /// # Errors
     /// Never with what is used here.
-    pub(super) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
+    pub(crate) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = Resumption::disabled();
-        Ok(Arc::new(config))
+        Ok(trusting(roots)?)
     }
+}
+
+/// A client that trusts `roots`. It goes on with no earlier session, in which no certificate would be shown.
+///
+/// # Errors
+/// Never with what is used here.
+pub(crate) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -92,7 +109,7 @@ fn named(name: &str) -> DistinguishedName {
 ///
 /// # Errors
 /// When there is no handshake.
-pub(super) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
+pub(crate) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
     stream.set_read_timeout(Some(LOOK_WITHIN))?;
     let mut session =
