@@ -19,6 +19,9 @@ use crate::session::{SessionId, Transport};
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
 
+/// Subscriptions of one session that are looked after before others have their turn.
+const PULLS_AT_ONCE: usize = 1_024;
+
 /// Live bytes of one session that are to be written before more is handed out, if its socket takes them: a burst that
 /// waited in the queue must not fill the outbox of a reader that keeps up.
 const PRESSING_BYTES: usize = 64 * 1024;
@@ -226,7 +229,10 @@ impl Shard {
 
     /// Fills a session's outbox from the directory, as far as there is room.
     pub(super) fn pull(&mut self, id: SessionId) {
-        while self.has_room(id) {
+        for _ in 0..PULLS_AT_ONCE {
+            if !self.has_room(id) {
+                break;
+            }
             let next = self.open_session(id).and_then(|session| session.pulls.next());
             match next {
                 None => break,
@@ -235,6 +241,11 @@ impl Shard {
             }
         }
         self.live_again(id);
+        // Who has something to write goes on when it is written.
+        let session = self.sessions.get(id.index());
+        if session.is_some_and(|session| session.outbox.is_empty() && !session.pulls.is_empty()) {
+            self.mark_dirty(id);
+        }
     }
 
     /// Whether something may be pulled in for a session.

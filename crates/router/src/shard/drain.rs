@@ -137,7 +137,6 @@ impl Shard {
 
     /// Ends a session with 4000 behind what waits for it.
     pub(super) fn depart(&mut self, id: SessionId, now: Micros) {
-        self.finish(id, now);
         if self.open_session(id).is_none() {
             return;
         }

@@ -1,53 +1,66 @@
-//! A `subscribe` that is much work, done piece by piece: between two pieces others get what they are owed.
+//! A `subscribe` or `unsubscribe` that is much work, done piece by piece: between two pieces others get what they are owed.
 //!
-//! Its client gets one `ack`, when all is done, and nothing of the subscriptions before that: they are held behind the heads of
+//! Its client gets one `ack`, when all is done, and nothing of new subscriptions before that: they are held behind the heads of
 //! their topics, from which they are pulled in after the `ack`, as for a slow reader. What the session has already goes on,
 //! but what is behind, or is named again for a snapshot, waits for the `ack` too. Nothing is replaced meanwhile by something
 //! newer: whether that may be depends on what the `ack` grants.
 //!
 //! One request is under way at a time in a session, and whoever feeds the shard handles nothing else that the client sent
-//! before it is done, so that its answers are in order. The next request, other rights and the drain finish it; a close ends it
-//! without an answer.
-//!
-//! One pattern is one piece at least, however many topics it matches.
+//! before it is done, so that its answers are in order. The next request and other rights finish it; what ends the session ends
+//! it without an answer. A piece is one name at least, however many topics that matches.
 
-use tickwire_wire::message::Subscribe;
-use tickwire_wire::{Control, Micros};
+use tickwire_wire::message::{AckResult, Subscribe};
+use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 
 use super::Shard;
 use super::requests::Answer;
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
-/// Topics that are looked at for wildcards in the time that naming one more takes.
+/// Topics that are looked at for wildcards in the time that one more name takes.
 const VISITS_PER_TOPIC: usize = 16;
 
-/// A `subscribe` that is under way.
+/// A request that names topics.
+#[derive(Debug)]
+pub(super) enum Naming {
+    Subscribe(Subscribe),
+    Unsubscribe(RequestId, Vec<String>),
+}
+
+impl Naming {
+    fn id(&self) -> RequestId {
+        match self {
+            Self::Subscribe(request) => request.id,
+            Self::Unsubscribe(id, _) => *id,
+        }
+    }
+
+    fn names(&self) -> usize {
+        match self {
+            Self::Subscribe(request) => request.topics.len(),
+            Self::Unsubscribe(_, topics) => topics.len(),
+        }
+    }
+}
+
+/// A request that is under way.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
-    pub(super) request: Subscribe,
-    /// Those of the first topics, in their order.
+    request: Naming,
+    /// Those of the first names, in their order.
     answers: Vec<Answer>,
     /// What the client is to be told of behind the answer.
     later: Option<Control>,
 }
 
 impl Unfinished {
-    pub(super) fn new(request: Subscribe) -> Self {
-        Self {
-            answers: Vec::with_capacity(request.topics.len()),
-            request,
-            later: None,
-        }
-    }
-
     /// Tells the client behind the answer that a topic did not fit, which it is told once.
     pub(super) fn tell_later(&mut self, message: Control) {
         self.later = Some(message);
     }
 }
 
-/// What a piece of a request has come to.
+/// What the piece that is being done comes to.
 #[derive(Debug)]
 pub(super) struct Piece {
     session: SessionId,
@@ -55,9 +68,20 @@ pub(super) struct Piece {
     pub(super) visited: usize,
     /// Topics that the session has joined.
     joined: Vec<TopicId>,
+    /// Topics that it has left.
+    left: Vec<TopicId>,
 }
 
 impl Piece {
+    fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            visited: 0,
+            joined: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
     pub(super) fn joined(&mut self, session: SessionId, topic: TopicId) {
         if session == self.session {
             self.joined.push(topic);
@@ -66,54 +90,77 @@ impl Piece {
 }
 
 impl Shard {
-    /// Whether a request of the session is under way, and how many of its topics have been seen to. Then [`Self::go_on`] is to
-    /// be called, and nothing else that its client sent to be handled before there is none.
+    /// Whether a request of the session is under way, and how many of the topics that it names have been seen to. Then
+    /// [`Self::go_on`] is to be called, and nothing else that its client sent to be handled before there is none.
     #[must_use]
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
         let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
     }
 
-    /// Does one more piece of a session's request that is under way, if there is one.
-    pub fn go_on(&mut self, id: SessionId, now: Micros) {
-        if let Some(unfinished) = self
-            .open_session(id)
-            .and_then(|session| session.unfinished.take())
-        {
-            self.subscribe_on(id, *unfinished, now);
+    /// Does one more piece of a session's request that is under way. Returns whether there was one.
+    pub fn go_on(&mut self, id: SessionId, now: Micros) -> bool {
+        let session = self.open_session(id);
+        let unfinished = session.and_then(|session| session.unfinished.take());
+        match unfinished {
+            Some(unfinished) => {
+                self.do_piece(id, *unfinished, now);
+                true
+            }
+            None => false,
         }
     }
 
     /// Does all that is left of a session's request that is under way, if there is one.
     pub fn finish(&mut self, id: SessionId, now: Micros) {
-        while self.unfinished(id).is_some() {
-            self.go_on(id, now);
+        while self.go_on(id, now) {}
+    }
+
+    /// Begins a request.
+    pub(super) fn name_topics(&mut self, id: SessionId, request: Naming, now: Micros) {
+        if let Err(refusal) = self.check_length(request.names()) {
+            self.refuse(id, Some(request.id()), refusal, now);
+            return;
         }
+        let answers = Vec::with_capacity(request.names());
+        let unfinished = Unfinished {
+            request,
+            answers,
+            later: None,
+        };
+        self.do_piece(id, unfinished, now);
     }
 
     /// Does a piece of a request, which is put away if something is left.
-    pub(super) fn subscribe_on(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
+    fn do_piece(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
         let Unfinished { request, answers, .. } = &mut unfinished;
         let most = self.settings.topics_at_once;
-        self.piece = Some(Piece {
-            session: id,
-            visited: 0,
-            joined: Vec::new(),
-        });
-        for (topic, done) in request.topics[answers.len()..].iter().zip(0..) {
+        self.piece = Some(Piece::new(id));
+        for (at, done) in (answers.len()..request.names()).zip(0..) {
             let visited = self.piece.as_ref().map_or(0, |piece| piece.visited);
             if done > 0 && done + visited / VISITS_PER_TOPIC >= most {
                 break;
             }
-            let answer = self.subscribe_one(id, topic, request, now);
-            answers.push(answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal)));
+            let answer = match request {
+                Naming::Subscribe(request) => {
+                    let topic = &request.topics[at];
+                    let answer = self.subscribe_one(id, topic, request, now);
+                    answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal))
+                }
+                Naming::Unsubscribe(_, topics) => {
+                    let answer = self.unsubscribe_one(id, &topics[at], now);
+                    answer.unwrap_or_else(|refusal| Answer::refused(&topics[at], refusal))
+                }
+            };
+            answers.push(answer);
         }
-        let joined = self.piece.take().map(|piece| piece.joined);
-        if answers.len() == request.topics.len() {
-            self.subscribed(id, unfinished, now);
+        let Piece { joined, left, .. } = self.piece.take().unwrap_or_else(|| Piece::new(id));
+        self.drop_left(id, left);
+        if answers.len() == request.names() {
+            self.answer_named(id, unfinished, now);
             return;
         }
-        for topic in joined.into_iter().flatten() {
+        for topic in joined {
             if let Some(place) = self.place_of(id, topic) {
                 self.catch_up(id, topic, place);
             }
@@ -123,8 +170,26 @@ impl Shard {
         }
     }
 
+    /// Ends one subscription as a request names it. Looking for its topics is paid for, like a look at others.
+    fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Answer, Refusal> {
+        let pattern: Pattern = topic.parse()?;
+        let Some(left) = self.unsubscribe(id, &pattern) else {
+            let reason = "no subscription of this connection has this name";
+            return Err(Refusal::new(ErrorCode::NotSubscribed, reason));
+        };
+        self.charge(id, left.visited, now);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += left.visited;
+            piece.left.extend(left.topics);
+        }
+        Ok(Answer::new(AckResult {
+            topic: topic.to_owned(),
+            ..AckResult::default()
+        }))
+    }
+
     /// Answers a request that was seen to the end.
-    fn subscribed(&mut self, id: SessionId, unfinished: Unfinished, now: Micros) {
+    fn answer_named(&mut self, id: SessionId, unfinished: Unfinished, now: Micros) {
         let Unfinished {
             request,
             mut answers,
@@ -139,9 +204,11 @@ impl Shard {
                 *seq = at.seq;
             }
         }
-        self.ack(id, request.id, answers, now);
-        if let Some(message) = later {
-            self.send_in_order(id, &message);
+        self.ack(id, request.id(), answers, now);
+        match later {
+            Some(message) if self.answers_keep_their_place(id) => self.send_in_order(id, &message),
+            Some(message) => self.send_control(id, &message),
+            None => {}
         }
         self.close_if_drowning(id, now);
     }

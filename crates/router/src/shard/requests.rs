@@ -6,9 +6,10 @@
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, BadRequest};
-use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Pattern, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Payload, Refusal, RequestId, Topic};
 
 use super::Shard;
+use super::piecewise::Naming;
 use crate::counts::Op;
 use crate::session::SessionId;
 
@@ -72,9 +73,11 @@ impl Shard {
             return;
         }
         match request {
-            Ok(ClientMessage::Subscribe(subscribe)) => self.subscribe(id, subscribe, now),
+            Ok(ClientMessage::Subscribe(subscribe)) => {
+                self.name_topics(id, Naming::Subscribe(subscribe), now);
+            }
             Ok(ClientMessage::Unsubscribe { id: request, topics }) => {
-                self.unsubscribe_request(id, request, &topics, now);
+                self.name_topics(id, Naming::Unsubscribe(request, topics), now);
             }
             Ok(ClientMessage::Publish {
                 id: request,
@@ -231,28 +234,6 @@ impl Shard {
             session.outbox.push_answer(bytes);
             self.mark_dirty(id);
         }
-    }
-
-    fn unsubscribe_request(&mut self, id: SessionId, request: RequestId, topics: &[String], now: Micros) {
-        if let Err(refusal) = self.check_length(topics.len()) {
-            self.refuse(id, Some(request), refusal, now);
-            return;
-        }
-        let mut left = Vec::new();
-        let answers = topics.iter().map(|topic| match topic.parse::<Pattern>() {
-            Err(error) => Answer::refused(topic, error.into()),
-            Ok(pattern) if self.unsubscribe(id, &pattern, &mut left) => Answer::new(AckResult {
-                topic: topic.clone(),
-                ..AckResult::default()
-            }),
-            Ok(_) => {
-                let reason = "no subscription of this connection has this name";
-                Answer::refused(topic, Refusal::new(ErrorCode::NotSubscribed, reason))
-            }
-        });
-        let answers = answers.collect();
-        self.drop_left(id, left);
-        self.ack(id, request, answers, now);
     }
 
     fn publish_request(

@@ -160,7 +160,11 @@ impl Shard {
             }
         }
         for (pattern, _) in &lost {
-            self.unsubscribe(id, pattern, &mut left);
+            left.extend(
+                self.unsubscribe(id, pattern)
+                    .into_iter()
+                    .flat_map(|ended| ended.topics),
+            );
         }
         self.drop_left(id, left);
         let reason = |(pattern, refusal): (Pattern, Refusal)| {

@@ -11,7 +11,7 @@ use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicReq
 use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::requests::Answer;
-use super::{First, Shard, Unfinished};
+use super::{First, Shard};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::directory::Matching;
 use crate::pace::Pace;
@@ -19,14 +19,6 @@ use crate::publication::TopicId;
 use crate::session::{PatternSub, Place, SessionId};
 
 impl Shard {
-    pub(super) fn subscribe(&mut self, id: SessionId, request: Subscribe, now: Micros) {
-        if let Err(refusal) = self.check_length(request.topics.len()) {
-            self.refuse(id, Some(request.id), refusal, now);
-            return;
-        }
-        self.subscribe_on(id, Unfinished::new(request), now);
-    }
-
     /// Whether a request may name so many topics.
     pub(super) fn check_length(&self, topics: usize) -> Result<(), Refusal> {
         let most = self.settings.limits.subscriptions;

@@ -13,6 +13,14 @@ use crate::publication::TopicId;
 use crate::pulls::Pulls;
 use crate::session::{PatternSub, Place, SessionId, SubRef};
 
+/// What ended with a subscription.
+pub(super) struct Left {
+    /// Topics that no other subscription of the session covers.
+    pub(super) topics: Vec<TopicId>,
+    /// Topics that were looked at to find them.
+    pub(super) visited: usize,
+}
+
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
     /// nothing, since the directory has known their patterns for longer than the topic.
@@ -228,23 +236,23 @@ impl Shard {
         }
     }
 
-    /// Ends one subscription as the client named it and adds the topics that the session has left by it to `left`, for
-    /// [`Self::drop_left`]. Returns whether there was one.
-    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern, left: &mut Vec<TopicId>) -> bool {
-        let removed = self
-            .open_session(id)
-            .and_then(|session| session.patterns.remove(pattern));
-        let Some(removed) = removed else { return false };
+    /// Ends one subscription as the client named it, if there is one. What waits of the topics that the session has left by it
+    /// is to be dropped, see [`Self::drop_left`].
+    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Option<Left> {
+        let removed = self.open_session(id)?.patterns.remove(pattern)?;
         if removed.indexed {
             self.unexpect(id, pattern);
             self.give_back_tokens(id, pattern);
         }
-        for cell in self.directory.matching(pattern) {
-            if self.leave(id, &cell, removed.pace) {
-                left.push(cell.id());
-            }
-        }
-        true
+        let matching = self.directory.select(pattern, usize::MAX);
+        let cells = matching.cells.iter();
+        Some(Left {
+            topics: cells
+                .filter(|cell| self.leave(id, cell, removed.pace))
+                .map(|cell| cell.id())
+                .collect(),
+            visited: matching.visited,
+        })
     }
 
     /// Drops what waits of topics that a session has left.

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use expect_test::expect;
-use tickwire_router::{Rights, Transport};
+use tickwire_router::{Drain, Rights, Transport};
 use tickwire_wire::frame::payload_of;
-use tickwire_wire::{Codec, Control, ServerMessage};
+use tickwire_wire::{CloseCode, Codec, Control, ServerMessage};
 
 use crate::grants::grant;
 use crate::script::check;
-use crate::world::{Setup, World};
+use crate::world::{Frame, Setup, World};
 
 #[test]
 fn nothing_of_it_comes_before_its_ack() {
@@ -175,6 +175,55 @@ fn who_lags_meanwhile_goes_on_behind_the_ack() {
             a: update trade.A 3 3
             a: update trade.A 4 4"#]],
     );
+}
+
+#[test]
+fn unsubscribing_in_pieces_ends_with_the_ack() {
+    check(
+        "at_once 1; open a; pub trade.A 1; pub trade.B 1; sub a trade.A; sub a trade.B; sub a trade.*; go; unsub a trade.A nothing trade.* trade.B; pub trade.A 2;
+         pub trade.B 2; go; step a; step a; pub trade.A 3; pub trade.B 3; drain; show subscribers trade.A; show subscribers trade.B; step a; pub trade.B 4; go",
+        expect![[r#"
+            a: ack 1 trade.A@1 every
+            a: ack 2 trade.B@1 every
+            a: ack 3 trade.* matched=2 every
+            a: snapshot trade.A 1 1
+            a: snapshot trade.B 1 1
+            a: update trade.A 2 2
+            a: update trade.B 2 2
+            subscribers trade.A: 0
+            subscribers trade.B: 1
+            a: ack 4 trade.A, nothing not_subscribed: no subscription of this connection has this name, trade.*, trade.B"#]],
+    );
+}
+
+#[test]
+fn a_drain_ends_it() {
+    let mut setup = Setup::default();
+    setup.settings.topics_at_once = 1;
+    let mut world = World::new(setup);
+    let client = world.open(0, Codec::Json, Vec::new());
+    world.send(
+        client,
+        br#"{"op":"subscribe","id":1,"topics":["trade.A","trade.B"]}"#,
+    );
+    let plan = Drain {
+        window_ms: 0,
+        deadline_ms: 1_000,
+        patience_ms: 1_000,
+        seed: 1,
+    };
+    world.shards[0].begin_drain(plan, world.now);
+    world.wait_ms(1);
+    let read = world.clients[client]
+        .inbox
+        .drain(..)
+        .map(|(_, frame)| match frame {
+            Frame::Message(ServerMessage::Control(Control::Drain { .. })) => "drain",
+            Frame::Close(CloseCode::DRAIN, _) => "close",
+            other => panic!("{other:?}"),
+        });
+    assert_eq!(read.collect::<Vec<_>>(), ["drain", "close"]);
+    world.check_ledgers();
 }
 
 #[test]

@@ -258,7 +258,9 @@ impl Script {
                 let id = id.expect("a connection");
                 let shard = &mut world.shards[shard];
                 match op {
-                    "step" => shard.go_on(id, now),
+                    "step" => {
+                        shard.go_on(id, now);
+                    }
                     "wsping" => shard.ping(id, rest().as_bytes(), now),
                     "wspong" => shard.pong(id, now),
                     "closing" => {

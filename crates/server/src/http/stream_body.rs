@@ -113,9 +113,7 @@ impl Body for StreamBody {
             hub.shard.refill(this.session);
             if let Some(outbox) = hub.shard.outbox(this.session) {
                 let taken = this.events.write(outbox.waiting());
-                if taken > 0 {
-                    hub.took_sse(this.session, taken);
-                }
+                hub.took_sse(this.session, taken);
             }
         }
         if let Some(code) = this.events.closed {

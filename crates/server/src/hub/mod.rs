@@ -99,15 +99,15 @@ pub(crate) struct Hub {
     metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
-    /// Microseconds that the last cycle took.
-    cycle_us: u64,
+    /// Microseconds of the last cycle after what was read in it.
+    delivering_us: u64,
     ready: Vec<Ready>,
     /// Connections with something to read.
     unread: VecDeque<SessionId>,
     /// When to look again whether clients can be read, if a shard has too much to do.
     resume_at: Option<Micros>,
     scratch: Box<[u8]>,
-    /// A request that is done piece by piece, at most one at a time.
+    /// What is left of what one client sent, if the last cycle had no time for all of it.
     under_way: Option<UnderWay>,
     /// Inflates what clients send compressed.
     inflater: Inflater,
@@ -150,7 +150,7 @@ impl Hub {
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
-            cycle_us: 0,
+            delivering_us: 0,
             ready: Vec::new(),
             unread: VecDeque::new(),
             resume_at: None,
@@ -326,13 +326,14 @@ impl Hub {
     pub(crate) fn cycle(&mut self) -> bool {
         let began = self.clock.now();
         let more_events = self.read_ready(began);
+        let read = self.clock.now();
         self.shard.on_timeout(began);
         let more_queued = self.shard.drain(DRAIN_BUDGET, began);
         self.write_dirty();
         let more_gone = self.drop_gone();
         let now = self.clock.now();
-        self.cycle_us = now.since(began);
-        self.metrics.cycle_duration.observe_n(self.cycle_us, 1);
+        self.delivering_us = now.since(read);
+        self.metrics.cycle_duration.observe_n(now.since(began), 1);
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
@@ -392,8 +393,9 @@ impl Hub {
         more
     }
 
-    /// Handles bytes that a client sent, up to a request that is not done at once. Returns how many are left.
-    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros) -> usize {
+    /// Handles bytes that a client sent, and goes on with its request that is under way, if one is. Returns how many are left
+    /// when it is `until`.
+    fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros, until: Micros) -> usize {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
             return 0;
         };
@@ -404,12 +406,21 @@ impl Hub {
         // Who agreed on compression may send compressed messages, too.
         let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
-        while self.shard.unfinished(id).is_none() {
+        loop {
+            if self.shard.go_on(id, now) {
+                if self.clock.now() >= until {
+                    break;
+                }
+                continue;
+            }
             match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => return 0,
                 Ok(Some(event)) => {
                     handle_event(&mut self.shard, id, codec, event, now);
                     self.guard.answer(&mut self.shard, now);
+                    if self.clock.now() >= until {
+                        break;
+                    }
                 }
                 Err(violation) => {
                     self.shard

@@ -1,8 +1,8 @@
 //! The reading half of a cycle: one round over the connections that have something to be read, within a budget of time.
 //!
-//! A request that is much work is done piece by piece, a few pieces a cycle. Until it is done no other connection is read, so that
-//! what its client sent behind it waits in the one read buffer: memory does not grow with the number of such clients, and what
-//! others ask for takes as long as it would if such a request were done at once.
+//! The budget is looked at between two requests, and between two pieces of a large one. What is left then waits in the one read
+//! buffer, and no other connection is read before it is done: memory does not grow with the number of clients that send much,
+//! but others' requests, pongs and closes wait as many cycles as it takes.
 
 use std::io;
 use std::ops::Range;
@@ -21,17 +21,17 @@ const QUEUE_HIGH: usize = 4_096;
 const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn
 /// in the next one, behind what is to be delivered.
-const READ_BUDGET_US: u64 = 500;
-/// Microseconds of a cycle after which no further piece of a request is begun.
-const PIECES_BUDGET_US: u64 = 200;
-/// The part of a cycle that reading may take where the cycle before was so long that this is more than the budgets are.
+const READ_BUDGET_US: u64 = 250;
+/// The part of the time that delivering took in the cycle before which may be spent on reading, if that is more.
 const READ_SHARE: u64 = 10;
+/// The most of it, in microseconds.
+const READ_SHARE_MAX_US: u64 = 5_000;
 
-/// A request that is done piece by piece.
+/// What a client has sent, and the budget did not suffice for.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     pub(super) session: SessionId,
-    /// What its client sent behind it, in the read buffer.
+    /// In the read buffer. May be empty, if a request is not done yet.
     rest: Range<usize>,
 }
 
@@ -58,12 +58,12 @@ impl WebSocket {
 impl Hub {
     /// Reads the connections that have something to be read; of publishers only while no shard is congested.
     pub(super) fn read_waiting(&mut self, now: Micros) {
-        let began = self.clock.now();
-        let share_us = self.cycle_us / READ_SHARE;
-        if !self.go_on(now, Micros(began.0 + share_us.max(PIECES_BUDGET_US))) {
+        // Requests are work that clients choose; what others are owed does not wait for all of it.
+        let share_us = (self.delivering_us / READ_SHARE).min(READ_SHARE_MAX_US);
+        let until = Micros(self.clock.now().0 + share_us.max(READ_BUDGET_US));
+        if !self.go_on(now, until) {
             return;
         }
-        let budget_us = share_us.max(READ_BUDGET_US);
         let congested = self.is_congested();
         self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
         for _ in 0..self.unread.len() {
@@ -72,9 +72,8 @@ impl Hub {
                 self.unread.push_back(id);
             } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
                 socket.unread = false;
-                self.read(id, now);
-                // Requests are work that clients choose; what others are owed does not wait for all of it.
-                if self.under_way.is_some() || self.clock.now().since(began) > budget_us {
+                self.read(id, now, until);
+                if self.under_way.is_some() || self.clock.now() >= until {
                     break;
                 }
             }
@@ -95,36 +94,41 @@ impl Hub {
         self.shard.queue_depth() > QUEUE_HIGH || self.shard.directory().queue_depth_max() > QUEUE_HIGH
     }
 
-    /// Goes on with the request that is under way, if one is, and with what came behind it, as long as a piece is begun before
-    /// `until`. Returns whether others can be read.
+    /// Goes on with what is left of an earlier cycle, if there is something. Returns whether others can be read.
     fn go_on(&mut self, now: Micros, until: Micros) -> bool {
-        while let Some(UnderWay { session, rest }) = self.under_way.take() {
-            self.shard.go_on(session, now);
+        if let Some(UnderWay { session, rest }) = self.under_way.take() {
             let mut scratch = std::mem::take(&mut self.scratch);
-            self.handle(session, &mut scratch, rest, now);
+            self.handle(session, &mut scratch, rest, now, until);
             self.scratch = scratch;
-            if self.clock.now() >= until {
-                break;
-            }
         }
         self.under_way.is_none()
     }
 
-    /// Handles the bytes of `range`, which a client sent, as far as its requests are done at once.
-    fn handle(&mut self, session: SessionId, scratch: &mut [u8], range: Range<usize>, now: Micros) {
-        let left = self.received(session, &mut scratch[range.clone()], now);
-        if self.shard.unfinished(session).is_some() {
+    /// Handles the bytes of `range`, which a client sent, and puts away what is left when it is `until`. At least a request or a
+    /// piece of one is done.
+    fn handle(
+        &mut self,
+        session: SessionId,
+        scratch: &mut [u8],
+        range: Range<usize>,
+        now: Micros,
+        until: Micros,
+    ) {
+        let left = self.received(session, &mut scratch[range.clone()], now, until);
+        let unfinished = self.shard.unfinished(session).is_some();
+        if left > 0 || unfinished {
             let rest = range.end - left..range.end;
             self.under_way = Some(UnderWay { session, rest });
-        } else {
+        }
+        if !unfinished {
             self.check_gate();
         }
     }
 
-    fn read(&mut self, id: SessionId, now: Micros) {
+    fn read(&mut self, id: SessionId, now: Micros, until: Micros) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for turn in 0.. {
-            if turn == READS_IN_A_ROW {
+            if turn == READS_IN_A_ROW || (turn > 0 && self.clock.now() >= until) {
                 self.read_later(id);
                 break;
             }
@@ -146,7 +150,7 @@ impl Hub {
                     // A short read leaves nothing behind but the end, for which the poller does not call again.
                     let drained = drained && !socket.ended;
                     self.shard.heard(id, now);
-                    self.handle(id, &mut scratch, 0..count, now);
+                    self.handle(id, &mut scratch, 0..count, now, until);
                     if self.under_way.is_some() {
                         self.read_later(id); // behind it
                         break;

@@ -541,9 +541,11 @@ fn large_and_more() -> Vec<u8> {
         json!({"op": "subscribe", "id": 4, "topics": topics}),
         json!({"op": "ping", "id": 5}),
     ];
-    let frames = requests
-        .iter()
-        .map(|request| Frame::text(&request.to_string()).bytes());
+    // Not large, but many.
+    let more = topics.chunks(100).zip(6..);
+    let more = more.map(|(part, id)| json!({"op": "subscribe", "id": id, "topics": part}));
+    let frames = requests.into_iter().chain(more);
+    let frames = frames.map(|request| Frame::text(&request.to_string()).bytes());
     let mut bytes: Vec<u8> = frames.flatten().collect();
     bytes.extend(Frame::new(Opcode::Close, b"\x03\xe8").bytes());
     bytes
@@ -581,6 +583,10 @@ fn what_comes_behind_a_large_request_is_answered_behind_it() {
                     assert!(result["error"].is_null(), "{result}");
                 }
             }
+        }
+        for id in 6..17 {
+            let ack = socket.message();
+            assert_eq!((&ack["id"], &ack["op"]), (&json!(id), &json!("ack")));
         }
         assert_eq!(socket.close_frame().0, 1000);
         socket.ended();

@@ -120,11 +120,11 @@ fn parse(text: &str) -> Result<Vec<Mutation>> {
         {
             changes.push(change(more.as_table().context("`also` is a list of tables")?)?);
         }
-        let seeds = entry.get("seeds").and_then(toml::Value::as_integer);
         mutations.push(Mutation {
-            seeds: seeds
-                .map_or(Ok(SEEDS), u64::try_from)
-                .context("`seeds` is a number above 0")?,
+            seeds: match entry.get("seeds") {
+                Some(seeds) => seeds.clone().try_into().context("`seeds` is a number")?,
+                None => SEEDS,
+            },
             name: field(entry, "name")?,
             file: field(entry, "file")?,
             changes,
