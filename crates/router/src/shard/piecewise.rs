@@ -2,8 +2,8 @@
 //!
 //! Its client gets one `ack`, when all is done, and nothing of new subscriptions before that: they are held behind the heads of
 //! their topics, from which they are pulled in after the `ack`, as for a slow reader. What the session has already goes on,
-//! but what is behind, or is named again for a snapshot, waits for the `ack` too. Nothing is replaced meanwhile by something
-//! newer: whether that may be depends on what the `ack` grants.
+//! but what is behind waits for the `ack` too. Nothing is replaced meanwhile by something newer: whether that may be depends on
+//! what the `ack` grants.
 //!
 //! One request is under way at a time in a session, and whoever feeds the shard handles nothing else that the client sent
 //! before it is done, so that its answers are in order. The next request and other rights finish it; what ends the session ends
@@ -49,6 +49,8 @@ pub(crate) struct Unfinished {
     request: Naming,
     /// Those of the first names, in their order.
     answers: Vec<Answer>,
+    /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered.
+    repeats: Vec<TopicId>,
     /// What the client is to be told of behind the answer.
     later: Option<Control>,
 }
@@ -70,6 +72,8 @@ pub(super) struct Piece {
     joined: Vec<TopicId>,
     /// Topics that it has left.
     left: Vec<TopicId>,
+    /// See [`Unfinished`].
+    pub(super) repeats: Vec<TopicId>,
 }
 
 impl Piece {
@@ -79,6 +83,7 @@ impl Piece {
             visited: 0,
             joined: Vec::new(),
             left: Vec::new(),
+            repeats: Vec::new(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Shard {
         let unfinished = Unfinished {
             request,
             answers,
+            repeats: Vec::new(),
             later: None,
         };
         self.do_piece(id, unfinished, now);
@@ -154,13 +160,15 @@ impl Shard {
             };
             answers.push(answer);
         }
-        let Piece { joined, left, .. } = self.piece.take().unwrap_or_else(|| Piece::new(id));
-        self.drop_left(id, left);
-        if answers.len() == request.names() {
+        let is_done = answers.len() == request.names();
+        let piece = self.piece.take().unwrap_or_else(|| Piece::new(id));
+        self.drop_left(id, piece.left);
+        unfinished.repeats.extend(piece.repeats);
+        if is_done {
             self.answer_named(id, unfinished, now);
             return;
         }
-        for topic in joined {
+        for topic in piece.joined {
             if let Some(place) = self.place_of(id, topic) {
                 self.catch_up(id, topic, place);
             }
@@ -193,6 +201,7 @@ impl Shard {
         let Unfinished {
             request,
             mut answers,
+            repeats,
             later,
         } = unfinished;
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
@@ -202,6 +211,11 @@ impl Shard {
                 && let Some(at) = self.standing(id, &cell)
             {
                 *seq = at.seq;
+            }
+        }
+        for topic in repeats {
+            if let Some(cell) = self.directory.get(topic) {
+                self.send_snapshot(id, &cell);
             }
         }
         self.ack(id, request.id(), answers, now);

@@ -99,7 +99,9 @@ impl Shard {
             if self.place_of(id, topic).is_some() {
                 // Of a topic that flows, the snapshot keeps its place among the topic's messages.
                 in_order = true;
-                self.send_snapshot(id, cell);
+                if let Some(piece) = &mut self.piece {
+                    piece.repeats.push(topic);
+                }
             } else if let Some(session) = self.open_session(id)
                 && session.one_shots.insert(topic)
             {
@@ -306,7 +308,10 @@ impl Shard {
         if !known {
             self.join(id, &cell, Seq::ZERO, pace);
         }
-        Ok(self.subscribe_again(id, &cell, snapshot, result))
+        if snapshot && let Some(piece) = &mut self.piece {
+            piece.repeats.push(cell.id());
+        }
+        Ok(self.subscribe_again(id, &cell, result))
     }
 
     /// A topic that does not exist yet: its subscription begins before the first message.
@@ -321,17 +326,8 @@ impl Shard {
     }
 
     /// A topic that this connection gets already, by this name or by a wildcard.
-    fn subscribe_again(
-        &mut self,
-        id: SessionId,
-        cell: &Arc<TopicCell>,
-        snapshot: bool,
-        result: AckResult,
-    ) -> Answer {
+    fn subscribe_again(&self, id: SessionId, cell: &TopicCell, result: AckResult) -> Answer {
         let at = self.standing(id, cell).unwrap_or_else(|| cell.position());
-        if snapshot {
-            self.send_snapshot(id, cell);
-        }
         let result = AckResult {
             epoch: Some(at.epoch),
             seq: Some(at.seq),

@@ -132,16 +132,16 @@ fn a_topic_that_does_not_fit_is_named_behind_the_ack() {
 }
 
 #[test]
-fn what_is_named_again_for_a_snapshot_waits_for_the_ack() {
+fn what_is_named_again_goes_on_and_its_snapshot_is_that_of_the_ack() {
     check(
         "at_once 1; open a; pub trade.A 1; sub a trade.A trade.B; step a; go; sub a trade.A trade.C; pub trade.A 2; pub trade.B 1; go; step a; go",
         expect![[r#"
             a: ack 1 trade.A@1 every, trade.B@0 every
             a: snapshot trade.A 1 1
-            a: ack 2 trade.A@1 every, trade.C@0 every
-            a: snapshot trade.A 1 1
             a: update trade.A 2 2
-            a: update trade.B 1 1"#]],
+            a: ack 2 trade.A@2 every, trade.C@0 every
+            a: update trade.B 1 1
+            a: snapshot trade.A 2 2"#]],
     );
 }
 
@@ -174,6 +174,25 @@ fn who_lags_meanwhile_goes_on_behind_the_ack() {
             a: update trade.A 2 2
             a: update trade.A 3 3
             a: update trade.A 4 4"#]],
+    );
+}
+
+/// When its turn came, nothing had been delivered of it yet; when the request was answered, something had.
+#[test]
+fn the_snapshot_of_what_flows_is_that_of_where_the_ack_says_it_stands() {
+    check(
+        "at_once 1; open a; sub a trade.A; go; pub trade.A 1; sub a trade.A y; go; step a; go",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: ack 2 trade.A@0 every, y@0 every
+            a: update trade.A 1 1"#]],
+    );
+    check(
+        "at_once 1; open a; sub a trade.A; go; pub trade.A 1; sub a > trade.A y mode=snapshot; go; step a; step a; go",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: ack 2 > matched=1 snapshot, trade.A@0 snapshot, y@0 snapshot
+            a: update trade.A 1 1"#]],
     );
 }
 
