@@ -181,18 +181,20 @@ fn who_lags_meanwhile_goes_on_behind_the_ack() {
 #[test]
 fn the_snapshot_of_what_flows_is_that_of_where_the_ack_says_it_stands() {
     check(
-        "at_once 1; open a; sub a trade.A; go; pub trade.A 1; sub a trade.A y; go; step a; go",
+        "at_once 1; open a; open_topic trade.A; sub a trade.A; go; pub trade.A 1; sub a trade.A y; go; step a; go",
         expect![[r#"
             a: ack 1 trade.A@0 every
-            a: ack 2 trade.A@0 every, y@0 every
-            a: update trade.A 1 1"#]],
+            a: update trade.A 1 1
+            a: ack 2 trade.A@1 every, y@0 every
+            a: snapshot trade.A 1 1"#]],
     );
     check(
-        "at_once 1; open a; sub a trade.A; go; pub trade.A 1; sub a > trade.A y mode=snapshot; go; step a; step a; go",
+        "at_once 1; open a; open_topic trade.A; sub a trade.A; go; pub trade.A 1; sub a > trade.A y mode=snapshot; go; step a; step a; go",
         expect![[r#"
             a: ack 1 trade.A@0 every
-            a: ack 2 > matched=1 snapshot, trade.A@0 snapshot, y@0 snapshot
-            a: update trade.A 1 1"#]],
+            a: update trade.A 1 1
+            a: ack 2 > matched=1 snapshot, trade.A@1 snapshot, y@0 snapshot
+            a: snapshot trade.A 1 1"#]],
     );
 }
 
