@@ -72,9 +72,10 @@ pub(super) fn from_raw<D>(
             id: id.ok_or_else(|| missing("id"))?,
         }),
         _ => {
-            let shown: String = op.chars().take(40).collect();
+            // Cut where it is written: what has to be escaped is up to ten times as long.
+            let shown: String = op.escape_debug().take(40).collect();
             let reason = format!(
-                "unknown op {shown:?}; known are subscribe, unsubscribe, publish, resync, auth, ping"
+                "unknown op \"{shown}\"; known are subscribe, unsubscribe, publish, resync, auth, ping"
             );
             Err(refuse(Refusal::new(ErrorCode::UnknownOp, reason)))
         }
