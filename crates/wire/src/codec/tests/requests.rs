@@ -307,7 +307,12 @@ fn ops_that_do_not_exist() {
         ]],
     );
     let escaped = format!("{{\"op\":\"{}\",\"id\":5}}", "\u{7f}".repeat(30_000));
-    check(&escaped, expect![[r#"id 5, unknown_op: unknown op "\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7"; known are subscribe, unsubscribe, publish, resync, auth, ping"#]]);
+    check(
+        &escaped,
+        expect![[
+            r#"id 5, unknown_op: unknown op "\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+        ]],
+    );
     let long = format!(r#"{{"op":"{}","id":5}}"#, "é".repeat(30_000));
     check(
         &long,
