@@ -15,6 +15,7 @@ pub mod frame_parse;
 pub mod outbox_drain;
 pub mod request_decode;
 pub mod set_up;
+pub mod subscribe;
 pub mod topic_match;
 
 mod table;

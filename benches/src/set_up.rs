@@ -194,6 +194,12 @@ pub fn directory(topics: usize) -> Arc<Directory> {
     ))
 }
 
+/// The one shard of a `directory`, with the broker's default limits.
+#[must_use]
+pub fn shard(directory: &Arc<Directory>) -> Shard {
+    Shard::new(ShardId(0), directory.clone(), shard_settings())
+}
+
 fn shard_settings() -> ShardSettings {
     ShardSettings {
         server: "tickwire-benches".to_owned(),
@@ -242,7 +248,7 @@ impl Audience {
     #[must_use]
     pub fn new(sessions: usize, codecs: &[Codec]) -> Self {
         let directory = directory(1);
-        let mut shard = Shard::new(ShardId(0), directory.clone(), shard_settings());
+        let mut shard = shard(&directory);
         let topic: Topic = "ticker.BTC-USD".parse().expect("a topic");
         directory.open(&topic).expect("there is room for it");
         let rights = Rc::new(Rights::open([]));

@@ -12,6 +12,7 @@ use crate::frame_parse::{Cut, FrameParse};
 use crate::outbox_drain::OutboxDrain;
 use crate::request_decode::RequestDecode;
 use crate::set_up;
+use crate::subscribe::{Part, Storm};
 use crate::topic_match::{Patterns, Wildcard};
 
 /// Hands every case to the macro `with`: by hot path the names of its cases and how each is set up, a function of the
@@ -94,6 +95,11 @@ macro_rules! every_case {
                 subscribe_1_msgpack: |_| RequestDecode::subscribe(1, MessagePack),
                 subscribe_100_json: |_| RequestDecode::subscribe(100, Json),
                 subscribe_100_msgpack: |_| RequestDecode::subscribe(100, MessagePack),
+            }
+            subscribe {
+                storm_whole: |_| Storm::new(Part::Whole),
+                storm_first_piece: |_| Storm::new(Part::First),
+                storm_last_piece: |_| Storm::new(Part::Last),
             }
         }
     };

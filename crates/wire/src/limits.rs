@@ -40,7 +40,7 @@ pub const HISTORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// Default for the most subscriptions (patterns and topics as the client named them) of one connection.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
-/// Topics of a `subscribe` that a shard sees to before others have their turn.
+/// Names of a `subscribe` or `unsubscribe` that a shard sees to before others have their turn.
 pub const TOPICS_AT_ONCE: usize = 128;
 /// Default for the bytes that may wait for one connection.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;

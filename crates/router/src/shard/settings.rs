@@ -14,7 +14,7 @@ pub struct ShardSettings {
     pub limits: AnnouncedLimits,
     /// Further limits of a connection, which it learns of when it meets them.
     pub session_limits: SessionLimits,
-    /// Topics of a `subscribe` that are seen to before others have their turn; at least one is.
+    /// Names of a `subscribe` or `unsubscribe` that are seen to before others have their turn; at least one is.
     pub topics_at_once: usize,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
