@@ -77,7 +77,8 @@ impl Label {
                  `issuer`, `not_yet`, `expired`, `holder`"
             }
             Self::TurnedAway => {
-                "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, `proxy_header`"
+                "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
+                 `address_requests`, `connection_requests`, `proxy_header`"
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
@@ -223,6 +224,10 @@ pub enum TurnedAway {
     AddressHandshakes,
     /// The address publishes too often over HTTP.
     AddressPublishes,
+    /// The address asks too often over HTTP.
+    AddressRequests,
+    /// The connection asks too often over HTTP.
+    ConnectionRequests,
     /// A trusted proxy did not say where the connection came from.
     ProxyHeader,
 }
@@ -235,6 +240,8 @@ impl TurnedAway {
         "address_connections",
         "address_handshakes",
         "address_publishes",
+        "address_requests",
+        "connection_requests",
         "proxy_header",
     ];
 }

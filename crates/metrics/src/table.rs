@@ -171,7 +171,7 @@ pub const TABLE: &[Metric] = &[
         "tickwire_turned_away_total",
         Unit::One,
         &[Label::TurnedAway],
-        "Connections, handshakes and publications over HTTP that were turned away at the door.",
+        "Connections, handshakes and requests over HTTP that were turned away at the door.",
     ),
     gauge(
         "tickwire_addresses",

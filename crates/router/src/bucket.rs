@@ -4,6 +4,9 @@
 
 use tickwire_wire::Micros;
 
+/// Topics that a request may look at for the price of one operation.
+pub(crate) const VISITS_PER_OP: u64 = 1_000;
+
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -43,6 +46,13 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes what it costs to look at so many topics, a thousand for one. What is not there yet is taken ahead: whoever
+    /// comes next waits for it.
+    pub fn charge_visits(&mut self, rate: Rate, visits: usize, now: Micros) {
+        let price = rate.cost_us.saturating_mul(visits as u64) / VISITS_PER_OP;
+        self.full_at = Micros(self.full_at.max(now).0.saturating_add(price));
+    }
+
     /// Whether nothing is missing: it may be forgotten, since a new one is the same.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
@@ -71,6 +81,20 @@ mod tests {
         let full = Micros(later.0 + 60_000);
         assert!(bucket.is_full(full));
         assert_eq!((0..9).filter(|_| bucket.take(rate, full).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn a_look_at_many_topics_is_paid_for_by_what_comes_next() {
+        let rate = Rate::new(50, 3);
+        let (mut bucket, now) = (Bucket::default(), Micros(1_000_000));
+        bucket.charge_visits(rate, 999, now);
+        bucket.charge_visits(rate, 1, now);
+        assert!(!bucket.is_full(Micros(now.0 + 19_999)) && bucket.is_full(Micros(now.0 + 20_000)));
+        bucket.charge_visits(rate, 9_000, now);
+        // Ten are gone of three, and one is asked for.
+        assert_eq!(bucket.take(rate, now), Err(8 * 20_000));
+        bucket.charge_visits(rate, usize::MAX, now);
+        assert!(bucket.take(rate, now).is_err(), "and nothing overflows");
     }
 
     #[test]

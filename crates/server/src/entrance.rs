@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::gatekeeper::TurnedAway;
+use crate::gatekeeper::{Allowance, TurnedAway};
 use crate::http::{Arrival, HttpContext};
 use crate::permit::Permit;
 use crate::proxied::{self, ClientAddr, HeaderError, Source};
@@ -70,12 +70,17 @@ fn tell(stream: &TcpStream, answer: &[u8]) {
     }
 }
 
-/// Notes down whose request it is, on a connection of `peer`.
-pub(crate) fn locate<B>(context: &HttpContext, peer: ClientAddr, mut request: Request<B>) -> Request<B> {
+/// Notes down whose request it is, on a connection of `peer` with this allowance.
+pub(crate) fn locate<B>(
+    context: &HttpContext,
+    (peer, allowance): (ClientAddr, Allowance),
+    mut request: Request<B>,
+) -> Request<B> {
     let trust = &context.gatekeeper.rules().trust;
     let arrival = Arrival {
         client: trust.client_of(request.headers(), peer),
         proxied: trust.covers(peer.ip()),
+        allowance,
     };
     request.extensions_mut().insert(arrival);
     request

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::access::Admission;
 use crate::entrance;
+use crate::gatekeeper::Allowance;
 use crate::handshake;
 use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Smuggling, Stalled};
 use crate::hub::Stream;
@@ -54,16 +55,16 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
     let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
-    let answering = OnceCell::new();
+    let (answering, allowance) = (OnceCell::new(), Allowance::default());
     let service = hyper::service::service_fn(|request| {
         answering.get_or_init(|| context.curfew.answer());
         let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
-        let is_ambiguous = smuggling.is_found();
+        let (allowance, is_ambiguous) = (allowance.clone(), smuggling.is_found());
         async move {
             if is_ambiguous {
                 return Ok(ambiguous(&context, &request));
             }
-            let request = entrance::locate(&context, client, request);
+            let request = entrance::locate(&context, (client, allowance), request);
             Ok::<_, Infallible>(answer_for_now(&context, &stalled, request, &permit).await)
         }
     });
@@ -166,9 +167,9 @@ fn upgrade(
     permit: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let arrival = Arrival::of(request.extensions());
-    let checked = context.admit(request.headers()).and_then(|admission| {
+    let checked = arrival.connect(&context.gatekeeper).and_then(|place| {
+        let admission = context.admit(request.headers())?;
         let accepted = handshake::check(request)?.with_compression(context.compression);
-        let place = arrival.connect(&context.gatekeeper)?;
         Ok((admission, accepted, place))
     });
     let (admission, accepted, place) = match checked {

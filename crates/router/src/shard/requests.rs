@@ -10,11 +10,9 @@ use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Payload, Refusal,
 
 use super::Shard;
 use super::piecewise::Naming;
+use crate::bucket::VISITS_PER_OP;
 use crate::counts::Op;
 use crate::session::SessionId;
-
-/// Topics that a request may look at for the price of one operation.
-const VISITS_PER_OP: u64 = 1_000;
 
 /// The answer to one topic of a request, and what follows it.
 #[derive(Debug)]

@@ -29,9 +29,9 @@ pub struct Limits {
     pub history_bytes: usize,
     /// Most messages of an answer to a history request that names no limit.
     pub history_page: usize,
-    /// Requests per second that one connection may keep up.
+    /// Requests per second that one connection may keep up, and one address over HTTP.
     pub ops_per_s: u32,
-    /// Requests that a quiet connection may send at once.
+    /// Requests that a quiet connection may send at once, and a quiet address over HTTP.
     pub ops_burst: u32,
     /// What bounds a connection's abuse and its share of memory.
     pub sessions: SessionLimits,

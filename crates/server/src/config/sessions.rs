@@ -12,7 +12,7 @@ pub(super) const RATE_LIMITED: Key = Key::integer(
     1,
     1_000_000,
     limits::RATE_LIMITED_MAX as u64,
-    "Requests of one connection that may be refused with rate_limited at once; one more closes with 1008. They are forgiven as fast as requests are allowed",
+    "Requests of one connection that may be refused with rate_limited at once; one more closes it, a WebSocket with 1008. They are forgiven as fast as requests are allowed",
 );
 pub(super) const REFUSALS_IN_A_ROW: Key = Key::integer(
     "limits.refusals_in_a_row",

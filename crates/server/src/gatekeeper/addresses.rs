@@ -36,11 +36,13 @@ struct Entry {
     connections: u32,
     handshakes: Bucket,
     publishes: Bucket,
+    requests: Bucket,
 }
 
 impl Entry {
     fn is_idle(&self, now: Micros) -> bool {
-        self.connections == 0 && self.handshakes.is_full(now) && self.publishes.is_full(now)
+        let rates = [self.handshakes, self.publishes, self.requests];
+        self.connections == 0 && rates.iter().all(|rate| rate.is_full(now))
     }
 }
 
@@ -126,6 +128,27 @@ impl Addresses {
     /// With the microseconds until it may.
     pub(crate) fn publish(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).publishes.take(rate, now))
+    }
+
+    /// Lets an address make one more handshake on a connection that it has.
+    ///
+    /// # Errors
+    /// With the microseconds until it may.
+    pub(crate) fn shake_hands(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
+        self.with(|table| table.entry(key, now).handshakes.take(rate, now))
+    }
+
+    /// Lets an address ask for something once more.
+    ///
+    /// # Errors
+    /// With the microseconds until it may.
+    pub(crate) fn ask(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
+        self.with(|table| table.entry(key, now).requests.take(rate, now))
+    }
+
+    /// Charges an address for a request that looks at so many topics.
+    pub(crate) fn charge_visits(&self, key: AddressKey, rate: Rate, visits: usize, now: Micros) {
+        self.with(|table| table.entry(key, now).requests.charge_visits(rate, visits, now));
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
@@ -227,10 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn publishing_has_a_rate_of_its_own() {
+    fn publishing_and_asking_have_rates_of_their_own() {
         let (addresses, rate) = (Addresses::new(1), Rate::new(10, 2));
         let publish = || addresses.publish(key("192.0.2.1"), rate, Micros(7));
         assert_eq!([publish(), publish(), publish()], [Ok(()), Ok(()), Err(100_000)]);
+        let ask = || addresses.ask(key("192.0.2.1"), rate, Micros(7));
+        assert_eq!([ask(), ask(), ask()], [Ok(()), Ok(()), Err(100_000)]);
+        addresses.charge_visits(key("192.0.2.1"), rate, 5_000, Micros(7));
+        assert_eq!(ask(), Err(600_000));
         let place = addresses.connect(key("192.0.2.1"), 1, rate, Micros(7));
         assert!(place.is_ok());
     }

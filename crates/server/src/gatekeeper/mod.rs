@@ -1,9 +1,10 @@
 //! Who may come in: limits of the process and of each address, and which proxies are believed.
 //!
-//! One for the broker, shared by the acceptor and the shards, and asked once a connection, handshake or publication over HTTP,
+//! One for the broker, shared by the acceptor and the shards, and asked once a connection, handshake or request over HTTP,
 //! never for a delivery. Its rules can be replaced while it runs: what was let in stays.
 
 mod addresses;
+mod allowance;
 mod turned_away;
 
 use std::net::IpAddr;
@@ -12,9 +13,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ipnet::IpNet;
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Rate;
+use tickwire_wire::Micros;
 
 pub(crate) use self::addresses::Place;
 use self::addresses::{AddressKey, Addresses, Refused};
+pub(crate) use self::allowance::Allowance;
 pub(crate) use self::turned_away::TurnedAway;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,7 +33,10 @@ pub(crate) struct DoorRules {
     /// Most connections of an address; 0 for any number.
     connections_per_address: u32,
     handshakes: Rate,
-    publishes: Rate,
+    /// Of publications over HTTP and, apart from them, of other requests.
+    requests: Rate,
+    /// Of requests over HTTP that go on after they were refused.
+    patience: Rate,
     /// Addresses without limits of their own.
     exempt: Vec<IpNet>,
 }
@@ -48,7 +54,8 @@ impl DoorRules {
             },
             connections_per_address: doors.connections,
             handshakes: Rate::new(doors.handshakes_per_s, doors.handshake_burst),
-            publishes: Rate::new(limits.ops_per_s, limits.ops_burst),
+            requests: Rate::new(limits.ops_per_s, limits.ops_burst),
+            patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
             exempt: doors.exempt.clone(),
         }
     }
@@ -118,8 +125,52 @@ impl Gatekeeper {
         }
         let spent = self
             .addresses
-            .publish(ip.into(), rules.publishes, self.clock.now());
+            .publish(ip.into(), rules.requests, self.clock.now());
         spent.map_err(|us| self.turned_away(TurnedAway::AddressPublishes(us)))
+    }
+
+    /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
+    pub(crate) fn shake_hands(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
+        let (rules, now) = (self.rules(), self.clock.now());
+        self.ask_connection(own, &rules, now)?;
+        if own.is_first_handshake() || rules.is_exempt(ip) {
+            return Ok(());
+        }
+        let spent = self.addresses.shake_hands(ip.into(), rules.handshakes, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::AddressHandshakes(us)))
+    }
+
+    /// Lets `ip` ask once more over HTTP, on a connection with an allowance of its `own`.
+    pub(crate) fn ask(&self, ip: IpAddr, own: Option<&Allowance>) -> Result<(), TurnedAway> {
+        let (rules, now) = (self.rules(), self.clock.now());
+        own.map_or(Ok(()), |own| self.ask_connection(own, &rules, now))?;
+        if rules.is_exempt(ip) {
+            return Ok(());
+        }
+        let spent = self.addresses.ask(ip.into(), rules.requests, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
+    }
+
+    fn ask_connection(&self, own: &Allowance, rules: &DoorRules, now: Micros) -> Result<(), TurnedAway> {
+        let spent = own.ask(rules.requests, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::ConnectionRequests(us)))
+    }
+
+    /// Charges `ip`, and its connection, for a request over HTTP that looks at so many topics.
+    pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&Allowance>, visits: usize) {
+        let (rules, now) = (self.rules(), self.clock.now());
+        if let Some(own) = own {
+            own.charge_visits(rules.requests, visits, now);
+        }
+        if !rules.is_exempt(ip) {
+            self.addresses
+                .charge_visits(ip.into(), rules.requests, visits, now);
+        }
+    }
+
+    /// Whether a connection whose request was refused for its rate has gone on too long with such requests.
+    pub(crate) fn is_worn_out_by(&self, own: &Allowance) -> bool {
+        !own.forgives(self.rules().patience, self.clock.now())
     }
 
     /// Counts one that is turned away.
@@ -212,5 +263,61 @@ mod tests {
             Err(TurnedAway::AddressPublishes(_))
         ));
         assert!(door.publish(ip("127.0.0.1")).is_ok());
+    }
+
+    #[test]
+    fn asking_over_http_has_the_rate_of_a_connection() {
+        let door = gatekeeper(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let client = ip("2001:db8::1");
+        let spent = (0..4).filter(|_| {
+            let own = Allowance::default();
+            door.ask(client, Some(&own)).is_ok()
+        });
+        assert_eq!(spent.count(), 3, "another connection does not help");
+        let refused = door.ask(ip("2001:db8::2"), None);
+        assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
+        // One whose address is not counted has the connection's own, and a proxy's has none.
+        let own = Allowance::default();
+        let local = ip("127.0.0.1");
+        assert_eq!((0..4).filter(|_| door.ask(local, Some(&own)).is_ok()).count(), 3);
+        assert!(matches!(
+            door.ask(local, Some(&own)),
+            Err(TurnedAway::ConnectionRequests(_))
+        ));
+        assert!((0..9).all(|_| door.ask(local, None).is_ok()));
+    }
+
+    #[test]
+    fn a_look_at_many_topics_costs_the_connection_and_the_address() {
+        let door = gatekeeper(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        for address in ["192.0.2.1", "127.0.0.1"] {
+            let own = Allowance::default();
+            assert!(door.ask(ip(address), Some(&own)).is_ok());
+            door.charge_visits(ip(address), Some(&own), 2_000);
+            assert!(door.ask(ip(address), Some(&own)).is_err(), "{address}");
+        }
+        assert!(door.ask(ip("192.0.2.1"), None).is_err());
+    }
+
+    #[test]
+    fn a_second_handshake_on_a_connection_costs_as_much_as_a_connection() {
+        let door = gatekeeper(rules("[limits]\nhandshake_burst_per_address = 2\n"));
+        let client = ip("192.0.2.1");
+        let _place = door.connect(client).expect("the first");
+        let own = Allowance::default();
+        assert!(door.shake_hands(client, &own).is_ok(), "paid for");
+        assert!(door.shake_hands(client, &own).is_ok(), "the second of two");
+        assert!(matches!(
+            door.shake_hands(client, &own),
+            Err(TurnedAway::AddressHandshakes(_))
+        ));
+    }
+
+    #[test]
+    fn patience_with_a_connection_ends() {
+        let door = gatekeeper(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
+        let own = Allowance::default();
+        let worn_out: Vec<bool> = (0..5).map(|_| door.is_worn_out_by(&own)).collect();
+        assert_eq!(worn_out, [false, false, false, true, true]);
     }
 }

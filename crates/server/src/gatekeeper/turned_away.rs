@@ -29,6 +29,10 @@ pub(crate) enum TurnedAway {
     AddressHandshakes(u64),
     /// The address has published too often over HTTP; again in so many microseconds.
     AddressPublishes(u64),
+    /// The address has asked too often over HTTP; again in so many microseconds.
+    AddressRequests(u64),
+    /// The connection has asked too often over HTTP; again in so many microseconds.
+    ConnectionRequests(u64),
 }
 
 impl TurnedAway {
@@ -40,6 +44,8 @@ impl TurnedAway {
             Self::AddressConnections(_) => Label::AddressConnections,
             Self::AddressHandshakes(_) => Label::AddressHandshakes,
             Self::AddressPublishes(_) => Label::AddressPublishes,
+            Self::AddressRequests(_) => Label::AddressRequests,
+            Self::ConnectionRequests(_) => Label::ConnectionRequests,
         }
     }
 
@@ -53,7 +59,10 @@ impl TurnedAway {
     fn retry_after_s(self) -> u64 {
         match self {
             Self::Full | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
-            Self::AddressHandshakes(us) | Self::AddressPublishes(us) => us.div_ceil(1_000_000),
+            Self::AddressHandshakes(us)
+            | Self::AddressPublishes(us)
+            | Self::AddressRequests(us)
+            | Self::ConnectionRequests(us) => us.div_ceil(1_000_000),
         }
     }
 
@@ -71,14 +80,10 @@ impl TurnedAway {
                 let reason = format!("this address has its most connections, {most}");
                 Refusal::new(ErrorCode::LimitExceeded, reason)
             }
-            Self::AddressHandshakes(us) => {
-                let reason = format!("this address connects too often; wait {} ms", us.div_ceil(1_000));
-                Refusal::new(ErrorCode::RateLimited, reason)
-            }
-            Self::AddressPublishes(us) => {
-                let reason = format!("this address publishes too often; wait {} ms", us.div_ceil(1_000));
-                Refusal::new(ErrorCode::RateLimited, reason)
-            }
+            Self::AddressHandshakes(us) => too_often("this address connects", us),
+            Self::AddressPublishes(us) => too_often("this address publishes", us),
+            Self::AddressRequests(us) => too_often("this address asks", us),
+            Self::ConnectionRequests(us) => too_often("this connection asks", us),
         }
     }
 
@@ -108,6 +113,13 @@ impl TurnedAway {
         )
         .into()
     }
+}
+
+/// The refusal of what may be done again in so many microseconds.
+fn too_often(who_does_what: &str, us: u64) -> Refusal {
+    let wait_ms = us.div_ceil(1_000);
+    let reason = format!("{who_does_what} too often; wait {wait_ms} ms");
+    Refusal::new(ErrorCode::RateLimited, reason)
 }
 
 impl From<TurnedAway> for ErrorResponse {
@@ -172,6 +184,20 @@ mod tests {
             HTTP/1.1 429 Too Many Requests
             retry-after: 2
             {"error":{"code":"rate_limited","reason":"this address publishes too often; wait 1001 ms"}}"#]],
+        );
+        check(
+            TurnedAway::AddressRequests(1),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 1
+            {"error":{"code":"rate_limited","reason":"this address asks too often; wait 1 ms"}}"#]],
+        );
+        check(
+            TurnedAway::ConnectionRequests(20_000_000),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 20
+            {"error":{"code":"rate_limited","reason":"this connection asks too often; wait 20000 ms"}}"#]],
         );
     }
 }

@@ -17,8 +17,9 @@ use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, body, bulk, publish, reply, topics};
+use super::{ErrorResponse, Reply, Tether, body, bulk, publish, reply, topics};
 use crate::access::Admission;
+use crate::gatekeeper::Place;
 use crate::labels::{Route, refused_status};
 
 /// What there is, for those who look elsewhere.
@@ -93,8 +94,8 @@ pub(crate) async fn answer(
 ) -> Reply {
     let (head, mut body) = request.into_parts();
     let endpoint = Endpoint::of(head.uri.path());
-    let answered = match context.admit(&head.headers) {
-        Ok(admission) => dispatch(context, stalled, admission, endpoint, &head, &mut body).await,
+    let answered = match Caller::enter(context, endpoint, &head) {
+        Ok(caller) => dispatch(context, stalled, caller, endpoint, &head, &mut body).await,
         Err(denied) => Err(denied.into()),
     };
     let mut response = match answered {
@@ -123,6 +124,38 @@ pub(crate) async fn answer(
     response
 }
 
+/// Who asks, and was let in.
+struct Caller {
+    arrival: Arrival,
+    admission: Admission,
+    /// A stream's among those of its address, where the connection has none.
+    place: Option<Place>,
+}
+
+impl Caller {
+    /// Whoever makes the request with this head, which costs him before his token is looked at.
+    fn enter(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Self, ErrorResponse> {
+        let arrival = Arrival::of(&head.extensions);
+        let gatekeeper = &context.gatekeeper;
+        let place = match endpoint {
+            Endpoint::Sse if head.method == Method::GET => arrival.connect(gatekeeper)?,
+            Endpoint::Topic(_) | Endpoint::Publish if head.method == Method::POST => {
+                arrival.publish(gatekeeper)?;
+                None
+            }
+            _ => {
+                arrival.ask(gatekeeper)?;
+                None
+            }
+        };
+        Ok(Self {
+            admission: context.admit(&head.headers)?,
+            arrival,
+            place,
+        })
+    }
+}
+
 /// Lets the pages of the sites that may ask read the answer as well; those of any site where no list says otherwise.
 fn allow_pages(context: &HttpContext, asked: &HeaderMap, answer: &mut HeaderMap) {
     if let Some(readers) = context.readers(asked) {
@@ -137,14 +170,14 @@ fn allow_pages(context: &HttpContext, asked: &HeaderMap, answer: &mut HeaderMap)
 async fn dispatch(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
-    admission: Admission,
+    caller: Caller,
     endpoint: Endpoint<'_>,
     head: &Parts,
     body: &mut Incoming,
 ) -> Result<Reply, StreamRefused> {
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     let query = head.uri.query();
-    let rights = &admission.rights;
+    let rights = &caller.admission.rights;
     let answer = match endpoint {
         Endpoint::Nowhere if head.uri.path() == "*" && head.method == Method::OPTIONS => {
             Ok(reply::options("GET, HEAD, POST, OPTIONS"))
@@ -153,20 +186,16 @@ async fn dispatch(
             Ok(reply::options(endpoint.methods()))
         }
         Endpoint::Sse if head.method == Method::GET => {
-            let arrival = Arrival::of(&head.extensions);
-            return stream::open(context, stalled, (arrival, admission), query, &head.headers);
+            let tether = Tether::new(caller.arrival.client, caller.place);
+            return stream::open(context, stalled, (tether, caller.admission), query, &head.headers);
         }
-        Endpoint::Topics if reads => topics::list(context, rights, query).await,
+        Endpoint::Topics if reads => topics::list(context, &caller.arrival, rights, query).await,
         Endpoint::Topic(segment) if reads => topics::value(context, rights, segment, &head.headers),
         Endpoint::History(segment) if reads => topics::history(context, rights, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
-            Arrival::of(&head.extensions).publish(&context.gatekeeper)?;
             publish::message(context, rights, segment, body).await
         }
-        Endpoint::Publish if head.method == Method::POST => {
-            Arrival::of(&head.extensions).publish(&context.gatekeeper)?;
-            bulk::lines(context, rights, body).await
-        }
+        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, rights, body).await,
         Endpoint::Nowhere => {
             let reason = format!("there is nothing at {}; there are {PATHS}", head.uri.path());
             Err(ErrorResponse::new(

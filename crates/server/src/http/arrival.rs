@@ -1,35 +1,66 @@
-//! Whose request it is, and whether the client's address was counted when it connected.
+//! Whose request it is, whether the client's address was counted when it connected, and what the request costs them.
 
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::Extensions;
 
 use super::ErrorResponse;
-use crate::gatekeeper::{Gatekeeper, Place, TurnedAway};
+use crate::gatekeeper::{Allowance, Gatekeeper, Place, TurnedAway};
 use crate::proxied::ClientAddr;
 
 /// Where a request came from; an extension of each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     pub(crate) client: ClientAddr,
     /// Whether the connection is a trusted proxy's: its clients are counted one by one.
     pub(crate) proxied: bool,
+    /// The connection's.
+    pub(crate) allowance: Allowance,
 }
 
 impl Arrival {
     /// That of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        *extensions.get().expect("each request has one")
+        extensions.get().cloned().expect("each request has one")
     }
 
-    /// Lets the client's session in, unless it was counted with its connection.
-    pub(crate) fn connect(self, gatekeeper: &Gatekeeper) -> Result<Option<Place>, TurnedAway> {
-        if !self.proxied {
-            return Ok(None);
-        }
-        gatekeeper.connect(self.client.ip())
+    /// Lets the client make a handshake, and its session in unless it was counted with its connection.
+    pub(crate) fn connect(&self, gatekeeper: &Gatekeeper) -> Result<Option<Place>, ErrorResponse> {
+        let connected = match self.own() {
+            None => gatekeeper.connect(self.client.ip()),
+            Some(own) => gatekeeper.shake_hands(self.client.ip(), own).map(|()| None),
+        };
+        connected.map_err(|why| self.refused(gatekeeper, why))
     }
 
     /// Lets the client publish once more.
-    pub(super) fn publish(self, gatekeeper: &Gatekeeper) -> Result<(), ErrorResponse> {
-        Ok(gatekeeper.publish(self.client.ip())?)
+    pub(super) fn publish(&self, gatekeeper: &Gatekeeper) -> Result<(), ErrorResponse> {
+        let spent = gatekeeper.publish(self.client.ip());
+        spent.map_err(|why| self.refused(gatekeeper, why))
+    }
+
+    /// Lets the client ask for something else once more.
+    pub(super) fn ask(&self, gatekeeper: &Gatekeeper) -> Result<(), ErrorResponse> {
+        let spent = gatekeeper.ask(self.client.ip(), self.own());
+        spent.map_err(|why| self.refused(gatekeeper, why))
+    }
+
+    /// Charges the client for looking at so many topics.
+    pub(super) fn charge_visits(&self, gatekeeper: &Gatekeeper, visits: usize) {
+        gatekeeper.charge_visits(self.client.ip(), self.own(), visits);
+    }
+
+    /// What the connection may by itself; a proxy's has many clients.
+    fn own(&self) -> Option<&Allowance> {
+        (!self.proxied).then_some(&self.allowance)
+    }
+
+    /// The answer to one who is turned away. A connection whose requests go on after such answers ends with one.
+    fn refused(&self, gatekeeper: &Gatekeeper, why: TurnedAway) -> ErrorResponse {
+        let mut response = ErrorResponse::from(why);
+        if self.own().is_some_and(|own| gatekeeper.is_worn_out_by(own)) {
+            let close = HeaderValue::from_static("close");
+            response.headers.push((CONNECTION, close));
+        }
+        response
     }
 }

@@ -15,7 +15,6 @@ use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
-use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream_body::{StreamBody, Track};
@@ -59,15 +58,12 @@ impl From<ErrorResponse> for StreamRefused {
 pub(super) fn open(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
-    (arrival, admission): (Arrival, Admission),
+    (tether, admission): (Tether, Admission),
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
-    let place = arrival
-        .connect(&context.gatekeeper)
-        .map_err(ErrorResponse::from)?;
-    let tether = Rc::new(Tether::new(arrival.client, place));
+    let tether = Rc::new(tether);
     let (session, results) = context
         .hub
         .borrow_mut()

@@ -17,6 +17,7 @@ use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
 use tickwire_wire::{Codec, Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
+use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
 
@@ -85,9 +86,11 @@ pub(super) fn history(
 
 /// `GET /v1/topics`
 ///
-/// Only topics that may be subscribed to are listed; of others it does not even show that they exist.
+/// Only topics that may be subscribed to are listed; of others it does not even show that they exist. Looking at all of them
+/// costs the client as it does one that subscribes to a wildcard.
 pub(super) async fn list(
     context: &HttpContext,
+    arrival: &Arrival,
     rights: &Rights,
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
@@ -103,6 +106,9 @@ pub(super) async fn list(
         .transpose()
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
+    if pattern.as_topic().is_none() {
+        arrival.charge_visits(&context.gatekeeper, context.directory.topic_count());
+    }
     let cells = first_by_name(
         &context.directory,
         &rights.subscribe,

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::support::{Answer, DEADLINE, Http, TestBroker};
+use crate::support::{Answer, DEADLINE, Http, TestBroker, request};
 
 /// Settings by which the addresses of this machine are limited like any other.
 fn limits(more: &str) -> String {
@@ -158,12 +158,154 @@ fn publications_over_http_have_a_rate() {
     }
     assert_eq!(statuses[..3], [200; 3]);
     assert!(statuses.contains(&429), "{statuses:?}");
-    // To read is not limited, and neither is another address.
+    // Reading has a rate of its own, and so has another address.
     assert_eq!(client.send("GET", "/v1/topics/a", &[], "").status, 200);
     let other = broker
         .connect_from("127.0.0.3")
         .send("POST", "/v1/topics/a", &[], "1");
     assert_eq!(other.status, 200);
+}
+
+#[test]
+fn requests_over_http_have_a_rate() {
+    let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
+    broker.publish("a", "1");
+    let mut client = broker.connect_from("127.0.0.2");
+    let asked = [
+        "/v1/topics/a",
+        "/v1/topics/a/history",
+        "/v1/topics",
+        "/v1/nowhere",
+    ]
+    .repeat(5);
+    for target in &asked {
+        client.write(&request("GET", target, &[], ""));
+    }
+    let answers: Vec<Answer> = asked.iter().map(|_| client.answer(false)).collect();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses[..3], [200; 3], "{statuses:?}");
+    let refused = answers.iter().find(|answer| answer.status == 429);
+    let refused = refused.expect("20 requests at one a second");
+    // The listing of one topic costs a thousandth more.
+    assert!(["1", "2"].contains(&refused.header("retry-after")), "{refused:?}");
+    let refusal = refused.refusal();
+    assert!(
+        refusal.starts_with("429 rate_limited: this connection asks too often; wait "),
+        "{refusal}"
+    );
+    // Neither does another connection help, nor does it harm another address.
+    let again = (0..20).map(|_| {
+        broker
+            .connect_from("127.0.0.2")
+            .send("HEAD", "/v1/topics/a", &[], "")
+    });
+    assert!(
+        again.into_iter().any(|answer| answer.status == 429),
+        "20 requests at one a second"
+    );
+    assert!(broker.metric("tickwire_turned_away_total{reason=\"address_requests\"}") >= 1.0);
+    let mut other = broker.connect_from("127.0.0.3");
+    assert_eq!(other.send("GET", "/v1/topics/a", &[], "").status, 200);
+    // The operators' own.
+    for target in ["/livez", "/readyz", "/metrics"].repeat(5) {
+        assert_eq!(broker.ops(target).status, 200, "{target}");
+    }
+}
+
+#[test]
+fn to_look_at_many_topics_costs_more() {
+    let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
+    let lines: String = (0..60_000)
+        .map(|n| format!("{{\"topic\":\"many.{n}\",\"data\":1}}\n"))
+        .collect();
+    let answer = broker.connect().send("POST", "/v1/publish", &[], &lines);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let list = |target: &str| {
+        let mut client = broker.connect();
+        let first = client.send("GET", target, &[], "").status;
+        (first, client.send("GET", "/v1/topics/many.1", &[], ""))
+    };
+    let (first, next) = list("/v1/topics?match=none.*");
+    assert_eq!((first, next.status), (200, 429));
+    // It took 61, and one more is asked for.
+    let wait_s: u64 = next.header("retry-after").parse().expect("seconds");
+    assert!((1..=59).contains(&wait_s), "{wait_s}");
+    let (first, next) = list("/v1/topics?match=many.2");
+    assert_eq!((first, next.status), (200, 200), "one topic is not searched for");
+}
+
+#[test]
+fn a_token_that_is_not_taken_costs_a_request() {
+    let token = "Authorization: Bearer nonsense";
+    for (method, target) in [
+        ("GET", "/v1/topics"),
+        ("GET", "/v1/sse?topic=a"),
+        ("GET", "/v1/ws"),
+    ] {
+        let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
+        let mut client = broker.connect();
+        let lines = [&HANDSHAKE[..], &[token]].concat();
+        let statuses: Vec<u16> = (0..20)
+            .map(|_| client.send(method, target, &lines, "").status)
+            .collect();
+        assert_eq!(statuses[..3], [401; 3], "{target}");
+        assert!(statuses.contains(&429), "{target}: {statuses:?}");
+    }
+    // A body is no way around it.
+    let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
+    let post = |_| {
+        let mut client = broker.connect_from("127.0.0.2");
+        client.send("POST", "/v1/topics/a", &[token], "1").status
+    };
+    let statuses: Vec<u16> = (0..20).map(post).collect();
+    assert!(statuses.contains(&429), "{statuses:?}");
+    // Nor is a handshake after another one: it costs what a connection does.
+    let file = limits("handshakes_per_s_per_address = 1\nhandshake_burst_per_address = 3\n");
+    let broker = TestBroker::with(&file, &[]);
+    let mut client = broker.connect_from("127.0.0.2");
+    let lines = [&HANDSHAKE[..], &[token]].concat();
+    let statuses: Vec<u16> = (0..20)
+        .map(|_| client.send("GET", "/v1/ws", &lines, "").status)
+        .collect();
+    assert_eq!(statuses[..3], [401; 3]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[test]
+fn requests_that_go_on_after_429_end_the_connection() {
+    let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\nrate_limited = 2\n", &[]);
+    let mut client = broker.connect();
+    let requests: Vec<u8> = (0..100)
+        .flat_map(|_| request("GET", "/v1/topics", &[], ""))
+        .collect();
+    client.write(&requests);
+    let mut refused = 0;
+    loop {
+        let answer = client.answer(false);
+        refused += usize::from(answer.status == 429);
+        if answer.header("connection") == "close" {
+            break;
+        }
+    }
+    assert!(refused >= 3, "{refused}");
+    assert!(client.is_at_end());
+}
+
+#[test]
+fn a_trusted_proxy_s_connection_has_many_clients() {
+    let file = limits("ops_per_s = 1\nops_burst = 3\nrate_limited = 1\n[proxy]\ntrusted = [\"127.0.0.2\"]\n");
+    let broker = TestBroker::with(&file, &[]);
+    let mut proxy = broker.connect_from("127.0.0.2");
+    let mut ask = |client: &str| {
+        let line = format!("X-Forwarded-For: {client}");
+        proxy.send("GET", "/v1/topics", &[&line], "")
+    };
+    let statuses: Vec<u16> = (0..20).map(|_| ask("192.0.2.1").status).collect();
+    assert_eq!(statuses[..3], [200; 3]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    for n in 2..20 {
+        assert_eq!(ask(&format!("192.0.2.{n}")).status, 200, "{n}");
+    }
 }
 
 #[test]
