@@ -78,7 +78,7 @@ impl Label {
             }
             Self::TurnedAway => {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
-                 `address_requests`, `connection_requests`, `proxy_header`"
+                 `address_requests`, `connection_requests`, `answers`, `proxy_header`"
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
@@ -228,6 +228,8 @@ pub enum TurnedAway {
     AddressRequests,
     /// The connection asks too often over HTTP.
     ConnectionRequests,
+    /// Too many bytes of answers over HTTP wait.
+    Answers,
     /// A trusted proxy did not say where the connection came from.
     ProxyHeader,
 }
@@ -242,6 +244,7 @@ impl TurnedAway {
         "address_publishes",
         "address_requests",
         "connection_requests",
+        "answers",
         "proxy_header",
     ];
 }

@@ -108,6 +108,12 @@ pub const HISTORY_PAGE: usize = 100;
 pub const HISTORY_PAGE_MAX: usize = 1_024;
 /// Bytes of messages after which `GET …/history` ends its answer early.
 pub const HISTORY_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Default for the bytes of answers over HTTP that may wait for their clients to take them, all together.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of an answer up to which it does not count among those.
+pub const SMALL_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an answer over HTTP per second that a client must take, at least and on average.
+pub const ANSWER_BYTES_PER_S: u64 = 16 * 1024;
 /// Topics that `GET /v1/topics` returns when its `limit` does not say.
 pub const TOPICS_PAGE: usize = 1_000;
 /// Most topics that `GET /v1/topics` returns.
@@ -138,6 +144,10 @@ const _: () = {
     assert!(
         HISTORY_PAGE <= HISTORY_PAGE_MAX,
         "a page that was not sized is a page that may be"
+    );
+    assert!(
+        2 * HISTORY_ANSWER_BYTES_MAX <= ANSWER_BYTES_MAX / 4,
+        "an address may have more than one full page of history on its way"
     );
     assert!(
         TOPICS_PAGE <= TOPICS_PAGE_MAX,

@@ -28,6 +28,13 @@ pub(super) const HANDSHAKE_BURST: Key = Key::integer(
     limits::HANDSHAKES_BURST as u64,
     "New connections that one address may make at once after a quiet time",
 );
+pub(super) const ANSWER_BYTES: Key = Key::integer(
+    "limits.answer_bytes",
+    limits::SMALL_ANSWER_BYTES_MAX as u64,
+    64 << 30,
+    limits::ANSWER_BYTES_MAX as u64,
+    "Bytes of answers over HTTP that may wait for their clients, a quarter of them for one address; one more is refused with 503. Answers up to 64 KiB do not count",
+);
 pub(super) const EXEMPT: Key = Key::new(
     "limits.exempt_addresses",
     Shape::Networks,

@@ -281,6 +281,7 @@ pub(super) const KEYS: &[Key] = &[
         limits::OPS_BURST as u64,
         "Requests that a quiet connection may send at once, and a quiet address over HTTP; at least limits.ops_per_s",
     ),
+    addresses::ANSWER_BYTES,
     sessions::RATE_LIMITED,
     sessions::REFUSALS_IN_A_ROW,
     sessions::TOPICS,

@@ -33,6 +33,8 @@ pub struct Limits {
     pub ops_per_s: u32,
     /// Requests that a quiet connection may send at once, and a quiet address over HTTP.
     pub ops_burst: u32,
+    /// Bytes of answers over HTTP that may wait for their clients.
+    pub answer_bytes: usize,
     /// What bounds a connection's abuse and its share of memory.
     pub sessions: SessionLimits,
     /// What bounds one address.
@@ -76,6 +78,7 @@ impl Limits {
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,
+            answer_bytes: settings.integer("limits.answer_bytes")?,
             sessions: sessions::read(settings)?,
             addresses: AddressLimits::read(settings)?,
             connections: settings.integer_if_set("limits.connections")?,

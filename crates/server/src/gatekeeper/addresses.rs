@@ -1,11 +1,12 @@
-//! What is remembered of the addresses that clients come from: their open connections, and what is left of their rates.
+//! What is remembered of the addresses that clients come from: their open connections, the answers that wait for them, and
+//! what is left of their rates.
 //!
 //! Addresses of IPv6 count by their first 64 bits, which one customer can have to itself.
 //!
-//! Bounded: an address without connections whose rates have filled up again is forgotten when room is needed, since a new
-//! entry would be the same. When even that does not help, all without connections are forgotten. That is no hole: only one
+//! Bounded: an address without connections and answers whose rates have filled up again is forgotten when room is needed, since a new
+//! entry would be the same. When even that does not help, all without them are forgotten. That is no hole: only one
 //! who has more addresses than fit can bring it about, and he has as many bursts anyway. Nor does it shut anyone out: there
-//! is room for the broker's most connections and as many addresses again, so a newcomer always finds a place.
+//! is room for the broker's most connections, large answers are few, and as many addresses again, so a newcomer always finds a place.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tickwire_router::{Bucket, Rate};
 use tickwire_wire::Micros;
 
+/// An address may have one in so many of the bytes of answers that may wait.
+const ANSWER_SHARES: usize = 4;
 /// Addresses without a connection that are remembered.
 const IDLE_MAX: usize = 65_536;
 
@@ -34,15 +37,21 @@ impl From<IpAddr> for AddressKey {
 #[derive(Debug, Default)]
 struct Entry {
     connections: u32,
+    /// Bytes of large answers that wait.
+    answer_bytes: usize,
     handshakes: Bucket,
     publishes: Bucket,
     requests: Bucket,
 }
 
 impl Entry {
+    fn is_there(&self) -> bool {
+        self.connections > 0 || self.answer_bytes > 0
+    }
+
     fn is_idle(&self, now: Micros) -> bool {
         let rates = [self.handshakes, self.publishes, self.requests];
-        self.connections == 0 && rates.iter().all(|rate| rate.is_full(now))
+        !self.is_there() && rates.iter().all(|rate| rate.is_full(now))
     }
 }
 
@@ -60,6 +69,8 @@ struct Table {
     // The standard hasher: clients choose their addresses.
     entries: HashMap<AddressKey, Entry>,
     most: usize,
+    /// Bytes of large answers that wait, also for addresses that are not counted.
+    answer_bytes: usize,
 }
 
 impl Table {
@@ -69,7 +80,7 @@ impl Table {
             entries.retain(|_, entry| !entry.is_idle(now));
             // So that the table is not gone through for each newcomer.
             if entries.len() > self.most - self.most / 8 {
-                entries.retain(|_, entry| entry.connections > 0);
+                entries.retain(|_, entry| entry.is_there());
             }
         }
         entries.entry(key).or_default()
@@ -86,6 +97,7 @@ impl Addresses {
         Self(Arc::new(Mutex::new(Table {
             entries: HashMap::new(),
             most: connections_max.saturating_add(IDLE_MAX),
+            answer_bytes: 0,
         })))
     }
 
@@ -151,6 +163,37 @@ impl Addresses {
         self.with(|table| table.entry(key, now).requests.charge_visits(rate, visits, now));
     }
 
+    /// Lets an answer of so many bytes wait, for an address if it is counted, with at most `most` of all answers together. One
+    /// that no other waits beside may always.
+    pub(crate) fn hold_answer(
+        &self,
+        key: Option<AddressKey>,
+        bytes: usize,
+        most: usize,
+        now: Micros,
+    ) -> Option<AnswerPlace> {
+        let fits = |held: usize, most: usize| held == 0 || held.saturating_add(bytes) <= most;
+        self.with(|table| {
+            if !fits(table.answer_bytes, most) {
+                return None;
+            }
+            if let Some(key) = key {
+                let entry = table.entry(key, now);
+                if !fits(entry.answer_bytes, most / ANSWER_SHARES) {
+                    return None;
+                }
+                entry.answer_bytes += bytes;
+            }
+            table.answer_bytes += bytes;
+            Some(())
+        })?;
+        Some(AnswerPlace {
+            addresses: self.clone(),
+            key,
+            bytes,
+        })
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
         // Nothing in here can panic half-way.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -169,6 +212,25 @@ impl Drop for Place {
         self.addresses.with(|table| {
             if let Some(entry) = table.entries.get_mut(&self.key) {
                 entry.connections -= 1;
+            }
+        });
+    }
+}
+
+/// The place of an answer that waits. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct AnswerPlace {
+    addresses: Addresses,
+    key: Option<AddressKey>,
+    bytes: usize,
+}
+
+impl Drop for AnswerPlace {
+    fn drop(&mut self) {
+        self.addresses.with(|table| {
+            table.answer_bytes -= self.bytes;
+            if let Some(entry) = self.key.and_then(|key| table.entries.get_mut(&key)) {
+                entry.answer_bytes -= self.bytes;
             }
         });
     }
@@ -247,6 +309,28 @@ mod tests {
             assert!(connect(n, later).is_ok(), "{n}");
         }
         assert!(addresses.len() <= IDLE_MAX + 2);
+    }
+
+    #[test]
+    fn answers_that_wait_have_their_most_bytes_and_an_address_its_share() {
+        let addresses = Addresses::new(10);
+        let hold = |text: &str, bytes| addresses.hold_answer(Some(key(text)), bytes, 100, Micros(7));
+        let first = hold("192.0.2.1", 20).expect("there is room");
+        let _second = hold("192.0.2.1", 5).expect("all of its share");
+        assert!(hold("192.0.2.1", 1).is_none());
+        let _third = hold("192.0.2.2", 40).expect("more than a share, but its only one");
+        let _fourth = addresses.hold_answer(None, 35, 100, Micros(7));
+        assert!(_fourth.is_some(), "an address that is not counted has no share");
+        assert!(hold("192.0.2.3", 1).is_none(), "all are taken");
+        drop(first);
+        let again = hold("192.0.2.1", 20);
+        assert!(again.is_some(), "the place was given back");
+        drop((_second, _third, _fourth, again));
+        assert!(
+            addresses.hold_answer(None, 1_000, 100, Micros(7)).is_some(),
+            "alone"
+        );
+        assert!(addresses.with(|table| table.answer_bytes == 0));
     }
 
     #[test]

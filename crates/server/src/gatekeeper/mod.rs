@@ -14,9 +14,10 @@ use ipnet::IpNet;
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Rate;
 use tickwire_wire::Micros;
+use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
 
-pub(crate) use self::addresses::Place;
 use self::addresses::{AddressKey, Addresses, Refused};
+pub(crate) use self::addresses::{AnswerPlace, Place};
 pub(crate) use self::allowance::Allowance;
 pub(crate) use self::turned_away::TurnedAway;
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub(crate) struct DoorRules {
     handshakes: Rate,
     /// Of publications over HTTP and, apart from them, of other requests.
     requests: Rate,
+    /// Most bytes of large answers that wait.
+    answer_bytes: usize,
     /// Of requests over HTTP that go on after they were refused.
     patience: Rate,
     /// Addresses without limits of their own.
@@ -55,6 +58,7 @@ impl DoorRules {
             connections_per_address: doors.connections,
             handshakes: Rate::new(doors.handshakes_per_s, doors.handshake_burst),
             requests: Rate::new(limits.ops_per_s, limits.ops_burst),
+            answer_bytes: limits.answer_bytes,
             patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
             exempt: doors.exempt.clone(),
         }
@@ -166,6 +170,21 @@ impl Gatekeeper {
             self.addresses
                 .charge_visits(ip.into(), rules.requests, visits, now);
         }
+    }
+
+    /// Lets an answer of so many bytes wait until `ip` has taken it. Small ones need no place.
+    pub(crate) fn hold_answer(&self, ip: IpAddr, bytes: usize) -> Result<Option<AnswerPlace>, TurnedAway> {
+        if bytes <= SMALL_ANSWER_BYTES_MAX {
+            return Ok(None);
+        }
+        let rules = self.rules();
+        let key = (!rules.is_exempt(ip)).then(|| AddressKey::from(ip));
+        let place = self
+            .addresses
+            .hold_answer(key, bytes, rules.answer_bytes, self.clock.now());
+        place
+            .map(Some)
+            .ok_or_else(|| self.turned_away(TurnedAway::Answers))
     }
 
     /// Whether a connection whose request was refused for its rate has gone on too long with such requests.

@@ -33,6 +33,8 @@ pub(crate) enum TurnedAway {
     AddressRequests(u64),
     /// The connection has asked too often over HTTP; again in so many microseconds.
     ConnectionRequests(u64),
+    /// Too many bytes of answers over HTTP wait, for all clients or those of the address.
+    Answers,
 }
 
 impl TurnedAway {
@@ -46,12 +48,13 @@ impl TurnedAway {
             Self::AddressPublishes(_) => Label::AddressPublishes,
             Self::AddressRequests(_) => Label::AddressRequests,
             Self::ConnectionRequests(_) => Label::ConnectionRequests,
+            Self::Answers => Label::Answers,
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Full | Self::NoDescriptors => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::NoDescriptors | Self::Answers => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -59,6 +62,7 @@ impl TurnedAway {
     fn retry_after_s(self) -> u64 {
         match self {
             Self::Full | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
+            Self::Answers => 1,
             Self::AddressHandshakes(us)
             | Self::AddressPublishes(us)
             | Self::AddressRequests(us)
@@ -84,6 +88,10 @@ impl TurnedAway {
             Self::AddressPublishes(us) => too_often("this address publishes", us),
             Self::AddressRequests(us) => too_often("this address asks", us),
             Self::ConnectionRequests(us) => too_often("this connection asks", us),
+            Self::Answers => {
+                let reason = "too many bytes of answers wait for their readers; try again";
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
         }
     }
 
@@ -198,6 +206,13 @@ mod tests {
             HTTP/1.1 429 Too Many Requests
             retry-after: 20
             {"error":{"code":"rate_limited","reason":"this connection asks too often; wait 20000 ms"}}"#]],
+        );
+        check(
+            TurnedAway::Answers,
+            &expect![[r#"
+            HTTP/1.1 503 Service Unavailable
+            retry-after: 1
+            {"error":{"code":"limit_exceeded","reason":"too many bytes of answers wait for their readers; try again"}}"#]],
         );
     }
 }

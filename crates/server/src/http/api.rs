@@ -178,6 +178,7 @@ async fn dispatch(
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     let query = head.uri.query();
     let rights = &caller.admission.rights;
+    let reader = (&caller.arrival, rights);
     let answer = match endpoint {
         Endpoint::Nowhere if head.uri.path() == "*" && head.method == Method::OPTIONS => {
             Ok(reply::options("GET, HEAD, POST, OPTIONS"))
@@ -189,9 +190,9 @@ async fn dispatch(
             let tether = Tether::new(caller.arrival.client, caller.place);
             return stream::open(context, stalled, (tether, caller.admission), query, &head.headers);
         }
-        Endpoint::Topics if reads => topics::list(context, &caller.arrival, rights, query).await,
-        Endpoint::Topic(segment) if reads => topics::value(context, rights, segment, &head.headers),
-        Endpoint::History(segment) if reads => topics::history(context, rights, segment, query),
+        Endpoint::Topics if reads => topics::list(context, reader, query).await,
+        Endpoint::Topic(segment) if reads => topics::value(context, reader, segment, &head.headers),
+        Endpoint::History(segment) if reads => topics::history(context, reader, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
             publish::message(context, rights, segment, body).await
         }

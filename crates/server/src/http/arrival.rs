@@ -1,10 +1,11 @@
 //! Whose request it is, whether the client's address was counted when it connected, and what the request costs them.
 
+use bytes::Bytes;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::Extensions;
 
 use super::ErrorResponse;
-use crate::gatekeeper::{Allowance, Gatekeeper, Place, TurnedAway};
+use crate::gatekeeper::{Allowance, AnswerPlace, Gatekeeper, Place, TurnedAway};
 use crate::proxied::ClientAddr;
 
 /// Where a request came from; an extension of each.
@@ -49,6 +50,19 @@ impl Arrival {
         gatekeeper.charge_visits(self.client.ip(), self.own(), visits);
     }
 
+    /// `answer`, with a place among those that wait for their clients until it is taken or given up.
+    pub(super) fn hold(&self, gatekeeper: &Gatekeeper, answer: Vec<u8>) -> Result<Bytes, ErrorResponse> {
+        let place = gatekeeper.hold_answer(self.client.ip(), answer.len())?;
+        Ok(match place {
+            None => answer.into(),
+            // What a vector has to spare would not be counted.
+            Some(place) => Bytes::from_owner(Held {
+                answer: answer.into(),
+                _place: place,
+            }),
+        })
+    }
+
     /// What the connection may by itself; a proxy's has many clients.
     fn own(&self) -> Option<&Allowance> {
         (!self.proxied).then_some(&self.allowance)
@@ -62,5 +76,17 @@ impl Arrival {
             response.headers.push((CONNECTION, close));
         }
         response
+    }
+}
+
+/// An answer that has a place.
+struct Held {
+    answer: Box<[u8]>,
+    _place: AnswerPlace,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
     }
 }

@@ -1,7 +1,8 @@
-//! A client's socket that gives up when the client takes nothing for too long.
+//! A client's socket that gives up when the client takes nothing for too long, or an answer too slowly.
 //!
-//! hyper has no limit on the time of writing: without this one a client that asks and never reads would keep its connection and its
-//! answer for ever. Reading is bounded elsewhere, headers by hyper and bodies by their endpoints.
+//! hyper has no limit on the time of writing: without this one a client that asks and never reads, or reads a byte at a time, would keep
+//! its connection and its answer for ever. A stream may be read as slowly as its reader likes, as long as it takes something: what
+//! waits for it is bounded by its session. Reading is bounded elsewhere, headers by hyper and bodies by their endpoints.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tickwire_wire::limits::ANSWER_BYTES_PER_S;
 use tokio::time::{Instant, Sleep};
 
 use super::smuggling::{HeadScan, Smuggling};
@@ -20,16 +22,36 @@ use crate::tls::HttpStream;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// Whether a connection has ended because its client took nothing for too long.
+#[derive(Debug, Default)]
+struct Pace {
+    stalled: AtomicBool,
+    streams: AtomicBool,
+}
+
+/// Whether a connection has ended because its client took too little, and whether it has a stream or answers to take.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stalled(Arc<AtomicBool>);
+pub(crate) struct Stalled(Arc<Pace>);
 
 impl Stalled {
-    /// Whether it has.
+    /// Whether it has ended so.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.stalled.load(Ordering::Relaxed)
     }
+
+    /// A stream begins, or ends.
+    pub(super) fn set_streaming(&self, streams: bool) {
+        self.0.streams.store(streams, Ordering::Relaxed);
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.0.streams.load(Ordering::Relaxed)
+    }
+}
+
+/// Time in which that much of an answer is to be taken.
+fn time_to_take(bytes: usize) -> Duration {
+    Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / ANSWER_BYTES_PER_S)
 }
 
 /// A client's connection with a limit on the time that a write may wait.
@@ -44,7 +66,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `stream`, whose writes may wait for `stall`; when one has waited longer, `stalled` says so.
+    /// `stream`, whose writes may wait for `stall`, and for an answer that is taken meanwhile as long as what was taken may take;
+    /// when one has waited longer, `stalled` says so.
     pub(crate) fn new(stream: HttpStream, stall: Duration, stalled: Stalled) -> Self {
         Self {
             io: TokioIo::new(stream),
@@ -66,7 +89,23 @@ impl Progress {
         self.io.into_inner()
     }
 
-    /// What a write came to: an error when it has waited too long.
+    /// What a write of data came to. There may be more of it, so the time goes on; a stream has all of it again.
+    fn watch_data(
+        &mut self,
+        outcome: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match (&outcome, &mut self.deadline) {
+            (Poll::Ready(Ok(taken)), Some(deadline)) if !self.stalled.is_streaming() => {
+                let later = deadline.deadline() + time_to_take(*taken);
+                deadline.as_mut().reset(later);
+                outcome
+            }
+            _ => self.watch(outcome, context),
+        }
+    }
+
+    /// What a write came to, of all there was if it is ready: an error when it has waited too long.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.deadline = None;
@@ -77,8 +116,11 @@ impl Progress {
             .deadline
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
         ready!(deadline.as_mut().poll(context));
-        self.stalled.0.store(true, Ordering::Relaxed);
-        let reason = format!("the client took nothing for {} ms", stall.as_millis());
+        self.stalled.0.stalled.store(true, Ordering::Relaxed);
+        let reason = format!(
+            "the client took nothing for {} ms, or too little",
+            stall.as_millis()
+        );
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 }
@@ -106,7 +148,7 @@ impl Write for Progress {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.watch(outcome, context)
+        self.watch_data(outcome, context)
     }
 
     fn poll_write_vectored(
@@ -115,7 +157,7 @@ impl Write for Progress {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write_vectored(context, slices);
-        self.watch(outcome, context)
+        self.watch_data(outcome, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -123,7 +165,7 @@ impl Write for Progress {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS waits for its socket here, and when it says goodbye.
+        // hyper flushes when it has written all there was. TLS waits for its socket here, and when it says goodbye.
         let outcome = Pin::new(&mut self.io).poll_flush(context);
         self.watch(outcome, context)
     }

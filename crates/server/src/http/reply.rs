@@ -40,6 +40,11 @@ pub(super) fn json_text(body: impl Into<Bytes>) -> Reply {
 
 /// 200 with `value` as JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Reply {
+    json_text(text_of(value))
+}
+
+/// `value` as JSON.
+pub(super) fn text_of<T: Serialize>(value: &T) -> Vec<u8> {
     // Values of the endpoints are structs of text and numbers, which always serialise.
-    json_text(serde_json::to_vec(value).expect("an answer serialises"))
+    serde_json::to_vec(value).expect("an answer serialises")
 }

@@ -76,6 +76,7 @@ impl StreamBody {
             closed: None,
         };
         sse::write_retry(RETRY_MS, &mut events.piece);
+        stalled.set_streaming(true);
         Self {
             context,
             session,
@@ -140,6 +141,7 @@ impl Drop for StreamBody {
         if self.stalled.is_set() && self.events.closed.is_none() {
             self.context.metrics.sse_dropped();
         }
+        self.stalled.set_streaming(false);
         self.end();
     }
 }

@@ -1,13 +1,12 @@
 //! Reading over HTTP: a topic's value, its history, and which topics there are.
 //!
-//! Bounded: a listing and a history come in pages. A listing looks at every topic of the broker, in steps between which the
+//! Bounded: a listing and a history come in pages, and what is large needs a place among the answers that wait. A listing looks at every topic of the broker, in steps between which the
 //! shard does its other work.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -27,7 +26,7 @@ const WALK_STEP: usize = 4_096;
 /// `GET /v1/topics/{topic}`
 pub(super) fn value(
     context: &HttpContext,
-    rights: &Rights,
+    (arrival, rights): (&Arrival, &Rights),
     segment: &str,
     headers: &HeaderMap,
 ) -> Result<Reply, ErrorResponse> {
@@ -42,7 +41,7 @@ pub(super) fn value(
         response
     } else {
         let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
-        reply::json_text(Bytes::copy_from_slice(payload_of(frame)))
+        reply::json_text(arrival.hold(&context.gatekeeper, payload_of(frame).to_vec())?)
     };
     response.headers_mut().insert(ETAG, etag.header());
     Ok(response)
@@ -51,7 +50,7 @@ pub(super) fn value(
 /// `GET /v1/topics/{topic}/history`
 pub(super) fn history(
     context: &HttpContext,
-    rights: &Rights,
+    (arrival, rights): (&Arrival, &Rights),
     segment: &str,
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
@@ -81,7 +80,7 @@ pub(super) fn history(
         body.extend_from_slice(update);
     }
     body.extend_from_slice(b"]}");
-    Ok(reply::json_text(body))
+    Ok(reply::json_text(arrival.hold(&context.gatekeeper, body)?))
 }
 
 /// `GET /v1/topics`
@@ -90,8 +89,7 @@ pub(super) fn history(
 /// costs the client as it does one that subscribes to a wildcard.
 pub(super) async fn list(
     context: &HttpContext,
-    arrival: &Arrival,
-    rights: &Rights,
+    (arrival, rights): (&Arrival, &Rights),
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
     let query = Query::parse(query)?;
@@ -133,10 +131,11 @@ pub(super) async fn list(
             seq: at.seq,
             subscribers: cell.subscribers(),
         });
-    Ok(reply::json(&Listing {
+    let listing = reply::text_of(&Listing {
         topics: topics.collect(),
         next,
-    }))
+    });
+    Ok(reply::json_text(arrival.hold(&context.gatekeeper, listing)?))
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! The broker from outside: a whole one in this process, spoken to over its sockets.
 
 mod access;
+mod answers;
 mod bulk;
 mod documentation;
 mod doors;

@@ -324,6 +324,11 @@ impl Http {
         Some((size > 0).then_some(data))
     }
 
+    /// Reads what there is, at most so many bytes. Returns how many it was, 0 at the end.
+    pub(crate) fn sip(&mut self, bytes_max: usize) -> usize {
+        self.stream.read(&mut vec![0; bytes_max]).unwrap_or(0)
+    }
+
     /// Whether the connection ended, after whatever else came.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.rest.clear();
