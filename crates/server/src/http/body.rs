@@ -1,16 +1,19 @@
 //! Request bodies: read whole within a size and a time, or refused.
 //!
-//! Never holds more than the limit and one piece of what the client sent.
+//! Never holds more than the limit and one piece of what the client sent. Bodies that share a room have as much of it as has come of
+//! them, not what they announce: who sends slowly keeps it from nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, RETRY_AFTER};
 use thiserror::Error;
 use tickwire_wire::{ErrorCode, Refusal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ErrorResponse;
 
@@ -26,6 +29,8 @@ pub(super) enum BodyError {
     TooLarge(usize),
     #[error("the body did not come within {} ms", .0.as_millis())]
     TooSlow(Duration),
+    #[error("too many bulk publications are under way; try again")]
+    NoRoom,
     #[error("the body cannot be read: {0}")]
     Broken(hyper::Error),
 }
@@ -37,6 +42,9 @@ impl From<BodyError> for ErrorResponse {
             BodyError::TooLarge(_) => Refusal::new(ErrorCode::TooLarge, reason).into(),
             BodyError::TooSlow(_) => Self::new(StatusCode::REQUEST_TIMEOUT, Refusal::bad_request(reason))
                 .with_header(CONNECTION, "close"),
+            BodyError::NoRoom => {
+                Self::from(Refusal::new(ErrorCode::LimitExceeded, reason)).with_header(RETRY_AFTER, "1")
+            }
             BodyError::Broken(_) => Self::bad_request(reason),
         }
     }
@@ -48,16 +56,50 @@ pub(super) async fn read(
     bytes_max: usize,
     within: Duration,
 ) -> Result<Bytes, BodyError> {
+    read_while(body, bytes_max, within, |_| Ok(())).await
+}
+
+/// The same, and the part of `room`, a permit for each byte, that it takes up.
+pub(super) async fn read_into(
+    room: &Arc<Semaphore>,
+    body: &mut Incoming,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<(Bytes, OwnedSemaphorePermit), BodyError> {
+    let take = |bytes: usize| {
+        let bytes = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
+        let taken = room.clone().try_acquire_many_owned(bytes);
+        taken.map_err(|_| BodyError::NoRoom)
+    };
+    let mut taken = take(0)?;
+    let whole = read_while(body, bytes_max, within, |bytes| {
+        taken.merge(take(bytes)?);
+        Ok(())
+    });
+    Ok((whole.await?, taken))
+}
+
+/// The whole body, if `take` agrees to the length of each piece.
+async fn read_while(
+    body: &mut Incoming,
+    bytes_max: usize,
+    within: Duration,
+    take: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Bytes, BodyError> {
     // What the client announces is refused before it is sent.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyError::TooLarge(bytes_max));
     }
-    tokio::time::timeout(within, collect(body, bytes_max))
+    tokio::time::timeout(within, collect(body, bytes_max, take))
         .await
         .unwrap_or(Err(BodyError::TooSlow(within)))
 }
 
-async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+async fn collect(
+    body: &mut Incoming,
+    bytes_max: usize,
+    mut take: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Bytes, BodyError> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers are passed over.
@@ -67,6 +109,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, BodyErr
         if whole.len() + piece.len() > bytes_max {
             return Err(BodyError::TooLarge(bytes_max));
         }
+        take(piece.len())?;
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())

@@ -4,6 +4,9 @@
 //! a copy of it. No topic is locked meanwhile. So one thing can still go wrong afterwards: another publisher fills a book, or
 //! makes the broker's last topics, between check and publication. The answer then says at which line it stopped.
 //!
+//! Bounded: the bodies that are there at a time in their bytes, and those that are published in their number; one that is whole
+//! waits for its turn.
+//!
 //! Runs on a thread of its own, since a body may hold very many lines, and waits for shards that have too much to do. Once
 //! publication has begun it ends, also when the client does not wait for the answer.
 
@@ -14,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::RETRY_AFTER;
 use serde::Serialize;
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::{Directory, PublishError, Rights};
@@ -49,12 +51,10 @@ pub(super) async fn lines(
         let reason = "this client may not publish to any topic";
         return Err(Refusal::new(ErrorCode::Forbidden, reason).into());
     }
-    let Ok(place) = context.bulk.clone().try_acquire_owned() else {
-        let reason = "too many bulk publications are under way; try again";
-        let refusal = Refusal::new(ErrorCode::LimitExceeded, reason);
-        return Err(ErrorResponse::from(refusal).with_header(RETRY_AFTER, "1"));
-    };
-    let text = body::read(body, BULK_BODY_BYTES_MAX, context.limits.bulk_within).await?;
+    let (room, within) = (&context.bulk.room, context.limits.bulk_within);
+    let (text, taken) = body::read_into(room, body, BULK_BODY_BYTES_MAX, within).await?;
+    let turn = context.bulk.turns.clone().acquire_owned().await;
+    let turn = turn.expect("nobody closes it");
     let bulk = Bulk {
         text,
         message_bytes: context.limits.message_bytes,
@@ -65,7 +65,7 @@ pub(super) async fn lines(
         metrics: context.metrics.clone(),
     };
     let ran = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _places = (turn, taken);
         bulk.run()
     });
     match ran.await {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Directory;
+use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::ErrorResponse;
@@ -19,7 +20,7 @@ use crate::hub::SharedHub;
 use crate::start_gate::StartGate;
 use crate::tls::TlsStore;
 
-/// Bulk bodies that are read or published at a time; one more is refused, so that their bytes are bounded.
+/// Bulk bodies that are published at a time, and the longest ones that there may be at a time; more are refused.
 const BULK_AT_A_TIME: usize = 4;
 /// Times the handshake's time that the body of one message may take.
 const MESSAGE_HANDSHAKES: u32 = 6;
@@ -34,8 +35,7 @@ pub(crate) struct HttpContext {
     pub(crate) gate: Arc<StartGate>,
     pub(crate) metrics: HttpMetrics,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
-    /// Places for bulk bodies.
-    pub(crate) bulk: Arc<Semaphore>,
+    pub(super) bulk: BulkPlaces,
     pub(crate) limits: HttpLimits,
     /// What clients shake hands with, if they speak TLS.
     pub(crate) tls: Option<Arc<TlsStore>>,
@@ -44,6 +44,24 @@ pub(crate) struct HttpContext {
     /// Whether the route for conformance suites is open.
     pub(crate) echo: bool,
     pub(crate) curfew: Rc<Curfew>,
+}
+
+/// What bulk bodies take up. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct BulkPlaces {
+    /// A permit for each byte that is there.
+    pub(super) room: Arc<Semaphore>,
+    /// A permit for each that is published.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl BulkPlaces {
+    fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(BULK_AT_A_TIME * BULK_BODY_BYTES_MAX)),
+            turns: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
+        }
+    }
 }
 
 /// What bounds HTTP requests and their answers.
@@ -86,7 +104,7 @@ impl HttpContext {
             gate,
             metrics,
             gatekeeper,
-            bulk: Arc::new(Semaphore::new(BULK_AT_A_TIME)),
+            bulk: BulkPlaces::new(),
             limits: HttpLimits::new(config),
             tls: None,
             compression: config.compression.enabled,

@@ -1,10 +1,11 @@
 //! `POST /v1/publish`: all lines or none.
 
-use std::time::Instant;
-
 use serde_json::json;
 
-use crate::support::{Answer, DEADLINE, TestBroker, number, text};
+use crate::support::{Answer, Http, TestBroker, number, text};
+
+/// Longest body.
+const BODY_BYTES_MAX: usize = 16_777_216;
 
 fn bulk(broker: &TestBroker, body: &str) -> Answer {
     broker.connect().send("POST", "/v1/publish", &[], body)
@@ -179,21 +180,44 @@ fn a_body_over_the_limit_is_refused_before_it_is_sent() {
     );
 }
 
+/// A client that has begun a body of this length.
+fn begun(broker: &TestBroker, length: usize) -> Http {
+    let mut client = broker.connect();
+    let head = format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    );
+    client.write(head.as_bytes());
+    assert_eq!(client.head().0, 100);
+    client
+}
+
 #[test]
-fn only_so_many_bodies_are_held_at_a_time() {
+fn bodies_that_come_slowly_keep_nobody_from_publishing() {
     let broker = TestBroker::with("", &[("SHARDS", "1")]);
-    let begin = || {
-        let mut client = broker.connect();
-        client.write(
-            b"POST /v1/publish HTTP/1.1\r\nHost: test\r\nContent-Length: 22\r\nExpect: 100-continue\r\n\r\n",
-        );
-        client
-    };
-    let mut waiting: Vec<_> = (0..4).map(|_| begin()).collect();
-    for client in &mut waiting {
-        assert_eq!(client.head().0, 100);
+    let mut slow: Vec<Http> = (0..50).map(|_| begun(&broker, BODY_BYTES_MAX)).collect();
+    for client in &mut slow {
+        client.write(b"\n");
     }
-    let refused = begin().answer(false);
+    for n in 1..=20 {
+        let answer = bulk(&broker, &line("a", &n.to_string()));
+        assert_eq!(answer.json(), json!({"published": 1}));
+    }
+}
+
+#[test]
+fn only_so_many_bytes_of_bodies_are_held_at_a_time() {
+    let broker = TestBroker::with("", &[("SHARDS", "1"), ("LIMITS__HANDSHAKE_MS", "60000")]);
+    let all_but_one = vec![b'\n'; BODY_BYTES_MAX - 1];
+    let mut waiting: Vec<Http> = (0..4).map(|_| begun(&broker, BODY_BYTES_MAX)).collect();
+    for client in &mut waiting {
+        client.write(&all_but_one);
+    }
+    // Four bytes are left once all have come.
+    let mut refused = bulk(&broker, &line("a", "1"));
+    broker.wait_until("a body is refused", || {
+        refused = bulk(&broker, &line("a", "1"));
+        refused.status != 200
+    });
     assert_eq!(
         refused.refusal(),
         "503 limit_exceeded: too many bulk publications are under way; try again"
@@ -201,18 +225,18 @@ fn only_so_many_bodies_are_held_at_a_time() {
     assert_eq!(refused.header("retry-after"), "1");
     // One that is answered makes room, as does one that goes away.
     let mut last = waiting.pop().expect("four wait");
-    last.write(line("a", "1").trim_end().as_bytes());
-    assert_eq!(last.answer(false).json(), json!({"published": 1}));
-    let mut next = begin();
-    assert_eq!(next.head().0, 100);
+    last.write(b"\n");
+    assert_eq!(last.answer(false).json(), json!({"published": 0}));
+    assert_eq!(bulk(&broker, &line("a", "1")).json(), json!({"published": 1}));
+    let mut next = begun(&broker, BODY_BYTES_MAX);
+    next.write(&all_but_one);
+    broker.wait_until("a body is refused again", || {
+        bulk(&broker, &line("a", "1")).status == 503
+    });
     drop(waiting);
-    let deadline = Instant::now() + DEADLINE;
-    while bulk(&broker, &line("a", "2")).status != 200 {
-        assert!(
-            Instant::now() < deadline,
-            "clients that are gone keep their places"
-        );
-    }
+    broker.wait_until("clients that are gone keep nothing", || {
+        bulk(&broker, &line("a", "2")).status == 200
+    });
 }
 
 #[test]
