@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http_body_util::Empty;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -84,10 +84,13 @@ pub fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> {
     let headers = request.headers();
     // RFC 6455 §4.2.1 item 1: an HTTP/1.1 or higher GET. Later versions have no Upgrade at all (RFC 9113 §8.6).
     if request.method() != Method::GET {
-        return Err(ErrorResponse::method_not_allowed(
-            request.uri().path(),
-            "GET, OPTIONS",
-        ));
+        const ALLOWED: &str = "GET, OPTIONS";
+        // A handshake that is none is a bad request (§4.2.2), whatever else is wrong.
+        return Err(if has_token(headers, &UPGRADE, "websocket") {
+            ErrorResponse::bad_request("a WebSocket handshake is a GET").with_header(ALLOW, ALLOWED)
+        } else {
+            ErrorResponse::method_not_allowed(request.uri().path(), ALLOWED)
+        });
     }
     if request.version() != Version::HTTP_11 {
         return Err(upgrade_required("a WebSocket handshake needs HTTP/1.1"));
@@ -443,6 +446,11 @@ mod tests {
         ] {
             let mut request = request_with(&[]);
             *request.method_mut() = method;
+            assert_eq!(
+                outcome(&request),
+                "400 [allow: GET, OPTIONS] a WebSocket handshake is a GET"
+            );
+            request.headers_mut().remove(UPGRADE);
             assert_eq!(
                 outcome(&request),
                 "405 [allow: GET, OPTIONS] /v1/ws takes GET, OPTIONS only"

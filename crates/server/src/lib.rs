@@ -11,6 +11,7 @@ mod clock;
 pub mod config;
 mod curfew;
 mod debug_pages;
+mod der;
 mod egress;
 mod entrance;
 pub mod extensions;

@@ -64,7 +64,7 @@ pub const OPS_BURST: u32 = 200;
 pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
 /// Default for the requests that may be refused with `rate_limited` at once; one more closes with 1008. They are forgiven
 /// as fast as requests are allowed.
-pub const RATE_LIMITED_MAX: u32 = 500;
+pub const RATE_LIMITED_MAX: u32 = 200;
 /// Default for the most topics that all patterns of a connection match together.
 pub const TOPICS_PER_CONNECTION_MAX: usize = 65_536;
 /// Default for the most tokens of a connection's wildcard patterns, and of its topics that did not exist when it

@@ -5,8 +5,8 @@
 //! closes than another, which `n` independent draws would not promise. Randomness comes from a seed that the owner gives.
 //!
 //! Until its moment a session goes on as if nothing were. Then it ends behind what waits for it already: the close frame
-//! is the last in its outbox. A reader that does not take all that within a time loses what waits, but never the close
-//! frame, and gets the lost messages when it resumes.
+//! is the last in its outbox. A reader that does not take all that within a time, or before its token expires, loses what
+//! waits, but never the close frame, and gets the lost messages when it resumes.
 
 use std::cmp::Reverse;
 
@@ -155,9 +155,10 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// The client did not take what waited for it: of that only the answers and the close frame stay, and it has the time
-    /// that any client has to answer the close.
+    /// The client did not take what waited for it, or may not have it any more: of that only the answers and the close frame
+    /// stay, and it has the time that any client has to answer the close.
     pub(super) fn end_patience(&mut self, id: SessionId, now: Micros) {
+        self.expires_never(id);
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let Some(session) = self.session(id) else { return };
         session.phase = Phase::Closing(deadline);

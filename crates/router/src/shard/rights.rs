@@ -11,7 +11,7 @@ use tickwire_wire::{CloseCode, Control, ErrorCode, Micros, Pattern, Refusal, Req
 
 use super::Shard;
 use crate::rights::Rights;
-use crate::session::{Session, SessionId, Transport};
+use crate::session::{Phase, Session, SessionId, Transport};
 
 /// A token that a session showed.
 #[derive(Debug)]
@@ -52,11 +52,19 @@ impl Shard {
 
     /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
     pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
-        let Some(session) = self
-            .sessions
-            .get_mut(id.index())
-            .filter(|session| session.is_open())
-        else {
+        if self.is_open(id) {
+            self.set_expiry(id, at);
+        }
+    }
+
+    /// What was to end with the session's token has ended, or will without it: no entry is left behind that a later session
+    /// with the same number could be taken for.
+    pub(super) fn expires_never(&mut self, id: SessionId) {
+        self.set_expiry(id, None);
+    }
+
+    fn set_expiry(&mut self, id: SessionId, at: Option<Micros>) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
         if let Some(before) = std::mem::replace(&mut session.expires, at) {
@@ -65,10 +73,6 @@ impl Shard {
         if let Some(at) = at {
             self.expiries.insert((at, id));
         }
-    }
-
-    pub(super) fn expires_never(&mut self, id: SessionId) {
-        self.expires(id, None);
     }
 
     /// Grants `request`: the session has these `rights` from now on, until `expires`. Subscriptions that they do not cover
@@ -110,25 +114,29 @@ impl Shard {
         self.close_if_drowning(id, now);
     }
 
-    /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`. Subscriptions that these do not
-    /// cover end, each with an `error`.
+    /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`, as [`Self::change_rights`] does.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
-        let has = |session: &Session| session.is_open() && Rc::ptr_eq(&session.rights, before);
+        let has = |session: &Session| Rc::ptr_eq(&session.rights, before);
         let sessions = self.sessions.iter().filter(|(_, session)| has(session));
         let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();
         for id in theirs {
-            self.finish(id, now);
-            if let Some(session) = self.open_session(id) {
-                session.rights = after.clone();
-            }
-            let in_order = self.answers_keep_their_place(id);
-            for refusal in self.end_forbidden(id) {
-                let error = Control::error(None, refusal);
-                if in_order {
-                    self.send_in_order(id, &error);
-                } else {
-                    self.send_control(id, &error);
-                }
+            self.change_rights(id, after.clone(), now);
+        }
+    }
+
+    /// Gives a session the rights `after`. Subscriptions that these do not cover end, each with an `error`; of a session that
+    /// leaves already, what waits of their topics is dropped.
+    pub fn change_rights(&mut self, id: SessionId, after: Rc<Rights>, now: Micros) {
+        self.finish(id, now);
+        let Some(session) = self.session(id) else { return };
+        session.rights = after;
+        let in_order = self.answers_keep_their_place(id);
+        for refusal in self.end_forbidden(id) {
+            let error = Control::error(None, refusal);
+            if in_order {
+                self.send_in_order(id, &error);
+            } else {
+                self.send_control(id, &error);
             }
         }
     }
@@ -180,15 +188,24 @@ impl Shard {
             && at <= now
         {
             self.expiries.pop_first();
-            let Some(session) = self.sessions.get(id.index()) else {
-                continue;
-            };
+            let Some(session) = self.session(id) else { continue };
+            session.expires = None;
             let reason = "the token has expired";
             if session.transport == Transport::Sse {
                 let refusal = Refusal::new(ErrorCode::TokenExpired, reason);
                 self.send_control(id, &Control::error(None, refusal));
             }
-            self.close(id, CloseCode::TOKEN_EXPIRED, reason, now);
+            self.withdraw(id, reason, now);
+        }
+    }
+
+    /// Ends a session whose token is worth nothing any more with 4003: of the data that waits only a frame begun is sent. One
+    /// that leaves has its close frame, and keeps that one's code; data is not waited for any longer.
+    pub fn withdraw(&mut self, id: SessionId, reason: &str, now: Micros) {
+        match self.session(id).map(|session| session.phase) {
+            Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
+            Some(Phase::Leaving(_)) => self.end_patience(id, now),
+            Some(Phase::Closing(_)) | None => {}
         }
     }
 }

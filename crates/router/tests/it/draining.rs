@@ -1,6 +1,8 @@
 //! The drain of a shard: everyone is told and closed at a time of their own, behind what waited for them.
 
-use tickwire_router::Drain;
+use std::rc::Rc;
+
+use tickwire_router::{Drain, Rights};
 use tickwire_wire::message::Control;
 use tickwire_wire::{CloseCode, Codec, Micros, ServerMessage};
 
@@ -147,4 +149,68 @@ fn who_comes_during_the_drain_is_told_too() {
     assert!(told.is_some_and(|told_ms| told_ms < 6_000), "{told:?}");
     assert_eq!(rest.len(), 1);
     assert_eq!(world.clients[late].closed, Some(CloseCode::DRAIN));
+}
+
+/// A subscriber that takes nothing, of which a message waits, the broker leaving: its time is told, and the token that it
+/// showed expires so many milliseconds after that.
+fn leaving_and_expiring(after_ms: u64) -> World {
+    let mut world = subscribed(1);
+    begin(&mut world);
+    let told_ms = read(&world, 0).0.expect("every client is told");
+    let id = world.clients[0].id.expect("it is connected");
+    // Times are told in whole milliseconds.
+    let expires = world.now.plus_ms(told_ms + 1 + after_ms);
+    world.shards[0].expires(id, Some(expires));
+    world.clients[0].room = Some(0);
+    world.publish("trade.A", "1");
+    world.run();
+    wait_for_close(&mut world, 0);
+    assert!(world.now < expires, "it leaves before its token expires");
+    world
+}
+
+fn words(world: &World, client: usize) -> Vec<String> {
+    let (_, rest) = read(world, client);
+    rest.into_iter().map(|(_, word)| word).collect()
+}
+
+#[test]
+fn nothing_that_waits_for_who_leaves_comes_after_its_token_expired() {
+    let mut world = leaving_and_expiring(1_000);
+    world.wait_ms(900);
+    world.make_room(0, None);
+    assert_eq!(words(&world, 0), ["update 1", "close 4000"], "until then it does");
+
+    let mut world = leaving_and_expiring(1_000);
+    world.wait_ms(1_001);
+    world.check_ledgers();
+    world.make_room(0, None);
+    assert_eq!(words(&world, 0), ["close 4000"]);
+}
+
+#[test]
+fn the_token_of_who_left_ends_nobody_who_comes_later() {
+    let mut world = leaving_and_expiring(100);
+    let number = world.clients[0].id;
+    world.disconnect(0);
+    world.connect(0, Vec::new());
+    assert_eq!(world.clients[0].id, number, "numbers are used again");
+    world.wait_ms(PLAN.window_ms);
+    assert_eq!(words(&world, 0), ["close 4000"]);
+}
+
+#[test]
+fn what_waits_for_who_leaves_goes_with_the_right_to_it() {
+    for withdrawn in [true, false] {
+        let mut world = leaving_and_expiring(1_000);
+        let (id, now) = (world.clients[0].id.expect("it is connected"), world.now);
+        if withdrawn {
+            world.shards[0].withdraw(id, "withdrawn", now);
+        } else {
+            world.shards[0].change_rights(id, Rc::new(Rights::none()), now);
+        }
+        world.check_ledgers();
+        world.make_room(0, None);
+        assert_eq!(words(&world, 0), ["close 4000"], "withdrawn: {withdrawn}");
+    }
 }

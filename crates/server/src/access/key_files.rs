@@ -10,6 +10,7 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use super::AccessError;
 use super::jwt::{VerifyingKey, library_name};
 use crate::config::{Jwt, JwtAlgorithm};
+use crate::der;
 
 const SECRET: &str = "auth.jwt.secret_file";
 const PUBLIC: &str = "auth.jwt.public_key_files";
@@ -19,8 +20,10 @@ const SET: &str = "auth.jwt.jwks_file";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Shortest secret of HS256, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
-/// Shortest modulus of RSA, in bytes: 2048 bits (RFC 7518 §3.3).
-const RSA_BYTES_MIN: usize = 256;
+/// Shortest modulus of RSA, in bits (RFC 7518 §3.3).
+const RSA_BITS_MIN: usize = 2_048;
+/// The tag of an integer in DER (X.690 §8.1.2).
+const INTEGER: u8 = 0x02;
 /// Bytes of a public key of Ed25519.
 const ED25519_BYTES: usize = 32;
 /// Most keys: a token without a `kid` is tried with each of its algorithm.
@@ -190,15 +193,27 @@ fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
 fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
     let long_enough = match (algorithm, key.kind()) {
         (JwtAlgorithm::Hs256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= SECRET_BYTES_MIN,
-        // In DER, modulus and exponent together.
-        (JwtAlgorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => der.len() > RSA_BYTES_MIN,
-        (JwtAlgorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
-            n.iter().skip_while(|byte| **byte == 0).count() >= RSA_BYTES_MIN
+        (JwtAlgorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => {
+            modulus(der).is_some_and(|modulus| bits(modulus) >= RSA_BITS_MIN)
         }
+        (JwtAlgorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, .. }) => bits(n) >= RSA_BITS_MIN,
         (JwtAlgorithm::EdDsa, DecodingKeyKind::SecretOrDer(point)) => point.len() == ED25519_BYTES,
         (JwtAlgorithm::Es256, DecodingKeyKind::SecretOrDer(_)) => true,
         (_, DecodingKeyKind::RsaModulusExponent { .. }) => false,
     };
     // A key that is none of its kind is an error; a wrong signature is none.
     long_enough && jsonwebtoken::crypto::verify("AAAA", b"", key, library_name(algorithm)).is_ok()
+}
+
+/// The modulus of the `RSAPublicKey` that `der` is, the first of its two integers (RFC 8017 §A.1.1).
+fn modulus(mut der: &[u8]) -> Option<&[u8]> {
+    let mut integers = der::of(der::SEQUENCE, &mut der)?;
+    der::of(INTEGER, &mut integers)
+}
+
+/// Bits of the number that `bytes` are, the highest first.
+fn bits(bytes: &[u8]) -> usize {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let leading = bytes.get(zeros).map_or(0, |first| first.leading_zeros() as usize);
+    (bytes.len() - zeros) * 8 - leading
 }

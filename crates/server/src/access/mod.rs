@@ -15,6 +15,8 @@ mod static_keys;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use hyper::header::HeaderMap;
 use tickwire_router::{Grant, Rights};
 use tickwire_wire::{Micros, Secret};
@@ -126,13 +128,24 @@ impl Access {
         }
     }
 
-    /// Whether `holder` would still be let in: a static key is gone once it is not in the settings any more. Of other tokens
-    /// their own times tell.
-    pub(crate) fn knows(&self, holder: &Holder) -> bool {
-        match holder {
-            Holder::Key(hash) => self.keys.iter().any(|key| key.hash == *hash),
-            Holder::Subject { .. } => true,
-        }
+    /// What the holder of the static key with this `hash` may do, if there is such a key.
+    pub(crate) fn rights_of_key(&self, hash: KeyHash) -> Option<&Rights> {
+        let key = self.keys.iter().find(|key| key.hash == hash);
+        key.map(|key| &key.rights)
+    }
+
+    /// The static keys that `after` does not have, or with other rights: these, or none for a key that is gone.
+    pub(crate) fn changed_keys<'a>(
+        &'a self,
+        after: &'a Self,
+    ) -> impl Iterator<Item = (KeyHash, Option<&'a Rights>)> {
+        let after: HashMap<KeyHash, &Rights> = after.keys.iter().map(|key| (key.hash, &key.rights)).collect();
+        let now = self
+            .keys
+            .iter()
+            .map(move |key| (key, after.get(&key.hash).copied()));
+        let changed = now.filter(|(key, now)| *now != Some(&key.rights));
+        changed.map(|(key, now)| (key.hash, now))
     }
 
     /// What those without a token may do, and whether one is needed: for people.

@@ -12,11 +12,13 @@ use tickwire_metrics::HttpMetrics;
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
 use tickwire_wire::{CloseCode, Micros, Variant};
 
-use crate::access::{Access, Admission, Denied, Holder, shown_token};
+use crate::access::{Access, Admission, Denied, Holder, KeyHash, shown_token};
 use crate::clock::Clock;
 
 /// Tokens of a session that were not taken, in a row, after which it is closed with 4501.
 const BAD_TOKENS_IN_A_ROW_MAX: u32 = 5;
+/// What the close frame says to the holder of a static key that is not in the settings any more.
+const WITHDRAWN: &str = "the key was withdrawn";
 
 /// What is known of a session that showed a token.
 #[derive(Debug, Default)]
@@ -64,7 +66,8 @@ impl Guard {
         admitted.inspect_err(|denied| self.count(denied))
     }
 
-    /// Opens a session of `shard` for a client that was let in.
+    /// Opens a session of `shard` for a client that was let in. Its rights are by the rules that hold now, which may be others than
+    /// when its handshake was answered; with a static key that is gone by now it is closed at once.
     pub(super) fn open(
         &mut self,
         shard: &mut Shard,
@@ -73,8 +76,16 @@ impl Guard {
         admission: Admission,
         now: Micros,
     ) -> SessionId {
-        let rights = self.rights_of(&admission);
+        let rights = match &admission.holder {
+            Some(Holder::Key(key)) => self.access.rights_of_key(*key).cloned().map(Rc::new),
+            _ => Some(self.rights_of(&admission)),
+        };
+        let is_withdrawn = rights.is_none();
+        let rights = rights.unwrap_or_else(|| Rc::new(Rights::none()));
         let id = shard.open(variant, transport, rights, now);
+        if is_withdrawn {
+            shard.withdraw(id, WITHDRAWN, now);
+        }
         shard.expires(id, admission.expires.map(|at| self.clock.at_wall(at)));
         if admission.holder.is_some() {
             let visitor = Visitor {
@@ -136,22 +147,27 @@ impl Guard {
         visitor.bad_tokens >= BAD_TOKENS_IN_A_ROW_MAX
     }
 
-    /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token. Holders of tokens
-    /// keep what was granted until it expires, but for static keys that are gone: their sessions are closed.
+    /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token and for the holders
+    /// of static keys; those whose key is gone are closed. What a JSON Web Token granted holds until that expires.
     pub(crate) fn replace(&mut self, access: Arc<Access>, shard: &mut Shard, now: Micros) {
         if *self.anonymous != *access.anonymous() {
             let anonymous = Rc::new(access.anonymous().clone());
             shard.replace_rights(&self.anonymous, &anonymous, now);
             self.anonymous = anonymous;
         }
-        self.access = access;
+        let before = std::mem::replace(&mut self.access, access);
+        let changed: HashMap<KeyHash, Option<Rc<Rights>>> = before
+            .changed_keys(&self.access)
+            .map(|(key, rights)| (key, rights.cloned().map(Rc::new)))
+            .collect();
         for (id, visitor) in &self.visitors {
-            if visitor
-                .holder
-                .as_ref()
-                .is_some_and(|holder| !self.access.knows(holder))
-            {
-                shard.close(*id, CloseCode::TOKEN_EXPIRED, "the key was withdrawn", now);
+            let Some(Holder::Key(key)) = &visitor.holder else {
+                continue;
+            };
+            match changed.get(key) {
+                Some(Some(rights)) => shard.change_rights(*id, rights.clone(), now),
+                Some(None) => shard.withdraw(*id, WITHDRAWN, now),
+                None => {}
             }
         }
     }
@@ -167,5 +183,135 @@ impl Guard {
     fn count(&self, denied: &Denied) {
         self.metrics.auth_failed(denied.failure());
         tracing::debug!(reason = %denied, "a client was not let in, or its token not taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_metrics::Catalogue;
+    use tickwire_router::{Directory, DirectoryLimits, Grant, Kinds, ShardId};
+    use tickwire_wire::{Codec, Pattern, Secret};
+
+    use super::*;
+    use crate::config::{AuthKey, Config};
+    use crate::labels::LABELS;
+    use crate::reload;
+
+    const KEY: &str = "tw_0123456789abcdef0123456789abcdef";
+
+    /// Rules by which the holder of [`KEY`] may subscribe to everything but `denied`, or is not let in.
+    fn rules(denied: Option<&str>) -> Arc<Access> {
+        let patterns = |text: &str| -> Vec<Pattern> {
+            let words = text.split_whitespace();
+            words.map(|word| word.parse().expect("a pattern")).collect()
+        };
+        let mut config = Config::default();
+        config.auth.keys.extend(denied.map(|denied| AuthKey {
+            name: "desk".to_owned(),
+            hash: KeyHash::of(KEY),
+            rights: Rights {
+                subscribe: Grant::new(patterns(">"), patterns(denied)),
+                publish: Grant::none(),
+            },
+        }));
+        Arc::new(Access::load(&config).expect("no file is read"))
+    }
+
+    /// A guard with `access`, and a shard without sessions.
+    fn guarded(access: Arc<Access>) -> (Guard, Shard) {
+        let limits = DirectoryLimits {
+            topics_max: 10,
+            history_bytes_max: 1_000,
+        };
+        let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));
+        let settings = reload::shard_settings(&Config::default());
+        let shard = Shard::new(ShardId(0), directory, settings);
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let guard = Guard::new(access, Clock::start(), catalogue.http_metrics());
+        (guard, shard)
+    }
+
+    /// What a client gets in that shows [`KEY`], or no token.
+    fn admission(guard: &Guard, shows: bool) -> Admission {
+        let token = shows.then(|| Secret::from(KEY));
+        let admitted = guard.access().admit(token.as_ref(), guard.clock.wall());
+        admitted.expect("it is let in")
+    }
+
+    fn adopt(guard: &mut Guard, shard: &mut Shard, admission: Admission) -> SessionId {
+        guard.open(
+            shard,
+            Codec::Json.into(),
+            Transport::WebSocket,
+            admission,
+            Micros(0),
+        )
+    }
+
+    fn subscribe(shard: &mut Shard, id: SessionId, topic: &str) {
+        let request = format!(r#"{{"op":"subscribe","id":1,"topics":["{topic}"]}}"#);
+        shard.request(id, Codec::Json.decode_request(request.as_bytes()), Micros(0));
+    }
+
+    /// Everything that waits for a session, as one text.
+    fn waiting(shard: &Shard, id: SessionId) -> String {
+        let outbox = shard.outbox(id).expect("it is there");
+        let frames = outbox
+            .waiting()
+            .map(|it| String::from_utf8_lossy(it.bytes).into_owned());
+        frames.collect()
+    }
+
+    #[test]
+    fn a_static_keys_other_rights_are_those_of_its_sessions_at_once() {
+        let (mut guard, mut shard) = guarded(rules(Some("")));
+        let [holder, anonymous] = [true, false].map(|shows| {
+            let admission = admission(&guard, shows);
+            let id = adopt(&mut guard, &mut shard, admission);
+            for topic in ["trade.A", "secret.A"] {
+                subscribe(&mut shard, id, topic);
+            }
+            id
+        });
+        guard.replace(rules(Some("secret.>")), &mut shard, Micros(0));
+        let lost = "secret.A is no longer subscribed";
+        assert!(
+            waiting(&shard, holder).contains(lost),
+            "{}",
+            waiting(&shard, holder)
+        );
+        assert!(!waiting(&shard, holder).contains("trade.A is no longer"));
+        assert!(!waiting(&shard, anonymous).contains("is no longer"));
+        assert!(shard.is_open(holder));
+        // Not only what was subscribed to; and wider again.
+        let refused = "this connection may not subscribe to secret.B";
+        subscribe(&mut shard, holder, "secret.B");
+        assert!(
+            waiting(&shard, holder).contains(refused),
+            "{}",
+            waiting(&shard, holder)
+        );
+        guard.replace(rules(Some("")), &mut shard, Micros(0));
+        subscribe(&mut shard, holder, "secret.C");
+        assert!(!waiting(&shard, holder).contains("may not subscribe to secret.C"));
+        guard.replace(rules(None), &mut shard, Micros(0));
+        assert!(waiting(&shard, holder).contains(WITHDRAWN));
+        assert!(!shard.is_open(holder) && shard.is_open(anonymous));
+    }
+
+    /// Between the answer to its handshake and its session the rules may change.
+    #[test]
+    fn who_was_let_in_by_other_rules_has_the_rights_of_those_that_hold() {
+        let (mut guard, mut shard) = guarded(rules(Some("")));
+        let [narrowed, withdrawn] = [(), ()].map(|()| admission(&guard, true));
+        guard.replace(rules(Some("secret.>")), &mut shard, Micros(0));
+        let id = adopt(&mut guard, &mut shard, narrowed);
+        subscribe(&mut shard, id, "secret.A");
+        assert!(waiting(&shard, id).contains("may not subscribe to secret.A"));
+
+        guard.replace(rules(None), &mut shard, Micros(0));
+        let id = adopt(&mut guard, &mut shard, withdrawn);
+        assert!(!shard.is_open(id));
+        assert!(waiting(&shard, id).contains(WITHDRAWN), "{}", waiting(&shard, id));
     }
 }

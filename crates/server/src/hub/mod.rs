@@ -345,6 +345,7 @@ impl Hub {
     fn drop_gone(&mut self) -> bool {
         let began = self.clock.now();
         while let Some(id) = self.shard.next_gone() {
+            self.last_words(id);
             self.drop_session(id);
             if self.clock.now().since(began) > FAREWELL_BUDGET_US {
                 return true;

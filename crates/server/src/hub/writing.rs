@@ -2,11 +2,15 @@
 
 use std::io;
 
+use socket2::SockRef;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
 use super::{Hub, Link, Stream};
 use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
+
+/// Bytes by which the send buffer of a session grows that is about to be dropped: a frame begun and the close frame.
+const LAST_BYTES: usize = BYTES_PER_WRITE;
 
 impl Hub {
     /// One round over the sessions that have something waiting.
@@ -116,6 +120,31 @@ impl Hub {
         }
     }
 
+    /// Hands the kernel what a session has yet to get before it is dropped, beyond what may wait there otherwise. The kernel
+    /// sends it should the peer go on reading, which so learns by which code it was closed.
+    pub(super) fn last_words(&mut self, id: SessionId) {
+        // What may not wait unsent fits, and if the buffer is full, its growth does.
+        for growth in [0, LAST_BYTES] {
+            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+                return;
+            };
+            if !socket.blocked || socket.shut || socket.ended {
+                return;
+            }
+            if let Err(error) = make_room(&SockRef::from(&*socket.stream.socket_mut()), growth) {
+                tracing::debug!(session = id.0, %error, "no room for its close frame");
+                return;
+            }
+            socket.slow = false;
+            socket.blocked = false;
+            if matches!(socket.stream, Stream::Plain(_)) {
+                self.write_batch(&[id]);
+            } else if self.resume_secured(id) {
+                self.write_secured(id);
+            }
+        }
+    }
+
     /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
     fn shut(&mut self, id: SessionId) -> io::Result<()> {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
@@ -126,4 +155,13 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+/// Lets a socket hold whatever its send buffer has room for, and that be `growth` bytes more.
+fn make_room(socket: &SockRef<'_>, growth: usize) -> io::Result<()> {
+    if growth == 0 {
+        return socket.set_tcp_notsent_lowat(u32::MAX);
+    }
+    // What is asked for is doubled (socket(7)).
+    socket.set_send_buffer_size(socket.send_buffer_size()? / 2 + growth)
 }

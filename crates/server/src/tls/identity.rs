@@ -91,6 +91,11 @@ impl TlsIdentity {
         })
     }
 
+    /// Whether `other` is this very one, not just one of the same files.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.served, &other.served)
+    }
+
     /// The settings that it was loaded by.
     pub(super) fn settings(&self) -> &Tls {
         &self.settings

@@ -2,8 +2,9 @@
 //!
 //! Pure: bytes in, a time out. Reads no clock and trusts nothing: what is not where RFC 5280 has it gives no time.
 
+use crate::der::{SEQUENCE, element, of};
+
 /// Tags of DER (X.690 §8.1.2) that are met on the way.
-const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// The version, which may be left out (RFC 5280 §4.1.2.1).
@@ -31,31 +32,6 @@ pub(super) fn not_after(der: &[u8]) -> Option<u64> {
         (GENERALIZED_TIME, text) => seconds(digits(text, 0..4)?, text.get(4..)?),
         _ => None,
     }
-}
-
-/// The content of the next element, which must have `tag`.
-fn of<'a>(tag: u8, input: &mut &'a [u8]) -> Option<&'a [u8]> {
-    element(input)
-        .filter(|(found, _)| *found == tag)
-        .map(|(_, content)| content)
-}
-
-/// Takes an element off `input`: its tag and its content.
-fn element<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&[tag, first], rest) = input.split_first_chunk()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        // X.690 §8.1.3.5: so many bytes of length follow. What has no length of its own is not DER.
-        0x81..=0x84 => {
-            let (len, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let len = len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
-            (len, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(len)?;
-    *input = rest;
-    Some((tag, content))
 }
 
 /// The number that some digits of `text` are.

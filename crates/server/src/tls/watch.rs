@@ -30,19 +30,22 @@ pub(crate) async fn watch(store: Arc<TlsStore>) {
         }
         let now = Fingerprint::of(&settings);
         if now == before && now != tried {
-            tried = now;
-            reload(&store);
+            // If another identity came meanwhile, it is that one which the files may differ from.
+            tried = if reload(&store) { now } else { store.files().1 };
         }
         before = now;
     }
 }
 
-fn reload(store: &TlsStore) {
+/// Returns whether what was read, good or bad, was weighed against what is shown.
+fn reload(store: &TlsStore) -> bool {
     match store.reload() {
-        Ok(()) => tracing::info!("the TLS certificate was replaced: new connections are shown the new one"),
+        Ok(true) => tracing::info!("the TLS certificate was replaced: new connections are shown the new one"),
+        Ok(false) => return false,
         Err(error) => tracing::error!(
             %error,
             "the TLS files have changed and cannot be used; new connections are still shown the certificate from before"
         ),
     }
+    true
 }

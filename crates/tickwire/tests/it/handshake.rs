@@ -98,7 +98,8 @@ fn handshakes_that_are_wrong_are_answered_with_what_to_do() {
             "tickwire.v1.json and tickwire.v1.msgpack",
         ),
         (GET, instead_of("none", "Content-Length: 3"), 400, "no body"),
-        ("POST /v1/ws HTTP/1.1", GOOD.to_vec(), 405, "GET"),
+        ("POST /v1/ws HTTP/1.1", GOOD.to_vec(), 400, "is a GET"),
+        ("POST /v1/ws HTTP/1.1", instead_of("Upgrade", ""), 405, "GET"),
         ("GET /v1/nothing HTTP/1.1", GOOD.to_vec(), 404, "/v1/nothing"),
     ] {
         let (_socket, answer) = Socket::request(&broker, first, &lines);
@@ -114,7 +115,7 @@ fn handshakes_that_are_wrong_are_answered_with_what_to_do() {
         count == 4.0
     });
     broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="400"}"#, |count| {
-        count == 4.0
+        count == 5.0
     });
     broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="405"}"#, |count| {
         count == 1.0

@@ -226,6 +226,46 @@ fn keys_origins_and_the_files_of_keys_are_taken_or_refused_with_the_rest() {
     );
 }
 
+/// What an operator takes from the holder of a key is taken from the connections that it has.
+#[test]
+fn other_rights_of_a_key_hold_for_those_who_are_there() {
+    let (key, entry) = key("desk");
+    let rules = |denied: &str| format!("anonymous_publish = [\"a.>\"]\n{entry}deny_subscribe = [{denied}]\n");
+    let changing = Changing::start(&rules(""));
+    let broker = &changing.broker;
+    let bearer = format!("Authorization: Bearer {key}");
+    let lines: Vec<&str> = crate::handshake::GOOD.iter().copied().chain([&*bearer]).collect();
+    let (mut holder, answer) = Socket::request(broker, crate::handshake::GET, &lines);
+    assert_eq!(answer.status, 101);
+    assert_eq!(holder.message()["op"], "welcome");
+    for (id, topic) in [(1, "a.kept"), (2, "a.lost")] {
+        assert_eq!(subscribe(&mut holder, id, topic)["mode"], "every");
+    }
+    changing.reload(&rules("\"a.lost\""), "ok", 1.0);
+    let error = holder.message();
+    assert_eq!(error["code"], "forbidden", "{error}");
+    let reason = error["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("a.lost is no longer subscribed"), "{reason}");
+    // What is published from now on: of the two only what it may still have.
+    let mut publisher = Socket::open(broker);
+    for (id, topic) in [(1, "a.lost"), (2, "a.kept")] {
+        let request = json!({"op": "publish", "id": id, "topic": topic, "data": 1}).to_string();
+        publisher.send(Frame::text(&request));
+        assert_eq!(publisher.message()["op"], "ack");
+    }
+    let update = holder.message();
+    assert_eq!(
+        (&update["op"], &update["topic"]),
+        (&json!("update"), &json!("a.kept"))
+    );
+    assert_eq!(subscribe(&mut holder, 3, "a.lost")["error"]["code"], "forbidden");
+    // And given back.
+    changing.reload(&rules(""), "ok", 2.0);
+    poll("the right is back", || {
+        (subscribe(&mut holder, 4, "a.lost")["mode"] == "every").then_some(())
+    });
+}
+
 #[test]
 fn a_certificate_that_cannot_be_used_has_the_settings_refused() {
     let authority = crate::support::Authority::new();

@@ -65,7 +65,14 @@ fn a_reader_that_stops_is_closed_with_4002_and_the_others_miss_nothing() {
     }
     assert_eq!(last.len(), 5, "every symbol was traded: {last:?}");
     reader.close(1000);
-    drop(stopped);
+    broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
+        open == 0.0
+    });
+    // Should they go on reading after all, they learn what happened.
+    for mut socket in stopped {
+        let (_, (code, reason)) = socket.until_closed();
+        assert_eq!(code, 4002, "{reason}");
+    }
     broker.stop();
 }
 

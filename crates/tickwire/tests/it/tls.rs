@@ -323,6 +323,8 @@ fn a_reader_over_tls_that_stops_is_closed_with_4002() {
     broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
         open == 0.0
     });
+    // Should it go on reading after all, it learns what happened.
+    assert_eq!(stopped.until_closed().1.0, 4002);
     broker.stop();
 }
 

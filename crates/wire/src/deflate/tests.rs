@@ -90,6 +90,35 @@ fn blocks_after_one_that_ends_a_stream() {
 }
 
 #[test]
+fn blocks_marked_as_last_are_few() {
+    let mut inflater = Inflater::new();
+    // A buffer that is kept from before.
+    let long = compressed(&vec![b'a'; BYTES_MAX], 6, &[]);
+    assert_eq!(inflater.inflate(&long, BYTES_MAX).map(<[u8]>::len), Ok(BYTES_MAX));
+    let empty = b"\x03\x00".repeat(64);
+    let behind = compressed(b"behind", 6, &[]);
+    for (payload, expected) in [
+        (empty.clone(), Ok(&b""[..])),
+        ([&empty[..], &behind].concat(), Ok(b"behind")),
+        (
+            [&empty[..], &ended(b"one more")].concat(),
+            Err(BadDeflate::TooManyStreams { limit: 64 }),
+        ),
+        (
+            b"\x03\x00".repeat(32_700),
+            Err(BadDeflate::TooManyStreams { limit: 64 }),
+        ),
+    ] {
+        assert_eq!(
+            inflater.inflate(&payload, BYTES_MAX),
+            expected,
+            "{} bytes",
+            payload.len()
+        );
+    }
+}
+
+#[test]
 fn what_is_corrupt() {
     let whole = compressed(&b"61837.63 61837.64 61837.65".repeat(20), 6, &[]);
     assert!(inflated(&whole, BYTES_MAX).is_ok());

@@ -1,9 +1,10 @@
 //! `cargo xtask fuzz`: libFuzzer against every parser that reads what others wrote, for a while each.
 //!
 //! Builds the programs of `crates/fuzz/libfuzzer` with the nightly compiler and runs them from the seeds of `crates/fuzz`. What they
-//! learn stays below the target folder, so that the next run goes on from there. An input that finds a fault is written down and
-//! named; kept among the seeds, it is a test from then on.
+//! learn stays below the target folder, so that the next run goes on from there, and `--keep` keeps it with the project. An
+//! input that finds a fault is written down and named; kept among the seeds, it is a test from then on.
 
+mod corpus;
 mod stats;
 
 use std::fs;
@@ -38,6 +39,9 @@ pub(crate) struct FuzzArgs {
     /// Targets that run at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Keep what was learnt so far with the project, the fewest inputs that reach as much, and don't fuzz
+    #[arg(long, conflicts_with_all = ["seconds", "jobs"])]
+    keep: bool,
 }
 
 /// Builds and runs the fuzzers. True when none found a fault.
@@ -53,6 +57,12 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
         .collect();
     let mut build = cargo_fuzz(workspace, "build");
     ensure!(build.status()?.success(), "the fuzzers do not build");
+    if args.keep {
+        for name in chosen {
+            println!("{}", corpus::keep(workspace, name)?);
+        }
+        return Ok(true);
+    }
     let rounds = chosen.len().div_ceil(args.jobs.max(1)) as u64;
     println!("{} targets, about {} s", chosen.len(), rounds * args.seconds);
 
@@ -136,7 +146,7 @@ fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     };
-    let (learnt, found) = (folder("corpus")?, folder("artifacts")?);
+    let (learnt, found) = (corpus::learnt(workspace, name)?, folder("artifacts")?);
     let log = workspace.target.join("fuzz").join(format!("{name}.log"));
     let mut file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut child = cargo_fuzz(workspace, "run")

@@ -143,7 +143,7 @@ fn wrong() -> Vec<Variant> {
         ),
         asks("HTTP/1.0", head("GET /v1/ws HTTP/1.0", &GOOD), 426),
         // RFC 9110 §15.5.6 has a status of its own for other methods.
-        asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 405),
+        asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 400),
         asks("a length", instead_of("none", "Content-Length: 3"), 400),
         asks("a length and chunks", head(GET, &both), 400),
     ]

@@ -195,3 +195,57 @@ fn secrets_and_sets_that_are_too_short() {
         );
     }
 }
+
+/// An element of DER: its tag, its length in two bytes, its content (X.690 §8.1.3.5).
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[tag, 0x82, len[0], len[1]], content].concat()
+}
+
+/// An odd number of so many bits: as good as the product of two primes to whoever does not factor it.
+fn modulus(bits: usize) -> Vec<u8> {
+    let mut bytes = vec![0xff; bits.div_ceil(8)];
+    bytes[0] >>= 8 * bytes.len() - bits;
+    bytes
+}
+
+/// The length that counts is that of the modulus, not of the file, nor of the bytes that the modulus is written in.
+#[test]
+fn rsa_keys_are_measured_by_the_bits_of_their_modulus() {
+    use base64::engine::{Engine, general_purpose::STANDARD};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    let is_taken = |setting: &str, text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let auth = format!("[auth.jwt]\nalgorithms = [\"RS256\"]\n{setting}");
+        match load(&folder, &auth) {
+            Ok(_) => true,
+            Err(error) if error.contains("2048 bits") || error.contains("too short") => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for (bits, taken) in [
+        (1_024, false),
+        (1_944, false),
+        (1_984, false),
+        (2_040, false),
+        (2_047, false),
+        (2_048, true),
+        (2_049, true),
+        (4_096, true),
+    ] {
+        let (modulus, exponent) = (modulus(bits), [1, 0, 1]);
+        // A zero before a first bit that is set, or the number would be negative (X.690 §8.3.3).
+        let zero: &[u8] = if modulus[0] >= 0x80 { &[0] } else { &[] };
+        let integer = element(0x02, &[zero, &modulus].concat());
+        let key = element(0x30, &[integer, element(0x02, &exponent)].concat());
+        let lines = STANDARD.encode(key);
+        let pem = format!("-----BEGIN RSA PUBLIC KEY-----\n{lines}\n-----END RSA PUBLIC KEY-----\n");
+        let in_pem = is_taken("public_key_files = [\"DIR/key\"]", &pem);
+        assert_eq!(in_pem, taken, "{bits} bits in PEM");
+        let key = json!({"kty": "RSA", "n": base64url(&modulus), "e": base64url(&exponent)});
+        let in_set = is_taken("jwks_file = \"DIR/key\"", &json!({"keys": [key]}).to_string());
+        assert_eq!(in_set, taken, "{bits} bits in a set");
+    }
+}

@@ -47,12 +47,16 @@ fn static_keys() {
         &hs256(&claims()),
         &expect!["unauthenticated UnknownKey: no such key"],
     );
-    let holder = access.verify(&key, NOW).unwrap().holder.unwrap();
-    assert!(access.knows(&holder));
-    assert!(
-        !rules(&entry("desk", &other, "")).knows(&holder),
-        "another key of the same name"
-    );
+    let (hash, other_hash) = (KeyHash::of(key.expose()), KeyHash::of(other.expose()));
+    let admission = access.verify(&key, NOW).unwrap();
+    assert_eq!(admission.holder, Some(Holder::Key(hash)));
+    assert_eq!(access.rights_of_key(hash), Some(&admission.rights));
+    assert_eq!(access.changed_keys(&access).count(), 0);
+    // Another key of the same name, with the rights of neither.
+    let after = rules(&entry("desk", &other, ""));
+    assert_eq!(after.rights_of_key(hash), None);
+    let changed: Vec<_> = access.changed_keys(&after).collect();
+    assert_eq!(changed, [(hash, None), (other_hash, Some(&Rights::none()))]);
     // FIPS 180-4, the example of one block.
     assert_eq!(
         KeyHash::of("abc").to_string(),

@@ -4,27 +4,6 @@ use serde_json::json;
 
 use super::*;
 
-/// Reads until the close frame; every message before it.
-fn until_closed(socket: &mut Socket) -> (Vec<Value>, (u16, String)) {
-    let mut messages = Vec::new();
-    loop {
-        let (opcode, payload) = socket.frame();
-        match opcode {
-            0x1 => messages.push(serde_json::from_slice(&payload).expect("a message is JSON")),
-            0x8 => {
-                let code = payload
-                    .first_chunk()
-                    .map_or(1005, |code| u16::from_be_bytes(*code));
-                return (
-                    messages,
-                    (code, String::from_utf8_lossy(&payload[2..]).into_owned()),
-                );
-            }
-            _ => {}
-        }
-    }
-}
-
 fn subscribe(id: u64, topics: &[&str]) -> Value {
     json!({"op": "subscribe", "id": id, "topics": topics})
 }
@@ -59,7 +38,7 @@ fn a_connection_ends_with_4003_when_its_token_does() {
             }
         }
     });
-    let (messages, closed) = until_closed(&mut socket);
+    let (messages, closed) = socket.until_closed();
     let ended = now_s();
     assert_eq!(closed, (4003, "the token has expired".to_owned()));
     assert!(ended >= expires, "{} s too early", expires - ended);
@@ -86,7 +65,7 @@ fn a_renewal_in_band_puts_the_end_off() {
     let renewed = now_s();
     let ack = ask(&mut socket, &auth(1, &token("a", 2.5, &grants)));
     assert_eq!(ack, json!({"op": "ack", "id": 1, "results": []}));
-    let (_, closed) = until_closed(&mut socket);
+    let (_, closed) = socket.until_closed();
     assert_eq!(closed.0, 4003);
     assert!(now_s() - renewed >= 2.4, "the first token's end passed by");
 }

@@ -9,21 +9,6 @@ use super::{Besieged, next_message};
 use crate::handshake::{GET, GOOD};
 use crate::support::{Answer, Broker, Frame, Opcode, Socket, poll};
 
-/// What a connection is told until it is closed: the messages, and the close frame's code.
-fn until_closed(socket: &mut Socket) -> (Vec<Value>, u16) {
-    let mut messages = Vec::new();
-    loop {
-        let (opcode, payload) = socket.frame();
-        if opcode == Opcode::Close as u8 {
-            let code = payload.first_chunk().expect("a close frame with a code");
-            return (messages, u16::from_be_bytes(*code));
-        }
-        if opcode == Opcode::Text as u8 {
-            messages.push(serde_json::from_slice(&payload).expect("a message is JSON"));
-        }
-    }
-}
-
 /// The code of a refusal, of a whole request or of its only topic.
 fn code_of(message: &Value) -> Option<&str> {
     let of_topic = &message["results"][0]["error"]["code"];
@@ -62,7 +47,7 @@ fn row_19_refusals_in_a_row() {
                 assert_eq!(next_message(&mut socket)["op"], "pong", "{request}");
             }
         }
-        let (messages, closed) = until_closed(&mut socket);
+        let (messages, (closed, _)) = socket.until_closed();
         assert_eq!(closed, 1008, "{request}");
         assert_eq!(
             messages.len(),
@@ -94,7 +79,7 @@ fn row_21_floods() {
         let frames = Frame::text(&request).bytes().repeat(1_000);
         // What it sends after it was closed is not taken.
         while socket.takes(&frames) && !socket.has_something() {}
-        let (messages, closed) = until_closed(&mut socket);
+        let (messages, (closed, _)) = socket.until_closed();
         assert_eq!(closed, 1008, "{request}");
         let limited = |message: &Value| code_of(message) == Some("rate_limited");
         let granted = messages.iter().take_while(|message| !limited(message)).count();
@@ -116,7 +101,7 @@ fn row_21_floods() {
         let mut socket = Socket::open(&attack.broker);
         let frames = Frame::new(opcode, b"x").bytes().repeat(1_000);
         while socket.takes(&frames) && !socket.has_something() {}
-        assert_eq!(until_closed(&mut socket).1, 1008, "{opcode:?}");
+        assert_eq!(socket.until_closed().1.0, 1008, "{opcode:?}");
     }
     assert!(most <= 1_000, "{most} requests of a thousand a second");
     attack.outlives();

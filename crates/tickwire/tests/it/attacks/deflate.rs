@@ -101,6 +101,11 @@ fn row_10_compressed_frames_that_are_none() {
             compressed(Opcode::Text, &not_utf8),
             1007,
         ),
+        (
+            "65 blocks marked as last",
+            compressed(Opcode::Text, &b"\x03\x00".repeat(65)),
+            1008,
+        ),
         ("a compressed ping", compressed(Opcode::Ping, &good), 1002),
         ("a compressed close", compressed(Opcode::Close, b""), 1002),
         (

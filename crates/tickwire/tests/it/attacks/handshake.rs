@@ -221,9 +221,8 @@ fn row_14_handshakes_that_are_none() {
     ] {
         refused(&attack, what, first, &lines, status);
     }
-    // RFC 9110 §15.5.6 has a status of its own for them.
     for method in ["POST", "PUT", "DELETE", "BREW"] {
-        refused(&attack, method, &format!("{method} /v1/ws HTTP/1.1"), &GOOD, 405);
+        refused(&attack, method, &format!("{method} /v1/ws HTTP/1.1"), &GOOD, 400);
     }
     smuggles_nothing(&attack);
     attack.outlives();

@@ -414,11 +414,21 @@ impl Socket {
         let (opcode, payload) = self.frame();
         let text = String::from_utf8_lossy(&payload);
         assert_eq!(opcode, Opcode::Close as u8, "{text}");
-        let code = payload
-            .first_chunk()
-            .map_or(1005, |code| u16::from_be_bytes(*code));
-        let reason = payload.get(2..).unwrap_or_default().to_vec();
-        (code, String::from_utf8(reason).expect("a reason is text"))
+        close_of(&payload)
+    }
+
+    /// The messages up to the close frame, and its code and reason.
+    pub(crate) fn until_closed(&mut self) -> (Vec<Value>, (u16, String)) {
+        let mut messages = Vec::new();
+        loop {
+            let (opcode, payload) = self.frame();
+            if opcode == Opcode::Close as u8 {
+                return (messages, close_of(&payload));
+            }
+            if opcode == Opcode::Text as u8 {
+                messages.push(serde_json::from_slice(&payload).expect("a message is JSON"));
+            }
+        }
     }
 
     /// Everything that comes until the broker closes, as text.
@@ -445,4 +455,13 @@ impl Socket {
             .shutdown(Shutdown::Write)
             .expect("the socket is open");
     }
+}
+
+/// The code and reason that are a close frame's payload.
+fn close_of(payload: &[u8]) -> (u16, String) {
+    let code = payload
+        .first_chunk()
+        .map_or(1005, |code| u16::from_be_bytes(*code));
+    let reason = payload.get(2..).unwrap_or_default().to_vec();
+    (code, String::from_utf8(reason).expect("a reason is text"))
 }

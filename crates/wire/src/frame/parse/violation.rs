@@ -60,6 +60,12 @@ pub enum Violation {
     /// A compressed message that cannot be inflated.
     #[error("compressed message is not DEFLATE data, or not all of it (RFC 7692 7.2.2)")]
     DeflateCorrupt,
+    /// A compressed message with more blocks that are marked as last than one may have.
+    #[error("compressed message with more than {limit} blocks that are marked as last")]
+    TooManyStreams {
+        /// What it may have.
+        limit: u32,
+    },
     /// More fragments than a message may have.
     #[error("message in more than {limit} fragments")]
     TooManyFragments {
@@ -97,6 +103,7 @@ impl From<BadDeflate> for Violation {
         match bad {
             BadDeflate::Corrupt => Self::DeflateCorrupt,
             BadDeflate::TooBig { limit } => Self::InflatesTooBig { limit },
+            BadDeflate::TooManyStreams { limit } => Self::TooManyStreams { limit },
         }
     }
 }
@@ -122,7 +129,7 @@ impl Violation {
             | Self::TextNotUtf8 { .. }
             | Self::TextCutShort { .. }
             | Self::CloseReasonNotUtf8 { .. } => CloseCode::NOT_UTF8,
-            Self::TooManyFragments { .. } => CloseCode::POLICY,
+            Self::TooManyFragments { .. } | Self::TooManyStreams { .. } => CloseCode::POLICY,
             Self::MessageTooBig { .. } | Self::InflatesTooBig { .. } => CloseCode::TOO_BIG,
         }
     }

@@ -126,6 +126,7 @@ fn what_is_not() {
     assert_eq!(parse(&first(Opcode::Text, true, &packed)).1, None);
     let not_utf8 = deflated(&[&[b'a'; 40][..], b"\xff"].concat());
     let cut = deflated(&[&[b'a'; 40][..], b"\xf0\x9f\x98"].concat());
+    let streams = b"\x03\x00".repeat(65);
     let rsv1 = ReservedBits(0x40);
     let whole = 6;
     for (what, stream, after, violation, close) in [
@@ -141,6 +142,7 @@ fn what_is_not() {
         ("corrupt", first(Opcode::Binary, true, b"\xff\xff"), whole + 2, DeflateCorrupt, 1007),
         ("not even an empty one", first(Opcode::Text, true, b""), whole, DeflateCorrupt, 1007),
         ("cut short", first(Opcode::Text, true, &packed[..packed.len() - 1]), whole + packed.len() - 1, DeflateCorrupt, 1007),
+        ("65 blocks marked as last", first(Opcode::Text, true, &streams), 8 + 130, TooManyStreams { limit: 64 }, 1008),
         ("not UTF-8", first(Opcode::Text, true, &not_utf8), whole + not_utf8.len(), TextNotUtf8 { at: 40 }, 1007),
         ("ends in a code point", first(Opcode::Text, true, &cut), whole + cut.len(), TextCutShort { at: 40 }, 1007),
     ] {

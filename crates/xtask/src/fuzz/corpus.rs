@@ -1,0 +1,94 @@
+//! What the fuzzers learnt, kept with the project: an archive a target, of the fewest inputs that reach what all of them reach.
+//!
+//! A run begins from what runs before it on this machine learnt; where there were none, from the archive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::cargo_fuzz;
+use crate::workspace::Workspace;
+
+/// The folder of the archives.
+const ARCHIVES: &str = "crates/fuzz/corpora";
+
+/// The folder of what a target has learnt, filled from its archive if it is new.
+pub(super) fn learnt(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let learnt = workspace.target.join("fuzz/corpus").join(name);
+    if learnt.exists() {
+        return Ok(learnt);
+    }
+    make(&learnt)?;
+    let archive = archive(workspace, name);
+    if archive.exists() {
+        let mut unpack = Command::new("tar");
+        unpack
+            .args(["-x", "-z", "-f"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&learnt);
+        ensure!(
+            unpack.status().context("cannot run tar")?.success(),
+            "cannot unpack {}",
+            archive.display()
+        );
+    }
+    Ok(learnt)
+}
+
+/// Writes the archive of a target anew. Says in a line what is in it.
+pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
+    let learnt = learnt(workspace, name)?;
+    let fewest = workspace.target.join("fuzz/fewest").join(name);
+    if fewest.exists() {
+        fs::remove_dir_all(&fewest).with_context(|| format!("cannot empty {}", fewest.display()))?;
+    }
+    make(&fewest)?;
+    let mut merge = cargo_fuzz(workspace, "run");
+    merge.arg(name).args([&fewest, &learnt]).args(["--", "-merge=1"]);
+    let merged = merge.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    ensure!(
+        merged.success(),
+        "{name}: the fuzzer does not find the fewest inputs"
+    );
+    let archive = archive(workspace, name);
+    make(&workspace.root.join(ARCHIVES))?;
+    // The same inputs make the same archive.
+    let mut pack = Command::new("tar");
+    pack.args(["-c", "--use-compress-program=gzip -9 -n", "-f"])
+        .arg(&archive)
+        .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0"])
+        .args(["--numeric-owner", "--mode=644", "-C"])
+        .arg(&fewest);
+    let mut inputs = names(&fewest)?;
+    inputs.sort();
+    pack.args(&inputs);
+    ensure!(
+        pack.status().context("cannot run tar")?.success(),
+        "cannot write {}",
+        archive.display()
+    );
+    let bytes = fs::metadata(&archive)?.len();
+    Ok(format!(
+        "{name}: {} of {} inputs kept, {bytes} bytes",
+        inputs.len(),
+        names(&learnt)?.len(),
+    ))
+}
+
+fn archive(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.root.join(ARCHIVES).join(format!("{name}.tar.gz"))
+}
+
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
