@@ -139,7 +139,7 @@ fn abuse_after_rate_limited_is_closed() {
         expect![[r#"
             a: pong 1
             a: error 1 rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
-            … and 499 more of it
+            … and 199 more of it
             a: CLOSE 1008 requests went on after rate_limited"#]],
     );
     let flood = "wsping a x;".repeat(600);
@@ -148,7 +148,7 @@ fn abuse_after_rate_limited_is_closed() {
         expect![[r#"
             a: PONG x
             a: error - rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
-            … and 499 more of it
+            … and 199 more of it
             a: CLOSE 1008 requests went on after rate_limited"#]],
     );
 }
@@ -254,7 +254,7 @@ fn a_pong_that_nobody_asked_for_costs_what_a_request_does() {
         expect![[r#"
             a: pong 1
             a: error - rate_limited (retryable): more than 1 requests per second after a burst of 1; wait 1000 ms
-            … and 499 more of it
+            … and 199 more of it
             a: CLOSE 1008 requests went on after rate_limited"#]],
     );
     // The answer to a ping costs nothing, and only the answer.
