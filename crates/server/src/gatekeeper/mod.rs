@@ -136,8 +136,11 @@ impl Gatekeeper {
     /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
     pub(crate) fn shake_hands(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
+        if rules.is_exempt(ip) {
+            return Ok(());
+        }
         self.ask_connection(own, &rules, now)?;
-        if own.is_first_handshake() || rules.is_exempt(ip) {
+        if own.is_first_handshake() {
             return Ok(());
         }
         let spent = self.addresses.shake_hands(ip.into(), rules.handshakes, now);
@@ -147,10 +150,10 @@ impl Gatekeeper {
     /// Lets `ip` ask once more over HTTP, on a connection with an allowance of its `own`.
     pub(crate) fn ask(&self, ip: IpAddr, own: Option<&Allowance>) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
-        own.map_or(Ok(()), |own| self.ask_connection(own, &rules, now))?;
         if rules.is_exempt(ip) {
             return Ok(());
         }
+        own.map_or(Ok(()), |own| self.ask_connection(own, &rules, now))?;
         let spent = self.addresses.ask(ip.into(), rules.requests, now);
         spent.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
     }
@@ -163,13 +166,14 @@ impl Gatekeeper {
     /// Charges `ip`, and its connection, for a request over HTTP that looks at so many topics.
     pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&Allowance>, visits: usize) {
         let (rules, now) = (self.rules(), self.clock.now());
+        if rules.is_exempt(ip) {
+            return;
+        }
         if let Some(own) = own {
             own.charge_visits(rules.requests, visits, now);
         }
-        if !rules.is_exempt(ip) {
-            self.addresses
-                .charge_visits(ip.into(), rules.requests, visits, now);
-        }
+        self.addresses
+            .charge_visits(ip.into(), rules.requests, visits, now);
     }
 
     /// Lets an answer of so many bytes wait until `ip` has taken it. Small ones need no place.
@@ -295,27 +299,31 @@ mod tests {
         assert_eq!(spent.count(), 3, "another connection does not help");
         let refused = door.ask(ip("2001:db8::2"), None);
         assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
-        // One whose address is not counted has the connection's own, and a proxy's has none.
+        // What is spent is the connection's as well, whoever comes on it; an address that is not counted has no rates.
         let own = Allowance::default();
-        let local = ip("127.0.0.1");
-        assert_eq!((0..4).filter(|_| door.ask(local, Some(&own)).is_ok()).count(), 3);
+        let all = (1..=4).map(|host| door.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
+        assert_eq!(all.filter(Result::is_ok).count(), 3);
         assert!(matches!(
-            door.ask(local, Some(&own)),
+            door.ask(ip("192.0.2.5"), Some(&own)),
             Err(TurnedAway::ConnectionRequests(_))
         ));
-        assert!((0..9).all(|_| door.ask(local, None).is_ok()));
+        assert!((0..9).all(|_| door.ask(ip("127.0.0.1"), Some(&own)).is_ok()));
     }
 
     #[test]
     fn a_look_at_many_topics_costs_the_connection_and_the_address() {
         let door = gatekeeper(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
-        for address in ["192.0.2.1", "127.0.0.1"] {
+        for (address, charged) in [("192.0.2.1", true), ("127.0.0.1", false)] {
             let own = Allowance::default();
             assert!(door.ask(ip(address), Some(&own)).is_ok());
             door.charge_visits(ip(address), Some(&own), 2_000);
-            assert!(door.ask(ip(address), Some(&own)).is_err(), "{address}");
+            let refused = door.ask(ip(address), Some(&own)).is_err();
+            assert_eq!(refused, charged, "{address}");
         }
         assert!(door.ask(ip("192.0.2.1"), None).is_err());
+        let own = Allowance::default();
+        door.charge_visits(ip("192.0.2.2"), Some(&own), 3_000);
+        assert!(door.ask(ip("192.0.2.3"), Some(&own)).is_err(), "the connection");
     }
 
     #[test]

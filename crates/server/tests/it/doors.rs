@@ -212,25 +212,36 @@ fn requests_over_http_have_a_rate() {
     }
 }
 
+/// A proxy that nobody named comes from there, with many clients on a connection.
+#[test]
+fn addresses_that_are_exempt_are_so_with_their_connections() {
+    let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
+    broker.publish("a", "1");
+    let mut local = broker.connect();
+    for target in ["/v1/topics/a", "/v1/topics"].repeat(10) {
+        assert_eq!(local.send("GET", target, &[], "").status, 200, "{target}");
+    }
+}
+
 #[test]
 fn to_look_at_many_topics_costs_more() {
-    let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
+    let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
     let lines: String = (0..60_000)
         .map(|n| format!("{{\"topic\":\"many.{n}\",\"data\":1}}\n"))
         .collect();
     let answer = broker.connect().send("POST", "/v1/publish", &[], &lines);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let list = |target: &str| {
-        let mut client = broker.connect();
+    let list = |address: &str, target: &str| {
+        let mut client = broker.connect_from(address);
         let first = client.send("GET", target, &[], "").status;
         (first, client.send("GET", "/v1/topics/many.1", &[], ""))
     };
-    let (first, next) = list("/v1/topics?match=none.*");
+    let (first, next) = list("127.0.0.2", "/v1/topics?match=none.*");
     assert_eq!((first, next.status), (200, 429));
     // It took 61, and one more is asked for.
     let wait_s: u64 = next.header("retry-after").parse().expect("seconds");
     assert!((1..=59).contains(&wait_s), "{wait_s}");
-    let (first, next) = list("/v1/topics?match=many.2");
+    let (first, next) = list("127.0.0.3", "/v1/topics?match=many.2");
     assert_eq!((first, next.status), (200, 200), "one topic is not searched for");
 }
 
@@ -242,8 +253,8 @@ fn a_token_that_is_not_taken_costs_a_request() {
         ("GET", "/v1/sse?topic=a"),
         ("GET", "/v1/ws"),
     ] {
-        let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\n", &[]);
-        let mut client = broker.connect();
+        let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
+        let mut client = broker.connect_from("127.0.0.2");
         let lines = [&HANDSHAKE[..], &[token]].concat();
         let statuses: Vec<u16> = (0..20)
             .map(|_| client.send(method, target, &lines, "").status)
@@ -273,8 +284,8 @@ fn a_token_that_is_not_taken_costs_a_request() {
 
 #[test]
 fn requests_that_go_on_after_429_end_the_connection() {
-    let broker = TestBroker::with("[limits]\nops_per_s = 1\nops_burst = 3\nrate_limited = 2\n", &[]);
-    let mut client = broker.connect();
+    let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\nrate_limited = 2\n"), &[]);
+    let mut client = broker.connect_from("127.0.0.2");
     let requests: Vec<u8> = (0..100)
         .flat_map(|_| request("GET", "/v1/topics", &[], ""))
         .collect();
