@@ -72,6 +72,12 @@ fn corrupt() -> Vec<Variant> {
         deflating("a reserved block type", text(b"\x07"), 1007),
         deflating("cut short", text(&good[..good.len() / 2]), 1007),
         deflating("a distance too far back", text(b"\x02\x01\0"), 1007),
+        // Each is a stream of its own, without a byte in it.
+        deflating(
+            "32,000 blocks marked as last",
+            text(&b"\x03\0".repeat(32_000)),
+            1008,
+        ),
         deflating("a compressed ping", compressed(true, Opcode::Ping, b""), 1002),
         closes("not negotiated", text(&good), 1002),
     ]
