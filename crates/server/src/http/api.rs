@@ -93,6 +93,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Reply {
     let (head, mut body) = request.into_parts();
+    let announced = body.size_hint().exact();
     let endpoint = Endpoint::of(head.uri.path());
     let answered = match Caller::enter(context, endpoint, &head) {
         Ok(caller) => dispatch(context, stalled, caller, endpoint, &head, &mut body).await,
@@ -114,8 +115,10 @@ pub(crate) async fn answer(
     if matches!(head.method, Method::GET | Method::HEAD) {
         allow_pages(context, &head.headers, response.headers_mut());
     }
-    // Whoever waits for a 100 (Continue) has not sent anything.
-    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+    // Whoever waits for a 100 (Continue) has sent nothing before the body is asked for; of one without a length it cannot be told.
+    let untouched = announced.is_some() && body.size_hint().exact() == announced;
+    let waits = untouched && head.headers.contains_key(EXPECT);
+    if !body.is_end_stream() && !waits {
         tokio::task::spawn_local(body::linger(body));
     }
     context

@@ -1,7 +1,7 @@
 //! Request bodies: read whole within a size and a time, or refused.
 //!
 //! Never holds more than the limit and one piece of what the client sent. Bodies that share a room have as much of it as has come of
-//! them, not what they announce: who sends slowly keeps it from nobody.
+//! them, not what they announce, until they are whole and dealt with or their time is over.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -89,7 +89,8 @@ impl Progress {
         self.io.into_inner()
     }
 
-    /// What a write of data came to. There may be more of it, so the time goes on; a stream has all of it again.
+    /// What a write of data came to. There may be more of it, so the time goes on, but by no more than a stall may take; a
+    /// stream has all of it again.
     fn watch_data(
         &mut self,
         outcome: Poll<io::Result<usize>>,
@@ -98,7 +99,8 @@ impl Progress {
         match (&outcome, &mut self.deadline) {
             (Poll::Ready(Ok(taken)), Some(deadline)) if !self.stalled.is_streaming() => {
                 let later = deadline.deadline() + time_to_take(*taken);
-                deadline.as_mut().reset(later);
+                let latest = Instant::now() + self.stall;
+                deadline.as_mut().reset(later.min(latest));
                 outcome
             }
             _ => self.watch(outcome, context),

@@ -1,6 +1,7 @@
 //! The writing half of a cycle: one round over the sessions that have something waiting, in batches.
 
 use std::io;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tickwire_router::SessionId;
@@ -9,6 +10,9 @@ use tickwire_wire::Micros;
 use super::{Hub, Link, Stream};
 use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
+/// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
+/// that takes nothing.
+const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
 /// Bytes by which the send buffer of a session grows that is about to be dropped: a frame begun and the close frame.
 const LAST_BYTES: usize = BYTES_PER_WRITE;
 
@@ -128,7 +132,9 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 return;
             };
-            if !socket.blocked || socket.shut || socket.ended {
+            // Of what TLS has yet to send the close frame may be a part when the session is shut already.
+            let is_plain = matches!(socket.stream, Stream::Plain(_));
+            if !socket.blocked || socket.ended || socket.shut && is_plain {
                 return;
             }
             if let Err(error) = make_room(&SockRef::from(&*socket.stream.socket_mut()), growth) {
@@ -137,7 +143,7 @@ impl Hub {
             }
             socket.slow = false;
             socket.blocked = false;
-            if matches!(socket.stream, Stream::Plain(_)) {
+            if is_plain {
                 self.write_batch(&[id]);
             } else if self.resume_secured(id) {
                 self.write_secured(id);
@@ -157,9 +163,12 @@ impl Hub {
     }
 }
 
-/// Lets a socket hold whatever its send buffer has room for, and that be `growth` bytes more.
+/// Lets a socket hold whatever its send buffer has room for, and for longer; or that be `growth` bytes more.
 fn make_room(socket: &SockRef<'_>, growth: usize) -> io::Result<()> {
     if growth == 0 {
+        // It counts from when the peer took something last.
+        let gives_up = socket.tcp_user_timeout()?.map(|after| after + LAST_WORDS_KEPT);
+        socket.set_tcp_user_timeout(gives_up)?;
         return socket.set_tcp_notsent_lowat(u32::MAX);
     }
     // What is asked for is doubled (socket(7)).

@@ -1,6 +1,6 @@
 //! What the fuzzers learnt, kept with the project: an archive a target, of the fewest inputs that reach what all of them reach.
 //!
-//! A run begins from what runs before it on this machine learnt; where there were none, from the archive.
+//! A run begins from what runs before it on this machine learnt, and from the archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,16 @@ use crate::workspace::Workspace;
 /// The folder of the archives.
 const ARCHIVES: &str = "crates/fuzz/corpora";
 
-/// The folder of what a target has learnt, filled from its archive if it is new.
+/// The folder of what a target has learnt, here and by its archive.
 pub(super) fn learnt(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let learnt = workspace.target.join("fuzz/corpus").join(name);
-    if learnt.exists() {
-        return Ok(learnt);
-    }
     make(&learnt)?;
     let archive = archive(workspace, name);
     if archive.exists() {
+        // Inputs are named after what is in them.
         let mut unpack = Command::new("tar");
-        unpack
-            .args(["-x", "-z", "-f"])
-            .arg(&archive)
-            .arg("-C")
-            .arg(&learnt);
+        unpack.args(["-x", "-z", "--skip-old-files", "-f"]).arg(&archive);
+        unpack.arg("-C").arg(&learnt);
         ensure!(
             unpack.status().context("cannot run tar")?.success(),
             "cannot unpack {}",
