@@ -9,6 +9,8 @@
 //! before it is done, so that its answers are in order. The next request and other rights finish it; what ends the session ends
 //! it without an answer. A piece is one name at least, however many topics that matches.
 
+use std::collections::BTreeSet;
+
 use tickwire_wire::message::{AckResult, Subscribe};
 use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 
@@ -17,8 +19,11 @@ use super::requests::Answer;
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
-/// Topics that are looked at for wildcards in the time that one more name takes.
+/// Topics that are looked at for wildcards, or messages of replays, in the time that one more name takes.
 const VISITS_PER_TOPIC: usize = 16;
+/// Messages of replays that cost the client what a look at one topic does: who resumes pays little, who does so again and again
+/// pays.
+const MESSAGES_PER_VISIT: usize = 16;
 
 /// A request that names topics.
 #[derive(Debug)]
@@ -49,8 +54,9 @@ pub(crate) struct Unfinished {
     request: Naming,
     /// Those of the first names, in their order.
     answers: Vec<Answer>,
-    /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered.
-    repeats: Vec<TopicId>,
+    /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered. However
+    /// many names are theirs, it comes once.
+    repeats: BTreeSet<TopicId>,
     /// What the client is to be told of behind the answer.
     later: Option<Control>,
 }
@@ -68,6 +74,8 @@ pub(super) struct Piece {
     session: SessionId,
     /// Topics that were looked at for wildcards.
     pub(super) visited: usize,
+    /// Messages that were promised, or are not any more.
+    pub(super) replayed: usize,
     /// Topics that the session has joined.
     joined: Vec<TopicId>,
     /// Topics that it has left.
@@ -81,6 +89,7 @@ impl Piece {
         Self {
             session,
             visited: 0,
+            replayed: 0,
             joined: Vec::new(),
             left: Vec::new(),
             repeats: Vec::new(),
@@ -131,7 +140,7 @@ impl Shard {
         let unfinished = Unfinished {
             request,
             answers,
-            repeats: Vec::new(),
+            repeats: BTreeSet::new(),
             later: None,
         };
         self.do_piece(id, unfinished, now);
@@ -143,7 +152,10 @@ impl Shard {
         let most = self.settings.topics_at_once;
         self.piece = Some(Piece::new(id));
         for (at, done) in (answers.len()..request.names()).zip(0..) {
-            let visited = self.piece.as_ref().map_or(0, |piece| piece.visited);
+            let visited = self
+                .piece
+                .as_ref()
+                .map_or(0, |piece| piece.visited + piece.replayed);
             if done > 0 && done + visited / VISITS_PER_TOPIC >= most {
                 break;
             }
@@ -163,6 +175,7 @@ impl Shard {
         let is_done = answers.len() == request.names();
         let piece = self.piece.take().unwrap_or_else(|| Piece::new(id));
         self.drop_left(id, piece.left);
+        self.charge(id, piece.replayed / MESSAGES_PER_VISIT, now);
         unfinished.repeats.extend(piece.repeats);
         if is_done {
             self.answer_named(id, unfinished, now);

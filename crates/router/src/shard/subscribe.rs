@@ -362,6 +362,9 @@ impl Shard {
             });
         };
         let (at, resume) = cell.attach_at(self.id, since);
+        if let (Resume::Replay(messages), Some(piece)) = (&resume, &mut self.piece) {
+            piece.replayed += messages.len();
+        }
         self.learn(cell.id(), at.seq);
         let conflate = !pace.on(cell.kind()).is_every();
         let mut gap = None;

@@ -98,8 +98,11 @@ impl Shard {
             return false;
         }
         session.topics.remove(&topic);
-        if let Some(replays) = &mut session.replays {
-            replays.remove(&topic);
+        let replays = session.replays.as_mut();
+        if let Some(replay) = replays.and_then(|replays| replays.remove(&topic))
+            && let Some(piece) = &mut self.piece
+        {
+            piece.replayed += replay.len();
         }
         self.forget(topic, subscription.place);
         true

@@ -71,8 +71,9 @@ impl Shard {
             self.close(id, CloseCode::NO_PONG, &reason, now);
             return;
         }
-        if !session.pulls.is_empty() && (session.lagging_since.is_some() || !session.outbox.is_empty()) {
-            // There is no room for what it has yet to get, whether or not anything is published meanwhile.
+        let lags = session.lagging_since.is_some() && !session.pulls.is_empty();
+        if lags || !session.outbox.is_empty() {
+            // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
             session.full_since.get_or_insert(now);
         }
         if session

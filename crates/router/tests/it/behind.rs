@@ -369,3 +369,11 @@ fn a_stalled_reader_does_not_hold_up_the_queue() {
             queue: 0"#]],
     );
 }
+
+#[test]
+fn a_client_that_takes_no_answer_is_a_stall() {
+    check(
+        "open a; stall a; ping a; go; wait 15000; heard a; wait 15000; heard a; wait 15000; heard a; resume a",
+        expect!["43000 ms a: gone"],
+    );
+}

@@ -100,6 +100,18 @@ fn looking_for_the_topics_of_wildcards_is_work_too() {
     );
 }
 
+#[test]
+fn replays_are_work_too() {
+    check(
+        "at_once 4; open a; pub trade.A 1..33; pub trade.B 1..33; sub a trade.A@1 trade.B@1 u.1 u.2; show unfinished a; step a; show unfinished a;
+         unsub a trade.A trade.B u.1 u.2; show unfinished a",
+        expect![[r#"
+            unfinished a: 2 done
+            unfinished a: nothing
+            unfinished a: 2 done"#]],
+    );
+}
+
 /// While it waits for its ack, the client's subscription is of the mode that it had.
 #[test]
 fn frames_of_the_old_mode_are_not_superseded_before_the_ack() {

@@ -236,6 +236,18 @@ fn looking_for_many_topics_is_paid_from_the_allowance() {
 }
 
 #[test]
+fn replays_cost_of_the_allowance() {
+    // Sixteen messages cost what a look at a topic does, when they are promised and when they are let go.
+    check(
+        "rule t.> event 40000; rate 1 4; open a; pub t.A 1..32001; sub a t.A@1; unsub a t.A; ping a; go",
+        expect![[r#"
+            a: ack 1 t.A@32001 every recovered=true
+            a: ack 2 t.A
+            a: error 3 rate_limited (retryable): more than 1 requests per second after a burst of 4; wait 3001 ms"#]],
+    );
+}
+
+#[test]
 fn limit_on_subscriptions() {
     check(
         "subscriptions 2; open a; sub a x.a x.*; sub a x.a x.b y; unsub a x.a; sub a y; sub a a b c; go",
