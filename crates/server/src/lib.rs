@@ -34,6 +34,7 @@ mod shard_thread;
 mod stale_watch;
 mod start_gate;
 pub mod tls;
+mod turns;
 
 pub use broker::{Broker, StartError, start};
 pub use config::Config;

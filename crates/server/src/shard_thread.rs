@@ -30,6 +30,7 @@ use crate::poller::Poller;
 use crate::service;
 use crate::start_gate::StartGate;
 use crate::tls::TlsStore;
+use crate::turns::Turns;
 
 /// Least bytes that a slow connection is offered at a time.
 const PIECE_BYTES_MIN: usize = 2 * 1024;
@@ -76,10 +77,11 @@ impl ShardPlan {
             .enable_all()
             .build()?;
         let local = LocalSet::new();
-        local.block_on(&runtime, self.serve())
+        let turns = Turns::default();
+        local.block_on(&runtime, turns.lead(self.serve(&turns)))
     }
 
-    async fn serve(self) -> io::Result<()> {
+    async fn serve(self, turns: &Turns) -> io::Result<()> {
         let (poller, readiness) = Poller::new()?;
         let (egress, name) = egress::open(self.config.socket.egress, self.connections_max)?;
         tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
@@ -115,7 +117,7 @@ impl ShardPlan {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Serve(stream, peer, permit)) => {
-                        accept(&context, stream, peer, permit);
+                        accept(&context, turns, (stream, peer), permit);
                         continue; // the connection's own task goes first
                     }
                     Some(Command::Answer(question)) => hub.borrow().answer(question),
@@ -161,10 +163,18 @@ async fn until(due: Option<std::time::Instant>) {
     }
 }
 
-fn accept(context: &Rc<HttpContext>, stream: std::net::TcpStream, peer: SocketAddr, permit: Permit) {
+fn accept(
+    context: &Rc<HttpContext>,
+    turns: &Turns,
+    (stream, peer): (std::net::TcpStream, SocketAddr),
+    permit: Permit,
+) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
-            tokio::task::spawn_local(service::serve(context.clone(), stream, peer, permit));
+            let (context, turns) = (context.clone(), turns.clone());
+            tokio::task::spawn_local(async move {
+                turns.take(service::serve(context, stream, peer, permit)).await;
+            });
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),
     }
