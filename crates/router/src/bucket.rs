@@ -5,7 +5,7 @@
 use tickwire_wire::Micros;
 
 /// Topics that a request may look at for the price of one operation.
-pub(crate) const VISITS_PER_OP: u64 = 1_000;
+const VISITS_PER_OP: u64 = 1_000;
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,18 @@ impl Bucket {
         self.full_at = Micros(self.full_at.max(now).0.saturating_add(price));
     }
 
+    /// Whether no more was taken ahead than the bucket holds.
+    ///
+    /// # Errors
+    /// With the microseconds until it is so, when it is not.
+    pub fn check(&self, rate: Rate, now: Micros) -> Result<(), u64> {
+        let ahead = self.full_at.max(now).since(now);
+        match ahead.saturating_sub(rate.most_us) {
+            0 => Ok(()),
+            wait => Err(wait),
+        }
+    }
+
     /// Whether nothing is missing: it may be forgotten, since a new one is the same.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
@@ -92,7 +104,9 @@ mod tests {
         assert!(!bucket.is_full(Micros(now.0 + 19_999)) && bucket.is_full(Micros(now.0 + 20_000)));
         bucket.charge_visits(rate, 9_000, now);
         // Ten are gone of three, and one is asked for.
+        assert_eq!(bucket.check(rate, now), Err(7 * 20_000));
         assert_eq!(bucket.take(rate, now), Err(8 * 20_000));
+        assert_eq!(bucket.check(rate, Micros(now.0 + 7 * 20_000)), Ok(()));
         bucket.charge_visits(rate, usize::MAX, now);
         assert!(bucket.take(rate, now).is_err(), "and nothing overflows");
     }

@@ -124,8 +124,8 @@ pub(crate) struct Session {
     pub(crate) last_out: Micros,
     /// When a ping was sent that nothing has followed yet.
     pub(crate) pinged: Option<Micros>,
-    /// The token bucket, as the time at which it would be full again (the generic cell rate algorithm).
-    pub(crate) full_at: Micros,
+    /// What is left of its requests, and of the work that they make.
+    pub(crate) allowance: Bucket,
     /// When it is closed because the broker leaves, if it does.
     pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,

@@ -197,7 +197,7 @@ impl Shard {
             last_in: now,
             last_out: now,
             pinged: None,
-            full_at: now,
+            allowance: Bucket::default(),
             leaves_at: None,
             rights,
             expires: None,

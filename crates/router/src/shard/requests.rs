@@ -10,7 +10,7 @@ use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Payload, Refusal,
 
 use super::Shard;
 use super::piecewise::Naming;
-use crate::bucket::VISITS_PER_OP;
+use crate::bucket::Rate;
 use crate::counts::Op;
 use crate::session::SessionId;
 
@@ -97,36 +97,32 @@ impl Shard {
 
     /// Takes one operation from the session's allowance, or refuses it.
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let (cost, burst) = self.price();
-        let patience = self.patience();
+        let (rate, patience) = (self.rate(), self.patience());
         let Some(session) = self.open_session(id) else {
             return false;
         };
-        let full_at = session.full_at.max(now);
-        if full_at.since(now) + cost <= burst {
-            session.full_at = Micros(full_at.0 + cost);
+        let Err(wait_us) = session.allowance.take(rate, now) else {
             return true;
-        }
+        };
         if session.patience.take(patience, now).is_err() {
             self.close(id, CloseCode::POLICY, "requests went on after rate_limited", now);
             return false;
         }
-        let refusal = self.over_rate(full_at.since(now) + cost);
+        let refusal = self.over_rate(wait_us);
         self.refuse(id, request, refusal, now);
         false
     }
 
-    /// Time in µs that one operation takes from the allowance, and the most that may be taken ahead.
-    fn price(&self) -> (u64, u64) {
+    /// How fast the allowance of a session fills.
+    fn rate(&self) -> Rate {
         let limits = self.settings.limits;
-        let cost = 1_000_000 / u64::from(limits.ops_per_s.max(1));
-        (cost, cost * u64::from(limits.ops_burst.max(1)))
+        Rate::new(limits.ops_per_s, limits.ops_burst)
     }
 
-    /// The refusal of what would need `ahead` µs taken ahead.
-    fn over_rate(&self, ahead: u64) -> Refusal {
+    /// The refusal of what may be done in so many microseconds.
+    fn over_rate(&self, wait_us: u64) -> Refusal {
         let limits = self.settings.limits;
-        let wait_ms = ahead.saturating_sub(self.price().1).div_ceil(1_000);
+        let wait_ms = wait_us.div_ceil(1_000);
         let reason = format!(
             "more than {} requests per second after a burst of {}; wait {wait_ms} ms",
             limits.ops_per_s, limits.ops_burst,
@@ -136,20 +132,17 @@ impl Shard {
 
     /// Whether what the session was charged for the work of its requests is within its allowance.
     pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
-        let (_, burst) = self.price();
-        let full_at = self.open_session(id).map_or(now, |session| session.full_at);
-        if full_at.since(now) > burst {
-            return Err(self.over_rate(full_at.since(now)));
-        }
-        Ok(())
+        let rate = self.rate();
+        let session = self.open_session(id);
+        let checked = session.map_or(Ok(()), |session| session.allowance.check(rate, now));
+        checked.map_err(|wait_us| self.over_rate(wait_us))
     }
 
     /// Takes operations from the session's allowance for a request that looked at so many topics.
     pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
-        let (cost, _) = self.price();
+        let rate = self.rate();
         if let Some(session) = self.open_session(id) {
-            let price = cost.saturating_mul(visited as u64) / VISITS_PER_OP;
-            session.full_at = Micros(session.full_at.max(now).0.saturating_add(price));
+            session.allowance.charge_visits(rate, visited, now);
         }
     }
 
