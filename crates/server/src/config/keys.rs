@@ -272,7 +272,7 @@ pub(super) const KEYS: &[Key] = &[
         1,
         1_000_000,
         limits::OPS_PER_S as u64,
-        "Requests per second that one connection may keep up; over HTTP, one address",
+        "Requests per second that one connection may keep up, and one address over HTTP",
     ),
     Key::integer(
         "limits.ops_burst",
