@@ -1,8 +1,7 @@
 //! Reading over HTTP: a topic's value, its history, and which topics there are.
 //!
 //! Bounded: a listing and a history come in pages, and what is large needs a place among the answers that wait. A listing looks at
-//! every topic of the broker, in steps between which the
-//! shard does its other work.
+//! every topic of the broker, in steps between which the shard does its other work.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
