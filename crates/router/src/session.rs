@@ -108,7 +108,7 @@ pub(crate) struct Session {
     pub(crate) lagging_since: Option<Micros>,
     /// Something that waits for it has been superseded since it was blocked.
     pub(crate) superseded: bool,
-    /// Since when its outbox has been full without a byte being taken from it.
+    /// Since when something has waited for it, as far as was looked, without a byte being taken.
     pub(crate) full_since: Option<Micros>,
     /// Whether it was handed out as gone.
     pub(crate) gone: bool,

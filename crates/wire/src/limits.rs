@@ -79,7 +79,7 @@ pub const PING_AFTER_MS: u64 = 20_000;
 pub const PONG_TIMEOUT_MS: u64 = 20_000;
 /// Default for the time from the handshake to the first request, in milliseconds; then close 4008.
 pub const FIRST_REQUEST_MS: u64 = 10_000;
-/// Default for the time that a lagging connection may take nothing before close 4002, in milliseconds.
+/// Default for the time that a connection may take nothing of what waits for it before close 4002, in milliseconds.
 pub const STALL_MS: u64 = 30_000;
 /// Default for the time after which the kernel gives up a connection whose far end acknowledges nothing or has no room
 /// (`TCP_USER_TIMEOUT`), in milliseconds.

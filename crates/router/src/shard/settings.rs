@@ -18,7 +18,7 @@ pub struct ShardSettings {
     pub topics_at_once: usize,
     /// Bytes of market data that may wait for one connection.
     pub outbox_bytes_max: usize,
-    /// Time that a connection with a full outbox may take nothing.
+    /// Time that a connection may take nothing of what waits for it.
     pub stall_ms: u64,
     /// Quiet time after which a heartbeat is sent.
     pub heartbeat_ms: u64,

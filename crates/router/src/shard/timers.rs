@@ -81,7 +81,7 @@ impl Shard {
             .is_some_and(|since| since.plus_ms(settings.stall_ms) <= now)
         {
             let reason = format!(
-                "slow reader: its outbox was full and nothing was taken for {} ms",
+                "slow reader: nothing of what waited for it was taken for {} ms",
                 settings.stall_ms
             );
             self.close(id, CloseCode::SLOW, &reason, now);

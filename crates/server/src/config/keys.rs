@@ -244,7 +244,7 @@ pub(super) const KEYS: &[Key] = &[
         100,
         60 * MINUTE_MS,
         limits::STALL_MS,
-        "Time that a lagging connection may take nothing before close 4002",
+        "Time that a connection may take nothing of what waits for it before close 4002",
     ),
     Key::integer(
         "limits.topics",

@@ -21,7 +21,7 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
-    /// Time in milliseconds that a lagging connection may take nothing.
+    /// Time in milliseconds that a connection may take nothing of what waits for it.
     pub stall_ms: u64,
     /// Most topics of the broker.
     pub topics: usize,
