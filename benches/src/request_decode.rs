@@ -20,11 +20,14 @@ impl RequestDecode {
         let topic = |at: usize| {
             let topic = format!("trade.SYMBOL-{at}");
             if at % 4 == 3 {
-                let since = Some(Position {
+                let since = Position {
                     epoch: Epoch::from("k3v9"),
                     seq: Seq(57 + at as u64),
-                });
-                TopicRequest::Since { topic, since }
+                };
+                TopicRequest::Since {
+                    topic,
+                    since: Some(since.into()),
+                }
             } else {
                 TopicRequest::Pattern(topic)
             }

@@ -94,7 +94,7 @@ impl Subscription {
     pub fn resume(mut self, topic: impl Into<String>, since: Position) -> Self {
         self.topics.push(TopicRequest::Since {
             topic: topic.into(),
-            since: Some(since),
+            since: Some(since.into()),
         });
         self
     }

@@ -130,7 +130,7 @@ impl Core {
     }
 
     fn restore(&mut self, request: ledger::Request) {
-        for resumed in request.1.iter().filter(|topic| topic.since().is_some()) {
+        for resumed in request.1.iter().filter(|topic| topic.position().is_some()) {
             self.unresumed.remove(resumed.topic());
         }
         let id = self.next_id();
@@ -295,7 +295,7 @@ impl Core {
                 .pending
                 .remove(id)
                 .map(|purpose| (purpose, Ok(Answer::Ack(results.clone())))),
-            ServerMessage::Control(Control::Pong { id, ts }) => self
+            ServerMessage::Control(Control::Pong { id, ts, .. }) => self
                 .pending
                 .remove(id)
                 .map(|purpose| (purpose, Ok(Answer::Pong(*ts)))),
@@ -379,7 +379,7 @@ impl Core {
             let topic = request.topic();
             if self.ledger.drop_extra(topic) {
                 // Its pattern still brings it, from wherever the topic is now.
-                if let Some(since) = request.since() {
+                if let Some(since) = request.position() {
                     self.unresumed.insert(topic.to_owned(), since.clone());
                 }
             } else if self.ledger.wanted(topic).is_none() {

@@ -143,7 +143,7 @@ impl Ledger {
                 conflate_ms: None,
                 snapshot,
             };
-            let since = Some(since);
+            let since = Some(since.into());
             groups[0]
                 .entry(wanted)
                 .or_default()
@@ -153,7 +153,7 @@ impl Ledger {
             let request = match position(topic) {
                 Some(since) => TopicRequest::Since {
                     topic: topic.clone(),
-                    since: Some(since),
+                    since: Some(since.into()),
                 },
                 None => TopicRequest::Pattern(topic.clone()),
             };
@@ -177,7 +177,7 @@ pub(crate) fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &Announc
     let mut requests: Vec<Request> = Vec::new();
     let mut bytes = usize::MAX;
     for topic in topics {
-        let epoch = topic.since().map_or(0, |since| since.epoch.as_str().len());
+        let epoch = topic.position().map_or(0, |since| since.epoch.as_str().len());
         let more = topic.topic().len() + epoch + TOPIC_BYTES;
         bytes = bytes.saturating_add(more);
         match requests.last_mut() {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn show(requests: &[Request]) -> String {
-        let topic = |request: &TopicRequest| match request.since() {
+        let topic = |request: &TopicRequest| match request.position() {
             Some(since) => format!("{}@{}:{}", request.topic(), since.epoch, since.seq),
             None => request.topic().to_owned(),
         };

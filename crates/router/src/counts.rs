@@ -13,6 +13,8 @@ use crate::ledger::Ledger;
 pub enum Op {
     /// `subscribe`
     Subscribe,
+    /// `positions`
+    Positions,
     /// `unsubscribe`
     Unsubscribe,
     /// `publish`
@@ -29,10 +31,11 @@ pub enum Op {
 
 impl Op {
     /// Number of operations.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// Their names, in order.
     pub const NAMES: [&'static str; Self::COUNT] = [
         "subscribe",
+        "positions",
         "unsubscribe",
         "publish",
         "resync",

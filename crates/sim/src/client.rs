@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
-use tickwire_wire::message::{Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, Payload, RequestId, ServerMessage, Variant,
 };
@@ -140,7 +140,7 @@ impl Client {
                 None => TopicRequest::Pattern(topic),
                 since => TopicRequest::Since {
                     topic,
-                    since: since.clone(),
+                    since: since.clone().map(Since::One),
                 },
             }
         });

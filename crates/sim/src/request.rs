@@ -99,6 +99,7 @@ fn id_of(message: &ClientMessage) -> u64 {
     match message {
         ClientMessage::Subscribe(subscribe) => subscribe.id.0,
         ClientMessage::Unsubscribe { id, .. }
+        | ClientMessage::Positions { id, .. }
         | ClientMessage::Resync { id, .. }
         | ClientMessage::Auth { id, .. }
         | ClientMessage::Ping { id } => id.0,

@@ -85,7 +85,32 @@ pub struct Position {
     pub seq: Seq,
 }
 
-/// One entry of a `subscribe`'s `topics`: the bare pattern, or a topic with the position to resume from.
+/// The places that a client has reached in topics of one lineage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Positions {
+    /// The lineage.
+    pub epoch: Epoch,
+    /// The last message that was seen of each topic. The topics are not validated.
+    pub seqs: BTreeMap<String, Seq>,
+}
+
+/// Where to resume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Since {
+    /// A topic: `{"epoch":"k3v9","seq":57}`
+    One(Position),
+    /// The topics of a pattern: `{"epoch":"k3v9","seqs":{"trade.A":57,"trade.B":12}}`, or an array of these, one a lineage.
+    Many(Vec<Positions>),
+}
+
+impl From<Position> for Since {
+    fn from(position: Position) -> Self {
+        Self::One(position)
+    }
+}
+
+/// One entry of a `subscribe`'s `topics`: the bare pattern, or a topic or pattern with the positions to resume from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum TopicRequest {
@@ -97,7 +122,7 @@ pub enum TopicRequest {
         topic: String,
         /// Where to resume, if anywhere.
         #[serde(skip_serializing_if = "Option::is_none")]
-        since: Option<Position>,
+        since: Option<Since>,
     },
 }
 
@@ -118,12 +143,21 @@ impl TopicRequest {
         }
     }
 
-    /// The position to resume from.
+    /// The position or positions to resume from.
     #[must_use]
-    pub fn since(&self) -> Option<&Position> {
+    pub fn since(&self) -> Option<&Since> {
         match self {
             Self::Pattern(_) => None,
             Self::Since { since, .. } => since.as_ref(),
+        }
+    }
+
+    /// The position to resume from, if it is that of one topic.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        match self.since()? {
+            Since::One(position) => Some(position),
+            Since::Many(_) => None,
         }
     }
 }
@@ -148,6 +182,13 @@ pub struct Subscribe {
 pub enum ClientMessage {
     /// Subscribe to topics.
     Subscribe(Subscribe),
+    /// Where the session's next `subscribe` resumes the topics of its patterns.
+    Positions {
+        /// The request's id.
+        id: RequestId,
+        /// The positions, by lineage.
+        since: Vec<Positions>,
+    },
     /// End subscriptions.
     Unsubscribe {
         /// The request's id.
@@ -248,9 +289,15 @@ pub struct AckResult {
     /// The time between two updates that was granted, for `conflate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflate_ms: Option<u32>,
-    /// Whether a resume succeeded, when one was asked for.
+    /// Whether the resume of a topic succeeded, when one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
+    /// Number of the topics of a pattern that were resumed, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<usize>,
+    /// Number of the topics of a pattern that were not resumed, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_resumed: Option<usize>,
     /// Why this topic was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
@@ -278,7 +325,7 @@ pub enum TopicState {
     Live,
 }
 
-/// A message from the broker that is not market data: short, made for one connection.
+/// A message from the broker that is not market data: short, and but for `joined` made for one connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Control {
@@ -302,6 +349,20 @@ pub enum Control {
         /// One result per topic, in the request's order.
         #[serde(default)]
         results: Vec<AckResult>,
+    },
+    /// All that a request brought has been sent: its snapshots and its replays.
+    Synced {
+        /// The request's id.
+        id: RequestId,
+    },
+    /// A topic whose lineage the client was not told yet is part of its subscriptions.
+    Joined {
+        /// The topic.
+        topic: String,
+        /// The lineage of the numbers.
+        epoch: Epoch,
+        /// Where the subscription begins: the next message is the one after it.
+        seq: Seq,
     },
     /// Messages that will not come.
     Gap {
@@ -334,6 +395,9 @@ pub enum Control {
         id: RequestId,
         /// When it was sent.
         ts: Micros,
+        /// When the `ping` was read. An older broker does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        received: Option<Micros>,
     },
     /// The broker will close the connection.
     Drain {

@@ -166,7 +166,7 @@ impl Crowd {
                 .get(&Scenario::topic_number(topic.as_bytes())?)?
                 .clone();
             let seq = Seq(*seq);
-            let since = Some(Position { epoch, seq });
+            let since = Some(Position { epoch, seq }.into());
             topics.push(TopicRequest::Since { topic, since });
         }
         let request = ClientMessage::Subscribe(Subscribe {

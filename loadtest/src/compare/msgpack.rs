@@ -96,7 +96,7 @@ fn of_control(control: &Control) -> Inbound {
             greeted: true,
             ..Inbound::default()
         },
-        Control::Heartbeat { .. } => Inbound::default(),
+        Control::Heartbeat { .. } | Control::Joined { .. } | Control::Synced { .. } => Inbound::default(),
         other => fault(format!("not expected: {other:?}")),
     }
 }

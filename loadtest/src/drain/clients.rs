@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, GapReason, Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
 
 use crate::conn::{ConnId, Ending, Handler, Reply};
@@ -102,7 +102,10 @@ impl Clients {
                 seq: Seq(self.places[client * TOPICS_EACH + nth].last),
             });
             let topic = self.topics[self.topic_of(client, nth)].clone();
-            TopicRequest::Since { topic, since }
+            TopicRequest::Since {
+                topic,
+                since: since.map(Since::One),
+            }
         });
         let subscribe = ClientMessage::Subscribe(Subscribe {
             id: RequestId(1),

@@ -101,7 +101,7 @@ fn of_control(control: Control, message: &[u8]) -> Inbound {
             ..Inbound::default()
         },
         Control::Welcome { .. } => Inbound::greeted(),
-        Control::Heartbeat { .. } => Inbound::default(),
+        Control::Heartbeat { .. } | Control::Joined { .. } | Control::Synced { .. } => Inbound::default(),
         Control::Status { .. } | Control::Pong { .. } | Control::Drain { .. } => {
             Inbound::not_understood(message)
         }

@@ -51,6 +51,8 @@ pub(super) fn op_of(message: &ServerMessage) -> &str {
         ServerMessage::Control(control) => match control {
             Control::Welcome { .. } => "welcome",
             Control::Ack { .. } => "ack",
+            Control::Synced { .. } => "synced",
+            Control::Joined { .. } => "joined",
             Control::Gap { .. } => "gap",
             Control::Status { .. } => "status",
             Control::Heartbeat { .. } => "heartbeat",

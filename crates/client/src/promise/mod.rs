@@ -157,6 +157,7 @@ impl Checker {
             ClientMessage::Unsubscribe { id, topics } => (*id, Asked::Unsubscribe(topics.clone())),
             ClientMessage::Resync { id, topic } => (*id, Asked::Resync(topic.clone())),
             ClientMessage::Publish { id: Some(id), .. }
+            | ClientMessage::Positions { id, .. }
             | ClientMessage::Auth { id, .. }
             | ClientMessage::Ping { id } => (*id, Asked::Other),
             ClientMessage::Publish { id: None, .. } => return,
@@ -286,7 +287,11 @@ impl Checker {
             }
             Control::Pong { id, .. } => self.answered(*id).map(drop),
             Control::Error { id: Some(id), .. } => self.answered(*id).map(drop),
-            Control::Error { id: None, .. } | Control::Heartbeat { .. } | Control::Drain { .. } => Ok(()),
+            Control::Joined { .. }
+            | Control::Synced { .. }
+            | Control::Error { id: None, .. }
+            | Control::Heartbeat { .. }
+            | Control::Drain { .. } => Ok(()),
         }
     }
 
@@ -371,7 +376,7 @@ impl Checker {
         track.own = true;
         track.own_mode = mode;
         track.every = is_every(topic, track, &self.wildcards);
-        track.acked(topic, result, request.since(), snapshot)
+        track.acked(topic, result, request.position(), snapshot)
     }
 
     fn wildcard_subscribed(&mut self, pattern: Pattern, mode: Option<Mode>, snapshot: bool) {

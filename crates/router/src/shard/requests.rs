@@ -59,6 +59,7 @@ impl Shard {
         session.requested = true;
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
+            Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),
             Ok(ClientMessage::Unsubscribe { id, .. }) => (Op::Unsubscribe, Some(*id)),
             Ok(ClientMessage::Publish { id, .. }) => (Op::Publish, *id),
             Ok(ClientMessage::Resync { id, .. }) => (Op::Resync, Some(*id)),
@@ -86,9 +87,18 @@ impl Shard {
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
             Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),
+            Ok(ClientMessage::Positions { id: request, .. }) => {
+                let refusal = Refusal::new(ErrorCode::UnknownOp, "positions are not kept yet");
+                self.refuse(id, Some(request), refusal, now);
+            }
             Ok(ClientMessage::Ping { id: request }) => {
                 self.accepted(id);
-                self.send_control(id, &Control::Pong { id: request, ts: now });
+                let pong = Control::Pong {
+                    id: request,
+                    ts: now,
+                    received: Some(now),
+                };
+                self.send_control(id, &pong);
             }
             Err(bad) => self.refuse(id, bad.id, bad.refusal, now),
         }

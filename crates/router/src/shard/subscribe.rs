@@ -61,7 +61,7 @@ impl Shard {
         match pattern.as_topic() {
             None => self.subscribe_wildcard(id, &pattern, request, pace, now),
             Some(single) => {
-                self.subscribe_topic(id, &single, &pattern, topic.since(), pace, request.snapshot)
+                self.subscribe_topic(id, &single, &pattern, topic.position(), pace, request.snapshot)
             }
         }
     }

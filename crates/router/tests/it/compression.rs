@@ -2,7 +2,7 @@
 
 use tickwire_router::Counts;
 use tickwire_wire::deflate::{Encoding, WindowBits};
-use tickwire_wire::message::{Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Epoch, Seq, ServerMessage, Variant};
 
 use crate::world::{EPOCH, Frame, Setup, VARIANTS, World};
@@ -18,7 +18,7 @@ fn subscribe(world: &mut World, client: usize, since: Option<u64>) {
         id: world.next_request(client),
         topics: vec![TopicRequest::Since {
             topic: TOPIC.to_owned(),
-            since,
+            since: since.map(Since::One),
         }],
         mode: None,
         conflate_ms: None,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tickwire_router::{KindRule, Shard, StaleRule};
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
-use tickwire_wire::message::{Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Epoch, Kind, Mode, Seq};
 
 use crate::reader::{Asked, LONG, Levels, Reader, TopicTruth, Truth, Wanted};
@@ -287,10 +287,10 @@ impl Model {
             None => TopicRequest::Pattern(topic.clone()),
             Some((epoch, seq)) => TopicRequest::Since {
                 topic: topic.clone(),
-                since: Some(Position {
+                since: Some(Since::One(Position {
                     epoch: Epoch::from(epoch.as_str()),
                     seq: Seq(*seq),
-                }),
+                })),
             },
         });
         let message = ClientMessage::Subscribe(Subscribe {

@@ -40,7 +40,7 @@ use std::fmt::Write as _;
 
 use expect_test::Expect;
 use tickwire_router::{KindRule, StaleRule};
-use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
 };
@@ -298,10 +298,10 @@ impl Script {
                 request.snapshot = false;
             } else if let Some((topic, since)) = word.split_once('@') {
                 let (epoch, seq) = since.split_once(':').unwrap_or((EPOCH, since));
-                let since = Some(Position {
+                let since = Some(Since::One(Position {
                     epoch: Epoch::from(epoch),
                     seq: Seq(seq.parse().expect("a number")),
-                });
+                }));
                 let topic = topic.to_owned();
                 request.topics.push(TopicRequest::Since { topic, since });
             } else {
@@ -519,6 +519,11 @@ fn describe_control(control: &Control) -> String {
         }
         Control::Status { topic, state } => format!("status {topic} {}", format!("{state:?}").to_lowercase()),
         Control::Heartbeat { .. } => "heartbeat".to_owned(),
+        Control::Synced { id } => format!("synced {}", id.0),
+        Control::Joined { topic, epoch, seq } => {
+            assert_eq!(epoch.as_str(), EPOCH);
+            format!("joined {topic} {seq}")
+        }
         Control::Pong { id, .. } => format!("pong {}", id.0),
         other => format!("{other:?}"),
     }

@@ -85,7 +85,7 @@ impl Storm {
                 id,
                 topics: vec![TopicRequest::Since {
                     topic: TOPICS[topic].0.to_owned(),
-                    since: Some(since),
+                    since: Some(since.into()),
                 }],
                 mode: Some(Mode::Every),
                 conflate_ms: None,

@@ -12,7 +12,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use tickwire_router::{Directory, Outbox};
 use tickwire_wire::frame::{Opcode, payload_of};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
-use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
 use super::context::HttpContext;
@@ -146,7 +146,7 @@ impl Wanted {
             topics: topics
                 .map(|(at, topic)| TopicRequest::Since {
                     topic: topic.clone(),
-                    since: since(at),
+                    since: since(at).map(Since::One),
                 })
                 .collect(),
             mode: self.mode,

@@ -226,6 +226,8 @@ impl Events {
             Control::Status { .. } => ("status", None),
             Control::Heartbeat { .. } => ("heartbeat", None),
             Control::Pong { .. } => ("pong", None),
+            Control::Synced { .. } => ("synced", None),
+            Control::Joined { .. } => ("joined", None),
             Control::Drain {
                 reconnect_after_ms, ..
             } => {

@@ -5,6 +5,7 @@
 //! `data`, where it is a value.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -12,13 +13,14 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::ids::{Epoch, Seq};
-use crate::message::{Mode, Position, RequestId, TopicRequest};
+use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
 
 /// A request: every field that any op has, none required. `D` is the codec's raw data.
 pub(super) struct RawRequest<D> {
     pub(super) op: Option<String>,
     pub(super) id: Option<RequestId>,
     pub(super) topics: Option<Vec<TopicRequest>>,
+    pub(super) since: Option<Since>,
     pub(super) topic: Option<String>,
     pub(super) mode: Option<Mode>,
     pub(super) conflate_ms: Option<u32>,
@@ -77,6 +79,7 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
             op: None,
             id: None,
             topics: None,
+            since: None,
             topic: None,
             mode: None,
             conflate_ms: None,
@@ -89,6 +92,7 @@ impl<'de, D: Deserialize<'de>> Visitor<'de> for RequestVisitor<D> {
                 "op" => fill(&mut raw.op, &name, &mut map, |Text(text)| text)?,
                 "id" => fill(&mut raw.id, &name, &mut map, |id: RequestId| id)?,
                 "topics" => fill(&mut raw.topics, &name, &mut map, |Topics(topics)| topics)?,
+                "since" => fill(&mut raw.since, &name, &mut map, |since: Since| since)?,
                 "topic" => fill(&mut raw.topic, &name, &mut map, |Text(text)| text)?,
                 "mode" => fill(&mut raw.mode, &name, &mut map, |ModeName(mode)| mode)?,
                 "conflate_ms" => fill(&mut raw.conflate_ms, &name, &mut map, |Milliseconds(ms)| ms)?,
@@ -204,47 +208,103 @@ read_as!(Topics, "an array of topics", {
     }
 });
 
-read_as!(
-    TopicRequest,
-    "a string or {\"topic\",\"since\":{\"epoch\",\"seq\"}}",
-    {
-        fn visit_str<E>(self, pattern: &str) -> Result<TopicRequest, E> {
-            Ok(TopicRequest::Pattern(pattern.to_owned()))
-        }
-        fn visit_unit<E: Error>(self) -> Result<TopicRequest, E> {
-            Err(E::invalid_type(Unexpected::Other("null"), &self))
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
-            let (mut topic, mut since) = (None, None);
-            while let Some(Name(name)) = map.next_key()? {
-                match &*name {
-                    "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
-                    "since" => fill(&mut since, &name, &mut map, |since: Position| since)?,
-                    _ => drop(map.next_value::<IgnoredAny>()?),
-                }
+read_as!(TopicRequest, "a string or {\"topic\",\"since\"}", {
+    fn visit_str<E>(self, pattern: &str) -> Result<TopicRequest, E> {
+        Ok(TopicRequest::Pattern(pattern.to_owned()))
+    }
+    fn visit_unit<E: Error>(self) -> Result<TopicRequest, E> {
+        Err(E::invalid_type(Unexpected::Other("null"), &self))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopicRequest, A::Error> {
+        let (mut topic, mut since) = (None, None);
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "topic" => fill(&mut topic, &name, &mut map, |Text(text)| text)?,
+                "since" => fill(&mut since, &name, &mut map, |since: Since| since)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
-            let topic = topic.ok_or_else(|| A::Error::custom("an entry needs a field \"topic\""))?;
-            Ok(TopicRequest::Since { topic, since })
+        }
+        let topic = topic.ok_or_else(|| A::Error::custom("an entry needs a field \"topic\""))?;
+        Ok(TopicRequest::Since { topic, since })
+    }
+});
+
+/// What an object that says where to resume has, in either form.
+#[derive(Default)]
+struct Place {
+    epoch: Option<Epoch>,
+    seq: Option<Seq>,
+    seqs: Option<BTreeMap<String, Seq>>,
+}
+
+impl Place {
+    fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut place = Self::default();
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "epoch" => fill(&mut place.epoch, &name, &mut map, |Text(text)| {
+                    Epoch::from(text.as_str())
+                })?,
+                "seq" => fill(&mut place.seq, &name, &mut map, |seq: Seq| seq)?,
+                "seqs" => fill(&mut place.seqs, &name, &mut map, |Seqs(seqs)| seqs)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(place)
+    }
+
+    /// Of one topic, or of several.
+    fn since<E: Error>(self) -> Result<Since, E> {
+        match (self.epoch, self.seq, self.seqs) {
+            (None, ..) => Err(lacking("epoch")),
+            (_, None, None) => Err(lacking("seq")),
+            (_, Some(_), Some(_)) => Err(E::custom("a position has a field \"seq\" or \"seqs\", not both")),
+            (Some(epoch), Some(seq), None) => Ok(Since::One(Position { epoch, seq })),
+            (Some(epoch), None, Some(seqs)) => Ok(Since::Many(vec![Positions { epoch, seqs }])),
+        }
+    }
+}
+
+fn lacking<E: Error>(name: &str) -> E {
+    E::custom(format_args!("a position needs a field {name:?}"))
+}
+
+read_as!(
+    Since,
+    "{\"epoch\",\"seq\"}, {\"epoch\",\"seqs\"} or an array of the latter",
+    {
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Since, A::Error> {
+            Place::read(map)?.since()
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Since, A::Error> {
+            let mut lineages = Vec::new();
+            while let Some(positions) = array.next_element()? {
+                lineages.push(positions);
+            }
+            Ok(Since::Many(lineages))
         }
     }
 );
 
-read_as!(Position, "{\"epoch\",\"seq\"}", {
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Position, A::Error> {
-        let (mut epoch, mut seq) = (None, None);
-        while let Some(Name(name)) = map.next_key()? {
-            match &*name {
-                "epoch" => fill(&mut epoch, &name, &mut map, |Text(text)| {
-                    Epoch::from(text.as_str())
-                })?,
-                "seq" => fill(&mut seq, &name, &mut map, |seq: Seq| seq)?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let missing = |name| A::Error::custom(format_args!("a position needs a field {name:?}"));
-        Ok(Position {
-            epoch: epoch.ok_or_else(|| missing("epoch"))?,
-            seq: seq.ok_or_else(|| missing("seq"))?,
+read_as!(Positions, "{\"epoch\",\"seqs\"}", {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Positions, A::Error> {
+        let place = Place::read(map)?;
+        Ok(Positions {
+            epoch: place.epoch.ok_or_else(|| lacking("epoch"))?,
+            seqs: place.seqs.ok_or_else(|| lacking("seqs"))?,
         })
+    }
+});
+
+struct Seqs(BTreeMap<String, Seq>);
+
+read_as!(Seqs, "a map of topics to numbers", {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seqs, A::Error> {
+        let mut seqs = BTreeMap::new();
+        while let Some(Name(topic)) = map.next_key()? {
+            let seq = once(seqs.contains_key(&*topic), &topic, map.next_value())?;
+            seqs.insert(topic.into_owned(), seq);
+        }
+        Ok(Seqs(seqs))
     }
 });

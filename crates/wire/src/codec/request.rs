@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 use super::fields::{Identity, RawRequest};
 use super::{Codec, json, msgpack};
 use crate::error::{ErrorCode, Refusal};
-use crate::message::{BadRequest, ClientMessage, Mode, Payload, RequestId, Subscribe, TopicRequest};
+use crate::message::{
+    BadRequest, ClientMessage, Mode, Payload, Positions, RequestId, Since, Subscribe, TopicRequest,
+};
 
 /// Longest reason taken from a decoder; a longer one is cut.
 const REASON_BYTES_MAX: usize = 240;
@@ -46,6 +48,13 @@ pub(super) fn from_raw<D>(
             conflate_ms: raw.conflate_ms,
             snapshot: raw.snapshot.unwrap_or(true),
         })),
+        "positions" => Ok(ClientMessage::Positions {
+            id: id.ok_or_else(|| missing("id"))?,
+            since: match raw.since.ok_or_else(|| missing("since"))? {
+                Since::Many(since) => since,
+                Since::One(_) => return Err(missing("seqs")),
+            },
+        }),
         "unsubscribe" => Ok(ClientMessage::Unsubscribe {
             id: id.ok_or_else(|| missing("id"))?,
             topics: raw
@@ -75,7 +84,7 @@ pub(super) fn from_raw<D>(
             // Cut where it is written: what has to be escaped is up to ten times as long.
             let shown: String = op.escape_debug().take(40).collect();
             let reason = format!(
-                "unknown op \"{shown}\"; known are subscribe, unsubscribe, publish, resync, auth, ping"
+                "unknown op \"{shown}\"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"
             );
             Err(refuse(Refusal::new(ErrorCode::UnknownOp, reason)))
         }
@@ -92,6 +101,8 @@ struct Outgoing<'a, D> {
     topics: Option<&'a [TopicRequest]>,
     #[serde(rename = "topics", skip_serializing_if = "Option::is_none")]
     names: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<&'a [Positions]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +145,7 @@ fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
         id: None,
         topics: None,
         names: None,
+        since: None,
         topic: None,
         mode: None,
         conflate_ms: None,
@@ -149,6 +161,12 @@ fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
             mode: subscribe.mode,
             conflate_ms: subscribe.conflate_ms,
             snapshot: (!subscribe.snapshot).then_some(false),
+            ..nothing
+        },
+        ClientMessage::Positions { id, since } => Outgoing {
+            op: "positions",
+            id: Some(*id),
+            since: Some(since),
             ..nothing
         },
         ClientMessage::Unsubscribe { id, topics } => Outgoing {
@@ -187,6 +205,6 @@ fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
 pub(super) fn is_control_op(op: &str) -> bool {
     matches!(
         op,
-        "welcome" | "ack" | "gap" | "status" | "heartbeat" | "pong" | "drain" | "error"
+        "welcome" | "ack" | "synced" | "joined" | "gap" | "status" | "heartbeat" | "pong" | "drain" | "error"
     )
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tickwire_wire::limits::BOOK_CHECKSUM_LEVELS;
 use tickwire_wire::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use tickwire_wire::message::{
-    AckResult, AnnouncedLimits, GapReason, Position, Subscribe, TopicRequest, TopicState,
+    AckResult, AnnouncedLimits, GapReason, Position, Positions, Since, Subscribe, TopicRequest, TopicState,
 };
 use tickwire_wire::{
     ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Payload, Refusal, RequestId, Seq,
@@ -178,15 +178,26 @@ pub(crate) fn market() -> impl Strategy<Value = Payload> {
     ]
 }
 
+fn positions() -> impl Strategy<Value = Vec<Positions>> {
+    let of_one = (any::<String>(), btree_map(any::<String>(), seq(), 0..4));
+    vec(
+        of_one.prop_map(|(epoch, seqs)| Positions {
+            epoch: Epoch::from(epoch.as_str()),
+            seqs,
+        }),
+        0..3,
+    )
+}
+
 fn topic_request() -> impl Strategy<Value = TopicRequest> {
     let position = (any::<String>(), seq()).prop_map(|(epoch, seq)| Position {
         epoch: Epoch::from(epoch.as_str()),
         seq,
     });
+    let since = prop_oneof![position.prop_map(Since::One), positions().prop_map(Since::Many)];
     prop_oneof![
         any::<String>().prop_map(TopicRequest::Pattern),
-        (any::<String>(), option::of(position))
-            .prop_map(|(topic, since)| TopicRequest::Since { topic, since }),
+        (any::<String>(), option::of(since)).prop_map(|(topic, since)| TopicRequest::Since { topic, since }),
     ]
 }
 
@@ -212,6 +223,7 @@ pub(crate) fn request() -> impl Strategy<Value = ClientMessage> {
                 snapshot,
             })
         }),
+        (id(), positions()).prop_map(|(id, since)| ClientMessage::Positions { id, since }),
         (id(), vec(text(), 0..6)).prop_map(|(id, topics)| ClientMessage::Unsubscribe { id, topics }),
         (option::of(id()), text(), payload).prop_map(|(id, topic, data)| ClientMessage::Publish {
             id,
@@ -240,11 +252,24 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
         option::of(seq()),
         (option::of(mode()), option::of(modes())),
         option::of(any::<u32>()),
-        option::of(any::<bool>()),
+        (
+            option::of(any::<bool>()),
+            option::of(any::<usize>()),
+            option::of(any::<usize>()),
+        ),
         option::of(refusal()),
     )
         .prop_map(
-            |(topic, matched, epoch, seq, (mode, modes), conflate_ms, recovered, error)| AckResult {
+            |(
+                topic,
+                matched,
+                epoch,
+                seq,
+                (mode, modes),
+                conflate_ms,
+                (recovered, resumed, not_resumed),
+                error,
+            )| AckResult {
                 topic,
                 matched,
                 epoch,
@@ -253,6 +278,8 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
                 modes,
                 conflate_ms,
                 recovered,
+                resumed,
+                not_resumed,
                 error,
             },
         )
@@ -300,7 +327,13 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
         }),
         (text(), state).prop_map(|(topic, state)| Control::Status { topic, state }),
         micros().prop_map(|ts| Control::Heartbeat { ts }),
-        (id(), micros()).prop_map(|(id, ts)| Control::Pong { id, ts }),
+        (id(), option::of(micros()), micros()).prop_map(|(id, received, ts)| Control::Pong {
+            id,
+            ts,
+            received
+        }),
+        id().prop_map(|id| Control::Synced { id }),
+        (text(), epoch(), seq()).prop_map(|(topic, epoch, seq)| Control::Joined { topic, epoch, seq }),
         any::<(u64, u64)>().prop_map(|(reconnect_after_ms, deadline_ms)| Control::Drain {
             reconnect_after_ms,
             deadline_ms,

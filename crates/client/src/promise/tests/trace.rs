@@ -79,7 +79,7 @@ fn subscribe(id: u64, words: &[&str]) -> ClientMessage {
                     .expect("TOPIC=EPOCH:SEQ");
                 subscribe.topics.push(TopicRequest::Since {
                     topic: topic.to_owned(),
-                    since: Some(position(at)),
+                    since: Some(position(at).into()),
                 });
             }
             "mode" => subscribe.mode = words.next().map(|word| mode(word)),
@@ -151,7 +151,11 @@ fn received(words: &[&str]) -> ServerMessage {
             topic: (*topic).to_owned(),
             state: TopicState::Stale,
         },
-        ["pong", request] => Control::Pong { id: id(request), ts },
+        ["pong", request] => Control::Pong {
+            id: id(request),
+            ts,
+            received: None,
+        },
         ["error", request] => Control::error(Some(id(request)), Refusal::bad_request("no")),
         other => panic!("{other:?} is no step"),
     };

@@ -76,6 +76,10 @@ fn json_that_is_no_request() {
         expect!["no id, bad_request: id: the field appears twice at line 1 column 27"],
     );
     json(
+        r#"{"op":"positions","id":5,"since":{"epoch":"e","seqs":{"a":1,"a":1}}}"#,
+        expect!["id 5, bad_request: since: seqs: a: the field appears twice at line 1 column 66"],
+    );
+    json(
         r#"{"op":"ping","op":"auth","id":5}"#,
         expect!["id 5, bad_request: op: the field appears twice at line 1 column 24"],
     );
@@ -363,6 +367,18 @@ fn msgpack_lengths_that_promise_more_than_there_is() {
     msgpack(
         &[b"\x83\xa2op\xa9subscribe\xa2id\x05\xa6topics\xdd\xff\xff\xff\xff"],
         expect!["no id, bad_request: 4294967295 values are declared at byte 25 but 0 bytes follow"],
+    );
+}
+
+#[test]
+fn positions_beyond_what_a_message_holds() {
+    msgpack(
+        &[b"\x83\xa2op\xa9positions\xa2id\x05\xa5since\x82\xa5epoch\xa1e\xa4seqs\xdf\xff\xff\xff\xff"],
+        expect!["no id, bad_request: 8589934590 values are declared at byte 38 but 0 bytes follow"],
+    );
+    msgpack(
+        &[b"\x83\xa2op\xa9positions\xa2id\x05\xa5since\x82\xa5epoch\xa1e\xa4seqs\x81\x01\x01"],
+        expect!["id 5, bad_request: the map key at byte 39 is not a string"],
     );
 }
 

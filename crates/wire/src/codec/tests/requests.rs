@@ -22,6 +22,9 @@ fn every_op_is_read() {
         r#"{"op":"subscribe","id":0,"topics":[],"mode":"every","conflate_ms":0,"snapshot":false}"#,
         r#"{"op":"subscribe","id":1,"topics":["a"],"mode":"conflate","conflate_ms":4294967295}"#,
         r#"{"op":"subscribe","id":1,"topics":["a"],"mode":"snapshot"}"#,
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a.*","since":[{"epoch":"e","seqs":{"a.b":1,"a.c":2}},{"epoch":"f","seqs":{}}]}]}"#,
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a.*","since":[]}]}"#,
+        r#"{"op":"positions","id":1,"since":[{"epoch":"e","seqs":{"a":1,"b":18446744073709551615}}]}"#,
         r#"{"op":"unsubscribe","id":18446744073709551615,"topics":["a","b.>"]}"#,
         r#"{"op":"publish","topic":"chat.x","data":{"text":"hi"}}"#,
         r#"{"op":"publish","id":7,"topic":"chat.x","data":null}"#,
@@ -40,6 +43,97 @@ fn every_op_is_read() {
             assert_eq!(outcome(codec, &bytes), text, "{codec}");
         }
     }
+}
+
+#[test]
+fn positions_of_one_lineage_need_no_array() {
+    check(
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a.*","since":{"epoch":"e","seqs":{"a.c":2,"a.b":1}}}]}"#,
+        expect![[
+            r#"{"op":"subscribe","id":1,"topics":[{"topic":"a.*","since":[{"epoch":"e","seqs":{"a.b":1,"a.c":2}}]}]}"#
+        ]],
+    );
+    check(
+        r#"{"op":"positions","id":1,"since":{"seqs":{"not..valid":1},"epoch":"e"}}"#,
+        expect![[r#"{"op":"positions","id":1,"since":[{"epoch":"e","seqs":{"not..valid":1}}]}"#]],
+    );
+}
+
+#[test]
+fn positions_are_read_strictly() {
+    for (since, expected) in [
+        (
+            r#""e""#,
+            expect![[
+                r#"id 5, bad_request: topics: since: invalid type: string "e", expected {"epoch","seq"}, {"epoch","seqs"} or an array of the latter at line 1 column 61"#
+            ]],
+        ),
+        (
+            r"{}",
+            expect![[
+                r#"id 5, bad_request: topics: since: a position needs a field "epoch" at line 1 column 60"#
+            ]],
+        ),
+        (
+            r#"{"epoch":"e"}"#,
+            expect![[
+                r#"id 5, bad_request: topics: since: a position needs a field "seq" at line 1 column 71"#
+            ]],
+        ),
+        (
+            r#"{"epoch":"e","seq":1,"seqs":{}}"#,
+            expect![[
+                r#"id 5, bad_request: topics: since: a position has a field "seq" or "seqs", not both at line 1 column 89"#
+            ]],
+        ),
+        (
+            r#"{"epoch":"e","seqs":null}"#,
+            expect![[
+                r#"id 5, bad_request: topics: since: a position needs a field "seq" at line 1 column 83"#
+            ]],
+        ),
+        (
+            r#"{"epoch":"e","seqs":[]}"#,
+            expect![
+                "id 5, bad_request: topics: since: seqs: invalid type: sequence, expected a map of topics to numbers at line 1 column 80"
+            ],
+        ),
+        (
+            r#"{"epoch":"e","seqs":{"a":-1}}"#,
+            expect![
+                "id 5, bad_request: topics: since: seqs: a: invalid value: integer `-1`, expected an integer from 0 to 18446744073709551615 at line 1 column 85"
+            ],
+        ),
+        (
+            r#"[{"epoch":"e","seq":1}]"#,
+            expect![[
+                r#"id 5, bad_request: topics: since: a position needs a field "seqs" at line 1 column 80"#
+            ]],
+        ),
+        (
+            r"[[]]",
+            expect![[
+                r#"id 5, bad_request: topics: since: invalid type: sequence, expected {"epoch","seqs"} at line 1 column 61"#
+            ]],
+        ),
+    ] {
+        check(
+            &format!(r#"{{"op":"subscribe","id":5,"topics":[{{"topic":"a.*","since":{since}}}]}}"#),
+            expected,
+        );
+    }
+    check(
+        r#"{"op":"positions","id":5}"#,
+        expect![[r#"id 5, bad_request: positions needs a field "since""#]],
+    );
+    check(
+        r#"{"op":"positions","since":[]}"#,
+        expect![[r#"no id, bad_request: positions needs a field "id""#]],
+    );
+    check(
+        r#"{"op":"positions","id":5,"since":{"epoch":"e","seq":1}}"#,
+        expect![[r#"id 5, bad_request: positions needs a field "seqs""#]],
+    );
 }
 
 #[test]
@@ -193,19 +287,19 @@ fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
     check(
         r#"{"op":"subscribe","id":5,"topics":[7]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: integer `7`, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 36"#
+            r#"id 5, bad_request: topics: invalid type: integer `7`, expected a string or {"topic","since"} at line 1 column 36"#
         ]],
     );
     check(
         r#"{"op":"subscribe","id":5,"topics":["a",null]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: null, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 43"#
+            r#"id 5, bad_request: topics: invalid type: null, expected a string or {"topic","since"} at line 1 column 43"#
         ]],
     );
     check(
         r#"{"op":"subscribe","id":5,"topics":[["a"]]}"#,
         expect![[
-            r#"id 5, bad_request: topics: invalid type: sequence, expected a string or {"topic","since":{"epoch","seq"}} at line 1 column 36"#
+            r#"id 5, bad_request: topics: invalid type: sequence, expected a string or {"topic","since"} at line 1 column 36"#
         ]],
     );
     check(
@@ -217,7 +311,7 @@ fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
     check(
         r#"{"op":"subscribe","id":5,"topics":[{"topic":"a","since":["e",1]}]}"#,
         expect![[
-            r#"id 5, bad_request: topics: since: invalid type: sequence, expected {"epoch","seq"} at line 1 column 57"#
+            r#"id 5, bad_request: topics: since: invalid type: string "e", expected {"epoch","seqs"} at line 1 column 60"#
         ]],
     );
     check(
@@ -291,33 +385,33 @@ fn ops_that_do_not_exist() {
     check(
         r#"{"op":"","id":5}"#,
         expect![[
-            r#"id 5, unknown_op: unknown op ""; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+            r#"id 5, unknown_op: unknown op ""; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"#
         ]],
     );
     check(
         r#"{"op":"Ping","id":5}"#,
         expect![[
-            r#"id 5, unknown_op: unknown op "Ping"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+            r#"id 5, unknown_op: unknown op "Ping"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"#
         ]],
     );
     check(
         r#"{"op":"welcome"}"#,
         expect![[
-            r#"no id, unknown_op: unknown op "welcome"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+            r#"no id, unknown_op: unknown op "welcome"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"#
         ]],
     );
     let escaped = format!("{{\"op\":\"{}\",\"id\":5}}", "\u{7f}".repeat(30_000));
     check(
         &escaped,
         expect![[
-            r#"id 5, unknown_op: unknown op "\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+            r#"id 5, unknown_op: unknown op "\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"#
         ]],
     );
     let long = format!(r#"{{"op":"{}","id":5}}"#, "é".repeat(30_000));
     check(
         &long,
         expect![[
-            r#"id 5, unknown_op: unknown op "éééééééééééééééééééééééééééééééééééééééé"; known are subscribe, unsubscribe, publish, resync, auth, ping"#
+            r#"id 5, unknown_op: unknown op "éééééééééééééééééééééééééééééééééééééééé"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping"#
         ]],
     );
 }

@@ -96,6 +96,30 @@ fn control_messages() {
         },
         expect![[r#"{"op":"gap","topic":"trade.BTC-USD","epoch":"k3v9","from":62,"to":70,"reason":"slow"}"#]],
     );
+    let result = AckResult {
+        topic: "trade.*".to_owned(),
+        matched: Some(12),
+        mode: Some(Mode::Every),
+        resumed: Some(11),
+        not_resumed: Some(1),
+        ..AckResult::default()
+    };
+    let results = vec![result];
+    control(
+        &Control::Ack { id, results },
+        expect![[
+            r#"{"op":"ack","id":1,"results":[{"topic":"trade.*","matched":12,"mode":"every","resumed":11,"not_resumed":1}]}"#
+        ]],
+    );
+    control(&Control::Synced { id }, expect![[r#"{"op":"synced","id":1}"#]]);
+    control(
+        &Control::Joined {
+            topic: "late.a".to_owned(),
+            epoch: Epoch::from("k3v9"),
+            seq: Seq(0),
+        },
+        expect![[r#"{"op":"joined","topic":"late.a","epoch":"k3v9","seq":0}"#]],
+    );
     let topic = "ticker.BTC-USD".to_owned();
     let state = TopicState::Stale;
     control(
@@ -110,6 +134,15 @@ fn control_messages() {
         &Control::Pong {
             id: RequestId(9),
             ts: TS,
+            received: Some(Micros(TS.0 - 250)),
+        },
+        expect![[r#"{"op":"pong","id":9,"ts":1723075200000000,"received":1723075199999750}"#]],
+    );
+    control(
+        &Control::Pong {
+            id: RequestId(9),
+            ts: TS,
+            received: None,
         },
         expect![[r#"{"op":"pong","id":9,"ts":1723075200000000}"#]],
     );
