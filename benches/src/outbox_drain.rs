@@ -49,7 +49,9 @@ impl HotPath for OutboxDrain {
                 count += black_box(waiting.bytes).len();
                 frames += 1;
             }
-            shard.wrote(id, count, NOW, |_| written += 1);
+            shard
+                .wrote(id, count, NOW, |_| written += 1)
+                .expect("no more than waited");
             bytes += count;
         }
         (frames, bytes, written)

@@ -288,12 +288,15 @@ impl Audience {
 
     /// Every session takes all that waits for it.
     pub fn read_all(&mut self) {
-        while let Some(id) = self.shard.next_dirty() {
-            let Some(outbox) = self.shard.outbox(id) else {
+        while self.shard.dirty_count() > 0 {
+            let id = self.shard.next_dirty();
+            let Some((id, outbox)) = id.and_then(|id| Some((id, self.shard.outbox(id)?))) else {
                 continue;
             };
             let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();
-            self.shard.wrote(id, count, NOW, |_| {});
+            self.shard
+                .wrote(id, count, NOW, |_| {})
+                .expect("no more than waited");
         }
     }
 }

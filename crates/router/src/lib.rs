@@ -37,7 +37,7 @@ pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
-pub use outbox::{Fanout, Outbox, Waiting};
+pub use outbox::{Fanout, Outbox, Overrun, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
 pub use rights::{Grant, Rights};

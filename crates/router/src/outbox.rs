@@ -27,6 +27,22 @@ pub struct Fanout {
     pub op: DataOp,
 }
 
+/// More bytes were written for a connection than waited for it: its far end has some of them twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes more were written than waited")]
+pub struct Overrun(pub(crate) usize);
+
+/// What became of an outbox by bytes that were written.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    /// A message of the protocol was finished; pings and pongs are none.
+    pub(crate) spoke: bool,
+    /// What the finished messages settle.
+    pub(crate) settled: Settled,
+    /// Bytes beyond what waited.
+    pub(crate) excess: usize,
+}
+
 /// Bytes of the data lane by what they are.
 #[derive(Debug, Default)]
 struct Bytes {
@@ -265,19 +281,15 @@ impl Outbox {
     }
 
     /// Takes note that `count` bytes of what [`Self::waiting`] gave were written; `done` gets each publication whose
-    /// last byte was among them. Returns whether a message of the protocol was finished, pings and pongs being none, and
-    /// what the finished ones settle.
-    ///
-    /// # Panics
-    /// When that is more than waits.
-    pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> (bool, Settled) {
+    /// last byte was among them.
+    pub(crate) fn advance(&mut self, count: usize, mut done: impl FnMut(&Fanout)) -> Advance {
         let (mut count, mut spoke) = (count + self.written, false);
-        let mut settled = Settled::default();
+        let (mut settled, mut excess) = (Settled::default(), 0);
         loop {
             let data_first = self.partial == Partial::Data || self.control.is_empty();
             let len = if data_first {
                 let Some(item) = self.data.front() else {
-                    assert_eq!(count, 0, "more was written than waited");
+                    excess = std::mem::take(&mut count);
                     break;
                 };
                 let len = item.len();
@@ -327,7 +339,11 @@ impl Outbox {
         }
         self.written = count;
         self.shrink();
-        (spoke, settled)
+        Advance {
+            spoke,
+            settled,
+            excess,
+        }
     }
 
     /// Gives back what an empty lane has no use for any more; to be called now and then, so that an idle connection keeps

@@ -84,6 +84,18 @@ pub(crate) enum Phase {
     Closing(Micros),
 }
 
+/// Where a session stands in the rounds of writing. Only a dirty one is handed out, so a batch holds a session once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// Nothing new is to be written.
+    Idle,
+    /// It is in the shard's list of dirty sessions.
+    Dirty,
+    /// It was handed out, and its socket has not taken all that waits since. Nothing is pulled in for it before its socket
+    /// takes more, and it is not handed out again before it is known what became of the bytes.
+    Offered,
+}
+
 pub(crate) type Replay = VecDeque<Arc<Publication>>;
 
 #[derive(Debug)]
@@ -93,20 +105,17 @@ pub(crate) struct Session {
     pub(crate) variant: Variant,
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
-    /// Whether it is in the shard's dirty list.
-    pub(crate) dirty: bool,
+    pub(crate) writing: Writing,
     pub(crate) requested: bool,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,
-    /// It was offered what waits and has not taken all of it: nothing is pulled in before it takes more.
-    pub(crate) blocked: bool,
     /// Live bytes waiting from which on it is handed nothing more live: 0 while it lags.
     pub(crate) live_bytes_end: usize,
     /// Since when it lags, if it does: too much waited for it, and until it has caught up everything is pulled in.
     pub(crate) lagging_since: Option<Micros>,
-    /// Something that waits for it has been superseded since it was blocked.
+    /// Something that waits for it has been superseded since it was offered what waits.
     pub(crate) superseded: bool,
     /// Since when something has waited for it, as far as was looked, without a byte being taken.
     pub(crate) full_since: Option<Micros>,

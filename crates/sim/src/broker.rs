@@ -241,17 +241,14 @@ impl Broker {
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
         let mut wrote = false;
-        for _ in 0..self.shards[shard].dirty_count() {
-            let Some(id) = self.shards[shard].next_dirty() else {
-                break;
-            };
+        while let Some(id) = self.shards[shard].next_dirty() {
             let Some(client) = self.client_of(shard, id) else {
                 continue;
             };
             if let Some(heads) = heads {
                 self.check_news(client, id, heads)?;
             }
-            wrote |= self.write(client, id, now, trace);
+            wrote |= self.write(client, id, now, trace)?;
         }
         Ok(wrote)
     }
@@ -286,13 +283,19 @@ impl Broker {
         Ok(())
     }
 
-    fn write(&mut self, client: usize, id: SessionId, now: Micros, trace: &mut Trace) -> bool {
+    fn write(
+        &mut self,
+        client: usize,
+        id: SessionId,
+        now: Micros,
+        trace: &mut Trace,
+    ) -> Result<bool, Broken> {
         let Some(link) = self.links[client].as_mut().filter(|link| !link.blocked) else {
-            return false;
+            return Ok(false);
         };
         let shard = &mut self.shards[link.shard];
         let Some(outbox) = shard.outbox(id) else {
-            return false;
+            return Ok(false);
         };
         let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
         for waiting in outbox.waiting() {
@@ -317,14 +320,16 @@ impl Broker {
             }
             link.owed = 0;
             link.full_since = None;
-            shard.wrote(id, count, now, |_| {});
+            shard
+                .wrote(id, count, now, |_| {})
+                .map_err(|overrun| Broken::new(Rule::Framing, format!("client {client}: {overrun}")))?;
         }
         if shard.is_finished(id) {
             link.down_ended = true;
         } else if !link.blocked && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
             shard.writable(id);
         }
-        count > 0
+        Ok(count > 0)
     }
 
     /// `bytes` were published that must reach a client.

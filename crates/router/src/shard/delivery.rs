@@ -14,7 +14,7 @@ use crate::item::{self, Frame, Gap, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
-use crate::session::{SessionId, Transport};
+use crate::session::{Session, SessionId, Transport, Writing};
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -155,7 +155,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
             return Handed::Skipped;
         };
-        if !std::mem::replace(&mut session.dirty, true) {
+        if session.writing == Writing::Idle {
+            session.writing = Writing::Dirty;
             self.dirty.push_back(subscriber.session);
         }
         // Looked at before adding, so that no single message is too large for a client that reads.
@@ -241,9 +242,15 @@ impl Shard {
             }
         }
         self.live_again(id);
-        // Who has something to write goes on when it is written.
-        let session = self.sessions.get(id.index());
-        if session.is_some_and(|session| session.outbox.is_empty() && !session.pulls.is_empty()) {
+    }
+
+    /// Goes on in the next round with a session that has more to pull in and nothing to write. One that has something to
+    /// write goes on when it is written.
+    pub(super) fn pull_later(&mut self, id: SessionId) {
+        let waits = |session: &Session| {
+            session.outbox.is_empty() && !session.pulls.is_empty() && session.unfinished.is_none()
+        };
+        if self.session(id).is_some_and(|session| waits(session)) {
             self.mark_dirty(id);
         }
     }

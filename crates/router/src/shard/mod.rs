@@ -48,13 +48,13 @@ use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
-use crate::outbox::{Fanout, Outbox};
+use crate::outbox::{Fanout, Outbox, Overrun};
 use crate::pace::{ClassCounts, Pace};
 use crate::publication::Publication;
 use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Phase, Session, SessionId, Transport};
+use crate::session::{Phase, Session, SessionId, Transport, Writing};
 
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,10 @@ pub struct Shard {
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
+    /// Sessions that have something to be written, or pulled in.
     dirty: VecDeque<SessionId>,
+    /// How many of them this round of writing has left; none between two rounds.
+    round: Option<usize>,
     gone: VecDeque<(SessionId, u32)>,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     /// When tokens of open sessions expire.
@@ -124,6 +127,7 @@ impl Shard {
             inbox: Batch::default(),
             delivered: 0,
             dirty: VecDeque::new(),
+            round: None,
             gone: VecDeque::new(),
             deadlines: BinaryHeap::new(),
             expiries: BTreeSet::new(),
@@ -179,11 +183,10 @@ impl Shard {
             variant,
             transport,
             phase: Phase::Open,
-            dirty: false,
+            writing: Writing::Idle,
             requested: transport != Transport::WebSocket,
             publishes: false,
             pressing: false,
-            blocked: false,
             live_bytes_end,
             lagging_since: None,
             superseded: false,
@@ -259,10 +262,13 @@ impl Shard {
         }
     }
 
+    /// Something is to be written for a session, or pulled in first. One that was handed out is looked at again when it is
+    /// known what its socket took.
     fn mark_dirty(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id.index())
-            && !std::mem::replace(&mut session.dirty, true)
+            && session.writing == Writing::Idle
         {
+            session.writing = Writing::Dirty;
             self.dirty.push_back(id);
         }
     }
@@ -414,42 +420,69 @@ impl Shard {
         self.dirty.len()
     }
 
-    /// The next session that has frames to write; what it was waiting to pull in is in its outbox by then.
+    /// The next session of this round that has frames to write; what it was waiting to pull in is in its outbox by then.
+    /// `None` ends the round, and the next call begins another one, with the sessions that are dirty by then.
+    ///
+    /// A session that was handed out is not handed out again before [`Self::wrote`] emptied its outbox, or
+    /// [`Self::writable`] or [`Self::refill`] said that it takes more. So whoever collects a batch has each session once.
     pub fn next_dirty(&mut self) -> Option<SessionId> {
-        while let Some(id) = self.dirty.pop_front() {
-            let Some(session) = self.session(id) else { continue };
-            if !std::mem::take(&mut session.dirty) {
-                continue; // entered by an earlier session with this number
-            }
-            let catches_up = session.lagging_since.is_some() || !session.pulls.is_empty();
-            if !session.blocked && catches_up {
-                self.bring_up_to_date(id);
-            }
-            if let Some(session) = self.session(id)
-                && !session.outbox.is_empty()
-            {
-                session.blocked = true; // until it has taken that
+        let mut left = self.round.take().unwrap_or(self.dirty.len());
+        while left > 0
+            && let Some(id) = self.dirty.pop_front()
+        {
+            left -= 1;
+            if self.offer(id) {
+                self.round = Some(left);
                 return Some(id);
             }
         }
         None
     }
 
+    /// Offers a dirty session what waits for it; returns whether anything does.
+    fn offer(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.session(id) else {
+            return false;
+        };
+        if session.writing != Writing::Dirty {
+            return false; // entered by an earlier session with this number
+        }
+        // Before anything is pulled in: that must not enter it into the list again.
+        session.writing = Writing::Offered;
+        if session.lagging_since.is_some() || !session.pulls.is_empty() {
+            self.bring_up_to_date(id);
+        }
+        let Some(session) = self.session(id) else {
+            return false;
+        };
+        if !session.outbox.is_empty() {
+            return true;
+        }
+        session.writing = Writing::Idle;
+        self.pull_later(id);
+        false
+    }
+
     /// The session's socket takes bytes again, after it did not take all that waited.
     pub fn writable(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id) {
-            session.blocked = false;
-        }
+        self.take_back_offer(id);
         self.mark_dirty(id);
+    }
+
+    fn take_back_offer(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id)
+            && session.writing == Writing::Offered
+        {
+            session.writing = Writing::Idle;
+        }
     }
 
     /// As [`Self::writable`], for who fetches what waits by himself: what the session was waiting to pull in is in its
     /// outbox by then.
     pub fn refill(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id) {
-            session.blocked = false;
-        }
+        self.take_back_offer(id);
         self.bring_up_to_date(id);
+        self.pull_later(id);
     }
 
     /// What waits for a session.
@@ -459,24 +492,38 @@ impl Shard {
     }
 
     /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
-    pub fn wrote(&mut self, id: SessionId, count: usize, now: Micros, done: impl FnMut(&Fanout)) {
-        let Some(session) = self.session(id) else { return };
-        if count == 0 {
-            return;
-        }
-        let (spoke, settled) = session.outbox.advance(count, done);
-        if spoke {
+    ///
+    /// # Errors
+    /// When fewer bytes waited. What the far end has is not what the shard knows of then: the connection cannot go on.
+    pub fn wrote(
+        &mut self,
+        id: SessionId,
+        count: usize,
+        now: Micros,
+        done: impl FnMut(&Fanout),
+    ) -> Result<(), Overrun> {
+        let Some(session) = self.session(id).filter(|_| count > 0) else {
+            return Ok(());
+        };
+        let advance = session.outbox.advance(count, done);
+        if advance.spoke {
             session.last_out = now;
         }
         session.pressing = false;
         session.full_since = None;
         let waiting = session.outbox.data_bytes();
         session.one_shot_waits &= waiting > 0;
-        session.blocked &= !session.outbox.is_empty();
-        let pulls = !session.pulls.is_empty() && !session.blocked;
-        self.counts.ledger.settle(settled);
+        if session.writing == Writing::Offered && session.outbox.is_empty() {
+            session.writing = Writing::Idle;
+        }
+        let pulls = !session.pulls.is_empty();
+        self.counts.ledger.settle(advance.settled);
         if pulls {
             self.mark_dirty(id);
+        }
+        match advance.excess {
+            0 => Ok(()),
+            excess => Err(Overrun(excess)),
         }
     }
 }

@@ -83,11 +83,14 @@ impl Reading {
     /// Drains and reads everything that is there; every message must be the next one of its topic.
     fn read(&mut self) {
         while self.shard.drain(1_000, NOW) {}
-        while let Some(id) = self.shard.next_dirty() {
+        while self.shard.dirty_count() > 0 {
+            let Some(id) = self.shard.next_dirty() else {
+                continue;
+            };
             let outbox = self.shard.outbox(id).expect("a session");
             let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();
             let at = &mut self.at;
-            self.shard.wrote(id, count, NOW, |fanout| {
+            let wrote = self.shard.wrote(id, count, NOW, |fanout| {
                 let publication = &fanout.publication;
                 let topic = publication.lineage.topic.to_string();
                 if let Some(before) = at.insert(topic, publication.seq) {
@@ -96,6 +99,7 @@ impl Reading {
                     assert_eq!(publication.seq, Seq(1), "{:?}", publication.lineage.topic);
                 }
             });
+            wrote.expect("no more than waited");
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Never sleeps, never reads a clock. Breaking the framing is a panic here, so every test checks it.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -281,10 +282,24 @@ impl World {
 
     /// Writes every session of the shard that has something to write and can.
     pub(crate) fn write_dirty(&mut self, shard: usize) {
-        while let Some(id) = self.shards[shard].next_dirty() {
-            let owner = |c: &Client| c.shard == shard && c.id == Some(id);
-            if let Some(client) = self.clients.iter().position(owner) {
-                self.write(client);
+        while self.shards[shard].dirty_count() > 0 {
+            // As the server does it: a batch is written once it is collected, and each session is in it once. Its batches end
+            // sooner, but nothing may depend on that.
+            let mut batch = Vec::new();
+            while self.shards[shard].dirty_count() > 0 {
+                batch.extend(self.shards[shard].next_dirty());
+            }
+            let distinct: BTreeSet<SessionId> = batch.iter().copied().collect();
+            assert_eq!(
+                distinct.len(),
+                batch.len(),
+                "a session is in a batch twice: {batch:?}"
+            );
+            for id in batch {
+                let owner = |c: &Client| c.shard == shard && c.id == Some(id);
+                if let Some(client) = self.clients.iter().position(owner) {
+                    self.write(client);
+                }
             }
         }
         while let Some(id) = self.shards[shard].next_gone() {
@@ -314,7 +329,9 @@ impl World {
         }
         let count = it.bytes.len() - before;
         it.room = it.room.map(|room| room - count);
-        shard.wrote(id, count, self.now, |_| {});
+        shard
+            .wrote(id, count, self.now, |_| {})
+            .expect("no more than waited");
         if it.room != Some(0) && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
             shard.writable(id);
         }

@@ -114,7 +114,9 @@ impl World {
             .collect();
         for (id, wrote) in dirty.iter().zip(&wrote) {
             let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-            self.shard.wrote(*id, *count, Micros(0), |_| {});
+            self.shard
+                .wrote(*id, *count, Micros(0), |_| {})
+                .expect("no more than waited");
             if self.shard.outbox(*id).is_some_and(|outbox| !outbox.is_empty()) {
                 self.shard.writable(*id);
             }
@@ -227,7 +229,10 @@ fn what_may_be_written_at_a_time_is_bounded() {
             };
             assert!(count <= 1_000, "{count} bytes");
             written += count;
-            world.shard.wrote(id, count, Micros(0), |_| {});
+            world
+                .shard
+                .wrote(id, count, Micros(0), |_| {})
+                .expect("no more than waited");
         }
         assert!(written > 5_000);
         let mut received = vec![0; written];
@@ -263,7 +268,10 @@ fn a_broken_connection_is_an_error_of_its_own() {
             for (id, result) in dirty.into_iter().zip(results) {
                 match result {
                     Ok(Wrote::All(count) | Wrote::Part(count)) => {
-                        world.shard.wrote(id, count, Micros(0), |_| {});
+                        world
+                            .shard
+                            .wrote(id, count, Micros(0), |_| {})
+                            .expect("no more than waited");
                     }
                     Err(_) => {
                         assert_eq!(id, world.sessions[1]);

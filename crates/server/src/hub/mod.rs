@@ -269,7 +269,9 @@ impl Hub {
     /// Takes note that the response body of an SSE session took `count` bytes.
     pub(crate) fn took_sse(&mut self, id: SessionId, count: usize) {
         let now = self.clock.now();
-        self.took(id, count, now);
+        if self.took(id, count, now).is_err() {
+            self.drop_session(id);
+        }
         if self.shard.dirty_count() > 0 {
             self.kick(); // there is more to be pulled in
         }
@@ -441,13 +443,20 @@ impl Hub {
     }
 
     /// Takes note that the far end of a session took `count` bytes.
-    fn took(&mut self, id: SessionId, count: usize, now: Micros) {
+    ///
+    /// # Errors
+    /// When fewer bytes waited for it: the session cannot go on.
+    fn took(&mut self, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
         let latency = &mut self.metrics.delivery_latency;
-        self.shard.wrote(id, count, now, |fanout| {
+        let wrote = self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
                 latency.observe_n(now.since(fanout.publication.ts), 1);
             }
         });
+        wrote.map_err(|overrun| {
+            tracing::error!(session = id.0, %overrun, "a fault of the broker: the connection is dropped");
+            io::Error::other(overrun)
+        })
     }
 
     /// Number of sessions, closing ones included.

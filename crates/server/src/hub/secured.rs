@@ -101,7 +101,7 @@ impl Hub {
             self.count(before);
             self.count(after);
             let now = self.clock.now();
-            self.took(id, count, now);
+            self.took(id, count, now)?;
             taken += count;
             if after.blocked {
                 return Ok(Wrote::Part(0));

@@ -19,14 +19,13 @@ const LAST_BYTES: usize = BYTES_PER_WRITE;
 impl Hub {
     /// One round over the sessions that have something waiting.
     pub(super) fn write_dirty(&mut self) {
-        let mut left = self.shard.dirty_count();
         let mut batch = std::mem::take(&mut self.batch);
-        while left > 0 {
+        let mut goes_on = true;
+        while goes_on {
             batch.clear();
-            while left > 0 && batch.len() < BATCH {
-                left -= 1;
+            while batch.len() < BATCH {
                 let Some(id) = self.shard.next_dirty() else {
-                    left = 0;
+                    goes_on = false;
                     break;
                 };
                 match self.links.get(id.0 as usize) {
@@ -97,7 +96,7 @@ impl Hub {
         }
         if count > 0 {
             self.metrics.socket_written_bytes += count as u64;
-            self.took(id, count, now);
+            self.took(id, count, now)?;
         }
         if self.shard.is_finished(id) {
             return self.shut(id);

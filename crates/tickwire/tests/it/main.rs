@@ -5,6 +5,7 @@
 
 mod access;
 mod attacks;
+mod batches;
 mod broker;
 mod browser;
 mod compression;
