@@ -74,6 +74,8 @@ pub struct Counts {
     pub ops: [u64; Op::COUNT],
     /// Publications by clients of this shard, by kind (state, book, event).
     pub published: [u64; 3],
+    /// Payload bytes of these publications.
+    pub published_bytes: u64,
     /// Refusals by [`ErrorCode`].
     pub refusals: [u64; ErrorCode::ALL.len()],
     /// Closes begun by the broker or answered, by [`CloseCode::SENT`], any other code at the end.

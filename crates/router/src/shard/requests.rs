@@ -245,6 +245,7 @@ impl Shard {
         data: Payload,
         now: Micros,
     ) {
+        let bytes = data.heap_bytes() as u64;
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
             self.check_publish(id, &topic)?;
             self.directory.publish(&name, data, now).map_err(Refusal::from)
@@ -253,6 +254,7 @@ impl Shard {
             Err(refusal) => self.refuse(id, request, refusal, now),
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
+                self.counts.published_bytes += bytes;
                 self.accepted(id);
                 if let Some(session) = self.open_session(id) {
                     session.publishes = true;

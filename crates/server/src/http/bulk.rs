@@ -150,10 +150,7 @@ impl Bulk {
                 self.wait_for_shards();
             }
             let message = message?;
-            let bytes = match &message.payload {
-                Payload::Json(text) => text.len() as u64,
-                typed => typed.heap_bytes() as u64,
-            };
+            let bytes = message.payload.heap_bytes() as u64;
             let outcome = self
                 .directory
                 .publish(&message.topic, message.payload, self.clock.now());
