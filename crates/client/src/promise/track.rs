@@ -47,8 +47,21 @@ enum Awaiting {
     Nothing,
     /// Before any update, or not at all: after a first ack or a gap.
     First,
+    /// Of the message that has just come: of an event topic whose history had gone on, the snapshot is that of the next message.
+    Repeat,
     /// At any time: after a `resync` or a further subscription, which updates already on their way may follow.
     AnyTime,
+}
+
+impl Awaiting {
+    /// What is left of it when an update has come.
+    const fn after_update(self) -> Self {
+        match self {
+            Self::First => Self::Repeat,
+            Self::Repeat => Self::Nothing,
+            other => other,
+        }
+    }
 }
 
 /// One topic.
@@ -215,9 +228,7 @@ impl Track {
         let is_next = self.seq.0.checked_add(1) == Some(seq.0);
         if is_next && self.standing == Standing::At && self.alternative.is_none() {
             self.seq = seq;
-            if self.awaiting == Awaiting::First {
-                self.awaiting = Awaiting::Nothing;
-            }
+            self.awaiting = self.awaiting.after_update();
             return Ok(());
         }
         self.unusual_update(topic, seq, is_next)
@@ -232,9 +243,7 @@ impl Track {
             return Err(backward(topic, last, seq));
         }
         self.seq = seq;
-        if self.awaiting == Awaiting::First {
-            self.awaiting = Awaiting::Nothing;
-        }
+        self.awaiting = self.awaiting.after_update();
         let continues_ack = self
             .alternative
             .is_some_and(|base| base.0.checked_add(1) == Some(seq.0));
@@ -267,7 +276,12 @@ impl Track {
         seq: Seq,
         solicited: bool,
     ) -> Result<(), BrokenPromise> {
-        let awaited = solicited || self.awaiting != Awaiting::Nothing;
+        let awaited = solicited
+            || match self.awaiting {
+                Awaiting::Nothing => false,
+                Awaiting::Repeat => seq == self.seq,
+                Awaiting::First | Awaiting::AnyTime => true,
+            };
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;

@@ -327,7 +327,10 @@ impl Shard {
         if first != First::Nothing {
             // Of an event topic the message where the subscription stands: what came since must follow one by one.
             let snapshot = match cell.kind() {
-                Kind::Event => cell.get(subscriber.after),
+                Kind::Event => match cell.get(subscriber.after) {
+                    None => self.step_once(id, cell, subscriber),
+                    held => held,
+                },
                 Kind::State | Kind::Book => cell.snapshot(),
             };
             if let Some(snapshot) = snapshot {
@@ -376,6 +379,24 @@ impl Shard {
             subscriber.after = snapshot.seq;
         }
         self.push_pulled(id, snapshot, Sort::Recovery, 0);
+    }
+
+    /// Takes a subscription to the next message that the history holds, which becomes the one where it stands.
+    fn step_once(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+    ) -> Option<Arc<Publication>> {
+        let mut chunk = Vec::with_capacity(1);
+        let catchup = cell.read_after(subscriber.after, 1, &mut chunk);
+        let next = chunk.pop()?;
+        if let Some((from, to)) = catchup.gap {
+            self.push_gap(id, cell, (from, to), false);
+        }
+        subscriber.after = next.seq;
+        self.push_pulled(id, next.clone(), Sort::Pulled, 0);
+        Some(next)
     }
 
     fn step_every(&mut self, id: SessionId, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {

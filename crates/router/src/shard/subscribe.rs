@@ -218,16 +218,8 @@ impl Shard {
         let Some(place) = self.place_of(id, topic) else {
             return;
         };
-        let promised = self
-            .open_session(id)
-            .and_then(|session| session.promised_to(topic));
         let subscriber = self.slots[topic.index()].at_mut(place);
-        // Of an event topic it is the message where the subscription stands, once it has got what it was promised.
-        let at = match cell.kind() {
-            Kind::Event => promised.unwrap_or(subscriber.after),
-            Kind::State | Kind::Book => cell.position().seq,
-        };
-        if at > Seq::ZERO {
+        if cell.position().seq > Seq::ZERO {
             if subscriber.first == First::Nothing {
                 subscriber.first = First::Snapshot;
             }

@@ -60,12 +60,13 @@ fn an_ack_among_the_data_tells_where_the_client_stands_now() {
             count lagged: 1
             a: ack 2 trade.A@0
             a: update trade.A 1 1
+            a: snapshot trade.A 1 1
             a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
             a: update trade.B 1 1
             a: update trade.B 2 2
             a: update trade.B 3 3
-            a: update trade.A 3 3
-            a: update trade.A 4 4
             a: update trade.A 5 5"#]],
     );
     // A resume begins where its request said.

@@ -52,11 +52,6 @@ impl Place {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
 
-    /// Where the client is once it has read that, and what it was promised.
-    pub(super) fn promised_standing(&self) -> u64 {
-        self.standing().max(self.promised)
-    }
-
     /// Whether something that was promised has not come.
     pub(super) fn is_promised_more(&self) -> bool {
         self.promised > self.at
@@ -98,11 +93,11 @@ impl Place {
         })?;
         if self.snapshot_due && seq > self.promised {
             // The message where an event topic's subscription stands may be gone by the time that there is room.
-            let gone = kind == Kind::Event && !truth.still_held(topic, at);
+            // Then it is that of the next message, behind it.
+            let gone = kind == Kind::Event && (at == 0 || !truth.still_held(topic, at));
             ensure(gone, Rule::Subscriptions, || {
                 format!("{name} {seq} came where a snapshot was due")
             })?;
-            self.snapshot_due = false;
         }
         if every {
             ensure(seq == at + 1, Rule::Every, || {
@@ -205,7 +200,6 @@ impl Place {
         if kind == Kind::Book {
             self.after_gap = Some(to);
         }
-        self.snapshot_due &= kind != Kind::Event;
         Ok(())
     }
 

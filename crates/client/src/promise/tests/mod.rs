@@ -295,6 +295,21 @@ fn wildcards() {
 
 #[test]
 fn snapshots_that_were_asked_for() {
+    // The message where the subscription stood was gone: the next one comes first.
+    for asked in ["resync 2 A; ack 2", "sub 2 A; ack 2 A@k:58/every"] {
+        kept(&format!(
+            "{EVERY} {asked}; gap A@k 59 60 slow; up A 61; snap A@k:61; up A 62"
+        ));
+        broken(
+            &format!("{EVERY} {asked}; gap A@k 59 60 slow; up A 61; up A 62; snap A@k:61"),
+            &expect!["A: message 61 came after 62"],
+        );
+    }
+    kept("sub 1 A; ack 1 A@k:57/every; up A 58; snap A@k:58; up A 59");
+    broken(
+        "sub 1 A; ack 1 A@k:57/every; up A 58; up A 59; snap A@k:59",
+        &expect!["A: message 59 came twice"],
+    );
     kept(&format!(
         "{EVERY} resync 2 A; up A 59; ack 2; up A 60; snap A@k:60; up A 61"
     ));
