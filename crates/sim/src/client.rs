@@ -366,13 +366,12 @@ impl Client {
                 Ok(())
             }
             ServerMessage::Control(Control::Pong { id, .. }) => {
-                self.oracle.answered(id.0);
+                self.oracle.answered(id.0)?;
                 self.in_time(id.0, &mut at.link.due)
             }
             ServerMessage::Control(Control::Error { id: Some(id), .. }) => {
                 at.link.due.retain(|due| due.id != id.0);
-                self.oracle.answered(id.0);
-                Ok(())
+                self.oracle.answered(id.0)
             }
             ServerMessage::Control(_) => Ok(()),
             ServerMessage::Unknown(op) => Err(Broken::new(Rule::Framing, format!("an unknown op {op}"))),

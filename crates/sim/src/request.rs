@@ -33,7 +33,9 @@ pub(crate) fn handle(
                 }
                 Ok(message) => {
                     let request = id_of(message);
-                    if matches!(message, ClientMessage::Ping { .. }) {
+                    // Behind an answer that keeps its place, it keeps its own.
+                    let waits = shard.outbox(id).is_some_and(|outbox| outbox.answer_bytes() > 0);
+                    if matches!(message, ClientMessage::Ping { .. }) && !waits {
                         due(shard, link, id, request);
                     }
                     if matches!(message, ClientMessage::Unsubscribe { .. }) {

@@ -173,7 +173,7 @@ impl Shard {
             let error = Control::error(None, refusal);
             match &mut session.unfinished {
                 Some(unfinished) => unfinished.tell_later(error),
-                None => self.send_control(id, &error),
+                None => self.send_answer(id, &error),
             }
         }
         false

@@ -98,7 +98,7 @@ impl Shard {
                     ts: now,
                     received: Some(now),
                 };
-                self.send_control(id, &pong);
+                self.send_answer(id, &pong);
             }
             Err(bad) => self.refuse(id, bad.id, bad.refusal, now),
         }
@@ -160,7 +160,7 @@ impl Shard {
     pub fn refuse(&mut self, id: SessionId, request: Option<RequestId>, refusal: Refusal, now: Micros) {
         self.counts.refused(refusal.code);
         let abusive = is_abusive(refusal.code);
-        self.send_control(id, &Control::error(request, refusal));
+        self.send_answer(id, &Control::error(request, refusal));
         if abusive {
             self.count_refusal(id, now);
         }
@@ -228,6 +228,19 @@ impl Shard {
             .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits)
     }
 
+    /// Sends an answer that waits for no data, but for that before an answer which keeps its place: answers are read in the
+    /// order of the requests.
+    pub(super) fn send_answer(&mut self, id: SessionId, message: &Control) {
+        let behind_another = self
+            .open_session(id)
+            .is_some_and(|session| session.outbox.answer_bytes() > 0);
+        if behind_another {
+            self.send_in_order(id, message);
+        } else {
+            self.send_control(id, message);
+        }
+    }
+
     /// Sends a control message behind the data that waits already.
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
@@ -267,7 +280,7 @@ impl Shard {
                         seq,
                         ..AckResult::default()
                     }];
-                    self.send_control(id, &Control::Ack { id: request, results });
+                    self.send_answer(id, &Control::Ack { id: request, results });
                 }
             }
         }

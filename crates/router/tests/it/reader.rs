@@ -110,11 +110,6 @@ impl Place {
     fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
-
-    /// Where it is once it has read that, and what it was promised.
-    fn promised_standing(&self) -> u64 {
-        self.standing().max(self.promised)
-    }
 }
 
 fn matches(pattern: &str, topic: &str) -> bool {
@@ -214,12 +209,13 @@ impl Reader {
                     ErrorCode::NotSubscribed,
                     "nothing else is refused as a whole"
                 );
-                let asked = self.asked.remove(&id.expect("an id").0);
-                let Some(Asked::Resync(topic, _)) = asked else {
+                let id = id.expect("an id").0;
+                assert!(id > self.acked, "errors come in the order of the requests");
+                self.acked = id;
+                let Some(Asked::Resync(topic, _)) = self.asked.remove(&id) else {
                     panic!("only a resync is refused as a whole")
                 };
-                // Errors may overtake acks that wait, so what is subscribed is not known exactly here.
-                let _ = topic;
+                assert!(!self.covers(&topic), "{topic} is subscribed");
             }
             Frame::Message(other) => panic!("unexpected {other:?}"),
         }
@@ -298,7 +294,6 @@ impl Reader {
 
     /// A topic was asked for that came already.
     fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &[u64], truth: &Truth) {
-        let kind = truth[topic].kind;
         // What it was behind of may have been dropped for an unsubscribe on its way.
         let left = |asked: &Asked| matches!(asked, Asked::Unsubscribe(names) if names.iter().any(|name| matches(name, truth[topic].name)));
         let leaving = self.asked.values().any(left);
@@ -310,12 +305,7 @@ impl Reader {
             truth[topic].name,
             place.standing()
         );
-        let value = if kind == Kind::Event {
-            place.promised_standing()
-        } else {
-            heads[topic]
-        };
-        place.snapshot_due |= snapshot && value > 0;
+        place.snapshot_due |= snapshot && heads[topic] > 0;
     }
 
     fn resumed(
@@ -358,12 +348,7 @@ impl Reader {
             (0..truth.len()).filter(|topic| heads[*topic] > 0 && matches(pattern, truth[*topic].name))
         {
             if let Some(place) = self.places.get_mut(&topic) {
-                let value = if truth[topic].kind == Kind::Event {
-                    place.promised_standing()
-                } else {
-                    heads[topic]
-                };
-                place.snapshot_due |= value > 0;
+                place.snapshot_due = true;
             } else {
                 self.shots.insert(topic, true);
             }
@@ -406,9 +391,9 @@ impl Reader {
         assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
         if place.snapshot_due && seq > place.promised {
             // The message where an event topic's subscription stands may be gone by the time that there is room.
-            let gone = it.kind == Kind::Event && !it.reaches(place.at.saturating_sub(1));
+            // Then it is that of the next message, behind it.
+            let gone = it.kind == Kind::Event && (place.at == 0 || !it.reaches(place.at - 1));
             assert!(gone, "{}: the snapshot comes first", it.name);
-            place.snapshot_due = false;
         }
         if every {
             assert_eq!(seq, place.at + 1, "{}: every message, in order", it.name);
@@ -500,7 +485,6 @@ impl Reader {
             place.after_gap = Some(to);
         } else {
             assert!(!it.reaches(to - 1), "{}: {to} was still there", it.name);
-            place.snapshot_due &= it.kind != Kind::Event;
         }
     }
 

@@ -359,12 +359,73 @@ fn resync_sends_a_fresh_snapshot() {
         "open a; sub a ticker.*; resync a ticker.A; resync a trade.A; resync a ticker.*; resync a a..b; pub ticker.A 1; resync a ticker.A; go",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate
+            a: ack 2 ticker.A@0
             a: error 3 not_subscribed: no subscription of this connection covers trade.A
             a: error 4 bad_topic: wildcard at byte 7: a single topic is needed here
             a: error 5 bad_topic: empty token at byte 2
-            a: ack 2 ticker.A@0
             a: ack 6 ticker.A@0
             a: snapshot ticker.A 1 1"#]],
+    );
+}
+
+/// The message where the subscription stands is gone, so the snapshot is that of the next one.
+#[test]
+fn a_snapshot_comes_though_the_history_of_an_event_topic_has_gone_on() {
+    for asked in ["resync a trade.A", "sub a trade.A mode=snapshot", "sub a trade.A"] {
+        let script = format!(
+            "rule trade.> event 1; open a; sub a trade.A; pub trade.A 1; go; stall a; pub trade.A 2..6; {asked}; resume a; pub trade.A 7; go"
+        );
+        let out = crate::script::run(&script);
+        let lines: Vec<&str> = out.lines().collect();
+        let expected = [
+            "a: gap trade.A 2..5 slow",
+            "a: update trade.A 6 6",
+            "a: snapshot trade.A 6 6",
+            "a: update trade.A 7 7",
+        ];
+        assert!(lines[2].starts_with("a: ack 2 trade.A@1"), "{asked}: {out}");
+        assert_eq!(lines[3..], expected, "{asked}");
+    }
+    // It has a value, though the subscription began before there was one.
+    check(
+        "rule trade.> event 2; open a; sub a trade.A nosnapshot; stall a; pub trade.A 1..3; resync a trade.A; resume a; go",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: ack 2 trade.A@0
+            a: gap trade.A 1..1 slow
+            a: update trade.A 2 2
+            a: snapshot trade.A 2 2
+            a: update trade.A 3 3"#]],
+    );
+}
+
+/// One ack waits behind data; no later answer overtakes it, whatever it is to.
+#[test]
+fn no_answer_overtakes_an_ack_that_keeps_its_place() {
+    check(
+        r#"open a publish=chat.>; sub a trade.A; go; stall a; pub trade.A 1..2; drain; ping a; sub a trade.A nosnapshot; ping a; resync a nothing; send a {"op":"publish","id":6,"topic":"chat.x","data":1}; send a nonsense; wsping a hello; unsub a trade.B; resume a"#,
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: pong 2
+            a: PONG hello
+            a: update trade.A 1 1
+            a: update trade.A 2 2
+            a: ack 3 trade.A@2 every
+            a: pong 4
+            a: error 5 not_subscribed: no subscription of this connection covers nothing
+            a: ack 6 chat.x@1
+            a: error - bad_request: expected ident at line 1 column 2
+            a: ack 6 trade.B not_subscribed: no subscription of this connection has this name"#]],
+    );
+    // Without one, answers wait for no data.
+    check(
+        "open a; sub a trade.A; go; stall a; pub trade.A 1..2; drain; ping a; resync a nothing; resume a",
+        expect![[r#"
+            a: ack 1 trade.A@0 every
+            a: pong 2
+            a: error 3 not_subscribed: no subscription of this connection covers nothing
+            a: update trade.A 1 1
+            a: update trade.A 2 2"#]],
     );
 }
 

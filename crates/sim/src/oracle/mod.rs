@@ -124,6 +124,7 @@ impl Oracle {
 
     /// An `ack` came.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
+        self.in_order(id)?;
         let Some((asked, pieces)) = self.asked.remove(&id) else {
             return Err(Broken::new(
                 Rule::Answers,
@@ -162,8 +163,18 @@ impl Oracle {
     }
 
     /// A request was refused as a whole, or a ping answered.
-    pub(crate) fn answered(&mut self, id: u64) {
+    pub(crate) fn answered(&mut self, id: u64) -> Result<(), Broken> {
+        self.in_order(id)?;
         self.asked.remove(&id);
+        Ok(())
+    }
+
+    /// Answers come in the order of the requests.
+    fn in_order(&self, id: u64) -> Result<(), Broken> {
+        let first = self.asked.first_key_value().map_or(id, |(first, _)| *first);
+        ensure(id <= first, Rule::Answers, || {
+            format!("the answer to request {id} came before that to {first}")
+        })
     }
 
     fn subscribed(
@@ -243,11 +254,7 @@ impl Oracle {
             Rule::Subscriptions,
             || format!("{name}: the ack of {seq} does not keep its place behind {standing}"),
         )?;
-        let value = match topics::kind(topic) {
-            Kind::Event => place.promised_standing(),
-            Kind::State | Kind::Book => heads[topic],
-        };
-        place.snapshot_due |= snapshot && value > 0;
+        place.snapshot_due |= snapshot && heads[topic] > 0;
         Ok(())
     }
 
@@ -288,7 +295,7 @@ impl Oracle {
     fn one_shot(&mut self, pattern: usize, heads: &Heads) {
         for topic in (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic)) {
             if let Some(place) = self.places.get_mut(&topic) {
-                place.snapshot_due |= topics::kind(topic) != Kind::Event || place.promised_standing() > 0;
+                place.snapshot_due = true;
             } else {
                 self.shots.insert(topic, true);
             }
