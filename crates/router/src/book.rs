@@ -3,81 +3,14 @@
 //! Levels are sorted, prices unique, sizes above zero. A change is applied whole or refused whole. Never larger than
 //! [`BOOK_LEVELS_MAX`] a side.
 
+mod side;
+
 use tickwire_wire::Refusal;
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::limits::{BOOK_CHECKSUM_LEVELS, BOOK_LEVELS_MAX};
+use tickwire_wire::limits::BOOK_LEVELS_MAX;
 use tickwire_wire::market::{self, BookChecksum, Level};
 
-/// One side, worst level first: most changes are near the best, at the cheap end.
-#[derive(Debug, Clone, Default)]
-struct Side(Vec<Level>);
-
-/// Which side, and so what "better" means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Bids,
-    Asks,
-}
-
-impl Side {
-    /// Where `price` is or would be inserted.
-    fn find(&self, which: Which, price: tickwire_wire::Decimal) -> Result<usize, usize> {
-        match which {
-            Which::Bids => self.0.binary_search_by(|level| level.price.cmp(&price)),
-            Which::Asks => self.0.binary_search_by(|level| price.cmp(&level.price)),
-        }
-    }
-
-    /// Applies one change; tells whether a level that the checksum covers changed.
-    fn apply(&mut self, which: Which, change: Level) -> bool {
-        let before = self.0.len();
-        match self.find(which, change.price) {
-            Ok(at) if change.size.is_zero() => {
-                self.0.remove(at);
-                before - at <= BOOK_CHECKSUM_LEVELS
-            }
-            Ok(at) => {
-                let changed = self.0[at].size != change.size;
-                self.0[at].size = change.size;
-                changed && before - at <= BOOK_CHECKSUM_LEVELS
-            }
-            Err(_) if change.size.is_zero() => false,
-            Err(at) => {
-                self.0.insert(at, change);
-                before - at < BOOK_CHECKSUM_LEVELS
-            }
-        }
-    }
-
-    fn best_first(&self) -> impl Iterator<Item = Level> {
-        self.0.iter().rev().copied()
-    }
-
-    /// Whether `changes` fit, all their levels taken as new.
-    fn has_room(&self, changes: &[Level]) -> bool {
-        self.0.len() + changes.len() <= BOOK_LEVELS_MAX
-            || self.0.len() + changes.iter().filter(|c| !c.size.is_zero()).count() <= BOOK_LEVELS_MAX
-    }
-
-    /// The changes that turn this side into `target`: removals, then new and changed levels.
-    fn changes_to(&self, which: Which, target: &Self) -> Vec<Level> {
-        let zero = tickwire_wire::Decimal::ZERO;
-        let gone = self
-            .best_first()
-            .filter(|level| target.find(which, level.price).is_err());
-        let mut changes: Vec<Level> = gone
-            .map(|level| Level {
-                price: level.price,
-                size: zero,
-            })
-            .collect();
-        changes.extend(target.best_first().filter(|level| {
-            self.find(which, level.price)
-                .map_or(true, |at| self.0[at].size != level.size)
-        }));
-        changes
-    }
-}
+use side::{Side, Which};
 
 /// Both sides and their checksum.
 #[derive(Debug, Clone, Default)]
@@ -132,13 +65,7 @@ impl Book {
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
         // An empty book's checksum is CRC-32 of nothing, 0, as the default has it.
-        let mut covered = false;
-        for level in bids {
-            covered |= self.bids.apply(Which::Bids, *level);
-        }
-        for level in asks {
-            covered |= self.asks.apply(Which::Asks, *level);
-        }
+        let covered = self.bids.apply(Which::Bids, bids) | self.asks.apply(Which::Asks, asks);
         if covered {
             let mut sum = BookChecksum::default();
             sum.side(self.asks.best_first());
@@ -146,6 +73,13 @@ impl Book {
             self.checksum = sum.finish();
         }
         Ok(())
+    }
+
+    /// Whether the best bid is not below the best ask.
+    #[must_use]
+    pub fn is_crossed(&self) -> bool {
+        let best = self.bids.best().zip(self.asks.best());
+        best.is_some_and(|(bid, ask)| bid >= ask)
     }
 
     /// The whole book, best levels first, as a `snapshot` carries it.
@@ -160,6 +94,16 @@ impl Book {
             replace: false,
         }
     }
+}
+
+/// Refuses a book of another instrument than the one that the last tokens of `topic` name.
+pub(crate) fn check_symbol(topic: &str, book: &market::Book) -> Result<(), Refusal> {
+    let before = topic.strip_suffix(book.symbol.as_str());
+    if before.is_some_and(|before| before.is_empty() || before.ends_with('.')) {
+        return Ok(());
+    }
+    let reason = format!("a book of symbol {:?} does not belong to {topic}", book.symbol);
+    Err(Refusal::bad_request(reason))
 }
 
 #[cfg(test)]
@@ -230,6 +174,71 @@ mod tests {
             ErrorCode::LimitExceeded
         );
         assert_eq!(book.snapshot("X".into(), Micros(0)), before);
+    }
+
+    #[test]
+    fn a_book_is_crossed_when_its_best_bid_is_not_below_its_best_ask() {
+        let mut book = Book::default();
+        assert!(!book.is_crossed(), "nothing is not crossed");
+        for (bids, asks, crossed) in [
+            (vec![level(100, 1)], vec![], false),
+            (vec![], vec![level(101, 1)], false),
+            (vec![level(101, 1)], vec![], true),
+            (vec![], vec![level(101, 0)], false),
+            (vec![], vec![level(99, 1), level(102, 1)], true),
+            (vec![level(101, 0), level(100, 0), level(98, 1)], vec![], false),
+        ] {
+            book.apply(message(bids, asks, false)).expect("valid");
+            assert_eq!(
+                book.is_crossed(),
+                crossed,
+                "{:?}",
+                book.snapshot("X".into(), Micros(0))
+            );
+        }
+    }
+
+    /// A message that is at once long and deep goes through the one pass; the naive book knows no such thing.
+    #[test]
+    fn long_messages_at_the_worst_prices_agree_with_a_naive_book() {
+        let (mut book, mut naive) = (Book::default(), [BTreeMap::new(), BTreeMap::new()]);
+        for round in 0_i64..12 {
+            let replace = round % 5 == 0;
+            // Now new levels below all others, now between them, now gone again, some prices twice.
+            let side = |sign: i64| -> Vec<Level> {
+                (0..400)
+                    .map(|at| {
+                        let far = (at * 7 + round * 131) % 900;
+                        level(100_000 + sign * (10 + far), (at + round) % 3)
+                    })
+                    .collect()
+            };
+            let (bids, asks) = (side(-1), side(1));
+            if replace {
+                naive = [BTreeMap::new(), BTreeMap::new()];
+            }
+            for (side, changes) in naive.iter_mut().zip([&asks, &bids]) {
+                for change in changes {
+                    if change.size.is_zero() {
+                        side.remove(&change.price);
+                    } else {
+                        side.insert(change.price, change.size);
+                    }
+                }
+            }
+            let update = book.apply(message(bids, asks, replace)).expect("valid");
+            let got = book.snapshot("X".into(), Micros(0));
+            let pairs = |levels: &[Level]| levels.iter().map(|l| (l.price, l.size)).collect::<Vec<_>>();
+            let best_asks: Vec<_> = naive[0].iter().map(|(p, s)| (*p, *s)).collect();
+            let best_bids: Vec<_> = naive[1].iter().rev().map(|(p, s)| (*p, *s)).collect();
+            assert_eq!(pairs(&got.asks), best_asks, "round {round}");
+            assert_eq!(pairs(&got.bids), best_bids, "round {round}");
+            assert_eq!(
+                update.checksum,
+                naive_checksum(&naive[1], &naive[0]),
+                "round {round}"
+            );
+        }
     }
 
     proptest! {
