@@ -133,6 +133,11 @@ impl Catalogue {
         self.family(Id::StaleChanges).set(0, changes);
     }
 
+    /// Sets how often a book became crossed, ever.
+    pub fn set_crossed_books(&self, times: u64) {
+        self.family(Id::CrossedBooks).set(0, times);
+    }
+
     /// Sets the number of addresses that something is counted of.
     pub fn set_addresses(&self, addresses: u64) {
         self.family(Id::Addresses).set(0, addresses);

@@ -45,6 +45,7 @@ pub(crate) enum Id {
     HistoryBytes,
     StaleTopics,
     StaleChanges,
+    CrossedBooks,
     SocketWrites,
     SocketWrittenBytes,
     SocketReads,
@@ -276,6 +277,12 @@ pub const TABLE: &[Metric] = &[
         "Times that a topic fell silent, or came back, by its rule in `staleness`.",
     ),
     counter(
+        "tickwire_crossed_books_total",
+        Unit::One,
+        &[],
+        "Times that a book became crossed: its best bid was not below its best ask any more.",
+    ),
+    counter(
         "tickwire_socket_writes_total",
         Unit::One,
         &[],
@@ -475,6 +482,7 @@ mod tests {
             (Id::HistoryBytes, "tickwire_history_bytes"),
             (Id::StaleTopics, "tickwire_stale_topics"),
             (Id::StaleChanges, "tickwire_stale_changes_total"),
+            (Id::CrossedBooks, "tickwire_crossed_books_total"),
             (Id::SocketWrites, "tickwire_socket_writes_total"),
             (Id::SocketWrittenBytes, "tickwire_socket_written_bytes_total"),
             (Id::SocketReads, "tickwire_socket_reads_total"),

@@ -5,10 +5,10 @@
 //! Never reads a clock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tickwire_wire::message::{GapReason, Position};
+use tickwire_wire::message::{GapReason, Position, StaleReason};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Refusal, Seq, Topic};
 
 use crate::book::Book;
@@ -37,6 +37,8 @@ struct State {
     book_snapshot: Option<Arc<Publication>>,
     /// One bit per shard.
     interested: u64,
+    /// Why its source says that the book is not to be relied on.
+    doubt: Option<StaleReason>,
 }
 
 /// One topic. Shared; publishing through it saves the look-up by name.
@@ -48,6 +50,8 @@ pub struct TopicCell {
     subscribers: AtomicU32,
     /// One more than the newest number when the topic fell silent; 0 when it is not. Written with the state locked.
     stale: AtomicU64,
+    /// Whether the newest message is of a book in doubt. Written with the state locked.
+    doubted: AtomicBool,
 }
 
 impl std::fmt::Debug for TopicCell {
@@ -105,6 +109,8 @@ pub(crate) struct Entered {
     pub(crate) published: Published,
     /// Whether all histories together were over their budget by it.
     pub(crate) over_budget: bool,
+    /// Whether the book became crossed by it.
+    pub(crate) crossed: bool,
     /// Whether the topic was stale.
     pub(crate) came_back: bool,
 }
@@ -132,10 +138,12 @@ impl TopicCell {
                 book: (lineage.kind == Kind::Book).then(Box::default),
                 book_snapshot: None,
                 interested,
+                doubt: None,
                 lineage: Arc::new(lineage),
             }),
             subscribers: AtomicU32::new(0),
             stale: AtomicU64::new(0),
+            doubted: AtomicBool::new(false),
         }
     }
 
@@ -255,12 +263,8 @@ impl TopicCell {
             return Some(newest);
         };
         let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
-        let snapshot = Arc::new(Publication::new(
-            state.lineage.clone(),
-            newest.seq,
-            newest.ts,
-            whole,
-        ));
+        let snapshot = Publication::new(state.lineage.clone(), newest.seq, newest.ts, whole);
+        let snapshot = Arc::new(snapshot.doubted(newest.doubt));
         state.book_snapshot = Some(snapshot.clone());
         Some(snapshot)
     }
@@ -306,6 +310,18 @@ impl TopicCell {
         self.stale.load(Ordering::Relaxed).checked_sub(1).map(Seq)
     }
 
+    /// Says that from the next message on the book is not to be relied on, until a message replaces it as a whole. The
+    /// first reason holds.
+    pub fn doubt(&self, reason: StaleReason) {
+        let mut state = self.lock();
+        state.doubt = state.doubt.or(Some(reason));
+    }
+
+    /// Whether the newest message is of a book that is not to be relied on.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
     /// Takes the topic for stale if its last message came `after_ms` before `now` or earlier, and tells each interested
     /// shard behind what was published.
     pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> Heard {
@@ -336,9 +352,19 @@ impl TopicCell {
         queues: &[Arc<ShardQueue>],
         budget: &HistoryBudget,
     ) -> Result<Entered, Refusal> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let mut crossed = false;
         let payload = match (&mut state.book, payload) {
-            (Some(book), Payload::Book(message)) => Payload::Book(Box::new(book.apply(*message)?)),
+            (Some(book), Payload::Book(message)) => {
+                let (whole, was_crossed) = (message.replace, book.is_crossed());
+                let update = book.apply(*message)?;
+                if whole {
+                    state.doubt = None;
+                }
+                crossed = book.is_crossed() && !was_crossed;
+                Payload::Book(Box::new(update))
+            }
             (Some(_), _) => {
                 let reason = format!(
                     "{} is a book; only book messages can be published to it",
@@ -349,7 +375,11 @@ impl TopicCell {
             (None, payload) => payload,
         };
         let seq = state.seq.next();
-        let publication = Arc::new(Publication::new(state.lineage.clone(), seq, now, payload));
+        let is_crossed = state.book.as_deref().is_some_and(Book::is_crossed);
+        let doubt = state.doubt.or(is_crossed.then_some(StaleReason::Crossed));
+        self.doubted.store(doubt.is_some(), Ordering::Relaxed);
+        let publication = Publication::new(state.lineage.clone(), seq, now, payload);
+        let publication = Arc::new(publication.doubted(doubt));
         state.seq = seq;
         state.book_snapshot = None;
         let came_back = self.stale_since().is_some();
@@ -371,6 +401,7 @@ impl TopicCell {
         Ok(Entered {
             published,
             over_budget,
+            crossed,
             came_back,
         })
     }

@@ -7,7 +7,7 @@
 
 mod reconfigure;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
@@ -15,6 +15,7 @@ use thiserror::Error;
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
 
+use crate::book;
 use crate::cell::{Attached, Entered, Heard, Published, TopicCell};
 use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
@@ -105,6 +106,8 @@ pub struct Directory {
     /// Turns that topics have had to give up history.
     shortened: AtomicUsize,
     staleness: Staleness,
+    /// How often a book became crossed.
+    crossed_books: AtomicU64,
     topics_max: AtomicUsize,
 }
 
@@ -144,6 +147,7 @@ impl Directory {
             budget: HistoryBudget::new(limits.history_bytes_max),
             shortened: AtomicUsize::new(0),
             staleness: Staleness::default(),
+            crossed_books: AtomicU64::new(0),
             topics_max: AtomicUsize::new(limits.topics_max),
         }
     }
@@ -197,6 +201,12 @@ impl Directory {
     #[must_use]
     pub fn stale_changes(&self) -> u64 {
         self.staleness.changes()
+    }
+
+    /// How often a book became crossed: its best bid was not below its best ask any more.
+    #[must_use]
+    pub fn crossed_books(&self) -> u64 {
+        self.crossed_books.load(Ordering::Relaxed)
     }
 
     fn topics_read(&self) -> RwLockReadGuard<'_, Topics> {
@@ -350,16 +360,20 @@ impl Directory {
     /// what the topic holds already.
     ///
     /// # Errors
-    /// When the payload is no book and the topic is one.
+    /// When the topic is a book, and the payload is none or of another symbol.
     pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
         match (self.kind_of(topic), payload) {
             (Kind::Book, Payload::Json(text)) => {
                 let book: market::Book = serde_json::from_slice(&text).map_err(|error| {
                     PublishError::Refused(Refusal::bad_request(format!("not a book message: {error}")))
                 })?;
+                book::check_symbol(topic, &book).map_err(PublishError::Refused)?;
                 Ok(Payload::Book(Box::new(book)))
             }
-            (Kind::Book, payload @ Payload::Book(_)) => Ok(payload),
+            (Kind::Book, Payload::Book(book)) => {
+                book::check_symbol(topic, &book).map_err(PublishError::Refused)?;
+                Ok(Payload::Book(book))
+            }
             (Kind::Book, _) => {
                 let reason = format!("{topic} is a book; only book messages can be published to it");
                 Err(PublishError::Refused(Refusal::bad_request(reason)))
@@ -382,10 +396,14 @@ impl Directory {
         let Entered {
             published,
             over_budget,
+            crossed,
             came_back,
         } = entered.map_err(PublishError::Refused)?;
         if over_budget {
             self.shorten_next();
+        }
+        if crossed {
+            self.crossed_books.fetch_add(1, Ordering::Relaxed);
         }
         if came_back {
             self.staleness.came_back();

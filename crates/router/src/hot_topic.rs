@@ -48,7 +48,7 @@ impl HotTopic {
                 deliveries,
                 subscribers: cell.subscribers(),
                 seq: cell.position().seq,
-                stale: cell.stale_since().is_some(),
+                stale: cell.stale_since().is_some() || cell.is_doubted(),
             })
         };
         hottest.into_iter().take(top_k).filter_map(hot).collect()

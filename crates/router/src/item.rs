@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Seq, Variant};
 
 use crate::ledger::Settled;
@@ -102,11 +103,33 @@ impl Gap {
     }
 }
 
+/// What a subscription was told last of a topic's source. A book that is in doubt stays so whether or not it is silent too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SourceState {
+    Live,
+    /// It is stale: nothing came for too long.
+    Silent,
+    /// It is stale: what comes is not to be relied on.
+    Doubted(StaleReason),
+}
+
+impl SourceState {
+    /// Why what comes is not to be relied on.
+    #[inline]
+    pub(crate) const fn doubt(self) -> Option<StaleReason> {
+        match self {
+            Self::Live | Self::Silent => None,
+            Self::Doubted(reason) => Some(reason),
+        }
+    }
+}
+
 /// The state of a topic's source.
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) topic: TopicId,
-    pub(crate) stale: bool,
+    /// What its subscription was told before.
+    pub(crate) before: SourceState,
     pub(crate) frame: Rc<[u8]>,
 }
 

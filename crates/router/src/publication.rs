@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::deflate::{Deflater, Variant};
 use tickwire_wire::frame::{Frames, Shared};
+use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 /// A topic's number in its directory: dense, from 0, never used again for another topic.
@@ -46,6 +47,8 @@ pub struct Publication {
     pub ts: Micros,
     /// What it says.
     pub payload: Payload,
+    /// Why the book is not to be relied on from this message on.
+    pub(crate) doubt: Option<StaleReason>,
     update: Frames,
     // Few publications are ever sent as a snapshot, so these are made on demand.
     snapshot: OnceLock<Box<Frames>>,
@@ -60,9 +63,15 @@ impl Publication {
             seq,
             ts,
             payload,
+            doubt: None,
             update: Frames::default(),
             snapshot: OnceLock::new(),
         }
+    }
+
+    /// The publication, of a book that is not to be relied on for `doubt`.
+    pub(crate) fn doubted(self, doubt: Option<StaleReason>) -> Self {
+        Self { doubt, ..self }
     }
 
     /// The whole plain frame, header included, for readers of `codec`, and whether this call encoded it.

@@ -135,6 +135,7 @@ impl Ops {
             .set_history_bytes(self.directory.history_bytes() as u64);
         self.catalogue
             .set_stale_topics(self.directory.stale_topics(), self.directory.stale_changes());
+        self.catalogue.set_crossed_books(self.directory.crossed_books());
         self.catalogue
             .set_addresses(self.gatekeeper.address_count() as u64);
         match self.catalogue.render() {

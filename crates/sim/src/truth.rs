@@ -121,7 +121,8 @@ impl Truth {
             format!("[\"{price}\",\"{size}\"]")
         };
         let replace = if replace { ",\"replace\":true" } else { "" };
-        format!("{{\"symbol\":\"S\",\"{side}\":[{levels}],\"time\":0{replace}}}")
+        let symbol = topics::name(topic).trim_start_matches("book.");
+        format!("{{\"symbol\":\"{symbol}\",\"{side}\":[{levels}],\"time\":0{replace}}}")
     }
 
     fn book_hash(&self, topic: usize) -> u64 {

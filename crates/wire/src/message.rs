@@ -325,6 +325,18 @@ pub enum TopicState {
     Live,
 }
 
+/// Why a book is stale although messages of it come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StaleReason {
+    /// The source has sent changes only, and no whole book yet.
+    Partial,
+    /// The source lost changes.
+    Hole,
+    /// The best bid is not below the best ask.
+    Crossed,
+}
+
 /// A message from the broker that is not market data: short, and but for `joined` made for one connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -383,6 +395,9 @@ pub enum Control {
         topic: String,
         /// The new state.
         state: TopicState,
+        /// Why a book is stale; none when its source is silent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<StaleReason>,
     },
     /// Nothing else was sent for a while.
     Heartbeat {

@@ -8,6 +8,7 @@ use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{CloseCode, Control, Kind, Micros, Seq, Variant};
 
+use super::status::StatusFrames;
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Gap, Sort};
@@ -127,8 +128,9 @@ impl Shard {
             op: DataOp::Update,
         });
         let (mut lengths, mut handed) = ([0; Variant::COUNT], 0);
+        let mut statuses = StatusFrames::default();
         for subscriber in subscribers {
-            match self.hand(subscriber, &fanout, &mut lengths) {
+            match self.hand(subscriber, &fanout, &mut lengths, &mut statuses) {
                 Handed::Skipped => {}
                 Handed::Queued => handed += 1,
             }
@@ -147,6 +149,7 @@ impl Shard {
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
         lengths: &mut [u32; Variant::COUNT],
+        statuses: &mut StatusFrames,
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -175,6 +178,9 @@ impl Shard {
             return Handed::Skipped;
         }
         subscriber.after = publication.seq;
+        if subscriber.told.doubt() != publication.doubt {
+            statuses.push(session, subscriber, publication);
+        }
         let length = &mut lengths[session.variant.index()];
         if *length == 0 {
             let shared = publication.frame_for(session.variant, DataOp::Update, &mut self.deflater);
@@ -314,7 +320,7 @@ impl Shard {
                 break;
             };
             subscriber.after = publication.seq;
-            self.push_pulled(id, publication, Sort::Promised, 0);
+            self.push_told(id, subscriber, publication, Sort::Promised, 0);
             if !self.has_room(id) {
                 break;
             }
@@ -350,7 +356,7 @@ impl Shard {
         if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
             let skips = newest.seq.0 - subscriber.after.0 - 1;
             subscriber.after = newest.seq;
-            self.push_pulled(id, newest, Sort::Pulled, skips);
+            self.push_told(id, subscriber, newest, Sort::Pulled, skips);
         }
         Turn::Passes
     }
@@ -362,7 +368,7 @@ impl Shard {
             Some(skips) => (Sort::Newer, skips),
         };
         subscriber.after = snapshot.seq;
-        self.push_pulled(id, snapshot, sort, skips);
+        self.push_told(id, subscriber, snapshot, sort, skips);
     }
 
     /// Sends the snapshot that ends a gap in the changes of a book, and the gap, so far as it was not sent before.
@@ -378,7 +384,7 @@ impl Shard {
             self.push_gap(id, cell, (subscriber.after.next(), snapshot.seq), goes_on);
             subscriber.after = snapshot.seq;
         }
-        self.push_pulled(id, snapshot, Sort::Recovery, 0);
+        self.push_told(id, subscriber, snapshot, Sort::Recovery, 0);
     }
 
     /// Takes a subscription to the next message that the history holds, which becomes the one where it stands.
@@ -422,7 +428,7 @@ impl Shard {
                         break;
                     }
                     subscriber.after = publication.seq;
-                    self.push_pulled(id, publication, Sort::Pulled, 0);
+                    self.push_told(id, subscriber, publication, Sort::Pulled, 0);
                 }
             }
         }
@@ -471,7 +477,13 @@ impl Shard {
         }
     }
 
-    fn push_pulled(&mut self, id: SessionId, publication: Arc<Publication>, sort: Sort, skips: u64) {
+    pub(super) fn push_pulled(
+        &mut self,
+        id: SessionId,
+        publication: Arc<Publication>,
+        sort: Sort,
+        skips: u64,
+    ) {
         let op = match sort {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
             Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,

@@ -123,7 +123,7 @@ impl Shard {
             let subscriber = slot.at_mut(subscription.place);
             match item {
                 Item::Answer(_) => {}
-                Item::Status(status) => subscriber.told_stale = !status.stale,
+                Item::Status(status) => subscriber.told = status.before,
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
                     // The gap of a book brings its snapshot anew, unless the client has got a gap before it that waits for one.

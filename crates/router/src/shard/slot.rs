@@ -9,6 +9,7 @@ use tickwire_wire::Seq;
 
 use super::rate::RateList;
 use crate::cell::TopicCell;
+use crate::item::SourceState;
 use crate::pace::RateClass;
 use crate::session::{Place, SessionId};
 
@@ -32,8 +33,8 @@ pub(super) struct Subscriber {
     pub(super) behind: bool,
     /// What goes before anything else but a replay.
     pub(super) first: First,
-    /// Whether the last that it was told of the topic's source is that it fell silent.
-    pub(super) told_stale: bool,
+    /// What it was told last of the topic's source.
+    pub(super) told: SourceState,
     /// The last message in its outbox, or where its subscription began.
     pub(super) after: Seq,
 }

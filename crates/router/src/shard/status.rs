@@ -1,40 +1,77 @@
-//! `status`: telling subscribers that a topic's source fell silent, and that it came back.
+//! `status`: telling subscribers that a topic's source fell silent, or its book is in doubt, and that it is live again.
 //!
 //! Each subscription knows what it was told last. What it is to be told waits for nothing but its place: `live` comes before
 //! the message that ended the silence, `stale` after all messages before it. Who has no room is told when there is some, and
 //! then only what is true by then: nothing is lost and nothing piles up.
+//!
+//! A doubt is part of each publication that it concerns, so it needs no queue: `stale` comes before the first of them, or
+//! behind a snapshot, and `live` before the first that is free of it.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::message::TopicState;
-use tickwire_wire::{Codec, Control, Micros, Seq};
+use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
 
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::Status;
-use crate::publication::TopicId;
-use crate::session::SessionId;
+use crate::item::{Sort, SourceState, Status};
+use crate::publication::{Publication, TopicId};
+use crate::session::{Session, SessionId};
 
-/// What a topic's subscribers are told, encoded once per codec.
+/// A state of a topic as a frame, encoded once per codec.
+#[derive(Default)]
+pub(super) struct StatusFrames([Option<Rc<[u8]>>; Codec::ALL.len()]);
+
+impl StatusFrames {
+    fn get(&mut self, codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
+        let frame = &mut self.0[codec as usize];
+        frame
+            .get_or_insert_with(|| status_frame(codec, topic, state))
+            .clone()
+    }
+
+    /// Tells a subscription whether the book is in doubt from `publication` on, which it is about to get.
+    pub(super) fn push(
+        &mut self,
+        session: &mut Session,
+        subscriber: &mut Subscriber,
+        publication: &Publication,
+    ) {
+        let state = publication.doubt.map_or(SourceState::Live, SourceState::Doubted);
+        let frame = self.get(session.codec(), &publication.lineage.topic, state);
+        let before = std::mem::replace(&mut subscriber.told, state);
+        let topic = publication.lineage.id;
+        session.outbox.push_status(Status { topic, before, frame });
+    }
+}
+
+/// What a topic's subscribers are told.
 struct News<'a> {
     cell: &'a TopicCell,
     stale: bool,
     /// The message before the silence, or the one that ends it.
     seq: Seq,
-    frames: [Option<Rc<[u8]>>; Codec::ALL.len()],
+    frames: StatusFrames,
     /// Whether a subscriber who has come further than `seq` knows of a later silence.
     known: bool,
 }
 
 impl News<'_> {
-    fn status(&mut self, codec: Codec) -> Status {
-        let frame = &mut self.frames[codec as usize];
-        let frame = frame.get_or_insert_with(|| status_frame(codec, self.cell, self.stale));
-        Status {
-            topic: self.cell.id(),
-            stale: self.stale,
-            frame: frame.clone(),
+    const fn state(&self) -> SourceState {
+        if self.stale {
+            SourceState::Silent
+        } else {
+            SourceState::Live
+        }
+    }
+
+    /// Whether one who was told `told` is to be told. Who knows of a doubt knows that the topic is stale.
+    fn concerns(&self, told: SourceState) -> bool {
+        told == if self.stale {
+            SourceState::Live
+        } else {
+            SourceState::Silent
         }
     }
 }
@@ -77,7 +114,7 @@ impl Shard {
             cell,
             stale,
             seq,
-            frames: [const { None }; Codec::ALL.len()],
+            frames: StatusFrames::default(),
             known: false,
         };
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
@@ -96,7 +133,7 @@ impl Shard {
     fn tell_all(&mut self, subscribers: &mut [Subscriber], news: &mut News<'_>) {
         for subscriber in subscribers {
             // Who is behind is told on the way to the head.
-            if subscriber.told_stale == news.stale || subscriber.behind {
+            if !news.concerns(subscriber.told) || subscriber.behind {
                 continue;
             }
             if !news.stale && subscriber.after >= news.seq {
@@ -113,8 +150,10 @@ impl Shard {
                     self.overfull.push(subscriber.session);
                 }
             } else {
-                session.outbox.push_status(news.status(session.codec()));
-                subscriber.told_stale = news.stale;
+                let (topic, state) = (news.cell.id(), news.state());
+                let frame = news.frames.get(session.codec(), news.cell.topic(), state);
+                let before = std::mem::replace(&mut subscriber.told, state);
+                session.outbox.push_status(Status { topic, before, frame });
             }
             self.mark_dirty(subscriber.session);
         }
@@ -123,40 +162,76 @@ impl Shard {
     /// Tells a subscription that goes on from the directory that the source came back, if it did since: also when it has
     /// fallen silent again behind messages that are still to come.
     pub(super) fn tell_live(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
-        if subscriber.told_stale && cell.stale_since() != Some(subscriber.after) {
-            self.tell_one(id, cell, subscriber, false);
+        if subscriber.told == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
+            self.tell_one(id, cell, subscriber, SourceState::Live);
         }
     }
 
-    /// Tells a subscription that has come to the head of its topic that the source is silent, if it is.
+    /// Tells a subscription that has come to the head of its topic that the book is in doubt or the source silent, if it is.
     pub(super) fn tell_stale(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
+        if cell.is_doubted()
+            && let Some(newest) = cell.newest().filter(|newest| newest.seq == subscriber.after)
+            && let Some(reason) = newest.doubt
+            && subscriber.told.doubt() != Some(reason)
+        {
+            self.tell_one(id, cell, subscriber, SourceState::Doubted(reason));
+        }
         let since = cell.stale_since();
-        if since.is_some() && !subscriber.told_stale {
-            self.tell_one(id, cell, subscriber, true);
+        if since.is_some() && subscriber.told == SourceState::Live {
+            self.tell_one(id, cell, subscriber, SourceState::Silent);
+        }
+        if since.is_some() && subscriber.told == SourceState::Silent {
             // The shard may not have heard of it.
             let slot = &mut self.slots[cell.id().index()];
             slot.stale_since = slot.stale_since.or(since);
         }
     }
 
-    fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, stale: bool) {
+    /// Pulls a publication in for a subscription and tells it whether the book is in doubt: before it, or behind a snapshot
+    /// that is.
+    pub(super) fn push_told(
+        &mut self,
+        id: SessionId,
+        subscriber: &mut Subscriber,
+        publication: Arc<Publication>,
+        sort: Sort,
+        skips: u64,
+    ) {
+        if subscriber.told.doubt() == publication.doubt {
+            self.push_pulled(id, publication, sort, skips);
+            return;
+        }
+        let behind =
+            publication.doubt.is_some() && matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
+        if behind {
+            self.push_pulled(id, publication.clone(), sort, skips);
+        }
         if let Some(session) = self.open_session(id) {
-            let frame = status_frame(session.codec(), cell, stale);
-            let topic = cell.id();
-            session.outbox.push_status(Status { topic, stale, frame });
-            subscriber.told_stale = stale;
+            StatusFrames::default().push(session, subscriber, &publication);
+        }
+        if !behind {
+            self.push_pulled(id, publication, sort, skips);
+        }
+    }
+
+    fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
+        if let Some(session) = self.open_session(id) {
+            let frame = status_frame(session.codec(), cell.topic(), state);
+            let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
+            session.outbox.push_status(Status { topic, before, frame });
         }
     }
 }
 
-fn status_frame(codec: Codec, cell: &TopicCell, stale: bool) -> Rc<[u8]> {
+fn status_frame(codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
     let status = Control::Status {
-        topic: cell.topic().to_string(),
-        state: if stale {
-            TopicState::Stale
-        } else {
+        topic: topic.to_string(),
+        state: if state == SourceState::Live {
             TopicState::Live
+        } else {
+            TopicState::Stale
         },
+        reason: state.doubt(),
     };
     Shard::control_frame(codec, &status).into()
 }

@@ -8,6 +8,7 @@ use tickwire_wire::{Pattern, Seq};
 
 use super::{Expectations, Expecting, First, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
+use crate::item::SourceState;
 use crate::pace::{ClassCounts, Pace};
 use crate::publication::TopicId;
 use crate::pulls::Pulls;
@@ -63,7 +64,7 @@ impl Shard {
             every: pace.is_every(),
             behind: false,
             first: First::Nothing,
-            told_stale: false,
+            told: SourceState::Live,
             after,
         };
         let subscription = SubRef {
@@ -77,7 +78,7 @@ impl Shard {
         if let Some(piece) = &mut self.piece {
             piece.joined(id, topic);
         }
-        if waits || cell.stale_since().is_some() {
+        if waits || cell.stale_since().is_some() || cell.is_doubted() {
             // It begins behind an ack that is still to come, or is told at the head.
             self.catch_up(id, topic, subscription.place);
         }

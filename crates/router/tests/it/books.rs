@@ -127,3 +127,187 @@ fn resync_of_a_book() {
             a: snapshot book.X 2 {"symbol":"X","bids":[["2","1"],["1","1"]],"asks":[],"checksum":3377227545,"time":2}"#]],
     );
 }
+
+/// A change of the bid at `price`, or of the whole book.
+fn bid(price: u32, whole: bool) -> String {
+    format!(r#"pub book.X {{"symbol":"X","bids":[["{price}","1"]],"time":1,"replace":{whole}}}"#)
+}
+
+#[test]
+fn a_hole_in_the_source_is_told_until_the_next_whole_book() {
+    let (first, second, third, whole) = (bid(1, true), bid(2, false), bid(3, false), bid(9, true));
+    check(
+        &format!(
+            "open a; open b msgpack; sub a book.X; sub b book.*; {first}; go; doubt book.X hole; {second}; {third}; go;
+             open c; sub c book.X; go; doubt book.X partial; {whole}; {second}; go"
+        ),
+        expect![[r#"
+            a: ack 1 book.X@0 every
+            a: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
+            b: ack 1 book.* matched=0 every
+            b: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
+            a: status book.X stale hole
+            a: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}
+            a: update book.X 3 {"symbol":"X","bids":[["3","1"]],"asks":[],"checksum":1197866387,"time":1}
+            b: status book.X stale hole
+            b: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}
+            b: update book.X 3 {"symbol":"X","bids":[["3","1"]],"asks":[],"checksum":1197866387,"time":1}
+            c: ack 1 book.X@3 every
+            c: snapshot book.X 3 {"symbol":"X","bids":[["3","1"],["2","1"],["1","1"]],"asks":[],"checksum":1197866387,"time":1}
+            c: status book.X stale hole
+            a: status book.X live
+            a: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            a: update book.X 5 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}
+            b: status book.X live
+            b: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            b: update book.X 5 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}
+            c: status book.X live
+            c: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            c: update book.X 5 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}"#]],
+    );
+}
+
+#[test]
+fn who_resumes_or_takes_no_snapshot_of_a_book_in_doubt_is_told_too() {
+    let (first, second, third, whole) = (bid(1, true), bid(2, false), bid(3, false), bid(9, true));
+    check(
+        &format!(
+            "open a; {first}; doubt book.X hole; {second}; {third}; sub a book.X nosnapshot; go; open b; sub b book.X@2; go;
+             open c; sub c book.X@3; go; {whole}; go; open d; sub d book.X@1; go; resync d book.X; go"
+        ),
+        expect![[r#"
+            a: ack 1 book.X@3 every
+            a: status book.X stale hole
+            b: ack 1 book.X@3 every recovered=true
+            b: status book.X stale hole
+            b: update book.X 3 {"symbol":"X","bids":[["3","1"]],"asks":[],"checksum":1197866387,"time":1}
+            c: ack 1 book.X@3 every recovered=true
+            c: status book.X stale hole
+            a: status book.X live
+            a: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            b: status book.X live
+            b: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            c: status book.X live
+            c: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            d: ack 1 book.X@4 every recovered=true
+            d: status book.X stale hole
+            d: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}
+            d: update book.X 3 {"symbol":"X","bids":[["3","1"]],"asks":[],"checksum":1197866387,"time":1}
+            d: status book.X live
+            d: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            d: ack 2 book.X@4
+            d: snapshot book.X 4 {"symbol":"X","bids":[["9","1"]],"asks":[],"checksum":511942527,"time":1}"#]],
+    );
+}
+
+#[test]
+fn a_crossed_book_is_told_until_it_is_not_crossed_any_more() {
+    check(
+        r#"open a; sub a book.X; pub book.X {"symbol":"X","bids":[["99","1"]],"asks":[["101","1"]],"time":1}; go;
+           pub book.X {"symbol":"X","bids":[["101","1"]],"time":2}; go; pub book.X {"symbol":"X","bids":[["98","1"]],"time":3}; go;
+           show crossed; pub book.X {"symbol":"X","bids":[["101","0"]],"time":4}; go; show crossed"#,
+        expect![[r#"
+            a: ack 1 book.X@0 every
+            a: update book.X 1 {"symbol":"X","bids":[["99","1"]],"asks":[["101","1"]],"checksum":926165848,"time":1}
+            a: status book.X stale crossed
+            a: update book.X 2 {"symbol":"X","bids":[["101","1"]],"asks":[],"checksum":820368476,"time":2}
+            a: update book.X 3 {"symbol":"X","bids":[["98","1"]],"asks":[],"checksum":3257432772,"time":3}
+            crossed: 1
+            a: status book.X live
+            a: update book.X 4 {"symbol":"X","bids":[["101","0"]],"asks":[],"checksum":2815544623,"time":4}
+            crossed: 1"#]],
+    );
+}
+
+#[test]
+fn silence_and_doubt_are_one_staleness() {
+    let (first, second, whole) = (bid(1, true), bid(2, false), bid(9, true));
+    check(
+        &format!(
+            "stale book.* 100; open a; sub a book.X; {first}; go; look; wait 100; look; go; doubt book.X hole; {second}; go;
+             wait 100; look; go; open b; sub b book.X; go; {whole}; go; wait 100; look; go; {second}; go"
+        ),
+        expect![[r#"
+            a: ack 1 book.X@0 every
+            a: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
+            a: status book.X stale
+            a: status book.X live
+            a: status book.X stale hole
+            a: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}
+            b: ack 1 book.X@2 every
+            b: snapshot book.X 2 {"symbol":"X","bids":[["2","1"],["1","1"]],"asks":[],"checksum":3377227545,"time":1}
+            b: status book.X stale hole
+            a: status book.X live
+            a: update book.X 3 {"symbol":"X","bids":[["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            b: status book.X live
+            b: update book.X 3 {"symbol":"X","bids":[["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            a: status book.X stale
+            b: status book.X stale
+            a: status book.X live
+            a: update book.X 4 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}
+            b: status book.X live
+            b: update book.X 4 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}"#]],
+    );
+}
+
+#[test]
+fn a_reader_that_is_behind_is_told_of_a_hole_on_its_way() {
+    let (first, second, third, whole) = (bid(1, true), bid(2, false), bid(3, false), bid(9, true));
+    check(
+        &format!(
+            "queue 1; outbox 1; open a; sub a book.X; {first}; go; stall a; doubt book.X hole; {second}; {third}; go; resume a; go;
+             stall a; {whole}; {second}; go; resume a; go"
+        ),
+        expect![[r#"
+            a: ack 1 book.X@0 every
+            a: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
+            a: status book.X stale hole
+            a: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}
+            a: update book.X 3 {"symbol":"X","bids":[["3","1"]],"asks":[],"checksum":1197866387,"time":1}
+            a: status book.X live
+            a: update book.X 4 {"symbol":"X","bids":[["3","0"],["2","0"],["1","0"],["9","1"]],"asks":[],"checksum":511942527,"time":1}
+            a: update book.X 5 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":895529947,"time":1}"#]],
+    );
+}
+
+#[test]
+fn a_book_of_another_symbol_than_the_topics_is_refused() {
+    use tickwire_router::{Directory, DirectoryLimits, Kinds};
+    use tickwire_wire::{Epoch, Payload, Topic};
+
+    let limits = DirectoryLimits {
+        topics_max: 10,
+        history_bytes_max: 1_000_000,
+    };
+    let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, Vec::new());
+    for (topic, symbol, fits) in [
+        ("book.BTC-USD", "BTC-USD", true),
+        ("book.EU.BTC-USD", "BTC-USD", true),
+        ("book.EU.BTC-USD", "EU.BTC-USD", true),
+        ("book.BTC-USD", "ETH-USD", false),
+        ("book.BTC-USD", "USD", false),
+        ("book.BTC-USD", "", false),
+        ("book.BTC-USD", "btc-usd", false),
+        ("book.BTC-USD", "X.book.BTC-USD", false),
+    ] {
+        let data = format!(r#"{{"symbol":"{symbol}","bids":[["1","1"]],"time":1}}"#);
+        let book = serde_json::from_str(&data).expect("a book");
+        let topic: Topic = topic.parse().expect("a topic");
+        for payload in [
+            Payload::from_json(data.as_bytes()).expect("JSON"),
+            Payload::Book(Box::new(book)),
+        ] {
+            let refused = directory
+                .check(topic.as_str(), payload)
+                .err()
+                .map(|error| error.to_string());
+            assert_eq!(refused.is_none(), fits, "{topic} {symbol:?}: {refused:?}");
+            if let Some(reason) = refused {
+                assert!(
+                    reason.contains(&format!("{symbol:?} does not belong to {topic}")),
+                    "{reason}"
+                );
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tickwire_router::{KindRule, Shard, StaleRule};
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
-use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Since, StaleReason, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Epoch, Kind, Mode, Seq};
 
 use crate::reader::{Asked, LONG, Levels, Reader, TopicTruth, Truth, Wanted};
@@ -253,7 +253,7 @@ impl Model {
             kept: *kept,
             squeezed,
             head: 0,
-            stale: false,
+            told: (false, None),
             long: BTreeSet::new(),
             books: vec![Levels::default()],
         };
@@ -331,7 +331,8 @@ impl Model {
         }
         it.books.push(levels);
         let side = ["bids", "asks"][side];
-        let data = format!(r#"{{"symbol":"S","{side}":[["{price}","{size}"]],"time":0}}"#);
+        let symbol = it.name.trim_start_matches("book.");
+        let data = format!(r#"{{"symbol":"{symbol}","{side}":[["{price}","{size}"]],"time":0}}"#);
         self.world.publish(it.name, &data);
     }
 
@@ -450,7 +451,9 @@ impl Model {
         self.read();
         for topic in &mut self.truth {
             let cell = self.world.directory.find(topic.name);
-            topic.stale = cell.is_some_and(|cell| cell.stale_since().is_some());
+            let silent = cell.is_some_and(|cell| cell.stale_since().is_some());
+            let doubt = topic.is_crossed().then_some(StaleReason::Crossed);
+            topic.told = (silent || doubt.is_some(), doubt);
         }
         for client in 0..CLIENTS {
             if self.is_open(client) {

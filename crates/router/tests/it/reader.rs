@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tickwire_wire::message::{AckResult, GapReason, TopicState};
-use tickwire_wire::{Control, Epoch, ErrorCode, Kind, Mode, Pattern, ServerMessage, market};
+use tickwire_wire::message::{AckResult, GapReason, StaleReason, TopicState};
+use tickwire_wire::{Control, Decimal, Epoch, ErrorCode, Kind, Mode, Pattern, ServerMessage, market};
 
 use crate::world::{EPOCH, Frame};
 
@@ -26,13 +26,27 @@ pub(crate) struct TopicTruth {
     pub(crate) head: u64,
     /// The messages whose data is long. Data is the message's number, but of books.
     pub(crate) long: BTreeSet<u64>,
-    /// Whether it is stale now.
-    pub(crate) stale: bool,
+    /// Whether it is stale now, and why if its book is in doubt.
+    pub(crate) told: (bool, Option<StaleReason>),
     /// The book after each message, from none.
     pub(crate) books: Vec<Levels>,
 }
 
 impl TopicTruth {
+    /// Whether the best bid of the newest book is not below its best ask.
+    pub(crate) fn is_crossed(&self) -> bool {
+        let prices = |side: usize| {
+            let levels = self
+                .books
+                .last()
+                .into_iter()
+                .flat_map(move |book| book[side].keys());
+            levels.map(|price| price.parse::<Decimal>().expect("a price"))
+        };
+        let best = prices(0).max().zip(prices(1).min());
+        best.is_some_and(|(bid, ask)| bid >= ask)
+    }
+
     /// The data of message `seq`, if it is no book's.
     pub(crate) fn data(&self, seq: u64) -> String {
         if self.long.contains(&seq) {
@@ -78,8 +92,8 @@ struct Place {
     /// Whether every message was asked for at any time: what waits may still be of then.
     ever_every: bool,
     snapshot_due: bool,
-    /// Whether the last that was told of its source is that it fell silent.
-    stale: bool,
+    /// What was told last of its source: whether it is stale, and why if its book is in doubt.
+    told: (bool, Option<StaleReason>),
     /// Whether its updates waited for their time at any time: a silence is told before one of them.
     ever_rated: bool,
     /// Up to here everything was promised.
@@ -166,14 +180,15 @@ impl Reader {
             })) => {
                 self.gap(find(topic), from.0, to.0, *reason, truth);
             }
-            Frame::Message(ServerMessage::Control(Control::Status { topic, state })) => {
+            Frame::Message(ServerMessage::Control(Control::Status { topic, state, reason })) => {
                 let place = self
                     .places
                     .get_mut(&find(topic))
                     .expect("a status of what is subscribed");
-                let stale = *state == TopicState::Stale;
-                assert_ne!(place.stale, stale, "{topic}: told twice");
-                place.stale = stale;
+                let told = (*state == TopicState::Stale, *reason);
+                assert!(told.0 || told.1.is_none(), "{topic}: live for a reason");
+                assert_ne!(place.told, told, "{topic}: told twice");
+                place.told = told;
             }
             Frame::Message(ServerMessage::Control(Control::Ack { id, results })) => {
                 assert!(id.0 > self.acked, "acks come in the order of the requests");
@@ -383,7 +398,7 @@ impl Reader {
         let place = self.places.get_mut(&topic);
         let place = place.unwrap_or_else(|| panic!("{} {seq}, which is not subscribed", it.name));
         assert!(
-            !place.stale || place.ever_rated,
+            place.told != (true, None) || place.ever_rated,
             "{}: {seq} of a silent source",
             it.name
         );
@@ -512,8 +527,8 @@ impl Reader {
             let it = &truth[*topic];
             assert_eq!(place.at, it.head, "{}: the client ends at the newest", it.name);
             assert_eq!(
-                place.stale, it.stale,
-                "{}: the client knows whether it is silent",
+                place.told, it.told,
+                "{}: the client knows whether it is silent or in doubt",
                 it.name
             );
             let open = place.gap_due.is_some() || place.after_gap.is_some() || place.snapshot_due;

@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `pub TOPIC DATA`, `pub TOPIC FROM..TO`, `pub TOPIC *N` | publishes JSON, each of the numbers, a text of `N` letters |
 //! | `open_topic TOPIC` | makes a topic without a message |
+//! | `doubt TOPIC hole\|partial` | its source says that the book is not to be relied on |
 //! | `drain [BUDGET]` | hands out what is queued: all, or about so many deliveries |
 //! | `write NAME [BYTES]` | the client's socket takes so many bytes more, or whatever waits |
 //! | `stall NAME`, `resume NAME` | the client's socket takes nothing; takes everything |
@@ -40,7 +41,7 @@ use std::fmt::Write as _;
 
 use expect_test::Expect;
 use tickwire_router::{KindRule, StaleRule};
-use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Position, Since, StaleReason, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
 };
@@ -102,6 +103,16 @@ impl Script {
             "open_topic" => {
                 let topic: Topic = words[0].parse().expect("a topic");
                 self.world().directory.open(&topic).expect("there is room");
+            }
+            "doubt" => {
+                let reason = match words[1] {
+                    "hole" => StaleReason::Hole,
+                    "partial" => StaleReason::Partial,
+                    other => panic!("{other} is no reason of a source"),
+                };
+                let topic: Topic = words[0].parse().expect("a topic");
+                let cell = self.world().directory.open(&topic).expect("there is room");
+                cell.doubt(reason);
             }
             "drain" => {
                 let budget = words.first().map(|n| number(n));
@@ -359,6 +370,7 @@ impl Script {
                     json[0], json[1], msgpack[0], msgpack[1]
                 )
             }
+            "crossed" => self.world().directory.crossed_books().to_string(),
             "stale" => {
                 let directory = &self.world().directory;
                 format!(
@@ -517,7 +529,11 @@ fn describe_control(control: &Control) -> String {
             let again = if *retryable { " (retryable)" } else { "" };
             format!("error {id} {code}{again}: {reason}")
         }
-        Control::Status { topic, state } => format!("status {topic} {}", format!("{state:?}").to_lowercase()),
+        Control::Status { topic, state, reason } => {
+            let reason = reason.map(|reason| format!(" {reason:?}")).unwrap_or_default();
+            let said = format!("{state:?}{reason}").to_lowercase();
+            format!("status {topic} {said}")
+        }
         Control::Heartbeat { .. } => "heartbeat".to_owned(),
         Control::Synced { id } => format!("synced {}", id.0),
         Control::Joined { topic, epoch, seq } => {

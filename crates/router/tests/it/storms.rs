@@ -99,7 +99,10 @@ impl Storm {
         for (topic, kind) in TOPICS {
             let n = self.published;
             let data = match kind {
-                Kind::Book => format!(r#"{{"symbol":"S","bids":[["{n}","1"]],"time":{n}}}"#),
+                Kind::Book => {
+                    let symbol = topic.trim_start_matches("book.");
+                    format!(r#"{{"symbol":"{symbol}","bids":[["{n}","1"]],"time":{n}}}"#)
+                }
                 Kind::State | Kind::Event => n.to_string(),
             };
             self.world.publish(topic, &data);

@@ -120,7 +120,7 @@ fn a_change_that_only_the_book_s_state_refuses_refuses_all() {
     broker.publish("book.X", &levels(1, 16_383));
     let body = [
         line("trade.X", "1"),
-        line("book.Y", &levels(1, 1)),
+        line("book.Y", &levels(1, 1).replace("\"X\"", "\"Y\"")),
         line("book.X", &levels(20_000, 1)),
         line("book.X", &levels(20_001, 1)),
         line("book.X", &levels(20_002, 1)),

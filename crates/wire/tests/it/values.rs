@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use tickwire_wire::limits::BOOK_CHECKSUM_LEVELS;
 use tickwire_wire::market::{Bbo, Book, Candle, Level, Side, Ticker, Trade};
 use tickwire_wire::message::{
-    AckResult, AnnouncedLimits, GapReason, Position, Positions, Since, Subscribe, TopicRequest, TopicState,
+    AckResult, AnnouncedLimits, GapReason, Position, Positions, Since, StaleReason, Subscribe, TopicRequest,
+    TopicState,
 };
 use tickwire_wire::{
     ClientMessage, Control, Decimal, Epoch, ErrorCode, Kind, Micros, Mode, Payload, Refusal, RequestId, Seq,
@@ -314,6 +315,11 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
         Just(GapReason::Epoch)
     ];
     let state = prop_oneof![Just(TopicState::Stale), Just(TopicState::Live)];
+    let why = option::of(prop_oneof![
+        Just(StaleReason::Partial),
+        Just(StaleReason::Hole),
+        Just(StaleReason::Crossed)
+    ]);
     let text = any::<String>;
     prop_oneof![
         welcome(),
@@ -325,7 +331,7 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
             to,
             reason,
         }),
-        (text(), state).prop_map(|(topic, state)| Control::Status { topic, state }),
+        (text(), state, why).prop_map(|(topic, state, reason)| Control::Status { topic, state, reason }),
         micros().prop_map(|ts| Control::Heartbeat { ts }),
         (id(), option::of(micros()), micros()).prop_map(|(id, received, ts)| Control::Pong {
             id,

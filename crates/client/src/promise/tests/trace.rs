@@ -150,6 +150,7 @@ fn received(words: &[&str]) -> ServerMessage {
         ["status", topic] => Control::Status {
             topic: (*topic).to_owned(),
             state: TopicState::Stale,
+            reason: None,
         },
         ["pong", request] => Control::Pong {
             id: id(request),

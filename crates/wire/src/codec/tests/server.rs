@@ -123,7 +123,11 @@ fn control_messages() {
     let topic = "ticker.BTC-USD".to_owned();
     let state = TopicState::Stale;
     control(
-        &Control::Status { topic, state },
+        &Control::Status {
+            topic,
+            state,
+            reason: None,
+        },
         expect![[r#"{"op":"status","topic":"ticker.BTC-USD","state":"stale"}"#]],
     );
     control(
