@@ -88,6 +88,7 @@ impl Catalogue {
             codecs: sets.codecs.len(),
         };
         catalogue.family(Id::BuildInfo).set(0, 1);
+        catalogue.family(Id::TlsNotAfter).set_nothing(0);
         Ok(Arc::new(catalogue))
     }
 
@@ -153,7 +154,8 @@ impl Catalogue {
         self.family(Id::ConfigLoaded).set(0, at_s);
     }
 
-    /// Number of series that the broker exports, the process's own not counted; it never changes.
+    /// Number of series that the broker has, the process's own not counted; it never changes. Each is exported while it has
+    /// something to tell.
     #[must_use]
     pub fn series(&self) -> usize {
         self.families.iter().map(Family::len).sum()

@@ -1,6 +1,7 @@
 //! The shared cells of one metric and their export.
 //!
-//! All series exist from the start; their number never changes. Cells are relaxed atomics: each is exact by itself, and
+//! All series exist from the start; their number never changes. A gauge that has nothing to tell is not exported, since any number
+//! would be read as one. Cells are relaxed atomics: each is exact by itself, and
 //! a scrape that falls into a flush may see some of the flush's figures and not yet others.
 
 use std::collections::HashMap;
@@ -15,6 +16,9 @@ use crate::metric::{Metric, MetricType, Unit};
 
 /// Cells of a histogram's series: the buckets, then the sum, in microseconds where the unit is seconds.
 const HISTOGRAM_CELLS: usize = BUCKETS + 1;
+
+/// What the cell of a gauge holds that has nothing to tell.
+const NOTHING: u64 = i64::MIN.cast_unsigned();
 
 /// One metric: its series in row-major order of its labels' values.
 #[derive(Debug, Clone)]
@@ -83,6 +87,15 @@ impl Family {
         self.cells[series].store(value, Ordering::Relaxed);
     }
 
+    /// Has the gauge `series` not exported until it is set.
+    pub(crate) fn set_nothing(&self, series: usize) {
+        self.set(series, NOTHING);
+    }
+
+    fn has_something(&self, series: usize) -> bool {
+        self.metric.kind != MetricType::Gauge || self.cells[series].load(Ordering::Relaxed) != NOTHING
+    }
+
     /// Adds the counts of each bucket, and the sum, to the only series of a histogram.
     pub(crate) fn merge(&self, (counts, sum_micros): ([u64; BUCKETS], u64)) {
         for (cell, n) in self.cells.iter().zip(counts.into_iter().chain([sum_micros])) {
@@ -146,7 +159,8 @@ impl Collector for Family {
             MetricType::Gauge => proto::MetricType::GAUGE,
             MetricType::Histogram => proto::MetricType::HISTOGRAM,
         });
-        family.set_metric((0..self.series.len()).map(|series| self.sample(series)).collect());
+        let told = (0..self.series.len()).filter(|series| self.has_something(*series));
+        family.set_metric(told.map(|series| self.sample(series)).collect());
         vec![family]
     }
 }

@@ -332,7 +332,7 @@ pub const TABLE: &[Metric] = &[
         "tickwire_tls_certificate_not_after_seconds",
         Unit::Seconds,
         &[],
-        "When the certificate that new connections are shown ends, in seconds since 1970; 0 without TLS.",
+        "When the certificate that new connections are shown ends, in seconds since 1970; not exported without TLS.",
     ),
     counter(
         "tickwire_tls_reloads_total",

@@ -16,9 +16,13 @@ impl TlsMetrics {
         Self(Arc::clone(catalogue))
     }
 
-    /// Sets when the certificate that is shown ends, in seconds since 1970.
-    pub fn set_not_after(&self, seconds: u64) {
-        self.0.family(Id::TlsNotAfter).set(0, seconds);
+    /// Sets when the certificate that is shown ends, in seconds since 1970, if that is known.
+    pub fn set_not_after(&self, seconds: Option<u64>) {
+        let family = self.0.family(Id::TlsNotAfter);
+        match seconds {
+            Some(seconds) => family.set(0, seconds),
+            None => family.set_nothing(0),
+        }
     }
 
     /// Counts an attempt to replace the certificate.

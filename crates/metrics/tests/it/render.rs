@@ -9,8 +9,11 @@ use tickwire_metrics::{
 
 use crate::exposition::Scrape;
 
+/// A catalogue of which every series has something to tell.
 fn catalogue(shards: usize) -> Arc<Catalogue> {
-    Catalogue::new(shards, "1.2.3", &LabelSets::EXAMPLE).unwrap()
+    let catalogue = Catalogue::new(shards, "1.2.3", &LabelSets::EXAMPLE).unwrap();
+    catalogue.tls_metrics().set_not_after(Some(0));
+    catalogue
 }
 
 fn scrape(catalogue: &Catalogue) -> Scrape {
@@ -81,6 +84,25 @@ fn every_metric_is_there_before_anything_happened() {
         };
         assert_eq!(scrape.value(series), expected, "{series}");
     }
+}
+
+/// It was 0 without TLS, and an alert on a certificate that ends soon always fired.
+#[test]
+fn a_gauge_with_nothing_to_tell_is_not_exported() {
+    const NOT_AFTER: &str = "tickwire_tls_certificate_not_after_seconds";
+    let catalogue = Catalogue::new(1, "1.2.3", &LabelSets::EXAMPLE).unwrap();
+    let is_there = || {
+        let scrape = scrape(&catalogue);
+        let told = scrape.samples.get(NOT_AFTER).copied();
+        assert_eq!(scrape.types.contains_key(NOT_AFTER), told.is_some());
+        told
+    };
+    assert_eq!(is_there(), None);
+    let tls = catalogue.tls_metrics();
+    tls.set_not_after(Some(67));
+    assert_eq!(is_there(), Some(67.0));
+    tls.set_not_after(None);
+    assert_eq!(is_there(), None);
 }
 
 #[test]

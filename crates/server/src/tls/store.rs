@@ -119,7 +119,7 @@ impl TlsStore {
 
 /// Tells operators until when `identity` is good.
 fn note(identity: &TlsIdentity, metrics: &TlsMetrics) {
-    metrics.set_not_after(identity.not_after().unwrap_or(0));
+    metrics.set_not_after(identity.not_after());
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
