@@ -24,7 +24,7 @@ use tickwire_wire::{Micros, Secret};
 pub(crate) use self::denied::Denied;
 pub use self::error::AccessError;
 use self::jwt::Verifier;
-pub use self::origin::WebOrigin;
+pub use self::origin::{OriginRule, WebOrigin};
 pub(crate) use self::shown::{is_token_entry, shown_token};
 pub use self::static_keys::{KEY_BYTES_MIN, KeyHash, generate_key};
 use crate::config::{AuthKey, Config};
@@ -56,7 +56,7 @@ pub(crate) struct Admission {
 pub struct Access {
     required: bool,
     anonymous: Rights,
-    origins: Vec<WebOrigin>,
+    origins: Vec<OriginRule>,
     keys: Vec<AuthKey>,
     jwt: Option<Verifier>,
 }

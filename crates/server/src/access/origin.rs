@@ -72,6 +72,43 @@ impl fmt::Display for WebOrigin {
     }
 }
 
+/// Pages that may connect: those of an origin, or of all hosts below one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRule {
+    origin: WebOrigin,
+    /// Whether it is the hosts below that of `origin` that are meant, and not that one itself.
+    below: bool,
+}
+
+impl OriginRule {
+    /// The rule that `text` is: an origin, or one whose host begins with `*.`, which stands for one label or more.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some((scheme, rest)) = text.split_once("://*.") else {
+            let origin = WebOrigin::parse(text)?;
+            return Some(Self { origin, below: false });
+        };
+        let origin = WebOrigin::parse(&format!("{scheme}://{rest}"))?;
+        let is_name = !origin.host.starts_with('[') && origin.host.parse::<std::net::Ipv4Addr>().is_err();
+        let is_whole = origin.host.split('.').all(|label| !label.is_empty());
+        (is_name && is_whole).then_some(Self { origin, below: true })
+    }
+
+    /// Whether pages of `origin` are meant.
+    fn covers(&self, origin: &WebOrigin) -> bool {
+        let rule = &self.origin;
+        if !self.below {
+            return rule == origin;
+        }
+        let labels = origin
+            .host
+            .strip_suffix(rule.host.as_str())
+            .and_then(|labels| labels.strip_suffix('.'));
+        (&rule.scheme, rule.port) == (&origin.scheme, origin.port)
+            && labels.is_some_and(|labels| labels.split('.').all(|label| !label.is_empty()))
+    }
+}
+
 fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" | "ws" => Some(80),
@@ -81,7 +118,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 }
 
 /// Whether a request with `headers` comes from a page of one of `allowed`, or from no page. With none allowed, all are.
-pub(super) fn check(allowed: &[WebOrigin], headers: &HeaderMap) -> Result<(), Denied> {
+pub(super) fn check(allowed: &[OriginRule], headers: &HeaderMap) -> Result<(), Denied> {
     let mut named = headers.get_all(ORIGIN).into_iter();
     let (Some(origin), false) = (named.next(), allowed.is_empty()) else {
         return Ok(());
@@ -89,7 +126,7 @@ pub(super) fn check(allowed: &[WebOrigin], headers: &HeaderMap) -> Result<(), De
     // "null" and lists of several (RFC 6454 §7.1) are no origin that could be allowed.
     let parsed = origin.to_str().ok().and_then(WebOrigin::parse);
     match parsed {
-        Some(origin) if named.next().is_none() && allowed.contains(&origin) => Ok(()),
+        Some(origin) if named.next().is_none() && allowed.iter().any(|rule| rule.covers(&origin)) => Ok(()),
         _ => Err(Denied::ForeignOrigin),
     }
 }

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::keys::{Key, Preset, Shape};
 use super::settings::Settings;
-use crate::access::{KeyHash, WebOrigin};
+use crate::access::{KeyHash, OriginRule};
 
 /// Fields of an entry of `auth.keys`.
 const KEY_FIELDS: [&str; 6] = [
@@ -53,7 +53,7 @@ pub(super) const ALLOWED_ORIGINS: Key = Key::new(
     "auth.allowed_origins",
     Shape::Origins,
     Preset::Empty,
-    "Web pages that may connect, subscribe and publish, as https://example.com; empty: those of any site. Clients that are no browsers name none and are let in",
+    "Web pages that may connect, subscribe and publish, as https://example.com, or https://*.example.com for all hosts below it; empty: those of any site. Clients that are no browsers name none and are let in",
 );
 pub(super) const KEYS: Key = Key::new(
     "auth.keys",
@@ -78,7 +78,7 @@ pub struct Auth {
     /// Topics that anyone may subscribe to.
     pub anonymous_subscribe: Vec<Pattern>,
     /// Web pages that may connect; those of any site if empty.
-    pub allowed_origins: Vec<WebOrigin>,
+    pub allowed_origins: Vec<OriginRule>,
     /// Static keys.
     pub keys: Vec<AuthKey>,
     /// How JSON Web Tokens are verified; none is taken if none.
@@ -161,9 +161,9 @@ impl Auth {
     }
 }
 
-fn origins(settings: &Settings, path: &str) -> Result<Vec<WebOrigin>, ConfigError> {
+fn origins(settings: &Settings, path: &str) -> Result<Vec<OriginRule>, ConfigError> {
     let parse = |text: String| {
-        WebOrigin::parse(&text).ok_or_else(|| {
+        OriginRule::parse(&text).ok_or_else(|| {
             let rule = "is no origin: write scheme, host and perhaps a port, as https://example.com:8443";
             settings.refuse(path, format!("{text:?} {rule}"))
         })

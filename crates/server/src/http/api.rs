@@ -6,9 +6,7 @@
 use std::rc::Rc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, EXPECT, HeaderMap, HeaderValue, VARY,
-};
+use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tickwire_wire::Refusal;
@@ -17,7 +15,7 @@ use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, Tether, body, bulk, publish, reply, topics};
+use super::{ErrorResponse, Reply, Tether, body, bulk, cors, publish, reply, topics};
 use crate::access::Admission;
 use crate::gatekeeper::Place;
 use crate::labels::{Route, refused_status};
@@ -95,9 +93,13 @@ pub(crate) async fn answer(
     let (head, mut body) = request.into_parts();
     let announced = body.size_hint().exact();
     let endpoint = Endpoint::of(head.uri.path());
-    let answered = match Caller::enter(context, endpoint, &head) {
-        Ok(caller) => dispatch(context, stalled, caller, endpoint, &head, &mut body).await,
-        Err(denied) => Err(denied.into()),
+    let answered = if cors::is_preflight(&head.method, &head.headers) {
+        preflight(context, endpoint, &head).map_err(StreamRefused::from)
+    } else {
+        match Caller::enter(context, endpoint, &head) {
+            Ok(caller) => dispatch(context, stalled, caller, endpoint, &head, &mut body).await,
+            Err(denied) => Err(denied.into()),
+        }
     };
     let mut response = match answered {
         Ok(response) => response,
@@ -112,9 +114,11 @@ pub(crate) async fn answer(
             reply::whole(refused.response.into_response())
         }
     };
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        allow_pages(context, &head.headers, response.headers_mut());
-    }
+    cors::allow(
+        &context.readers(&head.headers),
+        &head.method,
+        response.headers_mut(),
+    );
     // Whoever waits for a 100 (Continue) has sent nothing before the body is asked for; of one without a length it cannot be told.
     let untouched = announced.is_some() && body.size_hint().exact() == announced;
     let waits = untouched && head.headers.contains_key(EXPECT);
@@ -159,15 +163,25 @@ impl Caller {
     }
 }
 
-/// Lets the pages of the sites that may ask read the answer as well; those of any site where no list says otherwise.
-fn allow_pages(context: &HttpContext, asked: &HeaderMap, answer: &mut HeaderMap) {
-    if let Some(readers) = context.readers(asked) {
-        if readers != "*" {
-            answer.insert(VARY, HeaderValue::from_static("Origin"));
-        }
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, readers);
-        answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
+/// Tells a browser what its page may ask for. It asks by itself, without the token that its page has.
+fn preflight(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Reply, ErrorResponse> {
+    Arrival::of(&head.extensions).ask(&context.gatekeeper)?;
+    context.admit_page(&head.headers)?;
+    if endpoint == Endpoint::Nowhere {
+        return Err(nothing_at(head.uri.path()));
     }
+    let mut response = reply::options(endpoint.methods());
+    cors::allow_requests(
+        &context.readers(&head.headers),
+        endpoint.methods(),
+        response.headers_mut(),
+    );
+    Ok(response)
+}
+
+fn nothing_at(path: &str) -> ErrorResponse {
+    let reason = format!("there is nothing at {path}; there are {PATHS}");
+    ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason))
 }
 
 async fn dispatch(
@@ -200,13 +214,7 @@ async fn dispatch(
             publish::message(context, rights, segment, body).await
         }
         Endpoint::Publish if head.method == Method::POST => bulk::lines(context, rights, body).await,
-        Endpoint::Nowhere => {
-            let reason = format!("there is nothing at {}; there are {PATHS}", head.uri.path());
-            Err(ErrorResponse::new(
-                StatusCode::NOT_FOUND,
-                Refusal::bad_request(reason),
-            ))
-        }
+        Endpoint::Nowhere => Err(nothing_at(head.uri.path())),
         endpoint => Err(ErrorResponse::method_not_allowed(
             head.uri.path(),
             endpoint.methods(),

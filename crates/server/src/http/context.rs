@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, ORIGIN};
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Directory;
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::ErrorResponse;
+use super::cors::Readers;
 use crate::access::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -142,15 +143,22 @@ impl HttpContext {
         Ok(self.hub.borrow().guard.admit(headers)?)
     }
 
-    /// Which pages may read an answer to a request with these `headers`, as `Access-Control-Allow-Origin` has it.
-    pub(super) fn readers(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// Which pages may read an answer to a request with these `headers`.
+    pub(super) fn readers(&self, headers: &HeaderMap) -> Readers {
         let hub = self.hub.borrow();
         let access = hub.guard.access();
         if access.lets_any_page_in() {
-            return Some(HeaderValue::from_static("*"));
+            return Readers::Anyone;
         }
-        let origin = headers.get(ORIGIN)?;
-        access.check_origin(headers).ok().map(|()| origin.clone())
+        match headers.get(ORIGIN) {
+            Some(origin) if access.check_origin(headers).is_ok() => Readers::Origin(origin.clone()),
+            _ => Readers::Nobody,
+        }
+    }
+
+    /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.
+    pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+        Ok(self.hub.borrow().guard.admit_page(headers)?)
     }
 }
 

@@ -9,6 +9,7 @@ mod arrival;
 mod body;
 mod bulk;
 mod context;
+mod cors;
 mod cursor;
 mod error;
 mod etag;

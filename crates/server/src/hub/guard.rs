@@ -66,6 +66,12 @@ impl Guard {
         admitted.inspect_err(|denied| self.count(denied))
     }
 
+    /// Whether the page behind a request with these `headers` is let in. Who asks, with which token, is not looked at.
+    pub(crate) fn admit_page(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let checked = self.access.check_origin(headers);
+        checked.inspect_err(|denied| self.count(denied))
+    }
+
     /// Opens a session of `shard` for a client that was let in. Its rights are by the rules that hold now, which may be others than
     /// when its handshake was answered; with a static key that is gone by now it is closed at once.
     pub(super) fn open(

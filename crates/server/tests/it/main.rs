@@ -8,6 +8,7 @@ mod doors;
 mod hostile_http;
 mod http;
 mod ops;
+mod pages;
 mod sse;
 mod sse_resume;
 mod stream;

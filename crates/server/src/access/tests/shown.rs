@@ -148,6 +148,46 @@ fn origins() {
 }
 
 #[test]
+fn origins_below_a_host() {
+    let access =
+        rules("[auth]\nallowed_origins = [\"https://*.Example.com\", \"http://*.localhost:8080\"]\n");
+    for (origin, allowed) in [
+        ("https://app.example.com", true),
+        ("https://a.b.example.com", true),
+        ("HTTPS://APP.EXAMPLE.COM:443", true),
+        ("http://a.localhost:8080", true),
+        ("https://example.com", false),
+        ("https://.example.com", false),
+        ("https://a..example.com", false),
+        ("https://evilexample.com", false),
+        ("https://app.example.com.evil.net", false),
+        ("https://*.example.com", false),
+        ("http://app.example.com", false),
+        ("https://app.example.com:8443", false),
+        ("http://a.localhost", false),
+    ] {
+        assert_eq!(
+            access.check_origin(&head(&[("origin", origin)])).is_ok(),
+            allowed,
+            "{origin}"
+        );
+    }
+    for text in [
+        "https://*",
+        "https://*.",
+        "https://*.*.example.com",
+        "https://a.*.example.com",
+        "https://*example.com",
+        "https://*.192.0.2.1",
+        "https://*.[::1]",
+        "https://*..example.com",
+        "*.example.com",
+    ] {
+        assert_eq!(OriginRule::parse(text), None, "{text}");
+    }
+}
+
+#[test]
 fn where_a_token_is_shown() {
     let entry = format!("tickwire.token.{}", base64url(b"a.b.c"));
     let entry = entry.as_str();
