@@ -2,7 +2,8 @@
 //!
 //! Whoever may not come in is answered with 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is
 //! kept for a moment so that the answer arrives; of so many at a time, further ones are closed at once. Out of file
-//! descriptors, one that is kept for this lets clients be told so one by one, until there are some again.
+//! descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
+//! connections that the kernel has made already are accepted first: closing the listener would reset them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config;
@@ -71,13 +72,17 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::
 }
 
 impl Acceptor {
-    /// Accepts until it is dropped.
-    pub(crate) async fn run(self, listener: TcpListener) {
+    /// Accepts until `stopped` says so by its sender being dropped, and then whoever is connected already.
+    pub(crate) async fn run(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
         let mut quiet_until = Instant::now();
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let mut spare = spare_descriptor();
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = &mut stopped => break,
+            };
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
                 Ok((stream, peer)) => self.hand_over(stream, peer, &lingering).await,
                 Err(error) if is_of_the_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -94,21 +99,37 @@ impl Acceptor {
                 }
             }
         }
+        if let Err(error) = self.empty(listener, &lingering).await {
+            tracing::warn!(%error, "connections that were not accepted yet are reset");
+        }
     }
 
-    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
+    /// Accepts whoever is connected already, and listens no longer.
+    async fn empty(&self, listener: TcpListener, lingering: &Arc<Semaphore>) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    self.hand_over(stream, peer, lingering).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
         let open = self
             .doors
             .iter()
             .map(|door| door.connections.load(Ordering::Relaxed))
             .sum::<usize>();
-        let stream = match self.prepare(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a new connection could not be set up");
-                return;
-            }
-        };
+        if let Err(error) = self.prepare(&stream) {
+            tracing::debug!(%peer, %error, "a new connection could not be set up");
+            return;
+        }
         let admitted = if open >= self.gatekeeper.rules().connections_max {
             Err(self.gatekeeper.turned_away(TurnedAway::Full))
         } else {
@@ -159,9 +180,8 @@ impl Acceptor {
     }
 
     /// Sets the options that every client's socket has.
-    fn prepare(&self, stream: TcpStream) -> io::Result<std::net::TcpStream> {
-        let stream = stream.into_std()?;
-        let socket = SockRef::from(&stream);
+    fn prepare(&self, stream: &std::net::TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
         socket.set_tcp_nodelay(true)?;
         // What is not yet on the wire stays with the broker, where it can still be replaced by something newer.
         socket.set_tcp_notsent_lowat(self.socket.notsent_lowat_bytes)?;
@@ -171,7 +191,7 @@ impl Acceptor {
         if let Some(bytes) = self.socket.send_buffer_bytes {
             socket.set_send_buffer_size(bytes)?;
         }
-        Ok(stream)
+        Ok(())
     }
 }
 

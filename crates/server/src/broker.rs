@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use thiserror::Error;
 use tickwire_feed::{Feed, Replay, ReplayError, Sim, SimConfig, SimError};
@@ -93,11 +94,28 @@ pub struct Broker {
     config: Mutex<Arc<Config>>,
     gate: Arc<StartGate>,
     tls: Option<Arc<TlsStore>>,
-    /// Dropped, they end accepting and, after it, the operators' listener.
-    stop_accepting: Option<oneshot::Sender<()>>,
+    accepting: Option<Accepting>,
+    /// Dropped, it ends the operators' listener.
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
+}
+
+/// Ends accepting.
+#[derive(Debug)]
+struct Accepting {
+    /// Dropped, it says that it is time.
+    stop: oneshot::Sender<()>,
+    /// Its sender is dropped when the last connection was handed to its shard.
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Accepting {
+    fn end(self) {
+        drop(self.stop);
+        // An error is what the sender's end is told by.
+        self.stopped.blocking_recv().unwrap_or_default();
+    }
 }
 
 /// What all parts of a broker share.
@@ -140,7 +158,8 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
     common.catalogue.set_config_loaded(reload::unix_time_s());
     let (doors, shards) = common.start_shards()?;
     let mut others = Vec::new();
-    let (stop_accepting, stopped) = oneshot::channel();
+    let (stop, stop_accepting) = oneshot::channel();
+    let (accepting, stopped) = oneshot::channel();
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
         doors: doors.clone(),
@@ -148,7 +167,8 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         socket: common.config.socket,
         secured: common.tls.is_some(),
     };
-    others.push(common.start_acceptor(acceptor, listener, ops_listener, (stopped, ended))?);
+    let ends = (stop_accepting, accepting, ended);
+    others.push(common.start_acceptor(acceptor, listener, ops_listener, ends)?);
     let room = Room {
         shards: shard_count,
         connections_max,
@@ -174,7 +194,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
         config: Mutex::new(common.config.clone()),
         gate,
         tls: common.tls.clone(),
-        stop_accepting: Some(stop_accepting),
+        accepting: Some(Accepting { stop, stopped }),
         stop_operating: Some(stop_operating),
         shards,
         others,
@@ -244,12 +264,20 @@ impl Broker {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drains and ends: stops accepting, tells every client, closes each with 4000 at its own moment within
-    /// `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` at the latest. What is published meanwhile
-    /// still reaches those who are left.
+    /// Drains and ends: says on `/readyz` that it leaves, accepts for `drain.delay_ms` more, tells every client, closes each with
+    /// 4000 at its own moment within `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` after the delay at
+    /// the latest. What is published meanwhile still reaches those who are left.
     pub fn stop(mut self) {
+        let delay_ms = self.config().drain.delay_ms;
         self.gate.drain();
-        self.stop_accepting.take();
+        if delay_ms > 0 {
+            tracing::info!(delay_ms, "no longer ready; clients are still taken");
+            self.gate.wait(Duration::from_millis(delay_ms));
+        }
+        // First, so that no shard ends before the last connection has come to it.
+        if let Some(accepting) = self.accepting.take() {
+            accepting.end();
+        }
         let connections = self.doors.iter().map(ShardDoor::connections).sum();
         let leave = Leave::new(self.config().drain, connections, self.clock.now().0);
         tracing::info!(
@@ -380,7 +408,7 @@ impl Common {
         acceptor: Acceptor,
         listener: std::net::TcpListener,
         ops_listener: std::net::TcpListener,
-        (stopped, ended): (oneshot::Receiver<()>, oneshot::Receiver<()>),
+        (stop, accepting, ended): (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<()>),
     ) -> Result<JoinHandle<()>, StartError> {
         let commands = acceptor.doors.iter().map(|door| door.commands.clone());
         let ops = Arc::new(Ops {
@@ -405,11 +433,8 @@ impl Common {
             if let Some(tls) = tls {
                 tokio::task::spawn_local(tls::watch(tls));
             }
-            tokio::select! {
-                () = acceptor.run(listener) => {}
-                // The sender says that it is time by being dropped.
-                _ = stopped => {}
-            }
+            acceptor.run(listener, stop).await;
+            drop(accepting);
             // Operators are answered until the last client is gone.
             ended.await.unwrap_or_default();
             Ok::<_, io::Error>(())

@@ -1,8 +1,9 @@
-//! Ends a shard's HTTP connections when the broker leaves, and knows which of them still answer.
+//! Ends a shard's HTTP connections when settings change or the broker leaves, without losing a request.
 //!
-//! While the broker drains, each answer says `Connection: close`. At the curfew, idle connections are closed at once and
-//! the others when their answer is out; one that never sent a request is not waited for. Shared by the tasks of one
-//! thread. Waits for nothing by itself: the shard's thread is woken when a connection has ended.
+//! After a reload, and while the broker drains, each answer says `Connection: close`; nothing else is done to a connection, so
+//! one whose request is still unread gets its answer. At the curfew, the end of a drain, connections that wait for a further
+//! request are closed. Those that were never answered are waited for: they have the time of a request's head.
+//! Shared by the tasks of one thread. Waits for nothing by itself: the shard's thread is woken when a connection has ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,14 +17,20 @@ pub(crate) struct Curfew {
     draining: Cell<bool>,
     over: Cell<bool>,
     bell: Notify,
-    /// Connections that have sent a request and are not upgraded.
+    /// How often settings have changed.
+    reloads: Cell<u64>,
+    /// Connections that speak HTTP.
     answering: Cell<usize>,
     wake: Arc<Notify>,
 }
 
-/// A connection that has sent a request, until it ends.
+/// A connection that speaks HTTP, from when it is accepted until it has ended or is upgraded.
 #[derive(Debug)]
-pub(crate) struct Answering(Rc<Curfew>);
+pub(crate) struct Answering {
+    curfew: Rc<Curfew>,
+    /// How often settings had changed when it came.
+    reloads: u64,
+}
 
 impl Curfew {
     /// None yet; `wake` wakes the shard's thread.
@@ -32,6 +39,7 @@ impl Curfew {
             draining: Cell::new(false),
             over: Cell::new(false),
             bell: Notify::new(),
+            reloads: Cell::new(0),
             answering: Cell::new(0),
             wake,
         }
@@ -42,24 +50,24 @@ impl Curfew {
         self.draining.set(true);
     }
 
-    /// Whether each answer is the last of its connection.
+    /// Whether the broker drains.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
-    /// Ends the connections: idle ones at once, the others behind their answer.
+    /// Ends the connections that wait for a further request; the others end with their answer.
     pub(crate) fn call(&self) {
         if !self.over.replace(true) {
             self.bell.notify_waiters();
         }
     }
 
-    /// Ends the connections that there are, and none that come.
+    /// From now on each answer is the last of its connection, of those that there are.
     pub(crate) fn renew(&self) {
-        self.bell.notify_waiters();
+        self.reloads.set(self.reloads.get() + 1);
     }
 
-    /// Waits until the connections are to end.
+    /// Waits for the curfew.
     pub(crate) async fn called(&self) {
         if !self.over.get() {
             // On one thread nothing comes between the look and the wait.
@@ -67,23 +75,34 @@ impl Curfew {
         }
     }
 
-    /// Takes note that a connection has sent a request.
+    /// Takes note of a connection that was accepted.
     pub(crate) fn answer(self: &Rc<Self>) -> Answering {
         self.answering.set(self.answering.get() + 1);
-        Answering(self.clone())
+        Answering {
+            curfew: self.clone(),
+            reloads: self.reloads.get(),
+        }
     }
 
-    /// Whether no connection has an answer to finish.
+    /// Whether no connection is left that may have an answer coming.
     pub(crate) fn is_quiet(&self) -> bool {
         self.answering.get() == 0
     }
 }
 
+impl Answering {
+    /// Whether the next answer is the connection's last.
+    pub(crate) fn is_last(&self) -> bool {
+        self.curfew.is_draining() || self.reloads != self.curfew.reloads.get()
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.answering.set(self.0.answering.get() - 1);
-        if self.0.is_draining() {
-            self.0.wake.notify_one();
+        let curfew = &self.curfew;
+        curfew.answering.set(curfew.answering.get() - 1);
+        if curfew.is_draining() {
+            curfew.wake.notify_one();
         }
     }
 }

@@ -80,7 +80,8 @@ impl Leaving {
         self.deadline
     }
 
-    /// Whether all are gone, or the deadline has passed. HTTP connections end once the last session has.
+    /// Whether all are gone, or the deadline has passed. HTTP connections that wait for a further request end once the last
+    /// session has.
     pub(crate) fn is_over(&self, hub: &SharedHub, context: &HttpContext) -> bool {
         if hub.borrow().session_count() == 0 {
             context.curfew.call();
@@ -98,6 +99,7 @@ mod tests {
 
     fn leave(connections: usize, window_ms: u64, deadline_ms: u64) -> Leave {
         let settings = config::Drain {
+            delay_ms: 0,
             window_ms,
             deadline_ms,
         };

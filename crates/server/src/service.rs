@@ -2,24 +2,26 @@
 //!
 //! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioTimer;
 use tickwire_router::Transport;
 use tickwire_wire::Variant;
 use tokio::net::TcpStream;
 
 use crate::access::Admission;
+use crate::curfew::Answering;
 use crate::entrance;
 use crate::gatekeeper::Allowance;
 use crate::handshake;
@@ -27,6 +29,7 @@ use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress,
 use crate::hub::Stream;
 use crate::labels::{Route, refused_status};
 use crate::permit::Permit;
+use crate::proxied::ClientAddr;
 use crate::tls::HttpStream;
 
 /// The least that hyper buffers.
@@ -34,8 +37,18 @@ const BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Where messages come back as they came, when `test.echo` says so.
 const ECHO_PATH: &str = "/v1/echo";
 
+/// Time that a connection is kept beyond the one that its client is told, so that a request sent at its end still arrives.
+const KEPT_LONGER: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// Serves one connection for as long as it speaks HTTP.
-pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: SocketAddr, mut permit: Permit) {
+pub(crate) async fn serve(
+    context: Rc<HttpContext>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut permit: Permit,
+    answering: Answering,
+) {
     if let Err(error) = entrance::identify(&context, &stream, &mut permit).await {
         tracing::debug!(%peer, %error, "a proxy's connection ended before it was served");
         return;
@@ -51,27 +64,39 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
             }
         },
     };
-    let permit = Rc::new(RefCell::new(Some(permit)));
+    let place = Rc::new(RefCell::new(Some((permit, answering))));
+    speak(context, transport, client, place).await;
+}
+
+/// What a connection takes up, until it goes on with a WebSocket.
+type PlaceSlot = RefCell<Option<(Permit, Answering)>>;
+
+async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PlaceSlot>) {
     let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
-    let (answering, allowance) = (OnceCell::new(), Allowance::default());
+    let (asked, allowance) = (Cell::new(false), Allowance::default());
     let service = hyper::service::service_fn(|request| {
-        answering.get_or_init(|| context.curfew.answer());
-        let (context, permit, stalled) = (context.clone(), permit.clone(), stalled.clone());
-        let (allowance, is_ambiguous) = (allowance.clone(), smuggling.is_found());
+        asked.set(true);
+        stalled.set_answered(false);
+        let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
+        let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         async move {
-            if is_ambiguous {
-                return Ok(ambiguous(&context, &request));
-            }
-            let request = entrance::locate(&context, (client, allowance), request);
-            Ok::<_, Infallible>(answer_for_now(&context, &stalled, request, &permit).await)
+            let response = match unclear {
+                Some(reason) => refuse_unclear(&context, &request, reason),
+                None => {
+                    let request = entrance::locate(&context, (client, allowance), request);
+                    answer_for_now(&context, &stalled, request, &place).await
+                }
+            };
+            stalled.set_answered(true);
+            Ok::<_, Infallible>(response)
         }
     });
     let limits = context.limits;
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers_within)
+        .header_read_timeout(limits.headers_within + KEPT_LONGER)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
@@ -80,9 +105,20 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = context.curfew.called() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        () = context.curfew.called() => tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            // What has come meanwhile was read then.
+            () = tokio::task::yield_now() => {
+                if stalled.is_answered() {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.await
+            }
+        },
+        () = unasked(&asked, limits.headers_within) => {
+            tracing::debug!(%client, "a connection made no request in time");
+            return;
         }
     };
     if let Err(error) = served {
@@ -91,7 +127,13 @@ pub(crate) async fn serve(context: Rc<HttpContext>, stream: TcpStream, peer: Soc
     }
 }
 
-type PermitSlot = RefCell<Option<Permit>>;
+/// Waits until the time for a connection's first request is over, if none has come by then.
+async fn unasked(asked: &Cell<bool>, within: Duration) {
+    tokio::time::sleep(within).await;
+    if asked.get() {
+        std::future::pending::<()>().await;
+    }
+}
 
 /// Counts a request that hyper answered by itself because its head broke the rules.
 fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
@@ -101,22 +143,30 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     }
 }
 
-/// The answer to a request whose length can be read in two ways; nothing that follows it is read.
-fn ambiguous(context: &HttpContext, request: &Request<Incoming>) -> Reply {
-    let refused = ErrorResponse::bad_request("Content-Length and Transfer-Encoding do not go together")
-        .with_header(CONNECTION, "close");
+/// Why it is not clear where a request ends, or whom it is for.
+fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<&'static str> {
+    if smuggling.is_found() {
+        return Some("Content-Length and Transfer-Encoding do not go together");
+    }
+    (!http::is_named(request)).then_some(http::ONE_HOST)
+}
+
+/// The answer to a request that is not clear; nothing that follows it is read.
+fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, reason: &str) -> Reply {
+    let refused = ErrorResponse::bad_request(reason).with_header(CONNECTION, "close");
     let route = Endpoint::of(request.uri().path()).route();
     context.metrics.answered(route as usize, refused.status.as_u16());
     refused.into_response().map(Either::Left)
 }
 
-/// Answers, and says that no further request will be answered if the broker drains.
+/// Answers, and says whether further requests will be answered on the connection.
 async fn answer_for_now(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     request: Request<Incoming>,
-    permit: &PermitSlot,
+    place: &PlaceSlot,
 ) -> Reply {
+    let kept = context.kept.clone().filter(|_| is_kept(&request));
     let endpoint = Endpoint::of(request.uri().path());
     let lasts = matches!(endpoint, Endpoint::WebSocket | Endpoint::Sse);
     let mut response = if lasts && context.curfew.is_draining() {
@@ -130,21 +180,37 @@ async fn answer_for_now(
             .answered(route as usize, refused.status().as_u16());
         refused.map(Either::Left)
     } else {
-        answer(context, stalled, request, permit).await
+        answer(context, stalled, request, place).await
     };
-    if context.curfew.is_draining() {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+    let is_whole = matches!(response.body(), Either::Left(_));
+    let is_last = place
+        .borrow()
+        .as_ref()
+        .is_some_and(|(_, answering)| answering.is_last());
+    let headers = response.headers_mut();
+    if is_last {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if let Some(kept) = kept.filter(|_| is_whole && !headers.contains_key(CONNECTION)) {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        headers.insert(KEEP_ALIVE, kept);
     }
     response
+}
+
+/// Whether the client of a request lets its connection be kept, without having to ask for it.
+fn is_kept<B>(request: &Request<B>) -> bool {
+    let closes = |line: &HeaderValue| {
+        let mut options = line.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    request.version() == Version::HTTP_11 && !request.headers().get_all(CONNECTION).iter().any(closes)
 }
 
 async fn answer(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     mut request: Request<Incoming>,
-    permit: &PermitSlot,
+    place: &PlaceSlot,
 ) -> Reply {
     let transport = match request.uri().path() {
         _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
@@ -152,7 +218,7 @@ async fn answer(
         path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
         _ => return http::answer(context, stalled, request).await,
     };
-    let response = upgrade(context, &mut request, transport, permit);
+    let response = upgrade(context, &mut request, transport, place);
     context
         .metrics
         .answered(Route::WebSocket as usize, response.status().as_u16());
@@ -164,7 +230,7 @@ fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
     transport: Transport,
-    permit: &PermitSlot,
+    slot: &PlaceSlot,
 ) -> Response<Full<Bytes>> {
     let arrival = Arrival::of(request.extensions());
     let checked = arrival.connect(&context.gatekeeper).and_then(|place| {
@@ -184,12 +250,16 @@ fn upgrade(
     };
     let on_upgrade = hyper::upgrade::on(request);
     let variant = accepted.variant();
-    if let Some(mut permit) = permit.borrow_mut().take() {
+    if let Some((mut permit, answering)) = slot.borrow_mut().take() {
         if arrival.proxied {
             permit.hand_to(arrival.client, place);
         }
-        let kind = (transport, variant);
-        tokio::task::spawn_local(adopt(context.clone(), on_upgrade, kind, admission, permit));
+        let (context, kind) = (context.clone(), (transport, variant));
+        tokio::task::spawn_local(async move {
+            adopt(context, on_upgrade, kind, admission, permit).await;
+            // A drain that begins meanwhile waits for the session.
+            drop(answering);
+        });
     }
     accepted.response().map(|_| Full::default())
 }

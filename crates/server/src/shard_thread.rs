@@ -123,7 +123,7 @@ impl ShardPlan {
                     Some(Command::Answer(question)) => hub.borrow().answer(question),
                     Some(Command::Reconfigure(config, access)) => {
                         hub.borrow_mut().reconfigure(&config, access);
-                        // Connections that speak HTTP have what they began with, and end with the answer they are at.
+                        // Connections that speak HTTP have what they began with, and end with their next answer.
                         context = Rc::new(context.reconfigured(&config));
                         context.curfew.renew();
                     }
@@ -172,8 +172,12 @@ fn accept(
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => {
             let (context, turns) = (context.clone(), turns.clone());
+            // Counted before its task runs, so that a drain that begins meanwhile waits for it.
+            let answering = context.curfew.answer();
             tokio::task::spawn_local(async move {
-                turns.take(service::serve(context, stream, peer, permit)).await;
+                turns
+                    .take(service::serve(context, stream, peer, permit, answering))
+                    .await;
             });
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),

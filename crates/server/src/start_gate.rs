@@ -31,7 +31,7 @@ impl StartGate {
         self.set(&self.open);
     }
 
-    /// Whether the broker takes no more connections, though it still serves those it has.
+    /// Whether the broker leaves, though it still serves.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }

@@ -5,7 +5,7 @@
 
 use tickwire_wire::limits;
 
-use super::{addresses, auth, compression, proxy, sessions, tls};
+use super::{addresses, auth, compression, drain, proxy, sessions, tls};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,7 +146,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 pub(super) const GIB: u64 = 1024 * MIB;
-const MINUTE_MS: u64 = 60_000;
+pub(super) const MINUTE_MS: u64 = 60_000;
 
 /// Most shards: the interest of shards in a topic is a 64-bit mask.
 pub(super) const SHARDS_MAX: u64 = 64;
@@ -349,20 +349,9 @@ pub(super) const KEYS: &[Key] = &[
         limits::PONG_TIMEOUT_MS,
         "Time that a pinged client has to answer before close 4001",
     ),
-    Key::integer(
-        "drain.window_ms",
-        0,
-        60 * MINUTE_MS,
-        30_000,
-        "Longest time over which connections are closed when the broker stops; with few it is 100 ms for each",
-    ),
-    Key::integer(
-        "drain.deadline_ms",
-        1_000,
-        61 * MINUTE_MS,
-        60_000,
-        "Time after which a broker that stops ends, whoever is still connected; at least 1,000 more than the window",
-    ),
+    drain::DELAY,
+    drain::WINDOW,
+    drain::DEADLINE,
     Key::new(
         "socket.egress",
         Shape::Choice(EGRESS_KINDS),

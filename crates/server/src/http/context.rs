@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, ORIGIN};
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::HttpMetrics;
 use tickwire_router::Directory;
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
@@ -38,6 +38,8 @@ pub(crate) struct HttpContext {
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(super) bulk: BulkPlaces,
     pub(crate) limits: HttpLimits,
+    /// What `Keep-Alive` says of how long a connection is kept for further requests; nothing if it is less than a second.
+    pub(crate) kept: Option<HeaderValue>,
     /// What clients shake hands with, if they speak TLS.
     pub(crate) tls: Option<Arc<TlsStore>>,
     /// Whether WebSocket connections may be compressed.
@@ -107,6 +109,7 @@ impl HttpContext {
             gatekeeper,
             bulk: BulkPlaces::new(),
             limits: HttpLimits::new(config),
+            kept: kept(config),
             tls: None,
             compression: config.compression.enabled,
             echo: config.test.echo,
@@ -125,6 +128,7 @@ impl HttpContext {
             gatekeeper: self.gatekeeper.clone(),
             bulk: self.bulk.clone(),
             limits: HttpLimits::new(config),
+            kept: kept(config),
             tls: self.tls.clone(),
             compression: config.compression.enabled,
             echo: self.echo,
@@ -160,6 +164,12 @@ impl HttpContext {
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         Ok(self.hub.borrow().guard.admit_page(headers)?)
     }
+}
+
+fn kept(config: &Config) -> Option<HeaderValue> {
+    let seconds = config.limits.handshake_ms / 1_000;
+    let told = (seconds > 0).then(|| format!("timeout={seconds}"))?;
+    HeaderValue::try_from(told).ok()
 }
 
 impl HttpLimits {

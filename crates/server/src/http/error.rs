@@ -52,17 +52,23 @@ impl ErrorResponse {
         self
     }
 
+    /// The body of a response because of `refusal`.
+    pub(super) fn body_of(refusal: &Refusal) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a Refusal,
+        }
+        // A refusal is text, which always serialises.
+        serde_json::to_vec(&Body { error: refusal }).expect("text serialises")
+    }
+
     /// The whole response.
     ///
     /// # Panics
     /// Never: a refusal is text, which always serialises.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            error: &'a Refusal,
-        }
-        let body = serde_json::to_vec(&Body { error: &self.refusal }).expect("text serialises");
+        let body = Self::body_of(&self.refusal);
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

@@ -17,6 +17,7 @@ use tickwire_wire::limits::ANSWER_BYTES_PER_S;
 use tokio::time::{Instant, Sleep};
 
 use super::smuggling::{HeadScan, Smuggling};
+use super::unreadable;
 use crate::tls::HttpStream;
 
 /// Bytes that are read at once.
@@ -26,9 +27,11 @@ const PIECE_BYTES: usize = 8 * 1024;
 struct Pace {
     stalled: AtomicBool,
     streams: AtomicBool,
+    answered: AtomicBool,
 }
 
-/// Whether a connection has ended because its client took too little, and whether it has a stream or answers to take.
+/// Whether a connection has ended because its client took too little, whether it has a stream or answers to take, and whether
+/// all that its client has sent was answered.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stalled(Arc<Pace>);
@@ -42,6 +45,16 @@ impl Stalled {
     /// A stream begins, or ends.
     pub(super) fn set_streaming(&self, streams: bool) {
         self.0.streams.store(streams, Ordering::Relaxed);
+    }
+
+    /// Whether at least one request was answered, and nothing has come since.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.answered.load(Ordering::Relaxed)
+    }
+
+    /// A request has been answered, or is to be.
+    pub(crate) fn set_answered(&self, answered: bool) {
+        self.0.answered.store(answered, Ordering::Relaxed);
     }
 
     fn is_streaming(&self) -> bool {
@@ -63,6 +76,8 @@ pub(crate) struct Progress {
     /// When a write that waits has waited too long.
     deadline: Option<Pin<Box<Sleep>>>,
     heads: HeadScan,
+    /// What is written instead of an answer of hyper's own, and how much of it was.
+    last_words: Option<(Vec<u8>, usize)>,
 }
 
 impl Progress {
@@ -75,6 +90,7 @@ impl Progress {
             stalled,
             deadline: None,
             heads: HeadScan::default(),
+            last_words: None,
         }
     }
 
@@ -87,6 +103,36 @@ impl Progress {
     /// The connection.
     pub(crate) fn into_inner(self) -> HttpStream {
         self.io.into_inner()
+    }
+
+    /// How many of `bytes`, which hyper writes, come before an answer of its own, if there is one at their end.
+    fn look_for_last_words(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.last_words.is_some() {
+            return Some(0);
+        }
+        let found = unreadable::find(bytes)?;
+        if found.at == 0 {
+            self.last_words = Some((found.answer, 0));
+        }
+        Some(found.at)
+    }
+
+    /// Writes what is written instead of an answer of hyper's own, which was so many bytes long.
+    fn write_last_words(&mut self, length: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        while let Some((answer, written)) = &mut self.last_words {
+            let outcome = Pin::new(&mut self.io).poll_write(context, &answer[*written..]);
+            if let Poll::Ready(Ok(count)) = &outcome {
+                if *count == 0 {
+                    return Poll::Ready(Ok(0));
+                }
+                *written += count;
+                if *written == answer.len() {
+                    self.last_words = None;
+                }
+            }
+            ready!(self.watch_data(outcome, context))?;
+        }
+        Poll::Ready(Ok(length))
     }
 
     /// What a write of data came to. There may be more of it, so the time goes on, but by no more than a stall may take; a
@@ -137,6 +183,9 @@ impl Read for Progress {
         let length = buffer.remaining().min(PIECE_BYTES);
         let mut piece = ReadBuf::new(&mut piece[..length]);
         ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
+        if !piece.filled().is_empty() {
+            self.stalled.set_answered(false);
+        }
         self.heads.read(piece.filled());
         buffer.put_slice(piece.filled());
         Poll::Ready(Ok(()))
@@ -149,6 +198,11 @@ impl Write for Progress {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let bytes = match self.look_for_last_words(bytes) {
+            Some(0) => return self.write_last_words(bytes.len(), context),
+            Some(before) => &bytes[..before],
+            None => bytes,
+        };
         let outcome = Pin::new(&mut self.io).poll_write(context, bytes);
         self.watch_data(outcome, context)
     }
@@ -158,6 +212,10 @@ impl Write for Progress {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An answer of hyper's own has no body, so it is in one piece.
+        if let [slice] = slices {
+            return self.poll_write(context, slice);
+        }
         let outcome = Pin::new(&mut self.io).poll_write_vectored(context, slices);
         self.watch_data(outcome, context)
     }

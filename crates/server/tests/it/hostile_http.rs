@@ -46,10 +46,105 @@ fn what_is_no_request_is_answered_with_400() {
     ] {
         let mut client = broker.connect();
         client.write(bytes);
-        let (status, _) = client.head();
-        assert_eq!(status, 400, "{:?}", String::from_utf8_lossy(bytes));
+        assert_eq!(
+            client.answer(false).refusal(),
+            "400 bad_request: this is no HTTP request that can be read",
+            "{:?}",
+            String::from_utf8_lossy(bytes)
+        );
         assert!(client.is_at_end());
     }
+}
+
+#[test]
+fn what_hyper_refuses_by_itself_had_an_empty_body() {
+    let broker = TestBroker::with("[limits]\nheader_bytes = 8192\nheaders = 20\n", &[]);
+    let good = request("GET", "/v1/topics", &[], "");
+    let bad = request("GET", "/v1/topics", &["bad header"], "");
+    let long = request("GET", &format!("/v1/topics?{}", "x".repeat(70_000)), &[], "");
+    let many = request("GET", "/v1/topics", &["X-Many: 1"; 20], "");
+    for (bytes, status) in [(&bad, 400), (&many, 431), (&long, 431)] {
+        // Behind an answer of the broker's, in one write or in two.
+        for before in [&b""[..], &good] {
+            let mut client = broker.connect();
+            client.try_write(&[before, bytes].concat());
+            if !before.is_empty() {
+                assert_eq!(client.answer(false).status, 200);
+            }
+            let answer = client.answer(false);
+            assert_eq!(answer.status, status);
+            assert!(
+                answer.refusal().contains(" bad_request: "),
+                "{}",
+                answer.refusal()
+            );
+            assert_eq!(
+                (answer.header("content-type"), answer.header("connection")),
+                ("application/json", "close")
+            );
+            assert!(client.is_at_end());
+        }
+    }
+    let mut operator = broker.connect_ops();
+    operator.write(&bad);
+    assert!(operator.answer(false).refusal().starts_with("400 bad_request: "));
+}
+
+/// RFC 9112 §3.2.
+#[test]
+fn requests_that_named_no_host_or_two_were_served() {
+    let broker = TestBroker::start();
+    for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: a b\r\n"] {
+        for (method, target) in [("GET", "/v1/topics"), ("POST", "/v1/topics/a"), ("GET", "/v1/ws")] {
+            let mut client = broker.connect();
+            client.write(format!("{method} {target} HTTP/1.1\r\n{hosts}\r\n").as_bytes());
+            let answer = client.answer(false);
+            assert_eq!(
+                answer.refusal(),
+                "400 bad_request: exactly one Host header is needed, with a host and perhaps a port",
+                "{method} {target} {hosts:?}"
+            );
+            assert!(client.is_at_end());
+        }
+        let mut operator = broker.connect_ops();
+        operator.write(format!("GET /livez HTTP/1.1\r\n{hosts}\r\n").as_bytes());
+        assert_eq!(operator.answer(false).status, 400, "{hosts:?}");
+    }
+    // The target may name the host as well, which proxies have to do (§3.2.2); HTTP/1.0 knows none.
+    for head in [
+        "GET http://any.example:80/v1/topics HTTP/1.1\r\nHost: any.example\r\n\r\n",
+        "GET /v1/topics HTTP/1.1\r\nHost:\r\n\r\n",
+    ] {
+        let mut client = broker.connect();
+        client.write(head.as_bytes());
+        assert_eq!(client.answer(false).status, 200, "{head}");
+    }
+    let mut client = broker.connect();
+    client.write(b"GET /v1/topics HTTP/1.0\r\n\r\n");
+    let answer = String::from_utf8(client.until_end()).expect("text");
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+}
+
+/// A client that uses a connection again at the moment when the broker closes it gets no answer.
+#[test]
+fn a_client_is_told_how_long_its_connection_is_kept() {
+    let broker = TestBroker::with("", &[("LIMITS__HANDSHAKE_MS", "1500")]);
+    let mut client = broker.connect();
+    for _ in 0..2 {
+        let answer = client.send("GET", "/v1/topics", &[], "");
+        assert_eq!(
+            (answer.header("connection"), answer.header("keep-alive")),
+            ("keep-alive", "timeout=1")
+        );
+    }
+    assert!(client.is_at_end());
+    let last = broker
+        .connect()
+        .send("GET", "/v1/topics", &["Connection: close"], "");
+    assert_eq!(
+        (last.header("connection"), last.header("keep-alive")),
+        ("close", "")
+    );
 }
 
 #[test]

@@ -133,9 +133,14 @@ impl TestBroker {
         answer.json()["seq"].as_u64().expect("a number")
     }
 
+    /// A connection to the operators' listener.
+    pub(crate) fn connect_ops(&self) -> Http {
+        Http::new(connected(self.broker().ops_addr()))
+    }
+
     /// The answer to a GET on the operators' listener.
     pub(crate) fn ops(&self, target: &str) -> Answer {
-        Http::new(connected(self.broker().ops_addr())).send("GET", target, &[], "")
+        self.connect_ops().send("GET", target, &[], "")
     }
 
     /// The value of a metric's series, named as the exposition has it.

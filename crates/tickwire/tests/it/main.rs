@@ -31,4 +31,5 @@ mod slow;
 mod support;
 mod timers;
 mod tls;
+mod unread;
 mod usage;
