@@ -1,5 +1,9 @@
 //! The operators' listener: metrics, health, slow sessions and hot topics. Loopback by default; never behind the clients' one.
+//!
+//! Bounded: connections in number, heads and the writing of answers in time. Whoever holds all places keeps nobody from asking
+//! whether the broker is well: further connections are accepted for that alone, and the oldest of them gives way to the next.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,26 +11,32 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue};
 use tickwire_router::Directory;
-use tickwire_wire::Refusal;
+use tickwire_wire::{ErrorCode, Refusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::debug_pages;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::ErrorResponse;
+use crate::http::{self, ErrorResponse, Progress, Stalled};
 use crate::inspector::Inspector;
 use crate::pulse::Pulse;
 use crate::reload::Dials;
 use crate::start_gate::StartGate;
+use crate::tls::HttpStream;
 
-/// Most connections at a time; further ones wait to be accepted.
+/// Most connections at a time that may ask for everything.
 const CONNECTIONS_MAX: usize = 64;
+/// Most connections beyond these, which may only ask whether the broker is well.
+const PROBES_MAX: usize = 16;
+/// Time that such a connection lasts.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// Time that a client has for its request headers, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 /// What there is.
@@ -37,6 +47,8 @@ const PATHS: [&str; 5] = [
     "/debug/sessions",
     "/debug/topics",
 ];
+/// What is answered beyond the most connections.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// Pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,17 +69,24 @@ impl Ops {
     /// Serves until it is dropped. To be called within a `LocalSet`.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut probes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let ops = self.clone();
-                    tokio::task::spawn_local(async move {
-                        ops.serve(stream).await;
-                        drop(place);
-                    });
+                    if let Ok(place) = places.clone().try_acquire_owned() {
+                        tokio::task::spawn_local(async move {
+                            ops.serve(stream, false).await;
+                            drop(place);
+                        });
+                        continue;
+                    }
+                    probes.retain(|probe| !probe.is_finished());
+                    if probes.len() == PROBES_MAX {
+                        probes.pop_front().iter().for_each(AbortHandle::abort);
+                    }
+                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, true));
+                    probes.push_back(tokio::task::spawn_local(served).abort_handle());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an operator's connection");
@@ -77,15 +96,24 @@ impl Ops {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    /// Serves a connection, be it one that may only ask whether the broker is well.
+    async fn serve(self: Arc<Self>, stream: TcpStream, only_probes: bool) {
         let service = hyper::service::service_fn(|request| {
             let ops = self.clone();
-            async move { Ok::<_, Infallible>(ops.answer(&request).await) }
+            async move {
+                let refused = refusal(&request, only_probes);
+                Ok::<_, Infallible>(match refused {
+                    Some(refused) => refused.into_response(),
+                    None => ops.answer(&request).await,
+                })
+            }
         });
+        let stall = Duration::from_millis(self.dials.stall_ms.load(Ordering::Relaxed));
+        let transport = Progress::new(HttpStream::Plain(stream), stall, Stalled::default());
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WITHIN)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(transport, service)
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "an operator's connection ended");
@@ -156,6 +184,26 @@ impl Ops {
             }
         }
     }
+}
+
+/// Why a request is not answered, or not on a connection of those that are there for probes.
+fn refusal<B>(request: &Request<B>, only_probes: bool) -> Option<ErrorResponse> {
+    if !http::is_named(request) {
+        return Some(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
+    }
+    if !only_probes || PROBES.contains(&request.uri().path()) {
+        return None;
+    }
+    let reason = format!(
+        "operators have {CONNECTIONS_MAX} connections open, the most there may be; beyond them only {} are answered",
+        PROBES.join(" and ")
+    );
+    let refused = ErrorResponse::from(Refusal::new(ErrorCode::LimitExceeded, reason));
+    Some(
+        refused
+            .with_header(RETRY_AFTER, "1")
+            .with_header(CONNECTION, "close"),
+    )
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

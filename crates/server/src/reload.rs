@@ -92,12 +92,15 @@ pub(crate) fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str>
 pub(crate) struct Dials {
     /// Silence of the feed in milliseconds that is too long.
     pub(crate) silent_ms: AtomicU64,
+    /// Time in milliseconds that an operator's connection may take nothing of an answer.
+    pub(crate) stall_ms: AtomicU64,
 }
 
 impl Dials {
     /// Sets them as `config` has them.
     pub(crate) fn set(&self, config: &Config) {
         self.silent_ms.store(config.feed.silent_ms, Ordering::Relaxed);
+        self.stall_ms.store(config.limits.stall_ms, Ordering::Relaxed);
     }
 }
 

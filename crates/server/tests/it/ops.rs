@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::stream::Stream;
-use crate::support::{DEADLINE, TestBroker, list};
+use crate::support::{DEADLINE, TestBroker, list, request};
 
 #[test]
 fn metrics_and_health() {
@@ -22,6 +22,10 @@ fn metrics_and_health() {
     broker.publish("ticker.X", "\"four\"");
     assert!(broker.get("/v1/nothing").status == 404);
     let page = broker.ops("/metrics");
+    assert!(
+        !page.text().contains("tickwire_tls_certificate_not_after"),
+        "no TLS"
+    );
     assert_eq!(
         page.header("content-type"),
         "text/plain; version=0.0.4; charset=utf-8"
@@ -151,4 +155,42 @@ fn a_stream_whose_reader_stopped_is_among_the_slowest_sessions() {
     assert!(peer.starts_with("127.0.0.1:"), "{peer}");
     assert!(slow["owed_messages"].as_u64() > Some(0), "{page}");
     assert!(slow["lagging_since"].as_u64() > Some(0), "{page}");
+}
+
+#[test]
+fn connections_that_held_all_places_kept_probes_unanswered() {
+    let broker = TestBroker::start();
+    let held: Vec<_> = (0..64)
+        .map(|_| {
+            let mut held = broker.connect_ops();
+            held.write(b"GET /metrics HTTP/1.1\r\nHost:");
+            held
+        })
+        .collect();
+    // Those that say nothing hold nothing up either.
+    let silent: Vec<_> = (0..40).map(|_| broker.connect_ops()).collect();
+    for path in ["/livez", "/readyz"] {
+        let answer = broker.ops(path);
+        assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{path}");
+    }
+    let answer = broker.ops("/metrics");
+    assert_eq!(
+        answer.refusal(),
+        "503 limit_exceeded: operators have 64 connections open, the most there may be; beyond them only /livez and /readyz are answered"
+    );
+    assert_eq!(
+        (answer.header("connection"), answer.header("retry-after")),
+        ("close", "1")
+    );
+    drop((held, silent));
+    broker.wait_until("places are free again", || broker.ops("/metrics").status == 200);
+}
+
+#[test]
+fn an_operator_that_takes_no_answers_kept_its_place_for_ever() {
+    let broker = TestBroker::with("[limits]\nstall_ms = 200\n", &[]);
+    let mut client = broker.connect_ops();
+    let ask = request("GET", "/metrics", &[], "");
+    // Far more than the two kernels keep; then the broker stops reading, and closes.
+    while client.try_write(&ask) {}
 }
