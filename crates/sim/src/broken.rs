@@ -32,6 +32,8 @@ pub enum Rule {
     ControlFirst,
     /// Connections end only for a reason.
     Closes,
+    /// A batch of writes has a connection once, and nothing is sent twice.
+    Batches,
     /// What the shards count is what happened.
     Ledger,
     /// The broker does not panic.
@@ -53,6 +55,7 @@ impl fmt::Display for Rule {
             Self::Answers => "answers",
             Self::ControlFirst => "control first",
             Self::Closes => "closes",
+            Self::Batches => "batches",
             Self::Ledger => "ledger",
             Self::Panic => "panic",
         })

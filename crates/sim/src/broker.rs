@@ -232,7 +232,7 @@ impl Broker {
         Ok(())
     }
 
-    /// One round over the sessions that have something waiting.
+    /// One round over the sessions that have something waiting, in batches, as the server has it.
     fn write_dirty(
         &mut self,
         shard: usize,
@@ -241,14 +241,36 @@ impl Broker {
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
         let mut wrote = false;
-        while let Some(id) = self.shards[shard].next_dirty() {
-            let Some(client) = self.client_of(shard, id) else {
-                continue;
-            };
-            if let Some(heads) = heads {
-                self.check_news(client, id, heads)?;
+        let mut goes_on = true;
+        while goes_on {
+            let mut batch: Vec<(usize, SessionId)> = Vec::new();
+            while batch.len() < self.setup.batch {
+                let Some(id) = self.shards[shard].next_dirty() else {
+                    goes_on = false;
+                    break;
+                };
+                let Some(client) = self.client_of(shard, id) else {
+                    continue;
+                };
+                ensure(!batch.contains(&(client, id)), Rule::Batches, || {
+                    format!("client {client} is twice in a batch")
+                })?;
+                if let Some(heads) = heads {
+                    self.check_news(client, id, heads)?;
+                }
+                if self.links[client].as_ref().is_some_and(|link| !link.blocked) {
+                    batch.push((client, id));
+                }
             }
-            wrote |= self.write(client, id, now, trace)?;
+            // All is handed to the sockets before the shard hears what they took.
+            let taken: Vec<usize> = batch
+                .iter()
+                .map(|(client, id)| self.offer(*client, *id))
+                .collect();
+            for ((client, id), count) in batch.into_iter().zip(taken) {
+                wrote |= count > 0;
+                self.took(client, id, count, now, trace)?;
+            }
         }
         Ok(wrote)
     }
@@ -283,19 +305,13 @@ impl Broker {
         Ok(())
     }
 
-    fn write(
-        &mut self,
-        client: usize,
-        id: SessionId,
-        now: Micros,
-        trace: &mut Trace,
-    ) -> Result<bool, Broken> {
-        let Some(link) = self.links[client].as_mut().filter(|link| !link.blocked) else {
-            return Ok(false);
+    /// Puts as much of what waits into a client's socket as that takes. Returns how many bytes it took.
+    fn offer(&mut self, client: usize, id: SessionId) -> usize {
+        let Some(link) = &mut self.links[client] else {
+            return 0;
         };
-        let shard = &mut self.shards[link.shard];
-        let Some(outbox) = shard.outbox(id) else {
-            return Ok(false);
+        let Some(outbox) = self.shards[link.shard].outbox(id) else {
+            return 0;
         };
         let (mut offered, mut room, before) = (BYTES_PER_WRITE, link.room(), link.down.len());
         for waiting in outbox.waiting() {
@@ -310,10 +326,25 @@ impl Broker {
                 break;
             }
         }
-        let count = link.down.len() - before;
+        link.down.len() - before
+    }
+
+    /// Tells a shard what the socket of a client took.
+    fn took(
+        &mut self,
+        client: usize,
+        id: SessionId,
+        count: usize,
+        now: Micros,
+        trace: &mut Trace,
+    ) -> Result<(), Broken> {
+        let Some(link) = &mut self.links[client] else {
+            return Ok(());
+        };
+        let shard = &mut self.shards[link.shard];
         if count > 0 {
             trace.number(client as u64);
-            trace.bytes(&link.down[before..]);
+            trace.bytes(&link.down[link.down.len() - count..]);
             link.sent += count as u64;
             if shard.is_open(id) {
                 link.taken_before_close = now;
@@ -322,14 +353,14 @@ impl Broker {
             link.full_since = None;
             shard
                 .wrote(id, count, now, |_| {})
-                .map_err(|overrun| Broken::new(Rule::Framing, format!("client {client}: {overrun}")))?;
+                .map_err(|overrun| Broken::new(Rule::Batches, format!("client {client}: {overrun}")))?;
         }
         if shard.is_finished(id) {
             link.down_ended = true;
         } else if !link.blocked && shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
             shard.writable(id);
         }
-        Ok(count > 0)
+        Ok(())
     }
 
     /// `bytes` were published that must reach a client.

@@ -67,6 +67,8 @@ pub struct Setup {
     pub subscriptions: usize,
     /// Topics of a request that are seen to at once.
     pub topics_at_once: usize,
+    /// Connections that are written at a time.
+    pub batch: usize,
     /// The clients.
     pub clients: Vec<ClientSetup>,
 }
@@ -132,6 +134,7 @@ fn setup(chance: &mut Chance) -> Setup {
         ops_per_s: if chance.percent(10) { 5 } else { 1_000_000 },
         subscriptions: if chance.percent(10) { 3 } else { 64 },
         topics_at_once: chance.pick(&[1, 2, 1_000, 1_000]),
+        batch: chance.pick(&[1, 2, 64, 64]),
         clients,
     }
 }
