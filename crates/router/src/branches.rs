@@ -92,6 +92,22 @@ impl<N> Branches<N> {
             }
         }
     }
+
+    /// Keeps the branches of which `keep` says so; it may change them.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut N) -> bool) {
+        match self {
+            Self::Few(row) => {
+                row.retain_mut(|(_, node)| keep(node));
+                row.shrink_to_fit();
+            }
+            Self::Many(map) => {
+                map.retain(|_, node| keep(node));
+                if map.is_empty() {
+                    *self = Self::default();
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, Position, StaleReason};
-use tickwire_wire::{Epoch, Kind, Micros, Payload, Refusal, Seq, Topic};
+use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic};
 
 use crate::book::Book;
 use crate::directory::ShardId;
@@ -175,8 +175,8 @@ impl TopicCell {
         self.subscribers.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn subscriber_removed(&self) {
-        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn subscribers_removed(&self, count: u32) {
+        self.subscribers.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -253,9 +253,10 @@ impl TopicCell {
     pub fn snapshot(&self) -> Option<Arc<Publication>> {
         let mut state = self.lock();
         let newest = state.history.newest()?.clone();
-        let Some(book) = &state.book else {
+        if self.kind != Kind::Book {
             return Some(newest);
-        };
+        }
+        let book = state.book.as_ref()?;
         if let Some(snapshot) = &state.book_snapshot {
             return Some(snapshot.clone());
         }
@@ -355,24 +356,32 @@ impl TopicCell {
         let mut guard = self.lock();
         let state = &mut *guard;
         let mut crossed = false;
-        let payload = match (&mut state.book, payload) {
-            (Some(book), Payload::Book(message)) => {
+        let payload = match (self.kind, payload) {
+            (Kind::Book, Payload::Book(message)) => {
+                // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
+                let mut book = match state.book.take() {
+                    Some(book) => book,
+                    None if message.replace => Box::default(),
+                    None => return Err(self.lost_book()),
+                };
                 let (whole, was_crossed) = (message.replace, book.is_crossed());
-                let update = book.apply(*message)?;
+                let applied = book.apply(*message);
+                crossed = applied.is_ok() && book.is_crossed() && !was_crossed;
+                state.book = Some(book);
+                let update = applied?;
                 if whole {
                     state.doubt = None;
                 }
-                crossed = book.is_crossed() && !was_crossed;
                 Payload::Book(Box::new(update))
             }
-            (Some(_), _) => {
+            (Kind::Book, _) => {
                 let reason = format!(
                     "{} is a book; only book messages can be published to it",
                     self.topic
                 );
                 return Err(Refusal::bad_request(reason));
             }
-            (None, payload) => payload,
+            (Kind::State | Kind::Event, payload) => payload,
         };
         let seq = state.seq.next();
         let is_crossed = state.book.as_deref().is_some_and(Book::is_crossed);
@@ -404,6 +413,14 @@ impl TopicCell {
             crossed,
             came_back,
         })
+    }
+
+    fn lost_book(&self) -> Refusal {
+        let reason = format!(
+            "a fault of the broker has lost the book {}; publish it whole, with \"replace\": true",
+            self.topic
+        );
+        Refusal::new(ErrorCode::Internal, reason)
     }
 
     /// Gives up the older half of the history.

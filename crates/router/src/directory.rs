@@ -21,7 +21,7 @@ use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::publication::{Lineage, TopicId};
-use crate::queue::ShardQueue;
+use crate::queue::{Batch, ShardQueue};
 use crate::staleness::{Look, StaleRule, Staleness};
 use crate::tree::TopicTree;
 
@@ -31,6 +31,9 @@ pub struct ShardId(pub u8);
 
 /// Most shards of a directory: interest is a 64-bit mask.
 pub const SHARDS_MAX: usize = 64;
+
+/// Topics of which a shard is taken out before others have their turn.
+const FORGET_AT_ONCE: usize = 1_024;
 
 /// Topics that are looked at for staleness before something else has its turn.
 const STALE_LOOKS_AT_ONCE: usize = 1_024;
@@ -122,6 +125,14 @@ impl Interests {
             .enumerate()
             .filter(|(_, count)| **count > 0)
             .fold(0, |mask, (shard, _)| mask | 1 << shard)
+    }
+
+    /// Takes those of `shard` out. Returns whether there are others.
+    fn forget(&mut self, shard: ShardId) -> bool {
+        if let Some(count) = self.0.get_mut(usize::from(shard.0)) {
+            *count = 0;
+        }
+        self.mask() != 0
     }
 }
 
@@ -487,6 +498,20 @@ impl Directory {
             })
             .filter(|info| info.seq > Seq::ZERO)
             .collect()
+    }
+
+    /// Forgets all that `shard` wants, and what waits in its queue: nothing is queued for it until it subscribes anew. For a
+    /// shard that is gone, or whose own bookkeeping is not to be trusted.
+    pub fn forget_shard(&self, shard: ShardId) {
+        // Before the topics: one that is made from here on is not wanted.
+        self.interests_write().retain(|interests| interests.forget(shard));
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let mut cells = Vec::new();
+            from = self.walk(at, FORGET_AT_ONCE, |cell| cells.push(cell.clone()));
+            cells.iter().for_each(|cell| cell.detach(shard));
+        }
+        self.queue(shard).take(&mut Batch::default());
     }
 
     /// The queue of `shard`.

@@ -49,6 +49,25 @@ impl<T> Node<T> {
         self.literal.is_empty() && self.any.is_none() && self.values.is_none()
     }
 
+    /// Keeps the values of which `keep` says so, and no branch without one.
+    fn retain(&mut self, keep: &mut dyn FnMut(&mut T) -> bool) {
+        if let Some(values) = &mut self.values {
+            values.rest.take_if(|value| !keep(value));
+            values.here.take_if(|value| !keep(value));
+            if values.rest.is_none() && values.here.is_none() {
+                self.values = None;
+            }
+        }
+        self.any.take_if(|node| {
+            node.retain(keep);
+            node.is_empty()
+        });
+        self.literal.retain(|node| {
+            node.retain(keep);
+            !node.is_empty()
+        });
+    }
+
     /// Takes one of the values out, and gives up their room with the last.
     fn take(&mut self, which: impl Fn(&mut Values<T>) -> &mut Option<T>) -> Option<T> {
         let values = self.values.as_mut()?;
@@ -163,6 +182,11 @@ impl<T> PatternIndex<T> {
         self.root.remove(&tokens)
     }
 
+    /// Keeps the values of which `keep` says so; it may change them.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        self.root.retain(&mut keep);
+    }
+
     /// Calls `found` with the value of every pattern that matches `topic`. Returns how many nodes it looked at for
     /// that: the work that it was.
     pub fn matches<'a>(&'a self, topic: &str, mut found: impl FnMut(&'a T)) -> usize {
@@ -265,6 +289,8 @@ mod tests {
                     }
                 }
             }
+            index.retain(|count| *count % 2 == 0);
+            list.retain(|(_, count)| *count % 2 == 0);
             for (pattern, count) in list {
                 prop_assert_eq!(index.remove(&pattern), Some(count));
             }

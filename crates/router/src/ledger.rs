@@ -92,6 +92,12 @@ impl Ledger {
         self.ended_less_begun = self.ended_less_begun.wrapping_add(head.0);
     }
 
+    /// Every subscription is gone at once, whatever state it was in.
+    pub(crate) fn end_all(&mut self) {
+        self.dropped += self.pending();
+        self.ended_less_begun = self.owed;
+    }
+
     /// Frames were finished.
     pub(crate) fn settle(&mut self, settled: Settled) {
         self.delivered += settled.delivered;

@@ -113,6 +113,12 @@ impl Outbox {
         self.control.is_empty() && self.data.is_empty()
     }
 
+    /// Whether a part of a frame was written, and the rest of it was not.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.written > 0
+    }
+
     /// Bytes that wait in the data lane, those of a frame begun included.
     #[must_use]
     pub fn data_bytes(&self) -> usize {

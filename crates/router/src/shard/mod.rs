@@ -4,6 +4,7 @@
 //! are polled out. Single-threaded by construction (it holds `Rc`s); only its queue is shared. Publishing never writes:
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
+mod anew;
 mod audit;
 mod caps;
 mod delivery;

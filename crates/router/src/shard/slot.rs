@@ -52,6 +52,9 @@ pub(super) struct Slot {
     pub(super) head: Seq,
     /// Updates handed out.
     pub(super) handed: u64,
+    /// Subscribers that the topic counts on this shard's behalf: they are taken off by this even when a panic has left the lists
+    /// wrong.
+    pub(super) counted: u32,
     /// The last message before the silence that subscribers were told of.
     pub(super) stale_since: Option<Seq>,
 }

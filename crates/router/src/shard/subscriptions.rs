@@ -74,6 +74,7 @@ impl Shard {
         };
         let waits = session.unfinished.is_some();
         session.topics.insert(topic, subscription);
+        self.slots[topic.index()].counted += 1;
         cell.subscriber_added();
         if let Some(piece) = &mut self.piece {
             piece.joined(id, topic);
@@ -184,10 +185,11 @@ impl Shard {
     /// Ends a topic's subscriber.
     fn forget(&mut self, topic: TopicId, place: Place) {
         let ended = self.take_out(topic, place);
-        let slot = &self.slots[topic.index()];
+        let slot = &mut self.slots[topic.index()];
         self.counts.ledger.end(ended.after, slot.head);
         if let Some(cell) = &slot.cell {
-            cell.subscriber_removed();
+            slot.counted -= 1;
+            cell.subscribers_removed(1);
             if slot.is_empty() {
                 cell.detach(self.id);
             }

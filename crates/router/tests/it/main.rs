@@ -1,5 +1,6 @@
 //! The router as its users see it: a directory, its shards and their sessions, driven from outside.
 
+mod anew;
 mod reader;
 mod script;
 mod world;

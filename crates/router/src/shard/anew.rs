@@ -1,0 +1,41 @@
+//! A shard that begins anew: what is done when a panic has come out of it half-way through a change.
+//!
+//! Nothing that it holds is trusted then, but for plain sums. Other shards, and the topics' own state, are not touched.
+
+use tickwire_wire::CloseCode;
+use tickwire_wire::deflate::Settings as DeflateSettings;
+
+use super::{Shard, ShardSettings};
+use crate::session::{Session, SessionId, Writing};
+
+impl Shard {
+    /// Whether a close frame may be written to a session in place of what waits for it: the session is open, and the last byte
+    /// that its connection has got was the last of a frame, for certain.
+    #[must_use]
+    pub fn is_between_frames(&self, id: SessionId) -> bool {
+        // Of what was offered, more may have been written than the outbox knows.
+        let between = |session: &Session| {
+            session.is_open() && session.writing != Writing::Offered && !session.outbox.is_begun()
+        };
+        self.sessions.get(id.index()).is_some_and(between)
+    }
+
+    /// The shard anew, to take the place of this one, with these settings: without sessions, wanted by nobody. Its numbers for sessions and its counts go on: what
+    /// subscriptions were owed is dropped, and sessions that were open count as closed with 1011.
+    #[must_use]
+    pub fn anew(&self, settings: ShardSettings, compression: DeflateSettings) -> Self {
+        self.directory.forget_shard(self.id);
+        for slot in &self.slots {
+            if let Some(cell) = &slot.cell {
+                cell.subscribers_removed(slot.counted);
+            }
+        }
+        let mut fresh = Self::new(self.id, self.directory.clone(), settings).with_compression(compression);
+        fresh.generation = self.generation;
+        fresh.counts = self.counts.clone();
+        fresh.counts.ledger.end_all();
+        let open = self.sessions.iter().filter(|(_, session)| session.is_open());
+        open.for_each(|_| fresh.counts.closed(CloseCode::INTERNAL));
+        fresh
+    }
+}
