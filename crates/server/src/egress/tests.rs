@@ -310,3 +310,70 @@ fn a_connection_that_was_removed_closes_with_its_stream() {
             .expect("as much as the one before got");
     });
 }
+
+/// As [`UringEgress::open`], unless this kernel has none.
+fn ring() -> Option<UringEgress> {
+    UringEgress::open(BATCH)
+        .inspect_err(|error| eprintln!("skipped: io_uring egress: {error}"))
+        .ok()
+}
+
+/// What the far ends of `world` got, each as text.
+fn received(world: &mut World) -> Vec<String> {
+    let read = |far: &mut StdStream| {
+        let mut bytes = Vec::new();
+        far.set_nonblocking(true).expect("a socket");
+        let end = far.read_to_end(&mut bytes).expect_err("it stays open");
+        assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    world.far.iter_mut().map(read).collect()
+}
+
+#[test]
+fn a_ring_whose_submissions_fail_is_given_up_and_everyone_is_written_to_plainly() {
+    let Some(mut egress) = ring() else { return };
+    let mut world = World::known_to(&mut egress, 3);
+    world.write(&mut egress);
+    assert!(egress.is_in_use());
+    received(&mut world);
+    egress.break_ring();
+    for data in ["1", "2"] {
+        world.publish(data);
+        let wrote = world.write(&mut egress);
+        assert!(
+            wrote.iter().all(|(_, wrote)| matches!(wrote, Wrote::All(_))),
+            "{wrote:?}"
+        );
+        assert!(!egress.is_in_use());
+        for text in received(&mut world) {
+            assert_eq!(text.matches("\"data\":").count(), 1, "once: {text}");
+            assert!(text.contains(&format!("\"data\":{data}}}")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_completion_of_what_was_not_sent_costs_whose_own_is_unknown_and_nothing_else() {
+    for (number, lost) in [(u64::MAX, 0), (1, 1)] {
+        let Some(mut egress) = ring() else { return };
+        let mut world = World::known_to(&mut egress, 3);
+        egress.stray(number);
+        let dirty: Vec<SessionId> = std::iter::from_fn(|| world.shard.next_dirty()).collect();
+        let batch: Vec<Ready<'_>> = dirty
+            .iter()
+            .zip(&world.near)
+            .map(|(id, near)| Ready {
+                session: *id,
+                stream: near,
+                outbox: world.shard.outbox(*id).expect("it lives"),
+                bytes_max: BYTES_PER_WRITE,
+            })
+            .collect();
+        let mut results = Vec::new();
+        egress.write(&batch, &mut results);
+        assert!(!egress.is_in_use());
+        let errors = results.iter().filter(|result| result.is_err()).count();
+        assert_eq!((results.len(), errors), (3, lost), "{number}: {results:?}");
+    }
+}

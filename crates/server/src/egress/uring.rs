@@ -6,6 +6,8 @@
 //!
 //! Connections are in the ring's own table of files, each at its session's number, so that the kernel need not look its
 //! descriptor up for every send. One that has no place there is written to by its descriptor.
+//!
+//! A ring that goes on failing, or completes what was not sent, is given up once for all: connections are written to plainly then.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,9 +16,10 @@ use std::os::fd::AsRawFd;
 use io_uring::{IoUring, Probe, opcode, types};
 
 use mio::net::TcpStream;
+use thiserror::Error;
 use tickwire_router::SessionId;
 
-use super::{BATCH, BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, single};
+use super::{BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Wrote, gather, single};
 
 /// Bytes that are gathered for one submission. A batch that needs more takes several.
 const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
@@ -24,20 +27,44 @@ const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
 /// Most places in the table of connections; a place costs the kernel a pointer.
 const TABLE_MAX: usize = 64 * 1024;
 
+/// Submissions in a row that may fail before the ring is given up.
+const ATTEMPTS_MAX: u32 = 16;
+
 /// A send of the submission that is being put together.
 #[derive(Debug, Clone, Copy)]
 struct Sending {
     /// How much was offered.
     len: usize,
-    /// What the kernel said: a count, or a negative error number.
-    result: i32,
+    /// What the kernel said, once it has: a count, or a negative error number.
+    result: Option<i32>,
+}
+
+/// Why a ring is not used any more.
+#[derive(Debug, Error)]
+enum RingFault {
+    /// Submitting goes on failing.
+    #[error("submitting failed {ATTEMPTS_MAX} times in a row: {0}")]
+    Submit(#[source] io::Error),
+    /// The ring has no room though nothing is in it.
+    #[error("an empty ring takes nothing")]
+    Full,
+    /// What came back is not what was sent.
+    #[error("a completion of what was not submitted, or not once: {0}")]
+    Stray(u64),
 }
 
 /// The egress for kernels with `io_uring`.
 pub(crate) struct UringEgress {
-    ring: IoUring,
+    /// None once it was given up.
+    ring: Option<Ring>,
+    plain: PlainEgress,
     /// Whether the ring's table of files has the connection of this session.
     tabled: Vec<bool>,
+}
+
+/// A ring and what is submitted with it.
+struct Ring {
+    uring: IoUring,
     gathered: Vec<u8>,
     sending: Vec<Sending>,
 }
@@ -55,20 +82,20 @@ impl UringEgress {
     /// When the kernel has no `io_uring`, forbids it, or has no send in it.
     pub(crate) fn open(connections: usize) -> io::Result<Self> {
         let places = connections.min(TABLE_MAX);
-        let ring = IoUring::builder()
+        let uring = IoUring::builder()
             .setup_submit_all()
             .setup_coop_taskrun()
             .setup_single_issuer()
             .build(u32::try_from(BATCH).map_err(io::Error::other)?)?;
         let mut probe = Probe::new();
-        ring.submitter().register_probe(&mut probe)?;
+        uring.submitter().register_probe(&mut probe)?;
         if !probe.is_supported(opcode::Send::CODE) {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this kernel's io_uring has no send",
             ));
         }
-        let tabled = match ring
+        let tabled = match uring
             .submitter()
             .register_files_sparse(u32::try_from(places).map_err(io::Error::other)?)
         {
@@ -79,15 +106,49 @@ impl UringEgress {
             }
         };
         Ok(Self {
-            ring,
+            ring: Some(Ring {
+                uring,
+                gathered: Vec::with_capacity(GATHER_BYTES),
+                sending: Vec::with_capacity(BATCH),
+            }),
+            plain: PlainEgress::new(),
             tabled,
-            gathered: Vec::with_capacity(GATHER_BYTES),
-            sending: Vec::with_capacity(BATCH),
         })
     }
 
-    /// Submits as many of `batch` as the ring and the buffer hold, and takes their completions. Returns their number.
-    fn submit(&mut self, batch: &[Ready<'_>]) -> usize {
+    /// Takes what is known of a submission that the ring has failed in, writes plainly what the kernel was never given, and does so
+    /// with everything from then on. Returns how many connections of `batch` were seen to.
+    fn give_up(
+        &mut self,
+        fault: &RingFault,
+        batch: &[Ready<'_>],
+        results: &mut Vec<io::Result<Wrote>>,
+    ) -> usize {
+        tracing::error!(%fault, "io_uring is given up; writing plainly from now on");
+        let Some(ring) = self.ring.take() else {
+            return 0;
+        };
+        // With its table, which would keep connections open.
+        self.tabled = Vec::new();
+        for (ready, sending) in batch.iter().zip(&ring.sending) {
+            match (sending.result, fault) {
+                (Some(_), _) => results.push(outcome(sending)),
+                // It is still in the ring, which is dropped with it.
+                (None, RingFault::Submit(_) | RingFault::Full) => {
+                    self.plain.write(std::slice::from_ref(ready), results);
+                }
+                // Whether it was written cannot be told, so nothing may follow it.
+                (None, RingFault::Stray(_)) => results.push(Err(io::Error::other("lost by io_uring"))),
+            }
+        }
+        ring.sending.len()
+    }
+}
+
+impl Ring {
+    /// Submits as many of `batch` as the ring and the buffer hold, and takes their completions. Returns their number; they are in
+    /// `sending` also when it fails.
+    fn submit(&mut self, tabled: &[bool], batch: &[Ready<'_>]) -> Result<usize, RingFault> {
         self.gathered.clear();
         self.sending.clear();
         for ready in batch.iter().take(BATCH) {
@@ -105,7 +166,7 @@ impl UringEgress {
                 }
             };
             let offered = u32::try_from(len).unwrap_or(u32::MAX);
-            let send = match self.tabled.get(ready.session.0 as usize) {
+            let send = match tabled.get(ready.session.0 as usize) {
                 Some(true) => opcode::Send::new(types::Fixed(ready.session.0), start, offered),
                 _ => opcode::Send::new(types::Fd(ready.stream.as_raw_fd()), start, offered),
             };
@@ -115,45 +176,68 @@ impl UringEgress {
                 .user_data(self.sending.len() as u64);
             // SAFETY: the descriptor, or the table's, is that of a stream that `batch` borrows, and `start` points to `offered` bytes of a
             // frame that `batch` borrows, or of `self.gathered`, which is not touched again, nor moves, until `reap` has
-            // seen the completions of all that was pushed. So both are valid for as long as the kernel uses them.
-            let pushed = unsafe { self.ring.submission().push(&send) };
+            // seen as many completions as the kernel took of what was pushed. What it did not take it never will: the ring is
+            // given up then, and dropped. So both are valid for as long as the kernel uses them.
+            let pushed = unsafe { self.uring.submission().push(&send) };
             if pushed.is_err() {
                 break; // the ring is full
             }
             self.sending.push(Sending {
                 len: offered as usize,
-                result: -libc::EAGAIN,
+                result: None,
             });
         }
-        self.reap();
-        self.sending.len()
+        if self.sending.is_empty() && !batch.is_empty() {
+            return Err(RingFault::Full);
+        }
+        self.reap()?;
+        Ok(self.sending.len())
     }
 
-    /// Hands everything that was pushed to the kernel and waits for every completion. Does not return before: the buffers
-    /// are only borrowed.
-    fn reap(&mut self) {
-        let mut missing = self.sending.len();
-        while missing > 0 {
-            // Interrupted, or the kernel is short of memory for a moment: what was pushed stays in the ring.
-            if let Err(error) = self.ring.submit_and_wait(missing) {
-                tracing::debug!(%error, "io_uring asks for another try");
-            }
-            for completion in self.ring.completion() {
-                missing = missing.saturating_sub(1);
-                let index = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
-                if let Some(sending) = self.sending.get_mut(index) {
-                    sending.result = completion.result();
+    /// Hands everything that was pushed to the kernel and waits for a completion of each. Does not return before the kernel is done
+    /// with what it has taken: the buffers are only borrowed.
+    fn reap(&mut self) -> Result<(), RingFault> {
+        let (pushed, mut seen, mut attempts) = (self.sending.len(), 0, 0);
+        let mut stray = None;
+        while seen < pushed {
+            let submitted = self.uring.submit_and_wait(pushed - seen);
+            let before = seen;
+            for completion in self.uring.completion() {
+                seen += 1;
+                let number = completion.user_data();
+                let sending = usize::try_from(number)
+                    .ok()
+                    .and_then(|index| self.sending.get_mut(index));
+                match sending {
+                    Some(sending) if sending.result.is_none() => sending.result = Some(completion.result()),
+                    Some(sending) => {
+                        // Which of the two is true cannot be told.
+                        sending.result = Some(-libc::EIO);
+                        stray = Some(number);
+                    }
+                    None => stray = Some(number),
                 }
             }
+            attempts = if seen > before { 0 } else { attempts + 1 };
+            if let Err(error) = submitted
+                && attempts >= ATTEMPTS_MAX
+                // Sends do not wait, so what the kernel has taken is done within the call that hands it over.
+                && self.uring.submission().len() == pushed.saturating_sub(seen)
+            {
+                return Err(RingFault::Submit(error));
+            }
         }
+        // As many came as were sent, so if one is strange, one of ours may be unknown.
+        stray.map_or(Ok(()), |number| Err(RingFault::Stray(number)))
     }
 }
 
 impl Egress for UringEgress {
     fn add(&mut self, session: SessionId, stream: &TcpStream) {
-        if let Some(tabled) = self.tabled.get_mut(session.0 as usize) {
+        let tabled = self.tabled.get_mut(session.0 as usize);
+        if let (Some(ring), Some(tabled)) = (&self.ring, tabled) {
             let files = [stream.as_raw_fd()];
-            match self.ring.submitter().register_files_update(session.0, &files) {
+            match ring.uring.submitter().register_files_update(session.0, &files) {
                 Ok(_) => *tabled = true,
                 Err(error) => {
                     tracing::debug!(session = session.0, %error, "not in the table; written to by its descriptor");
@@ -163,42 +247,86 @@ impl Egress for UringEgress {
     }
 
     fn remove(&mut self, session: SessionId) {
-        let Some(tabled) = self.tabled.get_mut(session.0 as usize) else {
+        let tabled = self.tabled.get_mut(session.0 as usize);
+        let (Some(ring), Some(tabled)) = (&self.ring, tabled) else {
             return;
         };
         if !std::mem::take(tabled) {
             return;
         }
-        if let Err(error) = self.ring.submitter().register_files_update(session.0, &[-1]) {
+        let submitter = ring.uring.submitter();
+        if let Err(error) = submitter.register_files_update(session.0, &[-1]) {
             // What stays in the table stays open: rather none at all.
             tracing::warn!(session = session.0, %error, "giving up io_uring's table of connections");
             self.tabled.clear();
-            if let Err(error) = self.ring.submitter().unregister_files() {
-                tracing::error!(%error, "io_uring keeps its table of connections: some will not be closed");
+            if let Err(error) = submitter.unregister_files() {
+                tracing::error!(%error, "giving up io_uring: it keeps its table of connections");
+                self.ring = None;
             }
         }
     }
 
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
         let (mut rest, mut calls) = (batch, 0);
-        while !rest.is_empty() {
-            let count = self.submit(rest);
+        while let Some(ring) = &mut self.ring
+            && !rest.is_empty()
+        {
             calls += 1;
-            results.extend(self.sending.iter().map(outcome));
+            let count = match ring.submit(&self.tabled, rest) {
+                Ok(count) => {
+                    results.extend(ring.sending.iter().map(outcome));
+                    count
+                }
+                Err(fault) => self.give_up(&fault, rest, results),
+            };
             rest = &rest[count..];
         }
-        calls
+        calls + self.plain.write(rest, results)
     }
 }
 
 fn outcome(sending: &Sending) -> io::Result<Wrote> {
-    match usize::try_from(sending.result) {
+    let result = sending.result.unwrap_or(-libc::EIO);
+    match usize::try_from(result) {
         Ok(count) if count == sending.len => Ok(Wrote::All(count)),
-        Ok(count) => Ok(Wrote::Part(count)),
-        Err(_) => match -sending.result {
+        Ok(count) if count < sending.len => Ok(Wrote::Part(count)),
+        Ok(count) => Err(io::Error::other(format!(
+            "{count} bytes written of {}",
+            sending.len
+        ))),
+        Err(_) => match -result {
             // Interrupted before the first byte: the next round tries again.
             libc::EAGAIN | libc::EINTR => Ok(Wrote::Part(0)),
             number => Err(io::Error::from_raw_os_error(number)),
         },
+    }
+}
+
+#[cfg(test)]
+impl UringEgress {
+    /// Makes every submission fail from now on: what was the ring's descriptor is none of a ring.
+    pub(super) fn break_ring(&self) {
+        use std::os::fd::IntoRawFd;
+
+        let ring = self.ring.as_ref().expect("it is used").uring.as_raw_fd();
+        let other = std::fs::File::open("/dev/null")
+            .expect("it is there")
+            .into_raw_fd();
+        // SAFETY: both are open, and the ring's stays open and is owned by what owned it.
+        let replaced = unsafe { libc::dup2(other, ring) };
+        assert_eq!(replaced, ring);
+    }
+
+    /// Has the kernel complete something that nobody has sent, with the number of what was.
+    pub(super) fn stray(&mut self, number: u64) {
+        let nothing = opcode::Nop::new().build().user_data(number);
+        let uring = &mut self.ring.as_mut().expect("it is used").uring;
+        // SAFETY: it uses no memory.
+        unsafe { uring.submission().push(&nothing) }.expect("there is room");
+    }
+
+    /// Whether batches are written by the ring.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.ring.is_some()
     }
 }
