@@ -144,6 +144,11 @@ impl Catalogue {
         self.family(Id::Addresses).set(0, addresses);
     }
 
+    /// Sets how many lines of the log were lost, ever.
+    pub fn set_log_lines_lost(&self, lines: u64) {
+        self.family(Id::LogLost).set(0, lines);
+    }
+
     /// Counts that the configuration was read again.
     pub fn reloaded(&self, result: Reload) {
         self.family(Id::ConfigReloads).add(result as usize, 1);

@@ -57,6 +57,11 @@ impl HttpMetrics {
             .add(transport as usize, 1_u64.wrapping_neg());
     }
 
+    /// Counts sessions or connections that a fault of the broker ended.
+    pub fn failed(&self, sessions: u64) {
+        self.0.family(Id::SessionsFailed).add(0, sessions);
+    }
+
     /// Counts a stream of server-sent events that was ended because its reader was too slow.
     pub fn sse_dropped(&self) {
         self.0.family(Id::SseDropped).add(0, 1);

@@ -78,7 +78,7 @@ impl Label {
             }
             Self::TurnedAway => {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
-                 `address_requests`, `connection_requests`, `answers`, `proxy_header`"
+                 `address_requests`, `connection_requests`, `answers`, `proxy_header`, `busy`"
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
@@ -232,6 +232,8 @@ pub enum TurnedAway {
     Answers,
     /// A trusted proxy did not say where the connection came from.
     ProxyHeader,
+    /// No shard comes around to new connections.
+    Busy,
 }
 
 impl TurnedAway {
@@ -246,6 +248,7 @@ impl TurnedAway {
         "connection_requests",
         "answers",
         "proxy_header",
+        "busy",
     ];
 }
 

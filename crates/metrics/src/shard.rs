@@ -61,6 +61,8 @@ pub struct ShardMetrics {
     pub queue_overflows: u64,
     /// Times that a session went over its byte budget.
     pub lags: u64,
+    /// Sessions that ended by a fault of the broker.
+    pub sessions_failed: u64,
     /// Messages that subscriptions were owed.
     pub owed: u64,
     /// What became of them.
@@ -115,6 +117,7 @@ impl ShardMetrics {
             socket_read_bytes: 0,
             queue_overflows: 0,
             lags: 0,
+            sessions_failed: 0,
             owed: 0,
             settled: Settled::default(),
             lag: LocalHistogram::new(),
@@ -170,6 +173,13 @@ impl ShardMetrics {
         self.connections[transport as usize] = self.connections[transport as usize].wrapping_sub(1);
     }
 
+    /// The shard begins anew after a panic that `failed` sessions did not outlive: none of its connections is open any more.
+    pub fn began_anew(&mut self, failed: u64) {
+        self.connections = [0; Transport::NAMES.len()];
+        self.catalogue.family(Id::ShardRestarts).add(self.shard, 1);
+        self.sessions_failed += failed;
+    }
+
     /// Moves everything counted since the last flush into the catalogue, and the gauges as they are. Call it between
     /// cycles, some times per second, and when the shard falls idle.
     pub fn flush(&mut self) {
@@ -196,6 +206,7 @@ impl ShardMetrics {
             (Id::SocketReadBytes, 0, &mut self.socket_read_bytes),
             (Id::ShardOverflows, *shard, &mut self.queue_overflows),
             (Id::Lags, *shard, &mut self.lags),
+            (Id::SessionsFailed, 0, &mut self.sessions_failed),
             (Id::LedgerOwed, *shard, &mut self.owed),
             (Id::LedgerDelivered, *shard, &mut self.settled.delivered),
             (Id::LedgerConflated, *shard, &mut self.settled.conflated),

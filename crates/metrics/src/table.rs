@@ -63,6 +63,9 @@ pub(crate) enum Id {
     FeedMalformed,
     ConfigReloads,
     ConfigLoaded,
+    LogLost,
+    SessionsFailed,
+    ShardRestarts,
     BuildInfo,
 }
 
@@ -380,6 +383,24 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Time of the last start or reload whose configuration holds, since unix epoch in seconds.",
     ),
+    counter(
+        "tickwire_log_lines_lost_total",
+        Unit::One,
+        &[],
+        "Lines of the log that found no room in its queue, or could not be written.",
+    ),
+    counter(
+        "tickwire_sessions_failed_total",
+        Unit::One,
+        &[],
+        "Sessions and HTTP connections that a fault of the broker ended, sessions with 1011 where that could be said.",
+    ),
+    counter(
+        "tickwire_shard_restarts_total",
+        Unit::One,
+        &[Label::Shard],
+        "Times that a shard began anew after a panic; its sessions are among those that failed.",
+    ),
     gauge(
         "tickwire_build_info",
         Unit::One,
@@ -500,6 +521,9 @@ mod tests {
             (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
             (Id::ConfigReloads, "tickwire_config_reloads_total"),
             (Id::ConfigLoaded, "tickwire_config_last_success_timestamp_seconds"),
+            (Id::LogLost, "tickwire_log_lines_lost_total"),
+            (Id::SessionsFailed, "tickwire_sessions_failed_total"),
+            (Id::ShardRestarts, "tickwire_shard_restarts_total"),
             (Id::BuildInfo, "tickwire_build_info"),
         ] {
             assert_eq!(TABLE[id as usize].name, name);

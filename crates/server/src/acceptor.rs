@@ -1,7 +1,7 @@
 //! Accepts connections and hands each to the shard with the fewest.
 //!
-//! Whoever may not come in is answered with 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is
-//! kept for a moment so that the answer arrives; of so many at a time, further ones are closed at once. Out of file
+//! Never waits for a shard: one that has no room for a new connection is passed over. Whoever may not come in is answered with
+//! 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is kept for a moment so that the answer arrives; of so many at a time, further ones are closed at once. Out of file
 //! descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
 //! connections that the kernel has made already are accepted first: closing the listener would reset them.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::config;
@@ -72,18 +72,15 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::
 }
 
 impl Acceptor {
-    /// Accepts until `stopped` says so by its sender being dropped, and then whoever is connected already.
-    pub(crate) async fn run(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+    /// Accepts until it is dropped.
+    pub(crate) async fn run(&self, listener: &TcpListener) {
         let mut quiet_until = Instant::now();
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let mut spare = spare_descriptor();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = &mut stopped => break,
-            };
+            let accepted = listener.accept().await;
             match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering).await,
+                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering),
                 Err(error) if is_of_the_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
@@ -92,26 +89,30 @@ impl Acceptor {
                         quiet_until = Instant::now() + LOG_EVERY;
                         tracing::error!(%error, "cannot accept connections; trying again");
                     }
-                    if is_out_of_descriptors(&error) && self.turn_one_away(&listener, &mut spare) {
+                    if is_out_of_descriptors(&error) && self.turn_one_away(listener, &mut spare) {
                         continue;
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
-        if let Err(error) = self.empty(listener, &lingering).await {
+    }
+
+    /// Accepts whoever is connected already, and listens no longer.
+    pub(crate) fn empty(&self, listener: TcpListener) {
+        if let Err(error) = self.accept_waiting(listener) {
             tracing::warn!(%error, "connections that were not accepted yet are reset");
         }
     }
 
-    /// Accepts whoever is connected already, and listens no longer.
-    async fn empty(&self, listener: TcpListener, lingering: &Arc<Semaphore>) -> io::Result<()> {
+    fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
+        let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let listener = listener.into_std()?;
         loop {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     stream.set_nonblocking(true)?;
-                    self.hand_over(stream, peer, lingering).await;
+                    self.hand_over(stream, peer, &lingering);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_of_the_connection(&error) => {}
@@ -120,7 +121,7 @@ impl Acceptor {
         }
     }
 
-    async fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
+    fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
         let open = self
             .doors
             .iter()
@@ -145,18 +146,17 @@ impl Acceptor {
                 return;
             }
         };
-        let Some(door) = emptiest(&self.doors) else {
+        let Some((door, room)) = emptiest(&self.doors) else {
+            drop(place);
+            let why = self.gatekeeper.turned_away(TurnedAway::Busy);
+            tracing::debug!(%peer, ?why, "a connection is turned away");
+            if let Some(stream) = refuse(stream, peer, &why.told(self.secured)) {
+                linger(stream, lingering);
+            }
             return;
         };
         let permit = Permit::take(&door.connections, peer.into(), place);
-        if door
-            .commands
-            .send(Command::Serve(stream, peer, permit))
-            .await
-            .is_err()
-        {
-            tracing::debug!(%peer, "a new connection is dropped: its shard has stopped");
-        }
+        room.send(Command::Serve(stream, peer, permit));
     }
 
     /// Tells the next client that there are no file descriptors, by means of the one that is kept for it. Returns whether
@@ -195,12 +195,21 @@ impl Acceptor {
     }
 }
 
-/// The shard with the fewest connections, of several the first. Only the acceptor adds to the counts, so between this and
-/// taking the place they can only fall.
-fn emptiest(doors: &[ShardDoor]) -> Option<&ShardDoor> {
-    doors
-        .iter()
-        .min_by_key(|door| door.connections.load(Ordering::Relaxed))
+/// The shard with the fewest connections, of several the first, of those that take one more; and the room for it there. A shard
+/// that does not come around to its new connections holds up nobody else's. Only the acceptor adds to the counts, so between
+/// this and taking the place they can only fall.
+fn emptiest(doors: &[ShardDoor]) -> Option<(&ShardDoor, mpsc::Permit<'_, Command>)> {
+    let by_connections = |door: &&ShardDoor| door.connections();
+    if let Some(door) = doors.iter().min_by_key(by_connections)
+        && let Ok(room) = door.commands.try_reserve()
+    {
+        return Some((door, room));
+    }
+    let mut others: Vec<&ShardDoor> = doors.iter().collect();
+    others.sort_by_key(by_connections);
+    others
+        .into_iter()
+        .find_map(|door| Some((door, door.commands.try_reserve().ok()?)))
 }
 
 /// Whether an error of `accept` is about the connection that was to be accepted, not about accepting.
@@ -271,12 +280,18 @@ async fn discard(stream: &TcpStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn doors(count: usize) -> Vec<ShardDoor> {
-        let door = |_| ShardDoor {
-            commands: mpsc::channel(1).0,
-            connections: Arc::default(),
+    /// Doors, and what is behind them.
+    fn doors(count: usize) -> (Vec<ShardDoor>, Vec<mpsc::Receiver<Command>>) {
+        let door = |_| {
+            let (commands, behind) = mpsc::channel(1);
+            let connections = Arc::default();
+            let door = ShardDoor {
+                commands,
+                connections,
+            };
+            (door, behind)
         };
-        (0..count).map(door).collect()
+        (0..count).map(door).unzip()
     }
 
     fn counts(doors: &[ShardDoor]) -> Vec<usize> {
@@ -289,13 +304,16 @@ mod tests {
     /// So many new connections.
     fn admit(doors: &[ShardDoor], count: usize) -> Vec<Permit> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let admit = |_| Permit::take(&emptiest(doors).expect("a shard").connections, peer.into(), None);
+        let admit = |_| {
+            let (door, _) = emptiest(doors).expect("a shard with room");
+            Permit::take(&door.connections, peer.into(), None)
+        };
         (0..count).map(admit).collect()
     }
 
     #[test]
     fn shards_fill_alike() {
-        let doors = doors(3);
+        let (doors, _shards) = doors(3);
         let _connections = admit(&doors, 10);
         assert_eq!(counts(&doors), [4, 3, 3]);
     }
@@ -303,7 +321,7 @@ mod tests {
     /// Taking turns would leave the shard that lost its connections behind for good.
     #[test]
     fn a_shard_that_lost_its_connections_gets_the_next_ones() {
-        let doors = doors(2);
+        let (doors, _shards) = doors(2);
         let mut connections = admit(&doors, 100);
         // Those of the second shard, and a few of the first.
         let mut number = 0;
@@ -318,5 +336,30 @@ mod tests {
         assert_eq!(counts(&doors), [50, 50]);
         drop(connections);
         assert_eq!(counts(&doors), [0, 0]);
+    }
+
+    #[test]
+    fn a_shard_that_takes_no_connections_does_not_hold_up_those_of_the_others() {
+        let (doors, mut shards) = doors(2);
+        let fill = |door: &ShardDoor| {
+            let drain = Command::Drain(crate::leaving::Leave::new(config::Config::default().drain, 0, 0));
+            door.commands.try_send(drain).expect("there is room");
+        };
+        let chosen = || {
+            let (door, _) = emptiest(&doors)?;
+            doors.iter().position(|other| std::ptr::eq(other, door))
+        };
+        assert_eq!(chosen(), Some(0));
+        fill(&doors[0]);
+        assert_eq!(chosen(), Some(1), "the other, though it has no fewer");
+        fill(&doors[1]);
+        assert_eq!(chosen(), None, "it is turned away");
+        assert!(shards[0].try_recv().is_ok());
+        assert_eq!(chosen(), Some(0));
+        // A shard that has ended takes none either.
+        drop(shards.remove(0));
+        assert_eq!(chosen(), None);
+        assert!(shards[0].try_recv().is_ok());
+        assert_eq!(chosen(), Some(1));
     }
 }

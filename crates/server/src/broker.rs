@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::gatekeeper::{DoorRules, Gatekeeper};
 use crate::inspector::{ANSWER_WITHIN, Inspector};
+use crate::kept_up::kept_up;
 use crate::labels::LABELS;
 use crate::leaving::Leave;
 use crate::ops::Ops;
@@ -132,13 +135,15 @@ struct Common {
     pulse: Arc<Pulse>,
     wakes: Vec<Arc<Notify>>,
     tls: Option<Arc<TlsStore>>,
+    log_lines_lost: Arc<AtomicU64>,
 }
 
-/// Starts a broker with `config` and returns once it listens.
+/// Starts a broker with `config` and returns once it listens. `log_lines_lost` is what the program's log has lost, to be shown
+/// among the metrics.
 ///
 /// # Errors
 /// When an address is taken, the feed cannot be opened or a thread cannot be made; nothing runs then.
-pub fn start(config: Config) -> Result<Broker, StartError> {
+pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, StartError> {
     let open_files = raise_open_files();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shard_count = config.shard_count(cores);
@@ -154,6 +159,7 @@ pub fn start(config: Config) -> Result<Broker, StartError> {
 
     let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
     common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.tls_metrics())));
+    common.log_lines_lost = log_lines_lost;
     common.dials.set(&common.config);
     common.catalogue.set_config_loaded(reload::unix_time_s());
     let (doors, shards) = common.start_shards()?;
@@ -351,6 +357,7 @@ impl Common {
             pulse: Arc::new(Pulse::new()),
             wakes,
             tls: None,
+            log_lines_lost: Arc::default(),
         })
     }
 
@@ -387,12 +394,17 @@ impl Common {
             tls: self.tls.clone(),
             commands,
         };
+        let (id, directory) = (plan.id, plan.directory.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || {
-                if let Err(error) = plan.run() {
-                    tracing::error!(shard = number, %error, "a shard ended");
+                // What a shard cannot contain by itself ends it: others go on, and nobody waits for its queue.
+                match catch_unwind(AssertUnwindSafe(|| plan.run())) {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => tracing::error!(shard = number, %error, "a shard ended"),
+                    Err(_) => tracing::error!(shard = number, "a shard ended by a panic"),
                 }
+                directory.forget_shard(id);
             })?;
         Ok((
             ShardDoor {
@@ -420,6 +432,7 @@ impl Common {
             clock: self.clock,
             pulse: self.pulse.clone(),
             dials: self.dials.clone(),
+            log_lines_lost: self.log_lines_lost.clone(),
         });
         let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -428,12 +441,26 @@ impl Common {
         let serve = async move {
             let listener = TcpListener::from_std(listener)?;
             let ops_listener = TcpListener::from_std(ops_listener)?;
-            tokio::task::spawn_local(ops.run(ops_listener));
-            tokio::task::spawn_local(stale_watch::run(directory, clock));
+            tokio::task::spawn_local(async move {
+                kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
+            });
+            tokio::task::spawn_local(async move {
+                kept_up("the look for silent topics", || {
+                    stale_watch::run(directory.clone(), clock)
+                })
+                .await;
+            });
             if let Some(tls) = tls {
-                tokio::task::spawn_local(tls::watch(tls));
+                tokio::task::spawn_local(async move {
+                    kept_up("the look for certificates", || tls::watch(tls.clone())).await;
+                });
             }
-            acceptor.run(listener, stop).await;
+            tokio::select! {
+                () = kept_up("accepting", || acceptor.run(&listener)) => {}
+                // The sender says that it is time by being dropped.
+                _ = stop => {}
+            }
+            acceptor.empty(listener);
             drop(accepting);
             // Operators are answered until the last client is gone.
             ended.await.unwrap_or_default();
@@ -460,9 +487,16 @@ impl Common {
             gate: self.gate.clone(),
             pulse: self.pulse.clone(),
         };
+        let pulse = self.pulse.clone();
         Ok(std::thread::Builder::new()
             .name("feed".to_owned())
-            .spawn(move || plan.run())?)
+            .spawn(move || {
+                // It cannot go on from the middle of a tick; readiness says that it is over.
+                if catch_unwind(AssertUnwindSafe(|| plan.run())).is_err() {
+                    tracing::error!("the feed ended by a panic: it publishes nothing any more");
+                    pulse.fail();
+                }
+            })?)
     }
 }
 

@@ -55,15 +55,15 @@ impl Accepted {
     ///
     /// Made from the key alone, so it does not matter whether `hyper::upgrade::on` has been called on the request.
     ///
-    /// # Panics
-    /// Never: key and version were checked.
-    #[must_use]
-    pub fn response(self) -> Response<Empty<Bytes>> {
+    /// # Errors
+    /// Never, as key and version were checked: 500.
+    pub fn response(self) -> Result<Response<Empty<Bytes>>, ErrorResponse> {
         let mut head = Request::new(());
         let version = HeaderValue::from_static(WEBSOCKET_VERSION);
         head.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
         head.headers_mut().insert(SEC_WEBSOCKET_KEY, self.key);
-        let (mut response, _) = upgrade::upgrade(head).expect("key and version are there");
+        let (mut response, _) =
+            upgrade::upgrade(head).map_err(|error| ErrorResponse::fault(&error.to_string()))?;
         if self.offered {
             let chosen = HeaderValue::from_static(self.codec.subprotocol());
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
@@ -72,7 +72,7 @@ impl Accepted {
             let headers = response.headers_mut();
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response());
         }
-        response
+        Ok(response)
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
         match check(request) {
             Ok(accepted) => {
                 let codec = accepted.codec;
-                let response = accepted.response();
+                let response = accepted.response().unwrap();
                 assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
                 let named = response
                     .headers()
@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn the_key_is_answered_as_in_the_rfc() {
-        let response = check(&request_with(&[])).unwrap().response();
+        let response = check(&request_with(&[])).unwrap().response().unwrap();
         // RFC 6455 §1.3.
         assert_eq!(
             response.headers()["sec-websocket-accept"],
@@ -507,7 +507,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(1_024);
         let service = service_fn(|mut request: Request<Incoming>| async move {
             let on_upgrade = hyper::upgrade::on(&mut request);
-            let response = check(&request).unwrap().response();
+            let response = check(&request).unwrap().response().unwrap();
             tokio::spawn(async move {
                 let mut upgraded = TokioIo::new(on_upgrade.await.unwrap());
                 let mut received = [0; 5];

@@ -82,6 +82,11 @@ impl Inspector {
         }
     }
 
+    /// A shard that is not there any more.
+    pub(crate) fn ended(&self) -> Option<usize> {
+        self.shards.iter().position(mpsc::Sender::is_closed)
+    }
+
     /// The `top_k` slowest sessions of each shard.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ use crate::hub::SharedHub;
 const MS_PER_CONNECTION: u64 = 100;
 /// Longest time in milliseconds that a client gets to take what waits for it.
 const PATIENCE_MS_MAX: u64 = 5_000;
-/// Time in milliseconds that is kept for the threads to end.
-const TO_END_MS: u64 = 500;
+/// Time in milliseconds that is kept for the threads to end, and for the last lines of the log.
+const TO_END_MS: u64 = 700;
 
 /// What a shard is told when the broker leaves.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +72,14 @@ impl Leaving {
         hub.shard.begin_drain(leave.drain, now);
         Self {
             deadline: Instant::now() + leave.within,
+        }
+    }
+
+    /// The same, over by when the one `before` would have been.
+    pub(crate) fn no_later_than(self, before: Option<Self>) -> Self {
+        match before {
+            Some(before) if before.deadline < self.deadline => before,
+            Some(_) | None => self,
         }
     }
 

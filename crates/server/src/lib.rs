@@ -21,6 +21,7 @@ pub mod handshake;
 pub mod http;
 mod hub;
 mod inspector;
+mod kept_up;
 mod labels;
 mod leaving;
 mod ops;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,11 +63,13 @@ pub(crate) struct Ops {
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) dials: Arc<Dials>,
+    /// Lines of the program's log that were lost.
+    pub(crate) log_lines_lost: Arc<AtomicU64>,
 }
 
 impl Ops {
     /// Serves until it is dropped. To be called within a `LocalSet`.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(crate) async fn run(self: Arc<Self>, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut probes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
@@ -102,16 +104,19 @@ impl Ops {
             let ops = self.clone();
             async move {
                 let refused = refusal(&request, only_probes);
-                Ok::<_, Infallible>(match refused {
+                let mut response = match refused {
                     Some(refused) => refused.into_response(),
                     None => ops.answer(&request).await,
-                })
+                };
+                http::date(response.headers_mut());
+                Ok::<_, Infallible>(response)
             }
         });
         let stall = Duration::from_millis(self.dials.stall_ms.load(Ordering::Relaxed));
         let transport = Progress::new(HttpStream::Plain(stream), stall, Stalled::default());
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .header_read_timeout(HEADERS_WITHIN)
             .serve_connection(transport, service)
             .await;
@@ -146,6 +151,14 @@ impl Ops {
         if self.gate.is_draining() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
+        if self.pulse.has_failed() {
+            let body = "the feed has ended by a fault of the broker; the log says more\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
+        if let Some(shard) = self.inspector.ended() {
+            let body = format!("shard {shard} has ended by a fault of the broker; the log says more\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
         let most = self.dials.silent_ms.load(Ordering::Relaxed);
         match self.pulse.silent_ms(self.clock.now(), most) {
             None => text(StatusCode::OK, "ok\n"),
@@ -166,6 +179,8 @@ impl Ops {
         self.catalogue.set_crossed_books(self.directory.crossed_books());
         self.catalogue
             .set_addresses(self.gatekeeper.address_count() as u64);
+        self.catalogue
+            .set_log_lines_lost(self.log_lines_lost.load(Ordering::Relaxed));
         match self.catalogue.render() {
             Ok(page) => {
                 let mut response = Response::new(Full::from(page));

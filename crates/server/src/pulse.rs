@@ -9,6 +9,8 @@ use tickwire_wire::Micros;
 
 /// Nothing is expected: the feed has not started, or is over.
 const RESTS: u64 = u64::MAX;
+/// The feed ended by a fault.
+const FAILED: u64 = u64::MAX - 1;
 
 /// When the feed published last.
 #[derive(Debug)]
@@ -34,9 +36,19 @@ impl Pulse {
         self.last.store(RESTS, Ordering::Relaxed);
     }
 
+    /// The feed ended by a fault: nothing of it will come any more.
+    pub(crate) fn fail(&self) {
+        self.last.store(FAILED, Ordering::Relaxed);
+    }
+
+    /// Whether the feed ended by a fault.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.last.load(Ordering::Relaxed) == FAILED
+    }
+
     /// For how many milliseconds the feed has been silent, if that is too long.
     pub(crate) fn silent_ms(&self, now: Micros, most_ms: u64) -> Option<u64> {
-        let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last != RESTS)?;
+        let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last < FAILED)?;
         let silent = now.since(Micros(last)) / 1_000;
         (silent >= most_ms).then_some(silent)
     }
@@ -58,5 +70,9 @@ mod tests {
         assert_eq!(pulse.silent_ms(at(1_010), 10), None);
         pulse.rest();
         assert_eq!(pulse.silent_ms(at(1_000_000), 10), None, "it is over");
+        assert!(!pulse.has_failed());
+        pulse.fail();
+        assert!(pulse.has_failed(), "that is no silence");
+        assert_eq!(pulse.silent_ms(at(1_000_000), 10), None);
     }
 }

@@ -36,6 +36,8 @@ use crate::tls::HttpStream;
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Where messages come back as they came, when `test.echo` says so.
 const ECHO_PATH: &str = "/v1/echo";
+/// What makes the task of its connection panic, when `test.panic` says so.
+const PANIC_PATH: &str = "/v1/panic";
 
 /// Time that a connection is kept beyond the one that its client is told, so that a request sent at its end still arrives.
 const KEPT_LONGER: Duration = Duration::from_secs(1);
@@ -82,7 +84,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         async move {
-            let response = match unclear {
+            let mut response = match unclear {
                 Some(reason) => refuse_unclear(&context, &request, reason),
                 None => {
                     let request = entrance::locate(&context, (client, allowance), request);
@@ -90,12 +92,15 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
                 }
             };
             stalled.set_answered(true);
+            http::date(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
     });
     let limits = context.limits;
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // An answer has none where a clock cannot tell it.
+        .auto_date_header(false)
         .header_read_timeout(limits.headers_within + KEPT_LONGER)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
@@ -214,7 +219,8 @@ async fn answer(
 ) -> Reply {
     let transport = match request.uri().path() {
         _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
-        ECHO_PATH if context.echo => Transport::Echo,
+        ECHO_PATH if context.test.echo => Transport::Echo,
+        PANIC_PATH if context.test.panic => panic!("test.panic: in the task of an HTTP connection"),
         path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
         _ => return http::answer(context, stalled, request).await,
     };
@@ -232,13 +238,14 @@ fn upgrade(
     transport: Transport,
     slot: &PlaceSlot,
 ) -> Response<Full<Bytes>> {
-    let arrival = Arrival::of(request.extensions());
-    let checked = arrival.connect(&context.gatekeeper).and_then(|place| {
+    let checked = Arrival::of(request.extensions()).and_then(|arrival| {
+        let place = arrival.connect(&context.gatekeeper)?;
         let admission = context.admit(request.headers())?;
         let accepted = handshake::check(request)?.with_compression(context.compression);
-        Ok((admission, accepted, place))
+        let (variant, response) = (accepted.variant(), accepted.response()?);
+        Ok((arrival, admission, variant, response, place))
     });
-    let (admission, accepted, place) = match checked {
+    let (arrival, admission, variant, response, place) = match checked {
         Ok(checked) => checked,
         Err(refused) => {
             let response = refused.into_response();
@@ -249,7 +256,6 @@ fn upgrade(
         }
     };
     let on_upgrade = hyper::upgrade::on(request);
-    let variant = accepted.variant();
     if let Some((mut permit, answering)) = slot.borrow_mut().take() {
         if arrival.proxied {
             permit.hand_to(arrival.client, place);
@@ -261,7 +267,7 @@ fn upgrade(
             drop(answering);
         });
     }
-    accepted.response().map(|_| Full::default())
+    response.map(|_| Full::default())
 }
 
 async fn adopt(

@@ -2,14 +2,17 @@
 //!
 //! One task per connection exists only while it speaks HTTP; an upgraded connection is the hub's. The loop sleeps until
 //! the poller, the queue, a deadline or a command wakes it, and then cycles until nothing is left to do, letting the
-//! thread's other tasks run in between.
+//! thread's other tasks run in between. A panic ends the task that it is in; one that comes out of the hub ends all sessions of the
+//! shard, which then goes on as new.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tickwire_metrics::{HttpMetrics, ShardMetrics};
 use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
 use tokio::sync::{Notify, mpsc};
@@ -17,16 +20,16 @@ use tokio::task::LocalSet;
 
 use crate::access::Access;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, EgressKind};
 use crate::curfew::Curfew;
 use crate::egress::{self, BYTES_PER_WRITE};
 use crate::gatekeeper::Gatekeeper;
 use crate::http::HttpContext;
-use crate::hub::{self, Guard, Hub, HubParts, SharedHub};
+use crate::hub::{self, Anew, Guard, Hub, HubCell, HubParts, SharedHub};
 use crate::inspector::Question;
 use crate::leaving::{Leave, Leaving};
 use crate::permit::Permit;
-use crate::poller::Poller;
+use crate::poller::{Poller, Readiness};
 use crate::service;
 use crate::start_gate::StartGate;
 use crate::tls::TlsStore;
@@ -82,71 +85,156 @@ impl ShardPlan {
     }
 
     async fn serve(self, turns: &Turns) -> io::Result<()> {
-        let (poller, readiness) = Poller::new()?;
-        let (egress, name) = egress::open(self.config.socket.egress, self.connections_max)?;
-        tracing::debug!(shard = self.id.0, egress = name, "writing to connections");
-        let hub = Hub::new(HubParts {
-            shard: Shard::new(self.id, self.directory, self.settings)
-                .with_compression(self.config.compression.settings()),
-            clock: self.clock,
-            poller,
-            egress,
-            metrics: self.metrics,
-            frame_limits: hub::frame_limits(&self.config),
-            piece_bytes: piece_bytes(&self.config.socket),
-            guard: Guard::new(self.access, self.clock, self.http.clone()),
-            wake: self.wake.clone(),
-            gate: self.gate,
-        });
-        let hub: SharedHub = Rc::new(RefCell::new(hub));
-        let curfew = Rc::new(Curfew::new(self.wake.clone()));
-        let context = HttpContext::new(hub.clone(), &self.config, self.http, self.gatekeeper, curfew);
-        let mut context = Rc::new(context.with_tls(self.tls));
-        let mut commands = self.commands;
-        let mut leaving: Option<Leaving> = None;
+        let mut running = Running::new(self)?;
         loop {
-            if leaving
-                .as_ref()
-                .is_some_and(|leaving| leaving.is_over(&hub, &context))
-            {
-                end(&hub);
-                return Ok(());
+            // A panic costs the sessions of this shard, and nothing else.
+            match AssertUnwindSafe(running.turn(turns)).catch_unwind().await {
+                Ok(Ok(ControlFlow::Continue(()))) => {}
+                Ok(Ok(ControlFlow::Break(()))) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => running.hub.break_off(),
             }
-            let due = hub.borrow().next_timeout().map(|at| self.clock.instant(at));
-            let ends = leaving.as_ref().map(|leaving| leaving.deadline().into_std());
-            tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Serve(stream, peer, permit)) => {
-                        accept(&context, turns, (stream, peer), permit);
-                        continue; // the connection's own task goes first
-                    }
-                    Some(Command::Answer(question)) => hub.borrow().answer(question),
-                    Some(Command::Reconfigure(config, access)) => {
-                        hub.borrow_mut().reconfigure(&config, access);
-                        // Connections that speak HTTP have what they began with, and end with their next answer.
-                        context = Rc::new(context.reconfigured(&config));
-                        context.curfew.renew();
-                    }
-                    Some(Command::Drain(leave)) => {
-                        leaving.get_or_insert_with(|| Leaving::begin(leave, &hub, &context));
-                    }
-                    None => return Ok(()),
-                },
-                ready = readiness.wait() => ready?,
-                () = self.wake.notified() => {}
-                () = until(due.into_iter().chain(ends).min()) => {}
-            }
-            while hub.borrow_mut().cycle() {
-                tokio::task::yield_now().await;
-                // A flood of data must not keep commands waiting.
-                if !commands.is_empty() {
-                    break;
-                }
-            }
-            if !commands.is_empty() {
-                self.wake.notify_one();
+            if running.hub.is_broken() {
+                running.begin_anew();
             }
         }
+    }
+}
+
+/// A shard's loop.
+struct Running {
+    hub: SharedHub,
+    context: Rc<HttpContext>,
+    readiness: Readiness,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    clock: Clock,
+    /// What holds now.
+    config: Arc<Config>,
+    access: Arc<Access>,
+    connections_max: usize,
+    leave: Option<Leave>,
+    leaving: Option<Leaving>,
+}
+
+impl Running {
+    fn new(plan: ShardPlan) -> io::Result<Self> {
+        let (poller, readiness) = Poller::new()?;
+        let (egress, name) = egress::open(plan.config.socket.egress, plan.connections_max)?;
+        tracing::debug!(shard = plan.id.0, egress = name, "writing to connections");
+        let hub = Hub::new(HubParts {
+            shard: Shard::new(plan.id, plan.directory, plan.settings)
+                .with_compression(plan.config.compression.settings()),
+            clock: plan.clock,
+            poller,
+            egress,
+            metrics: plan.metrics,
+            frame_limits: hub::frame_limits(&plan.config),
+            piece_bytes: piece_bytes(&plan.config.socket),
+            guard: Guard::new(plan.access.clone(), plan.clock, plan.http.clone()),
+            wake: plan.wake.clone(),
+            gate: plan.gate,
+            may_panic: plan.config.test.panic,
+        });
+        let hub: SharedHub = Rc::new(HubCell::new(hub));
+        let curfew = Rc::new(Curfew::new(plan.wake.clone()));
+        let context = HttpContext::new(hub.clone(), &plan.config, plan.http, plan.gatekeeper, curfew);
+        Ok(Self {
+            hub,
+            context: Rc::new(context.with_tls(plan.tls)),
+            readiness,
+            commands: plan.commands,
+            wake: plan.wake,
+            clock: plan.clock,
+            config: plan.config,
+            access: plan.access,
+            connections_max: plan.connections_max,
+            leave: None,
+            leaving: None,
+        })
+    }
+
+    /// Waits for something to do, and does it. Says whether to go on.
+    async fn turn(&mut self, turns: &Turns) -> io::Result<ControlFlow<()>> {
+        if let Some(leaving) = &self.leaving
+            && leaving.is_over(&self.hub, &self.context)
+        {
+            end(&self.hub);
+            return Ok(ControlFlow::Break(()));
+        }
+        let due = self.hub.borrow().next_timeout().map(|at| self.clock.instant(at));
+        let ends = self.leaving.as_ref().map(|leaving| leaving.deadline().into_std());
+        tokio::select! {
+            command = self.commands.recv() => match command {
+                Some(Command::Serve(stream, peer, permit)) => {
+                    accept(&self.context, turns, (stream, peer), permit);
+                    // The connection's own task goes first.
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Some(command) => self.obey(command),
+                None => return Ok(ControlFlow::Break(())),
+            },
+            ready = self.readiness.wait() => ready?,
+            () = self.wake.notified() => {}
+            () = until(due.into_iter().chain(ends).min()) => {}
+        }
+        while !self.hub.is_broken() && self.hub.borrow_mut().cycle() {
+            tokio::task::yield_now().await;
+            // A flood of data must not keep commands waiting.
+            if !self.commands.is_empty() {
+                break;
+            }
+        }
+        if !self.commands.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what it is told. What holds from then on is noted down first: it holds also if a panic comes in between.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Serve(..) => {}
+            Command::Answer(question) => self.hub.borrow().answer(question),
+            Command::Reconfigure(config, access) => {
+                (self.config, self.access) = (config, access);
+                self.hub
+                    .borrow_mut()
+                    .reconfigure(&self.config, self.access.clone());
+                // Connections that speak HTTP have what they began with, and end with their next answer.
+                self.context = Rc::new(self.context.reconfigured(&self.config));
+                self.context.curfew.renew();
+            }
+            Command::Drain(leave) => {
+                if self.leave.is_none() {
+                    self.leave = Some(leave);
+                    self.leaving = Some(Leaving::begin(leave, &self.hub, &self.context));
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions that there are and goes on without them.
+    fn begin_anew(&mut self) {
+        let kind = self.config.socket.egress;
+        let opened = egress::open(kind, self.connections_max).or_else(|error| {
+            tracing::error!(%error, "io_uring is not to be had any more; writing plainly");
+            egress::open(EgressKind::Plain, self.connections_max)
+        });
+        match opened {
+            Ok((egress, _)) => self.hub.begin_anew(Anew {
+                config: &self.config,
+                access: self.access.clone(),
+                egress,
+            }),
+            // Not for the plain one; the hub is still broken, so this is tried again.
+            Err(error) => tracing::error!(%error, "nothing can be written to connections"),
+        }
+        if let Some(leave) = self.leave {
+            let again = Leaving::begin(leave, &self.hub, &self.context);
+            self.leaving = Some(again.no_later_than(self.leaving.take()));
+        }
+        self.wake.notify_one();
     }
 }
 
@@ -175,9 +263,16 @@ fn accept(
             // Counted before its task runs, so that a drain that begins meanwhile waits for it.
             let answering = context.curfew.answer();
             tokio::task::spawn_local(async move {
-                turns
-                    .take(service::serve(context, stream, peer, permit, answering))
-                    .await;
+                let serving = service::serve(context.clone(), stream, peer, permit, answering);
+                // What a panic costs is this connection, and the shard if it came out of the hub.
+                if AssertUnwindSafe(turns.take(serving))
+                    .catch_unwind()
+                    .await
+                    .is_err()
+                {
+                    context.metrics.failed(1);
+                    tracing::error!(%peer, "an HTTP connection ended by a panic");
+                }
             });
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),

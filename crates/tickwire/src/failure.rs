@@ -23,20 +23,27 @@ impl Failure {
 
     /// Says what went wrong and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        let (error, code) = match self {
-            Self::Usage(error) => (error, 2),
-            Self::Failed(error) => (error, 1),
+        let code = match self {
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
             Self::Reported => return ExitCode::from(1),
         };
-        // With its causes, unless a message tells its cause by itself.
+        console::say(format_args!("{}", self.text()));
+        ExitCode::from(code)
+    }
+
+    /// What went wrong, with its causes, unless a message tells its cause by itself; nothing if it was said already.
+    pub(crate) fn text(&self) -> String {
+        let (Self::Usage(error) | Self::Failed(error)) = self else {
+            return String::new();
+        };
         let mut text = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {
             if !text.contains(&cause) {
                 text = format!("{text}: {cause}");
             }
         }
-        console::say(format_args!("{text}"));
-        ExitCode::from(code)
+        text
     }
 }
 

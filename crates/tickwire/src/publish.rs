@@ -28,7 +28,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Publishes until the input ends or a signal comes.
 pub(crate) fn run(args: PubArgs) -> Result<(), Failure> {
-    logging::start(logging::TOOL)?;
+    let _log = logging::start(logging::TOOL)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

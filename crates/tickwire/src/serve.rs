@@ -5,6 +5,7 @@
 
 use std::env;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
@@ -13,7 +14,7 @@ use tickwire_server::config::{Config, ConfigError, Overrides};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
-use crate::logging::{self, Control};
+use crate::logging::{self, End, Log};
 use crate::signals::{Hangup, Signals};
 
 /// Signals that may wait to be obeyed. A further `SIGHUP` would ask for what a waiting one asks for.
@@ -50,36 +51,51 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let source = Source { args };
     let config = source.load().map_err(Failure::usage)?;
     let log = logging::start(config.log)?;
+    serve(config, &source, &log).map_err(|failure| log.tell(&failure))
+}
+
+fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
     // Before the broker starts, so that a signal that comes meanwhile is obeyed too.
-    let asked = watch_signals()?;
-    let broker = tickwire_server::start(config)?;
-    loop {
-        match asked.recv() {
-            Ok(Asked::Reload) => reload(&broker, &source, &log)?,
-            Ok(Asked::Stop) => break,
-            Err(RecvError) => return Err(anyhow::anyhow!("the thread that waits for signals ended").into()),
-        }
-    }
+    let asked = watch_signals(log.end())?;
+    let broker = tickwire_server::start(config, log.lost())?;
+    let outcome = obey(&asked, &broker, source, log);
     tracing::info!("stopping; a further signal ends the program at once");
     broker.stop();
     tracing::info!("stopped");
-    Ok(())
+    outcome
+}
+
+/// Does what signals ask for until one asks to stop.
+fn obey(asked: &Receiver<Asked>, broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
+    loop {
+        match asked.recv() {
+            Ok(Asked::Reload) => reload(broker, source, log)?,
+            Ok(Asked::Stop) => return Ok(()),
+            Err(RecvError) => return Err(anyhow::anyhow!("the thread that waits for signals ended").into()),
+        }
+    }
 }
 
 /// Reads the settings again. Settings that are wrong change nothing, and the broker has said so.
-fn reload(broker: &Broker, source: &Source, control: &Control) -> Result<(), Failure> {
-    let settings = source.load();
-    let level = settings.as_ref().ok().map(|config| config.log);
-    if broker.reload(settings).is_ok()
-        && let Some(log) = level
-    {
-        control.set(log)?;
+fn reload(broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
+    // A panic in it costs the reload; what changes is made ready before anything does.
+    let reloaded = catch_unwind(AssertUnwindSafe(|| {
+        let settings = source.load();
+        let level = settings.as_ref().ok().map(|config| config.log);
+        broker.reload(settings).is_ok().then_some(level).flatten()
+    }));
+    match reloaded {
+        Ok(Some(level)) => log.set(level),
+        Ok(None) => Ok(()),
+        Err(_) => {
+            tracing::error!("the settings were not read again: reading them panicked");
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Listens for signals from now on, on a thread of its own.
-fn watch_signals() -> io::Result<Receiver<Asked>> {
+fn watch_signals(log: End) -> io::Result<Receiver<Asked>> {
     let (asks, asked) = sync_channel(ASKED_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,12 +106,12 @@ fn watch_signals() -> io::Result<Receiver<Asked>> {
     };
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || runtime.block_on(pass_on(signals, hangup, asks)))?;
+        .spawn(move || runtime.block_on(pass_on(signals, hangup, asks, log)))?;
     Ok(asked)
 }
 
 /// Passes signals on until the program ends.
-async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Asked>) {
+async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Asked>, log: End) {
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -107,6 +123,7 @@ async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Aske
             number = signals.next() => {
                 if stopping {
                     tracing::warn!("ended at once by a second signal");
+                    log.finish();
                     process::exit(ENDED_BY_SIGNAL + i32::from(number));
                 }
                 stopping = true;

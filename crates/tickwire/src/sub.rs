@@ -29,7 +29,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Prints until a signal, the reader or `--count` ends it.
 pub(crate) fn run(args: SubArgs) -> Result<(), Failure> {
     check(&args)?;
-    logging::start(logging::TOOL)?;
+    let _log = logging::start(logging::TOOL)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

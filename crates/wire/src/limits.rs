@@ -119,6 +119,11 @@ pub const TOPICS_PAGE: usize = 1_000;
 /// Most topics that `GET /v1/topics` returns.
 pub const TOPICS_PAGE_MAX: usize = 10_000;
 
+/// Bytes of log lines that may wait to be written; further ones are lost and counted.
+pub const LOG_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// Log lines of one kind, which is a place in the code, in a second; how many more there were is one line.
+pub const LOG_LINES_PER_S_MAX: u32 = 100;
+
 const _: () = {
     assert!(CONTROL_BYTES_MAX < 126, "a control frame has a 7-bit length");
     assert!(

@@ -469,6 +469,12 @@ pub(super) const KEYS: &[Key] = &[
         "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites",
     ),
     Key::new(
+        "test.panic",
+        Shape::Bool,
+        Preset::Bool(false),
+        "Not for production: clients may make a shard panic, to tests of what becomes of the others",
+    ),
+    Key::new(
         "kinds",
         Shape::Rules,
         Preset::Empty,

@@ -22,7 +22,7 @@ mod proxy;
 mod sessions;
 mod settings;
 mod stale;
-mod test_only;
+pub(crate) mod test_only;
 #[cfg(test)]
 mod tests;
 mod tls;

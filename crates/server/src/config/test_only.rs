@@ -1,5 +1,7 @@
 //! What only tests of the broker itself switch on: the key table `[test]`. Never for production, and off by default.
 
+use tickwire_wire::frame::Event;
+
 use super::error::ConfigError;
 use super::settings::Settings;
 
@@ -8,12 +10,25 @@ use super::settings::Settings;
 pub struct TestOnly {
     /// Whether `GET /v1/echo` opens a WebSocket on which each message comes back as it came.
     pub echo: bool,
+    /// Whether a WebSocket message `panic` makes its shard panic at once, `panic later` in the middle of its cycle, and
+    /// `GET /v1/panic` the task of its connection.
+    pub panic: bool,
+}
+
+/// Panics if a client asks for it. Returns whether it asks for it later. Nobody calls this unless `test.panic` is on.
+pub(crate) fn asks_for_panic(event: &Event<'_>) -> bool {
+    let Event::Message { payload, .. } = event else {
+        return false;
+    };
+    assert!(**payload != *b"panic", "test.panic: in the middle of a read");
+    **payload == *b"panic later"
 }
 
 impl TestOnly {
     pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             echo: settings.boolean("test.echo")?,
+            panic: settings.boolean("test.panic")?,
         })
     }
 
@@ -22,6 +37,11 @@ impl TestOnly {
         if self.echo {
             tracing::warn!(
                 "test.echo is on: anyone may have any message sent back by /v1/echo; it is for conformance suites, not for production"
+            );
+        }
+        if self.panic {
+            tracing::warn!(
+                "test.panic is on: anyone may make the broker panic; it is for tests, not for production"
             );
         }
     }

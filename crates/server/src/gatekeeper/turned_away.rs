@@ -21,6 +21,8 @@ const RETRY_FULL_S: u64 = 5;
 pub(crate) enum TurnedAway {
     /// The broker has its most connections.
     Full,
+    /// No shard comes around to new connections.
+    Busy,
     /// The process can have no more files open.
     NoDescriptors,
     /// The address has its most connections.
@@ -42,6 +44,7 @@ impl TurnedAway {
     pub(crate) fn label(self) -> Label {
         match self {
             Self::Full => Label::Full,
+            Self::Busy => Label::Busy,
             Self::NoDescriptors => Label::NoDescriptors,
             Self::AddressConnections(_) => Label::AddressConnections,
             Self::AddressHandshakes(_) => Label::AddressHandshakes,
@@ -54,14 +57,14 @@ impl TurnedAway {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Full | Self::NoDescriptors | Self::Answers => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Busy | Self::NoDescriptors | Self::Answers => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
     fn retry_after_s(self) -> u64 {
         match self {
-            Self::Full | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
+            Self::Full | Self::Busy | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
             Self::Answers => 1,
             Self::AddressHandshakes(us)
             | Self::AddressPublishes(us)
@@ -74,6 +77,10 @@ impl TurnedAway {
         match self {
             Self::Full => {
                 let reason = "the broker has its most connections; try again";
+                Refusal::new(ErrorCode::LimitExceeded, reason)
+            }
+            Self::Busy => {
+                let reason = "the broker has too much to do for a new connection; try again";
                 Refusal::new(ErrorCode::LimitExceeded, reason)
             }
             Self::NoDescriptors => {

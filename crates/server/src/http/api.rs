@@ -142,7 +142,7 @@ struct Caller {
 impl Caller {
     /// Whoever makes the request with this head, which costs him before his token is looked at.
     fn enter(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Self, ErrorResponse> {
-        let arrival = Arrival::of(&head.extensions);
+        let arrival = Arrival::of(&head.extensions)?;
         let gatekeeper = &context.gatekeeper;
         let place = match endpoint {
             Endpoint::Sse if head.method == Method::GET => arrival.connect(gatekeeper)?,
@@ -165,7 +165,7 @@ impl Caller {
 
 /// Tells a browser what its page may ask for. It asks by itself, without the token that its page has.
 fn preflight(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Reply, ErrorResponse> {
-    Arrival::of(&head.extensions).ask(&context.gatekeeper)?;
+    Arrival::of(&head.extensions)?.ask(&context.gatekeeper)?;
     context.admit_page(&head.headers)?;
     if endpoint == Endpoint::Nowhere {
         return Err(nothing_at(head.uri.path()));

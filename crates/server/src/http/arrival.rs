@@ -19,9 +19,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// That of the request with these extensions.
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().expect("each request has one")
+    /// That of the request with these extensions, of which each has one.
+    pub(crate) fn of(extensions: &Extensions) -> Result<Self, ErrorResponse> {
+        extensions
+            .get()
+            .cloned()
+            .ok_or_else(|| ErrorResponse::fault("it is not known where the request came from"))
     }
 
     /// Lets the client make a handshake, and its session in unless it was counted with its connection.

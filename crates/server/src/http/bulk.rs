@@ -54,7 +54,7 @@ pub(super) async fn lines(
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
     let (text, taken) = body::read_into(room, body, BULK_BODY_BYTES_MAX, within).await?;
     let turn = context.bulk.turns.clone().acquire_owned().await;
-    let turn = turn.expect("nobody closes it");
+    let turn = turn.map_err(|closed| ErrorResponse::fault(&closed.to_string()))?;
     let bulk = Bulk {
         text,
         message_bytes: context.limits.message_bytes,

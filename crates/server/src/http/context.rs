@@ -14,7 +14,7 @@ use super::ErrorResponse;
 use super::cors::Readers;
 use crate::access::Admission;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TestOnly};
 use crate::curfew::Curfew;
 use crate::gatekeeper::Gatekeeper;
 use crate::hub::SharedHub;
@@ -44,8 +44,8 @@ pub(crate) struct HttpContext {
     pub(crate) tls: Option<Arc<TlsStore>>,
     /// Whether WebSocket connections may be compressed.
     pub(crate) compression: bool,
-    /// Whether the route for conformance suites is open.
-    pub(crate) echo: bool,
+    /// What only tests have.
+    pub(crate) test: TestOnly,
     pub(crate) curfew: Rc<Curfew>,
 }
 
@@ -112,7 +112,7 @@ impl HttpContext {
             kept: kept(config),
             tls: None,
             compression: config.compression.enabled,
-            echo: config.test.echo,
+            test: config.test,
             curfew,
         }
     }
@@ -131,7 +131,7 @@ impl HttpContext {
             kept: kept(config),
             tls: self.tls.clone(),
             compression: config.compression.enabled,
-            echo: self.echo,
+            test: self.test,
             curfew: self.curfew.clone(),
         }
     }

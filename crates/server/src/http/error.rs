@@ -35,6 +35,12 @@ impl ErrorResponse {
         Self::new(StatusCode::BAD_REQUEST, Refusal::bad_request(reason))
     }
 
+    /// 500 because of a fault of the broker, which the log tells more of than the client.
+    pub(crate) fn fault(what: &str) -> Self {
+        tracing::error!("a request failed: {what}");
+        Refusal::new(ErrorCode::Internal, "a fault of the broker").into()
+    }
+
     /// 405 for `path`, which answers only to the methods `allowed`, such as `"GET, HEAD"`.
     #[must_use]
     pub fn method_not_allowed(path: &str, allowed: &'static str) -> Self {

@@ -217,9 +217,10 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
 /// The results of the subscription, from the answer that waits in a new session's outbox.
 ///
 /// Fails with the first refusal when nothing was granted.
-fn answer_in(outbox: &Outbox) -> Result<Vec<AckResult>, Refusal> {
+fn answer_in(outbox: Option<&Outbox>) -> Result<Vec<AckResult>, Refusal> {
     let messages = outbox
-        .waiting()
+        .into_iter()
+        .flat_map(Outbox::waiting)
         .filter(|waiting| waiting.fanout.is_none() && is_text(waiting.bytes))
         .map(|waiting| serde_json::from_slice::<Control>(payload_of(waiting.bytes)));
     for message in messages {

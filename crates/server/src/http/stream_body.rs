@@ -74,6 +74,7 @@ impl StreamBody {
             piece: Vec::new(),
             track,
             closed: None,
+            failed: false,
         };
         sse::write_retry(RETRY_MS, &mut events.piece);
         stalled.set_streaming(true);
@@ -88,7 +89,8 @@ impl StreamBody {
 
     /// Ends the session, if it is still there.
     fn end(&self) {
-        if self.tether.release() {
+        // The sessions of a broken hub are all about to end.
+        if self.tether.release() && !self.context.hub.is_broken() {
             self.context.hub.borrow_mut().end_sse(self.session);
         }
     }
@@ -121,6 +123,7 @@ impl Body for StreamBody {
             if code == CloseCode::SLOW {
                 this.context.metrics.sse_dropped();
             }
+            this.context.metrics.failed(u64::from(this.events.failed));
             this.end();
         }
         if this.events.piece.is_empty() && !ended {
@@ -169,6 +172,8 @@ struct Events {
     track: Option<Track>,
     /// The close code, once the last event is written.
     closed: Option<CloseCode>,
+    /// Whether it is closed because the broker could not go on.
+    failed: bool,
 }
 
 /// The data of the last event.
@@ -213,7 +218,10 @@ impl Events {
         let control = match serde_json::from_slice::<Control>(message) {
             Ok(control) => control,
             Err(error) => {
-                tracing::error!(%error, "a message of the broker's own cannot be read");
+                let text = String::from_utf8_lossy(message);
+                tracing::error!(%error, %text, "a stream ends: a message of the broker's own cannot be read");
+                self.failed = true;
+                self.write_close(CloseCode::INTERNAL, "a fault of the broker; reconnect");
                 return;
             }
         };
@@ -248,13 +256,15 @@ impl Events {
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
             _ => (CloseCode::NORMAL.0, &[][..]),
         };
-        let closed = Closed {
-            code,
-            reason: &String::from_utf8_lossy(reason),
-        };
+        self.write_close(CloseCode(code), &String::from_utf8_lossy(reason));
+    }
+
+    /// The last event.
+    fn write_close(&mut self, code: CloseCode, reason: &str) {
+        let closed = Closed { code: code.0, reason };
         // Text and a number always serialise.
         let data = serde_json::to_vec(&closed).expect("a close serialises");
         sse::write_event("close", None, &data, &mut self.piece);
-        self.closed = Some(CloseCode(code));
+        self.closed = Some(code);
     }
 }

@@ -43,7 +43,9 @@ pub(super) fn value(
         let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
         reply::json_text(arrival.hold(&context.gatekeeper, payload_of(frame).to_vec())?)
     };
-    response.headers_mut().insert(ETAG, etag.header());
+    if let Some(tag) = etag.header() {
+        response.headers_mut().insert(ETAG, tag);
+    }
     Ok(response)
 }
 

@@ -51,6 +51,11 @@ impl Guard {
         }
     }
 
+    /// One that knows no session yet, with these rules.
+    pub(super) fn anew(&self, access: Arc<Access>) -> Self {
+        Self::new(access, self.clock, self.metrics.clone())
+    }
+
     /// The rules that hold now.
     pub(crate) fn access(&self) -> &Access {
         &self.access

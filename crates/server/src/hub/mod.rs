@@ -1,18 +1,18 @@
 //! What a shard's thread owns: the pure shard, its sockets, its counters; and the cycle that moves bytes between them.
 //!
-//! Single-threaded, shared by the tasks of the thread through `Rc<RefCell<Hub>>`; no borrow is held across an await. A
-//! cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
+//! Single-threaded, [shared](shared::HubCell) by the tasks of the thread. A cycle reads what is ready, drains the queue within a budget, and writes once to each connection that has something
 //! waiting. Nothing in it waits.
 
+mod anew;
 mod answering;
 mod export;
 mod guard;
 mod reading;
 mod secured;
+mod shared;
 mod stream;
 mod writing;
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -29,15 +29,17 @@ use tokio::sync::Notify;
 
 use crate::access::{Access, Admission};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, test_only};
 use crate::egress::{Egress, Wrote};
 use crate::http::{Tether, close_frame_in};
 use crate::permit::Permit;
 use crate::poller::{Poller, Ready};
 use crate::reload;
 use crate::start_gate::StartGate;
+pub(crate) use anew::Anew;
 pub(crate) use guard::Guard;
 use reading::UnderWay;
+pub(crate) use shared::{HubCell, SharedHub};
 pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
@@ -117,10 +119,10 @@ pub(crate) struct Hub {
     pub(crate) guard: Guard,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
+    /// Whether clients may ask for a panic: `test.panic`.
+    may_panic: bool,
+    panics_later: bool,
 }
-
-/// A hub as the tasks of its thread hold it.
-pub(crate) type SharedHub = Rc<RefCell<Hub>>;
 
 /// What a hub is made of.
 pub(crate) struct HubParts {
@@ -134,6 +136,7 @@ pub(crate) struct HubParts {
     pub(crate) guard: Guard,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
+    pub(crate) may_panic: bool,
 }
 
 impl Hub {
@@ -162,6 +165,8 @@ impl Hub {
             guard: parts.guard,
             wake: parts.wake,
             gate: parts.gate,
+            may_panic: parts.may_panic,
+            panics_later: false,
         }
     }
 
@@ -237,7 +242,7 @@ impl Hub {
         tether: Rc<Tether>,
         admission: Admission,
         subscribe: Subscribe,
-        check: impl FnOnce(&Outbox) -> Result<T, E>,
+        check: impl FnOnce(Option<&Outbox>) -> Result<T, E>,
     ) -> Result<(SessionId, T), E> {
         let now = self.clock.now();
         let id = self.guard.open(
@@ -250,8 +255,7 @@ impl Hub {
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         self.shard.finish(id, now);
-        let outbox = self.shard.outbox(id).expect("the session was just opened");
-        let granted = match check(outbox) {
+        let granted = match check(self.shard.outbox(id)) {
             Ok(granted) => granted,
             Err(refused) => {
                 self.shard.remove(id);
@@ -331,6 +335,7 @@ impl Hub {
         let read = self.clock.now();
         self.shard.on_timeout(began);
         let more_queued = self.shard.drain(DRAIN_BUDGET, began);
+        assert!(!self.panics_later, "test.panic: between two halves of a cycle");
         self.write_dirty();
         let more_gone = self.drop_gone();
         let now = self.clock.now();
@@ -419,6 +424,9 @@ impl Hub {
             match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => return 0,
                 Ok(Some(event)) => {
+                    if self.may_panic {
+                        self.panics_later |= test_only::asks_for_panic(&event);
+                    }
                     handle_event(&mut self.shard, id, codec, event, now);
                     self.guard.answer(&mut self.shard, now);
                     if self.clock.now() >= until {
@@ -455,6 +463,7 @@ impl Hub {
         });
         wrote.map_err(|overrun| {
             tracing::error!(session = id.0, %overrun, "a fault of the broker: the connection is dropped");
+            self.metrics.sessions_failed += 1;
             io::Error::other(overrun)
         })
     }

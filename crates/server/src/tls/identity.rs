@@ -7,13 +7,14 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::time_provider::TimeProvider;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::error::TlsError;
@@ -70,7 +71,7 @@ impl TlsIdentity {
             },
         };
         let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_details(provider, Arc::new(WallClock))
             .with_safe_default_protocol_versions()
             .map_err(refused)?;
         let builder = match verifier(&settings.clients)? {
@@ -81,7 +82,10 @@ impl TlsIdentity {
         served.alpn_protocols = vec![ALPN.to_vec()];
         // Clients that come back are many at once, after a restart of something: their tickets hold what a table here
         // would have too little room for. A new identity takes no tickets of the one before.
-        served.ticketer = ring::Ticketer::new().map_err(refused)?;
+        if SystemTime::now() >= UNIX_EPOCH {
+            // It panics before.
+            served.ticketer = ring::Ticketer::new().map_err(refused)?;
+        }
         served.send_tls13_tickets = TICKETS;
         Ok(Self {
             settings: settings.clone(),
@@ -120,6 +124,17 @@ impl TlsIdentity {
     #[must_use]
     pub fn not_after(&self) -> Option<u64> {
         self.not_after
+    }
+}
+
+/// The system's clock; rustls' own panics before 1970.
+#[derive(Debug)]
+struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Some(UnixTime::since_unix_epoch(since.unwrap_or_default()))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -65,7 +66,7 @@ impl TestBroker {
             .map(|(name, value)| (format!("TICKWIRE_{name}"), (*value).to_owned()));
         let config = Config::load(Some(&path), variables, &flags).expect("a valid configuration");
         Self {
-            running: Some(tickwire_server::start(config).expect("the broker starts")),
+            running: Some(tickwire_server::start(config, Arc::default()).expect("the broker starts")),
             _folder: folder,
         }
     }

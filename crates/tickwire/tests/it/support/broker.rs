@@ -1,6 +1,6 @@
 //! The broker as a process.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -50,6 +50,30 @@ impl Broker {
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_tickwire")]);
         Self::of(spawn(shell, &[&PORTS, args].concat(), &[]))
+    }
+
+    /// The same with another standard error, so that it cannot say that it is ready: asked until it is.
+    pub(crate) fn start_unheard(stderr: impl Into<Stdio>, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let [listen, ops] = free_ports();
+        let (listen_on, operate_on) = (listen.to_string(), ops.to_string());
+        let ports = ["--listen", &listen_on, "--ops", &operate_on];
+        let child = spawn_into(stderr, program(), &[&ports, args].concat(), variables);
+        let broker = Self {
+            child,
+            log: Lines::of(std::io::empty()),
+            listen,
+            ops,
+            secure: variables.iter().any(|(name, _)| name.contains("_TLS__")),
+        };
+        poll("the broker listens", || TcpStream::connect(ops).ok());
+        broker
+    }
+
+    /// Waits until one that cannot be heard has ended, and returns how.
+    pub(crate) fn wait_ended(mut self) -> ExitStatus {
+        poll("the broker ends", || {
+            self.child.try_wait().expect("a child can be waited for")
+        })
     }
 
     fn of(mut child: Child) -> Self {
@@ -220,7 +244,22 @@ fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tickwire"))
 }
 
-fn spawn(mut command: Command, args: &[&str], variables: &[(&str, &str)]) -> Child {
+/// Two ports that were free a moment ago.
+fn free_ports() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound"))
+}
+
+fn spawn(command: Command, args: &[&str], variables: &[(&str, &str)]) -> Child {
+    spawn_into(Stdio::piped(), command, args, variables)
+}
+
+fn spawn_into(
+    stderr: impl Into<Stdio>,
+    mut command: Command,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> Child {
     // Settings of whoever runs the tests are not those of the tests.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TICKWIRE_")) {
         command.env_remove(name);
@@ -231,7 +270,7 @@ fn spawn(mut command: Command, args: &[&str], variables: &[(&str, &str)]) -> Chi
         .envs(DRAIN)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .expect("the broker's program can be started")
 }

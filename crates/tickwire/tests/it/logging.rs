@@ -1,0 +1,148 @@
+//! The log when nobody takes it: serving goes on, what is lost is counted, and the broker leaves as it would otherwise.
+
+use std::fs::File;
+use std::io::{PipeReader, Read as _, Write as _, pipe};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use crate::support::{Authority, Broker, Frame, Socket, get, poll};
+
+const LOST: &str = "tickwire_log_lines_lost_total";
+const ARGS: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
+
+/// Something that the broker logs: its settings are read again.
+fn reload(broker: &Broker) {
+    const RELOADS: &str = r#"tickwire_config_reloads_total{result="ok"}"#;
+    let before = broker.metric(RELOADS).expect("it is exported");
+    broker.signal("HUP");
+    broker.wait_for_metric(RELOADS, |reloads| reloads > before);
+}
+
+/// Checks that a client is served, that it gets its drain, and that the broker ends as it should.
+fn serves_and_drains(broker: Broker) {
+    let mut socket = Socket::open(&broker);
+    socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#));
+    assert_eq!(socket.message()["op"], "ack");
+    socket.send(Frame::text(
+        r#"{"op":"publish","id":2,"topic":"chat.a","data":1}"#,
+    ));
+    let mut ops = [(); 2].map(|()| socket.message()["op"].clone());
+    ops.sort_by_key(ToString::to_string);
+    assert_eq!(ops, ["ack", "update"]);
+    assert_eq!(get(broker.ops, "/livez").status, 200);
+    broker.terminate();
+    assert_eq!(socket.message()["op"], "drain");
+    assert_eq!(socket.close_frame().0, 4000);
+    drop(socket);
+    let status = broker.wait_ended();
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[test]
+fn a_full_disk_behind_the_log_ends_nothing() {
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("there is one");
+    let broker = Broker::start_unheard(full, &ARGS, &[]);
+    let ready = broker.wait_for_metric(LOST, |lost| lost > 0.0);
+    reload(&broker);
+    broker.wait_for_metric(LOST, |lost| lost > ready);
+    serves_and_drains(broker);
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_ends_nothing() {
+    let (reader, writer) = pipe().expect("a pipe");
+    drop(reader);
+    let broker = Broker::start_unheard(writer, &ARGS, &[]);
+    reload(&broker);
+    broker.wait_for_metric(LOST, |lost| lost > 1.0);
+    serves_and_drains(broker);
+}
+
+/// What a shard would log of this waits in its way if it waits for anything at all.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let authority = Authority::new();
+    authority.issue("broker");
+    let (cert, key) = (authority.file("broker.pem"), authority.file("broker.key"));
+    let (reader, writer) = pipe().expect("a pipe");
+    let broker = Broker::start_unheard(
+        writer,
+        &ARGS,
+        &[
+            ("TICKWIRE_TLS__CERT_FILE", &cert),
+            ("TICKWIRE_TLS__KEY_FILE", &key),
+            ("TICKWIRE_LOG_LEVEL", "debug"),
+        ],
+    );
+    let mut sent = 0_u32;
+    // Until the pipe is full and the queue before it; of one kind there is only so much in a second.
+    poll("lines are lost", || {
+        for _ in 0..200 {
+            junk(&broker);
+            sent += 1;
+        }
+        broker.metric(LOST).filter(|lost| *lost > 0.0)
+    });
+    assert!(sent > 382, "that many filled a pipe");
+    let mut socket = Socket::secure(&broker, authority.client())
+        .expect("they trust each other")
+        .upgrade();
+    socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#));
+    assert_eq!(socket.message()["op"], "ack");
+    broker.terminate();
+    assert_eq!(socket.message()["op"], "drain");
+    assert_eq!(socket.close_frame().0, 4000);
+    drop(socket);
+    let status = broker.wait_ended();
+    assert_eq!(status.code(), Some(0), "{status}");
+    drop(reader);
+}
+
+/// A client that speaks plainly where TLS is spoken.
+fn junk(broker: &Broker) {
+    let mut stream = TcpStream::connect(broker.listen).expect("it listens");
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_or_default();
+    // Its end says that it was seen to.
+    stream.read(&mut [0; 64]).unwrap_or_default();
+}
+
+#[test]
+fn a_flood_of_one_kind_of_line_is_cut_and_told() {
+    let broker = Broker::start_with(&ARGS, &[("TICKWIRE_LOG_LEVEL", "debug")]);
+    for _ in 0..400 {
+        let mut stream = TcpStream::connect(broker.listen).expect("it listens");
+        stream.write_all(b"junk\r\n\r\n").expect("it is taken");
+        stream.read_to_end(&mut Vec::new()).unwrap_or_default();
+    }
+    broker.wait_for_log("lines of this kind were left out");
+    broker.stop();
+}
+
+#[test]
+fn the_last_lines_are_written_before_the_end() {
+    let read = |mut reader: PipeReader| {
+        let mut log = String::new();
+        reader.read_to_string(&mut log).expect("it is text");
+        log
+    };
+    let (reader, writer) = pipe().expect("a pipe");
+    let broker = Broker::start_unheard(Stdio::from(writer), &ARGS, &[]);
+    let taken = broker.listen.to_string();
+    broker.terminate();
+    assert!(broker.wait_ended().success());
+    let log = read(reader);
+    assert!(
+        log.lines()
+            .last()
+            .is_some_and(|last| last.contains("\"stopped\"")),
+        "{log}"
+    );
+    // An error at the start is the last line, behind what was logged.
+    let _holds = std::net::TcpListener::bind(&taken).expect("it is free again");
+    let (status, said) = crate::support::refused_to_start(&["--feed", "none", "--listen", &taken]);
+    assert_eq!(status.code(), Some(1));
+    assert!(said.ends_with("in use (os error 98)"), "{said}");
+}
