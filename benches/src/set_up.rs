@@ -6,7 +6,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tickwire_router::{
     Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
     ShardSettings, Transport,
@@ -110,9 +109,10 @@ pub fn book_change() -> Payload {
 /// What someone published as JSON: 236 bytes of it, strings, numbers, an array and a map.
 #[must_use]
 pub fn published() -> Payload {
-    Payload::Json(Bytes::from_static(
+    Payload::from_json(
         br#"{"user":"u-83k2","room":"lobby","text":"the spread on BTC-USD is closing, look at the book \u2013 \"now\"","sent":1723118400123,"score":0.73125,"tags":["btc","spread","urgent"],"reply":{"to":"u-17aa","seq":41827},"edited":false,"thread":null}"#,
-    ))
+    )
+    .expect("JSON")
 }
 
 /// A side of a book.

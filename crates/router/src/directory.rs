@@ -375,7 +375,7 @@ impl Directory {
     pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
         match (self.kind_of(topic), payload) {
             (Kind::Book, Payload::Json(text)) => {
-                let book: market::Book = serde_json::from_slice(&text).map_err(|error| {
+                let book: market::Book = serde_json::from_str(text.as_str()).map_err(|error| {
                     PublishError::Refused(Refusal::bad_request(format!("not a book message: {error}")))
                 })?;
                 book::check_symbol(topic, &book).map_err(PublishError::Refused)?;

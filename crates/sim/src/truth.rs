@@ -84,7 +84,8 @@ impl Truth {
             Kind::State | Kind::Event => hash_of(&data),
         };
         let bytes = data.len();
-        let payload = Payload::Json(data.into());
+        let payload = Payload::from_json(data.as_bytes());
+        let payload = payload.map_err(|refusal| Broken::new(Rule::Content, refusal.to_string()))?;
         let published = self.directory.publish(topics::topic(topic), payload, now);
         let Published { seq: got, epoch, .. } = published.map_err(|error| {
             let what = format!("publishing to {} failed: {error}", topics::name(topic));

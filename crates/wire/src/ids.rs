@@ -8,6 +8,13 @@ use std::sync::Arc;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// The integer that a float is equal to. Libraries of languages whose numbers are floats write integers so. Up to 2⁵³ each
+/// float stands for one integer; beyond, it is refused.
+pub(crate) fn integral(number: f64) -> Option<u64> {
+    const EXACT_MAX: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+    ((0.0..=EXACT_MAX).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+}
+
 /// Reads a `u64`, with an error that a person understands and no Rust type in it.
 pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Whole;
@@ -22,6 +29,9 @@ pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result
         fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
             // MessagePack may write a positive number as a signed one.
             u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+        fn visit_f64<E: Error>(self, number: f64) -> Result<u64, E> {
+            integral(number).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
         }
     }
     deserializer.deserialize_any(Whole)

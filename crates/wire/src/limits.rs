@@ -16,7 +16,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const MESSAGE_FRAGMENTS_MAX: u32 = 64;
 /// Longest payload of a control frame (RFC 6455 §5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
-/// Deepest nesting of arrays and maps in a client message.
+/// Deepest nesting of arrays and maps in published data.
 pub const NESTING_MAX: usize = 64;
 
 /// Default for the level of compression: 1, the fastest, to 9, the smallest.

@@ -3,7 +3,6 @@
 //! Requests hold topics as text: each is validated by itself so that one bad topic does not fail the others. Names of
 //! fields are those of the wire. The codecs in [`crate::codec`] turn them into bytes and back.
 
-use bytes::Bytes;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{Epoch, Micros, Seq, whole_number};
+use crate::json_text::JsonText;
 use crate::market::{Bbo, Book, Candle, Ticker, Trade};
 use crate::secret::Secret;
 
@@ -238,8 +238,8 @@ pub struct BadRequest {
 /// What a publication carries. Market data stays typed until a subscriber needs its bytes; anything else is JSON text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
-    /// Valid JSON, nested no deeper than [`crate::limits::NESTING_MAX`].
-    Json(Bytes),
+    /// Anything else.
+    Json(JsonText),
     /// `ticker.<symbol>`
     Ticker(Box<Ticker>),
     /// `bbo.<symbol>`

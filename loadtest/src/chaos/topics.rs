@@ -3,7 +3,6 @@
 //! A message of a trade or ticker holds its number and as much filling as is wanted. A change of a book sets the sizes of
 //! one of its sides to its number, so that each change differs from all others and the book stays small.
 
-use bytes::Bytes;
 use serde_json::Value;
 use tickwire_wire::Payload;
 
@@ -76,7 +75,7 @@ pub(super) fn message(number: usize, seq: u64, filling: usize) -> Payload {
             serde_json::json!({"symbol": symbol, "bids": bids, "asks": asks, "time": 1}).to_string()
         }
     };
-    Payload::Json(Bytes::from(text))
+    Payload::from_json(text.as_bytes()).expect("JSON")
 }
 
 fn is_bid(seq: u64) -> bool {
@@ -122,9 +121,8 @@ mod tests {
                 let Payload::Json(text) = message(topic, seq, 10) else {
                     panic!("not text");
                 };
-                let text = std::str::from_utf8(&text).expect("text");
-                assert!(is_of(way(topic), seq, text), "{text}");
-                assert!(!is_of(way(topic), seq + 1, text), "{text}");
+                assert!(is_of(way(topic), seq, text.as_str()), "{text:?}");
+                assert!(!is_of(way(topic), seq + 1, text.as_str()), "{text:?}");
             }
         }
         assert_eq!(number("trade.C8"), None);

@@ -6,6 +6,7 @@ use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::{Codec, Control, Epoch, Payload, ServerMessage};
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
+use crate::console::say;
 use crate::signals::Signals;
 
 /// Bytes that are gathered at most before they are written.
@@ -102,8 +103,10 @@ impl Output {
             seq,
             ts,
         };
-        let data = Payload::Json(Box::<str>::from(data).into_string().into_bytes().into());
-        Codec::Json.encode_data(op, stamp, &data, &mut self.buffer);
+        match Payload::from_json(data.get().as_bytes()) {
+            Ok(data) => Codec::Json.encode_data(op, stamp, &data, &mut self.buffer),
+            Err(refusal) => say(format_args!("{topic}, message {seq} cannot be shown: {refusal}")),
+        }
     }
 
     /// Writes what was gathered. A reader that has gone ends the program as it should, and so does a signal.

@@ -21,6 +21,7 @@ mod logging;
 mod node;
 mod operators;
 mod panics;
+mod payloads;
 mod program;
 mod prometheus;
 mod proxies;

@@ -1,7 +1,8 @@
 //! The fields of a request as they stand in the bytes, read strictly and with errors that a person understands.
 //!
 //! Written out because the derived readers name Rust types in their errors, take arrays for maps of fields and numbers for
-//! names, and reserve the memory that a length promises. Unknown fields are skipped; `null` is an absent field, except in
+//! names, and reserve the memory that a length promises. Unknown fields are skipped,
+//! whatever they hold; `null` is an absent field, except in
 //! `data`, where it is a value.
 
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::ids::{Epoch, Seq};
+use crate::ids::{Epoch, Seq, integral};
 use crate::message::{Mode, Position, Positions, RequestId, Since, TopicRequest};
 
 /// A request: every field that any op has, none required. `D` is the codec's raw data.
@@ -171,6 +172,12 @@ read_as!(Milliseconds, "milliseconds: an integer from 0 to 4294967295", {
         match u32::try_from(number) {
             Ok(ms) => Ok(Milliseconds(ms)),
             Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Milliseconds, E> {
+        match integral(number).and_then(|number| u32::try_from(number).ok()) {
+            Some(ms) => Ok(Milliseconds(ms)),
+            None => Err(E::invalid_value(Unexpected::Float(number), &self)),
         }
     }
 });

@@ -1,15 +1,13 @@
 //! JSON, read by serde_json and, for the data messages, written by hand around the payload's own text.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fields::{self, RawRequest};
 use super::{BadMessage, DataOp, Stamp, request};
-use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
-use crate::limits::NESTING_MAX;
-use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
+use crate::json_text::JsonText;
+use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
 
 /// Appends `value` as JSON.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -17,55 +15,24 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("messages serialise");
 }
 
-/// Whether no array or map of `text` is nested deeper than [`NESTING_MAX`]. Text that is not JSON may pass.
-///
-/// ```
-/// assert!(tickwire_wire::codec::nesting_fits(br#"[["[[[[[["]]"#));
-/// assert!(!tickwire_wire::codec::nesting_fits("[".repeat(65).as_bytes()));
-/// ```
-#[must_use]
-pub fn nesting_fits(text: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > NESTING_MAX {
-                    return false;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+/// Appends a `publish`.
+pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"op":"publish""#);
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(id.0).as_bytes());
     }
-    true
-}
-
-/// The payload that `value` is, with everything checked that another codec's encoder relies on.
-pub(super) fn checked_payload(value: &RawValue) -> Result<Payload, Refusal> {
-    // Raw text is only skimmed for its end: numbers out of range and lone surrogates show when it is read in full.
-    serde_json::from_str::<serde_json::Value>(value.get())
-        .map_err(|e| Refusal::bad_request(format!("data is not usable JSON: {e}")))?;
-    Ok(Payload::Json(Bytes::copy_from_slice(value.get().as_bytes())))
+    out.extend_from_slice(br#","topic":"#);
+    write(topic, out);
+    out.extend_from_slice(br#","data":"#);
+    data.write_json(out);
+    out.push(b'}');
 }
 
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
-    if !nesting_fits(bytes) {
-        let refusal = Refusal::bad_request(format!("the request is nested deeper than {NESTING_MAX}"));
-        return Err(BadRequest { id: None, refusal });
-    }
     match serde_json::from_slice::<RawRequest<&RawValue>>(bytes) {
-        Ok(raw) => request::from_raw(raw, checked_payload),
+        // Raw text is only skimmed for its end.
+        Ok(raw) => request::from_raw(raw, |data| Ok(JsonText::parse(data.get().as_bytes())?)),
         Err(error) => Err(request::unreadable(serde_json::from_slice(bytes).ok(), &error)),
     }
 }

@@ -1,9 +1,10 @@
 //! The two codecs: the same messages as JSON text or MessagePack.
 //!
 //! A codec turns requests from bytes into [`ClientMessage`]s and server messages into bytes (the broker's side), and the
-//! reverse (the client's side). Decoding hostile bytes returns an error: it never panics, its recursion is bounded (by
-//! [`NESTING_MAX`] in requests, by serde_json's 128 in what a client reads), and so is its memory, by a small multiple of
-//! the input.
+//! reverse (the client's side). Decoding hostile bytes returns an error: it never panics, its recursion is bounded (by the
+//! protocol's types in requests, by serde_json's 128 in what a client reads), and so is its memory, by a small multiple of
+//! the input. Published data is no tree on its way: it goes from the bytes of a request into a [`JsonText`], and from there
+//! into the bytes of each codec.
 
 mod fields;
 mod json;
@@ -15,10 +16,8 @@ use std::fmt;
 use crate::error::Refusal;
 use crate::frame::Opcode;
 use crate::ids::{Epoch, Micros, Seq};
-use crate::limits::NESTING_MAX;
+use crate::json_text::JsonText;
 use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
-
-pub use json::nesting_fits;
 
 /// How the messages of a connection are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -136,22 +135,15 @@ impl Payload {
     /// The payload of published JSON text.
     ///
     /// # Errors
-    /// `bad_request` when the text is not one JSON value or is nested deeper than [`NESTING_MAX`].
+    /// `bad_request` when the text is no [`JsonText`].
     pub fn from_json(text: &[u8]) -> Result<Self, Refusal> {
-        if !nesting_fits(text) {
-            return Err(Refusal::bad_request(format!(
-                "data is nested deeper than {NESTING_MAX}"
-            )));
-        }
-        let value: &serde_json::value::RawValue = serde_json::from_slice(text)
-            .map_err(|e| Refusal::bad_request(format!("data is not JSON: {e}")))?;
-        json::checked_payload(value)
+        Ok(Self::Json(JsonText::parse(text)?))
     }
 
     /// Appends the payload as JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Json(text) => out.extend_from_slice(text),
+            Self::Json(text) => out.extend_from_slice(text.as_str().as_bytes()),
             Self::Ticker(data) => json::write(data, out),
             Self::Bbo(data) => json::write(data, out),
             Self::Trade(data) => json::write(data, out),
@@ -160,10 +152,10 @@ impl Payload {
         }
     }
 
-    /// Appends the payload as MessagePack. Integers beyond 64 bits become floats: MessagePack has no larger ones.
+    /// Appends the payload as MessagePack; of JSON, as [`JsonText::write_msgpack`] says.
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Json(text) => msgpack::transcode(text, out),
+            Self::Json(text) => text.write_msgpack(out),
             Self::Ticker(data) => msgpack::write(data, out),
             Self::Bbo(data) => msgpack::write(data, out),
             Self::Trade(data) => msgpack::write(data, out),
@@ -176,7 +168,7 @@ impl Payload {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Json(text) => text.len(),
+            Self::Json(text) => text.as_str().len(),
             Self::Ticker(_) => size_of::<crate::market::Ticker>(),
             Self::Bbo(_) => size_of::<crate::market::Bbo>(),
             Self::Trade(_) => size_of::<crate::market::Trade>(),

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use super::fields::{Identity, RawRequest};
 use super::{Codec, json, msgpack};
 use crate::error::{ErrorCode, Refusal};
+use crate::json_text::JsonText;
 use crate::message::{
     BadRequest, ClientMessage, Mode, Payload, Positions, RequestId, Since, Subscribe, TopicRequest,
 };
@@ -29,10 +29,10 @@ pub(super) fn unreadable(identity: Option<Identity>, error: &dyn fmt::Display) -
     }
 }
 
-/// The request that `raw` is; `payload` turns the codec's raw data into a payload.
+/// The request that `raw` is; `text` turns the codec's raw data into JSON.
 pub(super) fn from_raw<D>(
     raw: RawRequest<D>,
-    payload: impl FnOnce(D) -> Result<Payload, Refusal>,
+    text: impl FnOnce(D) -> Result<JsonText, Refusal>,
 ) -> Result<ClientMessage, BadRequest> {
     let id = raw.id;
     let refuse = |refusal| BadRequest { id, refusal };
@@ -67,7 +67,7 @@ pub(super) fn from_raw<D>(
         "publish" => Ok(ClientMessage::Publish {
             id,
             topic: raw.topic.ok_or_else(|| missing("topic"))?,
-            data: payload(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?,
+            data: Payload::Json(text(raw.data.ok_or_else(|| missing("data"))?).map_err(refuse)?),
         }),
         "resync" => Ok(ClientMessage::Resync {
             id: id.ok_or_else(|| missing("id"))?,
@@ -91,9 +91,9 @@ pub(super) fn from_raw<D>(
     }
 }
 
-/// A request to be written; the data comes separately, in the codec's own form.
-#[derive(Serialize)]
-struct Outgoing<'a, D> {
+/// A request to be written, other than a `publish`.
+#[derive(Default, Serialize)]
+struct Outgoing<'a> {
     op: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<RequestId>,
@@ -113,47 +113,16 @@ struct Outgoing<'a, D> {
     snapshot: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<D>,
 }
 
 pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
-    let text = match message {
-        ClientMessage::Publish { data, .. } => {
-            let mut text = Vec::new();
-            data.write_json(&mut text);
-            Some(text)
+    let outgoing = match message {
+        ClientMessage::Publish { id, topic, data } => {
+            return match codec {
+                Codec::Json => json::encode_publish(*id, topic, data, out),
+                Codec::MessagePack => msgpack::encode_publish(*id, topic, data, out),
+            };
         }
-        _ => None,
-    };
-    let text = text.as_deref();
-    match codec {
-        // As it is: a number that no type of Rust holds stays what it was.
-        Codec::Json => json::write(&outgoing::<&RawValue>(message, text.map(read)), out),
-        Codec::MessagePack => msgpack::write(&outgoing::<serde_json::Value>(message, text.map(read)), out),
-    }
-}
-
-/// The JSON of a payload, which is valid.
-fn read<'t, T: Deserialize<'t>>(text: &'t [u8]) -> T {
-    serde_json::from_slice(text).expect("a payload is valid JSON")
-}
-
-fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
-    let nothing = Outgoing {
-        op: "",
-        id: None,
-        topics: None,
-        names: None,
-        since: None,
-        topic: None,
-        mode: None,
-        conflate_ms: None,
-        snapshot: None,
-        token: None,
-        data,
-    };
-    match message {
         ClientMessage::Subscribe(subscribe) => Outgoing {
             op: "subscribe",
             id: Some(subscribe.id),
@@ -161,43 +130,41 @@ fn outgoing<D>(message: &ClientMessage, data: Option<D>) -> Outgoing<'_, D> {
             mode: subscribe.mode,
             conflate_ms: subscribe.conflate_ms,
             snapshot: (!subscribe.snapshot).then_some(false),
-            ..nothing
+            ..Outgoing::default()
         },
         ClientMessage::Positions { id, since } => Outgoing {
             op: "positions",
             id: Some(*id),
             since: Some(since),
-            ..nothing
+            ..Outgoing::default()
         },
         ClientMessage::Unsubscribe { id, topics } => Outgoing {
             op: "unsubscribe",
             id: Some(*id),
             names: Some(topics),
-            ..nothing
-        },
-        ClientMessage::Publish { id, topic, .. } => Outgoing {
-            op: "publish",
-            id: *id,
-            topic: Some(topic),
-            ..nothing
+            ..Outgoing::default()
         },
         ClientMessage::Resync { id, topic } => Outgoing {
             op: "resync",
             id: Some(*id),
             topic: Some(topic),
-            ..nothing
+            ..Outgoing::default()
         },
         ClientMessage::Auth { id, token } => Outgoing {
             op: "auth",
             id: Some(*id),
             token: Some(token.expose()),
-            ..nothing
+            ..Outgoing::default()
         },
         ClientMessage::Ping { id } => Outgoing {
             op: "ping",
             id: Some(*id),
-            ..nothing
+            ..Outgoing::default()
         },
+    };
+    match codec {
+        Codec::Json => json::write(&outgoing, out),
+        Codec::MessagePack => msgpack::write(&outgoing, out),
     }
 }
 

@@ -52,7 +52,10 @@ fn by_value(message: ClientMessage) -> (ClientMessage, Option<Value>) {
             data: Payload::Json(text),
         } => {
             let data = Payload::from_json(b"null").expect("JSON");
-            (ClientMessage::Publish { id, topic, data }, Some(value(&text)))
+            (
+                ClientMessage::Publish { id, topic, data },
+                Some(value(text.as_str().as_bytes())),
+            )
         }
         message => (message, None),
     }

@@ -1,17 +1,18 @@
 //! MessagePack: maps with the names of the JSON messages, and arrays for the two data messages.
 
-mod check;
+mod reader;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use self::check::check;
+use self::reader::{Packed, read, read_first};
 use super::fields::RawRequest;
 use super::{BadMessage, DataOp, Stamp, request};
 use crate::error::Refusal;
 use crate::ids::{Epoch, Micros, Seq};
-use crate::limits::NESTING_MAX;
-use crate::message::{BadRequest, ClientMessage, Control, Payload, ServerMessage};
+use crate::json_text::JsonText;
+use crate::message::{BadRequest, ClientMessage, Control, Payload, RequestId, ServerMessage};
+use crate::msgpack::write::{self, Head};
 
 /// Appends `value` as MessagePack, structs as maps.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
@@ -21,19 +22,19 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
         .expect("messages serialise");
 }
 
-/// Appends valid JSON `text` as MessagePack.
-pub(super) fn transcode(text: &[u8], out: &mut Vec<u8>) {
-    // A payload's text was read as a value when it came in.
-    let value: Value = serde_json::from_slice(text).expect("a payload is valid JSON");
-    write(&value, out);
-}
-
-/// Reads a value that [`check::check`] let pass; of others only an identity, which reserves no memory.
-fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
-    // One level more than is ever let pass: the decoder refuses when none is left.
-    decoder.set_max_depth(NESTING_MAX + 2);
-    T::deserialize(&mut decoder)
+/// Appends a `publish`.
+pub(super) fn encode_publish(id: Option<RequestId>, topic: &str, data: &Payload, out: &mut Vec<u8>) {
+    Head::Map(if id.is_some() { 4 } else { 3 }).write(out);
+    write::string("op", out);
+    write::string("publish", out);
+    if let Some(id) = id {
+        write::string("id", out);
+        write::unsigned(id.0, out);
+    }
+    write::string("topic", out);
+    write::string(topic, out);
+    write::string("data", out);
+    data.write_msgpack(out);
 }
 
 pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> {
@@ -41,62 +42,44 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<ClientMessage, BadRequest> 
         let refusal = Refusal::bad_request("a request is a MessagePack map");
         return Err(BadRequest { id: None, refusal });
     }
-    if let Err(malformed) = check(bytes, NESTING_MAX) {
-        return Err(request::unreadable(read(bytes).ok(), &malformed));
-    }
-    match read::<RawRequest<Value>>(bytes) {
-        Ok(raw) => request::from_raw(raw, |value| {
-            let mut text = Vec::new();
-            super::json::write(&value, &mut text);
-            Ok(Payload::Json(text.into()))
-        }),
-        Err(error) => Err(request::unreadable(read(bytes).ok(), &error)),
+    match read::<RawRequest<Packed<'_>>>(bytes) {
+        Ok(raw) => request::from_raw(raw, |Packed(data)| Ok(JsonText::from_msgpack(data)?)),
+        Err(error) => Err(request::unreadable(read_first(bytes).ok(), &error)),
     }
 }
 
+/// Appends a data message. Topics and epochs are short, and the payload writes itself.
 pub(super) fn encode_data(op: DataOp, stamp: Stamp<'_>, payload: &Payload, out: &mut Vec<u8>) {
-    head(op, stamp, out).expect("writing to memory cannot fail");
+    match op {
+        DataOp::Update => {
+            Head::Array(5).write(out);
+            write::unsigned(0, out);
+            write::string(stamp.topic, out);
+        }
+        DataOp::Snapshot => {
+            Head::Array(6).write(out);
+            write::unsigned(1, out);
+            write::string(stamp.topic, out);
+            write::string(stamp.epoch.as_str(), out);
+        }
+    }
+    write::unsigned(stamp.seq.0, out);
+    write::unsigned(stamp.ts.0, out);
     payload.write_msgpack(out);
 }
 
-/// Appends everything of a data message but its data.
-fn head(
-    op: DataOp,
-    stamp: Stamp<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), rmp::encode::ValueWriteError<std::io::Error>> {
-    match op {
-        DataOp::Update => {
-            rmp::encode::write_array_len(out, 5)?;
-            rmp::encode::write_uint(out, 0)?;
-            rmp::encode::write_str(out, stamp.topic)?;
-        }
-        DataOp::Snapshot => {
-            rmp::encode::write_array_len(out, 6)?;
-            rmp::encode::write_uint(out, 1)?;
-            rmp::encode::write_str(out, stamp.topic)?;
-            rmp::encode::write_str(out, stamp.epoch.as_str())?;
-        }
-    }
-    rmp::encode::write_uint(out, stamp.seq.0)?;
-    rmp::encode::write_uint(out, stamp.ts.0)?;
-    Ok(())
-}
-
 pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
-    let bad = |e: rmp_serde::decode::Error| BadMessage(e.to_string());
-    let raw = |value: &Value| serde_json::value::to_raw_value(value).map_err(|e| BadMessage(e.to_string()));
-    // A data message is one level around a payload that may be as deep as any.
-    check(bytes, NESTING_MAX + 1).map_err(|malformed| BadMessage(malformed.to_string()))?;
+    let bad = |error: &dyn std::fmt::Display| BadMessage(error.to_string());
     match bytes {
         [0x95, 0, ..] => {
-            let (_, topic, seq, ts, data): (u8, String, Seq, Micros, Value) = read(bytes).map_err(bad)?;
+            let (_, topic, seq, ts, data): (u8, String, Seq, Micros, Packed<'_>) =
+                read(bytes).map_err(|error| bad(&error))?;
             let data = raw(&data)?;
             Ok(ServerMessage::Update { topic, seq, ts, data })
         }
         [0x96, 1, ..] => {
-            let (_, topic, epoch, seq, ts, data): (u8, String, Epoch, Seq, Micros, Value) =
-                read(bytes).map_err(bad)?;
+            let (_, topic, epoch, seq, ts, data): (u8, String, Epoch, Seq, Micros, Packed<'_>) =
+                read(bytes).map_err(|error| bad(&error))?;
             let data = raw(&data)?;
             Ok(ServerMessage::Snapshot {
                 topic,
@@ -114,12 +97,20 @@ pub(super) fn decode_server(bytes: &[u8]) -> Result<ServerMessage, BadMessage> {
             struct Head {
                 op: String,
             }
-            let head: Head = read(bytes).map_err(bad)?;
+            let head: Head = read(bytes).map_err(|error| bad(&error))?;
             if request::is_control_op(&head.op) {
-                read::<Control>(bytes).map(ServerMessage::Control).map_err(bad)
+                read::<Control>(bytes)
+                    .map(ServerMessage::Control)
+                    .map_err(|error| bad(&error))
             } else {
                 Ok(ServerMessage::Unknown(head.op))
             }
         }
     }
+}
+
+/// Data as the JSON that clients are given.
+fn raw(Packed(data): &Packed<'_>) -> Result<Box<RawValue>, BadMessage> {
+    let text = JsonText::from_msgpack(data).map_err(|error| BadMessage(format!("data: {error}")))?;
+    RawValue::from_string(text.into_string()).map_err(|error| BadMessage(format!("data: {error}")))
 }

@@ -143,6 +143,124 @@ fn a_number_that_no_type_holds_is_published_as_it_is() {
 }
 
 #[test]
+fn integers_that_come_as_floats_are_taken() {
+    for (text, expected) in [
+        (r#"{"op":"ping","id":57.0}"#, r#"{"op":"ping","id":57}"#),
+        (r#"{"op":"ping","id":1e3}"#, r#"{"op":"ping","id":1000}"#),
+        (
+            r#"{"op":"ping","id":4294967296.0}"#,
+            r#"{"op":"ping","id":4294967296}"#,
+        ),
+        (
+            r#"{"op":"ping","id":9007199254740992.0}"#,
+            r#"{"op":"ping","id":9007199254740992}"#,
+        ),
+        (r#"{"op":"ping","id":-0.0}"#, r#"{"op":"ping","id":0}"#),
+        (
+            r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":{"epoch":"e","seq":5.7e1}}],"conflate_ms":250.0}"#,
+            r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":{"epoch":"e","seq":57}}],"conflate_ms":250}"#,
+        ),
+    ] {
+        let value: serde_json::Value = serde_json::from_str(text).expect(text);
+        let mut packed = Vec::new();
+        msgpack::write(&value, &mut packed);
+        assert_eq!(outcome(Codec::Json, text.as_bytes()), expected);
+        assert_eq!(outcome(Codec::MessagePack, &packed), expected);
+    }
+    check(
+        r#"{"op":"ping","id":57.5}"#,
+        expect![
+            "no id, bad_request: id: invalid value: floating point `57.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 22"
+        ],
+    );
+    check(
+        r#"{"op":"ping","id":-1.0}"#,
+        expect![
+            "no id, bad_request: id: invalid value: floating point `-1.0`, expected an integer from 0 to 18446744073709551615 at line 1 column 22"
+        ],
+    );
+    // From here on an integer may have no float of its own.
+    check(
+        r#"{"op":"ping","id":9007199254740994.0}"#,
+        expect![
+            "no id, bad_request: id: invalid value: floating point `9007199254740994.0`, expected an integer from 0 to 18446744073709551615 at line 1 column 36"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":1,"topics":["a"],"conflate_ms":4294967296.0}"#,
+        expect![
+            "id 1, bad_request: conflate_ms: invalid value: floating point `4294967296.0`, expected milliseconds: an integer from 0 to 4294967295 at line 1 column 66"
+        ],
+    );
+    check(
+        r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":{"epoch":"e","seq":0.5}}]}"#,
+        expect![
+            "id 1, bad_request: topics: since: seq: invalid value: floating point `0.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 78"
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_known_is_ignored_whatever_it_holds() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    for (json, packed) in [
+        (r#"{"a":[{},"\ud800",1e999]}"#, &b"\x81\x01\xc0"[..]), // a map with an integer for a key
+        (deep.as_str(), b"\xc4\x02\xff\xff"),                   // binary
+        ("-0", b"\xd4\x00\x00"),                                // `undefined` of msgpackr
+        ("1e999", b"\xd7\xff\0\0\0\0\0\0\0\0"),                 // a timestamp
+        ("0.10", b"\xc7\x03\x05abc"),                           // an extension type
+        (r#""\udc00""#, b"\xa2\xc3\x28"),                       // no UTF-8
+        ("[]", b"\xcb\x7f\xf8\0\0\0\0\0\0"),                    // not a number
+        ("{}", b"\x81\x81\xc0\xc4\x00\x91\xd4\x01\x02"),        // a map for a key, and more of the same
+    ] {
+        let unknown = |before: &str, after: &str| format!("{{{before}\"x\":{json},{after}}}");
+        let ping = unknown("", r#""op":"ping","id":1"#);
+        let since = unknown(r#""epoch":"e","#, r#""seq":1"#);
+        let entry = unknown(r#""topic":"a","#, &format!(r#""since":{since}"#));
+        let subscribe = unknown(r#""op":"subscribe","id":1,"#, &format!(r#""topics":[{entry}]"#));
+        assert_eq!(outcome(Codec::Json, ping.as_bytes()), r#"{"op":"ping","id":1}"#);
+        let resumed = r#"{"op":"subscribe","id":1,"topics":[{"topic":"a","since":{"epoch":"e","seq":1}}]}"#;
+        assert_eq!(outcome(Codec::Json, subscribe.as_bytes()), resumed);
+
+        let ping = [b"\x83\xa1x", packed, b"\xa2op\xa4ping\xa2id\x01"].concat();
+        assert_eq!(outcome(Codec::MessagePack, &ping), r#"{"op":"ping","id":1}"#);
+        let since = [b"\x83\xa5epoch\xa1e\xa1x", packed, b"\xa3seq\x01"].concat();
+        let entry = [b"\x83\xa5topic\xa1a\xa1x", packed, b"\xa5since", &since].concat();
+        let head = b"\x84\xa2op\xa9subscribe\xa2id\x01\xa1x";
+        let subscribe = [&head[..], packed, b"\xa6topics\x91", &entry].concat();
+        assert_eq!(outcome(Codec::MessagePack, &subscribe), resumed);
+    }
+    let deep = [
+        &b"\x83\xa1x"[..],
+        &[0x91; 100_000],
+        b"\xc0\xa2op\xa4ping\xa2id\x01",
+    ]
+    .concat();
+    assert_eq!(outcome(Codec::MessagePack, &deep), r#"{"op":"ping","id":1}"#);
+}
+
+#[test]
+fn a_known_field_of_a_kind_that_json_has_not_is_named() {
+    let packed = |bytes: &[u8], expected: Expect| expected.assert_eq(&outcome(Codec::MessagePack, bytes));
+    packed(
+        b"\x82\xa2op\xa4ping\xa2id\xd4\x00\x00",
+        expect![
+            "no id, bad_request: id: invalid type: byte array, expected an integer from 0 to 18446744073709551615"
+        ],
+    );
+    packed(
+        b"\x82\xa2op\xc4\x04ping\xa2id\x05",
+        expect!["id 5, bad_request: op: invalid type: byte array, expected a string"],
+    );
+    packed(
+        b"\x82\xa2op\xa4ping\xa2id\xcb\x7f\xf8\0\0\0\0\0\0",
+        expect![
+            "no id, bad_request: id: invalid value: floating point `NaN`, expected an integer from 0 to 18446744073709551615"
+        ],
+    );
+}
+
+#[test]
 fn what_is_not_known_is_ignored() {
     check(
         r#"{"id":1,"later":{"a":[1,{"b":null}]},"op":"ping","topic":"x"}"#,
@@ -269,7 +387,7 @@ fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
     check(
         r#"{"op":"ping","id":1.5}"#,
         expect![
-            "no id, bad_request: id: invalid type: floating point `1.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 21"
+            "no id, bad_request: id: invalid value: floating point `1.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 21"
         ],
     );
     check(

@@ -1,0 +1,119 @@
+//! JSON text that is known to be JSON: published data as it waits for its readers.
+//!
+//! A [`JsonText`] is made by reading text or MessagePack from the first byte to the last, and in no other way. Whoever holds
+//! one need not ask again: the text is one JSON value (RFC 8259) in UTF-8 without white space around it, its arrays and maps are nested
+//! no deeper than [`NESTING_MAX`], its numbers are finite as 64-bit floats and its escapes are whole characters. Names of
+//! fields mean nothing here, whatever they are; equal ones stay, in their order.
+
+mod number;
+mod packed;
+mod scan;
+
+use std::fmt;
+
+use thiserror::Error;
+
+use self::scan::Scanner;
+use crate::error::Refusal;
+use crate::limits::NESTING_MAX;
+pub use crate::msgpack::read::Malformed;
+
+/// One JSON value as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JsonText(Box<str>);
+
+/// Why a text is no [`JsonText`]. Offsets are bytes from the start, the first is 0.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// Not UTF-8.
+    #[error("the text is not UTF-8 at byte {0}")]
+    NotUtf8(usize),
+    /// The text ends before its value does.
+    #[error("the text ends at byte {0}, where {1} is expected")]
+    CutShort(usize, &'static str),
+    /// Something stands where the grammar has something else.
+    #[error("{expected} is expected at byte {at}")]
+    Unexpected {
+        /// Where.
+        at: usize,
+        /// What the grammar has there.
+        expected: &'static str,
+    },
+    /// Arrays and maps are nested deeper than [`NESTING_MAX`].
+    #[error("nested deeper than {NESTING_MAX}")]
+    TooDeep,
+    /// No 64-bit float comes near the number.
+    #[error("the number at byte {0} is out of range")]
+    OutOfRange(usize),
+    /// A string holds a character below U+0020 that is not escaped.
+    #[error("the control character at byte {0} must be escaped")]
+    ControlCharacter(usize),
+    /// An escape that JSON has not.
+    #[error("the escape at byte {0} is none of JSON's")]
+    BadEscape(usize),
+    /// Half a surrogate pair, which no other codec can carry.
+    #[error("the escape at byte {0} is half a character")]
+    LoneSurrogate(usize),
+}
+
+impl JsonText {
+    /// The value that `text` is.
+    ///
+    /// # Errors
+    /// When it is no JSON value, or more than a [`JsonText`] may hold.
+    ///
+    /// ```
+    /// use tickwire_wire::JsonText;
+    /// assert_eq!(JsonText::parse(b" [1, 2] ").unwrap().as_str(), "[1, 2]");
+    /// assert!(JsonText::parse("[".repeat(65).as_bytes()).is_err());
+    /// ```
+    pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
+        let mut scanner = Scanner::new(text);
+        while scanner.next()?.is_some() {}
+        Ok(Self(scan::trimmed(text).into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, taken out.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0.into_string()
+    }
+}
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        let reason = match error {
+            JsonError::TooDeep => format!("data is {error}"),
+            JsonError::OutOfRange(_) | JsonError::LoneSurrogate(_) => {
+                format!("data is not usable JSON: {error}")
+            }
+            _ => format!("data is not JSON: {error}"),
+        };
+        Self::bad_request(reason)
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(error: Malformed) -> Self {
+        match error {
+            Malformed::TooDeep(_) => Self::bad_request(format!("data is {error}")),
+            _ => Self::bad_request(format!("data: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,100 @@
+//! Which of JSON's numbers MessagePack has, exactly.
+
+/// The number of MessagePack that is equal to one of JSON.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Equal {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    /// There is none.
+    None,
+}
+
+/// Digits that any float of 64 bits gives back as they were (`DBL_DIG` of C).
+const SAFE_DIGITS: usize = f64::DIGITS as usize;
+/// Characters of an exponent that is surely far from the ends of a float's range.
+const SAFE_EXPONENT: usize = 2;
+
+/// The text of a float: the shortest decimal that is read as it again. None if it is not finite.
+pub(super) fn text_of(float: f64) -> Option<String> {
+    serde_json::Number::from_f64(float).map(|number| number.to_string())
+}
+
+/// The number of MessagePack that is equal to `text`, which is a number of JSON: an integer of 64 bits, or a float whose
+/// own text says the same number.
+pub(super) fn equal(text: &str) -> Equal {
+    let is_integer = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if is_integer && text != "-0" {
+        if let Ok(number) = text.parse() {
+            return Equal::Unsigned(number);
+        }
+        if let Ok(number) = text.parse() {
+            return Equal::Signed(number);
+        }
+    }
+    let Ok(float) = text.parse() else {
+        return Equal::None;
+    };
+    let is_equal = || text_of(float).is_some_and(|own| Decimal::of(&own) == Decimal::of(text));
+    if is_short(text) || is_equal() {
+        Equal::Float(float)
+    } else {
+        Equal::None
+    }
+}
+
+/// Whether a number has so few digits that a float is sure to give them back.
+fn is_short(text: &str) -> bool {
+    let (mantissa, exponent) = parts(text);
+    mantissa.len() <= SAFE_DIGITS && exponent.len() <= SAFE_EXPONENT
+}
+
+/// What stands before and behind the `e`.
+fn parts(text: &str) -> (&str, &str) {
+    text.split_once(['e', 'E']).unwrap_or((text, ""))
+}
+
+/// A decimal number in the one form that equal ones share: digits that neither begin nor end with a zero, and the power of ten
+/// that they are multiplied with.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn of(text: &str) -> Self {
+        let (mantissa, exponent) = parts(text);
+        let unsigned = mantissa.strip_prefix('-');
+        let negative = unsigned.is_some();
+        let (whole, fraction) = {
+            let mantissa = unsigned.unwrap_or(mantissa);
+            mantissa.split_once('.').unwrap_or((mantissa, ""))
+        };
+        let all = [whole, fraction].concat();
+        let digits = all.trim_end_matches('0');
+        let zeros = all.len() - digits.len();
+        let digits = digits.trim_start_matches('0').to_owned();
+        if digits.is_empty() {
+            let exponent = 0;
+            return Self {
+                negative,
+                digits,
+                exponent,
+            };
+        }
+        // An exponent that no integer holds is beyond every float.
+        let exponent = exponent
+            .parse()
+            .unwrap_or(if exponent.is_empty() { 0 } else { i64::MAX });
+        let exponent = exponent
+            .saturating_add(zeros as i64)
+            .saturating_sub(fraction.len() as i64);
+        Self {
+            negative,
+            digits,
+            exponent,
+        }
+    }
+}

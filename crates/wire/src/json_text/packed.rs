@@ -1,0 +1,245 @@
+//! JSON text as MessagePack, and MessagePack as JSON text.
+//!
+//! Value by value, neither with recursion nor with a tree in between, so nothing but the text decides what is written.
+
+use super::number::{self, Equal, equal};
+use super::scan::{Scanner, Token};
+use super::{JsonText, Malformed};
+use crate::limits::NESTING_MAX;
+use crate::msgpack::read::{Input, Item, utf8};
+use crate::msgpack::write::{self, Head};
+
+impl JsonText {
+    /// The value that `bytes` are in MessagePack.
+    ///
+    /// # Errors
+    /// When they are not exactly one value, or hold what JSON has not: binary data, extension types, keys that are no
+    /// strings, floats that are not finite, deeper nesting than a [`JsonText`] may have.
+    ///
+    /// ```
+    /// use tickwire_wire::JsonText;
+    /// assert_eq!(JsonText::from_msgpack(b"\x81\xa1a\x93\x01\xc0\xa1\"").unwrap().as_str(), r#"{"a":[1,null,"\""]}"#);
+    /// ```
+    pub fn from_msgpack(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut input = Input::new(bytes);
+        let mut text = String::with_capacity(bytes.len() * 2);
+        let mut open: Vec<Unwritten> = Vec::new();
+        loop {
+            let mut is_key = false;
+            if let Some(inner) = open.last_mut() {
+                if inner.left == 0 {
+                    text.push(if inner.is_map { '}' } else { ']' });
+                    open.pop();
+                    if open.is_empty() {
+                        break;
+                    }
+                    continue;
+                }
+                is_key = inner.begin_next(&mut text);
+            }
+            let at = input.at();
+            match input.item()? {
+                Item::String(bytes) => push_string(utf8(bytes, at)?, &mut text),
+                _ if is_key => return Err(Malformed::KeyNotString(at)),
+                Item::Nil => text.push_str("null"),
+                Item::Bool(true) => text.push_str("true"),
+                Item::Bool(false) => text.push_str("false"),
+                Item::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
+                Item::Signed(number) => text.push_str(itoa::Buffer::new().format(number)),
+                Item::Float(number) => {
+                    text.push_str(&number::text_of(number).ok_or(Malformed::NotFinite(at))?);
+                }
+                Item::Binary(_) => return Err(Malformed::NotJson { at, kind: "binary" }),
+                Item::Extension(_) => {
+                    let kind = "extension type";
+                    return Err(Malformed::NotJson { at, kind });
+                }
+                Item::Array(_) | Item::Map(_) if open.len() == NESTING_MAX => {
+                    return Err(Malformed::TooDeep(NESTING_MAX));
+                }
+                Item::Array(len) => {
+                    text.push('[');
+                    open.push(Unwritten::new(len.into(), false));
+                }
+                Item::Map(pairs) => {
+                    text.push('{');
+                    open.push(Unwritten::new(u64::from(pairs) * 2, true));
+                }
+            }
+            if open.is_empty() {
+                break;
+            }
+        }
+        input.finish()?;
+        Ok(Self(text.into()))
+    }
+
+    /// Appends the value as MessagePack. A number that MessagePack has no equal for is appended as a string with its text.
+    ///
+    /// ```
+    /// use tickwire_wire::JsonText;
+    /// let mut bytes = Vec::new();
+    /// JsonText::parse(b"[1.5, 18446744073709551616]").unwrap().write_msgpack(&mut bytes);
+    /// assert_eq!(bytes, b"\x92\xcb\x3f\xf8\0\0\0\0\0\0\xb418446744073709551616");
+    /// ```
+    pub fn write_msgpack(&self, out: &mut Vec<u8>) {
+        let mut scanner = Scanner::new(&self.0);
+        let mut heads = Heads::default();
+        let mut buffer = String::new();
+        // The text was read to its end before, so there is no error.
+        while let Ok(Some(token)) = scanner.next() {
+            if token == Token::Close {
+                heads.close(out);
+                continue;
+            }
+            heads.count();
+            match token {
+                Token::Null => write::nil(out),
+                Token::Bool(truth) => write::bool(truth, out),
+                Token::Number(text) => match equal(text) {
+                    Equal::Unsigned(number) => write::unsigned(number, out),
+                    Equal::Signed(number) => write::signed(number, out),
+                    Equal::Float(number) => write::float(number, out),
+                    Equal::None => write::string(text, out),
+                },
+                Token::String(quoted) => write::string(quoted.text(&mut buffer), out),
+                Token::OpenArray => heads.open(false, out),
+                Token::OpenMap => heads.open(true, out),
+                Token::Close => {}
+            }
+        }
+        heads.widen(out);
+    }
+}
+
+/// A container whose values are still to come, a map's keys counted among them.
+struct Unwritten {
+    left: u64,
+    is_map: bool,
+    is_empty: bool,
+}
+
+impl Unwritten {
+    const fn new(left: u64, is_map: bool) -> Self {
+        Self {
+            left,
+            is_map,
+            is_empty: true,
+        }
+    }
+
+    /// Appends what stands before the next value. Returns whether it is a key.
+    fn begin_next(&mut self, text: &mut String) -> bool {
+        let is_key = self.is_map && self.left.is_multiple_of(2);
+        if self.is_map && !is_key {
+            text.push(':');
+        } else if !self.is_empty {
+            text.push(',');
+        }
+        self.is_empty = false;
+        self.left -= 1;
+        is_key
+    }
+}
+
+/// Appends `text` in quotes, with the escapes that JSON must have and no others.
+fn push_string(text: &str, out: &mut String) {
+    out.push('"');
+    let mut written = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            0x0c => "\\f",
+            b'\r' => "\\r",
+            0..0x20 => "",
+            _ => continue,
+        };
+        out.push_str(&text[written..at]);
+        if short.is_empty() {
+            const DIGITS: [char; 16] = [
+                '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+            ];
+            out.push_str("\\u00");
+            out.push(DIGITS[usize::from(byte >> 4)]);
+            out.push(DIGITS[usize::from(byte & 0xf)]);
+        } else {
+            out.push_str(short);
+        }
+        written = at + 1;
+    }
+    out.push_str(&text[written..]);
+    out.push('"');
+}
+
+/// The heads of containers, which say how many values follow and stand before them.
+///
+/// A head is written as one byte, which is enough for nearly all. The others are widened at the end, all in one pass, so that
+/// no container's values are moved once for each container around it.
+#[derive(Default)]
+struct Heads {
+    open: Vec<Begun>,
+    long: Vec<(usize, Head)>,
+}
+
+/// A container that is being written.
+struct Begun {
+    /// Where its head is.
+    at: usize,
+    is_map: bool,
+    /// Its values so far, a map's keys counted among them.
+    values: u32,
+}
+
+impl Heads {
+    /// One more value in the innermost container.
+    fn count(&mut self) {
+        if let Some(inner) = self.open.last_mut() {
+            inner.values += 1;
+        }
+    }
+
+    fn open(&mut self, is_map: bool, out: &mut Vec<u8>) {
+        self.open.push(Begun {
+            at: out.len(),
+            is_map,
+            values: 0,
+        });
+        out.push(0);
+    }
+
+    fn close(&mut self, out: &mut [u8]) {
+        let Some(Begun { at, is_map, values }) = self.open.pop() else {
+            return;
+        };
+        let head = if is_map {
+            Head::Map(values / 2)
+        } else {
+            Head::Array(values)
+        };
+        head.bytes(|bytes| match bytes {
+            [byte] => out[at] = *byte,
+            _ => self.long.push((at, head)),
+        });
+    }
+
+    /// Gives each head that is longer than a byte its room, from the last to the first.
+    fn widen(mut self, out: &mut Vec<u8>) {
+        self.long.sort_unstable_by_key(|(at, _)| *at);
+        let more = self.long.iter().map(|(_, head)| head.bytes(<[u8]>::len) - 1);
+        let (mut end, mut to) = (out.len(), out.len() + more.sum::<usize>());
+        out.resize(to, 0);
+        for (at, head) in self.long.into_iter().rev() {
+            to -= end - (at + 1);
+            out.copy_within(at + 1..end, to);
+            head.bytes(|bytes| {
+                to -= bytes.len();
+                out[to..to + bytes.len()].copy_from_slice(bytes);
+            });
+            end = at;
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! MessagePack read front to back, an item at a time.
+//!
+//! A length is believed only as far as there are bytes for it, so a reader may loop over what a head promises. Any item of
+//! MessagePack is read; which of them mean something is for the caller to say.
+
+use rmp::Marker;
+use thiserror::Error;
+
+/// Why bytes are no MessagePack, or not what JSON can carry. Offsets are bytes from the start, the first is 0.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// The bytes end too early.
+    #[error("the message ends at byte {0}, inside a value")]
+    CutShort(usize),
+    /// The one byte that begins nothing.
+    #[error("byte 0xc1 at {0} is not MessagePack")]
+    Reserved(usize),
+    /// More than one value.
+    #[error("the message ends at byte {0} but more bytes follow")]
+    Trailing(usize),
+    /// Arrays and maps are nested deeper than allowed.
+    #[error("nested deeper than {0}")]
+    TooDeep(usize),
+    /// A container promises more values than there are bytes.
+    #[error("{values} values are declared at byte {at} but {left} bytes follow")]
+    Overdeclared {
+        /// Where the container begins.
+        at: usize,
+        /// Values that it promises, a map's keys among them.
+        values: u64,
+        /// Bytes that are there.
+        left: usize,
+    },
+    /// JSON's maps have strings for keys.
+    #[error("the map key at byte {0} is not a string")]
+    KeyNotString(usize),
+    /// A string holds something else than text.
+    #[error("the string at byte {0} is not UTF-8")]
+    NotUtf8(usize),
+    /// JSON has no infinity and no NaN.
+    #[error("the float at byte {0} is not finite")]
+    NotFinite(usize),
+    /// A kind of value that JSON has not.
+    #[error("{kind} at byte {at}: only what JSON has can be sent")]
+    NotJson {
+        /// Where it begins.
+        at: usize,
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
+/// A value, or the head of a container, whose values follow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Item<'a> {
+    Nil,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    /// Not known to be UTF-8: see [`utf8`].
+    String(&'a [u8]),
+    Binary(&'a [u8]),
+    /// The bytes of an extension type without its number.
+    Extension(&'a [u8]),
+    /// So many values follow.
+    Array(u32),
+    /// So many pairs follow.
+    Map(u32),
+}
+
+/// Bytes that are read as MessagePack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bytes that were read.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes that were read from `start` on.
+    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Whether `nil` comes next.
+    pub(crate) fn is_at_nil(&self) -> bool {
+        self.bytes.get(self.at) == Some(&Marker::Null.to_u8())
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn finish(&self) -> Result<(), Malformed> {
+        match self.left() {
+            0 => Ok(()),
+            _ => Err(Malformed::Trailing(self.at)),
+        }
+    }
+
+    /// Passes over the next value, whatever it holds: it is bytes of the right length, not more.
+    pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
+        let mut values = 1_u64;
+        while values > 0 {
+            values -= 1;
+            // No overflow: what a head promises is fewer than the bytes that are left.
+            values += match self.item()? {
+                Item::Array(len) => len.into(),
+                Item::Map(pairs) => u64::from(pairs) * 2,
+                _ => 0,
+            };
+        }
+        Ok(())
+    }
+
+    /// The next value, or the head of a container.
+    pub(crate) fn item(&mut self) -> Result<Item<'a>, Malformed> {
+        let at = self.at;
+        let [first] = self.array()?;
+        Ok(match Marker::from_u8(first) {
+            Marker::Null => Item::Nil,
+            Marker::True => Item::Bool(true),
+            Marker::False => Item::Bool(false),
+            Marker::FixPos(number) => Item::Unsigned(number.into()),
+            Marker::FixNeg(number) => Item::Signed(number.into()),
+            Marker::U8 => Item::Unsigned(u8::from_be_bytes(self.array()?).into()),
+            Marker::U16 => Item::Unsigned(u16::from_be_bytes(self.array()?).into()),
+            Marker::U32 => Item::Unsigned(u32::from_be_bytes(self.array()?).into()),
+            Marker::U64 => Item::Unsigned(u64::from_be_bytes(self.array()?)),
+            Marker::I8 => Item::Signed(i8::from_be_bytes(self.array()?).into()),
+            Marker::I16 => Item::Signed(i16::from_be_bytes(self.array()?).into()),
+            Marker::I32 => Item::Signed(i32::from_be_bytes(self.array()?).into()),
+            Marker::I64 => Item::Signed(i64::from_be_bytes(self.array()?)),
+            Marker::F32 => Item::Float(f32::from_be_bytes(self.array()?).into()),
+            Marker::F64 => Item::Float(f64::from_be_bytes(self.array()?)),
+            Marker::FixStr(len) => Item::String(self.take(len.into())?),
+            Marker::Str8 => Item::String(self.sized(1)?),
+            Marker::Str16 => Item::String(self.sized(2)?),
+            Marker::Str32 => Item::String(self.sized(4)?),
+            Marker::Bin8 => Item::Binary(self.sized(1)?),
+            Marker::Bin16 => Item::Binary(self.sized(2)?),
+            Marker::Bin32 => Item::Binary(self.sized(4)?),
+            Marker::FixExt1 => self.extension(1)?,
+            Marker::FixExt2 => self.extension(2)?,
+            Marker::FixExt4 => self.extension(4)?,
+            Marker::FixExt8 => self.extension(8)?,
+            Marker::FixExt16 => self.extension(16)?,
+            Marker::Ext8 => self.sized_extension(1)?,
+            Marker::Ext16 => self.sized_extension(2)?,
+            Marker::Ext32 => self.sized_extension(4)?,
+            Marker::FixArray(len) => self.container(at, Item::Array(len.into()))?,
+            Marker::Array16 => self.sized_container(at, 2, Item::Array)?,
+            Marker::Array32 => self.sized_container(at, 4, Item::Array)?,
+            Marker::FixMap(pairs) => self.container(at, Item::Map(pairs.into()))?,
+            Marker::Map16 => self.sized_container(at, 2, Item::Map)?,
+            Marker::Map32 => self.sized_container(at, 4, Item::Map)?,
+            Marker::Reserved => return Err(Malformed::Reserved(at)),
+        })
+    }
+
+    const fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, len: u32) -> Result<&'a [u8], Malformed> {
+        let len = len as usize;
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..len));
+        let taken = taken.ok_or(Malformed::CutShort(self.bytes.len()))?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let taken = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk);
+        let taken = *taken.ok_or(Malformed::CutShort(self.bytes.len()))?;
+        self.at += N;
+        Ok(taken)
+    }
+
+    /// An unsigned integer of `size` bytes, at most four.
+    fn number(&mut self, size: u32) -> Result<u32, Malformed> {
+        let bytes = self.take(size)?;
+        Ok(bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    }
+
+    fn sized(&mut self, size: u32) -> Result<&'a [u8], Malformed> {
+        let len = self.number(size)?;
+        self.take(len)
+    }
+
+    fn extension(&mut self, len: u32) -> Result<Item<'a>, Malformed> {
+        self.take(1)?; // its type
+        self.take(len).map(Item::Extension)
+    }
+
+    fn sized_extension(&mut self, size: u32) -> Result<Item<'a>, Malformed> {
+        let len = self.number(size)?;
+        self.extension(len)
+    }
+
+    fn sized_container(
+        &mut self,
+        at: usize,
+        size: u32,
+        of: impl FnOnce(u32) -> Item<'a>,
+    ) -> Result<Item<'a>, Malformed> {
+        let len = self.number(size)?;
+        self.container(at, of(len))
+    }
+
+    /// `head`, if there is a byte for each value that it promises.
+    fn container(&self, at: usize, head: Item<'a>) -> Result<Item<'a>, Malformed> {
+        let values = match head {
+            Item::Array(len) => u64::from(len),
+            Item::Map(pairs) => u64::from(pairs) * 2,
+            _ => 0,
+        };
+        let left = self.left();
+        if values > left as u64 {
+            return Err(Malformed::Overdeclared { at, values, left });
+        }
+        Ok(head)
+    }
+}
+
+/// The text of a string that begins at byte `at`.
+pub(crate) fn utf8(bytes: &[u8], at: usize) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_item_is_read_and_skipped_by_the_same_bytes() {
+        let cases: [(&[u8], Item<'_>); 22] = [
+            (b"\xc0", Item::Nil),
+            (b"\xc2", Item::Bool(false)),
+            (b"\xc3", Item::Bool(true)),
+            (b"\x7f", Item::Unsigned(127)),
+            (b"\xe0", Item::Signed(-32)),
+            (b"\xcc\xff", Item::Unsigned(255)),
+            (b"\xcd\x01\x00", Item::Unsigned(256)),
+            (b"\xce\x00\x01\x00\x00", Item::Unsigned(65_536)),
+            (b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", Item::Unsigned(u64::MAX)),
+            (b"\xd0\x80", Item::Signed(-128)),
+            (b"\xd1\x80\x00", Item::Signed(-32_768)),
+            (b"\xd2\x80\x00\x00\x00", Item::Signed(i32::MIN.into())),
+            (b"\xd3\x80\0\0\0\0\0\0\0", Item::Signed(i64::MIN)),
+            (b"\xca\x3f\x80\x00\x00", Item::Float(1.0)),
+            (b"\xcb\x3f\xf8\0\0\0\0\0\0", Item::Float(1.5)),
+            (b"\xa2hi", Item::String(b"hi")),
+            (b"\xda\x00\x02hi", Item::String(b"hi")),
+            (b"\xc5\x00\x01\xff", Item::Binary(b"\xff")),
+            (b"\xd4\x00\x00", Item::Extension(b"\0")),
+            (b"\xd7\xff\0\0\0\0\0\0\0\0", Item::Extension(&[0; 8])),
+            (b"\xc7\x00\x05", Item::Extension(b"")),
+            (b"\xc8\x00\x01\x05\x07", Item::Extension(b"\x07")),
+        ];
+        for (bytes, expected) in cases {
+            let mut input = Input::new(bytes);
+            assert_eq!(input.item(), Ok(expected), "{bytes:02x?}");
+            assert_eq!(input.finish(), Ok(()), "{bytes:02x?}");
+            let mut input = Input::new(bytes);
+            assert_eq!((input.skip(), input.finish()), (Ok(()), Ok(())), "{bytes:02x?}");
+            // And no part of it is taken for the whole.
+            for end in 0..bytes.len() {
+                let cut = Input::new(&bytes[..end]).skip();
+                assert!(
+                    matches!(cut, Err(Malformed::CutShort(at)) if at == end),
+                    "{bytes:02x?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_may_be_nested_as_deep_as_it_likes() {
+        let deep = [&[0x91; 100_000][..], b"\x81\xd4\x00\x00\xc4\x00\xc0"].concat();
+        let mut input = Input::new(&deep);
+        assert_eq!(input.skip(), Ok(()));
+        assert_eq!(input.at(), deep.len() - 1);
+        assert_eq!(input.finish(), Err(Malformed::Trailing(deep.len() - 1)));
+    }
+}
