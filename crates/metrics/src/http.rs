@@ -67,6 +67,16 @@ impl HttpMetrics {
         self.0.family(Id::SseDropped).add(0, 1);
     }
 
+    /// Counts `bytes` more of bulk bodies that are held.
+    pub fn bulk_bytes_taken(&self, bytes: u64) {
+        self.0.family(Id::BulkBytes).add(0, bytes);
+    }
+
+    /// Takes `bytes` of bulk bodies off those that are held.
+    pub fn bulk_bytes_freed(&self, bytes: u64) {
+        self.0.family(Id::BulkBytes).add(0, bytes.wrapping_neg());
+    }
+
     /// Counts a message of the kind at index `kind` with `bytes` of payload, published over HTTP.
     pub fn published(&self, kind: usize, bytes: u64) {
         self.0.family(Id::Publications).add(kind, 1);

@@ -28,6 +28,7 @@ pub(crate) enum Id {
     SseDropped,
     TurnedAway,
     Addresses,
+    BulkBytes,
     Sessions,
     Subscriptions,
     LaggingSessions,
@@ -182,6 +183,12 @@ pub const TABLE: &[Metric] = &[
         Unit::One,
         &[],
         "Addresses that connections and rates are counted of now.",
+    ),
+    gauge(
+        "tickwire_bulk_body_bytes",
+        Unit::Bytes,
+        &[],
+        "Bytes of bodies of bulk publications that are held now, until they are published or refused.",
     ),
     gauge(
         "tickwire_sessions",
@@ -486,6 +493,7 @@ mod tests {
             (Id::SseDropped, "tickwire_sse_streams_dropped_total"),
             (Id::TurnedAway, "tickwire_turned_away_total"),
             (Id::Addresses, "tickwire_addresses"),
+            (Id::BulkBytes, "tickwire_bulk_body_bytes"),
             (Id::Sessions, "tickwire_sessions"),
             (Id::Subscriptions, "tickwire_subscriptions"),
             (Id::LaggingSessions, "tickwire_lagging_sessions"),

@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, RETRY_AFTER};
 use thiserror::Error;
+use tickwire_metrics::HttpMetrics;
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,24 +60,47 @@ pub(super) async fn read(
     read_while(body, bytes_max, within, |_| Ok(())).await
 }
 
-/// The same, and the part of `room`, a permit for each byte, that it takes up.
+/// The part of a room, a permit for each byte, that a body takes up. Dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct Taken {
+    permit: OwnedSemaphorePermit,
+    metrics: HttpMetrics,
+}
+
+impl Taken {
+    fn nothing_of(room: &Arc<Semaphore>, metrics: HttpMetrics) -> Result<Self, BodyError> {
+        let permit = room.clone().try_acquire_many_owned(0);
+        let permit = permit.map_err(|_| BodyError::NoRoom)?;
+        Ok(Self { permit, metrics })
+    }
+
+    /// Takes `bytes` more of `room`, if it has them.
+    fn grow(&mut self, room: &Arc<Semaphore>, bytes: usize) -> Result<(), BodyError> {
+        let count = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
+        let more = room.clone().try_acquire_many_owned(count);
+        self.permit.merge(more.map_err(|_| BodyError::NoRoom)?);
+        self.metrics.bulk_bytes_taken(bytes as u64);
+        Ok(())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.metrics.bulk_bytes_freed(self.permit.num_permits() as u64);
+    }
+}
+
+/// The same, and the part of `room` that it takes up.
 pub(super) async fn read_into(
     room: &Arc<Semaphore>,
     body: &mut Incoming,
     bytes_max: usize,
     within: Duration,
-) -> Result<(Bytes, OwnedSemaphorePermit), BodyError> {
-    let take = |bytes: usize| {
-        let bytes = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
-        let taken = room.clone().try_acquire_many_owned(bytes);
-        taken.map_err(|_| BodyError::NoRoom)
-    };
-    let mut taken = take(0)?;
-    let whole = read_while(body, bytes_max, within, |bytes| {
-        taken.merge(take(bytes)?);
-        Ok(())
-    });
-    Ok((whole.await?, taken))
+    metrics: &HttpMetrics,
+) -> Result<(Bytes, Taken), BodyError> {
+    let mut taken = Taken::nothing_of(room, metrics.clone())?;
+    let whole = read_while(body, bytes_max, within, |bytes| taken.grow(room, bytes)).await?;
+    Ok((whole, taken))
 }
 
 /// The whole body, if `take` agrees to the length of each piece.

@@ -52,7 +52,7 @@ pub(super) async fn lines(
         return Err(Refusal::new(ErrorCode::Forbidden, reason).into());
     }
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
-    let (text, taken) = body::read_into(room, body, BULK_BODY_BYTES_MAX, within).await?;
+    let (text, taken) = body::read_into(room, body, BULK_BODY_BYTES_MAX, within, &context.metrics).await?;
     let turn = context.bulk.turns.clone().acquire_owned().await;
     let turn = turn.map_err(|closed| ErrorResponse::fault(&closed.to_string()))?;
     let bulk = Bulk {
