@@ -1,6 +1,7 @@
 //! Each server that Tickwire is compared with delivers what is published: the scenario `peers`, one server at a time.
 //!
-//! Installs nothing. A server that is not there is skipped, plainly.
+//! Installs those that come from npm if `TICKWIRE_TEST_INSTALL` is set, as `cargo xtask test` sets it, and nothing else. A
+//! server that is not there is skipped, plainly.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,8 +10,11 @@ use std::process::Command;
 /// The peer delivers everything, or is skipped because it is not installed.
 #[track_caller]
 fn check(name: &str) {
+    let installs = std::env::var_os("TICKWIRE_TEST_INSTALL").is_some();
     let output = Command::new(env!("CARGO_BIN_EXE_tickwire-loadtest"))
-        .args(["peers", "--no-install", name])
+        .arg("peers")
+        .args((!installs).then_some("--no-install"))
+        .arg(name)
         .output()
         .expect("the load-test program");
     let said = String::from_utf8(output.stdout).expect("text");

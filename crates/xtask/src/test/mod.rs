@@ -25,7 +25,8 @@ pub(crate) struct TestArgs {
     /// Run this step and not the others; may be given several times
     #[arg(long, value_name = "STEP")]
     only: Vec<Step>,
-    /// Never install Debian packages, even where that would be possible
+    /// Install no Debian packages, no cargo-deny and none of the servers that the load test compares with, even where that
+    /// would be possible
     #[arg(long)]
     no_install: bool,
 }
@@ -45,7 +46,7 @@ enum Step {
     Tests,
     /// The examples in the documentation
     Doctests,
-    /// Licences, sources and known vulnerabilities of what is depended on, with cargo-deny where it is installed
+    /// Licences, sources and known vulnerabilities of what is depended on, with cargo-deny
     Supply,
 }
 
@@ -118,7 +119,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
             .env("RUSTDOCFLAGS", "--deny warnings"),
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
         Step::Tests => return run_tests(workspace, args),
-        Step::Supply => return supply::run(workspace),
+        Step::Supply => return supply::run(workspace, !args.no_install),
         Step::Doctests => {
             cargo.args([
                 "test",

@@ -4,6 +4,9 @@
 //! Each is handed to the tests as an environment variable that is set only when the tool is there; its tests skip
 //! themselves without it. Whatever cannot be set up costs one line of output and never the run: a machine with Rust
 //! alone passes.
+//!
+//! Everything goes below the target folder, caches included. Only root gets Debian packages installed, and each is named
+//! before.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -61,7 +64,13 @@ const PACKAGED: &[Packaged] = &[
 
 /// The variables of all tools that are there, after setting up what can be.
 pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static str, OsString)> {
-    let mut variables = Vec::new();
+    let mut variables = caches(workspace);
+    if may_install && find("npm").is_some() {
+        println!(
+            "the load test's tests install ws, Socket.IO and Bun with npm in target/peers, if they are not there"
+        );
+        variables.push(("TICKWIRE_TEST_INSTALL", "1".into()));
+    }
     match python(workspace) {
         Ok(python) => variables.push(("TICKWIRE_TEST_PYTHON", python.into())),
         Err(error) => println!("no Python for the tests, those that need it are skipped: {error:#}"),
@@ -88,8 +97,17 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
     variables
 }
 
+/// Where pip and npm keep what they download: not in anybody's home.
+fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
+    let folder = workspace.target.join("xtask/cache");
+    vec![
+        ("PIP_CACHE_DIR", folder.join("pip").into()),
+        ("npm_config_cache", folder.join("npm").into()),
+    ]
+}
+
 /// A Python of the project's own under the target folder, with the pinned libraries. Made anew when the pins change.
-fn python(workspace: &Workspace) -> Result<PathBuf> {
+pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join(REQUIREMENTS);
     let wanted =
         std::fs::read_to_string(&requirements).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
@@ -117,19 +135,27 @@ fn python(workspace: &Workspace) -> Result<PathBuf> {
         "--no-input",
         "--requirement",
     ]);
-    run_quietly(pip.arg(&requirements), INSTALL_LIMIT)
-        .with_context(|| format!("cannot install {REQUIREMENTS}"))?;
+    pip.arg(&requirements).envs(caches(workspace));
+    run_quietly(&mut pip, INSTALL_LIMIT).with_context(|| format!("cannot install {REQUIREMENTS}"))?;
     std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
     Ok(python)
 }
 
-/// Node.js and the folder of the pinned packages, installed anew when the pins change.
+/// Node.js and the folder of the pinned packages under the target folder, installed anew when the pins change.
 fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let node = find("node").context("node is not installed")?;
-    let folder = workspace.root.join(NODE_FOLDER);
-    let lock = folder.join("package-lock.json");
-    let wanted = std::fs::read_to_string(&lock)
-        .with_context(|| format!("cannot read {NODE_FOLDER}/package-lock.json"))?;
+    let source = workspace.root.join(NODE_FOLDER);
+    let folder = workspace.target.join("node");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let copied = |name: &str| {
+        let text = std::fs::read_to_string(source.join(name));
+        let text = text.with_context(|| format!("cannot read {NODE_FOLDER}/{name}"))?;
+        std::fs::write(folder.join(name), &text)
+            .with_context(|| format!("cannot write {name} in {}", folder.display()))?;
+        anyhow::Ok(text)
+    };
+    copied("package.json")?;
+    let wanted = copied("package-lock.json")?;
     let modules = folder.join("node_modules");
     let installed = modules.join("installed-package-lock.json");
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
@@ -146,7 +172,8 @@ fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
         "--loglevel",
         "error",
     ])
-    .current_dir(&folder);
+    .current_dir(&folder)
+    .envs(caches(workspace));
     run_quietly(&mut ci, INSTALL_LIMIT)
         .with_context(|| format!("cannot install the packages of {NODE_FOLDER}"))?;
     std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
