@@ -44,11 +44,31 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// New connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
 
+/// What to do about an address that cannot be listened on.
+fn advice(error: &io::Error, key: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "; another program listens there, perhaps another broker: stop it, or choose another port with --{key}"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "; this machine does not have that address: choose one of its own with --{key}, or 0.0.0.0 for all"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("; ports below 1024 need the right to them: choose another port with --{key}")
+        }
+        _ => String::new(),
+    }
+}
+
 /// Why a broker did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address could not be listened on.
-    #[error("cannot listen on {address} (from {key}): {source}")]
+    #[error("cannot listen on {address} (from {key}): {source}{}", advice(source, key))]
     Listen {
         /// The setting.
         key: &'static str,

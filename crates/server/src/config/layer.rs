@@ -112,7 +112,7 @@ impl Layer {
         })?;
         let values = <Toml as Format>::from_str::<Dict>(&text).map_err(|e| ConfigError::FileMalformed {
             path: path.to_owned(),
-            message: e.to_string().trim_end().to_owned(),
+            message: on_one_line(&text, e.span(), e.message()),
         })?;
         refuse_unknown(&values, "", &Origin::File(path.to_owned()))?;
         Ok(Self {
@@ -226,6 +226,22 @@ fn from_text(shape: Shape, text: &str) -> Value {
         | Shape::AuthKeys
         | Shape::Jwt => text.into(),
     }
+}
+
+/// What the parser says of `text`, with the line and column, both from 1: one line, since it may go to a log.
+fn on_one_line(text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> String {
+    let what = match message.trim() {
+        "" => "a name or a value is missing here, or is none".to_owned(),
+        message => message.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    let before = span.and_then(|span| text.get(..span.start));
+    let Some(before) = before else { return what };
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(1, |last| last.chars().count() + 1);
+    format!("line {line}, column {column}: {what}")
 }
 
 /// Refuses the first key of `values`, which stand in `table`, that is neither a setting nor a table of settings.

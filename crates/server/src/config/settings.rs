@@ -3,7 +3,7 @@
 //! Each read checks the value against the key's [`Shape`] and names key, value, origin and rule when it does not fit.
 //! Asking for a path that is not in [`super::keys::KEYS`] is a fault of the program and panics.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -126,16 +126,32 @@ impl Settings {
             })
     }
 
-    /// An IP address and a port.
+    /// An IP address and a port, or a name and a port: then its first IPv4 address, or its first one if it has none of
+    /// those. The system's resolver is asked for names only.
     pub(super) fn address(&self, path: &str) -> Result<SocketAddr, ConfigError> {
-        self.value(path)
-            .and_then(|value| value.as_str()?.parse().ok())
-            .ok_or_else(|| {
-                self.refuse(
-                    path,
-                    "must be an IP address and a port, such as 127.0.0.1:7400 or [::]:7400",
-                )
-            })
+        let value = self.value(path);
+        let text = value.as_ref().and_then(Value::as_str).unwrap_or_default();
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let named = text.rsplit_once(':').filter(|(name, port)| {
+            let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !name.is_empty() && name.bytes().all(of_a_name) && port.parse::<u16>().is_ok()
+        });
+        let Some((name, _)) = named else {
+            return Err(self.refuse(
+                path,
+                "must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400",
+            ));
+        };
+        let found: Vec<SocketAddr> = text
+            .to_socket_addrs()
+            .map_err(|error| self.refuse(path, format!("{name} has no address: {error}")))?
+            .collect();
+        let v4 = found.iter().find(|address| address.is_ipv4());
+        v4.or(found.first())
+            .copied()
+            .ok_or_else(|| self.refuse(path, format!("{name} has no address")))
     }
 
     /// A list of topic patterns.
