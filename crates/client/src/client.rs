@@ -11,7 +11,7 @@ use std::time::Duration;
 use tickwire_wire::message::{AckResult, Position, TopicRequest};
 use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::BackoffBounds;
 use crate::core::Core;
@@ -20,6 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
 use crate::ledger::Wanted;
+use crate::listing;
 use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
@@ -410,25 +411,48 @@ impl ClientBuilder {
         self
     }
 
+    /// The names of topics that match `pattern`, as many as the broker lists at once, asked for over HTTP.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or refuses: what may not be subscribed to is not listed. Also when it has not
+    /// answered within the time for connecting.
+    pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
+        let settings = self.settings()?;
+        let headers = settings.headers().await?;
+        let (endpoint, after_ms) = (&settings.endpoint, settings.connect_timeout_ms);
+        let listing = listing::topics(endpoint, settings.tls.as_ref(), &headers, pattern);
+        timeout(Duration::from_millis(after_ms), listing)
+            .await
+            .unwrap_or_else(|_| {
+                Err(ConnectError::TimedOut {
+                    endpoint: endpoint.to_string(),
+                    after_ms,
+                })
+            })
+    }
+
+    fn settings(&self) -> Result<Settings, ConnectError> {
+        let endpoint = Endpoint::parse(&self.url)?;
+        Ok(Settings {
+            tls: Tls::of(&endpoint, &self.tls)?,
+            endpoint,
+            codec: self.codec,
+            token: self.token.clone(),
+            headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
+            connect_timeout_ms: self.connect_timeout_ms,
+            quiet_margin_ms: self.quiet_margin_ms,
+            message_bytes_max: self.message_bytes_max,
+            backoff: self.backoff,
+        })
+    }
+
     /// Connects and waits for the welcome. From then on the client reconnects by itself. Needs a tokio runtime with I/O
     /// and time.
     ///
     /// # Errors
     /// When the first connection cannot be made; it is not tried again.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
-        let endpoint = Endpoint::parse(&self.url)?;
-        let tls = Tls::of(&endpoint, &self.tls)?;
-        let settings = Settings {
-            endpoint,
-            tls,
-            codec: self.codec,
-            token: self.token,
-            headers: self.headers.iter().map(header).collect::<Result<_, _>>()?,
-            connect_timeout_ms: self.connect_timeout_ms,
-            quiet_margin_ms: self.quiet_margin_ms,
-            message_bytes_max: self.message_bytes_max,
-            backoff: self.backoff,
-        };
+        let settings = self.settings()?;
         let first = connect_once(&settings).await?;
         let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
         let (event_sender, events) = mpsc::channel(self.events_max.clamp(1, usize::MAX >> 3));

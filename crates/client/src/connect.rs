@@ -16,6 +16,7 @@ use hyper::header::{
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tickwire_wire::Codec;
 use tokio::io::{AsyncReadExt, BufReader, BufWriter, Chain};
 use tokio::net::TcpStream;
@@ -47,18 +48,7 @@ pub(crate) async fn connect(
     message_bytes_max: usize,
     quiet_max: QuietMax,
 ) -> Result<(Receiver, Sender), ConnectError> {
-    let unreachable = |error| ConnectError::Unreachable {
-        endpoint: endpoint.to_string(),
-        error,
-    };
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
-        .await
-        .map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
-    let stream: Box<dyn Stream> = match tls {
-        Some(tls) => Box::new(tls.connect(endpoint, stream).await?),
-        None => Box::new(stream),
-    };
+    let stream = dial(endpoint, tls).await?;
     let upgraded = shake_hands(endpoint, codec, headers, stream).await?;
     let parts = upgraded
         .downcast::<TokioIo<Box<dyn Stream>>>()
@@ -77,7 +67,23 @@ pub(crate) async fn connect(
     Ok((receiver, sender))
 }
 
-fn bad(endpoint: &Endpoint, reason: impl Into<String>) -> ConnectError {
+/// A connection to `endpoint`, encrypted where that is spoken to by TLS.
+pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Box<dyn Stream>, ConnectError> {
+    let unreachable = |error| ConnectError::Unreachable {
+        endpoint: endpoint.to_string(),
+        error,
+    };
+    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(match tls {
+        Some(tls) => Box::new(tls.connect(endpoint, stream).await?),
+        None => Box::new(stream),
+    })
+}
+
+pub(crate) fn bad(endpoint: &Endpoint, reason: impl Into<String>) -> ConnectError {
     ConnectError::BadHandshake {
         endpoint: endpoint.to_string(),
         reason: reason.into(),
@@ -85,9 +91,15 @@ fn bad(endpoint: &Endpoint, reason: impl Into<String>) -> ConnectError {
 }
 
 /// What a failed exchange of HTTP means: an answer that is none says something about the server, all else about the way there.
-fn failed(endpoint: &Endpoint, error: &hyper::Error) -> ConnectError {
+pub(crate) fn failed(endpoint: &Endpoint, error: &hyper::Error) -> ConnectError {
     if error.is_parse() {
-        return bad(endpoint, format!("its answer is no HTTP/1.1: {error}"));
+        // A TLS server answers plain text with an alert, which is no HTTP.
+        let hint = if endpoint.is_tls() {
+            ""
+        } else {
+            "; if it speaks TLS, write wss://"
+        };
+        return bad(endpoint, format!("its answer is no HTTP/1.1: {error}{hint}"));
     }
     ConnectError::Lost {
         endpoint: endpoint.to_string(),
@@ -183,7 +195,7 @@ fn verify<B>(response: &Response<B>, accept: &HeaderValue, codec: Codec) -> Resu
     }
 }
 
-async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -> ConnectError {
+pub(crate) async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -> ConnectError {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -195,7 +207,7 @@ async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -> ConnectEr
         .collect()
         .await
     {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
+        Ok(body) => reason_of(&body.to_bytes()),
         Err(error) => format!("(unreadable: {error})"),
     };
     ConnectError::Refused {
@@ -204,6 +216,28 @@ async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -> ConnectEr
         body,
         retry_after_s,
     }
+}
+
+/// What the body of a refusal says: the broker's error, or whatever text it is, on one line.
+fn reason_of(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refused {
+        error: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        code: String,
+        reason: String,
+    }
+    let text = match serde_json::from_slice::<Refused>(body) {
+        Ok(Refused { error }) => format!("{}: {}", error.code, error.reason),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    line.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -39,6 +39,20 @@ pub(crate) struct Settings {
     pub(crate) backoff: BackoffBounds,
 }
 
+impl Settings {
+    /// The headers of a request, with the one that shows the token.
+    ///
+    /// # Errors
+    /// When the token cannot be read, or is none.
+    pub(crate) async fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, ConnectError> {
+        let mut headers = self.headers.clone();
+        if let Some(token) = &self.token {
+            headers.push(token.header().await?);
+        }
+        Ok(headers)
+    }
+}
+
 /// A connection that has been welcomed.
 #[derive(Debug)]
 pub(crate) struct Welcomed {
@@ -63,10 +77,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
     let endpoint = || settings.endpoint.to_string();
     // Until the welcome says what silence means, the deadline of the attempt bounds it.
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
-    let mut headers = settings.headers.clone();
-    if let Some(token) = &settings.token {
-        headers.push(token.header().await?);
-    }
+    let headers = settings.headers().await?;
     let halves = connect(
         &settings.endpoint,
         settings.tls.as_ref(),

@@ -101,6 +101,8 @@ pub enum ConnectError {
         endpoint: String,
         /// What is wrong.
         reason: String,
+        /// Nobody who is trusted has signed the certificate.
+        is_untrusted: bool,
     },
     /// No welcome within the time for connecting.
     #[error("{endpoint} did not welcome within {after_ms} ms")]
@@ -111,13 +113,14 @@ pub enum ConnectError {
         after_ms: u64,
     },
     /// An HTTP answer other than 101.
-    #[error("{endpoint} refused the connection with HTTP status {status}: {body:?}")]
+    #[error("{endpoint} refused the connection with HTTP status {status}: {body}")]
     Refused {
         /// The broker's URL.
         endpoint: String,
         /// The HTTP status.
         status: u16,
-        /// The beginning of the answer's body.
+        /// The code and reason of the broker's error; of another server the beginning of the answer's body, without control
+        /// characters.
         body: String,
         /// `Retry-After`, in seconds.
         retry_after_s: Option<u64>,

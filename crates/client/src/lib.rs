@@ -37,6 +37,7 @@ mod event;
 mod idle;
 mod ledger;
 mod link;
+mod listing;
 mod pace;
 mod request;
 mod session;

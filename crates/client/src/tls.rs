@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -94,18 +94,71 @@ impl Tls {
         endpoint: &Endpoint,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let failed = |reason: String| ConnectError::TlsFailed {
+        let failed = |reason: String, is_untrusted: bool| ConnectError::TlsFailed {
             endpoint: endpoint.to_string(),
             reason,
+            is_untrusted,
         };
         let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| {
-            failed(format!(
-                "{:?} is no name that a certificate can have",
-                endpoint.host
-            ))
+            let reason = format!("{:?} is no name that a certificate can have", endpoint.host);
+            failed(reason, false)
         })?;
         let shaken = self.0.connect(name, stream).await;
-        shaken.map_err(|error| failed(error.to_string()))
+        shaken.map_err(|error| {
+            let untrusted = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+            let is_untrusted = tls_error(&error) == Some(&untrusted);
+            failed(explained(&error, &endpoint.host), is_untrusted)
+        })
+    }
+}
+
+/// What TLS says, if it is what failed.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What a failed handshake means, in words of the one who can mend it.
+fn explained(error: &io::Error, host: &str) -> String {
+    let Some(tls) = tls_error(error) else {
+        return error.to_string();
+    };
+    match tls {
+        rustls::Error::InvalidCertificate(why) => not_trusted(why, host),
+        rustls::Error::InvalidMessage(_) => {
+            "its answer is no TLS; if it does not speak TLS, write ws://".to_owned()
+        }
+        rustls::Error::AlertReceived(AlertDescription::AccessDenied) => {
+            "it lets nobody in at the moment: it, or this address, has its most connections".to_owned()
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a certificate of the client".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why a certificate is not trusted, and what to do about it.
+fn not_trusted(why: &CertificateError, host: &str) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by nobody who is trusted here: name the file of the authority that signed it"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired, or the clock of this machine is ahead".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, or the clock of this machine is behind".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is not for {host}")
+        }
+        // webpki's own error comes wrapped, with a text that is meant for debugging.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is that of an authority (basicConstraints CA:TRUE), which must not be shown as a server's:              make one with CA:FALSE (openssl req -x509 -addext basicConstraints=critical,CA:FALSE …)"
+                .to_owned()
+        }
+        other => format!("its certificate is not good: {other}"),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use tickwire_client::ConnectError;
+
 use crate::console;
 
 /// Why a command did not do what was asked.
@@ -43,7 +45,20 @@ impl Failure {
                 text = format!("{text}: {cause}");
             }
         }
-        text
+        text + error.chain().find_map(advice).unwrap_or_default()
+    }
+}
+
+/// What the person can do about `error` with the flags of this program.
+fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match error.downcast_ref::<ConnectError>()? {
+        ConnectError::Refused { status: 401, .. } => {
+            Some("; show a token: --token-file FILE, or TICKWIRE_TOKEN in the environment")
+        }
+        ConnectError::TlsFailed {
+            is_untrusted: true, ..
+        } => Some(" (--ca FILE)"),
+        _ => None,
     }
 }
 

@@ -126,11 +126,92 @@ fn sub_and_pub_speak_tls_with_those_whom_they_trust() {
     assert_eq!(broker.metric(failed), Some(0.0));
     let refused = program::run(&["sub", "--url", &url, "--ca", &other_ca, "trade.>"], "");
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("UnknownIssuer"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is signed by nobody who is trusted here")
+            && refused.stderr.contains("--ca FILE"),
+        "{}",
+        refused.stderr
+    );
     broker.wait_for_metric(failed, |count| count == 1.0);
     let plain = format!("ws://{}", broker.listen);
     let unused = program::run(&["sub", "--url", &plain, "--ca", &ca, "trade.>"], "");
     assert!(unused.stderr.contains("is not encrypted"), "{}", unused.stderr);
+    broker.stop();
+}
+
+#[test]
+fn a_certificate_that_signed_itself_is_trusted_unless_it_is_an_authoritys() {
+    let authority = Authority::new();
+    for (is_authority, said) in [(false, ""), (true, "CA:FALSE")] {
+        authority.issue_self_signed("own", is_authority);
+        let (cert, key) = (authority.file("own.pem"), authority.file("own.key"));
+        let files = [
+            ("TICKWIRE_TLS__CERT_FILE", cert.as_str()),
+            ("TICKWIRE_TLS__KEY_FILE", key.as_str()),
+        ];
+        let broker = Broker::start_with(&[], &files);
+        let args = [
+            "sub",
+            "--url",
+            &broker.url(),
+            "--ca",
+            &cert,
+            "--count",
+            "1",
+            "trade.>",
+        ];
+        let outcome = program::run(&args, "");
+        assert_eq!(outcome.code, Some(i32::from(is_authority)), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+        // What a library calls its errors helps nobody.
+        assert!(
+            !outcome.stderr.contains("CaUsedAsEndEntity"),
+            "{}",
+            outcome.stderr
+        );
+        broker.stop();
+    }
+}
+
+#[test]
+fn the_wrong_scheme_is_named() {
+    let authority = Authority::new();
+    let secure = start(&authority, "auto", &[]);
+    let plain = Broker::start(&["--feed", "none"]);
+    for (url, said) in [
+        (format!("ws://{}", secure.listen), "write wss://"),
+        (format!("wss://{}", plain.listen), "write ws://"),
+    ] {
+        let outcome = program::run(&["sub", "--url", &url, "trade.>"], "");
+        assert_eq!(outcome.code, Some(1));
+        assert!(outcome.stderr.contains(said), "{url}: {}", outcome.stderr);
+    }
+    secure.stop();
+    plain.stop();
+}
+
+#[test]
+fn who_shows_no_token_is_told_how() {
+    let variables = [("TICKWIRE_AUTH__REQUIRED", "true")];
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("x.toml").display().to_string();
+    let hash = "00".repeat(32);
+    std::fs::write(
+        &file,
+        format!("[[auth.keys]]\nname = \"a\"\nsha256 = \"{hash}\"\n"),
+    )
+    .expect("a file can be written");
+    let broker = Broker::start_with(&["--feed", "none", "--config", &file], &variables);
+    for command in ["sub", "pub"] {
+        let outcome = program::run(&[command, "--url", &broker.url(), "chat.a"], "1\n");
+        assert_eq!(outcome.code, Some(1));
+        assert!(outcome.stderr.contains("--token-file FILE"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("HTTP status 401: unauthenticated: "),
+            "{}",
+            outcome.stderr
+        );
+    }
     broker.stop();
 }
 

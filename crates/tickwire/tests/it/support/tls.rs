@@ -61,6 +61,22 @@ impl Authority {
         certificate.der().to_vec()
     }
 
+    /// Puts a certificate for this machine that has signed itself into `NAME.pem` and its key into `NAME.key`: that of an
+    /// authority, as `openssl req -x509` makes it by default, or of nobody but this machine.
+    pub(crate) fn issue_self_signed(&self, name: &str, is_authority: bool) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a good name");
+        params.distinguished_name = named(name);
+        params.is_ca = match is_authority {
+            true => IsCa::Ca(BasicConstraints::Unconstrained),
+            false => IsCa::ExplicitNoCa,
+        };
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("a file can be written");
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem())
+            .expect("a file can be written");
+    }
+
     /// A broker that shows the certificate `broker`, which is issued by this.
     pub(crate) fn start(&self, args: &[&str], variables: &[(&str, &str)]) -> Broker {
         self.issue("broker");
