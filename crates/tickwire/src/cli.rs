@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::token;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use tickwire_client::{Client, ClientBuilder};
+use tickwire_server::config::Config;
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
@@ -15,6 +17,46 @@ use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line of this process. Ends it with a message where that is wrong, or asks for help.
+    pub(crate) fn read() -> Self {
+        let read = Self::from_arg_matches(&command().get_matches());
+        read.unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// The command line, with what the settings say of their flags: defaults, and the words that they take.
+pub(crate) fn command() -> clap::Command {
+    let defaults = |mut serve: clap::Command| {
+        for flag in Config::flags() {
+            let id = flag.name.trim_start_matches('-').replace('-', "_");
+            serve = serve.mut_arg(id, |arg| {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let arg = arg.help(format!("{help} [default: {}]", flag.default));
+                match flag.words {
+                    [] => arg,
+                    words => arg
+                        .value_parser(PossibleValuesParser::new(words.iter().copied()))
+                        .hide_possible_values(true),
+                }
+            });
+        }
+        serve
+    };
+    let without_files = |command: clap::Command| {
+        command.mut_args(|arg| match arg.get_value_hint() {
+            // Shells complete what they know nothing of with the names of files.
+            ValueHint::Unknown if arg.get_action().takes_values() && arg.get_id() != "feed" => {
+                arg.value_hint(ValueHint::Other)
+            }
+            _ => arg,
+        })
+    };
+    Cli::command()
+        .mut_subcommand("serve", defaults)
+        .mut_subcommands(without_files)
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,7 +195,7 @@ Examples:
   tickwire sub 'trade.>' --count 1000 | jq -r .data.price
       The prices of the next thousand trades.
 
-Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left or the broker is gone for good; 2 used wrongly.";
+Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left, there is no snapshot, or the broker is gone for good; 2 used wrongly.";
 
 #[derive(Debug, Args)]
 #[command(after_help = SUB_EXAMPLES)]
@@ -311,13 +353,52 @@ fn position(text: &str) -> Result<Position, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_the_default_of_each_flag_of_serve() {
+        let mut command = command();
+        let serve = command.find_subcommand_mut("serve").expect("a command");
+        let help = serve.render_long_help().to_string();
+        for flag in Config::flags() {
+            assert!(help.contains(&format!("{} <", flag.name)), "{}", flag.name);
+            assert!(
+                help.contains(&format!("[default: {}]", flag.default)),
+                "{}",
+                flag.name
+            );
+        }
+        assert!(help.contains("[default: 127.0.0.1:7400]"), "{help}");
+    }
+
+    #[test]
+    fn completions_offer_the_words_of_a_setting_and_no_files() {
+        let mut script = Vec::new();
+        clap_complete::generate(
+            clap_complete::Shell::Fish,
+            &mut command(),
+            "tickwire",
+            &mut script,
+        );
+        let script = String::from_utf8(script).expect("text");
+        let line = |flag: &str| {
+            let of_flag =
+                |entry: &&str| entry.contains("subcommand serve") && entry.contains(&format!("-l {flag} "));
+            script
+                .split("\ncomplete ")
+                .find(of_flag)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        assert!(line("start").contains("on-subscribe"), "{script}");
+        assert!(line("log-level").contains("debug"), "{script}");
+        assert!(!line("rate").contains(" -F"), "{script}");
+        assert!(line("config").contains(" -F"), "{script}");
     }
 
     #[test]

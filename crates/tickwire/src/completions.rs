@@ -1,15 +1,13 @@
 //! `tickwire completions`: what a shell needs to complete the command line.
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, CompletionsArgs};
+use crate::cli::{self, CompletionsArgs};
 use crate::console;
 use crate::failure::Failure;
 
 /// Prints the completions.
 pub(crate) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tickwire", &mut script);
+    clap_complete::generate(args.shell, &mut cli::command(), "tickwire", &mut script);
     console::print(&script)?;
     Ok(())
 }

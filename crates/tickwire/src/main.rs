@@ -20,8 +20,6 @@ mod token;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 
 #[cfg(feature = "mimalloc")]
@@ -33,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match Cli::read().command {
         Command::Serve(args) => serve::run(args),
         Command::Sub(args) => sub::run(args),
         Command::Pub(args) => publish::run(args),

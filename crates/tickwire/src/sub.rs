@@ -3,12 +3,13 @@
 //! Lines are gathered and written when nothing more is waiting, so a quiet topic shows at once and a busy one costs no
 //! system call a line. A reader that does not read stops the printing, then the receiving; nothing is dropped here.
 
+mod missing;
 mod output;
 
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tickwire_client::{Client, Event, Events, RequestError, Subscription};
+use tickwire_client::{Client, ClientBuilder, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Seq, ServerMessage};
 use tokio::task::JoinHandle;
@@ -77,7 +78,8 @@ fn subscription(args: &SubArgs) -> Subscription {
 
 async fn follow(args: SubArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let connecting = args.broker.client()?.connect();
+    let broker = args.broker.client()?;
+    let connecting = broker.clone().connect();
     let (client, events) = tokio::select! {
         connected = connecting => connected?,
         _ = signals.next() => return Ok(()),
@@ -87,6 +89,7 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
         subscriptions: args.topics.len(),
         snapshots: (args.mode == Some(ModeName::Snapshot)).then(Snapshots::default),
         output: Output::new(args.all, args.count),
+        broker,
         events,
         signals,
     };
@@ -124,6 +127,8 @@ struct Snapshots {
 }
 
 struct Follower {
+    /// How to ask the broker for something else.
+    broker: ClientBuilder,
     events: Events,
     signals: Signals,
     output: Output,
@@ -165,7 +170,7 @@ impl Follower {
             event = self.events.next() => Ok(event.map_or(Woken::End, Woken::Event)),
             results = subscribed(&mut self.subscribing) => {
                 self.subscribing = None;
-                self.subscribed(&results?)?;
+                self.subscribed(&results?).await?;
                 Ok(Woken::Subscribed)
             }
             _ = self.signals.next() => Ok(Woken::End),
@@ -173,7 +178,7 @@ impl Follower {
         }
     }
 
-    fn subscribed(&mut self, results: &[AckResult]) -> Result<(), Failure> {
+    async fn subscribed(&mut self, results: &[AckResult]) -> Result<(), Failure> {
         for result in results {
             if let Some(refusal) = &result.error {
                 say(format_args!("{}: {refusal}", result.topic));
@@ -189,8 +194,20 @@ impl Follower {
                 Some(matched) => matched,
                 None => usize::from(result.seq != Some(Seq::ZERO)),
             });
-            snapshots.expected = Some(expected.sum());
+            let expected = expected.sum();
+            if expected == 0 {
+                missing::tell(self.broker.clone(), missing::missing(results)).await;
+                return Err(Failure::Reported);
+            }
+            snapshots.expected = Some(expected);
             snapshots.until = Some(Instant::now() + SNAPSHOT_WAIT);
+        }
+        let mut missing = missing::missing(results);
+        // A pattern may well be there before its topics.
+        missing.retain(|topic| !topic.contains(['*', '>']));
+        if !missing.is_empty() {
+            // Messages that come meanwhile do not wait for it.
+            tokio::spawn(missing::tell(self.broker.clone(), missing));
         }
         Ok(())
     }

@@ -22,7 +22,39 @@ pattern = "ticker.>"
 after_ms = 5000
 "#;
 
+/// A flag of `tickwire serve` as its help shows it.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// Its name, with the dashes.
+    pub name: &'static str,
+    /// What holds when nothing sets it, without the quotes of TOML.
+    pub default: String,
+    /// The words that it takes, if it takes no others.
+    pub words: &'static [&'static str],
+}
+
 impl Config {
+    /// The flags, in the order of the documentation.
+    pub fn flags() -> impl Iterator<Item = Flag> {
+        KEYS.iter().filter_map(|key| {
+            let default = match key.preset {
+                Preset::Unset(decided, _) | Preset::UnsetText(decided, _) => decided.to_owned(),
+                Preset::Text(text) => text.to_owned(),
+                Preset::Empty => "none".to_owned(),
+                _ => default_of(key),
+            };
+            let words = match key.shape {
+                Shape::Choice(words) if key.path != "feed.kind" => words,
+                _ => &[],
+            };
+            Some(Flag {
+                name: key.flag?,
+                default,
+                words,
+            })
+        })
+    }
+
     /// A file with every key at its default and some rules, as an operator would start from. Keys that
     /// the broker decides by itself when they are not set are commented out.
     #[must_use]
@@ -110,7 +142,7 @@ fn range_of(shape: Shape) -> String {
             let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
             words.join(", ")
         }
-        Shape::Address => "IP address and port".to_owned(),
+        Shape::Address => "address or name, and port".to_owned(),
         Shape::Patterns => "topic patterns".to_owned(),
         Shape::File => "readable file".to_owned(),
         Shape::Files => "readable files".to_owned(),

@@ -156,8 +156,9 @@ const LOG_FORMATS: &[&str] = &["text", "json"];
 const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Words of `feed.kind`.
 const FEED_KINDS: &[&str] = &["none", "sim", "replay"];
-/// Words of `feed.start`.
+/// Words of `socket.egress`.
 const EGRESS_KINDS: &[&str] = &["auto", "plain", "io_uring"];
+/// Words of `feed.start`.
 const FEED_STARTS: &[&str] = &["now", "on-subscribe"];
 /// Most messages of history that a rule may ask for.
 pub(super) const HISTORY_MAX: u64 = 1_000_000;

@@ -36,6 +36,7 @@ use tickwire_wire::Pattern;
 pub use self::addresses::AddressLimits;
 pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::compression::Compression;
+pub use self::docs::Flag;
 pub use self::drain::Drain;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::{Feed, FeedSource, FeedStart};

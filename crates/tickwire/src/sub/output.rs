@@ -64,6 +64,7 @@ impl Output {
         if self.buffer.len() == before {
             return Flow::Continue;
         }
+        one_line(&mut self.buffer, before);
         self.buffer.push(b'\n');
         match &mut self.wanted {
             Some(wanted) => {
@@ -135,6 +136,18 @@ impl Output {
     }
 }
 
+/// Takes the ends of lines out of the JSON in `buffer` from `begin` on: between its tokens they mean nothing, and within a
+/// string there is none (RFC 8259 §7).
+fn one_line(buffer: &mut Vec<u8>, begin: usize) {
+    let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    if !buffer[begin..].iter().any(ends_line) {
+        return;
+    }
+    let mut line = buffer.split_off(begin);
+    line.retain(|byte| !ends_line(byte));
+    buffer.append(&mut line);
+}
+
 #[cfg(test)]
 mod tests {
     use tickwire_wire::codec::BadMessage;
@@ -163,6 +176,15 @@ mod tests {
         let (text, flow) = printed(&DATA, false, None)?;
         assert_eq!(text, format!("{}\n", DATA.join("\n")));
         assert_eq!(flow, Flow::Continue);
+        Ok(())
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_printed_as_one() -> Result<(), BadMessage> {
+        let update = "{\"op\":\"update\",\"topic\":\"a\",\"seq\":2,\"ts\":3,\"data\":{\r\n\"a\": [1,\n2], \"b\\n\":\"\\n\"\n}}";
+        let (text, _) = printed(&[DATA[1], update], false, None)?;
+        let line = r#"{"op":"update","topic":"a","seq":2,"ts":3,"data":{"a": [1,2], "b\n":"\n"}}"#;
+        assert_eq!(text, format!("{}\n{line}\n", DATA[1]));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use serde_json::Value;
 
 use crate::program::{Serve, finish, run, signal, tickwire};
+use crate::support::post;
 
 const OPEN: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
@@ -82,6 +83,50 @@ fn pub_names_the_lines_that_failed() {
         outcome.stderr.contains("line 1: refused: forbidden"),
         "{}",
         outcome.stderr
+    );
+}
+
+#[test]
+fn a_misspelt_topic_is_named_and_a_snapshot_of_nothing_ends_with_1() {
+    let serve = Serve::start(&OPEN);
+    let outcome = run(&["pub", "--url", &serve.url, "chat.lobby"], "1\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    for (topic, said) in [
+        (
+            "chat.loby",
+            "tickwire: chat.loby: no such topic yet, or no message in it; there is chat.lobby\n",
+        ),
+        (
+            "news.x",
+            "tickwire: news.x: no such topic yet, or no message in it\n",
+        ),
+        ("news.*", "tickwire: news.*: no topic matches it yet\n"),
+    ] {
+        let outcome = run(&["sub", "--url", &serve.url, "--mode", "snapshot", topic], "");
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), said));
+        assert_eq!(outcome.stdout, "");
+    }
+}
+
+#[test]
+fn what_sub_prints_can_be_published_again_line_by_line() {
+    let serve = Serve::start(&OPEN);
+    // Published over HTTP, a value may have several lines.
+    let address = serve.url.trim_start_matches("ws://").trim_end_matches("/v1/ws");
+    let answer = post(
+        address.parse().expect("an address"),
+        "/v1/topics/chat.a",
+        "{\n\"a\": 1,\r\n\"b\": \"\\n\"\n}",
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let printed = run(&["sub", "--url", &serve.url, "--mode", "snapshot", "chat.a"], "");
+    assert_eq!(printed.stdout.lines().count(), 1, "{}", printed.stdout);
+    let again = run(&["pub", "--url", &serve.url, "chat.b"], &printed.stdout);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(
+        again.stderr.ends_with("chat.b: 1 published, 0 failed\n"),
+        "{}",
+        again.stderr
     );
 }
 
