@@ -1,8 +1,8 @@
 //! Accepts connections and hands each to the shard with the fewest.
 //!
 //! Never waits for a shard: one that has no room for a new connection is passed over. Whoever may not come in is answered with
-//! 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is kept for a moment so that the answer arrives; of so many at a time, further ones are closed at once. Out of file
-//! descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
+//! 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is kept for a moment so that the answer arrives;
+//! of so many at a time, further ones are closed at once. Out of file descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
 //! connections that the kernel has made already are accepted first: closing the listener would reset them.
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config;
@@ -56,6 +56,24 @@ pub(crate) struct Acceptor {
     pub(crate) socket: config::Socket,
     /// Whether clients speak TLS.
     pub(crate) secured: bool,
+}
+
+/// Ends accepting.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    /// Dropped, it says that it is time.
+    pub(crate) stop: oneshot::Sender<()>,
+    /// Its sender is dropped when the last connection was handed to its shard.
+    pub(crate) stopped: oneshot::Receiver<()>,
+}
+
+impl Accepting {
+    /// Ends it. Returns when the last connection was handed to its shard; must not be called in a runtime.
+    pub(crate) fn end(self) {
+        drop(self.stop);
+        // An error is what the sender's end is told by.
+        self.stopped.blocking_recv().unwrap_or_default();
+    }
 }
 
 /// Listens on `address`.

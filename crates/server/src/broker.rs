@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use crate::acceptor::{self, Acceptor, ShardDoor};
+use crate::acceptor::{self, Accepting, Acceptor, ShardDoor};
 use crate::access::{Access, AccessError};
 use crate::announce::{Room, announce};
 use crate::clock::Clock;
@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::egress;
 use crate::feed_thread::FeedPlan;
 use crate::gatekeeper::{DoorRules, Gatekeeper};
+use crate::http::Encoder;
 use crate::inspector::{ANSWER_WITHIN, Inspector};
 use crate::kept_up::kept_up;
 use crate::labels::LABELS;
@@ -122,23 +123,6 @@ pub struct Broker {
     stop_operating: Option<oneshot::Sender<()>>,
     shards: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
-}
-
-/// Ends accepting.
-#[derive(Debug)]
-struct Accepting {
-    /// Dropped, it says that it is time.
-    stop: oneshot::Sender<()>,
-    /// Its sender is dropped when the last connection was handed to its shard.
-    stopped: oneshot::Receiver<()>,
-}
-
-impl Accepting {
-    fn end(self) {
-        drop(self.stop);
-        // An error is what the sender's end is told by.
-        self.stopped.blocking_recv().unwrap_or_default();
-    }
 }
 
 /// What all parts of a broker share.
@@ -453,6 +437,7 @@ impl Common {
             pulse: self.pulse.clone(),
             dials: self.dials.clone(),
             log_lines_lost: self.log_lines_lost.clone(),
+            encoder: Encoder::default(),
         });
         let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()

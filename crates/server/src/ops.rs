@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use crate::clock::Clock;
 use crate::debug_pages;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::{self, ErrorResponse, Progress, Stalled};
+use crate::http::{self, Encoder, ErrorResponse, Progress, Stalled};
 use crate::inspector::Inspector;
 use crate::pulse::Pulse;
 use crate::reload::Dials;
@@ -65,6 +65,7 @@ pub(crate) struct Ops {
     pub(crate) dials: Arc<Dials>,
     /// Lines of the program's log that were lost.
     pub(crate) log_lines_lost: Arc<AtomicU64>,
+    pub(crate) encoder: Encoder,
 }
 
 impl Ops {
@@ -106,7 +107,7 @@ impl Ops {
                 let refused = refusal(&request, only_probes);
                 let mut response = match refused {
                     Some(refused) => refused.into_response(),
-                    None => ops.answer(&request).await,
+                    None => ops.encode(&request, ops.answer(&request).await).await,
                 };
                 http::date(response.headers_mut());
                 Ok::<_, Infallible>(response)
@@ -145,6 +146,18 @@ impl Ops {
                 .unwrap_or_else(ErrorResponse::into_response),
             _ => text(StatusCode::OK, "ok\n"),
         }
+    }
+
+    /// An answer as its client prefers it.
+    async fn encode<B>(
+        &self,
+        request: &Request<B>,
+        mut answer: Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        if let Some(coded) = http::gzip_of_answer(&self.encoder, request.headers(), &answer).await {
+            http::replace_by_gzip(&mut answer, coded.into());
+        }
+        answer
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {

@@ -5,17 +5,18 @@
 
 use std::rc::Rc;
 
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::EXPECT;
+use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use tickwire_wire::Refusal;
 
 use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, Tether, body, bulk, cors, publish, reply, topics};
+use super::{ErrorResponse, Reply, Tether, body, bulk, coding, cors, gzip, publish, reply, topics};
 use crate::access::Admission;
 use crate::gatekeeper::Place;
 use crate::labels::{Route, refused_status};
@@ -101,6 +102,12 @@ pub(crate) async fn answer(
             Err(denied) => Err(denied.into()),
         }
     };
+    let answered = match answered {
+        Ok(response) => encode(context, &head, response)
+            .await
+            .map_err(StreamRefused::from),
+        refused => refused,
+    };
     let mut response = match answered {
         Ok(response) => response,
         Err(refused) => {
@@ -163,6 +170,32 @@ impl Caller {
     }
 }
 
+/// Encodes an answer as the client prefers it. The client is charged for that, and what waits for it is the encoded answer.
+async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<Reply, ErrorResponse> {
+    let (parts, body) = response.into_parts();
+    let mut answer = match body {
+        Either::Left(whole) => Response::from_parts(parts, whole),
+        Either::Right(stream) => return Ok(Reply::from_parts(parts, Either::Right(stream))),
+    };
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return Ok(reply::whole(answer));
+    }
+    // Said also where it is not encoded, since to another client it would be (RFC 9110 §12.5.5).
+    reply::vary(answer.headers_mut(), HeaderValue::from_static("Accept-Encoding"));
+    let plain_bytes = answer.body().size_hint().lower();
+    if let Some(coded) = gzip::of_answer(&context.encoder, &head.headers, &answer).await {
+        let arrival = Arrival::of(&head.extensions)?;
+        arrival.charge_coding(
+            &context.gatekeeper,
+            usize::try_from(plain_bytes).unwrap_or(usize::MAX),
+        );
+        // The place of what was encoded is given up first.
+        *answer.body_mut() = Full::default();
+        gzip::replace(&mut answer, arrival.hold(&context.gatekeeper, coded)?);
+    }
+    Ok(reply::whole(answer))
+}
+
 /// Tells a browser what its page may ask for. It asks by itself, without the token that its page has.
 fn preflight(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Reply, ErrorResponse> {
     Arrival::of(&head.extensions)?.ask(&context.gatekeeper)?;
@@ -211,9 +244,13 @@ async fn dispatch(
         Endpoint::Topic(segment) if reads => topics::value(context, reader, segment, &head.headers),
         Endpoint::History(segment) if reads => topics::history(context, reader, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
-            publish::message(context, rights, segment, body).await
+            let coding = coding::of_body(&head.headers)?;
+            publish::message(context, rights, segment, (body, coding)).await
         }
-        Endpoint::Publish if head.method == Method::POST => bulk::lines(context, rights, body).await,
+        Endpoint::Publish if head.method == Method::POST => {
+            let coding = coding::of_body(&head.headers)?;
+            bulk::lines(context, reader, (body, coding)).await
+        }
         Endpoint::Nowhere => Err(nothing_at(head.uri.path())),
         endpoint => Err(ErrorResponse::method_not_allowed(
             head.uri.path(),

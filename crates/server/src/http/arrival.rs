@@ -8,6 +8,9 @@ use super::ErrorResponse;
 use crate::gatekeeper::{Allowance, AnswerPlace, Gatekeeper, Place, TurnedAway};
 use crate::proxied::ClientAddr;
 
+/// Bytes that are encoded or decoded for what it costs to look at a topic: a quarter of a megabyte for a request.
+const CODED_BYTES_PER_VISIT: usize = 256;
+
 /// Where a request came from; an extension of each.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
@@ -51,6 +54,11 @@ impl Arrival {
     /// Charges the client for looking at so many topics.
     pub(super) fn charge_visits(&self, gatekeeper: &Gatekeeper, visits: usize) {
         gatekeeper.charge_visits(self.client.ip(), self.own(), visits);
+    }
+
+    /// Charges the client for so many bytes that were encoded or decoded for it.
+    pub(super) fn charge_coding(&self, gatekeeper: &Gatekeeper, bytes: usize) {
+        self.charge_visits(gatekeeper, bytes / CODED_BYTES_PER_VISIT);
     }
 
     /// `answer`, with a place among those that wait for their clients until it is taken or given up.

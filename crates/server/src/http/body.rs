@@ -1,12 +1,12 @@
 //! Request bodies: read whole within a size and a time, or refused.
 //!
-//! Never holds more than the limit and one piece of what the client sent. Bodies that share a room have as much of it as has come of
+//! Never holds more than the limit and one piece of what the client sent, decoded or not. Bodies that share a room have as much of it as has come of
 //! them, not what they announce, until they are whole and dealt with or their time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
@@ -17,11 +17,16 @@ use tickwire_wire::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ErrorResponse;
+use super::coding::Coding;
+use super::gzip::{Decoder, GzipError};
 
 /// Bytes of a body that nobody wants which are still read, so that its sender gets to read the answer.
 const LINGER_BYTES: usize = 1024 * 1024;
 /// Time for the same.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// What gzip may add to a body however short it is: header, sums, a file's name.
+const GZIP_FRAME_BYTES: usize = 1024;
 
 /// Why a body was not read.
 #[derive(Debug, Error)]
@@ -34,6 +39,17 @@ pub(super) enum BodyError {
     NoRoom,
     #[error("the body cannot be read: {0}")]
     Broken(hyper::Error),
+    #[error("the body cannot be read: {0}")]
+    Undecodable(GzipError),
+}
+
+impl From<GzipError> for BodyError {
+    fn from(error: GzipError) -> Self {
+        match error {
+            GzipError::TooLarge(bytes_max) => Self::TooLarge(bytes_max),
+            error => Self::Undecodable(error),
+        }
+    }
 }
 
 impl From<BodyError> for ErrorResponse {
@@ -46,18 +62,18 @@ impl From<BodyError> for ErrorResponse {
             BodyError::NoRoom => {
                 Self::from(Refusal::new(ErrorCode::LimitExceeded, reason)).with_header(RETRY_AFTER, "1")
             }
-            BodyError::Broken(_) => Self::bad_request(reason),
+            BodyError::Broken(_) | BodyError::Undecodable(_) => Self::bad_request(reason),
         }
     }
 }
 
-/// The whole body, at most `bytes_max` long and there `within` this time.
+/// The whole body, at most `bytes_max` long when it is decoded, and there `within` this time.
 pub(super) async fn read(
-    body: &mut Incoming,
+    (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
     within: Duration,
 ) -> Result<Bytes, BodyError> {
-    read_while(body, bytes_max, within, |_| Ok(())).await
+    read_while((body, coding), bytes_max, within, |_| Ok(())).await
 }
 
 /// The part of a room, a permit for each byte, that a body takes up. Dropped, it is free again.
@@ -90,33 +106,79 @@ impl Drop for Taken {
     }
 }
 
-/// The same, and the part of `room` that it takes up.
+/// The same, and the part of `room` that it takes up. `charge` learns the length of each piece.
 pub(super) async fn read_into(
     room: &Arc<Semaphore>,
-    body: &mut Incoming,
+    (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
     within: Duration,
     metrics: &HttpMetrics,
+    charge: impl Fn(usize),
 ) -> Result<(Bytes, Taken), BodyError> {
     let mut taken = Taken::nothing_of(room, metrics.clone())?;
-    let whole = read_while(body, bytes_max, within, |bytes| taken.grow(room, bytes)).await?;
+    let whole = read_while((body, coding), bytes_max, within, |bytes| {
+        charge(bytes);
+        taken.grow(room, bytes)
+    });
+    let whole = whole.await?;
     Ok((whole, taken))
 }
 
-/// The whole body, if `take` agrees to the length of each piece.
+/// The whole body, if `take` agrees to the length of each piece, as decoded.
 async fn read_while(
-    body: &mut Incoming,
+    (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
     within: Duration,
     take: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Bytes, BodyError> {
     // What the client announces is refused before it is sent.
-    if body.size_hint().lower() > bytes_max as u64 {
+    if body.size_hint().lower() > sent_max(coding, bytes_max) as u64 {
         return Err(BodyError::TooLarge(bytes_max));
     }
-    tokio::time::timeout(within, collect(body, bytes_max, take))
+    let whole = async {
+        match coding {
+            Coding::Identity => collect(body, bytes_max, take).await,
+            Coding::Gzip => collect_gzip(body, bytes_max, take).await,
+        }
+    };
+    tokio::time::timeout(within, whole)
         .await
         .unwrap_or(Err(BodyError::TooSlow(within)))
+}
+
+/// Most bytes that are sent of a body which may have so many: gzip makes one that cannot be compressed longer, but not by much.
+fn sent_max(coding: Coding, bytes_max: usize) -> usize {
+    match coding {
+        Coding::Identity => bytes_max,
+        Coding::Gzip => bytes_max + bytes_max / 64 + GZIP_FRAME_BYTES,
+    }
+}
+
+async fn collect_gzip(
+    body: &mut Incoming,
+    bytes_max: usize,
+    mut take: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Bytes, BodyError> {
+    let (mut decoder, mut whole) = (Decoder::new(bytes_max), Vec::new());
+    let mut left = sent_max(Coding::Gzip, bytes_max);
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        left = left
+            .checked_sub(piece.len())
+            .ok_or(BodyError::TooLarge(bytes_max))?;
+        let mut coded = &piece[..];
+        while !coded.is_empty() {
+            let before = whole.len();
+            decoder.decode(&mut coded, &mut whole)?;
+            take(whole.len() - before)?;
+            // Little that came may be much to decode.
+            tokio::task::yield_now().await;
+        }
+    }
+    decoder.finish()?;
+    Ok(whole.into())
 }
 
 async fn collect(
@@ -124,7 +186,7 @@ async fn collect(
     bytes_max: usize,
     mut take: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Bytes, BodyError> {
-    let mut whole = BytesMut::new();
+    let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         // Trailers are passed over.
         let Ok(piece) = frame.map_err(BodyError::Broken)?.into_data() else {
@@ -136,7 +198,7 @@ async fn collect(
         take(piece.len())?;
         whole.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+    Ok(whole.into())
 }
 
 /// Reads on for a while what nobody wants: a socket that is closed with unread bytes resets the connection, and the answer would be lost

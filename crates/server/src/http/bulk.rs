@@ -23,6 +23,8 @@ use tickwire_router::{Directory, PublishError, Rights};
 use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
 
+use super::arrival::Arrival;
+use super::coding::Coding;
 use super::context::HttpContext;
 use super::{BadLine, ErrorResponse, Reply, body, parse_line, parse_lines, reply};
 use crate::clock::Clock;
@@ -44,15 +46,33 @@ struct Receipt {
 /// Publishes the lines of `body`.
 pub(super) async fn lines(
     context: &HttpContext,
-    rights: &Rights,
-    body: &mut Incoming,
+    (arrival, rights): (&Arrival, &Rights),
+    (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
     if rights.publish.is_empty() {
         let reason = "this client may not publish to any topic";
         return Err(Refusal::new(ErrorCode::Forbidden, reason).into());
     }
+    let is_coded = coding == Coding::Gzip;
+    if is_coded {
+        // Few bytes may make a long body, so it is not only a publication.
+        arrival.ask(&context.gatekeeper)?;
+    }
+    let charge = |bytes| {
+        if is_coded {
+            arrival.charge_coding(&context.gatekeeper, bytes);
+        }
+    };
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
-    let (text, taken) = body::read_into(room, body, BULK_BODY_BYTES_MAX, within, &context.metrics).await?;
+    let read = body::read_into(
+        room,
+        (body, coding),
+        BULK_BODY_BYTES_MAX,
+        within,
+        &context.metrics,
+        charge,
+    );
+    let (text, taken) = read.await?;
     let turn = context.bulk.turns.clone().acquire_owned().await;
     let turn = turn.map_err(|closed| ErrorResponse::fault(&closed.to_string()))?;
     let bulk = Bulk {

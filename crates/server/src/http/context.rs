@@ -10,8 +10,8 @@ use tickwire_router::Directory;
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
-use super::ErrorResponse;
 use super::cors::Readers;
+use super::{Encoder, ErrorResponse};
 use crate::access::Admission;
 use crate::clock::Clock;
 use crate::config::{Config, TestOnly};
@@ -37,6 +37,7 @@ pub(crate) struct HttpContext {
     pub(crate) metrics: HttpMetrics,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(super) bulk: BulkPlaces,
+    pub(super) encoder: Encoder,
     pub(crate) limits: HttpLimits,
     /// What `Keep-Alive` says of how long a connection is kept for further requests; nothing if it is less than a second.
     pub(crate) kept: Option<HeaderValue>,
@@ -108,6 +109,7 @@ impl HttpContext {
             metrics,
             gatekeeper,
             bulk: BulkPlaces::new(),
+            encoder: Encoder::default(),
             limits: HttpLimits::new(config),
             kept: kept(config),
             tls: None,
@@ -127,6 +129,7 @@ impl HttpContext {
             metrics: self.metrics.clone(),
             gatekeeper: self.gatekeeper.clone(),
             bulk: self.bulk.clone(),
+            encoder: self.encoder.clone(),
             limits: HttpLimits::new(config),
             kept: kept(config),
             tls: self.tls.clone(),

@@ -7,8 +7,10 @@ use hyper::Method;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap,
-    HeaderValue, ORIGIN, VARY,
+    HeaderValue, ORIGIN,
 };
+
+use super::reply;
 
 /// What a page may set: none of it is sent without being asked for.
 const REQUEST_HEADERS: &str =
@@ -42,12 +44,12 @@ pub(super) fn allow(readers: &Readers, method: &Method, answer: &mut HeaderMap) 
         Readers::Anyone if matches!(*method, Method::GET | Method::HEAD) => HeaderValue::from_static("*"),
         Readers::Anyone => return,
         Readers::Origin(origin) => {
-            answer.append(VARY, HeaderValue::from_static("Origin"));
+            reply::vary(answer, HeaderValue::from_static("Origin"));
             origin.clone()
         }
         // To a page that may read it the answer would be another one.
         Readers::Nobody => {
-            answer.append(VARY, HeaderValue::from_static("Origin"));
+            reply::vary(answer, HeaderValue::from_static("Origin"));
             return;
         }
     };

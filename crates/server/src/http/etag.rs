@@ -24,6 +24,21 @@ impl Etag {
         HeaderValue::try_from(self.to_string()).ok()
     }
 
+    /// The tag as `If-None-Match` names it: weak, if that is what the client has of the value.
+    #[must_use]
+    pub fn header_as_named(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let own = self.header()?;
+        let is_weak = |weak: &HeaderValue| {
+            let mut lines = headers.get_all(IF_NONE_MATCH).into_iter();
+            lines.any(|line| {
+                line.as_bytes()
+                    .windows(weak.len())
+                    .any(|part| part == weak.as_bytes())
+            })
+        };
+        Some(weak(&own).filter(is_weak).unwrap_or(own))
+    }
+
     /// Whether `If-None-Match` names this tag, so that the answer is 304. A header that is no list of tags names none from its fault
     /// on: the client then gets the value, which is always right.
     #[must_use]
@@ -39,6 +54,11 @@ impl fmt::Display for Etag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}:{}\"", self.0.epoch, self.0.seq)
     }
+}
+
+/// The weak tag of a value with the strong one `tag`: of another coding of the same value (RFC 9110 §8.8.3).
+pub(super) fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
 }
 
 /// The tags of a list, quotes included and `W/` not: the comparison for `If-None-Match` is the weak one.
@@ -98,6 +118,21 @@ mod tests {
                 headers.append(IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
             }
             assert_eq!(etag.is_named_by(&headers), named, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_named_as_the_client_has_it() {
+        let etag = Etag::new("k3v9".into(), Seq(57));
+        for (line, named) in [
+            ("\"k3v9:57\"", "\"k3v9:57\""),
+            ("\"a\", W/\"k3v9:57\"", "W/\"k3v9:57\""),
+            ("W/\"k3v9:5\", \"k3v9:57\"", "\"k3v9:57\""),
+            ("*", "\"k3v9:57\""),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            assert_eq!(etag.header_as_named(&headers).unwrap(), named, "{line}");
         }
     }
 }

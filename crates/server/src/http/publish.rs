@@ -5,6 +5,7 @@ use serde::Serialize;
 use tickwire_router::Rights;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
+use super::coding::Coding;
 use super::context::HttpContext;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
 
@@ -21,12 +22,12 @@ pub(super) async fn message(
     context: &HttpContext,
     rights: &Rights,
     segment: &str,
-    body: &mut Incoming,
+    (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(segment)?;
     rights.check_publish(topic.as_str())?;
     let limits = &context.limits;
-    let text = body::read(body, limits.message_bytes, limits.message_within).await?;
+    let text = body::read((body, coding), limits.message_bytes, limits.message_within).await?;
     let payload = Payload::from_json(&text)?;
     let published = context
         .directory

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -17,6 +17,18 @@ pub(crate) type Reply = Response<ReplyBody>;
 /// A whole answer as one of the two.
 pub(crate) fn whole(response: Response<Full<Bytes>>) -> Reply {
     response.map(Either::Left)
+}
+
+/// Says that an answer would be another one if the header `name` of the request were (RFC 9110 §12.5.5).
+pub(crate) fn vary(answer: &mut HeaderMap, name: HeaderValue) {
+    let names = match answer.get(VARY) {
+        None => Ok(name),
+        Some(before) => HeaderValue::from_bytes(&[before.as_bytes(), b", ", name.as_bytes()].concat()),
+    };
+    // Two names and a comma are always a value.
+    if let Ok(names) = names {
+        answer.insert(VARY, names);
+    }
 }
 
 /// 204 with the methods that an endpoint takes (RFC 9110 §9.3.7).

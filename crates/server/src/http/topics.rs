@@ -33,17 +33,18 @@ pub(super) fn value(
     let (topic, cell) = existing(&context.directory, rights, segment)?;
     let publication = cell.snapshot().ok_or_else(|| no_such_topic(&topic))?;
     let etag = Etag::new(publication.lineage.epoch.clone(), publication.seq);
-    let mut response = if etag.is_named_by(headers) {
+    let (mut response, tag) = if etag.is_named_by(headers) {
         let mut response = reply::whole(Response::default());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         let revalidate = HeaderValue::from_static("no-cache");
         response.headers_mut().insert(CACHE_CONTROL, revalidate);
-        response
+        (response, etag.header_as_named(headers))
     } else {
         let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
-        reply::json_text(arrival.hold(&context.gatekeeper, payload_of(frame).to_vec())?)
+        let value = arrival.hold(&context.gatekeeper, payload_of(frame).to_vec())?;
+        (reply::json_text(value), etag.header())
     };
-    if let Some(tag) = etag.header() {
+    if let Some(tag) = tag {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)

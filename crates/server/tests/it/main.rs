@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod bulk;
+mod coding;
 mod documentation;
 mod doors;
 mod hostile_http;
