@@ -21,6 +21,8 @@ use crate::token::TokenSource;
 
 /// A connection that lasted this long ends an outage: the next one begins with the shortest waits.
 const STABLE: Duration = Duration::from_secs(10);
+/// Connections in a row that ended over what cannot be read, after which no other is tried: the broker would send it again.
+const UNREADABLE_MAX: u32 = 3;
 /// Most that a broker's `Retry-After` is honoured.
 const RETRY_AFTER_S_MAX: u64 = 300;
 
@@ -134,16 +136,16 @@ pub(crate) struct Driver {
 impl Driver {
     /// Runs from the `first` connection until the client stops.
     pub(crate) async fn run(mut self, first: Welcomed) {
-        let mut backoff = Backoff::new(self.settings.backoff);
+        let mut outage = Outage::new(self.settings.backoff);
         let mut next = Some(first);
         while let Some(welcomed) = next {
             let start = Instant::now();
             self.core.connected(welcomed.welcome);
             let end = session::run(welcomed.link, &welcomed.limits, &mut self.core, &mut self.user).await;
             if start.elapsed() >= STABLE {
-                backoff.reset();
+                outage.over();
             }
-            let retry_in = retry_in(&end, &mut backoff);
+            let retry_in = retry_in(&end, &mut outage);
             tracing::debug!(loss = %end.loss, ?retry_in, "a connection ended");
             let left = end.loss == Loss::Left;
             let loss = end.loss;
@@ -152,14 +154,14 @@ impl Driver {
             }
             self.tell(Event::Disconnected { loss, retry_in }).await;
             next = match retry_in {
-                Some(wait) => self.reconnect(wait, &mut backoff).await,
+                Some(wait) => self.reconnect(wait, &mut outage).await,
                 None => None,
             };
         }
     }
 
     /// Tries to connect until it succeeds or makes no sense.
-    async fn reconnect(&mut self, mut wait: Duration, backoff: &mut Backoff) -> Option<Welcomed> {
+    async fn reconnect(&mut self, mut wait: Duration, outage: &mut Outage) -> Option<Welcomed> {
         self.show_newest_token();
         loop {
             let attempt = async {
@@ -173,12 +175,17 @@ impl Driver {
                 },
                 () = session::closed(&mut self.user.closing) => return None,
             };
-            let retry_in = error.is_retryable().then(|| {
+            let makes_sense = match &error {
+                ConnectError::Lost { loss, .. } => outage.allows_another(loss),
+                error => error.is_retryable(),
+            };
+            let retry_in = makes_sense.then(|| {
                 let asked_s = match &error {
                     ConnectError::Refused { retry_after_s, .. } => retry_after_s.unwrap_or(0),
                     _ => 0,
                 };
-                backoff
+                outage
+                    .backoff
                     .next(rand::random())
                     .max(Duration::from_secs(asked_s.min(RETRY_AFTER_S_MAX)))
             });
@@ -208,15 +215,45 @@ impl Driver {
     }
 }
 
+/// Connections that ended soon, one after the other.
+#[derive(Debug)]
+struct Outage {
+    backoff: Backoff,
+    /// How many of the last ones ended over what cannot be read.
+    unreadable: u32,
+}
+
+impl Outage {
+    fn new(bounds: BackoffBounds) -> Self {
+        Self {
+            backoff: Backoff::new(bounds),
+            unreadable: 0,
+        }
+    }
+
+    /// A connection lasted.
+    fn over(&mut self) {
+        self.backoff.reset();
+        self.unreadable = 0;
+    }
+
+    /// A connection ended. Whether to try another one.
+    fn allows_another(&mut self, loss: &Loss) -> bool {
+        let unreadable = matches!(loss, Loss::Protocol(_));
+        self.unreadable = if unreadable { self.unreadable + 1 } else { 0 };
+        loss.is_retryable() && self.unreadable < UNREADABLE_MAX
+    }
+}
+
 /// How long to wait after `end` before connecting again; none if that makes no sense.
-fn retry_in(end: &End, backoff: &mut Backoff) -> Option<Duration> {
-    if !end.loss.is_retryable() {
+fn retry_in(end: &End, outage: &mut Outage) -> Option<Duration> {
+    if !outage.allows_another(&end.loss) {
         return None;
     }
     Some(match end.reconnect_at {
         // The broker spreads the clients of a drain by itself.
         Some(at) => at.saturating_duration_since(Instant::now()),
-        None => backoff.next(rand::random()),
+        None => outage.backoff.next(rand::random()),
     })
 }
 
@@ -243,18 +280,18 @@ mod tests {
             first_ms: 100,
             max_ms: 400,
         };
-        let mut backoff = Backoff::new(bounds);
+        let mut outage = Outage::new(bounds);
         let at = Instant::now() + Duration::from_millis(8_300);
-        let drained = retry_in(&end(closed(4000), Some(at)), &mut backoff);
+        let drained = retry_in(&end(closed(4000), Some(at)), &mut outage);
         assert_eq!(
             drained,
             Some(Duration::from_millis(8_300)),
             "the rest of the drain's time"
         );
-        let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut backoff);
+        let left = retry_in(&end(Loss::Drained, Some(Instant::now())), &mut outage);
         assert_eq!(left, Some(Duration::ZERO));
         for ceiling_ms in [100, 200, 400, 400] {
-            let wait = retry_in(&end(closed(4002), None), &mut backoff).expect("4002 says to reconnect");
+            let wait = retry_in(&end(closed(4002), None), &mut outage).expect("4002 says to reconnect");
             assert!(
                 wait <= Duration::from_millis(ceiling_ms),
                 "{wait:?} is above {ceiling_ms} ms"
@@ -264,9 +301,26 @@ mod tests {
 
     #[tokio::test]
     async fn some_ends_are_final() {
-        let mut backoff = Backoff::new(BackoffBounds::default());
+        let mut outage = Outage::new(BackoffBounds::default());
         for loss in [closed(4501), closed(4503), closed(1008), Loss::Left] {
-            assert_eq!(retry_in(&end(loss.clone(), None), &mut backoff), None, "{loss}");
+            assert_eq!(retry_in(&end(loss.clone(), None), &mut outage), None, "{loss}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_asked_for_again_and_again() {
+        let mut outage = Outage::new(BackoffBounds::default());
+        let unreadable = end(Loss::Protocol("no message".to_owned()), None);
+        let broke = end(Loss::Broke("the cable".to_owned()), None);
+        let mut tried = |ends: &[&End]| -> Vec<bool> {
+            ends.iter()
+                .map(|end| retry_in(end, &mut outage).is_some())
+                .collect()
+        };
+        assert_eq!(tried(&[&unreadable, &unreadable, &broke]), [true; 3]);
+        assert_eq!(
+            tried(&[&unreadable, &unreadable, &unreadable]),
+            [true, true, false]
+        );
     }
 }

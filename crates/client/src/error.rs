@@ -182,7 +182,8 @@ pub enum Loss {
     /// The network ended it without a close frame.
     #[error("the connection broke: {0}")]
     Broke(String),
-    /// What came is no WebSocket frame or no message of the protocol.
+    /// What came is no WebSocket frame or no message of the protocol. After three connections in a row that end so within seconds, no
+    /// other is tried.
     #[error("the broker broke the protocol: {0}")]
     Protocol(String),
     /// The broker drains: this client left when it was told to.

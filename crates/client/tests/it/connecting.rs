@@ -167,6 +167,34 @@ async fn attempts_go_on_while_it_makes_sense() {
     assert!(within(events.next()).await.is_none(), "403 is final");
 }
 
+/// A broker that sends what the client cannot read would send it again to one that resumes.
+#[tokio::test]
+async fn a_message_that_cannot_be_read_ends_the_client_and_not_only_its_connections() {
+    let broker = Broker::start().await;
+    let (_client, mut events, mut peer) = broker.connect(broker.client()).await;
+    for goes_on in [true, true, false] {
+        let mut unreadable = update("trade.A", 1);
+        unreadable["seq"] = "one".into();
+        peer.say(unreadable).await;
+        let event = next(&mut events).await;
+        let Event::Disconnected {
+            loss: loss @ Loss::Protocol(_),
+            retry_in,
+        } = event
+        else {
+            panic!("{event:?}");
+        };
+        assert!(loss.to_string().contains("integer"), "{loss}");
+        assert_eq!(retry_in.is_some(), goes_on, "{loss}");
+        if goes_on {
+            peer = broker.welcome().await;
+            assert!(matches!(next(&mut events).await, Event::Connected { .. }));
+            message(&mut events, "welcome").await;
+        }
+    }
+    assert!(within(events.next()).await.is_none(), "it has ended");
+}
+
 #[tokio::test]
 async fn the_last_handle_closes_the_connection() {
     let broker = Broker::start().await;
