@@ -6,6 +6,8 @@
 mod config;
 mod deflate;
 mod frames;
+mod node;
+mod payloads;
 mod recording;
 mod reference;
 mod requests;
@@ -14,6 +16,7 @@ mod topics;
 pub use config::config;
 pub use deflate::deflate;
 pub use frames::frames;
+pub use payloads::payloads;
 pub use recording::recording;
 pub use requests::{json, msgpack};
 pub use topics::topics;
@@ -28,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames),
     ("json", json),
     ("msgpack", msgpack),
+    ("payloads", payloads),
     ("recording", recording),
     ("topics", topics),
 ];

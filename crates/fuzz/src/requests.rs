@@ -41,7 +41,7 @@ fn request(codec: Codec, input: &[u8]) {
         let mut bytes = Vec::new();
         other.encode_request(&message, &mut bytes);
         match (&message, other.decode_request(&bytes)) {
-            // Data that is no MessagePack number of 64 bits becomes a float there, so only the rest must be equal.
+            // A number that MessagePack does not have becomes a string there; `payloads` looks at data more closely.
             (
                 ClientMessage::Publish { id, topic, .. },
                 Ok(ClientMessage::Publish {

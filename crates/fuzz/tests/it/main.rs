@@ -40,6 +40,51 @@ fn what_is_kept_is_in_order() {
     }
 }
 
+/// What libFuzzer takes for an entry of a dictionary, read as it reads it.
+fn word(line: &str) -> Option<Vec<u8>> {
+    let mut word = Vec::new();
+    let mut rest = line.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        word.push(match (byte, after) {
+            (b'\\', [b'x', high, low, ..]) => {
+                rest = &after[3..];
+                let digits = [*high, *low];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            (b'\\', [escaped @ (b'\\' | b'"'), ..]) => {
+                rest = &after[1..];
+                *escaped
+            }
+            (b'\\' | b'"', _) => return None,
+            (byte, _) => *byte,
+        });
+    }
+    (!word.is_empty()).then_some(word)
+}
+
+#[test]
+fn each_dictionary_is_of_a_target_and_has_the_keys_of_a_library() {
+    let dictionaries = folder("dictionaries");
+    for name in names(&dictionaries) {
+        assert!(
+            TARGETS.iter().any(|(target, _)| *target == name),
+            "{name} is no target"
+        );
+        let text = fs::read_to_string(dictionaries.join(&name)).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let words: Vec<Vec<u8>> = lines
+            .map(|line| word(line).unwrap_or_else(|| panic!("{name}: {line}")))
+            .collect();
+        for key in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+            assert!(
+                words.iter().any(|word| word == key.as_bytes()),
+                "{name} lacks {key}"
+            );
+        }
+    }
+}
+
 #[test]
 fn each_target_has_a_program_and_seeds() {
     let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();

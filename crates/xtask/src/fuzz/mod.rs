@@ -24,6 +24,8 @@ use crate::workspace::Workspace;
 const PROGRAMS: &str = "crates/fuzz/libfuzzer";
 /// The folder of the seeds, a folder a target in it.
 const SEEDS: &str = "crates/fuzz/seeds";
+/// The folder of the dictionaries: words that a fuzzer would hardly think of, for the targets that have some.
+const DICTIONARIES: &str = "crates/fuzz/dictionaries";
 /// Seconds that one input may take. Told by the clock, so a machine that does much else needs some to spare.
 const INPUT_SECONDS_MAX: u32 = 30;
 
@@ -149,11 +151,16 @@ fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
     let (learnt, found) = (corpus::learnt(workspace, name)?, folder("artifacts")?);
     let log = workspace.target.join("fuzz").join(format!("{name}.log"));
     let mut file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut child = cargo_fuzz(workspace, "run")
-        .arg(name)
+    let mut run = cargo_fuzz(workspace, "run");
+    run.arg(name)
         .arg(&learnt)
         .arg(workspace.root.join(SEEDS).join(name))
-        .arg("--")
+        .arg("--");
+    let dictionary = workspace.root.join(DICTIONARIES).join(name);
+    if dictionary.exists() {
+        run.arg(format!("-dict={}", dictionary.display()));
+    }
+    let mut child = run
         .args([
             format!("-max_total_time={seconds}"),
             format!("-timeout={INPUT_SECONDS_MAX}"),

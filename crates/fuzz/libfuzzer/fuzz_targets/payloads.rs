@@ -1,0 +1,5 @@
+//! libFuzzer's way to [`tickwire_fuzz::payloads`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tickwire_fuzz::payloads(input));

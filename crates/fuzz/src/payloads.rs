@@ -1,0 +1,125 @@
+//! What is published in one form and read in all of them: the same value everywhere, at once and from the history.
+
+use tickwire_router::{Directory, DirectoryLimits, Kinds, Publication};
+use tickwire_server::http::{parse_line, sse};
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::frame::payload_of;
+use tickwire_wire::{ClientMessage, Codec, Micros, Payload, Seq, ServerMessage, Topic};
+
+use crate::node::{Node, as_packed, as_written};
+
+/// Published data: a byte that says how, and the data in JSON or MessagePack.
+///
+/// # Panics
+/// When a reader gets another value than was published, or what was taken in one way is refused in another.
+pub fn payloads(input: &[u8]) {
+    let Some((way, data)) = input.split_first() else {
+        return;
+    };
+    let payload = if way % 2 == 0 {
+        from_json(data)
+    } else {
+        from_msgpack(data)
+    };
+    let Some(payload) = payload else { return };
+    let mut json = Vec::new();
+    payload.write_json(&mut json);
+    let json = String::from_utf8(json).expect("JSON is UTF-8");
+    let packed = Node::of_json(&json, as_packed).expect("a payload is JSON");
+    if way % 2 == 0 {
+        let text = std::str::from_utf8(data).expect("what was taken is UTF-8");
+        assert_eq!(json, text.trim_matches([' ', '\t', '\n', '\r']));
+    } else {
+        let published = Node::of_msgpack(data).expect("what was taken is MessagePack");
+        assert_eq!(published, packed);
+        assert_eq!(
+            Node::of_json(&json, as_written).expect("a payload is JSON"),
+            packed
+        );
+    }
+    is_read(payload, &json, &packed);
+}
+
+/// What three ways of publishing JSON make of it, which must be the same.
+fn from_json(data: &[u8]) -> Option<Payload> {
+    let alone = Payload::from_json(data).ok()?;
+    let request = [br#"{"op":"publish","topic":"chat.x","data":"#, data, b"}"].concat();
+    let line = [br#"{"topic":"chat.x","data":"#, data, b"}"].concat();
+    assert_eq!(published(Codec::Json, &request).as_ref(), Some(&alone));
+    let line = parse_line(1, &line, usize::MAX).map(|line| line.payload);
+    assert_eq!(line.as_ref(), Ok(&alone));
+    Some(alone)
+}
+
+fn from_msgpack(data: &[u8]) -> Option<Payload> {
+    let request = [b"\x83\xa2op\xa7publish\xa5topic\xa6chat.x\xa4data", data].concat();
+    published(Codec::MessagePack, &request)
+}
+
+fn published(codec: Codec, request: &[u8]) -> Option<Payload> {
+    match codec.decode_request(request) {
+        Ok(ClientMessage::Publish { data, .. }) => Some(data),
+        _ => None,
+    }
+}
+
+/// Publishes `payload` twice and reads it in every form, the last value and the history.
+fn is_read(payload: Payload, json: &str, packed: &Node) {
+    let limits = DirectoryLimits {
+        topics_max: 1,
+        history_bytes_max: 1 << 30,
+    };
+    let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
+    let topic: Topic = "chat.x".parse().expect("a topic");
+    for published in [payload.clone(), payload] {
+        let place = directory.publish(&topic, published, Micros(1));
+        place.expect("an event topic takes any JSON");
+    }
+    let cell = directory.find("chat.x").expect("it was published to");
+    let newest = cell.snapshot().expect("it has a value");
+    reads_as(&newest, DataOp::Snapshot, json, packed);
+    let history = cell.history(Seq(0), 2).messages;
+    assert_eq!(history.len(), 2);
+    for publication in history {
+        reads_as(&publication, DataOp::Update, json, packed);
+    }
+}
+
+/// Every frame of `publication` says what was published, to a client of this project and to others.
+fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
+    let text = payload_of(publication.frame(Codec::Json, op).0);
+    let ending = format!("\"data\":{json}}}");
+    assert!(text.ends_with(ending.as_bytes()), "{json} is not in {text:?}");
+    assert_eq!(data_of(Codec::Json, text), json);
+
+    let mut event = Vec::new();
+    sse::write_event("update", None, text, &mut event);
+    let event = String::from_utf8(event).expect("JSON is UTF-8");
+    let lines: Vec<&str> = event
+        .split('\n')
+        .filter_map(|line| line.strip_prefix("data: "))
+        .collect();
+    let told = Node::of_json(
+        data_of(Codec::Json, lines.join("\n").as_bytes()).as_str(),
+        as_packed,
+    );
+    assert_eq!(&told.expect("an event holds JSON"), packed);
+
+    let bytes = payload_of(publication.frame(Codec::MessagePack, op).0);
+    let Ok(Node::Array(fields)) = Node::of_msgpack(bytes) else {
+        panic!("{bytes:02x?} is no array");
+    };
+    assert_eq!(fields.last(), Some(packed));
+    let data = data_of(Codec::MessagePack, bytes);
+    assert_eq!(&Node::of_json(&data, as_written).expect("data is JSON"), packed);
+}
+
+/// The data that a client of this project is given.
+fn data_of(codec: Codec, message: &[u8]) -> String {
+    match codec.decode_server(message) {
+        Ok(ServerMessage::Update { data, .. } | ServerMessage::Snapshot { data, .. }) => {
+            data.get().to_owned()
+        }
+        other => panic!("{codec} has {other:?} for {message:02x?}"),
+    }
+}
