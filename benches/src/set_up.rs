@@ -12,7 +12,8 @@ use tickwire_router::{
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, HISTORY_BYTES_MAX, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S,
-    OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, SHARD_QUEUE_MAX, SUBSCRIPTIONS_MAX, TOPICS_AT_ONCE,
+    OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, PUBLISHES_BURST, PUBLISHES_PER_S, SHARD_QUEUE_MAX,
+    SUBSCRIPTIONS_MAX, TOPICS_AT_ONCE, TOPICS_PER_KEY_MAX,
 };
 use tickwire_wire::market::{self, Bbo, Candle, Level, Ticker, Trade};
 use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
@@ -184,6 +185,7 @@ pub fn directory(topics: usize) -> Arc<Directory> {
     let queue = ShardQueue::new(SHARD_QUEUE_MAX, Box::new(|| {}));
     let limits = DirectoryLimits {
         topics_max: topics,
+        topics_per_key_max: TOPICS_PER_KEY_MAX,
         history_bytes_max: HISTORY_BYTES_MAX,
     };
     Arc::new(Directory::new(
@@ -208,6 +210,8 @@ fn shard_settings() -> ShardSettings {
             message_bytes: MESSAGE_BYTES_MAX,
             ops_per_s: OPS_PER_S,
             ops_burst: OPS_BURST,
+            publishes_per_s: PUBLISHES_PER_S,
+            publishes_burst: PUBLISHES_BURST,
         },
         session_limits: SessionLimits::default(),
         topics_at_once: TOPICS_AT_ONCE,

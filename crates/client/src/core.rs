@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::error::RequestError;
 use crate::event::Event;
 use crate::ledger::{self, Known, Ledger, Wanted};
+use crate::pace::Counted;
 use crate::promise::Checker;
 use crate::request::{Answer, Body, Purpose, Reply, Waiting, answer, checked};
 
@@ -42,6 +43,14 @@ pub(crate) struct Core {
     unresumed: FxHashMap<String, Position>,
 }
 
+/// What a request counts as for the broker's rates.
+fn counted(message: &ClientMessage) -> Counted {
+    match message {
+        ClientMessage::Publish { .. } => Counted::Publication,
+        _ => Counted::Request,
+    }
+}
+
 impl Core {
     pub(crate) fn new(codec: Codec, checker: Checker, report_broken: bool) -> Self {
         Self {
@@ -55,6 +64,8 @@ impl Core {
                 message_bytes: usize::MAX,
                 ops_per_s: 0,
                 ops_burst: 0,
+                publishes_per_s: 0,
+                publishes_burst: 0,
             },
             last_id: 0,
             connections: 0,
@@ -192,7 +203,7 @@ impl Core {
                 };
                 (message, Purpose::Auth { token, reply })
             }
-            Body::Ping => (ClientMessage::Ping { id }, Purpose::Other { reply }),
+            Body::Ping => (ClientMessage::Ping { id: Some(id) }, Purpose::Other { reply }),
         };
         self.queue(id, message, purpose);
     }
@@ -219,26 +230,27 @@ impl Core {
         });
     }
 
-    /// Whether something waits to be sent. Drops requests that their users have given up.
-    pub(crate) fn wants_to_send(&mut self) -> bool {
+    /// What the next request counts as, if one waits to be sent. Drops requests that their users have given up.
+    pub(crate) fn next_to_send(&mut self) -> Option<Counted> {
         while let Some(first) = self.outgoing.front() {
             if !first.purpose.reply().is_some_and(oneshot::Sender::is_closed) {
-                return true;
+                return Some(counted(&first.message));
             }
             self.outgoing.pop_front();
         }
-        false
+        None
     }
 
-    /// The next request's bytes; it counts as sent.
-    pub(crate) fn send(&mut self) -> Option<Vec<u8>> {
+    /// The next request's bytes, and what it counts as; it counts as sent.
+    pub(crate) fn send(&mut self) -> Option<(Counted, Vec<u8>)> {
         let waiting = self.outgoing.pop_front()?;
+        let counted = counted(&waiting.message);
         self.checker.sent(&waiting.message);
         if let ClientMessage::Unsubscribe { topics, .. } = &waiting.message {
             self.forget(topics);
         }
         self.pending.insert(waiting.id, waiting.purpose);
-        Some(waiting.bytes)
+        Some((counted, waiting.bytes))
     }
 
     /// `topics` are not to be restored. Told when an unsubscribe is sent and again when it ends: the ack of a subscribe
@@ -295,7 +307,7 @@ impl Core {
                 .pending
                 .remove(id)
                 .map(|purpose| (purpose, Ok(Answer::Ack(results.clone())))),
-            ServerMessage::Control(Control::Pong { id, ts, .. }) => self
+            ServerMessage::Control(Control::Pong { id: Some(id), ts, .. }) => self
                 .pending
                 .remove(id)
                 .map(|purpose| (purpose, Ok(Answer::Pong(*ts)))),

@@ -214,6 +214,8 @@ mod tests {
         message_bytes: 65_536,
         ops_per_s: 50,
         ops_burst: 200,
+        publishes_per_s: 10_000,
+        publishes_burst: 20_000,
     };
 
     fn wanted(mode: Option<Mode>) -> Wanted {

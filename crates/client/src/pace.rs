@@ -1,6 +1,6 @@
-//! Keeps requests within the rate that the broker announced, so that none is refused for coming too fast.
+//! Keeps requests within the rates that the broker announced, so that none is refused for coming too fast.
 //!
-//! A token bucket, pure: the time comes in as an argument. It holds four fifths of the announced burst, because requests that
+//! Token buckets, pure: the time comes in as an argument. They hold four fifths of the announced burst, because requests that
 //! were spread when they left may arrive together.
 
 use std::time::Duration;
@@ -11,10 +11,53 @@ use tokio::time::Instant;
 /// One request's worth of bucket, so that all sums are whole numbers.
 const REQUEST: u64 = 1_000_000_000;
 
+/// What a request counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Request,
+    Publication,
+}
+
 /// Tells when the next request may be sent.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Requests per second; 0 is no limit.
+    requests: Rate,
+    /// None of a broker that counts publications among the requests.
+    publications: Option<Rate>,
+}
+
+impl Pace {
+    /// The pace within `limits`, from `now` on. An announced rate of 0 is none.
+    pub(crate) fn new(limits: &AnnouncedLimits, now: Instant) -> Self {
+        let publications = Rate::new(limits.publishes_per_s, limits.publishes_burst, now);
+        Self {
+            requests: Rate::new(limits.ops_per_s, limits.ops_burst, now),
+            publications: (limits.publishes_per_s > 0).then_some(publications),
+        }
+    }
+
+    /// How long until a request that counts as `counted` may be sent.
+    pub(crate) fn wait(&mut self, counted: Counted, now: Instant) -> Duration {
+        self.rate(counted).wait(now)
+    }
+
+    /// A request is sent that counts as `counted`.
+    pub(crate) fn spend(&mut self, counted: Counted) {
+        self.rate(counted).spend();
+    }
+
+    fn rate(&mut self, counted: Counted) -> &mut Rate {
+        match (counted, &mut self.publications) {
+            (Counted::Publication, Some(publications)) => publications,
+            _ => &mut self.requests,
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Rate {
+    /// So many per second; 0 is no limit.
     per_s: u64,
     /// Most that the bucket holds.
     full: u64,
@@ -22,22 +65,19 @@ pub(crate) struct Pace {
     at: Instant,
 }
 
-impl Pace {
-    /// The pace within `limits`, from `now` on. An announced rate of 0 is none.
-    pub(crate) fn new(limits: &AnnouncedLimits, now: Instant) -> Self {
-        let per_s = u64::from(limits.ops_per_s);
-        let burst = u64::from(limits.ops_burst.max(limits.ops_per_s));
+impl Rate {
+    fn new(per_s: u32, burst: u32, now: Instant) -> Self {
+        let burst = u64::from(burst.max(per_s));
         let full = (burst - burst / 5).max(1) * REQUEST;
         Self {
-            per_s,
+            per_s: u64::from(per_s),
             full,
             level: full,
             at: now,
         }
     }
 
-    /// How long until a request may be sent.
-    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+    fn wait(&mut self, now: Instant) -> Duration {
         if self.per_s == 0 {
             return Duration::ZERO;
         }
@@ -50,8 +90,7 @@ impl Pace {
         Duration::from_nanos(REQUEST.saturating_sub(self.level).div_ceil(self.per_s))
     }
 
-    /// A request is sent.
-    pub(crate) fn spend(&mut self) {
+    fn spend(&mut self) {
         self.level = self.level.saturating_sub(REQUEST);
     }
 }
@@ -66,21 +105,28 @@ mod tests {
             message_bytes: 1,
             ops_per_s,
             ops_burst,
+            publishes_per_s: 0,
+            publishes_burst: 0,
         }
     }
 
     /// Milliseconds from the start at which each of `count` requests goes out when all wait.
     fn sent_at_ms(limits: &AnnouncedLimits, count: usize) -> Vec<u128> {
+        sent_as(&vec![Counted::Request; count], limits)
+    }
+
+    /// The same of requests that count as these.
+    fn sent_as(requests: &[Counted], limits: &AnnouncedLimits) -> Vec<u128> {
         let start = Instant::now();
         let mut now = start;
         let mut pace = Pace::new(limits, now);
-        let mut send = || {
-            now += pace.wait(now);
-            assert_eq!(pace.wait(now), Duration::ZERO, "the wait is long enough");
-            pace.spend();
+        let mut send = |counted| {
+            now += pace.wait(counted, now);
+            assert_eq!(pace.wait(counted, now), Duration::ZERO, "the wait is long enough");
+            pace.spend(counted);
             (now - start).as_millis()
         };
-        (0..count).map(|_| send()).collect()
+        requests.iter().map(|counted| send(*counted)).collect()
     }
 
     #[test]
@@ -105,9 +151,24 @@ mod tests {
         let mut pace = Pace::new(&limits(10, 10), start);
         let later = start + Duration::from_secs(1_000_000);
         for _ in 0..8 {
-            assert_eq!(pace.wait(later), Duration::ZERO);
-            pace.spend();
+            assert_eq!(pace.wait(Counted::Request, later), Duration::ZERO);
+            pace.spend(Counted::Request);
         }
-        assert_eq!(pace.wait(later), Duration::from_millis(100));
+        assert_eq!(pace.wait(Counted::Request, later), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn publications_wait_for_their_own_rate_and_for_no_other() {
+        let publications = [Counted::Publication; 9];
+        let own = AnnouncedLimits {
+            publishes_per_s: 10,
+            publishes_burst: 10,
+            ..limits(1, 1)
+        };
+        assert_eq!(sent_as(&publications, &own)[7..], [0, 100]);
+        let between = [&publications[..8], &[Counted::Request, Counted::Publication]].concat();
+        assert_eq!(sent_as(&between, &own)[7..], [0, 0, 100]);
+        // A broker that says nothing of them counts them among the requests.
+        assert_eq!(sent_as(&publications[..3], &limits(1, 1)), [0, 1_000, 2_000]);
     }
 }

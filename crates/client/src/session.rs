@@ -171,11 +171,8 @@ impl Session<'_> {
                 self.retry_at = None;
                 self.core.retry_unrestored();
             }
-            let pause = if self.core.wants_to_send() {
-                self.pace.wait(now)
-            } else {
-                Duration::MAX
-            };
+            let next = self.core.next_to_send();
+            let pause = next.map_or(Duration::MAX, |counted| self.pace.wait(counted, now));
             let can_send = !self.writer_gone && (self.pong.is_some() || pause.is_zero());
             let wake = self.wake(now, pause, leaving);
             let takes_requests = !leaving && self.core.has_room();
@@ -216,8 +213,8 @@ impl Session<'_> {
         // The room may have come after the pause: it counts from now.
         if let Some(payload) = self.pong.take() {
             permit.send(Outgoing::Pong(payload));
-        } else if let Some(bytes) = self.core.send() {
-            self.pace.spend();
+        } else if let Some((counted, bytes)) = self.core.send() {
+            self.pace.spend(counted);
             permit.send(Outgoing::Request(bytes));
         }
     }

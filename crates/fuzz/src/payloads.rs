@@ -67,6 +67,7 @@ fn published(codec: Codec, request: &[u8]) -> Option<Payload> {
 fn is_read(payload: Payload, json: &str, packed: &Node) {
     let limits = DirectoryLimits {
         topics_max: 1,
+        topics_per_key_max: 0,
         history_bytes_max: 1 << 30,
     };
     let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());

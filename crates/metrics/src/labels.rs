@@ -78,7 +78,7 @@ impl Label {
             }
             Self::TurnedAway => {
                 "`full`, `descriptors`, `address_connections`, `address_handshakes`, `address_publishes`, \
-                 `address_requests`, `connection_requests`, `answers`, `proxy_header`, `busy`"
+                 `holder_publishes`, `address_requests`, `connection_requests`, `answers`, `proxy_header`, `busy`"
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
@@ -224,6 +224,8 @@ pub enum TurnedAway {
     AddressHandshakes,
     /// The address publishes too often over HTTP.
     AddressPublishes,
+    /// The holder of a token publishes too often over HTTP.
+    HolderPublishes,
     /// The address asks too often over HTTP.
     AddressRequests,
     /// The connection asks too often over HTTP.
@@ -244,6 +246,7 @@ impl TurnedAway {
         "address_connections",
         "address_handshakes",
         "address_publishes",
+        "holder_publishes",
         "address_requests",
         "connection_requests",
         "answers",

@@ -46,11 +46,18 @@ impl Bucket {
         Ok(())
     }
 
-    /// Takes what it costs to look at so many topics, a thousand for one. What is not there yet is taken ahead: whoever
-    /// comes next waits for it.
+    /// Takes so many. What is not there yet is taken ahead: whoever comes next waits for it.
+    pub fn charge(&mut self, rate: Rate, count: usize, now: Micros) {
+        self.take_ahead(rate.cost_us.saturating_mul(count as u64), now);
+    }
+
+    /// Takes what it costs to look at so many topics, a thousand for one, ahead if it must.
     pub fn charge_visits(&mut self, rate: Rate, visits: usize, now: Micros) {
-        let price = rate.cost_us.saturating_mul(visits as u64) / VISITS_PER_OP;
-        self.full_at = Micros(self.full_at.max(now).0.saturating_add(price));
+        self.take_ahead(rate.cost_us.saturating_mul(visits as u64) / VISITS_PER_OP, now);
+    }
+
+    fn take_ahead(&mut self, price_us: u64, now: Micros) {
+        self.full_at = Micros(self.full_at.max(now).0.saturating_add(price_us));
     }
 
     /// Whether no more was taken ahead than the bucket holds.
@@ -109,6 +116,17 @@ mod tests {
         assert_eq!(bucket.check(rate, Micros(now.0 + 7 * 20_000)), Ok(()));
         bucket.charge_visits(rate, usize::MAX, now);
         assert!(bucket.take(rate, now).is_err(), "and nothing overflows");
+    }
+
+    #[test]
+    fn what_is_charged_may_be_more_than_there_is() {
+        let rate = Rate::new(50, 3);
+        let (mut bucket, now) = (Bucket::default(), Micros(1_000_000));
+        bucket.charge(rate, 3, now);
+        assert_eq!(bucket.check(rate, now), Ok(()), "all of it, and no more");
+        bucket.charge(rate, 2, now);
+        assert_eq!(bucket.check(rate, now), Err(2 * 20_000));
+        assert_eq!(bucket.take(rate, now), Err(3 * 20_000));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Shared by all threads. Topics are never removed; one over the limit is refused. Never reads a clock.
 //!
-//! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, and within it
-//! only a shard's queue.
+//! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, but for one that is
+//! being made, and within it only a shard's queue.
 
+mod making;
 mod reconfigure;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -20,8 +22,9 @@ use crate::cell::{Attached, Entered, Heard, Published, TopicCell};
 use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
-use crate::publication::{Lineage, TopicId};
+use crate::publication::TopicId;
 use crate::queue::{Batch, ShardQueue};
+use crate::rights::Publisher;
 use crate::staleness::{Look, StaleRule, Staleness};
 use crate::tree::TopicTree;
 
@@ -44,6 +47,12 @@ pub enum PublishError {
     /// The topic would be one more than the broker holds.
     #[error("the broker holds its most topics ({0}); publish to an existing one or raise limits.topics")]
     TooManyTopics(usize),
+    /// The topic would be one more than its publisher may make.
+    #[error(
+        "whoever publishes this has made as many topics as one key, subject or address may ({0}); publish to an existing one \
+         or raise limits.topics_per_key"
+    )]
+    TooManyTopicsOfKey(usize),
     /// The message does not fit the topic's kind.
     #[error("{}", .0.reason)]
     Refused(Refusal),
@@ -53,7 +62,9 @@ impl From<PublishError> for Refusal {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Refused(refusal) => refusal,
-            PublishError::TooManyTopics(_) => Self::new(ErrorCode::LimitExceeded, error.to_string()),
+            PublishError::TooManyTopics(_) | PublishError::TooManyTopicsOfKey(_) => {
+                Self::new(ErrorCode::LimitExceeded, error.to_string())
+            }
         }
     }
 }
@@ -63,6 +74,8 @@ impl From<PublishError> for Refusal {
 pub struct DirectoryLimits {
     /// Most topics.
     pub topics_max: usize,
+    /// Most topics that one publisher may make; 0 for any number.
+    pub topics_per_key_max: usize,
     /// Most bytes of all histories together.
     pub history_bytes_max: usize,
 }
@@ -87,6 +100,8 @@ pub struct TopicInfo {
 struct Topics {
     by_id: Vec<Arc<TopicCell>>,
     tree: TopicTree,
+    /// How many of them each publisher has made.
+    made_by: HashMap<Publisher, u32>,
 }
 
 /// The topics that a pattern selects, and what finding them took.
@@ -112,6 +127,7 @@ pub struct Directory {
     /// How often a book became crossed.
     crossed_books: AtomicU64,
     topics_max: AtomicUsize,
+    topics_per_key_max: AtomicUsize,
 }
 
 /// Subscriptions per shard that name one pattern.
@@ -160,6 +176,7 @@ impl Directory {
             staleness: Staleness::default(),
             crossed_books: AtomicU64::new(0),
             topics_max: AtomicUsize::new(limits.topics_max),
+            topics_per_key_max: AtomicUsize::new(limits.topics_per_key_max),
         }
     }
 
@@ -281,18 +298,6 @@ impl Directory {
         self.topics_read().by_id.len()
     }
 
-    /// Whether `more` topics may still be made.
-    ///
-    /// # Errors
-    /// When they would be too many.
-    pub fn check_room(&self, more: usize) -> Result<(), PublishError> {
-        let max = self.topics_max();
-        if self.topic_count().saturating_add(more) > max {
-            return Err(PublishError::TooManyTopics(max));
-        }
-        Ok(())
-    }
-
     /// Calls `visit` with up to `max` topics in the order in which they were made, from the `from`th on. Returns where to
     /// go on, or `None` at the end. Topics never go, so a walk in steps meets each that existed when it began once.
     ///
@@ -316,55 +321,31 @@ impl Directory {
         self.budget.bytes()
     }
 
-    /// The topic, made if it does not exist.
-    ///
-    /// # Errors
-    /// When there are too many topics.
-    pub fn open(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
-        match self.find(topic.as_str()) {
-            Some(cell) => Ok(cell),
-            None => self.create(topic),
-        }
-    }
-
-    fn create(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = self.find(topic.as_str()) {
-            return Ok(cell); // another thread was first
-        }
-        let too_many = PublishError::TooManyTopics(self.topics_max());
-        if topics.by_id.len() >= self.topics_max() {
-            return Err(too_many);
-        }
-        let id = TopicId(u32::try_from(topics.by_id.len()).map_err(|_| too_many)?);
-        let (kind, capacity) = self.kinds().of(topic.as_str());
-        // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
-        // finds the topic there.
-        let mut interested = 0;
-        let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
-        interests.matches(topic.as_str(), |interest| interested |= interest.mask());
-        drop(interests);
-        let lineage = Lineage {
-            id,
-            topic: topic.clone(),
-            kind,
-            epoch: self.epoch.clone(),
-        };
-        let cell = Arc::new(TopicCell::new(lineage, capacity, interested));
-        topics.by_id.push(cell.clone());
-        self.staleness.enter(id, topic.as_str());
-        topics.tree.insert(topic, id);
-        self.by_name.insert(topic.clone(), cell.clone());
-        Ok(cell)
-    }
-
     /// Publishes `payload` to `topic`, which is made if it does not exist.
     ///
     /// # Errors
     /// When there are too many topics, or the payload does not fit the topic's kind; nothing was published then.
     pub fn publish(&self, topic: &Topic, payload: Payload, now: Micros) -> Result<Published, PublishError> {
+        self.publish_by(None, topic, payload, now)
+    }
+
+    /// The same for `publisher`, to whose topics one that is made counts.
+    ///
+    /// # Errors
+    /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
+    /// published then, and no topic made.
+    pub fn publish_by(
+        &self,
+        publisher: Option<Publisher>,
+        topic: &Topic,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
         let payload = self.check(topic.as_str(), payload)?;
-        self.publish_to(&*self.open(topic)?, payload, now)
+        match self.find(topic.as_str()) {
+            Some(cell) => self.publish_to(&cell, payload, now),
+            None => self.publish_first(publisher, topic, payload, now),
+        }
     }
 
     /// Brings `payload` into the form that topics of the kind of `topic` hold, so that publishing it can only fail for
@@ -404,12 +385,17 @@ impl Directory {
         now: Micros,
     ) -> Result<Published, PublishError> {
         let entered = cell.publish(payload, now, &self.queues, &self.budget);
+        Ok(self.settle(entered.map_err(PublishError::Refused)?))
+    }
+
+    /// Does what a message that was published calls for beyond its topic.
+    fn settle(&self, entered: Entered) -> Published {
         let Entered {
             published,
             over_budget,
             crossed,
             came_back,
-        } = entered.map_err(PublishError::Refused)?;
+        } = entered;
         if over_budget {
             self.shorten_next();
         }
@@ -419,7 +405,7 @@ impl Directory {
         if came_back {
             self.staleness.came_back();
         }
-        Ok(published)
+        published
     }
 
     /// Shortens the history of the topic whose turn it is.
@@ -544,6 +530,7 @@ mod tests {
             Kinds::default(),
             DirectoryLimits {
                 topics_max: 10,
+                topics_per_key_max: 0,
                 history_bytes_max: 1_000,
             },
             Vec::new(),

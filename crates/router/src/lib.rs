@@ -40,7 +40,7 @@ pub use ledger::{Audit, Ledger};
 pub use outbox::{Fanout, Outbox, Overrun, Waiting};
 pub use publication::{Lineage, Publication, TopicId};
 pub use queue::{Batch, ShardQueue, WakeShard};
-pub use rights::{Grant, Rights};
+pub use rights::{Grant, PublishRate, Publisher, Rights};
 pub use session::{SessionId, Transport};
 pub use shard::{AuthRequest, Drain, SessionLag, SessionLimits, Shard, ShardSettings};
 pub use staleness::StaleRule;

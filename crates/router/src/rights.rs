@@ -6,8 +6,14 @@
 
 use std::sync::Arc;
 
+use tickwire_wire::limits::PUBLISH_RATE_MAX;
 use tickwire_wire::pattern_sets::{common, covers, overlap};
 use tickwire_wire::{ErrorCode, Pattern, Refusal};
+
+use crate::bucket::Rate;
+
+/// Pairs of patterns that are looked at for one that would be allowed in place of one that is not.
+const NARROWER_LOOKS_MAX: usize = 512;
 
 /// The topics that one kind of request may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,14 +68,91 @@ impl Grant {
         covers(&self.allow, pattern) && !self.deny.iter().any(|denied| overlap(denied, pattern))
     }
 
-    /// A pattern within `pattern` of which it holds every topic, if there is one to be told: the part of `pattern` in one
-    /// of the patterns that allow.
+    /// A pattern within `pattern` of which it holds every topic, if one is found: the part of `pattern` in one of the patterns
+    /// that allow, or where that meets one that denies, the part with a single token for its last `>`.
+    ///
+    /// Of long lists only the beginning is looked at: a refusal must not cost more than a grant.
     #[must_use]
     pub fn narrower(&self, pattern: &Pattern) -> Option<Pattern> {
-        let mut parts = self.allow.iter().filter_map(|allowed| common(allowed, pattern));
-        parts.find(|part| !self.deny.iter().any(|denied| overlap(denied, part)))
+        let mut looks = NARROWER_LOOKS_MAX;
+        self.narrower_within(pattern, &mut looks)
+    }
+
+    /// The same, with at most so many pairs of patterns looked at; what is left of them stays in `looks`.
+    fn narrower_within(&self, pattern: &Pattern, looks: &mut usize) -> Option<Pattern> {
+        for allowed in &*self.allow {
+            *looks = looks.checked_sub(1)?;
+            let Some(part) = common(allowed, pattern) else {
+                continue;
+            };
+            let shorter = part.as_str().strip_suffix('>').map(|head| format!("{head}*"));
+            let shorter = shorter.and_then(|text| text.parse().ok());
+            for part in std::iter::once(part).chain(shorter) {
+                if !self.denies_of(&part, looks)? {
+                    return Some(part);
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether it denies some topic of `part`; none if there are not so many `looks`.
+    fn denies_of(&self, part: &Pattern, looks: &mut usize) -> Option<bool> {
+        for denied in &*self.deny {
+            *looks = looks.checked_sub(1)?;
+            if overlap(denied, part) {
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
+
+    /// The part of `pattern` that is denied though all of it is allowed otherwise.
+    fn denied_part(&self, pattern: &Pattern) -> Option<Pattern> {
+        let mut denied = self.deny.iter();
+        covers(&self.allow, pattern)
+            .then(|| denied.find_map(|denied| common(denied, pattern)))
+            .flatten()
     }
 }
+
+/// How fast somebody may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishRate {
+    /// Publications per second that may be kept up.
+    pub per_s: u32,
+    /// Publications that may come at once after a quiet time.
+    pub burst: u32,
+}
+
+impl PublishRate {
+    /// The rate that two numbers of a grant mean, if there is one: twice its second's worth at once where nothing else is said.
+    ///
+    /// # Errors
+    /// With what is wrong with the burst.
+    pub fn of(per_s: Option<u64>, burst: Option<u64>) -> Result<Option<Self>, &'static str> {
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).min(PUBLISH_RATE_MAX);
+        match (per_s.map(number), burst.map(number)) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("needs publishes_per_s beside it"),
+            (Some(per_s), Some(burst)) if burst < per_s => Err("must be at least publishes_per_s"),
+            (Some(per_s), burst) => Ok(Some(Self {
+                per_s,
+                burst: burst.unwrap_or(number(2 * u64::from(per_s))),
+            })),
+        }
+    }
+
+    /// The same as a bucket's.
+    #[must_use]
+    pub fn rate(self) -> Rate {
+        Rate::new(self.per_s, self.burst)
+    }
+}
+
+/// Whose a topic is that a client makes, as far as quotas tell publishers apart: all who have one grant are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Publisher(pub u128);
 
 /// What a connection may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +161,8 @@ pub struct Rights {
     pub subscribe: Grant,
     /// Topics that it may publish to.
     pub publish: Grant,
+    /// How fast it may; as the broker lets everybody if none.
+    pub publish_rate: Option<PublishRate>,
 }
 
 impl Rights {
@@ -87,6 +172,7 @@ impl Rights {
         Self {
             subscribe: Grant::none(),
             publish: Grant::none(),
+            publish_rate: None,
         }
     }
 
@@ -100,13 +186,14 @@ impl Rights {
         Self {
             subscribe: Grant::new([everything], []),
             publish: Grant::new(publish, []),
+            publish_rate: None,
         }
     }
 
     /// Whether every topic of `pattern` may be subscribed to.
     ///
     /// # Errors
-    /// `forbidden`, with a pattern that would be allowed where one can be told.
+    /// `forbidden`, with what is denied of it and a pattern that would be allowed, where these can be told.
     pub fn check_subscribe(&self, pattern: &Pattern) -> Result<(), Refusal> {
         if self.subscribe.has_all(pattern) {
             return Ok(());
@@ -116,6 +203,11 @@ impl Rights {
         } else {
             format!("this connection may not subscribe to {pattern}")
         };
+        if pattern.is_wildcard()
+            && let Some(denied) = self.subscribe.denied_part(pattern)
+        {
+            reason += &format!(": {denied}");
+        }
         if let Some(narrower) = self.subscribe.narrower(pattern) {
             reason += &format!("; it may subscribe to {narrower}");
         }
@@ -132,5 +224,40 @@ impl Rights {
         }
         let reason = format!("this connection may not publish to {topic}");
         Err(Refusal::new(ErrorCode::Forbidden, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(count: usize, text: impl Fn(usize) -> String) -> Vec<Pattern> {
+        (0..count).map(|n| text(n).parse().expect("a pattern")).collect()
+    }
+
+    #[test]
+    fn a_refusal_by_the_longest_lists_is_bounded_work() {
+        // Each part that is allowed is denied by the last of the patterns that deny.
+        let allow = patterns(128, |n| format!("*.*.*.*.*.*.*.*.*.*.*.*.*.*.a.{n}"));
+        let deny = patterns(128, |n| match n {
+            127 => "*.*.*.*.*.*.*.*.*.*.*.*.*.*.a.*".to_owned(),
+            n => format!("*.*.*.*.*.*.*.*.*.*.*.*.*.*.b{n}.*"),
+        });
+        let grant = Grant::new(allow, deny);
+        let asked: Pattern = ">".parse().expect("a pattern");
+        assert!(!grant.has_all(&asked));
+        let mut looks = usize::MAX;
+        assert_eq!(grant.narrower_within(&asked, &mut looks), None);
+        let all = usize::MAX - looks;
+        assert!(all > 10_000, "{all} looks without a bound");
+        let mut looks = NARROWER_LOOKS_MAX;
+        assert_eq!(grant.narrower_within(&asked, &mut looks), None);
+        assert_eq!(looks, 0, "given up with the last look");
+        // Short lists are gone through.
+        let grant = Grant::new(
+            patterns(2, |n| format!("a{n}.*")),
+            patterns(1, |_| "a0.*".to_owned()),
+        );
+        assert_eq!(grant.narrower(&asked).as_ref().map(Pattern::as_str), Some("a1.*"));
     }
 }

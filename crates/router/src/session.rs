@@ -15,7 +15,7 @@ use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
-use crate::rights::Rights;
+use crate::rights::{Publisher, Rights};
 use crate::shard::Unfinished;
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
@@ -109,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) requested: bool,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
+    /// Whose the topics are that it makes, where quotas tell.
+    pub(crate) publisher: Option<Publisher>,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,
     /// Live bytes waiting from which on it is handed nothing more live: 0 while it lags.
@@ -123,7 +125,8 @@ pub(crate) struct Session {
     pub(crate) gone: bool,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
-    pub(crate) refusals_in_a_row: u32,
+    /// What is left of the requests in a row that may be refused for what they ask.
+    pub(crate) refusals: Bucket,
     /// What is left of the requests that may be refused with `rate_limited`.
     pub(crate) patience: Bucket,
     /// A ping was sent, and no pong has come yet.
@@ -135,6 +138,10 @@ pub(crate) struct Session {
     pub(crate) pinged: Option<Micros>,
     /// What is left of its requests, and of the work that they make.
     pub(crate) allowance: Bucket,
+    /// What is left of its publications.
+    pub(crate) publishing: Bucket,
+    /// What is left of the publications that may be refused with `rate_limited`.
+    pub(crate) publishing_patience: Bucket,
     /// When it is closed because the broker leaves, if it does.
     pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,

@@ -153,7 +153,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let shard_count = config.shard_count(cores);
     let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
     let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
-    let access = Arc::new(Access::load(&config)?);
+    let access = reload::load_access(&config)?;
     let feed = open_feed(&config)?;
     let listener = bind("listen", config.listen, config.socket.backlog)?;
     let ops_listener = bind("ops", config.ops, 128)?;

@@ -146,11 +146,12 @@ impl FeedPlan {
         self.metrics.ticks += 1;
         let outcome = match &cells[index] {
             Some(cell) => self.directory.publish_to(cell, tick.payload, now),
-            None => self.directory.open(self.feed.topic(tick.topic)).and_then(|cell| {
-                let published = self.directory.publish_to(&cell, tick.payload, now);
-                cells[index] = Some(cell);
+            None => {
+                let topic = self.feed.topic(tick.topic);
+                let published = self.directory.publish(topic, tick.payload, now);
+                cells[index] = self.directory.find(topic.as_str());
                 published
-            }),
+            }
         };
         match outcome {
             Ok(published) => {

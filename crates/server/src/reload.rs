@@ -136,7 +136,7 @@ impl Parts {
             kinds: Kinds::with_rules(config.kinds.clone()),
             limits: directory_limits(&config),
             door_rules: DoorRules::of(&config, config.limits.connections_max(open_files)),
-            access: Arc::new(Access::load(&config)?),
+            access: load_access(&config)?,
             identity: config.tls.as_ref().map(TlsIdentity::load).transpose()?,
             config,
         })
@@ -160,10 +160,23 @@ impl Parts {
     }
 }
 
+/// The rules of who may do what. Keys that cannot be used though their file can are named in the log.
+///
+/// # Errors
+/// When a file that the settings name cannot be used.
+pub(crate) fn load_access(config: &Config) -> Result<Arc<Access>, AccessError> {
+    let access = Access::load(config)?;
+    for key in access.ignored_keys() {
+        tracing::warn!(%key, "a key is ignored");
+    }
+    Ok(Arc::new(access))
+}
+
 /// What the directory may hold.
 pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
     DirectoryLimits {
         topics_max: config.limits.topics,
+        topics_per_key_max: config.limits.topics_per_key,
         history_bytes_max: config.limits.history_bytes,
     }
 }
@@ -178,6 +191,8 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
             message_bytes: limits.message_bytes,
             ops_per_s: limits.ops_per_s,
             ops_burst: limits.ops_burst,
+            publishes_per_s: limits.publish_rate.per_s,
+            publishes_burst: limits.publish_rate.burst,
         },
         session_limits: limits.sessions,
         topics_at_once: TOPICS_AT_ONCE,

@@ -62,6 +62,7 @@ impl Broker {
         let queues = (0..setup.shards).map(|_| Arc::new(ShardQueue::new(setup.queue, Box::new(|| {}))));
         let limits = DirectoryLimits {
             topics_max: 1_000,
+            topics_per_key_max: 0,
             history_bytes_max: if setup.squeezed { SQUEEZED_BYTES } else { 1 << 30 },
         };
         let epoch = Epoch::from_number(1_000_000 + generation);
@@ -451,6 +452,8 @@ fn settings(setup: &Setup) -> ShardSettings {
             message_bytes: 65_536,
             ops_per_s: setup.ops_per_s,
             ops_burst: setup.ops_per_s * 2,
+            publishes_per_s: setup.ops_per_s,
+            publishes_burst: setup.ops_per_s * 2,
         },
         session_limits: SessionLimits::default(),
         topics_at_once: setup.topics_at_once,

@@ -185,7 +185,8 @@ impl Client {
         if frame {
             self.send_frame(Opcode::Ping, &id.to_be_bytes(), link);
         } else {
-            self.send(&ClientMessage::Ping { id: RequestId(id) }, Asked::Other, link);
+            let id = Some(RequestId(id));
+            self.send(&ClientMessage::Ping { id }, Asked::Other, link);
         }
     }
 
@@ -365,7 +366,7 @@ impl Client {
                 self.oracle.ack(id.0, results, truth)?;
                 Ok(())
             }
-            ServerMessage::Control(Control::Pong { id, .. }) => {
+            ServerMessage::Control(Control::Pong { id: Some(id), .. }) => {
                 self.oracle.answered(id.0)?;
                 self.in_time(id.0, &mut at.link.due)
             }

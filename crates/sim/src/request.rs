@@ -103,9 +103,8 @@ fn id_of(message: &ClientMessage) -> u64 {
         ClientMessage::Unsubscribe { id, .. }
         | ClientMessage::Positions { id, .. }
         | ClientMessage::Resync { id, .. }
-        | ClientMessage::Auth { id, .. }
-        | ClientMessage::Ping { id } => id.0,
-        ClientMessage::Publish { id, .. } => id.map_or(0, |id| id.0),
+        | ClientMessage::Auth { id, .. } => id.0,
+        ClientMessage::Publish { id, .. } | ClientMessage::Ping { id } => id.map_or(0, |id| id.0),
     }
 }
 

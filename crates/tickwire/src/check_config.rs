@@ -11,7 +11,10 @@ use crate::failure::Failure;
 /// Checks the file and those that it names, by themselves: the environment is not looked at, since it could hide what is wrong with the file.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let config = Config::load(Some(&args.file), [], &Overrides::default())?;
-    Access::load(&config)?;
+    let access = Access::load(&config)?;
+    for key in access.ignored_keys() {
+        console::say(format_args!("a key is ignored: {key}"));
+    }
     if let Some(tls) = &config.tls {
         TlsIdentity::load(tls)?;
     }

@@ -9,6 +9,9 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 pub const TOPIC_TOKENS_MAX: usize = 16;
 /// Default for the most topics a broker holds; one more is refused with `limit_exceeded`.
 pub const TOPICS_MAX: usize = 1_000_000;
+/// Default for the most topics that one key, subject of tokens or address may make; one more is refused with
+/// `limit_exceeded`.
+pub const TOPICS_PER_KEY_MAX: usize = 100_000;
 
 /// Longest client message, in bytes, all its fragments together. One byte more closes with 1009.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -60,8 +63,16 @@ pub const SHARD_QUEUE_MAX: usize = 65_536;
 pub const OPS_PER_S: u32 = 50;
 /// Default for the operations that a quiet connection may send at once.
 pub const OPS_BURST: u32 = 200;
+/// Default for the publications per second and connection.
+pub const PUBLISHES_PER_S: u32 = 10_000;
+/// Default for the publications that a quiet connection may send at once.
+pub const PUBLISHES_BURST: u32 = 20_000;
+/// Most publications per second, and at once, that an operator or a token can grant.
+pub const PUBLISH_RATE_MAX: u32 = 1_000_000;
 /// Default for the requests in a row, each refused whole for what it asks, with which a connection is closed with 1008.
 pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
+/// Requests per second of those that are forgiven.
+pub const REFUSALS_FORGIVEN_PER_S: u32 = 1;
 /// Default for the requests that may be refused with `rate_limited` at once; one more closes with 1008. They are forgiven
 /// as fast as requests are allowed.
 pub const RATE_LIMITED_MAX: u32 = 200;
@@ -169,6 +180,10 @@ const _: () = {
     }
     assert!(OPS_PER_S <= OPS_BURST, "a burst is at least one second's worth");
     assert!(
+        PUBLISHES_PER_S <= PUBLISHES_BURST && PUBLISHES_BURST <= PUBLISH_RATE_MAX,
+        "a burst is at least one second's worth"
+    );
+    assert!(
         PATTERN_TOKENS_MAX >= TOPIC_TOKENS_MAX,
         "one pattern of any length is allowed"
     );
@@ -187,6 +202,10 @@ const _: () = {
     assert!(
         STALL_MS + STALL_MS / 4 < USER_TIMEOUT_MS,
         "a stalled reader, found out within a quarter more than its time, is closed before the kernel resets it"
+    );
+    assert!(
+        TOPICS_PER_KEY_MAX <= TOPICS_MAX,
+        "the broker has room for the topics of one key"
     );
     assert!(
         TOPIC_TOKENS_MAX * 2 - 1 <= TOPIC_BYTES_MAX,

@@ -221,8 +221,8 @@ pub enum ClientMessage {
     },
     /// Ask for a `pong`.
     Ping {
-        /// The request's id.
-        id: RequestId,
+        /// The request's id, if it has one.
+        id: Option<RequestId>,
     },
 }
 
@@ -264,6 +264,12 @@ pub struct AnnouncedLimits {
     /// Requests that may come at once after a quiet time.
     #[serde(default)]
     pub ops_burst: u32,
+    /// Sustained publications per second; 0 of a broker that counts them among the requests.
+    #[serde(default)]
+    pub publishes_per_s: u32,
+    /// Publications that may come at once after a quiet time.
+    #[serde(default)]
+    pub publishes_burst: u32,
 }
 
 /// One result of an `ack`.
@@ -406,8 +412,9 @@ pub enum Control {
     },
     /// Answers a `ping`.
     Pong {
-        /// The request's id.
-        id: RequestId,
+        /// The request's id, if it had one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
         /// When it was sent.
         ts: Micros,
         /// When the `ping` was read. An older broker does not say it.

@@ -67,7 +67,7 @@ fn covers_rest(outer: &[&str], inner: Option<&str>) -> bool {
 /// ```
 #[must_use]
 pub fn overlap(a: &Pattern, b: &Pattern) -> bool {
-    common_text(a, b).is_some()
+    meet(a, b, |_| {})
 }
 
 /// The pattern of the topics that both `a` and `b` match. None if there are no such topics, or if it would be longer than
@@ -82,17 +82,24 @@ pub fn overlap(a: &Pattern, b: &Pattern) -> bool {
 /// ```
 #[must_use]
 pub fn common(a: &Pattern, b: &Pattern) -> Option<Pattern> {
-    common_text(a, b)?.parse().ok()
+    let mut text = String::new();
+    let met = meet(a, b, |tokens| {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(tokens);
+    });
+    if met { text.parse().ok() } else { None }
 }
 
-fn common_text(a: &Pattern, b: &Pattern) -> Option<String> {
-    let mut text = String::new();
+/// Whether `a` and `b` meet. `tell` gets the tokens of where they do, one after the other, as far as they go together.
+fn meet<'p>(a: &'p Pattern, b: &'p Pattern, mut tell: impl FnMut(&'p str)) -> bool {
     let (mut a, mut b) = (Some(a.as_str()), Some(b.as_str()));
     loop {
         let (token, next_a, next_b) = match (a, b) {
-            (None, None) => return Some(text),
+            (None, None) => return true,
             // A rest that is over has no token for the other's.
-            (None, Some(_)) | (Some(_), None) => return None,
+            (None, Some(_)) | (Some(_), None) => return false,
             (Some(rest_a), Some(rest_b)) => match (split(rest_a), split(rest_b)) {
                 ((">", _), _) => (rest_b, None, None),
                 (_, (">", _)) => (rest_a, None, None),
@@ -100,13 +107,10 @@ fn common_text(a: &Pattern, b: &Pattern) -> Option<String> {
                     (token, after_a, after_b)
                 }
                 ((token, after_a), (other, after_b)) if token == other => (token, after_a, after_b),
-                _ => return None,
+                _ => return false,
             },
         };
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(token);
+        tell(token);
         (a, b) = (next_a, next_b);
     }
 }

@@ -116,6 +116,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Cha
     let settings = [
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000".to_owned()),
         // Little more than the least, so that stalls let clients fall behind.
         ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000".to_owned()),
         // Clients must notice soon that a half-closed connection is dead.

@@ -5,6 +5,7 @@
 //! update in another order would be a fault, never a delivery that is not counted.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,7 +20,7 @@ use super::server::{Server, free_port, loopback, pinned};
 use super::{Inbound, Message, Protocol, runs};
 use crate::scrape;
 
-/// Requests per second that a benchmark's connection may send: the most that the broker lets one set.
+/// Requests, and publications, per second that a benchmark's connection may send: the most that the broker lets one set.
 const OPS_PER_S: &str = "1000000";
 
 /// Times in milliseconds that connections get to leave when the broker is stopped, which is after a measurement: over how long
@@ -163,6 +164,11 @@ impl Build {
             .env("TICKWIRE_LIMITS__OPS_BURST", OPS_PER_S)
             .envs(self.settings.iter().copied())
             .stdout(Stdio::null());
+        if self.knows("limits.publishes_per_s = 1")? {
+            command
+                .env("TICKWIRE_LIMITS__PUBLISHES_PER_S", OPS_PER_S)
+                .env("TICKWIRE_LIMITS__PUBLISHES_BURST", OPS_PER_S);
+        }
         // Its warnings are worth seeing, its greeting is not.
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
             command.env("TICKWIRE_LOG_LEVEL", "warn");
@@ -173,6 +179,16 @@ impl Build {
         server.ops = Some(ops);
         server.version = version_in(&scrape::get(ops, "/metrics")?).context("the metrics tell no version")?;
         Ok(server)
+    }
+
+    /// Whether it knows a setting: other builds, of other days, are refused for one that they do not know.
+    fn knows(&self, setting: &str) -> anyhow::Result<bool> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        writeln!(file, "{setting}")?;
+        let mut check = Command::new(self.program()?);
+        check.arg("check-config").arg(file.path());
+        let checked = check.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Ok(checked.context("the program cannot be run")?.success())
     }
 
     /// Why it cannot be started, if it is not built.

@@ -125,6 +125,8 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Sta
         ("TICKWIRE_LIMITS__STALL_MS", "3600000"),
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
         ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", "150000"),
         ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000"),
         ("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000"),

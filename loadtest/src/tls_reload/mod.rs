@@ -85,6 +85,8 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     let mut settings = vec![
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000".to_owned()),
         // The publisher waits for the others to connect.
         ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()),
     ];

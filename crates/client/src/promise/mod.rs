@@ -159,8 +159,8 @@ impl Checker {
             ClientMessage::Publish { id: Some(id), .. }
             | ClientMessage::Positions { id, .. }
             | ClientMessage::Auth { id, .. }
-            | ClientMessage::Ping { id } => (*id, Asked::Other),
-            ClientMessage::Publish { id: None, .. } => return,
+            | ClientMessage::Ping { id: Some(id) } => (*id, Asked::Other),
+            ClientMessage::Publish { id: None, .. } | ClientMessage::Ping { id: None } => return,
         };
         self.asked.insert(id, asked);
     }
@@ -279,16 +279,14 @@ impl Checker {
             } => self.gap(topic, epoch, *from, *to, *reason),
             Control::Status { topic, .. } => {
                 let covered = self.is_live(topic) || self.wildcards.iter().any(|w| w.pattern.matches(topic));
-                if covered {
-                    Ok(())
-                } else {
-                    Err(self.not_covered(topic))
-                }
+                covered.then_some(()).ok_or_else(|| self.not_covered(topic))
             }
-            Control::Pong { id, .. } => self.answered(*id).map(drop),
-            Control::Error { id: Some(id), .. } => self.answered(*id).map(drop),
+            Control::Pong { id: Some(id), .. } | Control::Error { id: Some(id), .. } => {
+                self.answered(*id).map(drop)
+            }
             Control::Joined { .. }
             | Control::Synced { .. }
+            | Control::Pong { id: None, .. }
             | Control::Error { id: None, .. }
             | Control::Heartbeat { .. }
             | Control::Drain { .. } => Ok(()),

@@ -14,6 +14,8 @@ impl Directory {
         // No topic is made meanwhile.
         let topics = self.topics_read();
         self.topics_max.store(limits.topics_max, Ordering::Relaxed);
+        self.topics_per_key_max
+            .store(limits.topics_per_key_max, Ordering::Relaxed);
         self.budget.allow(limits.history_bytes_max);
         *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
         self.staleness.replace(stale_rules);

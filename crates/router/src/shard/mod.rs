@@ -12,6 +12,7 @@ mod drain;
 mod echo;
 mod lagging;
 mod piecewise;
+mod publishing;
 mod rate;
 mod requests;
 mod rights;
@@ -187,6 +188,7 @@ impl Shard {
             writing: Writing::Idle,
             requested: transport != Transport::WebSocket,
             publishes: false,
+            publisher: None,
             pressing: false,
             live_bytes_end,
             lagging_since: None,
@@ -194,7 +196,7 @@ impl Shard {
             full_since: None,
             gone: false,
             generation,
-            refusals_in_a_row: 0,
+            refusals: Bucket::default(),
             patience: Bucket::default(),
             pong_owed: false,
             opened: now,
@@ -202,6 +204,8 @@ impl Shard {
             last_out: now,
             pinged: None,
             allowance: Bucket::default(),
+            publishing: Bucket::default(),
+            publishing_patience: Bucket::default(),
             leaves_at: None,
             rights,
             expires: None,
@@ -217,12 +221,13 @@ impl Shard {
             unfinished: None,
         });
         if transport != Transport::Echo {
+            let limits = self.announced_to(&self.sessions[id.index()].rights);
             let welcome = Control::Welcome {
                 session: self.session_name(generation),
                 server: self.settings.server.clone(),
                 ts: now,
                 heartbeat_ms: self.settings.heartbeat_ms,
-                limits: self.settings.limits,
+                limits,
             };
             self.send_control(id, &welcome);
         }

@@ -1,16 +1,17 @@
 //! Requests of clients, and their answers.
 //!
 //! Every request gets an answer when it has an id or is refused. Refused input never ends the connection, unless it goes
-//! on and on: requests in a row that are refused whole for what they ask, or requests that go on after `rate_limited`.
-//! What may succeed later is no abuse.
+//! on and on: requests in a row that are refused whole for what they ask, faster than they are forgiven, or requests that go
+//! on after `rate_limited`. What may succeed later is no abuse.
 
 use tickwire_wire::error::ErrorCode;
+use tickwire_wire::limits::REFUSALS_FORGIVEN_PER_S;
 use tickwire_wire::message::{AckResult, BadRequest};
-use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Refusal, RequestId, Topic};
 
 use super::Shard;
 use super::piecewise::Naming;
-use crate::bucket::Rate;
+use crate::bucket::{Bucket, Rate};
 use crate::counts::Op;
 use crate::session::SessionId;
 
@@ -42,6 +43,13 @@ impl Answer {
     }
 }
 
+/// The refusal of one of `what` that may come in so many microseconds.
+pub(super) fn too_fast(what: &str, per_s: u32, burst: u32, wait_us: u64) -> Refusal {
+    let wait_ms = wait_us.div_ceil(1_000);
+    let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
+    Refusal::new(ErrorCode::RateLimited, reason)
+}
+
 /// Whether a client that goes on with such requests abuses the connection: they cannot succeed, and it could know.
 fn is_abusive(code: ErrorCode) -> bool {
     !code.is_retryable() && code != ErrorCode::NotSubscribed
@@ -52,6 +60,8 @@ impl Shard {
     ///
     /// One that is much work may be [unfinished](Self::unfinished) then; if one was, it is finished first.
     pub fn request(&mut self, id: SessionId, request: Result<ClientMessage, BadRequest>, now: Micros) {
+        // Nobody asks for anything by a token that is over.
+        self.expire_tokens(now);
         self.finish(id, now);
         let Some(session) = self.open_session(id) else {
             return;
@@ -64,11 +74,12 @@ impl Shard {
             Ok(ClientMessage::Publish { id, .. }) => (Op::Publish, *id),
             Ok(ClientMessage::Resync { id, .. }) => (Op::Resync, Some(*id)),
             Ok(ClientMessage::Auth { id, .. }) => (Op::Auth, Some(*id)),
-            Ok(ClientMessage::Ping { id }) => (Op::Ping, Some(*id)),
+            Ok(ClientMessage::Ping { id }) => (Op::Ping, *id),
             Err(bad) => (Op::Unreadable, bad.id),
         };
         self.counts.ops[op as usize] += 1;
-        if !self.within_rate(id, request_id, now) {
+        // Publications have an allowance of their own.
+        if op != Op::Publish && !self.within_rate(id, request_id, now) {
             return;
         }
         match request {
@@ -132,12 +143,7 @@ impl Shard {
     /// The refusal of what may be done in so many microseconds.
     fn over_rate(&self, wait_us: u64) -> Refusal {
         let limits = self.settings.limits;
-        let wait_ms = wait_us.div_ceil(1_000);
-        let reason = format!(
-            "more than {} requests per second after a burst of {}; wait {wait_ms} ms",
-            limits.ops_per_s, limits.ops_burst,
-        );
-        Refusal::new(ErrorCode::RateLimited, reason)
+        too_fast("requests", limits.ops_per_s, limits.ops_burst, wait_us)
     }
 
     /// Whether what the session was charged for the work of its requests is within its allowance.
@@ -172,8 +178,9 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        session.refusals_in_a_row += 1;
-        if session.refusals_in_a_row >= most {
+        // The last one of them closes.
+        let forgiving = Rate::new(REFUSALS_FORGIVEN_PER_S, most.saturating_sub(1));
+        if most <= 1 || session.refusals.take(forgiving, now).is_err() {
             let reason = format!("{most} requests in a row were refused");
             self.close(id, CloseCode::POLICY, &reason, now);
         }
@@ -181,7 +188,7 @@ impl Shard {
 
     pub(super) fn accepted(&mut self, id: SessionId) {
         if let Some(session) = self.open_session(id) {
-            session.refusals_in_a_row = 0;
+            session.refusals = Bucket::default();
         }
     }
 
@@ -247,42 +254,6 @@ impl Shard {
             let bytes = Self::control_frame(session.codec(), message);
             session.outbox.push_answer(bytes);
             self.mark_dirty(id);
-        }
-    }
-
-    fn publish_request(
-        &mut self,
-        id: SessionId,
-        request: Option<RequestId>,
-        topic: String,
-        data: Payload,
-        now: Micros,
-    ) {
-        let bytes = data.heap_bytes() as u64;
-        let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
-            self.check_publish(id, &topic)?;
-            self.directory.publish(&name, data, now).map_err(Refusal::from)
-        });
-        match outcome {
-            Err(refusal) => self.refuse(id, request, refusal, now),
-            Ok(published) => {
-                self.counts.published[published.kind as usize] += 1;
-                self.counts.published_bytes += bytes;
-                self.accepted(id);
-                if let Some(session) = self.open_session(id) {
-                    session.publishes = true;
-                }
-                if let Some(request) = request {
-                    let (epoch, seq) = (Some(published.epoch), Some(published.seq));
-                    let results = vec![AckResult {
-                        topic,
-                        epoch,
-                        seq,
-                        ..AckResult::default()
-                    }];
-                    self.send_answer(id, &Control::Ack { id: request, results });
-                }
-            }
         }
     }
 

@@ -28,6 +28,7 @@ fn every_grant_and_request_of_the_matrix() {
                 rights = Rights {
                     subscribe: grant.clone(),
                     publish: grant,
+                    publish_rate: None,
                 };
             }
             Some(verdict) => {
@@ -50,12 +51,49 @@ fn every_grant_and_request_of_the_matrix() {
 }
 
 #[test]
+fn the_refusal_of_a_wildcard_names_what_is_denied_of_it() {
+    for (words, asked, reason) in [
+        (
+            "ticker.> trade.> -*.TEST-USD",
+            "ticker.*",
+            "ticker.* holds topics that this connection may not subscribe to: ticker.TEST-USD",
+        ),
+        (
+            "trade.> -trade.internal.>",
+            "trade.>",
+            "trade.> holds topics that this connection may not subscribe to: trade.internal.>; it may subscribe to trade.*",
+        ),
+        // Not only for what is denied.
+        (
+            "ticker.> -ticker.X",
+            ">",
+            "> holds topics that this connection may not subscribe to",
+        ),
+        (
+            "ticker.> -ticker.X",
+            "ticker.X",
+            "this connection may not subscribe to ticker.X",
+        ),
+    ] {
+        let rights = Rights {
+            subscribe: grant(words.split_whitespace()),
+            publish: Grant::none(),
+            publish_rate: None,
+        };
+        let refusal = rights.check_subscribe(&asked.parse().expect("a pattern"));
+        assert_eq!(refusal.expect_err(words).reason, reason, "{words}: {asked}");
+    }
+}
+
+#[test]
 fn a_narrower_pattern_is_told_where_there_is_one() {
     for (words, asked, told) in [
         ("ticker.*", ">", Some("ticker.*")),
         ("ticker.>", "*.BTC-USD", Some("ticker.BTC-USD")),
         ("ticker.> trade.> -ticker.ETH-USD", ">", Some("trade.>")),
-        ("> -secret.>", ">", None),
+        ("> -secret.>", ">", Some("*")),
+        ("trade.> -trade.internal.>", "trade.>", Some("trade.*")),
+        ("ticker.> trade.> -*.TEST-USD", "ticker.>", None),
         ("ticker.*", "trade.*", None),
         ("", ">", None),
         ("a.* -a.b", "a.*", None),
@@ -64,6 +102,7 @@ fn a_narrower_pattern_is_told_where_there_is_one() {
         let rights = Rights {
             subscribe: grant,
             publish: Grant::none(),
+            publish_rate: None,
         };
         let asked: Pattern = asked.parse().expect("a pattern");
         let refusal = rights.check_subscribe(&asked).expect_err(words);

@@ -16,6 +16,7 @@ mod lagging;
 mod model;
 mod one_shots;
 mod piecewise;
+mod publishing;
 mod rates;
 mod resuming;
 mod sessions;

@@ -286,6 +286,7 @@ fn rights_lost_meanwhile() {
     let after = Rights {
         subscribe: grant("trade.>".split(' ')),
         publish: grant("".split_whitespace()),
+        publish_rate: None,
     };
     shard.replace_rights(&before, &Rc::new(after), now);
     assert_eq!(shard.unfinished(id), None);

@@ -142,10 +142,12 @@ impl Script {
             "queue",
             "history",
             "topics",
+            "topics_per_key",
             "outbox",
             "subscriptions",
             "at_once",
             "rate",
+            "publish_rate",
             "caps",
             "rule",
             "stale",
@@ -160,6 +162,7 @@ impl Script {
             "queue" => setup.queue = number(words[0]),
             "history" => setup.history_bytes = number(words[0]),
             "topics" => setup.topics = number(words[0]),
+            "topics_per_key" => setup.topics_per_key = number(words[0]),
             "outbox" => setup.settings.outbox_bytes_max = number(words[0]),
             "stale" => setup.stale.push(StaleRule {
                 pattern: words[0].parse().expect("a pattern"),
@@ -174,6 +177,10 @@ impl Script {
             "rate" => {
                 setup.settings.limits.ops_per_s = words[0].parse().expect("a number");
                 setup.settings.limits.ops_burst = words[1].parse().expect("a number");
+            }
+            "publish_rate" => {
+                setup.settings.limits.publishes_per_s = words[0].parse().expect("a number");
+                setup.settings.limits.publishes_burst = words[1].parse().expect("a number");
             }
             _ => setup.rules.push(KindRule {
                 pattern: words[0].parse().expect("a pattern"),
@@ -241,7 +248,7 @@ impl Script {
             }
             "ping" => {
                 let id = world.next_request(client);
-                world.request(client, &ClientMessage::Ping { id });
+                world.request(client, &ClientMessage::Ping { id: Some(id) });
             }
             "send" => world.send(client, rest().as_bytes()),
             "stall" => world.clients[client].room = Some(0),
@@ -540,7 +547,10 @@ fn describe_control(control: &Control) -> String {
             assert_eq!(epoch.as_str(), EPOCH);
             format!("joined {topic} {seq}")
         }
-        Control::Pong { id, .. } => format!("pong {}", id.0),
+        Control::Pong { id, .. } => {
+            let id = id.map_or_else(|| "-".to_owned(), |id| id.0.to_string());
+            format!("pong {id}")
+        }
         other => format!("{other:?}"),
     }
 }

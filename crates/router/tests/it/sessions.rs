@@ -194,6 +194,35 @@ fn refusals_without_end_are_closed() {
     );
 }
 
+/// As clients do that other brokers want to be pinged so.
+#[test]
+fn a_ping_without_an_id_gets_a_pong_without_one() {
+    check(
+        r#"open a; send a {"op":"ping"}; open b msgpack; ping b; go"#,
+        expect![[r#"
+            a: pong -
+            b: pong 1"#]],
+    );
+}
+
+#[test]
+fn a_client_that_is_refused_now_and_then_is_not_closed() {
+    // A text that is no request, every twenty seconds, for ten hours.
+    let text = "send a ping; go; wait 20000; wspong a;";
+    let heard = run(&format!("open a; sub a x; go; {}", text.repeat(1_800)));
+    assert!(!heard.contains("CLOSE"), "{heard}");
+    // One a second is forgiven, and no more.
+    let text = "send a ping; go; wait 1000;";
+    let heard = run(&format!("open a; sub a x; go; {}", text.repeat(100)));
+    assert!(!heard.contains("CLOSE"), "{heard}");
+    let text = "send a ping; go; wait 800;";
+    let heard = run(&format!("open a; sub a x; go; {}", text.repeat(100)));
+    assert!(
+        heard.contains("CLOSE 1008 10 requests in a row were refused"),
+        "{heard}"
+    );
+}
+
 /// Refusals that are about the moment, or about what the broker holds for the client.
 #[test]
 fn what_may_succeed_later_is_no_abuse() {

@@ -2,10 +2,11 @@
 
 use expect_test::expect;
 use tickwire_router::Rights;
-use tickwire_wire::{ErrorCode, Micros, Refusal, Secret};
+use tickwire_wire::{Codec, ErrorCode, Micros, Refusal, Secret};
 
 use crate::grants::grant;
 use crate::script::check;
+use crate::world::{Setup, World};
 
 /// What a token of a script means: `sub=PATTERN,-PATTERN pub=PATTERN for=MS`, or nothing that is known.
 pub(crate) fn meaning(token: &Secret, now: Micros) -> Result<(Rights, Option<Micros>), Refusal> {
@@ -181,6 +182,38 @@ fn a_wildcard_wider_than_the_grant_is_refused_with_a_narrower_one() {
         ),
         expect![[r#"
             a: ack 1 
-            a: ack 1 > forbidden: > holds topics that this connection may not subscribe to, ticker.* forbidden: ticker.* holds topics that this connection may not subscribe to, secret.x forbidden: this connection may not subscribe to secret.x, ticker.A@0 conflate"#]],
+            a: ack 1 > forbidden: > holds topics that this connection may not subscribe to, ticker.* forbidden: ticker.* holds topics that this connection may not subscribe to: ticker.B, secret.x forbidden: this connection may not subscribe to secret.x, ticker.A@0 conflate"#]],
     );
+}
+
+/// The clock may have passed the token's end before anybody looked at it.
+#[test]
+fn a_request_that_comes_with_the_end_of_its_token_is_not_done() {
+    let mut world = World::new(Setup::default());
+    let end = world.now.plus_ms(1_000);
+    for (request, at, published) in [
+        (
+            r#"{"op":"publish","topic":"chat.a","data":1}"#,
+            Micros(end.0 - 1),
+            true,
+        ),
+        (r#"{"op":"publish","topic":"chat.b","data":1}"#, end, false),
+        (
+            r#"{"op":"publish","topic":"chat.b","data":1}"#,
+            end.plus_ms(9),
+            false,
+        ),
+    ] {
+        let client = world.open(0, Codec::Json, vec![">".parse().expect("a pattern")]);
+        let id = world.clients[client].id.expect("a connection");
+        world.shards[0].expires(id, Some(end));
+        world.now = at;
+        world.send(client, request.as_bytes());
+        assert_eq!(world.shards[0].is_open(id), published, "{request} at {at:?}");
+        world.run();
+        let closed = world.clients[client].closed;
+        assert_eq!(closed.is_none(), published, "{closed:?}");
+        assert_eq!(world.directory.topic_count(), 1, "{request} at {at:?}");
+        world.disconnect(client);
+    }
 }

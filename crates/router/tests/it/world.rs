@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) queue: usize,
     pub(crate) history_bytes: usize,
     pub(crate) topics: usize,
+    pub(crate) topics_per_key: usize,
     pub(crate) rules: Vec<KindRule>,
     pub(crate) stale: Vec<StaleRule>,
     pub(crate) settings: ShardSettings,
@@ -57,6 +58,7 @@ impl Default for Setup {
             queue: 1_024,
             history_bytes: 1 << 30,
             topics: 1 << 20,
+            topics_per_key: 0,
             rules: Vec::new(),
             stale: Vec::new(),
             settings: ShardSettings {
@@ -66,6 +68,8 @@ impl Default for Setup {
                     message_bytes: 65_536,
                     ops_per_s: 1_000,
                     ops_burst: 1_000,
+                    publishes_per_s: 1_000,
+                    publishes_burst: 1_000,
                 },
                 session_limits: SessionLimits::default(),
                 topics_at_once: usize::MAX,
@@ -129,6 +133,7 @@ impl World {
             .collect();
         let limits = DirectoryLimits {
             topics_max: setup.topics,
+            topics_per_key_max: setup.topics_per_key,
             history_bytes_max: setup.history_bytes,
         };
         let kinds = Kinds::with_rules(setup.rules);

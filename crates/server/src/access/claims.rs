@@ -3,11 +3,14 @@
 //! Strict where leniency would grant something: a claim of the wrong type, twice in a token or misspelt among the grants
 //! makes the token useless, since a `deny` that was passed over would be none.
 
+use std::num::NonZeroU32;
+
 use serde::Deserialize;
 use serde_json::Value;
-use tickwire_router::{Grant, Rights};
+use tickwire_router::{Grant, PublishRate, Rights};
 use tickwire_wire::{Micros, Pattern};
 
+use super::object::Object;
 use super::{Admission, Denied, Holder};
 
 /// Most patterns of one list.
@@ -34,7 +37,7 @@ struct Claims {
     nbf: Option<Value>,
     aud: Option<Value>,
     iss: Option<Value>,
-    tickwire: Option<Grants>,
+    tickwire: Option<Object<Grants>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,16 +47,19 @@ struct Grants {
     publish: Vec<String>,
     deny_subscribe: Vec<String>,
     deny_publish: Vec<String>,
+    publishes_per_s: Option<NonZeroU32>,
+    publishes_burst: Option<NonZeroU32>,
 }
 
 impl Expected {
     /// What the holder of a token with these claims may do, if they hold at `now`.
     pub(super) fn admit(&self, claims: &[u8], now: Micros) -> Result<Admission, Denied> {
-        let claims: Claims = serde_json::from_slice(claims).map_err(|_| {
+        let Object(claims): Object<Claims> = serde_json::from_slice(claims).map_err(|_| {
             let rule = "they must be a JSON object, each claim once, and tickwire in it an object of the lists subscribe, \
-                        publish, deny_subscribe and deny_publish";
+                        publish, deny_subscribe and deny_publish, and the whole numbers publishes_per_s and publishes_burst";
             Denied::Claims(rule.to_owned())
         })?;
+        let grants = claims.tickwire.map(|Object(grants)| grants);
         let expires = time(claims.exp.as_ref(), "exp")?.ok_or_else(|| missing("exp"))?;
         let expires = Micros(expires.0.saturating_add(self.leeway_us));
         let begins = time(claims.nbf.as_ref(), "nbf")?;
@@ -73,7 +79,7 @@ impl Expected {
         let subject = text(claims.sub, "sub")?.ok_or_else(|| missing("sub"))?;
         Ok(Admission {
             holder: Some(Holder::Subject { issuer, subject }),
-            rights: claims.tickwire.unwrap_or_default().rights()?,
+            rights: grants.unwrap_or_default().rights()?,
             expires: Some(expires),
         })
     }
@@ -104,7 +110,16 @@ impl Grants {
                 patterns(&self.publish, "publish")?,
                 patterns(&self.deny_publish, "deny_publish")?,
             ),
+            publish_rate: self.publish_rate()?,
         })
+    }
+}
+
+impl Grants {
+    fn publish_rate(&self) -> Result<Option<PublishRate>, Denied> {
+        let number = |number: Option<NonZeroU32>| number.map(|number| u64::from(number.get()));
+        PublishRate::of(number(self.publishes_per_s), number(self.publishes_burst))
+            .map_err(|rule| Denied::Claims(format!("tickwire.publishes_burst {rule}")))
     }
 }
 

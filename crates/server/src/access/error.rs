@@ -58,15 +58,15 @@ pub enum AccessError {
         /// What is wrong with it.
         message: String,
     },
-    /// A key of the set cannot be used though it is of an algorithm that is taken.
-    #[error("auth.jwt.jwks_file names {}: its key number {number} (from 1) {fault}", path.display())]
-    BadKey {
+    /// No key of the set can be used.
+    #[error("auth.jwt.jwks_file names {}, of whose {keys} keys none can be used{}", path.display(), first.as_ref().map_or_else(String::new, |first| format!(": {first}")))]
+    NoUsableKey {
         /// The file.
         path: PathBuf,
-        /// Which of its keys.
-        number: usize,
-        /// What is wrong with it.
-        fault: &'static str,
+        /// How many there are.
+        keys: usize,
+        /// What is wrong with the first, if it is not one for something else.
+        first: Option<String>,
     },
     /// More keys than a token without a `kid` should be tried with.
     #[error("auth.jwt names {keys} keys; at most {keys_max} are taken")]

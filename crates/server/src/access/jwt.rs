@@ -15,6 +15,8 @@ use serde::de::IgnoredAny;
 use tickwire_wire::Micros;
 
 use super::claims::Expected;
+use super::key_files::Keys;
+use super::object::Object;
 use super::{AccessError, Admission, Denied, key_files};
 use crate::config::{Jwt, JwtAlgorithm};
 
@@ -33,6 +35,8 @@ pub(super) struct VerifyingKey {
 pub(super) struct Verifier {
     algorithms: Vec<JwtAlgorithm>,
     keys: Vec<VerifyingKey>,
+    /// Keys of the set that cannot be used, a line each.
+    ignored: Vec<String>,
     expected: Expected,
 }
 
@@ -48,15 +52,22 @@ struct Header {
 impl Verifier {
     /// The verifier that `settings` describe, its keys read.
     pub(super) fn load(settings: &Jwt) -> Result<Self, AccessError> {
+        let Keys { keys, ignored } = key_files::load(settings)?;
         Ok(Self {
             algorithms: settings.algorithms.clone(),
-            keys: key_files::load(settings)?,
+            keys,
+            ignored,
             expected: Expected {
                 audience: settings.audience.clone(),
                 issuer: settings.issuer.clone(),
                 leeway_us: settings.leeway_s * 1_000_000,
             },
         })
+    }
+
+    /// What cannot be used of the files, a line each.
+    pub(super) fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// What the holder of `token` may do at `now`. The claims are looked at once the signature is found good.
@@ -68,7 +79,7 @@ impl Verifier {
             .split_once('.')
             .filter(|(_, claims)| !claims.contains('.'))
             .ok_or(Denied::Malformed("it is no JSON Web Token of three parts"))?;
-        let header: Header = serde_json::from_slice(&decode(header)?)
+        let Object(header): Object<Header> = serde_json::from_slice(&decode(header)?)
             .map_err(|_| Denied::Malformed("its header is no JSON object with an alg"))?;
         if header.crit.is_some() {
             // RFC 7515 §4.1.11: what it names must be understood.

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::AccessError;
 use super::jwt::{VerifyingKey, library_name};
+use super::object::Object;
 use crate::config::{Jwt, JwtAlgorithm};
 use crate::der;
 
@@ -28,10 +31,20 @@ const INTEGER: u8 = 0x02;
 const ED25519_BYTES: usize = 32;
 /// Most keys: a token without a `kid` is tried with each of its algorithm.
 const KEYS_MAX: usize = 32;
+/// Keys of a set that are named when they cannot be used.
+const IGNORED_TOLD_MAX: usize = 16;
 
-/// The keys of `settings`, at least one for each algorithm and none without.
-pub(super) fn load(settings: &Jwt) -> Result<Vec<VerifyingKey>, AccessError> {
-    let mut keys = Vec::new();
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) keys: Vec<VerifyingKey>,
+    /// Those of a set that cannot be used, a line each.
+    pub(super) ignored: Vec<String>,
+}
+
+/// The keys of `settings`, none without an algorithm, and at least one for each unless the set has some that cannot be used.
+pub(super) fn load(settings: &Jwt) -> Result<Keys, AccessError> {
+    let (mut keys, mut ignored) = (Vec::new(), Vec::new());
     let taken = |key: &'static str, path: &Path, algorithm: JwtAlgorithm| {
         if settings.algorithms.contains(&algorithm) {
             return Ok(());
@@ -52,7 +65,9 @@ pub(super) fn load(settings: &Jwt) -> Result<Vec<VerifyingKey>, AccessError> {
         keys.push(key);
     }
     if let Some(path) = &settings.jwks_file {
-        keys.extend(key_set(path, &settings.algorithms)?);
+        let set = key_set(path, &settings.algorithms)?;
+        keys.extend(set.keys);
+        ignored.extend(set.ignored);
     }
     if keys.len() > KEYS_MAX {
         return Err(AccessError::TooManyKeys {
@@ -62,10 +77,11 @@ pub(super) fn load(settings: &Jwt) -> Result<Vec<VerifyingKey>, AccessError> {
     }
     let without_key = |algorithm: &&JwtAlgorithm| !keys.iter().any(|key| key.algorithm == **algorithm);
     match settings.algorithms.iter().find(without_key) {
-        Some(algorithm) => Err(AccessError::AlgorithmWithoutKey {
+        // The one for it may be among those that cannot be used.
+        Some(algorithm) if ignored.is_empty() => Err(AccessError::AlgorithmWithoutKey {
             algorithm: algorithm.as_str(),
         }),
-        None => Ok(keys),
+        _ => Ok(Keys { keys, ignored }),
     }
 }
 
@@ -135,37 +151,81 @@ fn public_key(path: &Path) -> Result<VerifyingKey, AccessError> {
     })
 }
 
-/// The keys of the set at `path` for `algorithms`. Those for others, or for encryption, are passed over.
-fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Vec<VerifyingKey>, AccessError> {
+/// A JSON Web Key Set (RFC 7517 §5), its keys unread.
+#[derive(Deserialize)]
+struct KeySet<'b> {
+    #[serde(borrow)]
+    keys: Vec<&'b RawValue>,
+}
+
+/// What every key of a set must say (RFC 7517 §4.1).
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "kty")]
+    _kty: String,
+}
+
+/// The keys of the set at `path` for `algorithms`. Those for others, or for encryption, are passed over; those that cannot be
+/// used are as well, and named (RFC 7517 §5).
+fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Keys, AccessError> {
     let bytes = read(SET, path)?;
     // The parser's message names a place and a field, never a value of a key.
-    let set: JwkSet = serde_json::from_slice(&bytes).map_err(|error| AccessError::NoKeySet {
+    let set = serde_json::from_slice::<Object<KeySet<'_>>>(&bytes);
+    let Object(set) = set.map_err(|error| AccessError::NoKeySet {
         path: path.to_owned(),
         message: format!("line {}, column {}", error.line(), error.column()),
     })?;
-    let mut keys = Vec::new();
+    let (mut keys, mut ignored) = (Vec::new(), Vec::new());
     for (at, jwk) in set.keys.iter().enumerate() {
-        let bad = |fault| AccessError::BadKey {
-            path: path.to_owned(),
-            number: at + 1,
-            fault,
-        };
-        let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
-        let Some(algorithm) = algorithm_of(jwk).filter(|algorithm| signs && algorithms.contains(algorithm))
-        else {
-            continue;
-        };
-        let key = DecodingKey::from_jwk(jwk).map_err(|_| bad("is not base64url"))?;
-        if !is_sound(algorithm, &key) {
-            return Err(bad("is too short or no point of its curve"));
+        match key_of(jwk.get(), algorithms) {
+            Ok(key) => keys.extend(key),
+            Err(fault) => ignored.push(format!("its key number {} (from 1) {fault}", at + 1)),
         }
-        keys.push(VerifyingKey {
-            algorithm,
-            name: jwk.common.key_id.clone(),
-            key,
+    }
+    if keys.is_empty() {
+        return Err(AccessError::NoUsableKey {
+            path: path.to_owned(),
+            keys: set.keys.len(),
+            first: ignored.into_iter().next(),
         });
     }
-    Ok(keys)
+    let more = ignored.len().saturating_sub(IGNORED_TOLD_MAX);
+    ignored.truncate(IGNORED_TOLD_MAX);
+    if more > 0 {
+        ignored.push(format!("{more} more of its keys cannot be used"));
+    }
+    let told = |what: String| format!("{SET} names {}: {what}", path.display());
+    let ignored = ignored.into_iter().map(told).collect();
+    Ok(Keys { keys, ignored })
+}
+
+/// The key that the JSON `text` is, if it is one for `algorithms`.
+///
+/// # Errors
+/// With what is wrong with it.
+fn key_of(text: &str, algorithms: &[JwtAlgorithm]) -> Result<Option<VerifyingKey>, &'static str> {
+    // The library takes one without a kind for what its other members look like.
+    serde_json::from_str::<Object<Kind>>(text).map_err(|_| "has no kty")?;
+    let read = serde_json::from_str::<Object<Jwk>>(text);
+    let Object(jwk) =
+        read.map_err(|_| "is none that is known: its kty, kid or another member is not understood")?;
+    let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
+    if matches!(jwk.common.key_algorithm, Some(KeyAlgorithm::UNKNOWN_ALGORITHM)) {
+        return Err("is for an algorithm that is not known");
+    }
+    let Some(algorithm) = algorithm_of(&jwk).filter(|algorithm| signs && algorithms.contains(algorithm))
+    else {
+        return Ok(None);
+    };
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "is not base64url")?;
+    if !is_sound(algorithm, &key) {
+        return Err("is too short or no point of its curve");
+    }
+    Ok(Some(VerifyingKey {
+        algorithm,
+        name: jwk.common.key_id.clone(),
+        key,
+    }))
 }
 
 /// What a key of a set is for: what its kind allows, if the key itself says nothing else.

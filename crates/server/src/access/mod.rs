@@ -9,7 +9,9 @@ mod denied;
 mod error;
 mod jwt;
 mod key_files;
+mod object;
 mod origin;
+mod publisher;
 mod shown;
 mod static_keys;
 #[cfg(test)]
@@ -73,11 +75,18 @@ impl Access {
             anonymous: Rights {
                 subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
                 publish: Grant::new(config.anonymous_publish.clone(), []),
+                publish_rate: None,
             },
             origins: auth.allowed_origins.clone(),
             keys: auth.keys.clone(),
             jwt: auth.jwt.as_ref().map(Verifier::load).transpose()?,
         })
+    }
+
+    /// Keys of `auth.jwt.jwks_file` that cannot be used and are passed over, a line each: for people.
+    #[must_use]
+    pub fn ignored_keys(&self) -> &[String] {
+        self.jwt.as_ref().map_or(&[], Verifier::ignored)
     }
 
     /// The rights of those who show no token.
@@ -125,6 +134,19 @@ impl Access {
             Some(jwt) if self.keys.is_empty() || token.contains('.') => jwt.verify(token, now),
             None if self.keys.is_empty() => Err(Denied::NoTokens),
             _ => Err(Denied::UnknownKey),
+        }
+    }
+
+    /// What whoever was let in with `admission` may do at `now`. Its token may have expired since, its key be withdrawn or have
+    /// other rights.
+    pub(crate) fn still<'a>(&'a self, admission: &'a Admission, now: Micros) -> Result<&'a Rights, Denied> {
+        if admission.expires.is_some_and(|at| at <= now) {
+            return Err(Denied::Expired);
+        }
+        match &admission.holder {
+            Some(Holder::Key(key)) => self.rights_of_key(*key).ok_or(Denied::UnknownKey),
+            Some(Holder::Subject { .. }) => Ok(&admission.rights),
+            None => Ok(&self.anonymous),
         }
     }
 

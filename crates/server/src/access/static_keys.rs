@@ -32,6 +32,11 @@ impl KeyHash {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The hash that 64 hexadecimal digits stand for.
     #[must_use]
     pub fn parse(digits: &str) -> Option<Self> {

@@ -12,17 +12,20 @@ use tickwire_wire::Pattern;
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::keys::{Key, Preset, Shape};
+use super::publishing;
 use super::settings::Settings;
 use crate::access::{KeyHash, OriginRule};
 
 /// Fields of an entry of `auth.keys`.
-const KEY_FIELDS: [&str; 6] = [
+const KEY_FIELDS: [&str; 8] = [
     "name",
     "sha256",
     "subscribe",
     "publish",
     "deny_subscribe",
     "deny_publish",
+    publishing::KEY_PER_S,
+    publishing::KEY_BURST,
 ];
 /// Fields of `auth.jwt`.
 const JWT_FIELDS: [&str; 7] = [
@@ -203,6 +206,7 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
         rights: Rights {
             subscribe: Grant::new(fields.patterns("subscribe")?, fields.patterns("deny_subscribe")?),
             publish: Grant::new(fields.patterns("publish")?, fields.patterns("deny_publish")?),
+            publish_rate: publishing::read_of_key(fields)?,
         },
     })
 }
@@ -225,7 +229,7 @@ impl Jwt {
             jwks_file: fields.file("jwks_file")?,
             audience: owned(fields.text("audience")?),
             issuer: owned(fields.text("issuer")?),
-            leeway_s: fields.integer("leeway_s", 0, LEEWAY_S_MAX, 0)?,
+            leeway_s: fields.integer("leeway_s", 0, LEEWAY_S_MAX)?.unwrap_or(0),
         };
         let named = jwt.secret_file.is_some() || !jwt.public_key_files.is_empty() || jwt.jwks_file.is_some();
         if !named {

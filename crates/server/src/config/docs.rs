@@ -147,7 +147,7 @@ fn range_of(shape: Shape) -> String {
         Shape::File => "readable file".to_owned(),
         Shape::Files => "readable files".to_owned(),
         Shape::Origins => "origins of web pages".to_owned(),
-        Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`".to_owned(),
+        Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`".to_owned(),
         Shape::Jwt => "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`".to_owned(),
         Shape::Networks => "networks such as `10.0.0.0/8`, or addresses".to_owned(),
         Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),

@@ -122,12 +122,11 @@ impl<'a> Fields<'a> {
         Ok(self.text(name)?.map(PathBuf::from))
     }
 
-    /// A whole number between `min` and `max`, `preset` if it is left out.
-    pub(super) fn integer(&self, name: &str, min: u64, max: u64, preset: u64) -> Result<u64, ConfigError> {
-        match self.fields.get(name) {
-            None => Ok(preset),
-            Some(value) => integer_in(value, min, max).map_err(|rule| self.refuse(name, rule)),
-        }
+    /// A whole number between `min` and `max` that may be left out.
+    pub(super) fn integer(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ConfigError> {
+        let value = self.fields.get(name);
+        let read = value.map(|value| integer_in(value, min, max)).transpose();
+        read.map_err(|rule| self.refuse(name, rule))
     }
 }
 

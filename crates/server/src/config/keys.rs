@@ -5,7 +5,7 @@
 
 use tickwire_wire::limits;
 
-use super::{addresses, auth, compression, drain, proxy, sessions, tls};
+use super::{addresses, auth, compression, drain, proxy, publishing, sessions, tls};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -282,6 +282,9 @@ pub(super) const KEYS: &[Key] = &[
         limits::OPS_BURST as u64,
         "Requests that a quiet connection may send at once, and a quiet address over HTTP; at least limits.ops_per_s",
     ),
+    publishing::PER_S,
+    publishing::BURST,
+    publishing::TOPICS_PER_KEY,
     addresses::ANSWER_BYTES,
     sessions::RATE_LIMITED,
     sessions::REFUSALS_IN_A_ROW,

@@ -1,11 +1,11 @@
 //! What bounds clients and memory: the key table `[limits]`.
 
-use tickwire_router::SessionLimits;
+use tickwire_router::{PublishRate, SessionLimits};
 
 use super::addresses::AddressLimits;
 use super::error::ConfigError;
-use super::sessions;
 use super::settings::Settings;
+use super::{publishing, sessions};
 
 /// File descriptors that are kept from connections: listeners, pollers, recordings, the log.
 const OPEN_FILES_RESERVED: u64 = 256;
@@ -33,6 +33,10 @@ pub struct Limits {
     pub ops_per_s: u32,
     /// Requests that a quiet connection may send at once, and a quiet address over HTTP.
     pub ops_burst: u32,
+    /// How fast one connection may publish, and one address or key over HTTP.
+    pub publish_rate: PublishRate,
+    /// Most topics that one key, subject of tokens or address may make; 0 for any number.
+    pub topics_per_key: usize,
     /// Bytes of answers over HTTP that may wait for their clients.
     pub answer_bytes: usize,
     /// What bounds a connection's abuse and its share of memory.
@@ -78,6 +82,8 @@ impl Limits {
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,
+            publish_rate: publishing::read(settings)?,
+            topics_per_key: settings.integer(publishing::TOPICS_PER_KEY.path)?,
             answer_bytes: settings.integer("limits.answer_bytes")?,
             sessions: sessions::read(settings)?,
             addresses: AddressLimits::read(settings)?,

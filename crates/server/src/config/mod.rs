@@ -19,6 +19,7 @@ mod limits;
 mod nearest;
 mod overrides;
 mod proxy;
+mod publishing;
 mod sessions;
 mod settings;
 mod stale;

@@ -12,14 +12,14 @@ pub(super) const RATE_LIMITED: Key = Key::integer(
     1,
     1_000_000,
     limits::RATE_LIMITED_MAX as u64,
-    "Requests of one connection that may be refused with rate_limited at once; one more closes it, a WebSocket with 1008. They are forgiven as fast as requests are allowed",
+    "Requests of one connection that may be refused with rate_limited at once, and apart from them publications; one more closes it, a WebSocket with 1008. They are forgiven as fast as requests, or publications, are allowed",
 );
 pub(super) const REFUSALS_IN_A_ROW: Key = Key::integer(
     "limits.refusals_in_a_row",
     1,
     1_000_000,
     limits::REFUSALS_IN_A_ROW_MAX as u64,
-    "Requests in a row, each refused whole for what it asks, with which a connection is closed with 1008",
+    "Requests in a row, each refused whole for what it asks, with which a connection is closed with 1008; one a second is forgiven",
 );
 pub(super) const TOPICS: Key = Key::integer(
     "limits.topics_per_connection",

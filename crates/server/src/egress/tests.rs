@@ -27,6 +27,7 @@ impl World {
         let queue = Arc::new(ShardQueue::new(1_024, Box::new(|| {})));
         let limits = DirectoryLimits {
             topics_max: 10,
+            topics_per_key_max: 0,
             history_bytes_max: 1 << 20,
         };
         let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, vec![queue]));
@@ -37,6 +38,8 @@ impl World {
                 message_bytes: 65_536,
                 ops_per_s: 50,
                 ops_burst: 200,
+                publishes_per_s: 10_000,
+                publishes_burst: 20_000,
             },
             session_limits: SessionLimits::default(),
             topics_at_once: 64,

@@ -34,6 +34,13 @@ impl From<IpAddr> for AddressKey {
     }
 }
 
+impl AddressKey {
+    /// It as bytes.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     connections: u32,
@@ -41,6 +48,8 @@ struct Entry {
     answer_bytes: usize,
     handshakes: Bucket,
     publishes: Bucket,
+    /// Publications that were refused.
+    refused: Bucket,
     requests: Bucket,
 }
 
@@ -50,7 +59,7 @@ impl Entry {
     }
 
     fn is_idle(&self, now: Micros) -> bool {
-        let rates = [self.handshakes, self.publishes, self.requests];
+        let rates = [self.handshakes, self.publishes, self.refused, self.requests];
         !self.is_there() && rates.iter().all(|rate| rate.is_full(now))
     }
 }
@@ -140,6 +149,24 @@ impl Addresses {
     /// With the microseconds until it may.
     pub(crate) fn publish(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).publishes.take(rate, now))
+    }
+
+    /// Charges an address for so many publications.
+    pub(crate) fn charge_publishes(&self, key: AddressKey, rate: Rate, count: usize, now: Micros) {
+        self.with(|table| table.entry(key, now).publishes.charge(rate, count, now));
+    }
+
+    /// Whether an address has been refused no more publications than it may be.
+    ///
+    /// # Errors
+    /// With the microseconds until it is so, when it is not.
+    pub(crate) fn check_refused(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
+        self.with(|table| table.entry(key, now).refused.check(rate, now))
+    }
+
+    /// Charges an address for a publication that was refused.
+    pub(crate) fn charge_refused(&self, key: AddressKey, rate: Rate, now: Micros) {
+        self.with(|table| table.entry(key, now).refused.charge(rate, 1, now));
     }
 
     /// Lets an address make one more handshake on a connection that it has.

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod allowance;
+mod holders;
 mod turned_away;
 
 use std::net::IpAddr;
@@ -12,13 +13,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
 use tickwire_metrics::HttpMetrics;
-use tickwire_router::Rate;
+use tickwire_router::{PublishRate, Publisher, Rate};
 use tickwire_wire::Micros;
 use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
 
-use self::addresses::{AddressKey, Addresses, Refused};
-pub(crate) use self::addresses::{AnswerPlace, Place};
+pub(crate) use self::addresses::{AddressKey, AnswerPlace, Place};
+use self::addresses::{Addresses, Refused};
 pub(crate) use self::allowance::Allowance;
+use self::holders::Holders;
 pub(crate) use self::turned_away::TurnedAway;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -34,7 +36,9 @@ pub(crate) struct DoorRules {
     /// Most connections of an address; 0 for any number.
     connections_per_address: u32,
     handshakes: Rate,
-    /// Of publications over HTTP and, apart from them, of other requests.
+    /// Of publications over HTTP.
+    publishes: Rate,
+    /// Of publications that are refused and, apart from them, of other requests.
     requests: Rate,
     /// Most bytes of large answers that wait.
     answer_bytes: usize,
@@ -57,6 +61,7 @@ impl DoorRules {
             },
             connections_per_address: doors.connections,
             handshakes: Rate::new(doors.handshakes_per_s, doors.handshake_burst),
+            publishes: limits.publish_rate.rate(),
             requests: Rate::new(limits.ops_per_s, limits.ops_burst),
             answer_bytes: limits.answer_bytes,
             patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
@@ -70,11 +75,22 @@ impl DoorRules {
     }
 }
 
+/// Who publishes over HTTP.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HttpPublisher {
+    pub(crate) ip: IpAddr,
+    /// Whose token was shown, if one was: it counts then, not the address.
+    pub(crate) holder: Option<Publisher>,
+    /// The rate that the token grants, if it grants one.
+    pub(crate) own_rate: Option<PublishRate>,
+}
+
 /// Who may come in.
 #[derive(Debug)]
 pub(crate) struct Gatekeeper {
     rules: RwLock<Arc<DoorRules>>,
     addresses: Addresses,
+    holders: Holders,
     clock: Clock,
     metrics: HttpMetrics,
 }
@@ -84,6 +100,7 @@ impl Gatekeeper {
     pub(crate) fn new(rules: DoorRules, clock: Clock, metrics: HttpMetrics) -> Self {
         Self {
             addresses: Addresses::new(rules.connections_max),
+            holders: Holders::default(),
             rules: RwLock::new(Arc::new(rules)),
             clock,
             metrics,
@@ -121,16 +138,60 @@ impl Gatekeeper {
         })
     }
 
-    /// Lets `ip` publish once more over HTTP.
-    pub(crate) fn publish(&self, ip: IpAddr) -> Result<(), TurnedAway> {
+    /// Lets `ip` ask for a publication over HTTP, unless too many of its were refused.
+    pub(crate) fn check_refused_publishes(&self, ip: IpAddr) -> Result<(), TurnedAway> {
         let rules = self.rules();
         if rules.is_exempt(ip) {
             return Ok(());
         }
-        let spent = self
+        let checked = self
             .addresses
-            .publish(ip.into(), rules.requests, self.clock.now());
-        spent.map_err(|us| self.turned_away(TurnedAway::AddressPublishes(us)))
+            .check_refused(ip.into(), rules.requests, self.clock.now());
+        checked.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
+    }
+
+    /// Charges `ip` for a publication over HTTP that was refused.
+    pub(crate) fn charge_refused_publish(&self, ip: IpAddr) {
+        let rules = self.rules();
+        if !rules.is_exempt(ip) {
+            self.addresses
+                .charge_refused(ip.into(), rules.requests, self.clock.now());
+        }
+    }
+
+    /// Lets a publisher publish once more over HTTP.
+    pub(crate) fn publish(&self, who: &HttpPublisher) -> Result<(), TurnedAway> {
+        let Some(rate) = self.publish_rate(who) else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        match who.holder {
+            Some(holder) => self
+                .holders
+                .publish(holder, rate, now)
+                .map_err(|us| self.turned_away(TurnedAway::HolderPublishes(us))),
+            None => self
+                .addresses
+                .publish(who.ip.into(), rate, now)
+                .map_err(|us| self.turned_away(TurnedAway::AddressPublishes(us))),
+        }
+    }
+
+    /// Charges a publisher for so many publications more over HTTP.
+    pub(crate) fn charge_publishes(&self, who: &HttpPublisher, count: usize) {
+        let (rate, now) = (self.publish_rate(who), self.clock.now());
+        match (rate, who.holder) {
+            (None, _) => {}
+            (Some(rate), Some(holder)) => self.holders.charge(holder, rate, count, now),
+            (Some(rate), None) => self.addresses.charge_publishes(who.ip.into(), rate, count, now),
+        }
+    }
+
+    /// The rate of a publisher over HTTP, if it has one: an address that is not counted has only that of its token.
+    fn publish_rate(&self, who: &HttpPublisher) -> Option<Rate> {
+        let rules = self.rules();
+        let common = (!rules.is_exempt(who.ip)).then_some(rules.publishes);
+        who.own_rate.map(PublishRate::rate).or(common)
     }
 
     /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
@@ -277,15 +338,43 @@ mod tests {
 
     #[test]
     fn publishing_over_http_has_the_rate_of_a_connection() {
+        let door = gatekeeper(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
+        let own_rate = PublishRate::of(Some(1), Some(5)).expect("a rate");
+        let by = |address: &str, holder: Option<u128>, own_rate| HttpPublisher {
+            ip: ip(address),
+            holder: holder.map(Publisher),
+            own_rate,
+        };
+        let spent = |who| (0..9).filter(|_| door.publish(&who).is_ok()).count();
+        assert_eq!(spent(by("2001:db8::1", None, None)), 3);
+        let refused = door.publish(&by("2001:db8::1", None, None));
+        assert!(matches!(refused, Err(TurnedAway::AddressPublishes(_))));
+        assert_eq!(spent(by("127.0.0.1", None, None)), 9, "it is not counted");
+        // A holder counts, wherever it comes from, and may have a rate of its own.
+        assert_eq!(spent(by("2001:db8::1", Some(1), None)), 3);
+        let refused = door.publish(&by("192.0.2.1", Some(1), None));
+        assert!(matches!(refused, Err(TurnedAway::HolderPublishes(_))));
+        assert_eq!(spent(by("127.0.0.1", Some(2), own_rate)), 5);
+        let many = by("192.0.2.7", None, None);
+        door.charge_publishes(&many, 100);
+        assert!(door.publish(&many).is_err(), "a body with many of them");
+    }
+
+    #[test]
+    fn publications_over_http_that_are_refused_have_the_rate_of_requests() {
         let door = gatekeeper(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
-        let client = ip("2001:db8::1");
-        let spent = (0..4).filter(|_| door.publish(client).is_ok()).count();
-        assert_eq!(spent, 3);
-        assert!(matches!(
-            door.publish(client),
-            Err(TurnedAway::AddressPublishes(_))
-        ));
-        assert!(door.publish(ip("127.0.0.1")).is_ok());
+        for (address, counted) in [("192.0.2.1", true), ("127.0.0.1", false)] {
+            let tried = (0..9).filter(|_| {
+                let let_in = door.check_refused_publishes(ip(address)).is_ok();
+                if let_in {
+                    door.charge_refused_publish(ip(address));
+                }
+                let_in
+            });
+            // One more than the burst: it is checked before, and charged behind.
+            assert_eq!(tried.count(), if counted { 4 } else { 9 }, "{address}");
+        }
+        assert!(door.ask(ip("192.0.2.1"), None).is_ok(), "apart from requests");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) enum TurnedAway {
     AddressHandshakes(u64),
     /// The address has published too often over HTTP; again in so many microseconds.
     AddressPublishes(u64),
+    /// The holder of a token has published too often over HTTP; again in so many microseconds.
+    HolderPublishes(u64),
     /// The address has asked too often over HTTP; again in so many microseconds.
     AddressRequests(u64),
     /// The connection has asked too often over HTTP; again in so many microseconds.
@@ -49,6 +51,7 @@ impl TurnedAway {
             Self::AddressConnections(_) => Label::AddressConnections,
             Self::AddressHandshakes(_) => Label::AddressHandshakes,
             Self::AddressPublishes(_) => Label::AddressPublishes,
+            Self::HolderPublishes(_) => Label::HolderPublishes,
             Self::AddressRequests(_) => Label::AddressRequests,
             Self::ConnectionRequests(_) => Label::ConnectionRequests,
             Self::Answers => Label::Answers,
@@ -68,6 +71,7 @@ impl TurnedAway {
             Self::Answers => 1,
             Self::AddressHandshakes(us)
             | Self::AddressPublishes(us)
+            | Self::HolderPublishes(us)
             | Self::AddressRequests(us)
             | Self::ConnectionRequests(us) => us.div_ceil(1_000_000),
         }
@@ -93,6 +97,7 @@ impl TurnedAway {
             }
             Self::AddressHandshakes(us) => too_often("this address connects", us),
             Self::AddressPublishes(us) => too_often("this address publishes", us),
+            Self::HolderPublishes(us) => too_often("the holder of this token publishes", us),
             Self::AddressRequests(us) => too_often("this address asks", us),
             Self::ConnectionRequests(us) => too_often("this connection asks", us),
             Self::Answers => {
@@ -199,6 +204,13 @@ mod tests {
             HTTP/1.1 429 Too Many Requests
             retry-after: 2
             {"error":{"code":"rate_limited","reason":"this address publishes too often; wait 1001 ms"}}"#]],
+        );
+        check(
+            TurnedAway::HolderPublishes(9_000),
+            &expect![[r#"
+            HTTP/1.1 429 Too Many Requests
+            retry-after: 1
+            {"error":{"code":"rate_limited","reason":"the holder of this token publishes too often; wait 9 ms"}}"#]],
         );
         check(
             TurnedAway::AddressRequests(1),

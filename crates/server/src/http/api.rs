@@ -151,10 +151,12 @@ impl Caller {
     fn enter(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Self, ErrorResponse> {
         let arrival = Arrival::of(&head.extensions)?;
         let gatekeeper = &context.gatekeeper;
+        let publishes =
+            matches!(endpoint, Endpoint::Topic(_) | Endpoint::Publish) && head.method == Method::POST;
         let place = match endpoint {
             Endpoint::Sse if head.method == Method::GET => arrival.connect(gatekeeper)?,
-            Endpoint::Topic(_) | Endpoint::Publish if head.method == Method::POST => {
-                arrival.publish(gatekeeper)?;
+            _ if publishes => {
+                arrival.ask_to_publish(gatekeeper)?;
                 None
             }
             _ => {
@@ -162,11 +164,27 @@ impl Caller {
                 None
             }
         };
+        let admitted = context.admit(&head.headers);
+        if publishes {
+            match &admitted {
+                Ok(admission) => arrival.publish(gatekeeper, admission)?,
+                Err(_) => arrival.charge_refused_publish(gatekeeper),
+            }
+        }
         Ok(Self {
-            admission: context.admit(&head.headers)?,
+            admission: admitted?,
             arrival,
             place,
         })
+    }
+
+    /// Counts what came of a publication that the caller asked for.
+    fn published<T>(
+        &self,
+        context: &HttpContext,
+        outcome: Result<T, ErrorResponse>,
+    ) -> Result<T, ErrorResponse> {
+        outcome.inspect_err(|_| self.arrival.charge_refused_publish(&context.gatekeeper))
     }
 }
 
@@ -229,6 +247,7 @@ async fn dispatch(
     let query = head.uri.query();
     let rights = &caller.admission.rights;
     let reader = (&caller.arrival, rights);
+    let who = (&caller.arrival, &caller.admission);
     let answer = match endpoint {
         Endpoint::Nowhere if head.uri.path() == "*" && head.method == Method::OPTIONS => {
             Ok(reply::options("GET, HEAD, POST, OPTIONS"))
@@ -244,12 +263,18 @@ async fn dispatch(
         Endpoint::Topic(segment) if reads => topics::value(context, reader, segment, &head.headers),
         Endpoint::History(segment) if reads => topics::history(context, reader, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
-            let coding = coding::of_body(&head.headers)?;
-            publish::message(context, rights, segment, (body, coding)).await
+            let publication = async {
+                let coding = coding::of_body(&head.headers)?;
+                publish::message(context, who, segment, (body, coding)).await
+            };
+            caller.published(context, publication.await)
         }
         Endpoint::Publish if head.method == Method::POST => {
-            let coding = coding::of_body(&head.headers)?;
-            bulk::lines(context, reader, (body, coding)).await
+            let publication = async {
+                let coding = coding::of_body(&head.headers)?;
+                bulk::lines(context, who, (body, coding)).await
+            };
+            caller.published(context, publication.await)
         }
         Endpoint::Nowhere => Err(nothing_at(head.uri.path())),
         endpoint => Err(ErrorResponse::method_not_allowed(

@@ -5,7 +5,8 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::Extensions;
 
 use super::ErrorResponse;
-use crate::gatekeeper::{Allowance, AnswerPlace, Gatekeeper, Place, TurnedAway};
+use crate::access::{Admission, Holder};
+use crate::gatekeeper::{Allowance, AnswerPlace, Gatekeeper, HttpPublisher, Place, TurnedAway};
 use crate::proxied::ClientAddr;
 
 /// Bytes that are encoded or decoded for what it costs to look at a topic: a quarter of a megabyte for a request.
@@ -39,10 +40,38 @@ impl Arrival {
         connected.map_err(|why| self.refused(gatekeeper, why))
     }
 
-    /// Lets the client publish once more.
-    pub(super) fn publish(&self, gatekeeper: &Gatekeeper) -> Result<(), ErrorResponse> {
-        let spent = gatekeeper.publish(self.client.ip());
+    /// Lets the client ask for a publication, unless too many of its were refused.
+    pub(super) fn ask_to_publish(&self, gatekeeper: &Gatekeeper) -> Result<(), ErrorResponse> {
+        let checked = gatekeeper.check_refused_publishes(self.client.ip());
+        checked.map_err(|why| self.refused(gatekeeper, why))
+    }
+
+    /// Lets the client, let in with `admission`, publish once more.
+    pub(super) fn publish(
+        &self,
+        gatekeeper: &Gatekeeper,
+        admission: &Admission,
+    ) -> Result<(), ErrorResponse> {
+        let spent = gatekeeper.publish(&self.publisher(admission));
         spent.map_err(|why| self.refused(gatekeeper, why))
+    }
+
+    /// Charges the client for so many publications more.
+    pub(super) fn charge_publishes(&self, gatekeeper: &Gatekeeper, admission: &Admission, count: usize) {
+        gatekeeper.charge_publishes(&self.publisher(admission), count);
+    }
+
+    /// Charges the client for a publication that was refused.
+    pub(super) fn charge_refused_publish(&self, gatekeeper: &Gatekeeper) {
+        gatekeeper.charge_refused_publish(self.client.ip());
+    }
+
+    fn publisher(&self, admission: &Admission) -> HttpPublisher {
+        HttpPublisher {
+            ip: self.client.ip(),
+            holder: admission.holder.as_ref().map(Holder::publisher),
+            own_rate: admission.rights.publish_rate,
+        }
     }
 
     /// Lets the client ask for something else once more.

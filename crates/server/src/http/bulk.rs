@@ -19,7 +19,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::HttpMetrics;
-use tickwire_router::{Directory, PublishError, Rights};
+use tickwire_router::{Directory, PublishError, Publisher, Rights};
 use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
 
@@ -27,6 +27,7 @@ use super::arrival::Arrival;
 use super::coding::Coding;
 use super::context::HttpContext;
 use super::{BadLine, ErrorResponse, Reply, body, parse_line, parse_lines, reply};
+use crate::access::Admission;
 use crate::clock::Clock;
 use crate::start_gate::StartGate;
 
@@ -46,10 +47,10 @@ struct Receipt {
 /// Publishes the lines of `body`.
 pub(super) async fn lines(
     context: &HttpContext,
-    (arrival, rights): (&Arrival, &Rights),
+    (arrival, admission): (&Arrival, &Admission),
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
-    if rights.publish.is_empty() {
+    if admission.rights.publish.is_empty() {
         let reason = "this client may not publish to any topic";
         return Err(Refusal::new(ErrorCode::Forbidden, reason).into());
     }
@@ -78,7 +79,9 @@ pub(super) async fn lines(
     let bulk = Bulk {
         text,
         message_bytes: context.limits.message_bytes,
-        rights: rights.clone(),
+        // The body, and its turn, took their time: what holds is what may be done now.
+        rights: context.still(admission)?,
+        publisher: admission.publisher(arrival.client.ip()),
         directory: context.directory.clone(),
         clock: context.clock,
         gate: context.gate.clone(),
@@ -89,7 +92,13 @@ pub(super) async fn lines(
         bulk.run()
     });
     match ran.await {
-        Ok(outcome) => Ok(reply::json(&Receipt { published: outcome? })),
+        Ok(outcome) => {
+            let published = outcome?;
+            // The first was paid for with the request.
+            let more = published.saturating_sub(1);
+            arrival.charge_publishes(&context.gatekeeper, admission, more);
+            Ok(reply::json(&Receipt { published }))
+        }
         Err(error) => {
             tracing::error!(%error, "a bulk publication failed");
             let reason = "the publication failed; some of its lines may be published";
@@ -103,6 +112,7 @@ struct Bulk {
     text: Bytes,
     message_bytes: usize,
     rights: Rights,
+    publisher: Publisher,
     directory: Arc<Directory>,
     clock: Clock,
     gate: Arc<StartGate>,
@@ -132,7 +142,7 @@ impl Bulk {
                 .check(name, message.payload)
                 .map_err(|error| bad(error.into()))?;
             if self.directory.find(name).is_none() && new_topics.insert(message.topic.clone()) {
-                let room = self.directory.check_room(new_topics.len());
+                let room = self.directory.check_room(Some(self.publisher), new_topics.len());
                 room.map_err(|error| bad(error.into()))?;
             }
             if self.directory.kind_of(name) == Kind::Book {
@@ -171,9 +181,10 @@ impl Bulk {
             }
             let message = message?;
             let bytes = message.payload.heap_bytes() as u64;
+            let (publisher, now) = (Some(self.publisher), self.clock.now());
             let outcome = self
                 .directory
-                .publish(&message.topic, message.payload, self.clock.now());
+                .publish_by(publisher, &message.topic, message.payload, now);
             match outcome {
                 Ok(place) => self.metrics.published(place.kind as usize, bytes),
                 Err(error) => return Err(stopped_at(message.line, published, error)),
@@ -218,6 +229,7 @@ mod tests {
     fn a_line_that_another_publisher_forestalled_ends_the_publication() {
         let limits = DirectoryLimits {
             topics_max: 1,
+            topics_per_key_max: 0,
             history_bytes_max: 1_000,
         };
         let catalogue = Catalogue::new(1, "test", &LABELS).unwrap();
@@ -227,6 +239,7 @@ mod tests {
             ),
             message_bytes: 100,
             rights: Rights::open([">".parse().unwrap()]),
+            publisher: Publisher(1),
             directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
             clock: Clock::start(),
             gate: Arc::new(StartGate::new(true)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::HttpMetrics;
-use tickwire_router::Directory;
+use tickwire_router::{Directory, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
@@ -148,6 +148,11 @@ impl HttpContext {
     /// What the client behind a request with these `headers` may do: first of all whether it is let in.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
         Ok(self.hub.borrow().guard.admit(headers)?)
+    }
+
+    /// What whoever was let in with `admission` may do now.
+    pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
+        Ok(self.hub.borrow().guard.still(admission)?)
     }
 
     /// Which pages may read an answer to a request with these `headers`.

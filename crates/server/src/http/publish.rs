@@ -2,12 +2,13 @@
 
 use hyper::body::Incoming;
 use serde::Serialize;
-use tickwire_router::Rights;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
+use super::arrival::Arrival;
 use super::coding::Coding;
 use super::context::HttpContext;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
+use crate::access::Admission;
 
 /// Where a message went.
 #[derive(Serialize)]
@@ -20,18 +21,21 @@ struct Receipt<'a> {
 /// Publishes `body` to the topic that `segment` names.
 pub(super) async fn message(
     context: &HttpContext,
-    rights: &Rights,
+    (arrival, admission): (&Arrival, &Admission),
     segment: &str,
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
     let topic = topic_of_segment(segment)?;
-    rights.check_publish(topic.as_str())?;
+    admission.rights.check_publish(topic.as_str())?;
     let limits = &context.limits;
     let text = body::read((body, coding), limits.message_bytes, limits.message_within).await?;
     let payload = Payload::from_json(&text)?;
+    // The body took its time: what holds is what may be done now.
+    context.still(admission)?.check_publish(topic.as_str())?;
+    let publisher = Some(admission.publisher(arrival.client.ip()));
     let published = context
         .directory
-        .publish(&topic, payload, context.clock.now())
+        .publish_by(publisher, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;
     context
         .metrics

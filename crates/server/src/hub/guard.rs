@@ -77,6 +77,12 @@ impl Guard {
         checked.inspect_err(|denied| self.count(denied))
     }
 
+    /// What whoever was let in with `admission` may do now.
+    pub(crate) fn still(&self, admission: &Admission) -> Result<Rights, Denied> {
+        let rights = self.access.still(admission, self.clock.wall());
+        rights.cloned().inspect_err(|denied| self.count(denied))
+    }
+
     /// Opens a session of `shard` for a client that was let in. Its rights are by the rules that hold now, which may be others than
     /// when its handshake was answered; with a static key that is gone by now it is closed at once.
     pub(super) fn open(
@@ -122,6 +128,9 @@ impl Guard {
                     let rights = self.rights_of(&admission);
                     let expires = admission.expires.map(|at| self.clock.at_wall(at));
                     shard.renew(id, auth.request, rights, expires, now);
+                    if let Some(holder) = &admission.holder {
+                        shard.publishes_as(id, holder.publisher());
+                    }
                     let visitor = self.visitors.entry(id).or_default();
                     visitor.holder = admission.holder;
                     visitor.bad_tokens = 0;
@@ -223,6 +232,7 @@ mod tests {
             rights: Rights {
                 subscribe: Grant::new(patterns(">"), patterns(denied)),
                 publish: Grant::none(),
+                publish_rate: None,
             },
         }));
         Arc::new(Access::load(&config).expect("no file is read"))
@@ -232,6 +242,7 @@ mod tests {
     fn guarded(access: Arc<Access>) -> (Guard, Shard) {
         let limits = DirectoryLimits {
             topics_max: 10,
+            topics_per_key_max: 0,
             history_bytes_max: 1_000,
         };
         let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));

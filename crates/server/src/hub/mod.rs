@@ -194,9 +194,11 @@ impl Hub {
         early: Vec<u8>,
     ) -> io::Result<SessionId> {
         let now = self.clock.now();
+        let publisher = admission.publisher(permit.client().ip());
         let id = self
             .guard
             .open(&mut self.shard, variant, transport, admission, now);
+        self.shard.publishes_as(id, publisher);
         if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
             self.guard.forget(id);

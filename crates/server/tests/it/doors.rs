@@ -138,7 +138,7 @@ fn a_full_broker_says_so_and_takes_the_next_when_there_is_room() {
 
 #[test]
 fn publications_over_http_have_a_rate() {
-    let broker = TestBroker::with(&limits("ops_per_s = 1\nops_burst = 3\n"), &[]);
+    let broker = TestBroker::with(&limits("publishes_per_s = 1\npublishes_burst = 3\n"), &[]);
     let mut client = broker.connect_from("127.0.0.2");
     let mut statuses: Vec<u16> = Vec::new();
     for n in 0..10 {
@@ -164,6 +164,31 @@ fn publications_over_http_have_a_rate() {
         .connect_from("127.0.0.3")
         .send("POST", "/v1/topics/a", &[], "1");
     assert_eq!(other.status, 200);
+}
+
+#[test]
+fn publications_over_http_do_not_have_the_rate_of_requests() {
+    let file = limits("ops_per_s = 1\nops_burst = 3\npublishes_per_s = 1\npublishes_burst = 1000\n");
+    let broker = TestBroker::with(&file, &[]);
+    let mut client = broker.connect_from("127.0.0.2");
+    for n in 0..50 {
+        let answer = client.send("POST", "/v1/topics/a", &[], "1");
+        assert_eq!(answer.status, 200, "{n}: {}", answer.text());
+    }
+    // Those that are refused have.
+    let statuses: Vec<u16> = (0..20)
+        .map(|_| client.send("POST", "/v1/topics/a", &[], "]").status)
+        .collect();
+    assert_eq!(statuses[..3], [400; 3]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    // Each message of a body counts; one that asks then has to wait for all of them.
+    let lines = "{\"topic\":\"a\",\"data\":1}\n".repeat(2_000);
+    let mut other = broker.connect_from("127.0.0.3");
+    assert_eq!(other.send("POST", "/v1/publish", &[], &lines).status, 200);
+    let refused = other.send("POST", "/v1/topics/a", &[], "1");
+    assert_eq!(refused.status, 429);
+    let wait_s: u64 = refused.header("retry-after").parse().expect("seconds");
+    assert!((900..=1_001).contains(&wait_s), "{wait_s}");
 }
 
 #[test]

@@ -28,7 +28,14 @@ fn flood(broker: &Broker, frame: Frame<'_>) -> (bool, u16, String) {
 
 #[test]
 fn a_flood_of_anything_is_told_and_closed() {
-    let broker = Broker::start(&["--feed", "none", "--shards", "1", "--anonymous-publish", ">"]);
+    // As few publications as other requests.
+    let broker = Broker::start_with(
+        &["--feed", "none", "--shards", "1", "--anonymous-publish", ">"],
+        &[
+            ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50"),
+            ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200"),
+        ],
+    );
     let mut honest = Socket::open(&broker);
     honest.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["t"]}"#));
     assert_eq!(honest.message()["op"], "ack");

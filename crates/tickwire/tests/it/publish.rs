@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Client, Codec, Tool};
+use crate::program::run;
+use crate::support::{Broker, Client, Codec, Frame, Socket, Tool};
 
 /// Feeds nothing, takes what clients publish as fast as they do.
 const OPEN: [&str; 6] = [
@@ -142,6 +143,38 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
         "{second}"
     );
     both.close(1000);
+    broker.stop();
+}
+
+/// By the broker's defaults: publishing is not held to the rate of requests.
+#[test]
+fn a_publisher_that_pipelines_is_neither_refused_nor_closed() {
+    const MESSAGES: u64 = 5_000;
+    let broker = Broker::start(&OPEN);
+    let mut socket = Socket::open(&broker);
+    let publish = Frame::text(r#"{"op":"publish","topic":"chat.a","data":{"n":1}}"#);
+    socket.send_bytes(&publish.bytes().repeat(MESSAGES as usize));
+    socket.send(Frame::text(
+        r#"{"op":"publish","id":7,"topic":"chat.a","data":0}"#,
+    ));
+    let answer = socket.message();
+    assert_eq!(
+        (&answer["op"], &answer["results"][0]["seq"]),
+        (&json!("ack"), &json!(MESSAGES + 1)),
+        "the first answer is that of the last: {answer}"
+    );
+    // So the lines of a file go as fast as they are taken; by the rate of requests they would take a minute and a half.
+    let url = broker.url();
+    let lines: String = (0..MESSAGES).map(|n| format!("{n}\n")).collect();
+    let outcome = run(&["pub", "--url", &url, "chat.b"], &lines);
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!("chat.b: {MESSAGES} published, 0 failed")),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     broker.stop();
 }
 

@@ -77,9 +77,7 @@ pub(super) fn from_raw<D>(
             id: id.ok_or_else(|| missing("id"))?,
             token: raw.token.ok_or_else(|| missing("token"))?.into(),
         }),
-        "ping" => Ok(ClientMessage::Ping {
-            id: id.ok_or_else(|| missing("id"))?,
-        }),
+        "ping" => Ok(ClientMessage::Ping { id }),
         _ => {
             // Cut where it is written: what has to be escaped is up to ten times as long.
             let shown: String = op.escape_debug().take(40).collect();
@@ -158,7 +156,7 @@ pub(super) fn encode(codec: Codec, message: &ClientMessage, out: &mut Vec<u8>) {
         },
         ClientMessage::Ping { id } => Outgoing {
             op: "ping",
-            id: Some(*id),
+            id: *id,
             ..Outgoing::default()
         },
     };

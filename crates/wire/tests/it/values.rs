@@ -236,7 +236,7 @@ pub(crate) fn request() -> impl Strategy<Value = ClientMessage> {
             id,
             token: token.into()
         }),
-        id().prop_map(|id| ClientMessage::Ping { id }),
+        option::of(id()).prop_map(|id| ClientMessage::Ping { id }),
     ]
 }
 
@@ -287,15 +287,18 @@ fn ack_result() -> impl Strategy<Value = AckResult> {
 }
 
 fn welcome() -> impl Strategy<Value = Control> {
-    let limits =
-        any::<(usize, usize, u32, u32)>().prop_map(|(subscriptions, message_bytes, ops_per_s, ops_burst)| {
-            AnnouncedLimits {
-                subscriptions,
-                message_bytes,
-                ops_per_s,
-                ops_burst,
-            }
-        });
+    let numbers = any::<(usize, usize, [u32; 4])>();
+    let limits = numbers.prop_map(|(subscriptions, message_bytes, rates)| {
+        let [ops_per_s, ops_burst, publishes_per_s, publishes_burst] = rates;
+        AnnouncedLimits {
+            subscriptions,
+            message_bytes,
+            ops_per_s,
+            ops_burst,
+            publishes_per_s,
+            publishes_burst,
+        }
+    });
     (any::<String>(), any::<String>(), micros(), any::<u64>(), limits).prop_map(
         |(session, server, ts, heartbeat_ms, limits)| Control::Welcome {
             session,
@@ -333,7 +336,7 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
         }),
         (text(), state, why).prop_map(|(topic, state, reason)| Control::Status { topic, state, reason }),
         micros().prop_map(|ts| Control::Heartbeat { ts }),
-        (id(), option::of(micros()), micros()).prop_map(|(id, received, ts)| Control::Pong {
+        (option::of(id()), option::of(micros()), micros()).prop_map(|(id, received, ts)| Control::Pong {
             id,
             ts,
             received

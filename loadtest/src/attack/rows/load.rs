@@ -19,6 +19,11 @@ pub(super) fn rows() -> Vec<Row> {
     let flood = Row {
         // One after the other, or the flood is one of handshakes.
         every: seconds(10),
+        // As few publications as other requests: by default a flood of them would need more than attackers have here.
+        settings: vec![
+            ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50".to_owned()),
+            ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200".to_owned()),
+        ],
         ..Row::new(21, "ping, subscribe or publish flood", flood())
     };
     let closed_window = Row {

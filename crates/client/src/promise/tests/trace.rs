@@ -101,6 +101,8 @@ pub(super) fn welcome() -> ServerMessage {
             message_bytes: 65_536,
             ops_per_s: 50,
             ops_burst: 200,
+            publishes_per_s: 10_000,
+            publishes_burst: 20_000,
         },
     })
 }
@@ -152,8 +154,13 @@ fn received(words: &[&str]) -> ServerMessage {
             state: TopicState::Stale,
             reason: None,
         },
+        ["pong"] => Control::Pong {
+            id: None,
+            ts,
+            received: None,
+        },
         ["pong", request] => Control::Pong {
-            id: id(request),
+            id: Some(id(request)),
             ts,
             received: None,
         },
@@ -184,7 +191,7 @@ pub(super) fn run(checker: &mut Checker, trace: &str) -> String {
                 topic: (*topic).to_owned(),
             }),
             ["ping", id] => checker.sent(&ClientMessage::Ping {
-                id: RequestId(number(id)),
+                id: Some(RequestId(number(id))),
             }),
             words => {
                 if let Err(broken) = checker.received(&received(words)) {

@@ -57,7 +57,7 @@ fn settings_that_would_let_nobody_or_anybody_in() {
     refused(
         "[auth]\nkeys = [\"tw_the-key-itself\"]",
         &expect![
-            "auth.keys[0] = (not shown) (from file x.toml): must be a table with fields such as name, sha256, subscribe, publish, deny_subscribe, deny_publish"
+            "auth.keys[0] = (not shown) (from file x.toml): must be a table with fields such as name, sha256, subscribe, publish, deny_subscribe, deny_publish, publishes_per_s, publishes_burst"
         ],
     );
     let hash = KeyHash::of("a");
@@ -190,7 +190,7 @@ fn secrets_and_sets_that_are_too_short() {
         ));
         let error = error.unwrap_err();
         assert!(
-            error.ends_with("its key number 1 (from 1) is too short or no point of its curve"),
+            error.ends_with("of whose 1 keys none can be used: its key number 1 (from 1) is too short or no point of its curve"),
             "{error}"
         );
     }
@@ -247,5 +247,119 @@ fn rsa_keys_are_measured_by_the_bits_of_their_modulus() {
         let key = json!({"kty": "RSA", "n": base64url(&modulus), "e": base64url(&exponent)});
         let in_set = is_taken("jwks_file = \"DIR/key\"", &json!({"keys": [key]}).to_string());
         assert_eq!(in_set, taken, "{bits} bits in a set");
+    }
+}
+
+/// A set is of many hands: what one of them put in must not take the others' keys out (RFC 7517 §5).
+#[test]
+fn keys_of_a_set_that_cannot_be_used_do_not_spoil_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = json!({"kty": "oct", "kid": "good", "k": base64url(SECRET)});
+    let weak = json!({"kty": "RSA", "n": base64url(&modulus(1_024)), "e": "AQAB", "alg": "RS256"});
+    let others = [
+        weak.clone(),
+        json!({"kty": "oct", "k": base64url(SECRET), "kid": 7}),
+        json!({"kty": "oct", "k": "AAAA"}),
+        json!({"kty": "oct", "k": "not base64url!"}),
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"}),
+        json!({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}),
+        json!({"kty": "oct", "k": base64url(SECRET), "alg": "HS1024"}),
+        json!({"k": base64url(SECRET)}),
+        json!([]),
+        json!(7),
+        json!(null),
+    ];
+    let with = |keys: &[&Value], algorithms: &str| {
+        std::fs::write(folder.path().join("set"), json!({"keys": keys}).to_string()).unwrap();
+        load(
+            &folder,
+            &format!("[auth.jwt]\nalgorithms = [{algorithms}]\njwks_file = \"DIR/set\""),
+        )
+    };
+    let claims = json!({"sub": "a", "exp": NOW_S + 60});
+    for other in &others {
+        for keys in [[other, &good], [&good, other]] {
+            let access = with(&keys, "\"HS256\", \"RS256\", \"ES256\"")
+                .unwrap_or_else(|error| panic!("{other}: {error}"));
+            assert!(
+                outcome(&access, &hs256(&claims)).starts_with("subscribe"),
+                "{other}"
+            );
+            let number = keys.iter().position(|key| *key == other).unwrap() + 1;
+            let [named] = access.ignored_keys() else {
+                panic!("{other}: {:?}", access.ignored_keys());
+            };
+            assert!(
+                named.contains(&format!("/set: its key number {number} (from 1) ")),
+                "{named}"
+            );
+            assert!(!named.contains(&base64url(SECRET)), "no key is shown: {named}");
+        }
+        let error = with(&[other], "\"HS256\", \"RS256\", \"ES256\"").unwrap_err();
+        assert!(
+            error.contains("of whose 1 keys none can be used: its key number 1 (from 1) "),
+            "{error}"
+        );
+    }
+    let error = with(&[], "\"HS256\"").unwrap_err();
+    assert!(error.ends_with("of whose 0 keys none can be used"), "{error}");
+    // Of very many only some are named.
+    let many: Vec<&Value> = std::iter::repeat_n(&others[9], 1_000).chain([&good]).collect();
+    let access = with(&many, "\"HS256\"").unwrap();
+    assert_eq!(access.ignored_keys().len(), 17);
+    assert!(access.ignored_keys()[16].ends_with("984 more of its keys cannot be used"));
+    // A key that is not in the set any more is not taken, whatever else is in there.
+    let next = json!({"kty": "oct", "kid": "next", "k": base64url(&[7; 32])});
+    let access = with(&[&weak, &next], "\"HS256\", \"RS256\"").unwrap();
+    assert!(outcome(&access, &hs256(&claims)).contains("Signature"));
+    // Those for something else are passed over without a word, but are no keys to verify with.
+    let enc = json!({"kty": "oct", "use": "enc", "k": base64url(SECRET)});
+    assert!(
+        with(&[&enc, &good], "\"HS256\"")
+            .unwrap()
+            .ignored_keys()
+            .is_empty()
+    );
+    let error = with(&[&enc], "\"HS256\"").unwrap_err();
+    assert!(error.ends_with("of whose 1 keys none can be used"), "{error}");
+}
+
+#[test]
+fn a_key_may_have_a_publication_rate_of_its_own() {
+    let hash = "0".repeat(64);
+    let rate_of = |fields: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = format!("[[auth.keys]]\nname = \"desk\"\nsha256 = \"{hash}\"\n{fields}");
+        let access = load(&folder, &auth)?;
+        Ok::<_, String>(
+            access.keys[0]
+                .rights
+                .publish_rate
+                .map(|rate| (rate.per_s, rate.burst)),
+        )
+    };
+    assert_eq!(rate_of(""), Ok(None));
+    assert_eq!(rate_of("publishes_per_s = 7"), Ok(Some((7, 14))));
+    assert_eq!(
+        rate_of("publishes_per_s = 7\npublishes_burst = 7"),
+        Ok(Some((7, 7)))
+    );
+    for (fields, rule) in [
+        (
+            "publishes_per_s = 0",
+            "auth.keys[0].publishes_per_s = 0 (from file ",
+        ),
+        (
+            "publishes_per_s = \"7\"",
+            "must be a whole number between 1 and 1000000",
+        ),
+        ("publishes_burst = 7", "needs publishes_per_s beside it"),
+        (
+            "publishes_per_s = 7\npublishes_burst = 6",
+            "must be at least publishes_per_s",
+        ),
+    ] {
+        let error = rate_of(fields).unwrap_err();
+        assert!(error.contains(rule), "{fields}: {error}");
     }
 }

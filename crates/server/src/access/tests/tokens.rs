@@ -202,9 +202,49 @@ fn claims_that_are_not_taken() {
         json!({"deny_subscribes": ["a"]}),
         json!({"subscribe": "a"}),
         json!(["a"]),
+        // Nor is a list one of its fields in their order, without their names.
+        json!([]),
+        json!([["a"]]),
+        json!([["a"], ["a"], [], [], null, null]),
+        json!({"publishes_per_s": 0}),
+        json!({"publishes_per_s": -1}),
+        json!({"publishes_per_s": 1.5}),
+        json!({"publishes_per_s": "7"}),
+        json!({"publishes_burst": 7}),
+        json!({"publishes_per_s": 7, "publishes_burst": 6}),
     ] {
         let outcome = outcome(&access, &with(json!({"tickwire": grants})));
         assert!(outcome.contains("Claims"), "{outcome}");
+    }
+}
+
+/// What a derived reader takes for an object.
+#[test]
+fn a_header_or_claims_as_a_list_are_none() {
+    let access = rules(ALL_ALGORITHMS);
+    for header in [json!(["HS256"]), json!(["HS256", null, null])] {
+        let outcome = outcome(&access, &with_header(&header, &claims()));
+        assert!(outcome.contains("Malformed"), "{header}: {outcome}");
+    }
+    let list =
+        json!(["desk-7", NOW_S + 60, null, "tickwire", "https://issuer.example", {"subscribe": [">"]}]);
+    let outcome = outcome(&access, &with_header(&json!({"alg": "HS256"}), &list));
+    assert!(outcome.contains("Claims"), "{outcome}");
+}
+
+#[test]
+fn a_token_may_grant_a_publication_rate() {
+    let access = rules(ALL_ALGORITHMS);
+    for (grants, rate) in [
+        (json!({}), None),
+        (json!({"publishes_per_s": 7}), Some((7, 14))),
+        (json!({"publishes_per_s": 7, "publishes_burst": 9}), Some((7, 9))),
+        (json!({"publishes_per_s": u32::MAX}), Some((1_000_000, 1_000_000))),
+    ] {
+        let token = hs256(&claims_with(&json!({"tickwire": grants})));
+        let admission = access.verify(&Secret::from(&*token), NOW).unwrap();
+        let granted = admission.rights.publish_rate.map(|rate| (rate.per_s, rate.burst));
+        assert_eq!(granted, rate, "{grants}");
     }
 }
 

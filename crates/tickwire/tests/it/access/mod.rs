@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::handshake::GOOD;
-use crate::support::{Answer, Broker, Frame, Socket};
+use crate::support::{Answer, Broker, Frame, Socket, poll};
 
 pub(crate) const GET_WS: &str = "GET /v1/ws HTTP/1.1";
 /// What tokens are signed with.

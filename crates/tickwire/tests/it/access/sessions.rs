@@ -213,3 +213,66 @@ fn a_stream_of_events_ends_with_its_token() {
         "403 forbidden: this connection may not subscribe to ticker.a"
     );
 }
+
+/// Over both ways of publishing by HTTP: what was begun with a good token and ends without one is not published.
+#[test]
+fn a_body_that_ends_after_its_token_is_not_published() {
+    let guarded = Guarded::start("");
+    let token = token("a", 1.0, &json!({"subscribe": [">"], "publish": [">"]}));
+    let bearer = format!("Authorization: Bearer {token}");
+    let line = "{\"topic\":\"chat.late\",\"data\":1}\n";
+    let begun = [("/v1/topics/chat.late", "\"late\""), ("/v1/publish", line)].map(|(target, body)| {
+        let mut socket = Socket::connect(&guarded.broker);
+        let length = body.len();
+        socket.send_bytes(
+            format!("POST {target} HTTP/1.1\r\nHost: tickwire\r\n{bearer}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}", &body[..3])
+                .as_bytes(),
+        );
+        (socket, body)
+    });
+    poll("the token is over", || {
+        let answer = guarded.http("GET /v1/topics HTTP/1.1", &[&bearer], "");
+        (refusal(&answer) == "401 token_expired: the token has expired").then_some(())
+    });
+    for (mut socket, body) in begun {
+        socket.send_bytes(&body.as_bytes()[3..]);
+        let answer = socket.read_answer();
+        assert_eq!(
+            refusal(&answer),
+            "401 token_expired: the token has expired",
+            "{body}"
+        );
+    }
+    let answer = guarded.http("GET /v1/topics/chat.late HTTP/1.1", &[], "");
+    assert_eq!(answer.status, 404, "{answer:?}");
+}
+
+#[test]
+fn a_welcome_tells_the_publication_rate_of_its_token() {
+    let guarded = Guarded::start("");
+    let limits = |token: Option<&str>| {
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}"));
+        let lines: Vec<&str> = bearer.as_deref().into_iter().collect();
+        let welcome = guarded.handshake(&lines).0.message();
+        (
+            welcome["limits"]["publishes_per_s"].clone(),
+            welcome["limits"]["publishes_burst"].clone(),
+        )
+    };
+    assert_eq!(limits(None), (json!(10_000), json!(20_000)));
+    let grants = json!({"publish": ["chat.>"], "publishes_per_s": 3, "publishes_burst": 4});
+    let token = token("a", 60.0, &grants);
+    assert_eq!(limits(Some(&token)), (json!(3), json!(4)));
+    let mut socket = guarded.open(&token);
+    let publish = json!({"op": "publish", "topic": "chat.a", "data": 1}).to_string();
+    for _ in 0..50 {
+        socket.send(Frame::text(&publish));
+    }
+    let told = socket.message();
+    assert_eq!(told["code"], "rate_limited", "{told}");
+    let reason = told["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("more than 3 publications per second after a burst of 4; wait "),
+        "{reason}"
+    );
+}

@@ -1,5 +1,6 @@
 //! Rows 19, 21 and 24 as far as they are about going on and on: refusals in a row, floods, one address with everything.
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -67,7 +68,11 @@ fn row_19_refusals_in_a_row() {
 /// Whoever sends a thousand a second is at the end of this within one.
 #[test]
 fn row_21_floods() {
-    let attack = Besieged::start(&[]);
+    // As few publications as other requests; what a flood is by default is told by the next test.
+    let attack = Besieged::start(&[
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50"),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200"),
+    ]);
     let most = OPS_BURST + RATE_LIMITED_MAX;
     for request in [
         json!({"op": "ping", "id": 1}),
@@ -104,6 +109,36 @@ fn row_21_floods() {
         assert_eq!(socket.until_closed().1.0, 1008, "{opcode:?}");
     }
     assert!(most <= 1_000, "{most} requests of a thousand a second");
+    attack.outlives();
+}
+
+/// A publisher that goes on as fast as it can is closed, whatever it may publish.
+#[test]
+fn row_21_flood_of_publications_by_default() {
+    let attack = Besieged::start(&[]);
+    for (topic, told) in [("chat.flood", "rate_limited"), ("trade.A", "forbidden")] {
+        let request = json!({"op": "publish", "topic": topic, "data": 1}).to_string();
+        let mut socket = Socket::open(&attack.broker);
+        let frames = Frame::text(&request).bytes().repeat(1_000);
+        while socket.takes(&frames) && !socket.has_something() {}
+        // What was published is not answered: the first answer is a refusal.
+        let mut writer = socket.writer();
+        let flooding = std::thread::spawn(move || while writer.write_all(&frames).is_ok() {});
+        let (messages, (closed, reason)) = socket.until_closed();
+        assert_eq!(closed, 1008, "{topic}: {reason}");
+        assert!(
+            messages.iter().all(|message| code_of(message) == Some(told)),
+            "{messages:?}"
+        );
+        let most = if topic == "trade.A" {
+            REFUSALS_IN_A_ROW_MAX
+        } else {
+            RATE_LIMITED_MAX
+        };
+        assert!(messages.len() >= most as usize, "{topic}: {}", messages.len());
+        drop(socket);
+        flooding.join().expect("it only writes");
+    }
     attack.outlives();
 }
 

@@ -91,6 +91,8 @@ fn row_22_reader_with_a_closed_window() {
         ("TICKWIRE_LIMITS__STALL_MS", "3000"),
         ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
         ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
         ("TICKWIRE_SOCKET__SEND_BUFFER_BYTES", "16384"),
     ]);
     let mut readers: Vec<Socket> = (0..READERS)

@@ -47,10 +47,12 @@ fn control_messages() {
                 message_bytes: 65_536,
                 ops_per_s: 50,
                 ops_burst: 200,
+                publishes_per_s: 10_000,
+                publishes_burst: 20_000,
             },
         },
         expect![[
-            r#"{"op":"welcome","session":"s1","server":"tickwire/0.1.0","ts":1723075200000000,"heartbeat_ms":15000,"limits":{"subscriptions":1024,"message_bytes":65536,"ops_per_s":50,"ops_burst":200}}"#
+            r#"{"op":"welcome","session":"s1","server":"tickwire/0.1.0","ts":1723075200000000,"heartbeat_ms":15000,"limits":{"subscriptions":1024,"message_bytes":65536,"ops_per_s":50,"ops_burst":200,"publishes_per_s":10000,"publishes_burst":20000}}"#
         ]],
     );
     let results = vec![
@@ -136,7 +138,7 @@ fn control_messages() {
     );
     control(
         &Control::Pong {
-            id: RequestId(9),
+            id: Some(RequestId(9)),
             ts: TS,
             received: Some(Micros(TS.0 - 250)),
         },
@@ -144,11 +146,19 @@ fn control_messages() {
     );
     control(
         &Control::Pong {
-            id: RequestId(9),
+            id: Some(RequestId(9)),
             ts: TS,
             received: None,
         },
         expect![[r#"{"op":"pong","id":9,"ts":1723075200000000}"#]],
+    );
+    control(
+        &Control::Pong {
+            id: None,
+            ts: TS,
+            received: None,
+        },
+        expect![[r#"{"op":"pong","ts":1723075200000000}"#]],
     );
     control(
         &Control::Drain {

@@ -1,0 +1,126 @@
+//! How topics are made: with their first message, which if it is refused leaves nothing behind, and within quotas.
+//!
+//! Bounded: whose topics are counted has made one of them, so there are never more publishers than topics.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+
+use tickwire_wire::{Micros, Payload, Topic};
+
+use super::{Directory, PublishError, Topics};
+use crate::cell::{Published, TopicCell};
+use crate::publication::{Lineage, TopicId};
+use crate::rights::Publisher;
+
+impl Directory {
+    /// Whether `more` topics may still be made, by `publisher` where quotas tell.
+    ///
+    /// # Errors
+    /// When they would be too many.
+    pub fn check_room(&self, publisher: Option<Publisher>, more: usize) -> Result<(), PublishError> {
+        self.has_room(&self.topics_read(), publisher, more)
+    }
+
+    /// The topic, made without a message if it does not exist.
+    ///
+    /// # Errors
+    /// When there are too many topics.
+    pub fn open(&self, topic: &Topic) -> Result<Arc<TopicCell>, PublishError> {
+        if let Some(cell) = self.find(topic.as_str()) {
+            return Ok(cell);
+        }
+        let mut topics = self.topics_write();
+        if let Some(cell) = self.find(topic.as_str()) {
+            return Ok(cell); // another thread was first
+        }
+        let cell = self.next_cell(&topics, None, topic)?;
+        self.enter(&mut topics, None, &cell);
+        Ok(cell)
+    }
+
+    /// Makes `topic`, which does not exist, with its first message.
+    ///
+    /// # Errors
+    /// When there are too many topics, or the payload does not fit the topic's kind; there is no such topic then.
+    pub(super) fn publish_first(
+        &self,
+        publisher: Option<Publisher>,
+        topic: &Topic,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let mut topics = self.topics_write();
+        if let Some(cell) = self.find(topic.as_str()) {
+            drop(topics);
+            return self.publish_to(&cell, payload, now); // another thread was first
+        }
+        let cell = self.next_cell(&topics, publisher, topic)?;
+        // Nobody else has the cell yet. A shard that finds the message in its queue before the topic can be found waits for
+        // the list of topics.
+        let entered = cell.publish(payload, now, &self.queues, &self.budget);
+        let entered = entered.map_err(PublishError::Refused)?;
+        self.enter(&mut topics, publisher, &cell);
+        drop(topics);
+        Ok(self.settle(entered))
+    }
+
+    /// The cell of a topic that is to be the next in the list.
+    fn next_cell(
+        &self,
+        topics: &Topics,
+        publisher: Option<Publisher>,
+        topic: &Topic,
+    ) -> Result<Arc<TopicCell>, PublishError> {
+        self.has_room(topics, publisher, 1)?;
+        let id = u32::try_from(topics.by_id.len());
+        let id = TopicId(id.map_err(|_| PublishError::TooManyTopics(self.topics_max()))?);
+        let (kind, capacity) = self.kinds().of(topic.as_str());
+        // A shard registers its interest before it looks at the topics, with the same lock held: whoever is missed here
+        // finds the topic there.
+        let mut interested = 0;
+        let interests = self.interests.read().unwrap_or_else(PoisonError::into_inner);
+        interests.matches(topic.as_str(), |interest| interested |= interest.mask());
+        drop(interests);
+        let lineage = Lineage {
+            id,
+            topic: topic.clone(),
+            kind,
+            epoch: self.epoch.clone(),
+        };
+        Ok(Arc::new(TopicCell::new(lineage, capacity, interested)))
+    }
+
+    /// Puts the next cell into the list: from now on the topic exists.
+    fn enter(&self, topics: &mut Topics, publisher: Option<Publisher>, cell: &Arc<TopicCell>) {
+        if let Some(publisher) = publisher {
+            *topics.made_by.entry(publisher).or_default() += 1;
+        }
+        topics.by_id.push(cell.clone());
+        self.staleness.enter(cell.id(), cell.topic().as_str());
+        topics.tree.insert(cell.topic(), cell.id());
+        self.by_name.insert(cell.topic().clone(), cell.clone());
+    }
+
+    fn has_room(
+        &self,
+        topics: &Topics,
+        publisher: Option<Publisher>,
+        more: usize,
+    ) -> Result<(), PublishError> {
+        let max = self.topics_max();
+        if topics.by_id.len().saturating_add(more) > max {
+            return Err(PublishError::TooManyTopics(max));
+        }
+        let max = self.topics_per_key_max.load(Ordering::Relaxed);
+        let made = publisher.and_then(|publisher| topics.made_by.get(&publisher).copied());
+        let made = made.unwrap_or(0) as usize;
+        if publisher.is_some() && max > 0 && made.saturating_add(more) > max {
+            return Err(PublishError::TooManyTopicsOfKey(max));
+        }
+        Ok(())
+    }
+
+    fn topics_write(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

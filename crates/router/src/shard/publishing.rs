@@ -1,0 +1,112 @@
+//! Publications of clients: their rate, their rights, and what a refused one costs.
+//!
+//! Publishing has an allowance of its own, that of the session's rights or the broker's. A publication that is refused costs
+//! one of the session's requests besides, so that nobody floods the broker with what cannot be published.
+
+use tickwire_wire::message::{AckResult, AnnouncedLimits};
+use tickwire_wire::{CloseCode, Control, Micros, Payload, Refusal, RequestId, Topic};
+
+use super::Shard;
+use super::requests::too_fast;
+use crate::bucket::Rate;
+use crate::rights::{PublishRate, Publisher, Rights};
+use crate::session::SessionId;
+
+impl Shard {
+    /// Whose the topics are that a session makes from now on.
+    pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
+        if let Some(session) = self.session(id) {
+            session.publisher = Some(publisher);
+        }
+    }
+
+    /// The limits that a `welcome` tells the holder of these rights.
+    pub(super) fn announced_to(&self, rights: &Rights) -> AnnouncedLimits {
+        let rate = self.publish_rate(rights);
+        AnnouncedLimits {
+            publishes_per_s: rate.per_s,
+            publishes_burst: rate.burst,
+            ..self.settings.limits
+        }
+    }
+
+    /// How fast the holder of these rights may publish.
+    fn publish_rate(&self, rights: &Rights) -> PublishRate {
+        let limits = self.settings.limits;
+        rights.publish_rate.unwrap_or(PublishRate {
+            per_s: limits.publishes_per_s,
+            burst: limits.publishes_burst,
+        })
+    }
+
+    /// Takes one publication from the session's allowance, or refuses it.
+    fn within_publish_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
+        let Some(session) = self.sessions.get(id.index()) else {
+            return false;
+        };
+        let allowed = self.publish_rate(&session.rights);
+        let patience = Rate::new(allowed.per_s, self.settings.session_limits.rate_limited);
+        let Some(session) = self.open_session(id) else {
+            return false;
+        };
+        let Err(wait_us) = session.publishing.take(allowed.rate(), now) else {
+            return true;
+        };
+        if session.publishing_patience.take(patience, now).is_err() {
+            let reason = "publications went on after rate_limited";
+            self.close(id, CloseCode::POLICY, reason, now);
+            return false;
+        }
+        let refusal = too_fast("publications", allowed.per_s, allowed.burst, wait_us);
+        self.refuse(id, request, refusal, now);
+        false
+    }
+
+    pub(super) fn publish_request(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        topic: String,
+        data: Payload,
+        now: Micros,
+    ) {
+        if !self.within_publish_rate(id, request, now) {
+            return;
+        }
+        let bytes = data.heap_bytes() as u64;
+        let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
+            self.check_publish(id, &topic)?;
+            let publisher = self
+                .sessions
+                .get(id.index())
+                .and_then(|session| session.publisher);
+            let published = self.directory.publish_by(publisher, &name, data, now);
+            published.map_err(Refusal::from)
+        });
+        match outcome {
+            Err(refusal) => {
+                if self.within_rate(id, request, now) {
+                    self.refuse(id, request, refusal, now);
+                }
+            }
+            Ok(published) => {
+                self.counts.published[published.kind as usize] += 1;
+                self.counts.published_bytes += bytes;
+                self.accepted(id);
+                if let Some(session) = self.open_session(id) {
+                    session.publishes = true;
+                }
+                if let Some(request) = request {
+                    let (epoch, seq) = (Some(published.epoch), Some(published.seq));
+                    let results = vec![AckResult {
+                        topic,
+                        epoch,
+                        seq,
+                        ..AckResult::default()
+                    }];
+                    self.send_answer(id, &Control::Ack { id: request, results });
+                }
+            }
+        }
+    }
+}
