@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use thiserror::Error;
-use tickwire_feed::{Feed, Replay, ReplayError, Sim, SimConfig, SimError};
-use tickwire_metrics::{Catalogue, CatalogueError, Reload, ShardMetrics};
+use tickwire_feed::{Feed, Replay, Sim, SimConfig};
+use tickwire_metrics::{Catalogue, Reload, ShardMetrics};
 use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
@@ -20,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::acceptor::{self, Accepting, Acceptor, ShardDoor};
-use crate::access::{Access, AccessError};
+use crate::access::Access;
 use crate::announce::{Room, announce};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, FeedSource, FeedStart};
@@ -37,69 +36,14 @@ use crate::pulse::Pulse;
 use crate::reload::{self, Dials, Parts, Places, ReloadError, Reloaded};
 use crate::shard_thread::{Command, ShardPlan};
 use crate::stale_watch;
+use crate::start_error::StartError;
 use crate::start_gate::StartGate;
-use crate::tls::{self, TlsError, TlsIdentity, TlsStore};
+use crate::tls::{self, TlsIdentity, TlsStore};
 
 /// The version that the broker tells its clients.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// New connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
-
-/// What to do about an address that cannot be listened on.
-fn advice(error: &io::Error, key: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "; another program listens there, perhaps another broker: stop it, or choose another port with --{key}"
-            )
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "; this machine does not have that address: choose one of its own with --{key}, or 0.0.0.0 for all"
-            )
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("; ports below 1024 need the right to them: choose another port with --{key}")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// An address could not be listened on.
-    #[error("cannot listen on {address} (from {key}): {source}{}", advice(source, key))]
-    Listen {
-        /// The setting.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The recordings cannot be replayed.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    /// The simulated market cannot be made.
-    #[error(transparent)]
-    Sim(#[from] SimError),
-    /// The metrics cannot be registered.
-    #[error(transparent)]
-    Metrics(#[from] CatalogueError),
-    /// The rules of access cannot be built.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// The egress that was asked for is not to be had.
-    #[error("socket.egress = io_uring: this kernel does not offer it ({0}); set it to auto or plain")]
-    Egress(#[source] io::Error),
-    /// There is no certificate to show clients.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A thread or its runtime could not be made.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] io::Error),
-}
 
 /// A running broker. Dropping it stops it without waiting for its clients.
 #[derive(Debug)]

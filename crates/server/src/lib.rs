@@ -33,10 +33,12 @@ mod reload;
 mod service;
 mod shard_thread;
 mod stale_watch;
+mod start_error;
 mod start_gate;
 pub mod tls;
 mod turns;
 
-pub use broker::{Broker, StartError, start};
+pub use broker::{Broker, start};
 pub use config::Config;
 pub use reload::{ReloadError, Reloaded};
+pub use start_error::StartError;
