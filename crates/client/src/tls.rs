@@ -12,6 +12,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tickwire_wire::byte_order_mark;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -77,7 +78,7 @@ impl Tls {
         let mut config = match &files.identity {
             None => builder.with_no_client_auth(),
             Some((cert_file, key_file)) => {
-                let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
+                let key = PrivateKeyDer::from_pem_slice(byte_order_mark::without(&read(key_file)?))
                     .map_err(|error| unusable(key_file, format!("no private key in PEM: {error}")))?;
                 builder
                     .with_client_auth_cert(certificates(cert_file)?, key)
@@ -180,7 +181,7 @@ fn system_roots(roots: &mut RootCertStore) -> Result<(), TlsError> {
 /// The certificates in the file at `path`, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(byte_order_mark::without(&bytes)).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(unusable(path, "it holds no certificate in PEM")),

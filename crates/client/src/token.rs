@@ -31,7 +31,8 @@ impl TokenSource {
                     error,
                 };
                 let text = tokio::fs::read_to_string(path).await.map_err(unreadable)?;
-                read = Secret::from(text.trim());
+                // Windows begins files of UTF-8 with a byte order mark.
+                read = Secret::from(text.strip_prefix('\u{feff}').unwrap_or(&text).trim());
                 &read
             }
         };

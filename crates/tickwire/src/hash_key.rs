@@ -32,7 +32,9 @@ fn line(key: &Secret) -> String {
 fn read() -> Result<Secret, Failure> {
     let mut text = String::new();
     io::stdin().take(KEY_BYTES_MAX + 1).read_to_string(&mut text)?;
-    let key = text.trim_end_matches(['\r', '\n']);
+    // Windows begins files of UTF-8 with a byte order mark.
+    let key = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let key = key.trim_end_matches(['\r', '\n']);
     if key.len() < KEY_BYTES_MIN {
         return Err(Failure::Failed(anyhow!(
             "the key on standard input has {} bytes; at least {KEY_BYTES_MIN} are needed, and random ones: --generate makes a key",

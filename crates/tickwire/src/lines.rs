@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tickwire_wire::byte_order_mark;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// One line of input.
@@ -21,6 +22,8 @@ pub(crate) struct Lines<R> {
     /// The beginning of the line that has not ended.
     begun: Vec<u8>,
     too_long: bool,
+    /// Whether a byte order mark is to be skipped: Windows begins files of UTF-8 with one.
+    first: bool,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
@@ -31,6 +34,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             bytes_max,
             begun: Vec::new(),
             too_long: false,
+            first: true,
         }
     }
 
@@ -54,7 +58,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
                 return Ok(None);
             }
             if end.is_some() || at_end {
-                let text = std::mem::take(&mut self.begun);
+                let mut text = std::mem::take(&mut self.begun);
+                if std::mem::take(&mut self.first) {
+                    text = byte_order_mark::without(&text).to_vec();
+                }
                 let too_long = std::mem::take(&mut self.too_long);
                 return Ok(Some(if too_long {
                     Line::TooLong
@@ -101,6 +108,14 @@ mod tests {
         assert_eq!(
             lines(b"ab\r\ncde\n\nfghij").await,
             [text("ab"), text("cde"), text(""), text("fghij")]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(
+            lines("\u{feff}a\n\u{feff}b\n".as_bytes()).await,
+            [text("a"), text("\u{feff}b")]
         );
     }
 

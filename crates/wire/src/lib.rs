@@ -3,6 +3,7 @@
 //! Pure: never a socket, a clock, a thread or the environment. Both sides of the wire use it, the broker and its clients;
 //! PROTOCOL.md is its specification.
 
+pub mod byte_order_mark;
 pub mod close;
 pub mod codec;
 pub mod decimal;

@@ -8,6 +8,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, P
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tickwire_wire::byte_order_mark;
 
 use super::AccessError;
 use super::jwt::{VerifyingKey, library_name};
@@ -126,16 +127,17 @@ fn secret(path: &Path) -> Result<VerifyingKey, AccessError> {
 /// The key says by itself what it is for: the algorithm that it is bound to is never a token's choice.
 fn public_key(path: &Path) -> Result<VerifyingKey, AccessError> {
     let bytes = read(PUBLIC, path)?;
-    let text = String::from_utf8_lossy(&bytes);
+    let bytes = byte_order_mark::without(&bytes);
+    let text = String::from_utf8_lossy(bytes);
     if text.contains("PRIVATE KEY-----") {
         return Err(AccessError::PrivateKey {
             path: path.to_owned(),
         });
     }
     let kinds = [
-        (JwtAlgorithm::Rs256, DecodingKey::from_rsa_pem(&bytes)),
-        (JwtAlgorithm::Es256, DecodingKey::from_ec_pem(&bytes)),
-        (JwtAlgorithm::EdDsa, DecodingKey::from_ed_pem(&bytes)),
+        (JwtAlgorithm::Rs256, DecodingKey::from_rsa_pem(bytes)),
+        (JwtAlgorithm::Es256, DecodingKey::from_ec_pem(bytes)),
+        (JwtAlgorithm::EdDsa, DecodingKey::from_ed_pem(bytes)),
     ];
     let is_public = text.contains("PUBLIC KEY-----");
     let found = kinds.into_iter().find_map(|(algorithm, key)| {
@@ -170,7 +172,7 @@ struct Kind {
 fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Keys, AccessError> {
     let bytes = read(SET, path)?;
     // The parser's message names a place and a field, never a value of a key.
-    let set = serde_json::from_slice::<Object<KeySet<'_>>>(&bytes);
+    let set = serde_json::from_slice::<Object<KeySet<'_>>>(byte_order_mark::without(&bytes));
     let Object(set) = set.map_err(|error| AccessError::NoKeySet {
         path: path.to_owned(),
         message: format!("line {}, column {}", error.line(), error.column()),

@@ -110,7 +110,9 @@ impl Layer {
             path: path.to_owned(),
             source,
         })?;
-        let values = <Toml as Format>::from_str::<Dict>(&text).map_err(|e| ConfigError::FileMalformed {
+        // Windows begins files of UTF-8 with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let values = <Toml as Format>::from_str::<Dict>(text).map_err(|e| ConfigError::FileMalformed {
             path: path.to_owned(),
             message: on_one_line(&text, e.span(), e.message()),
         })?;

@@ -1,14 +1,14 @@
 //! The body of `POST /v1/publish`: one `{"topic","data"}` a line.
 //!
 //! Read line by line, so that a body costs no more memory than it has bytes, whatever its lines hold. Empty lines are passed over, and
-//! lines may end with CRLF. The caller bounds the body ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
+//! lines may end with CRLF; a byte order mark before the first is skipped. The caller bounds the body ([`tickwire_wire::limits::BULK_BODY_BYTES_MAX`]).
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use tickwire_wire::{ErrorCode, Payload, Refusal, Topic};
+use tickwire_wire::{ErrorCode, Payload, Refusal, Topic, byte_order_mark};
 
 use super::ErrorResponse;
 
@@ -70,7 +70,9 @@ pub fn parse_lines(
     body: &[u8],
     message_bytes_max: usize,
 ) -> impl Iterator<Item = Result<LineMessage<'_>, BadLine>> {
-    let lines = body.split(|byte| *byte == b'\n').enumerate();
+    let lines = byte_order_mark::without(body)
+        .split(|byte| *byte == b'\n')
+        .enumerate();
     lines
         .map(|(at, line)| (at + 1, line.trim_ascii()))
         .filter(|(_, line)| !line.is_empty())

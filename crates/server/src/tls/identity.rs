@@ -17,6 +17,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
+use tickwire_wire::byte_order_mark;
+
 use super::error::TlsError;
 use super::fingerprint::Fingerprint;
 use super::validity::not_after;
@@ -168,7 +170,7 @@ fn verifier(clients: &TlsClients) -> Result<Option<Arc<dyn ClientCertVerifier>>,
 /// The certificates in the file at `path`, at least one.
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(key, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(byte_order_mark::without(&bytes)).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(TlsError::Empty {
@@ -182,7 +184,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 
 /// The first private key in the file at `path`.
 fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    match PrivateKeyDer::from_pem_slice(&read(key, path)?) {
+    match PrivateKeyDer::from_pem_slice(byte_order_mark::without(&read(key, path)?)) {
         Ok(found) => Ok(found),
         Err(pem::Error::NoItemsFound) => Err(TlsError::Empty {
             key,
