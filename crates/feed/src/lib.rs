@@ -5,15 +5,18 @@
 //! thread or the environment; the replay alone touches the file system, and only the files it was given. Nothing is
 //! queued beyond the ticks of one event or line, so memory is bounded by the number of symbols.
 
+pub mod check;
 pub mod replay;
 pub mod sim;
 
 mod derive;
 mod topics;
 
+use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Micros, Payload, Topic};
 
-pub use replay::{Fault, Replay, ReplayError};
+pub use check::Check;
+pub use replay::{Fault, FaultCounts, FaultKind, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
 /// Most symbols that one feed carries, simulated or replayed.
@@ -40,6 +43,8 @@ pub struct Tick {
     pub topic: TopicNo,
     /// What is published.
     pub payload: Payload,
+    /// Why the book is not to be relied on from this tick on, until one replaces it as a whole.
+    pub doubt: Option<StaleReason>,
 }
 
 /// What a feed has done so far. All counts are since the feed was opened; the simulated market has only `ticks`.
@@ -49,16 +54,10 @@ pub struct FeedStats {
     pub ticks: u64,
     /// Lines read from recordings, malformed ones among them.
     pub lines: u64,
-    /// Lines that could not be used, and ends of files that were broken: see [`Feed::faults`].
-    pub malformed: u64,
-    /// Depth events that an earlier snapshot already covered; they were dropped.
-    pub stale_depth: u64,
-    /// Depth events that do not follow on the one before: the recording lost some, so that the book is a guess.
-    pub depth_holes: u64,
-    /// Lines whose time was before that of an earlier line of their file; they were given the earlier line's time.
-    pub clamped_times: u64,
-    /// Trades that came after a candle of theirs had been closed: in the ticker, in no candle.
-    pub late_trades: u64,
+    /// Depth events that the snapshot before them had already, as it is after each snapshot; they were dropped.
+    pub covered_depth: u64,
+    /// What is wrong with the recordings, by kind: see [`Feed::faults`].
+    pub faults: FaultCounts,
 }
 
 /// A source of ticks.
@@ -121,7 +120,7 @@ impl Feed {
         }
     }
 
-    /// The first [`replay::FAULTS_MAX`] faults of the recordings, in the order they were met. The simulated market has
+    /// The first [`replay::FAULTS_MAX`] faults of each kind of the recordings, in the order they were met. The simulated market has
     /// none.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {

@@ -202,6 +202,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::AuthFailure => AuthFailure::NAMES,
         Label::TurnedAway => TurnedAway::NAMES,
         Label::Reload => Reload::NAMES,
+        Label::Anomaly => sets.anomalies,
     };
     set.iter().map(|&value| value.to_owned()).collect()
 }

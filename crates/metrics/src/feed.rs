@@ -18,6 +18,8 @@ pub struct FeedMetrics {
     pub ticks: u64,
     /// Lines of a recording that could not be read.
     pub malformed_lines: u64,
+    /// What is wrong with a recording, by kind.
+    pub anomalies: Counts,
     /// Time by which a tick came after its scheduled moment.
     pub lateness: LocalHistogram,
     catalogue: Arc<Catalogue>,
@@ -29,6 +31,7 @@ impl FeedMetrics {
             publications: Counts::new(catalogue.family(Id::Publications).len()),
             ticks: 0,
             malformed_lines: 0,
+            anomalies: Counts::new(catalogue.family(Id::FeedAnomalies).len()),
             lateness: LocalHistogram::new(),
             catalogue: Arc::clone(catalogue),
         }
@@ -46,6 +49,8 @@ impl FeedMetrics {
         self.catalogue
             .family(Id::FeedMalformed)
             .add(0, std::mem::take(&mut self.malformed_lines));
+        let anomalies = self.catalogue.family(Id::FeedAnomalies);
+        self.anomalies.take().for_each(|(kind, n)| anomalies.add(kind, n));
         if let Some(observed) = self.lateness.take() {
             self.catalogue.family(Id::FeedLateness).merge(observed);
         }

@@ -36,6 +36,8 @@ pub enum Label {
     Version,
     /// What came of reading the configuration again: [`Reload`].
     Reload,
+    /// What is wrong with a line of a recording.
+    Anomaly,
 }
 
 impl Label {
@@ -43,7 +45,7 @@ impl Label {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Kind => "kind",
+            Self::Kind | Self::Anomaly => "kind",
             Self::DeliveryOp | Self::RequestOp => "op",
             Self::Codec => "codec",
             Self::ErrorCode | Self::CloseCode => "code",
@@ -82,6 +84,10 @@ impl Label {
             }
             Self::Version => "the broker's version",
             Self::Reload => "`ok`, `refused`",
+            Self::Anomaly => {
+                "`unused`, `time_back`, `stale_depth`, `depth_hole`, `old_snapshot`, `repeated_trade`, `trade_hole`, \
+                 `late_trade`, `stale_quote`, `second_stream`, `full_book`"
+            }
         }
     }
 }
@@ -105,6 +111,8 @@ pub struct LabelSets {
     pub routes: &'static [&'static str],
     /// HTTP statuses of refused handshakes, as text.
     pub refused_statuses: &'static [&'static str],
+    /// What may be wrong with a line of a recording that can be read: `stale_depth`, …
+    pub anomalies: &'static [&'static str],
 }
 
 impl LabelSets {
@@ -117,6 +125,7 @@ impl LabelSets {
         close_codes: &["1000", "1002", "4002", "other"],
         routes: &["/v1/ws", "/v1/topics/{topic}", "other"],
         refused_statuses: &["400", "403", "503", "other"],
+        anomalies: &["stale_depth", "depth_hole"],
     };
 }
 

@@ -62,6 +62,7 @@ pub(crate) enum Id {
     FeedTicks,
     FeedLateness,
     FeedMalformed,
+    FeedAnomalies,
     ConfigReloads,
     ConfigLoaded,
     LogLost,
@@ -379,6 +380,12 @@ pub const TABLE: &[Metric] = &[
         "Lines of a replayed recording that could not be read and were left out.",
     ),
     counter(
+        "tickwire_feed_anomalies_total",
+        Unit::One,
+        &[Label::Anomaly],
+        "Lines of a replayed recording that were not as they should be, by what was wrong with them.",
+    ),
+    counter(
         "tickwire_config_reloads_total",
         Unit::One,
         &[Label::Reload],
@@ -527,6 +534,7 @@ mod tests {
             (Id::FeedTicks, "tickwire_feed_ticks_total"),
             (Id::FeedLateness, "tickwire_feed_lateness_seconds"),
             (Id::FeedMalformed, "tickwire_feed_malformed_lines_total"),
+            (Id::FeedAnomalies, "tickwire_feed_anomalies_total"),
             (Id::ConfigReloads, "tickwire_config_reloads_total"),
             (Id::ConfigLoaded, "tickwire_config_last_success_timestamp_seconds"),
             (Id::LogLost, "tickwire_log_lines_lost_total"),

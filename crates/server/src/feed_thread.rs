@@ -1,15 +1,17 @@
 //! The thread that publishes the built-in feed at its own pace.
 //!
 //! Ticks are due at their virtual time, mapped to real time once at the start. A feed that cannot keep up is late, which
-//! a metric shows, and waits for the shards rather than overrun their queues: it never drops a tick.
+//! a metric shows, and waits for the shards rather than overrun their queues: it never drops a tick. What is wrong with a
+//! recording is counted and logged, and where a book is not to be relied on, its subscribers are told.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_feed::{Feed, FeedStats, Tick};
+use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::FeedMetrics;
 use tickwire_router::{Directory, ShardId, TopicCell};
-use tickwire_wire::Micros;
+use tickwire_wire::message::StaleReason;
+use tickwire_wire::{Kind, Micros};
 
 use crate::clock::Clock;
 use crate::pulse::Pulse;
@@ -52,12 +54,21 @@ impl Pace {
     }
 }
 
+/// What was exported and logged of a feed.
+#[derive(Debug, Default)]
+struct Told {
+    stats: FeedStats,
+    /// Faults that were logged.
+    faults: usize,
+}
+
 impl FeedPlan {
     /// Publishes until the feed or the broker ends.
     pub(crate) fn run(mut self) {
         let Some(mut tick) = self.feed.next_tick() else {
-            self.flush(&mut FeedStats::default());
-            tracing::warn!("the feed has nothing to publish");
+            self.flush(&mut Told::default());
+            self.pulse.has_nothing();
+            tracing::error!("the feed has nothing to publish");
             return;
         };
         if !self.gate.is_open() {
@@ -74,7 +85,7 @@ impl FeedPlan {
             speed: self.speed,
         };
         let mut cells: Vec<Option<Arc<TopicCell>>> = Vec::new();
-        let (mut flushed, mut told) = (now, FeedStats::default());
+        let (mut flushed, mut told) = (now, Told::default());
         for count in 1_usize.. {
             let due = pace.due(tick.at);
             if count % TICKS_PER_LOOK == 0 || due > now {
@@ -97,23 +108,19 @@ impl FeedPlan {
         self.pulse.rest();
         self.flush(&mut told);
         let FeedStats {
-            ticks,
-            lines,
-            malformed,
-            stale_depth,
-            depth_holes,
-            clamped_times,
-            ..
-        } = told;
-        tracing::info!(
-            ticks,
-            lines,
-            malformed,
-            stale_depth,
-            depth_holes,
-            clamped_times,
-            "the recording is over; its last values stay"
-        );
+            ticks, lines, faults, ..
+        } = told.stats;
+        let wrong: Vec<String> = faults
+            .iter()
+            .filter(|(kind, _)| kind.is_wrong())
+            .map(|(kind, count)| format!("{count} {}", kind.name()))
+            .collect();
+        let wrong = if wrong.is_empty() {
+            "nothing".to_owned()
+        } else {
+            wrong.join(", ")
+        };
+        tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
     }
 
     /// Waits until `due`. Returns whether the broker goes on.
@@ -144,45 +151,70 @@ impl FeedPlan {
             cells.resize_with(index + 1, || None);
         }
         self.metrics.ticks += 1;
-        let outcome = match &cells[index] {
-            Some(cell) => self.directory.publish_to(cell, tick.payload, now),
-            None => {
-                let topic = self.feed.topic(tick.topic);
-                let published = self.directory.publish(topic, tick.payload, now);
-                cells[index] = self.directory.find(topic.as_str());
-                published
-            }
+        let cell = match &cells[index] {
+            Some(cell) => cell.clone(),
+            None => match self.directory.open(self.feed.topic(tick.topic)) {
+                Ok(cell) => cells[index].insert(cell).clone(),
+                Err(error) => {
+                    let topic = self.feed.topic(tick.topic);
+                    tracing::warn!(%topic, %error, "a tick of the feed was not published");
+                    return;
+                }
+            },
         };
-        match outcome {
+        if let Some(reason) = tick.doubt {
+            cell.doubt(reason);
+        }
+        match self.directory.publish_to(&cell, tick.payload, now) {
             Ok(published) => {
                 self.pulse.beat(now);
                 self.metrics.publications.add(published.kind as usize, 1);
             }
             Err(error) => {
-                let topic = self.feed.topic(tick.topic);
+                let topic = cell.topic();
                 tracing::warn!(%topic, %error, "a tick of the feed was not published");
+                if cell.kind() == Kind::Book {
+                    // What was refused is missing in the book.
+                    cell.doubt(StaleReason::Hole);
+                    self.count(FaultKind::FullBook, 1);
+                }
             }
         }
     }
 
-    /// Exports what was counted and names the lines of recordings that could not be used.
-    fn flush(&mut self, told: &mut FeedStats) {
-        let stats = self.feed.stats();
-        self.metrics.malformed_lines += stats.malformed - told.malformed;
-        let faults = self.feed.faults();
-        for fault in faults
-            .iter()
-            .skip(usize::try_from(told.malformed).unwrap_or(usize::MAX))
-        {
-            tracing::warn!(%fault, "a line of a recording is skipped");
+    /// Counts lines of a recording that are not as they should be.
+    fn count(&mut self, kind: FaultKind, more: u64) {
+        let index = FaultKind::ANOMALIES.iter().position(|anomaly| *anomaly == kind);
+        if let Some(index) = index {
+            self.metrics.anomalies.add(index, more);
         }
-        if stats.malformed > told.malformed && stats.malformed > faults.len() as u64 {
+    }
+
+    /// Exports what was counted and names what is wrong with recordings.
+    fn flush(&mut self, told: &mut Told) {
+        let (stats, before) = (self.feed.stats(), told.stats.faults);
+        let more = |kind| stats.faults.of(kind) - before.of(kind);
+        self.metrics.malformed_lines += more(FaultKind::Malformed);
+        for kind in FaultKind::ANOMALIES {
+            self.count(kind, more(kind));
+        }
+        let faults = self.feed.faults();
+        for fault in &faults[told.faults..] {
+            let kind = fault.kind.name();
+            match fault.kind {
+                FaultKind::Malformed => tracing::warn!(%fault, "a line of a recording is skipped"),
+                FaultKind::Unused => tracing::debug!(%fault, "a line of a recording is of no use"),
+                _ => tracing::warn!(%fault, kind, "a recording is not as it should be"),
+            }
+        }
+        if stats.faults.all() > before.all() && stats.faults.all() > faults.len() as u64 {
             tracing::warn!(
-                malformed = stats.malformed,
-                "more lines are skipped than are named"
+                all = stats.faults.all(),
+                "more is wrong with the recording than is named; the metrics count it"
             );
         }
-        *told = stats;
+        told.faults = faults.len();
+        told.stats = stats;
         self.metrics.flush();
     }
 }

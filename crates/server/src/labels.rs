@@ -1,5 +1,6 @@
 //! The closed sets of label values that the metrics range over, from the types that own the names.
 
+use tickwire_feed::FaultKind;
 use tickwire_metrics::LabelSets;
 use tickwire_router::Op;
 use tickwire_wire::deflate::Encoding;
@@ -67,6 +68,17 @@ const CLOSE_CODES: [&str; CloseCode::SENT.len() + 1] = [
     "4501", "4503", "other",
 ];
 
+/// In the order of [`FaultKind::ANOMALIES`].
+const ANOMALIES: [&str; FaultKind::ANOMALIES.len()] = {
+    let mut names = [""; FaultKind::ANOMALIES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = FaultKind::ANOMALIES[at].name();
+        at += 1;
+    }
+    names
+};
+
 /// The sets of this broker.
 pub(crate) const LABELS: LabelSets = LabelSets {
     kinds: &KINDS,
@@ -76,6 +88,7 @@ pub(crate) const LABELS: LabelSets = LabelSets {
     close_codes: &CLOSE_CODES,
     routes: &ROUTES,
     refused_statuses: &REFUSED_STATUSES,
+    anomalies: &ANOMALIES,
 };
 
 /// The index of `status` among the statuses of refused handshakes.

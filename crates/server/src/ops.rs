@@ -164,6 +164,10 @@ impl Ops {
         if self.gate.is_draining() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
+        if self.pulse.is_empty() {
+            let body = "the feed has nothing to publish: not one line of its recordings can be used\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
         if self.pulse.has_failed() {
             let body = "the feed has ended by a fault of the broker; the log says more\n";
             return text(StatusCode::SERVICE_UNAVAILABLE, body);

@@ -1,7 +1,7 @@
 //! Whether the built-in feed is heard of: written by its thread, read by whoever asks for readiness.
 //!
 //! One number, so that a tick costs a store. A feed that waits for its first subscription, or whose recording is over, is
-//! not silent. Never reads a clock.
+//! not silent; one that never had a tick is neither. Never reads a clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,8 @@ use tickwire_wire::Micros;
 const RESTS: u64 = u64::MAX;
 /// The feed ended by a fault.
 const FAILED: u64 = u64::MAX - 1;
+/// Nothing will ever come: the feed has not one tick.
+const EMPTY: u64 = u64::MAX - 2;
 
 /// When the feed published last.
 #[derive(Debug)]
@@ -46,9 +48,19 @@ impl Pulse {
         self.last.load(Ordering::Relaxed) == FAILED
     }
 
+    /// The feed has ended without a tick.
+    pub(crate) fn has_nothing(&self) {
+        self.last.store(EMPTY, Ordering::Relaxed);
+    }
+
+    /// Whether the feed has ended without a tick.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.load(Ordering::Relaxed) == EMPTY
+    }
+
     /// For how many milliseconds the feed has been silent, if that is too long.
     pub(crate) fn silent_ms(&self, now: Micros, most_ms: u64) -> Option<u64> {
-        let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last < FAILED)?;
+        let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last < EMPTY)?;
         let silent = now.since(Micros(last)) / 1_000;
         (silent >= most_ms).then_some(silent)
     }
@@ -74,5 +86,9 @@ mod tests {
         pulse.fail();
         assert!(pulse.has_failed(), "that is no silence");
         assert_eq!(pulse.silent_ms(at(1_000_000), 10), None);
+        assert!(!pulse.is_empty(), "it had ticks");
+        pulse.has_nothing();
+        assert_eq!(pulse.silent_ms(at(1_000_000), 10), None, "it is told otherwise");
+        assert!(pulse.is_empty());
     }
 }

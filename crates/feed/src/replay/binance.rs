@@ -1,17 +1,23 @@
-//! One line of a Binance recording: `local_timestamp_ns {"stream":…,"data":…}`, or a REST depth snapshot without a stream.
+//! One line of a Binance recording (RECORDINGS.md): the local time, then a message of spot or of USD-M futures.
 //!
-//! Reads, never guesses: a field that is missing, a number that is negative or not exact, a stream that is not known
-//! each make the line an error that says so. Fields that are not used are ignored. Nothing here keeps state.
+//! Reads, never guesses: a field that is missing, a number that is negative or not exact, a time of no known unit each make
+//! the line an error that says so, and so does what other exchanges send. Fields that are not used are ignored. Nothing
+//! here keeps state.
 
+use std::borrow::Cow;
 use std::str::Utf8Error;
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tickwire_wire::limits::BOOK_LEVELS_MAX;
 use tickwire_wire::market::{Level, Side};
 use tickwire_wire::{Decimal, Micros};
 
+use super::book_line::Depth;
+use super::fault::FaultKind;
+use super::moment::{self, MomentError};
 use super::symbol::SymbolError;
 
 /// Why a line cannot be used.
@@ -20,9 +26,15 @@ pub(super) enum LineError {
     /// Bytes that are no text.
     #[error("not UTF-8 after byte {}", .0.valid_up_to())]
     NotUtf8(#[from] Utf8Error),
+    /// Text of another encoding, as PowerShell writes it.
+    #[error("UTF-16; a recording is UTF-8")]
+    Utf16,
     /// No number, then a space, then the message.
-    #[error("does not begin with the local time in nanoseconds and a space")]
+    #[error("does not begin with the local time and a space, as in `1723161254087896568 {{…}}`")]
     NoTimestamp,
+    /// A time of no unit that is known.
+    #[error(transparent)]
+    NoMoment(#[from] MomentError),
     /// Not JSON, a field missing or of the wrong type, or not an exact decimal.
     #[error("not a message of the exchange: {0}")]
     NotJson(#[from] serde_json::Error),
@@ -33,11 +45,20 @@ pub(super) enum LineError {
     #[error(transparent)]
     BadSymbol(#[from] SymbolError),
     /// Neither a stream with data nor a snapshot.
-    #[error("neither a stream with data nor a snapshot with lastUpdateId, bids and asks")]
+    #[error("neither a stream with data, an event, nor a snapshot with lastUpdateId, bids and asks")]
     NoEvent,
+    /// What another exchange sends.
+    #[error("looks like a message of {0}; recordings of Binance are read")]
+    OtherExchange(&'static str),
     /// A stream of another kind.
-    #[error("stream {0:?} is not one of <symbol>@trade, @bookTicker, @depth, @depth@100ms, @depth@1000ms")]
-    UnknownStream(String),
+    #[error("stream {0:?} is not replayed")]
+    UnusedStream(String),
+    /// An event of another kind.
+    #[error("event {0:?} is not replayed")]
+    UnusedEvent(String),
+    /// The answer to a request, a request, or the note that a connection was made.
+    #[error("{0}, no market data")]
+    NoData(&'static str),
     /// The data are of another event than the stream.
     #[error("event {event:?} of symbol {symbol:?} does not belong in stream {stream:?}")]
     WrongEvent {
@@ -51,9 +72,19 @@ pub(super) enum LineError {
     /// A side with too many levels.
     #[error("{0} levels on a side; at most {BOOK_LEVELS_MAX} are allowed")]
     TooManyLevels(usize),
-    /// A time that does not fit in microseconds.
-    #[error("time {0} ms is out of range")]
-    TimeOutOfRange(u64),
+    /// A depth event that ends before it begins.
+    #[error("first update U {first} is after the last, u {last}")]
+    Backwards { first: u64, last: u64 },
+}
+
+impl LineError {
+    /// What kind of fault it is.
+    pub(super) fn kind(&self) -> FaultKind {
+        match self {
+            Self::UnusedStream(_) | Self::UnusedEvent(_) | Self::NoData(_) => FaultKind::Unused,
+            _ => FaultKind::Malformed,
+        }
+    }
 }
 
 /// A line that was understood.
@@ -61,8 +92,8 @@ pub(super) enum LineError {
 pub(super) struct Line<'a> {
     /// When it was received, by the recorder's clock.
     pub(super) at: Micros,
-    /// The exchange's name of the symbol; a snapshot has none.
-    pub(super) symbol: Option<&'a str>,
+    /// The exchange's name of the symbol; a snapshot mostly has none.
+    pub(super) symbol: Option<Cow<'a, str>>,
     /// What happened.
     pub(super) event: Event,
 }
@@ -70,147 +101,315 @@ pub(super) struct Line<'a> {
 /// What a line says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
-    /// An execution.
-    Trade {
-        id: u64,
-        price: Decimal,
-        size: Decimal,
-        side: Side,
-        time: Micros,
-    },
+    /// An execution, or several of one order at one price.
+    Trade(Traded),
     /// New best quotes.
-    Bbo {
-        bid: Decimal,
-        bid_size: Decimal,
-        ask: Decimal,
-        ask_size: Decimal,
-    },
+    Bbo(Quoted),
     /// Levels that changed.
-    Depth {
-        first_id: u64,
-        last_id: u64,
-        bids: Vec<Level>,
-        asks: Vec<Level>,
-        time: Micros,
-    },
+    Depth(Depth),
     /// The whole book.
     Snapshot {
         last_id: u64,
         bids: Vec<Level>,
         asks: Vec<Level>,
     },
+    /// The best levels of the book, as a whole.
+    Top {
+        last_id: u64,
+        bids: Vec<Level>,
+        asks: Vec<Level>,
+        time: Option<Micros>,
+    },
+}
+
+/// A trade.
+#[derive(Debug, PartialEq)]
+pub(super) struct Traded {
+    pub(super) id: u64,
+    pub(super) price: Decimal,
+    pub(super) size: Decimal,
+    pub(super) side: Side,
+    pub(super) time: Micros,
+    pub(super) aggregated: bool,
+}
+
+/// The best quotes.
+#[derive(Debug, PartialEq)]
+pub(super) struct Quoted {
+    /// The update of the book that made them so.
+    pub(super) id: Option<u64>,
+    pub(super) bid: Decimal,
+    pub(super) bid_size: Decimal,
+    pub(super) ask: Decimal,
+    pub(super) ask_size: Decimal,
+    /// Of futures.
+    pub(super) time: Option<Micros>,
+}
+
+/// Text that is borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Whether a field is there, whatever it holds.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
-    stream: Option<&'a str>,
+    #[serde(borrow)]
+    stream: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(rename = "lastUpdateId")]
     last_update_id: Option<u64>,
-    bids: Option<Vec<Level>>,
-    asks: Option<Vec<Level>>,
+    #[serde(borrow)]
+    bids: Option<&'a RawValue>,
+    #[serde(borrow)]
+    asks: Option<&'a RawValue>,
+    #[serde(borrow)]
+    e: Option<Text<'a>>,
+    #[serde(borrow)]
+    s: Option<Text<'a>>,
+    /// The best quotes of spot name no event.
+    #[serde(rename = "B", default, deserialize_with = "present")]
+    bid_size: bool,
+    #[serde(rename = "A", default, deserialize_with = "present")]
+    ask_size: bool,
+}
+
+/// Fields that tell what a message is that is no market data of Binance.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Marks {
+    #[serde(deserialize_with = "present")]
+    result: bool,
+    #[serde(deserialize_with = "present")]
+    method: bool,
+    #[serde(deserialize_with = "present")]
+    arg: bool,
+    #[serde(deserialize_with = "present")]
+    product_id: bool,
+    #[serde(deserialize_with = "present")]
+    product_ids: bool,
+    #[serde(deserialize_with = "present")]
+    channels: bool,
+    #[serde(deserialize_with = "present")]
+    topic: bool,
+    #[serde(deserialize_with = "present")]
+    jsonrpc: bool,
+    #[serde(deserialize_with = "present")]
+    event: bool,
+    #[serde(deserialize_with = "present")]
+    channel: bool,
+}
+
+impl Marks {
+    /// What a message without an event is.
+    fn verdict(&self) -> LineError {
+        if self.arg {
+            LineError::OtherExchange("OKX")
+        } else if self.product_id || self.product_ids || self.channels {
+            LineError::OtherExchange("Coinbase")
+        } else if self.topic {
+            LineError::OtherExchange("Bybit")
+        } else if self.jsonrpc {
+            LineError::OtherExchange("Deribit")
+        } else if self.event || self.channel {
+            LineError::OtherExchange("Kraken")
+        } else if self.result {
+            LineError::NoData("the answer to a request")
+        } else if self.method {
+            LineError::NoData("a request")
+        } else {
+            LineError::NoEvent
+        }
+    }
 }
 
 #[derive(Deserialize)]
 struct TradeData<'a> {
-    e: &'a str,
-    s: &'a str,
-    t: u64,
+    #[serde(borrow)]
+    e: Text<'a>,
+    #[serde(borrow)]
+    s: Text<'a>,
+    t: Option<u64>,
+    a: Option<u64>,
     p: Decimal,
     q: Decimal,
     #[serde(rename = "T")]
-    time_ms: u64,
+    time: u64,
     m: bool,
 }
 
 #[derive(Deserialize)]
 struct BookTickerData<'a> {
-    s: &'a str,
+    #[serde(borrow)]
+    s: Text<'a>,
+    u: Option<u64>,
     b: Decimal,
     #[serde(rename = "B")]
     bid_size: Decimal,
     a: Decimal,
     #[serde(rename = "A")]
     ask_size: Decimal,
+    #[serde(rename = "T")]
+    time: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct DepthData<'a> {
-    e: &'a str,
-    s: &'a str,
+    #[serde(borrow)]
+    s: Text<'a>,
     #[serde(rename = "E")]
-    time_ms: u64,
+    time: u64,
     #[serde(rename = "U")]
     first_id: u64,
     u: u64,
+    pu: Option<u64>,
     b: Vec<Level>,
     a: Vec<Level>,
 }
 
-/// Reads one line, without its end.
-pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
-    let text = std::str::from_utf8(line)?;
-    let (time, json) = text.split_once(' ').ok_or(LineError::NoTimestamp)?;
-    if time.starts_with('+') {
-        return Err(LineError::NoTimestamp);
-    }
-    let time_ns: u64 = time.parse().map_err(|_| LineError::NoTimestamp)?;
-    let at = Micros(time_ns / 1_000);
-    let envelope: Envelope<'_> = object(json)?;
-    if let (Some(stream), Some(data)) = (envelope.stream, envelope.data) {
-        let (symbol, event) = streamed(stream, data.get())?;
-        return Ok(Line {
-            at,
-            symbol: Some(symbol),
-            event,
-        });
-    }
-    let Envelope {
-        stream: None,
-        last_update_id: Some(last_id),
-        bids: Some(bids),
-        asks: Some(asks),
-        ..
-    } = envelope
-    else {
-        return Err(LineError::NoEvent);
-    };
-    check_levels(&bids)?;
-    check_levels(&asks)?;
-    Ok(Line {
-        at,
-        symbol: None,
-        event: Event::Snapshot { last_id, bids, asks },
-    })
+/// The best levels: of spot as a snapshot, of futures as a depth event.
+#[derive(Deserialize)]
+struct TopData {
+    #[serde(rename = "E")]
+    time: Option<u64>,
+    #[serde(rename = "lastUpdateId", alias = "u")]
+    last_id: u64,
+    #[serde(alias = "b")]
+    bids: Vec<Level>,
+    #[serde(alias = "a")]
+    asks: Vec<Level>,
 }
 
-fn streamed<'a>(stream: &str, data: &'a str) -> Result<(&'a str, Event), LineError> {
-    let unknown = || LineError::UnknownStream(stream.to_owned());
-    let (lower, kind) = stream.split_once('@').ok_or_else(unknown)?;
-    let (expected, event, symbol, read) = match kind {
-        "trade" => {
-            let data: TradeData<'_> = object(data)?;
-            ("trade", data.e, data.s, trade(&data)?)
-        }
-        "bookTicker" => {
-            let data: BookTickerData<'_> = object(data)?;
-            ("", "", data.s, book_ticker(&data)?)
-        }
-        "depth" | "depth@100ms" | "depth@1000ms" => {
-            let data: DepthData<'_> = object(data)?;
-            ("depthUpdate", data.e, data.s, depth(data)?)
-        }
-        _ => return Err(unknown()),
-    };
-    if event != expected || !symbol.eq_ignore_ascii_case(lower) {
-        return Err(LineError::WrongEvent {
-            stream: stream.to_owned(),
-            event: event.to_owned(),
-            symbol: symbol.to_owned(),
-        });
+/// Events that are replayed, as their `e` names them.
+const TRADE: &str = "trade";
+const AGGREGATED: &str = "aggTrade";
+const DEPTH: &str = "depthUpdate";
+const QUOTE: &str = "bookTicker";
+
+/// The event of one symbol.
+type Named<'a> = (Cow<'a, str>, Event);
+
+/// Reads one line, without its end.
+pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
+    if line.starts_with(&[0xff, 0xfe]) || line.starts_with(&[0xfe, 0xff]) {
+        return Err(LineError::Utf16);
     }
-    Ok((symbol, read))
+    let text = std::str::from_utf8(line)?;
+    let (asked, text) = captured(text)?;
+    let (time, json) = text.split_once(' ').ok_or(LineError::NoTimestamp)?;
+    let time = time.strip_suffix(':').unwrap_or(time);
+    let at = moment::of_text(time)?.ok_or(LineError::NoTimestamp)?;
+    let (symbol, event) = message(json)?;
+    let symbol = symbol.or(asked.map(Cow::Borrowed));
+    Ok(Line { at, symbol, event })
+}
+
+/// What a line of a raw capture says behind its address, and the symbol that the address names: `ADDRESS -> TIME: BODY` is
+/// an answer over HTTP, `ADDRESS <- TIME: …` was sent, `ADDRESS <-> TIME` is a connection.
+fn captured(text: &str) -> Result<(Option<&str>, &str), LineError> {
+    let schemes = ["https://", "http://", "wss://", "ws://"];
+    if !schemes.iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok((None, text));
+    }
+    let (address, rest) = text.split_once(' ').ok_or(LineError::NoTimestamp)?;
+    let Some(answer) = rest.strip_prefix("-> ") else {
+        return Err(LineError::NoData("what a client sent"));
+    };
+    let query = address.split_once('?').map_or("", |(_, query)| query);
+    let symbol = query.split('&').find_map(|pair| pair.strip_prefix("symbol="));
+    Ok((symbol, answer))
+}
+
+/// The message `json`, with its symbol unless it is a snapshot.
+fn message(json: &str) -> Result<(Option<Cow<'_, str>>, Event), LineError> {
+    if json.trim_ascii_start().starts_with('[') {
+        return Err(LineError::OtherExchange("Kraken or Bitfinex"));
+    }
+    let envelope: Envelope<'_> = object(json)?;
+    let named = |(symbol, event)| (Some(symbol), event);
+    if let (Some(stream), Some(data)) = (&envelope.stream, envelope.data) {
+        return streamed(&stream.0, data.get()).map(named);
+    }
+    if let Some(Text(name)) = &envelope.e {
+        return event(name, json).map(named);
+    }
+    match envelope {
+        Envelope {
+            stream: None,
+            last_update_id: Some(last_id),
+            bids: Some(bids),
+            asks: Some(asks),
+            ..
+        } => Ok((None, snapshot(last_id, bids, asks)?)),
+        Envelope {
+            bid_size: true,
+            ask_size: true,
+            ..
+        } => book_ticker(json).map(named),
+        _ => Err(object::<Marks>(json)?.verdict()),
+    }
+}
+
+/// The data of `stream`, as combined streams have them.
+fn streamed<'a>(stream: &str, data: &'a str) -> Result<Named<'a>, LineError> {
+    let unused = || LineError::UnusedStream(stream.to_owned());
+    let (lower, kind) = stream.split_once('@').ok_or_else(unused)?;
+    let (kind, speed) = kind
+        .split_once('@')
+        .map_or((kind, None), |(kind, speed)| (kind, Some(speed)));
+    let ms = |speed: &str| {
+        let digits = speed.strip_suffix("ms");
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let expected = match (kind, speed) {
+        (TRADE, None) => TRADE,
+        (AGGREGATED, None) => AGGREGATED,
+        (QUOTE, None) => QUOTE,
+        ("depth", speed) if speed.is_none_or(ms) => DEPTH,
+        ("depth5" | "depth10" | "depth20", speed) if speed.is_none_or(ms) => {
+            // Those of spot name no symbol.
+            return Ok((Cow::Owned(lower.to_uppercase()), top(data)?));
+        }
+        _ => return Err(unused()),
+    };
+    let (symbol, event) = if expected == QUOTE {
+        book_ticker(data)?
+    } else {
+        let Envelope { e, s, .. } = object(data)?;
+        let text = |text: Option<Text<'a>>| text.map_or(Cow::Borrowed(""), |Text(text)| text);
+        let name = text(e);
+        if name != expected {
+            return Err(wrong(stream, &name, &text(s)));
+        }
+        event(&name, data)?
+    };
+    // Names may have letters whose case only Unicode knows.
+    if symbol.to_lowercase() != lower.to_lowercase() {
+        return Err(wrong(stream, expected, &symbol));
+    }
+    Ok((symbol, event))
+}
+
+fn wrong(stream: &str, event: &str, symbol: &str) -> LineError {
+    LineError::WrongEvent {
+        stream: stream.to_owned(),
+        event: event.to_owned(),
+        symbol: symbol.to_owned(),
+    }
+}
+
+/// The event `name`.
+fn event<'a>(name: &str, data: &'a str) -> Result<Named<'a>, LineError> {
+    match name {
+        TRADE | AGGREGATED => trade(object(data)?),
+        DEPTH => depth(object(data)?),
+        QUOTE => book_ticker(data),
+        _ => Err(LineError::UnusedEvent(name.to_owned())),
+    }
 }
 
 /// Reads a JSON object. Serde alone would also take an array of the fields' values.
@@ -222,44 +421,78 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineError> {
     }
 }
 
-fn trade(data: &TradeData<'_>) -> Result<Event, LineError> {
-    Ok(Event::Trade {
-        id: data.t,
+fn trade(data: TradeData<'_>) -> Result<Named<'_>, LineError> {
+    let aggregated = data.e.0 == AGGREGATED;
+    let (id, field) = if aggregated { (data.a, "a") } else { (data.t, "t") };
+    let missing = || LineError::NotJson(serde::de::Error::missing_field(field));
+    let traded = Traded {
+        id: id.ok_or_else(missing)?,
         price: not_negative("p", data.p)?,
         size: not_negative("q", data.q)?,
         // The buyer was the maker, so the taker sold.
         side: if data.m { Side::Sell } else { Side::Buy },
-        time: micros(data.time_ms)?,
-    })
+        time: moment::of_number(data.time)?,
+        aggregated,
+    };
+    Ok((data.s.0, Event::Trade(traded)))
 }
 
-fn book_ticker(data: &BookTickerData<'_>) -> Result<Event, LineError> {
-    Ok(Event::Bbo {
+fn book_ticker(data: &str) -> Result<Named<'_>, LineError> {
+    let data: BookTickerData<'_> = object(data)?;
+    let quoted = Quoted {
+        id: data.u,
         bid: not_negative("b", data.b)?,
         bid_size: not_negative("B", data.bid_size)?,
         ask: not_negative("a", data.a)?,
         ask_size: not_negative("A", data.ask_size)?,
-    })
+        time: data.time.map(moment::of_number).transpose()?,
+    };
+    Ok((data.s.0, Event::Bbo(quoted)))
 }
 
-fn depth(data: DepthData<'_>) -> Result<Event, LineError> {
+fn depth(data: DepthData<'_>) -> Result<Named<'_>, LineError> {
     check_levels(&data.b)?;
     check_levels(&data.a)?;
-    let time = micros(data.time_ms)?;
-    Ok(Event::Depth {
+    if data.first_id > data.u {
+        return Err(LineError::Backwards {
+            first: data.first_id,
+            last: data.u,
+        });
+    }
+    let depth = Depth {
         first_id: data.first_id,
         last_id: data.u,
+        previous_id: data.pu,
         bids: data.b,
         asks: data.a,
-        time,
+        time: moment::of_number(data.time)?,
+    };
+    Ok((data.s.0, Event::Depth(depth)))
+}
+
+fn top(data: &str) -> Result<Event, LineError> {
+    let data: TopData = object(data)?;
+    check_levels(&data.bids)?;
+    check_levels(&data.asks)?;
+    Ok(Event::Top {
+        last_id: data.last_id,
+        bids: data.bids,
+        asks: data.asks,
+        time: data.time.map(moment::of_number).transpose()?,
     })
 }
 
-fn micros(time_ms: u64) -> Result<Micros, LineError> {
-    time_ms
-        .checked_mul(1_000)
-        .map(Micros)
-        .ok_or(LineError::TimeOutOfRange(time_ms))
+fn snapshot(last_id: u64, bids: &RawValue, asks: &RawValue) -> Result<Event, LineError> {
+    let levels = |side: &RawValue| -> Result<Vec<Level>, LineError> {
+        let levels: Vec<Level> = serde_json::from_str(side.get())?;
+        check_levels(&levels)?;
+        Ok(levels)
+    };
+    Ok(Event::Snapshot {
+        last_id,
+        bids: levels(bids)?,
+        asks: levels(asks)?,
+    })
 }
 
 fn not_negative(field: &'static str, value: Decimal) -> Result<Decimal, LineError> {

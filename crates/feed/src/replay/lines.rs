@@ -1,7 +1,7 @@
-//! The lines of one file, plain or gzip, one at a time and of bounded length.
+//! The lines of one file, plain, gzip or zstd, one at a time and of bounded length.
 //!
-//! The compression is told by the first two bytes, never by the name. Holds one line of at most [`LINE_BYTES_MAX`]
-//! bytes and the buffers of the decoder. A line that is longer is skipped and reported; a file that breaks off (a
+//! The compression is told by the first bytes, never by the name. A byte order mark before the first line is skipped. Holds
+//! one line of at most [`LINE_BYTES_MAX`] bytes and the buffers of the decoder. A line that is longer is skipped and reported; a file that breaks off (a
 //! truncated gzip, a disk that fails) is reported once and is then over.
 
 use std::fs::File;
@@ -9,6 +9,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+use tickwire_wire::byte_order_mark;
+
+use super::zstd::{self, Zstd};
 
 /// Longest line in bytes, its end not counted. A REST snapshot of 5,000 levels a side is under half of it.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -56,15 +59,17 @@ impl Lines {
     /// The lines that `reader` yields.
     fn new(mut reader: impl BufRead + Send + 'static) -> io::Result<Self> {
         // A pipe may hand over one byte at first: the magic is read, then put back before the rest.
-        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
+        let mut magic = Vec::with_capacity(zstd::MAGIC_BYTES);
         reader
             .by_ref()
-            .take(GZIP_MAGIC.len() as u64)
+            .take(zstd::MAGIC_BYTES as u64)
             .read_to_end(&mut magic)?;
-        let gzip = magic == GZIP_MAGIC;
+        let (gzip, zstd) = (magic.starts_with(&GZIP_MAGIC), zstd::is_magic(&magic));
         let whole = io::Cursor::new(magic).chain(reader);
         let reader: Box<dyn BufRead + Send> = if gzip {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
+        } else if zstd {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, Zstd::new(whole)))
         } else {
             Box::new(whole)
         };
@@ -103,6 +108,7 @@ impl Lines {
                 LineRead::Broken(error)
             }
             Ok(_) if too_long => LineRead::TooLong,
+            Ok(_) if self.number == 1 => LineRead::Line(byte_order_mark::without(&self.line)),
             Ok(_) => LineRead::Line(&self.line),
         };
         (self.number, outcome)
@@ -165,6 +171,43 @@ mod tests {
     #[test]
     fn gzip_is_told_by_its_bytes_and_members_join() {
         check(&[gzip(b"a\nb"), gzip(b"c\n")].concat(), &expect![["1 a\n2 bc\n"]]);
+    }
+
+    /// `a\nb\n` as the program `zstd` packs it, with its checksum.
+    const ZSTD: &[u8] = &[
+        0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x21, 0x00, 0x00, 0x61, 0x0a, 0x62, 0x0a, 0x25, 0x50, 0xb3, 0x23,
+    ];
+
+    #[test]
+    fn zstd_is_told_by_its_bytes_and_frames_join() {
+        check(ZSTD, &expect![["1 a\n2 b\n"]]);
+        // A frame that says nothing (RFC 8878 section 3.1.2) goes before a frame, or between two.
+        let skipped = [0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9];
+        check(
+            &[&skipped, ZSTD, &skipped, ZSTD].concat(),
+            &expect![["1 a\n2 b\n3 a\n4 b\n"]],
+        );
+    }
+
+    #[test]
+    fn a_truncated_or_garbled_zstd_ends_with_its_fault() {
+        for end in 5..ZSTD.len() {
+            let mut lines = Lines::new(io::Cursor::new(ZSTD[..end].to_vec())).expect("readable");
+            let broken = (0..4).any(|_| matches!(lines.read(), (_, LineRead::Broken(_))));
+            assert!(broken, "{end} bytes of {}", ZSTD.len());
+            assert!(matches!(lines.read(), (_, LineRead::End)), "an end is final");
+        }
+        let mut garbled = ZSTD.to_vec();
+        *garbled.last_mut().expect("bytes") ^= 1;
+        check(&garbled, &expect![["1 a\n2 b\n3 broken: InvalidData\n"]]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_before_the_first_line_only() {
+        let marked = "\u{feff}a\n\u{feff}b\n";
+        for file in [marked.as_bytes().to_vec(), gzip(marked.as_bytes())] {
+            check(&file, &expect![["1 a\n2 \u{feff}b\n"]]);
+        }
     }
 
     #[test]

@@ -2,21 +2,21 @@
 //!
 //! Candles close by the exchange's clock: at once by a trade, since trades of a symbol come in order of time, and
 //! [`CLOSE_GRACE_US`] late by a depth event, because depth events overtake trades (by up to 0.2 s in real recordings).
-//! A best quote carries no time of the exchange and closes nothing.
+//! A best quote closes nothing.
 //!
-//! A snapshot that was asked for over REST arrives after depth events that are newer than it. Those are published again
-//! behind it, so the [`RECENT_EVENTS_MAX`] last ones of each symbol are kept, of [`RECENT_LEVELS_MAX`] levels together.
+//! Trades and best quotes count once, by their numbers, and so do the events of a book ([`BookLine`]). What comes late or
+//! again is dropped, what is missing is told: by a fault, and of a book by the doubt that its ticks carry. Where a
+//! recording has the trades or the book of a symbol from two kinds of streams, the kind that comes first counts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
 
 use tickwire_wire::market::{Bbo, Book, Candle, Level, Trade};
 use tickwire_wire::{Micros, Payload, Symbol, Topic};
 
-use super::binance::Event;
-use super::fault::FaultLog;
+use super::binance::{Event, Quoted, Traded};
+use super::book_line::{BookLine, Change, Depth, Whole};
+use super::fault::{FaultKind, FaultLog, Spot};
 use super::source::Entry;
 use super::symbol::{SymbolError, symbol_of};
 use crate::derive::{Derive, Intervals, Timeliness, TradeRefused};
@@ -25,50 +25,27 @@ use crate::{FeedStats, SYMBOLS_MAX, Tick};
 
 /// How long after a candle's end a depth event closes it, in microseconds.
 const CLOSE_GRACE_US: u64 = 1_000_000;
-/// Most depth events of a symbol that are kept for a snapshot.
-const RECENT_EVENTS_MAX: usize = 16;
-/// Most levels in the depth events of a symbol that are kept for a snapshot.
-const RECENT_LEVELS_MAX: usize = 512;
-
-/// A depth event.
-#[derive(Debug, Clone)]
-struct Depth {
-    first_id: u64,
-    last_id: u64,
-    bids: Vec<Level>,
-    asks: Vec<Level>,
-    time: Micros,
-}
-
-impl Depth {
-    fn levels(&self) -> usize {
-        self.bids.len() + self.asks.len()
-    }
+/// Which kind of stream a symbol's book is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BookSource {
+    /// Changes, and snapshots that were asked for.
+    Changes,
+    /// The best levels, as a whole each time.
+    Top,
 }
 
 /// One symbol.
 #[derive(Debug)]
 struct Market {
     derive: Derive,
-    /// The last snapshot's update.
-    snapshot_id: Option<u64>,
-    /// The last update that the book has.
-    book_id: Option<u64>,
-    recent: VecDeque<Depth>,
-    recent_levels: usize,
-}
-
-impl Market {
-    fn remember(&mut self, depth: Depth) {
-        self.recent_levels += depth.levels();
-        self.recent.push_back(depth);
-        while self.recent.len() > RECENT_EVENTS_MAX || self.recent_levels > RECENT_LEVELS_MAX {
-            let Some(oldest) = self.recent.pop_front() else {
-                break;
-            };
-            self.recent_levels -= oldest.levels();
-        }
-    }
+    book: BookLine,
+    book_source: Option<BookSource>,
+    /// Whether its trades are aggregated.
+    aggregated: Option<bool>,
+    /// The newest trade.
+    trade_id: Option<u64>,
+    /// The update of the newest best quote.
+    quote_id: Option<u64>,
 }
 
 /// All symbols of a replay, the ticks that are ready, and what went wrong.
@@ -77,10 +54,13 @@ pub(super) struct Markets {
     topics: Topics,
     intervals: Intervals,
     by_name: BTreeMap<Box<str>, SymbolNo>,
+    symbols: BTreeSet<Symbol>,
     markets: Vec<Market>,
     out: VecDeque<Tick>,
     stats: FeedStats,
     faults: FaultLog,
+    /// What all books keep for snapshots.
+    recent_levels: usize,
 }
 
 impl Markets {
@@ -94,84 +74,41 @@ impl Markets {
         if number.0 >= SYMBOLS_MAX {
             return Err(SymbolError::TooMany(symbol));
         }
+        let named = Symbol::from(symbol.as_str());
+        if self.symbols.contains(&named) {
+            let name = name.to_owned();
+            return Err(SymbolError::Taken { name, symbol });
+        }
         self.topics.add(&symbol)?;
+        self.symbols.insert(named.clone());
         self.markets.push(Market {
-            derive: Derive::new(Symbol::from(symbol.as_str()), &self.intervals),
-            snapshot_id: None,
-            book_id: None,
-            recent: VecDeque::new(),
-            recent_levels: 0,
+            derive: Derive::new(named, &self.intervals),
+            book: BookLine::default(),
+            book_source: None,
+            aggregated: None,
+            trade_id: None,
+            quote_id: None,
         });
         self.by_name.insert(name.into(), number);
         Ok(number)
     }
 
-    /// Publishes what `entry`, of `file`, says.
-    pub(super) fn apply(&mut self, file: &Arc<Path>, entry: Entry) {
+    /// Publishes what `entry`, which is at `spot`, says.
+    pub(super) fn apply(&mut self, spot: Spot<'_>, entry: Entry) {
         let Entry {
-            at,
-            line,
-            symbol,
-            event,
+            at, symbol, event, ..
         } = entry;
-        let derive = &mut self.markets[symbol.index()].derive;
         match event {
-            Event::Trade {
-                id,
-                price,
-                size,
-                side,
-                time,
-            } => {
-                let trade = Trade {
-                    symbol: derive.symbol().clone(),
-                    id,
-                    price,
-                    size,
-                    side,
-                    time,
-                };
-                if let Err(refused) = self.trade(at, symbol, trade) {
-                    self.fault(file, line, &refused);
-                }
-            }
-            Event::Bbo {
-                bid,
-                bid_size,
-                ask,
-                ask_size,
-            } => {
-                let bbo = Bbo {
-                    symbol: derive.symbol().clone(),
-                    bid,
-                    bid_size,
-                    ask,
-                    ask_size,
-                    time: at,
-                };
-                derive.quote(&bbo);
-                self.push(at, symbol, Channel::Bbo, Payload::Bbo(Box::new(bbo)));
-            }
-            Event::Depth {
-                first_id,
+            Event::Trade(traded) => self.trade(at, spot, symbol, &traded),
+            Event::Bbo(quoted) => self.quote(at, spot, symbol, &quoted),
+            Event::Depth(depth) => self.depth(at, spot, symbol, depth),
+            Event::Snapshot { last_id, bids, asks } => self.snapshot(at, spot, symbol, last_id, (bids, asks)),
+            Event::Top {
                 last_id,
                 bids,
                 asks,
                 time,
-            } => {
-                self.depth(
-                    at,
-                    symbol,
-                    Depth {
-                        first_id,
-                        last_id,
-                        bids,
-                        asks,
-                        time,
-                    },
-                );
-            }
-            Event::Snapshot { last_id, bids, asks } => self.snapshot(at, symbol, last_id, bids, asks),
+            } => self.top(at, spot, symbol, last_id, (bids, asks, time)),
         }
     }
 
@@ -182,12 +119,48 @@ impl Markets {
         }
     }
 
-    fn trade(&mut self, at: Micros, symbol: SymbolNo, trade: Trade) -> Result<(), TradeRefused> {
+    fn trade(&mut self, at: Micros, spot: Spot<'_>, symbol: SymbolNo, traded: &Traded) {
+        let market = &mut self.markets[symbol.index()];
+        let (id, aggregated) = (traded.id, traded.aggregated);
+        if *market.aggregated.get_or_insert(aggregated) != aggregated {
+            let reason = "trades both single and aggregated; the kind that came first counts";
+            return self.fault(FaultKind::SecondStream, spot, &reason);
+        }
+        match market.trade_id {
+            Some(last) if id <= last => {
+                let reason = format_args!("trade {id} after trade {last}");
+                return self.fault(FaultKind::RepeatedTrade, spot, &reason);
+            }
+            Some(last) if id - last > 1 => {
+                market.trade_id = Some(id);
+                let (from, to) = (last + 1, id - 1);
+                let reason = format_args!("trades {from} to {to} are missing before trade {id}");
+                self.fault(FaultKind::TradeHole, spot, &reason);
+            }
+            Some(_) | None => market.trade_id = Some(id),
+        }
+        let trade = Trade {
+            symbol: self.markets[symbol.index()].derive.symbol().clone(),
+            id,
+            price: traded.price,
+            size: traded.size,
+            side: traded.side,
+            time: traded.time,
+        };
+        match self.execute(at, symbol, trade) {
+            Ok(Timeliness::InTime) => {}
+            Ok(Timeliness::Late) => {
+                let reason = format_args!("trade {id} comes after a candle of its time was closed");
+                self.fault(FaultKind::LateTrade, spot, &reason);
+            }
+            Err(refused) => self.fault(FaultKind::Malformed, spot, &refused),
+        }
+    }
+
+    fn execute(&mut self, at: Micros, symbol: SymbolNo, trade: Trade) -> Result<Timeliness, TradeRefused> {
         self.close(at, symbol, trade.time);
         let derive = &mut self.markets[symbol.index()].derive;
-        if derive.trade(&trade)? == Timeliness::Late {
-            self.stats.late_trades += 1;
-        }
+        let timeliness = derive.trade(&trade)?;
         let ticker = derive.ticker();
         self.push(at, symbol, Channel::Trade, Payload::Trade(Box::new(trade)));
         if let Some(ticker) = ticker {
@@ -197,65 +170,153 @@ impl Markets {
         markets[symbol.index()]
             .derive
             .candles(|channel, candle| out.push_back(tick(at, symbol, channel, candle)));
-        Ok(())
+        Ok(timeliness)
     }
 
-    fn depth(&mut self, at: Micros, symbol: SymbolNo, depth: Depth) {
-        self.close(at, symbol, Micros(depth.time.0.saturating_sub(CLOSE_GRACE_US)));
+    fn quote(&mut self, at: Micros, spot: Spot<'_>, symbol: SymbolNo, quoted: &Quoted) {
         let market = &mut self.markets[symbol.index()];
-        if market.snapshot_id.is_some_and(|id| depth.last_id <= id) {
-            self.stats.stale_depth += 1;
+        if let (Some(id), Some(last)) = (quoted.id, market.quote_id)
+            && id <= last
+        {
+            let reason = format_args!("best quotes of update {id} after those of {last}");
+            return self.fault(FaultKind::StaleQuote, spot, &reason);
+        }
+        market.quote_id = quoted.id.or(market.quote_id);
+        let bbo = Bbo {
+            symbol: market.derive.symbol().clone(),
+            bid: quoted.bid,
+            bid_size: quoted.bid_size,
+            ask: quoted.ask,
+            ask_size: quoted.ask_size,
+            time: quoted.time.unwrap_or(at),
+        };
+        market.derive.quote(&bbo);
+        self.push(at, symbol, Channel::Bbo, Payload::Bbo(Box::new(bbo)));
+    }
+
+    /// Whether a symbol's book is made of `source`. If not, that is a fault.
+    fn is_source(&mut self, spot: Spot<'_>, symbol: SymbolNo, source: BookSource) -> bool {
+        let first = *self.markets[symbol.index()].book_source.get_or_insert(source);
+        if first != source {
+            let reason = "a book both as changes and as its best levels; the kind that came first counts";
+            self.fault(FaultKind::SecondStream, spot, &reason);
+        }
+        first == source
+    }
+
+    fn depth(&mut self, at: Micros, spot: Spot<'_>, symbol: SymbolNo, depth: Depth) {
+        self.close(at, symbol, Micros(depth.time.0.saturating_sub(CLOSE_GRACE_US)));
+        if !self.is_source(spot, symbol, BookSource::Changes) {
             return;
         }
-        market.remember(depth.clone());
-        self.change_book(at, symbol, depth);
+        let book = &mut self.markets[symbol.index()].book;
+        let (first, last) = (depth.first_id, depth.last_id);
+        match book.depth(at, &depth, &mut self.recent_levels) {
+            Change::Covered => self.stats.covered_depth += 1,
+            Change::Stale { seen } => {
+                let reason = format_args!("depth event U {first}, u {last} after one with u {seen}");
+                self.fault(FaultKind::StaleDepth, spot, &reason);
+            }
+            Change::Applies { hole_after } => {
+                if let Some(id) = hole_after {
+                    let before = depth
+                        .previous_id
+                        .map_or_else(String::new, |pu| format!(", pu {pu}"));
+                    let reason = format_args!(
+                        "depth event U {first}, u {last}{before} does not follow on {id}: the book is stale until a snapshot"
+                    );
+                    self.fault(FaultKind::DepthHole, spot, &reason);
+                }
+                self.change_book(at, symbol, depth);
+            }
+        }
     }
 
-    fn snapshot(&mut self, at: Micros, symbol: SymbolNo, last_id: u64, bids: Vec<Level>, asks: Vec<Level>) {
-        let market = &mut self.markets[symbol.index()];
-        market.snapshot_id = Some(last_id);
-        market.book_id = Some(last_id);
-        let newer: Vec<Depth> = market
-            .recent
-            .iter()
-            .filter(|depth| depth.last_id > last_id)
-            .cloned()
-            .collect();
-        let name = market.derive.symbol().clone();
-        let book = Book {
-            symbol: name,
-            bids,
-            asks,
-            checksum: 0,
-            time: at,
-            replace: true,
-        };
-        self.push(at, symbol, Channel::Book, Payload::Book(Box::new(book)));
-        for depth in newer {
-            self.change_book(at, symbol, depth);
+    fn snapshot(
+        &mut self,
+        at: Micros,
+        spot: Spot<'_>,
+        symbol: SymbolNo,
+        last_id: u64,
+        (bids, asks): (Vec<Level>, Vec<Level>),
+    ) {
+        let book = &mut self.markets[symbol.index()].book;
+        match book.snapshot(last_id, &mut self.recent_levels) {
+            Whole::Applies { newer } => {
+                self.push_book(at, symbol, (bids, asks), at, true);
+                for depth in newer {
+                    self.change_book(at, symbol, depth);
+                }
+            }
+            Whole::Old { book_id } => {
+                let reason = format_args!("snapshot of update {last_id} of a book that has update {book_id}");
+                self.fault(FaultKind::OldSnapshot, spot, &reason);
+            }
+            Whole::Unreachable { book_id } => {
+                let reason = format_args!(
+                    "snapshot of update {last_id}, and not every change from there to {book_id} is there"
+                );
+                self.fault(FaultKind::OldSnapshot, spot, &reason);
+            }
+        }
+    }
+
+    /// The best levels as a whole.
+    fn top(
+        &mut self,
+        at: Micros,
+        spot: Spot<'_>,
+        symbol: SymbolNo,
+        last_id: u64,
+        (bids, asks, time): (Vec<Level>, Vec<Level>, Option<Micros>),
+    ) {
+        if !self.is_source(spot, symbol, BookSource::Top) {
+            return;
+        }
+        let book = &mut self.markets[symbol.index()].book;
+        if book.is_at(last_id) {
+            // They are sent at a fixed pace, changed or not.
+            self.stats.covered_depth += 1;
+            return;
+        }
+        match book.snapshot(last_id, &mut self.recent_levels) {
+            Whole::Applies { .. } => self.push_book(at, symbol, (bids, asks), time.unwrap_or(at), true),
+            Whole::Old { book_id } | Whole::Unreachable { book_id } => {
+                let reason =
+                    format_args!("best levels of update {last_id} of a book that has update {book_id}");
+                self.fault(FaultKind::OldSnapshot, spot, &reason);
+            }
         }
     }
 
     fn change_book(&mut self, at: Micros, symbol: SymbolNo, depth: Depth) {
-        let market = &mut self.markets[symbol.index()];
-        if market
-            .book_id
-            .is_some_and(|id| depth.first_id > id.saturating_add(1))
-        {
-            self.stats.depth_holes += 1;
-        }
-        market.book_id = Some(depth.last_id);
         let Depth { bids, asks, time, .. } = depth;
-        let name = market.derive.symbol().clone();
+        self.push_book(at, symbol, (bids, asks), time, false);
+    }
+
+    fn push_book(
+        &mut self,
+        at: Micros,
+        symbol: SymbolNo,
+        (bids, asks): (Vec<Level>, Vec<Level>),
+        time: Micros,
+        replace: bool,
+    ) {
+        let market = &self.markets[symbol.index()];
         let book = Book {
-            symbol: name,
+            symbol: market.derive.symbol().clone(),
             bids,
             asks,
             checksum: 0,
             time,
-            replace: false,
+            replace,
         };
-        self.push(at, symbol, Channel::Book, Payload::Book(Box::new(book)));
+        self.out.push_back(Tick {
+            at,
+            topic: symbol.topic(Channel::Book),
+            payload: Payload::Book(Box::new(book)),
+            doubt: market.book.doubt(),
+        });
     }
 
     fn close(&mut self, at: Micros, symbol: SymbolNo, now: Micros) {
@@ -270,6 +331,7 @@ impl Markets {
             at,
             topic: symbol.topic(channel),
             payload,
+            doubt: None,
         });
     }
 
@@ -291,8 +353,8 @@ impl Markets {
     }
 
     /// Names a fault.
-    pub(super) fn fault(&mut self, file: &Arc<Path>, line: u64, reason: &dyn fmt::Display) {
-        self.faults.add(file, line, reason);
+    pub(super) fn fault(&mut self, kind: FaultKind, spot: Spot<'_>, reason: &dyn fmt::Display) {
+        self.faults.add(kind, spot, reason);
     }
 
     /// The faults that are kept.
@@ -305,15 +367,10 @@ impl Markets {
         self.stats.lines += 1;
     }
 
-    /// Counts a line whose time had to be moved.
-    pub(super) fn count_clamped(&mut self) {
-        self.stats.clamped_times += 1;
-    }
-
     /// The counts so far.
     pub(super) fn stats(&self) -> FeedStats {
         FeedStats {
-            malformed: self.faults.count(),
+            faults: self.faults.counts(),
             ..self.stats
         }
     }
@@ -324,5 +381,6 @@ fn tick(at: Micros, symbol: SymbolNo, channel: Channel, candle: Candle) -> Tick 
         at,
         topic: symbol.topic(channel),
         payload: Payload::Candle(Box::new(candle)),
+        doubt: None,
     }
 }

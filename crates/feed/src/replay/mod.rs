@@ -1,26 +1,31 @@
-//! Replay of Binance recordings: files of `local_timestamp_ns {"stream":…,"data":…}` lines, plain or gzip.
+//! Replay of Binance recordings (RECORDINGS.md): files of `local_timestamp {"stream":…,"data":…}` lines, plain, gzip or zstd.
 //!
 //! Several files merge by their local timestamps, files in the order they were given where those are equal. Every line
 //! yields its ticks in order; a trade also yields a ticker and candles. A line that cannot be used is counted and named
-//! ([`Replay::faults`]) and never ends the replay; only a file that cannot be opened does, before it begins. Blank lines
-//! are skipped. Files are read as the replay goes on: memory is one line per file and a fixed amount per symbol.
+//! ([`Replay::faults`]) and never ends the replay; only a file that cannot be opened, or has nothing that can be used, does,
+//! before it begins. Blank lines are skipped. Files are read as the replay goes on: memory is one line per file and a fixed amount per symbol.
 
 mod binance;
+mod book_line;
 mod fault;
 mod lines;
 mod markets;
+mod moment;
 mod source;
 mod symbol;
+mod zstd;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use tickwire_wire::{Micros, Topic};
 
-pub use fault::{FAULTS_MAX, Fault, REASON_BYTES_MAX};
+pub use fault::{FAULTS_MAX, Fault, FaultCounts, FaultKind, REASON_BYTES_MAX};
+pub(crate) use fault::{FaultLog, Spot};
 pub use lines::LINE_BYTES_MAX;
 use markets::Markets;
 use source::Source;
@@ -42,6 +47,14 @@ pub enum ReplayError {
         #[source]
         cause: io::Error,
     },
+    /// A file of which no line can be used.
+    #[error("recording {} holds nothing that can be replayed: {why}", file.display())]
+    NothingUsable {
+        /// The file as it was given.
+        file: PathBuf,
+        /// What is wrong with its first line that is none, or that it has none.
+        why: String,
+    },
 }
 
 /// Recordings as a feed.
@@ -51,13 +64,16 @@ pub struct Replay {
     /// When each source that is not over goes on, earliest first.
     order: BinaryHeap<Reverse<(Micros, usize)>>,
     markets: Markets,
+    /// Where the event is that was taken last.
+    position: Option<(Arc<Path>, u64)>,
 }
 
 impl Replay {
     /// Opens `files` and reads up to the first event of each.
     ///
     /// # Errors
-    /// When there are none, or one of them cannot be opened. Bad lines are no error: see [`Replay::faults`].
+    /// When there are none, or one of them cannot be opened or has nothing to replay. Bad lines are no error: see
+    /// [`Replay::faults`].
     pub fn open(files: &[PathBuf]) -> Result<Self, ReplayError> {
         if files.is_empty() {
             return Err(ReplayError::NoFiles);
@@ -73,11 +89,25 @@ impl Replay {
             order: BinaryHeap::with_capacity(sources.len()),
             sources,
             markets: Markets::default(),
+            position: None,
         };
         for index in 0..replay.sources.len() {
-            replay.enqueue(index);
+            if !replay.enqueue(index) {
+                return Err(replay.nothing_usable(&files[index]));
+            }
         }
         Ok(replay)
+    }
+
+    fn nothing_usable(&self, file: &Path) -> ReplayError {
+        let first = self.faults().iter().find(|fault| *fault.file == *file);
+        ReplayError::NothingUsable {
+            file: file.to_owned(),
+            why: first.map_or_else(
+                || "it has no line".to_owned(),
+                |fault| format!("line {}: {}", fault.line, fault.reason),
+            ),
+        }
     }
 
     /// The next tick, or `None` when the recordings are over.
@@ -105,10 +135,16 @@ impl Replay {
         self.markets.topics()
     }
 
-    /// The first [`FAULTS_MAX`] faults, in the order they were met.
+    /// The first [`FAULTS_MAX`] faults of each kind, in the order they were met.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
-        self.markets.faults().first()
+        self.markets.faults().kept()
+    }
+
+    /// Where the line is that the last tick was made of.
+    pub(crate) fn position(&self) -> Option<Spot<'_>> {
+        let (file, line) = self.position.as_ref()?;
+        Some(Spot { file, line: *line })
     }
 
     /// What was read and published so far.
@@ -124,7 +160,9 @@ impl Replay {
         };
         let source = &mut self.sources[index];
         if let Some(entry) = source.pop() {
-            self.markets.apply(source.file(), entry);
+            let (file, line) = (source.file().clone(), entry.line);
+            self.markets.apply(Spot { file: &file, line }, entry);
+            self.position = Some((file, line));
         }
         self.enqueue(index);
         if self.order.is_empty() {
@@ -133,12 +171,12 @@ impl Replay {
         true
     }
 
-    /// Gets the next event of source `index` ready and puts it in order.
-    fn enqueue(&mut self, index: usize) {
+    /// Gets the next event of source `index` ready and puts it in order. Whether there is one.
+    fn enqueue(&mut self, index: usize) -> bool {
         let source = &mut self.sources[index];
         source.fill(&mut self.markets);
-        if let Some(at) = source.next_at() {
-            self.order.push(Reverse((at, index)));
-        }
+        let next = source.next_at();
+        self.order.extend(next.map(|at| Reverse((at, index))));
+        next.is_some()
     }
 }

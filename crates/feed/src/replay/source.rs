@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tickwire_wire::Micros;
 
 use super::binance::{self, Event, Line};
+use super::fault::{FaultKind, Spot};
 use super::lines::{LINE_BYTES_MAX, LineRead, Lines};
 use super::markets::Markets;
 use crate::topics::SymbolNo;
@@ -73,6 +74,14 @@ impl Source {
         })
     }
 
+    /// Line `line` of it.
+    fn spot(&self, line: u64) -> Spot<'_> {
+        Spot {
+            file: &self.file,
+            line,
+        }
+    }
+
     /// The file's name.
     pub(super) fn file(&self) -> &Arc<Path> {
         &self.file
@@ -100,28 +109,22 @@ impl Source {
             LineRead::Line(line) => line.trim_ascii_end(),
             LineRead::TooLong => {
                 markets.count_line();
-                markets.fault(
-                    &self.file,
-                    number,
-                    &format_args!("longer than {LINE_BYTES_MAX} bytes"),
-                );
+                let reason = format_args!("longer than {LINE_BYTES_MAX} bytes");
+                markets.fault(FaultKind::Malformed, self.spot(number), &reason);
                 return true;
             }
             LineRead::Broken(error) => {
                 let reason = format_args!("the file ends here, it cannot be read on: {error}");
-                markets.fault(&self.file, number, &reason);
+                markets.fault(FaultKind::Malformed, self.spot(number), &reason);
                 return true;
             }
             LineRead::End => {
                 if let Some(read) = self.doubtful.take() {
                     self.accept(read, markets);
                 }
-                for Read { line, .. } in self.nameless.drain(..) {
-                    markets.fault(
-                        &self.file,
-                        line,
-                        &"snapshot in a file without a line that tells its symbol",
-                    );
+                for Read { line, .. } in std::mem::take(&mut self.nameless) {
+                    let reason = "snapshot in a file without a line that tells its symbol";
+                    markets.fault(FaultKind::Malformed, self.spot(line), &reason);
                 }
                 return !self.ready.is_empty();
             }
@@ -131,7 +134,7 @@ impl Source {
             return true;
         }
         let parsed = binance::parse(line).and_then(|Line { at, symbol, event }| {
-            let symbol = symbol.map(|name| markets.symbol(name)).transpose()?;
+            let symbol = symbol.map(|name| markets.symbol(&name)).transpose()?;
             Ok(Read {
                 at,
                 line: number,
@@ -141,7 +144,7 @@ impl Source {
         });
         match parsed {
             Ok(read) => self.weigh(read, markets),
-            Err(error) => markets.fault(&self.file, number, &error),
+            Err(error) => markets.fault(error.kind(), self.spot(number), &error),
         }
         true
     }
@@ -152,11 +155,8 @@ impl Source {
             let ahead_us = doubtful.at.since(read.at);
             if ahead_us > JUMP_US_MAX {
                 let ahead_s = ahead_us / 1_000_000;
-                markets.fault(
-                    &self.file,
-                    doubtful.line,
-                    &format_args!("time is {ahead_s} s after the next line's"),
-                );
+                let reason = format_args!("time is {ahead_s} s after the next line's");
+                markets.fault(FaultKind::Malformed, self.spot(doubtful.line), &reason);
             } else {
                 self.accept(doubtful, markets);
             }
@@ -171,7 +171,9 @@ impl Source {
     /// Puts a line in order and gives it its symbol.
     fn accept(&mut self, mut read: Read, markets: &mut Markets) {
         if read.at < self.latest {
-            markets.count_clamped();
+            let before_ms = self.latest.since(read.at) / 1_000;
+            let reason = format_args!("time is {before_ms} ms before an earlier line's");
+            markets.fault(FaultKind::TimeBack, self.spot(read.line), &reason);
             read.at = self.latest;
         }
         self.latest = read.at;
@@ -193,11 +195,8 @@ impl Source {
         } else if self.nameless.len() > NAMELESS_MAX
             && let Some(Read { line, .. }) = self.nameless.pop_front()
         {
-            markets.fault(
-                &self.file,
-                line,
-                &"snapshot too far before the first line that tells its symbol",
-            );
+            let reason = "snapshot too far before the first line that tells its symbol";
+            markets.fault(FaultKind::Malformed, self.spot(line), &reason);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! From the exchange's name of a pair to ours: `BTCUSDT` to `BTC-USDT`.
 //!
-//! The quote currency is the longest known one that the name ends with; a name that ends with none is kept whole. The
-//! result is always a valid token of a topic, or there is none.
+//! The quote currency is the longest known one that the name ends with; a name that ends with none is kept whole. A letter
+//! or digit that no topic may hold is written as `u` and its code point, in four hexadecimal digits or more: `币` is `u5E01`.
+//! The result is always a valid token of a topic, or there is none.
 
 use thiserror::Error;
 
@@ -17,9 +18,12 @@ const QUOTES: [&str; 24] = [
 /// Why a name is no symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum SymbolError {
-    /// Empty, too long, or bytes that no topic may hold.
-    #[error("symbol {0:?} is not 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 _ -")]
+    /// Empty, too long, or characters that are neither of a topic nor letters or digits.
+    #[error("symbol {0:?} is not letters, digits, _ or -, at most {NAME_BYTES_MAX} bytes")]
     NoToken(String),
+    /// Two names of the exchange that would be one symbol.
+    #[error("symbol {name:?} would be {symbol}, as another one is")]
+    Taken { name: String, symbol: String },
     /// Too long for a topic.
     #[error(transparent)]
     NoTopic(#[from] tickwire_wire::TopicError),
@@ -30,19 +34,26 @@ pub(super) enum SymbolError {
 
 /// The symbol that the exchange calls `name`.
 pub(super) fn symbol_of(name: &str) -> Result<String, SymbolError> {
-    let token = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !token {
+    let mut token = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if letter.is_ascii_alphanumeric() || letter == '_' || letter == '-' {
+            token.push(letter);
+        } else if letter.is_alphanumeric() {
+            token += &format!("u{:04X}", u32::from(letter));
+        } else {
+            return Err(SymbolError::NoToken(name.chars().take(NAME_BYTES_MAX).collect()));
+        }
+    }
+    if token.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(SymbolError::NoToken(name.chars().take(NAME_BYTES_MAX).collect()));
     }
     let quote = QUOTES
         .iter()
-        .filter(|quote| name.len() > quote.len() && name.ends_with(**quote))
+        .filter(|quote| token.len() > quote.len() && token.ends_with(**quote))
         .max_by_key(|quote| quote.len());
     Ok(match quote {
-        Some(quote) => format!("{}-{quote}", &name[..name.len() - quote.len()]),
-        None => name.to_owned(),
+        Some(quote) => format!("{}-{quote}", &token[..token.len() - quote.len()]),
+        None => token,
     })
 }
 
@@ -65,10 +76,22 @@ mod tests {
             ("XYZ", "XYZ"),
             ("btcusdt", "btcusdt"),
             ("BTCUSDT_240927", "BTCUSDT_240927"),
+            ("币安人生USDT", "u5E01u5B89u4EBAu751F-USDT"),
+            ("ÉTOILEUSDC", "u00C9TOILE-USDC"),
+            ("𝔸USDT", "u1D538-USDT"),
         ] {
             assert_eq!(symbol_of(name).as_deref(), Ok(symbol), "{name}");
         }
-        for name in ["", "A.B", "A B", "币安USDT", "*", &"A".repeat(65)] {
+        for name in [
+            "",
+            "A.B",
+            "A B",
+            "A>",
+            "*",
+            "🚀USDT",
+            &"A".repeat(65),
+            &"币".repeat(22),
+        ] {
             assert!(symbol_of(name).is_err(), "{name}");
         }
     }

@@ -59,6 +59,7 @@ impl Outlet {
             at,
             topic: symbol.topic(channel),
             payload,
+            doubt: None,
         });
     }
 

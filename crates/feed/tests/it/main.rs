@@ -1,5 +1,6 @@
 //! The feeds from outside: what they publish, against independent recomputation.
 
+mod anomalies;
 mod book_audit;
 mod derived_audit;
 mod recordings;

@@ -1,16 +1,16 @@
 //! The replay of real recordings, line by line against the text that they hold.
 //!
-//! The recordings are not part of the project: their folder comes from `TICKWIRE_RECORDINGS`. Without them the tests say
-//! so and pass.
+//! The recordings are not part of the project: their folder comes from `TICKWIRE_RECORDINGS`. Without them the tests are
+//! skipped, and say so.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use tickwire_feed::{Feed, FeedStats, Replay, Tick};
+use tickwire_feed::{FaultKind, Feed, FeedStats, Replay, Tick};
 use tickwire_wire::market::{Level, Side};
 use tickwire_wire::{Decimal, Micros, Payload};
 
@@ -20,21 +20,28 @@ use crate::support::{by_symbol, ticks};
 const BTC: &str = "binance-spot-btcusdt-20240808.jsonl.gz";
 const ETH: &str = "binance-spot-ethusdt-20240808.jsonl.gz";
 
-/// The recordings `names`, if they are there.
+/// The recordings `names`, or a line that says that `test` is skipped for want of the first that is missing.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-fn recordings(names: &[&str]) -> Option<Vec<PathBuf>> {
+fn recordings(test: &str, names: &[&str]) -> Option<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder =
         std::env::var_os("TICKWIRE_RECORDINGS").map_or_else(|| "../shared/data".into(), PathBuf::from);
     let files: Vec<PathBuf> = names.iter().map(|name| root.join(&folder).join(name)).collect();
-    let missing = files.iter().find(|file| !file.exists());
-    if let Some(file) = missing {
-        println!(
-            "skipped: no recording {}; set TICKWIRE_RECORDINGS to the folder that has it",
-            file.display()
-        );
+    let Some(missing) = files.iter().find(|file| !file.exists()) else {
+        return Some(files);
+    };
+    let line = format!(
+        "skipped: {test}: no recording {}; TICKWIRE_RECORDINGS names the folder that has it\n",
+        missing.display()
+    );
+    print!("{line}");
+    if let Some(log) = std::env::var_os("TICKWIRE_TEST_SKIP_LOG") {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(log);
+        opened
+            .and_then(|mut log| log.write_all(line.as_bytes()))
+            .expect("the list of skipped tests can be written");
     }
-    missing.is_none().then_some(files)
+    None
 }
 
 fn replay(files: &[PathBuf]) -> Feed {
@@ -149,7 +156,7 @@ fn check_lines(file: &Path, symbol: &str) {
 
 #[test]
 fn every_line_comes_out_in_order_and_exact() {
-    let Some(files) = recordings(&[BTC, ETH]) else {
+    let Some(files) = recordings("every_line_comes_out_in_order_and_exact", &[BTC, ETH]) else {
         return;
     };
     check_lines(&files[0], "BTC-USDT");
@@ -158,7 +165,7 @@ fn every_line_comes_out_in_order_and_exact() {
 
 #[test]
 fn files_merge_by_time_with_their_counts() {
-    let Some(files) = recordings(&[BTC, ETH]) else {
+    let Some(files) = recordings("files_merge_by_time_with_their_counts", &[BTC, ETH]) else {
         return;
     };
     let mut feed = replay(&files);
@@ -192,7 +199,7 @@ fn files_merge_by_time_with_their_counts() {
 
 #[test]
 fn trade_ids_increase_and_derived_data_agree() {
-    let Some(files) = recordings(&[BTC, ETH]) else {
+    let Some(files) = recordings("trade_ids_increase_and_derived_data_agree", &[BTC, ETH]) else {
         return;
     };
     let all = ticks(&mut replay(&files), usize::MAX);
@@ -216,7 +223,7 @@ fn trade_ids_increase_and_derived_data_agree() {
 
 #[test]
 fn books_do_not_cross_after_the_snapshot() {
-    let Some(files) = recordings(&[BTC, ETH]) else {
+    let Some(files) = recordings("books_do_not_cross_after_the_snapshot", &[BTC, ETH]) else {
         return;
     };
     let all = ticks(&mut replay(&files), usize::MAX);
@@ -251,5 +258,47 @@ fn books_do_not_cross_after_the_snapshot() {
             whole += 1;
         }
         assert!(whole > 3_000, "{symbol} had {whole} whole books");
+    }
+}
+
+/// Raw captures of four exchanges: Binance's are replayed, with the snapshots that were fetched over HTTP; the others are
+/// named.
+#[test]
+fn raw_captures_are_replayed_or_their_exchange_is_named() {
+    let names = [
+        "binance.ws.1",
+        "binance.http.0",
+        "coinbase.ws.28",
+        "kraken.ws.50",
+        "okx.ws.1",
+    ];
+    let files = names.map(|name| format!("venues/{name}.txt.gz"));
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let test = "raw_captures_are_replayed_or_their_exchange_is_named";
+    let Some(files) = recordings(test, &files) else {
+        return;
+    };
+    let mut feed = replay(&files[..2]);
+    let all = ticks(&mut feed, usize::MAX);
+    let whole = |tick: &&Tick| matches!(&tick.payload, Payload::Book(book) if book.replace);
+    let whole: Vec<&str> = all
+        .iter()
+        .filter(whole)
+        .map(|tick| feed.topic(tick.topic).as_str())
+        .collect();
+    assert_eq!(
+        whole,
+        ["book.NKN-USDT", "book.BLZ-ETH", "book.LRC-BTC", "book.RUNE-EUR"]
+    );
+    let stats = feed.stats();
+    assert!(all.iter().any(|tick| matches!(tick.payload, Payload::Trade(_))));
+    assert_eq!(stats.faults.of(FaultKind::Malformed), 0, "{:?}", feed.faults());
+    assert!(
+        stats.faults.of(FaultKind::Unused) > 0,
+        "candles of the exchange are not replayed"
+    );
+    for (file, exchange) in files[2..].iter().zip(["Coinbase", "Kraken", "OKX"]) {
+        let error = Replay::open(std::slice::from_ref(file)).expect_err("of another exchange");
+        assert!(error.to_string().contains(exchange), "{error}");
     }
 }

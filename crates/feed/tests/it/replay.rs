@@ -10,36 +10,40 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tickwire_feed::replay::{FAULTS_MAX, LINE_BYTES_MAX};
-use tickwire_feed::{Feed, Replay, ReplayError, Tick};
+use tickwire_feed::{FaultKind, Feed, Replay, ReplayError, Tick};
 use tickwire_wire::Payload;
 use tickwire_wire::market::Level;
 
 use crate::support::ticks;
 
+/// Where the time of the hand-made recordings begins, in milliseconds: a whole minute.
+pub(crate) const BASE_MS: u64 = 1_723_161_240_000;
+
 /// A trade received at `ms`, executed at the same time.
-fn trade(ms: u64, symbol: &str, id: u64, price: &str, size: &str) -> String {
-    let lower = symbol.to_lowercase();
+pub(crate) fn trade(ms: u64, symbol: &str, id: u64, price: &str, size: &str) -> String {
+    let (lower, ms) = (symbol.to_lowercase(), BASE_MS + ms);
     format!(
         r#"{ms}000000 {{"stream":"{lower}@trade","data":{{"e":"trade","E":{ms},"s":"{symbol}","t":{id},"p":"{price}","q":"{size}","T":{ms},"m":false}}}}"#
     )
 }
 
-fn bbo(ms: u64, symbol: &str, bid: &str, ask: &str) -> String {
-    let lower = symbol.to_lowercase();
+pub(crate) fn bbo(ms: u64, symbol: &str, bid: &str, ask: &str) -> String {
+    let (lower, ms) = (symbol.to_lowercase(), BASE_MS + ms);
     format!(
-        r#"{ms}000000 {{"stream":"{lower}@bookTicker","data":{{"u":1,"s":"{symbol}","b":"{bid}","B":"1","a":"{ask}","A":"2"}}}}"#
+        r#"{ms}000000 {{"stream":"{lower}@bookTicker","data":{{"s":"{symbol}","b":"{bid}","B":"1","a":"{ask}","A":"2"}}}}"#
     )
 }
 
 /// Changes `first` to `last` of the book: one bid.
-fn depth(ms: u64, symbol: &str, (first, last): (u64, u64), price: &str, size: &str) -> String {
-    let lower = symbol.to_lowercase();
+pub(crate) fn depth(ms: u64, symbol: &str, (first, last): (u64, u64), price: &str, size: &str) -> String {
+    let (lower, ms) = (symbol.to_lowercase(), BASE_MS + ms);
     format!(
         r#"{ms}000000 {{"stream":"{lower}@depth@100ms","data":{{"e":"depthUpdate","E":{ms},"s":"{symbol}","U":{first},"u":{last},"b":[["{price}","{size}"]],"a":[]}}}}"#
     )
 }
 
-fn snapshot(ms: u64, last: u64, price: &str) -> String {
+pub(crate) fn snapshot(ms: u64, last: u64, price: &str) -> String {
+    let ms = BASE_MS + ms;
     format!(r#"{ms}000000 {{"lastUpdateId":{last},"bids":[["{price}","1.50"]],"asks":[]}}"#)
 }
 
@@ -58,7 +62,7 @@ fn show(feed: &Feed, tick: &Tick) -> String {
         Payload::Candle(data) => {
             format!(
                 "{} n{}{}",
-                data.start.0 / 1_000,
+                data.start.0 / 1_000 - BASE_MS,
                 data.trades,
                 if data.closed { " closed" } else { "" }
             )
@@ -69,17 +73,22 @@ fn show(feed: &Feed, tick: &Tick) -> String {
         }
         Payload::Json(_) => panic!("feeds publish market data only"),
     };
-    format!("{} {} {data}", tick.at.0 / 1_000, feed.topic(tick.topic))
+    let doubt = tick
+        .doubt
+        .map(|doubt| format!(" ({doubt:?})"))
+        .unwrap_or_default();
+    let ms = tick.at.0 / 1_000 - BASE_MS;
+    format!("{ms} {} {data}{doubt}", feed.topic(tick.topic))
 }
 
-struct Recordings(TempDir);
+pub(crate) struct Recordings(TempDir);
 
 impl Recordings {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().expect("a folder for the test"))
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, bytes).expect("the folder takes it");
         path
@@ -111,16 +120,11 @@ fn replay(files: &[&[u8]], keep: impl Fn(&Tick) -> bool) -> String {
         log += &format!("fault {file}:{} {}\n", fault.line, fault.reason);
     }
     let stats = feed.stats();
-    for (name, count) in [
-        ("malformed", stats.malformed),
-        ("stale depth", stats.stale_depth),
-        ("depth holes", stats.depth_holes),
-        ("clamped times", stats.clamped_times),
-        ("late trades", stats.late_trades),
-    ] {
-        if count > 0 {
-            let _ = writeln!(log, "{count} {name}");
-        }
+    for (kind, count) in stats.faults.iter() {
+        let _ = writeln!(log, "{count} {}", kind.name());
+    }
+    if stats.covered_depth > 0 {
+        let _ = writeln!(log, "{} covered", stats.covered_depth);
     }
     log
 }
@@ -130,7 +134,7 @@ fn check(lines: &[String], expected: &Expect) {
 }
 
 /// As [`check`], but without ticker and candles.
-fn check_files(files: &[&[u8]], expected: &Expect) {
+pub(crate) fn check_files(files: &[&[u8]], expected: &Expect) {
     expected.assert_eq(&replay(files, |tick| {
         !matches!(tick.payload, Payload::Ticker(_) | Payload::Candle(_))
     }));
@@ -179,19 +183,24 @@ fn depth_closes_candles_a_second_late_and_best_quotes_never() {
             1500 candle.1s.ETH-BTC 1000 n1
             1500 candle.1m.ETH-BTC 0 n1
             5000 bbo.ETH-BTC 1x1 2x2
-            5000 book.ETH-BTC 1x1/
+            5000 book.ETH-BTC 1x1/ (Partial)
             5000 trade.ETH-BTC 2 1x1 Buy
             5000 ticker.ETH-BTC 1 v2 0%
             5000 candle.1s.ETH-BTC 1000 n2
             5000 candle.1m.ETH-BTC 0 n2
             5000 candle.1s.ETH-BTC 1000 n2 closed
-            5000 book.ETH-BTC 1x2/
+            5000 book.ETH-BTC 1x2/ (Partial)
             5000 trade.ETH-BTC 3 1x1 Buy
             5000 ticker.ETH-BTC 1 v3 0%
             5000 candle.1m.ETH-BTC 0 n3
             5000 candle.1m.ETH-BTC 0 n3 closed
-            4 clamped times
-            1 late trades
+            fault a:3 time is 2001 ms before an earlier line's
+            fault a:4 time is 3100 ms before an earlier line's
+            fault a:5 time is 2000 ms before an earlier line's
+            fault a:6 time is 3001 ms before an earlier line's
+            fault a:6 trade 3 comes after a candle of its time was closed
+            4 time_back
+            1 late_trade
         "#]],
     );
 }
@@ -251,16 +260,17 @@ fn a_snapshot_replaces_and_what_it_covers_is_dropped() {
     check_files(
         &[lines.join("\n").as_bytes()],
         &expect![[r#"
-            1 book.BTC-USDT 10x1/
-            2 book.BTC-USDT 11x1/
+            1 book.BTC-USDT 10x1/ (Partial)
+            2 book.BTC-USDT 11x1/ (Partial)
             3 book.BTC-USDT = 12x1.5/
             3 book.BTC-USDT 11x1/
             4 book.BTC-USDT 13x1/
             5 book.BTC-USDT = 14x1.5/
             7 book.BTC-USDT 16x1/
-            8 book.BTC-USDT 17x1/
-            1 stale depth
-            1 depth holes
+            8 book.BTC-USDT 17x1/ (Hole)
+            fault a:8 depth event U 14, u 14 does not follow on 12: the book is stale until a snapshot
+            1 depth_hole
+            1 covered
         "#]],
     );
 }
@@ -282,16 +292,9 @@ fn a_snapshot_belongs_to_the_first_symbol_of_its_file() {
             4 book.A-USDT = 2x1.5/
         "#]],
     );
-    let never = [snapshot(1, 5, "1"), "x".to_owned(), snapshot(2, 6, "2")].join("\n");
-    check_files(
-        &[never.as_bytes()],
-        &expect![[r#"
-        fault a:2 does not begin with the local time in nanoseconds and a space
-        fault a:1 snapshot in a file without a line that tells its symbol
-        fault a:3 snapshot in a file without a line that tells its symbol
-        3 malformed
-    "#]],
-    );
+    let never = [snapshot(1, 5, "1"), snapshot(2, 6, "2")].join("\n");
+    let reason = "snapshot in a file without a line that tells its symbol";
+    assert_eq!(refused(never.as_bytes()), format!("line 1: {reason}"));
     let far: Vec<String> = (1..=6)
         .map(|n| snapshot(n, n, "1"))
         .chain([bbo(7, "AUSDT", "1", "2")])
@@ -322,22 +325,22 @@ fn bad_lines_are_named_and_skipped() {
         trade(2, "AUSDT", 2, "1", "0"),
         "x".repeat(LINE_BYTES_MAX + 1),
         "   ".to_owned(),
-        format!("3 {{\"{}", "é".repeat(1_000)),
+        format!("{BASE_MS}000003 {{\"{}", "é".repeat(1_000)),
         bbo(3, "AUSDT", "3", "4"),
     ];
     check_files(
         &[lines.join("\n").as_bytes()],
         &expect![[r#"
-        1 bbo.A-USDT 1x1 2x2
-        3 bbo.A-USDT 3x1 4x2
-        fault a:3 does not begin with the local time in nanoseconds and a space
-        fault a:4 symbol "A.B" is not 1 to 64 of A-Z a-z 0-9 _ -
-        fault a:5 price 0 is not above 0 and at most 1000000000000 with 12 digits after the point
-        fault a:6 size 0 is not above 0 with at most 12 digits after the point
-        fault a:7 longer than 1048576 bytes
-        fault a:9 not a message of the exchange: EOF while parsing a string at line 1 column 2002
-        6 malformed
-    "#]],
+            1 bbo.A-USDT 1x1 2x2
+            3 bbo.A-USDT 3x1 4x2
+            fault a:3 does not begin with the local time and a space, as in `1723161254087896568 {…}`
+            fault a:4 symbol "A.B" is not letters, digits, _ or -, at most 64 bytes
+            fault a:5 price 0 is not above 0 and at most 1000000000000 with 12 digits after the point
+            fault a:6 size 0 is not above 0 with at most 12 digits after the point
+            fault a:7 longer than 1048576 bytes
+            fault a:9 not a message of the exchange: EOF while parsing a string at line 1 column 2002
+            6 malformed
+        "#]],
     );
 }
 
@@ -356,14 +359,6 @@ fn a_broken_gzip_is_the_end_of_its_file_only() {
         1 malformed
     "#]],
     );
-    check_files(
-        &[&whole[..4], b.as_bytes()],
-        &expect![[r#"
-        9 bbo.B-USDT 1x1 2x2
-        fault a:1 the file ends here, it cannot be read on: unexpected end of file
-        1 malformed
-    "#]],
-    );
 }
 
 #[test]
@@ -377,12 +372,14 @@ fn times_never_go_back() {
     check_files(
         &[lines.join("\n").as_bytes()],
         &expect![[r#"
-        100 bbo.A-USDT 1x1 2x2
-        100 bbo.A-USDT 3x1 4x2
-        100 bbo.A-USDT 5x1 6x2
-        101 bbo.A-USDT 7x1 8x2
-        2 clamped times
-    "#]],
+            100 bbo.A-USDT 1x1 2x2
+            100 bbo.A-USDT 3x1 4x2
+            100 bbo.A-USDT 5x1 6x2
+            101 bbo.A-USDT 7x1 8x2
+            fault a:2 time is 10 ms before an earlier line's
+            fault a:3 time is 5 ms before an earlier line's
+            2 time_back
+        "#]],
     );
 }
 
@@ -417,16 +414,16 @@ fn a_line_from_the_far_future_does_not_stop_the_replay() {
 #[test]
 fn faults_are_counted_beyond_those_that_are_kept() {
     let folder = Recordings::new();
-    let path = folder.file("a", "x\n".repeat(1_000).as_bytes());
-    let mut replay = Replay::open(&[path]).expect("the file is there");
-    assert_eq!((replay.next_at(), replay.next_tick()), (None, None));
+    let path = folder.file("a", ("x\n".repeat(1_000) + &bbo(1, "AUSDT", "1", "2")).as_bytes());
+    let replay = Replay::open(&[path]).expect("a line can be used");
+    let stats = replay.stats();
     assert_eq!(
         (
             replay.faults().len(),
-            replay.stats().malformed,
-            replay.stats().lines
+            stats.faults.of(FaultKind::Malformed),
+            stats.lines
         ),
-        (FAULTS_MAX, 1_000, 1_000)
+        (FAULTS_MAX, 1_000, 1_001)
     );
 }
 
@@ -448,9 +445,39 @@ fn files_that_cannot_be_opened_are_named() {
     }
 }
 
+/// Why a recording is refused as a whole.
+pub(crate) fn refused(bytes: &[u8]) -> String {
+    let folder = Recordings::new();
+    let good = folder.file("good", bbo(1, "AUSDT", "1", "2").as_bytes());
+    let bad = folder.file("bad", bytes);
+    match Replay::open(&[good, bad.clone()]) {
+        Err(ReplayError::NothingUsable { file, why }) if file == bad => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn an_empty_file_is_an_empty_replay() {
-    check_files(&[b"", &gzip(b"")], &expect![""]);
+fn a_recording_without_a_usable_line_is_refused() {
+    let whole = gzip(bbo(1, "AUSDT", "1", "2").as_bytes());
+    for (bytes, why) in [
+        (&b""[..], "it has no line"),
+        (&gzip(b""), "it has no line"),
+        (b"\n\n", "it has no line"),
+        (
+            &whole[..4],
+            "line 1: the file ends here, it cannot be read on: unexpected end of file",
+        ),
+        (
+            b"\nsymbol,price\nBTCUSDT,1\n",
+            "line 2: does not begin with the local time and a space, as in `1723161254087896568 {\u{2026}}`",
+        ),
+        (
+            br#"1618677817.06: {"type":"subscriptions","channels":[]}"#,
+            "line 1: looks like a message of Coinbase; recordings of Binance are read",
+        ),
+    ] {
+        assert_eq!(refused(bytes), why);
+    }
 }
 
 /// A line, sometimes with a byte changed, cut out or put in.
@@ -487,18 +514,21 @@ proptest! {
         let folder = Recordings::new();
         let packed = gzip(&a.join(&b'\n'));
         let files = [
-            folder.file("whole", &a.join(&b'\n')),
+            folder.file("whole", &[bbo(0, "BTCUSDT", "1", "2").into_bytes(), a.join(&b'\n')].join(&b'\n')),
             folder.file("noise", &b.join(&b'\n')),
             folder.file("cut", &packed[..cut.index(packed.len())]),
         ];
-        let mut feed = Feed::Replay(Replay::open(&files).expect("the files are there"));
+        let usable = |file: &PathBuf| Replay::open(std::slice::from_ref(file)).is_ok();
+        let files: Vec<PathBuf> = files.into_iter().filter(usable).collect();
+        let mut feed = Feed::Replay(Replay::open(&files).expect("each can be used"));
         let published = ticks(&mut feed, usize::MAX);
         let stats = feed.stats();
-        prop_assert!(feed.faults().len() as u64 <= stats.malformed);
+        prop_assert!(feed.faults().len() as u64 <= stats.faults.all());
         let derived = |tick: &&Tick| matches!(tick.payload, Payload::Ticker(_) | Payload::Candle(_));
         let said = (published.len() - published.iter().filter(derived).count()) as u64;
-        // Blank lines say nothing; a snapshot may bring up to 16 changes again.
-        prop_assert!(said <= stats.lines * 17);
-        prop_assert!(stats.malformed + stats.stale_depth <= stats.lines + 1);
+        // Blank lines say nothing; a snapshot may bring every change before it again.
+        prop_assert!(said <= stats.lines * (stats.lines + 1));
+        let (malformed, stale) = (stats.faults.of(FaultKind::Malformed), stats.faults.of(FaultKind::StaleDepth));
+        prop_assert!(malformed + stale <= stats.lines + 1);
     }
 }

@@ -268,6 +268,8 @@ fn http_and_feed_count() {
     let mut feed = catalogue.feed_metrics();
     feed.ticks += 10;
     feed.malformed_lines += 1;
+    feed.anomalies.add(1, 3);
+    catalogue.set_crossed_books(2);
     feed.publications.add(0, 10);
     feed.lateness.observe(15);
     drop(feed);
@@ -291,6 +293,8 @@ fn http_and_feed_count() {
         ("tickwire_history_bytes", 345.0),
         ("tickwire_feed_ticks_total", 10.0),
         ("tickwire_feed_malformed_lines_total", 1.0),
+        (r#"tickwire_feed_anomalies_total{kind="depth_hole"}"#, 3.0),
+        ("tickwire_crossed_books_total", 2.0),
         (r#"tickwire_feed_lateness_seconds_bucket{le="0.00002"}"#, 1.0),
         (r#"tickwire_feed_lateness_seconds_bucket{le="0.00001"}"#, 0.0),
     ] {

@@ -1,0 +1,184 @@
+//! What a recording holds and what is wrong with it, without a broker: `tickwire check-recording`.
+//!
+//! Replays the files as a broker would and keeps the books besides, at most [`BOOK_LEVELS_MAX`] levels a side, so that it sees
+//! those that cross. Memory is that of a replay and of its books.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tickwire_wire::limits::BOOK_LEVELS_MAX;
+use tickwire_wire::market::{Book, Level};
+use tickwire_wire::{Decimal, Micros, Payload, Symbol};
+
+use crate::replay::FaultLog;
+use crate::{Fault, FaultCounts, FaultKind, Replay, ReplayError, Tick};
+
+/// What a recording holds of a symbol.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Trades that count.
+    pub trades: u64,
+    /// Best quotes that count.
+    pub quotes: u64,
+    /// Changes of the book.
+    pub changes: u64,
+    /// Whole books.
+    pub whole_books: u64,
+}
+
+/// The book of a symbol.
+#[derive(Debug, Default)]
+struct Sides {
+    bids: BTreeMap<Decimal, Decimal>,
+    asks: BTreeMap<Decimal, Decimal>,
+    crossed: bool,
+}
+
+impl Sides {
+    /// Applies a message. Whether it fits.
+    fn apply(&mut self, book: &Book) -> bool {
+        if book.replace {
+            self.bids.clear();
+            self.asks.clear();
+        }
+        let mut fits = true;
+        for (side, levels) in [(&mut self.bids, &book.bids), (&mut self.asks, &book.asks)] {
+            for Level { price, size } in levels {
+                if size.is_zero() {
+                    side.remove(price);
+                } else if side.len() < BOOK_LEVELS_MAX || side.contains_key(price) {
+                    side.insert(*price, *size);
+                } else {
+                    fits = false;
+                }
+            }
+        }
+        fits
+    }
+
+    /// The best bid and ask, if the book became crossed.
+    fn crosses(&mut self) -> Option<(Decimal, Decimal)> {
+        let best = self.bids.keys().next_back().zip(self.asks.keys().next());
+        let best = best
+            .map(|(bid, ask)| (*bid, *ask))
+            .filter(|(bid, ask)| bid >= ask);
+        let was = std::mem::replace(&mut self.crossed, best.is_some());
+        best.filter(|_| !was)
+    }
+}
+
+/// A recording that is read through.
+#[derive(Debug)]
+pub struct Check {
+    replay: Replay,
+    symbols: BTreeMap<Symbol, Held>,
+    books: BTreeMap<Symbol, Sides>,
+    /// What the replay itself does not see.
+    found: FaultLog,
+    first: Option<Micros>,
+    last: Option<Micros>,
+}
+
+impl Check {
+    /// Opens `files`, which are replayed together.
+    ///
+    /// # Errors
+    /// As [`Replay::open`].
+    pub fn open(files: &[PathBuf]) -> Result<Self, ReplayError> {
+        Ok(Self {
+            replay: Replay::open(files)?,
+            symbols: BTreeMap::new(),
+            books: BTreeMap::new(),
+            found: FaultLog::default(),
+            first: None,
+            last: None,
+        })
+    }
+
+    /// Goes on by one tick. Whether there was one.
+    pub fn step(&mut self) -> bool {
+        let Some(tick) = self.replay.next_tick() else {
+            return false;
+        };
+        self.first = self.first.or(Some(tick.at));
+        self.last = Some(tick.at);
+        self.take(&tick);
+        true
+    }
+
+    fn take(&mut self, tick: &Tick) {
+        match &tick.payload {
+            Payload::Trade(trade) => self.held(&trade.symbol).trades += 1,
+            Payload::Bbo(bbo) => self.held(&bbo.symbol).quotes += 1,
+            Payload::Book(book) => {
+                let held = self.held(&book.symbol);
+                if book.replace {
+                    held.whole_books += 1;
+                } else {
+                    held.changes += 1;
+                }
+                self.book(book);
+            }
+            Payload::Ticker(_) | Payload::Candle(_) | Payload::Json(_) => {}
+        }
+    }
+
+    fn held(&mut self, symbol: &Symbol) -> &mut Held {
+        self.symbols.entry(symbol.clone()).or_default()
+    }
+
+    fn book(&mut self, book: &Book) {
+        let sides = self.books.entry(book.symbol.clone()).or_default();
+        let fits = sides.apply(book);
+        let crosses = sides.crosses();
+        let Some(spot) = self.replay.position() else {
+            return;
+        };
+        if !fits {
+            let reason = format_args!(
+                "the book of {} has more than {BOOK_LEVELS_MAX} levels a side",
+                book.symbol
+            );
+            self.found.add(FaultKind::FullBook, spot, &reason);
+        }
+        if let Some((bid, ask)) = crosses {
+            let reason = format_args!("the book of {} is crossed: bid {bid}, ask {ask}", book.symbol);
+            self.found.add(FaultKind::CrossedBook, spot, &reason);
+        }
+    }
+
+    /// Lines read so far.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.replay.stats().lines
+    }
+
+    /// The time of the first and the last event.
+    #[must_use]
+    pub fn span(&self) -> Option<(Micros, Micros)> {
+        self.first.zip(self.last)
+    }
+
+    /// What there is of each symbol.
+    pub fn symbols(&self) -> impl Iterator<Item = (&Symbol, &Held)> {
+        self.symbols.iter()
+    }
+
+    /// How much is wrong, by kind.
+    #[must_use]
+    pub fn counts(&self) -> FaultCounts {
+        let mut counts = self.replay.stats().faults;
+        for kind in [FaultKind::FullBook, FaultKind::CrossedBook] {
+            counts.add(kind, self.found.counts().of(kind));
+        }
+        counts
+    }
+
+    /// The first faults of each kind, in the order of the kinds.
+    #[must_use]
+    pub fn faults(&self) -> Vec<&Fault> {
+        let mut faults: Vec<&Fault> = self.replay.faults().iter().chain(self.found.kept()).collect();
+        faults.sort_by_key(|fault| fault.kind);
+        faults
+    }
+}
