@@ -1,7 +1,8 @@
 //! `tickwire check-config`: says whether a broker would start with a file, without starting one.
 
+use tickwire_feed::Replay;
 use tickwire_server::access::Access;
-use tickwire_server::config::{Config, Overrides};
+use tickwire_server::config::{Config, FeedSource, Overrides};
 use tickwire_server::tls::TlsIdentity;
 
 use crate::cli::CheckConfigArgs;
@@ -17,6 +18,9 @@ pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     }
     if let Some(tls) = &config.tls {
         TlsIdentity::load(tls)?;
+    }
+    if let FeedSource::Replay(files) = &config.feed.source {
+        Replay::open(files)?;
     }
     console::print(format!("{}: good\n", args.file.display()).as_bytes())?;
     Ok(())

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
+    /// Say what recordings hold, what is wrong with them, and where
+    CheckRecording(CheckRecordingArgs),
     /// Hash a static key for the configuration file, or make one
     HashKey(HashKeyArgs),
     /// Print the completions of a shell
@@ -253,7 +255,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   tickwire check-config tickwire.toml
 
-What is not good here is what SIGHUP refuses.
+What is not good here is what SIGHUP refuses, and what a broker would not start with: a recording of which no line can be used.
 
 Exit codes: 0 good, 1 not good; standard error names the first fault.";
 
@@ -263,6 +265,34 @@ pub(crate) struct CheckConfigArgs {
     /// The configuration file, in TOML
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+const RECORDING_EXAMPLES: &str = "\
+Reads the files through as `serve --feed replay:FILE,FILE` would, together and by their times, and keeps the books.
+A line is a local time, a space and a message of Binance, spot or USD-M futures; plain, gzip or zstd:
+  1723161254087896568 {\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\",…}}
+docs/RECORDINGS.md says what such a line may be, and what is done about each kind of fault.
+
+The report is a table of the symbols, then each kind of fault with how many there are, its meaning, and the first 64 as
+FILE:LINE: REASON. Lines of streams that are not replayed are listed as `unused` and are no fault.
+
+Examples:
+  tickwire check-recording btc.jsonl.gz
+      What a recording holds.
+  tickwire check-recording --format json btc.jsonl.zst eth.jsonl.zst | jq .counts
+      How many faults of each kind two of them have together.
+
+Exit codes: 0 nothing is wrong; 1 something is, or a file cannot be read; 2 used wrongly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RECORDING_EXAMPLES)]
+pub(crate) struct CheckRecordingArgs {
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub(crate) format: ReportFormat,
+    /// The recordings
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 const HASH_KEY_EXAMPLES: &str = "\
@@ -314,6 +344,15 @@ impl From<CodecName> for Codec {
             CodecName::Msgpack => Self::MessagePack,
         }
     }
+}
+
+/// `--format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    Human,
+    /// One JSON object
+    Json,
 }
 
 /// `--mode`

@@ -1,10 +1,12 @@
-//! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`, `hash-key`, `completions`).
+//! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`,
+//! `check-recording`, `hash-key`, `completions`).
 //!
 //! Thin: reads the command line, hands over to a module per command, and turns its outcome into an exit code: 0 done,
 //! 1 failed, 2 used wrongly. Data goes to standard output, everything else to standard error. Memory comes from the system's
 //! allocator; the features `mimalloc` and `jemalloc` are there to compare it with others.
 
 mod check_config;
+mod check_recording;
 mod cli;
 mod completions;
 mod console;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => sub::run(args),
         Command::Pub(args) => publish::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::CheckRecording(args) => check_recording::run(&args),
         Command::HashKey(args) => hash_key::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -27,6 +27,7 @@ mod prometheus;
 mod proxies;
 mod publish;
 mod rates;
+mod recordings;
 mod reload;
 mod replay;
 mod requests;

@@ -6,7 +6,15 @@ use crate::program::run;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["serve", "sub", "pub", "check-config", "hash-key", "completions"] {
+    for command in [
+        "serve",
+        "sub",
+        "pub",
+        "check-config",
+        "check-recording",
+        "hash-key",
+        "completions",
+    ] {
         let help = run(&[command, "--help"], "");
         assert_eq!(help.code, Some(0), "{command}: {}", help.stderr);
         assert!(

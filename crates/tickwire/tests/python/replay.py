@@ -70,6 +70,8 @@ class Checker:
         self.received = collections.Counter()
         self.missed = collections.Counter()
         self.acked = set()
+        self.stale = collections.Counter()
+        self.healed = collections.Counter()
         self.faults = []
 
     def fault(self, *parts):
@@ -86,8 +88,19 @@ class Checker:
             self.gap(message)
         elif op in ("update", "snapshot"):
             self.data(op, message)
+        elif op == "status":
+            self.status(message)
         elif op not in ("welcome", "heartbeat"):
             self.fault("unexpected:", message)
+
+    def status(self, message):
+        """Before the first snapshot a book is not whole; then it is, to the end."""
+        topic, told = message["topic"], (message["state"], message.get("reason"))
+        expected = ("live", None) if self.stale[topic] else ("stale", "partial")
+        if not topic.startswith("book.") or told != expected or self.healed[topic]:
+            self.fault("unexpected:", message)
+        self.healed[topic] = self.stale[topic]
+        self.stale[topic] = told[0] == "stale"
 
     def gap(self, message):
         topic = message["topic"]
