@@ -4,88 +4,21 @@
 //! the line an error that says so, and so does what other exchanges send. Fields that are not used are ignored. Nothing
 //! here keeps state.
 
+mod error;
+
 use std::borrow::Cow;
-use std::str::Utf8Error;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use thiserror::Error;
 use tickwire_wire::limits::BOOK_LEVELS_MAX;
 use tickwire_wire::market::{Level, Side};
 use tickwire_wire::{Decimal, Micros};
 
 use super::book_line::Depth;
-use super::fault::FaultKind;
-use super::moment::{self, MomentError};
-use super::symbol::SymbolError;
+use super::moment;
 
-/// Why a line cannot be used.
-#[derive(Debug, Error)]
-pub(super) enum LineError {
-    /// Bytes that are no text.
-    #[error("not UTF-8 after byte {}", .0.valid_up_to())]
-    NotUtf8(#[from] Utf8Error),
-    /// Text of another encoding, as PowerShell writes it.
-    #[error("UTF-16; a recording is UTF-8")]
-    Utf16,
-    /// No number, then a space, then the message.
-    #[error("does not begin with the local time and a space, as in `1723161254087896568 {{…}}`")]
-    NoTimestamp,
-    /// A time of no unit that is known.
-    #[error(transparent)]
-    NoMoment(#[from] MomentError),
-    /// Not JSON, a field missing or of the wrong type, or not an exact decimal.
-    #[error("not a message of the exchange: {0}")]
-    NotJson(#[from] serde_json::Error),
-    /// JSON perhaps, but not an object.
-    #[error("not a JSON object")]
-    NoObject,
-    /// A name that cannot be a symbol.
-    #[error(transparent)]
-    BadSymbol(#[from] SymbolError),
-    /// Neither a stream with data nor a snapshot.
-    #[error("neither a stream with data, an event, nor a snapshot with lastUpdateId, bids and asks")]
-    NoEvent,
-    /// What another exchange sends.
-    #[error("looks like a message of {0}; recordings of Binance are read")]
-    OtherExchange(&'static str),
-    /// A stream of another kind.
-    #[error("stream {0:?} is not replayed")]
-    UnusedStream(String),
-    /// An event of another kind.
-    #[error("event {0:?} is not replayed")]
-    UnusedEvent(String),
-    /// The answer to a request, a request, or the note that a connection was made.
-    #[error("{0}, no market data")]
-    NoData(&'static str),
-    /// The data are of another event than the stream.
-    #[error("event {event:?} of symbol {symbol:?} does not belong in stream {stream:?}")]
-    WrongEvent {
-        stream: String,
-        event: String,
-        symbol: String,
-    },
-    /// A price or size below 0.
-    #[error("{field} {value} is negative")]
-    Negative { field: &'static str, value: Decimal },
-    /// A side with too many levels.
-    #[error("{0} levels on a side; at most {BOOK_LEVELS_MAX} are allowed")]
-    TooManyLevels(usize),
-    /// A depth event that ends before it begins.
-    #[error("first update U {first} is after the last, u {last}")]
-    Backwards { first: u64, last: u64 },
-}
-
-impl LineError {
-    /// What kind of fault it is.
-    pub(super) fn kind(&self) -> FaultKind {
-        match self {
-            Self::UnusedStream(_) | Self::UnusedEvent(_) | Self::NoData(_) => FaultKind::Unused,
-            _ => FaultKind::Malformed,
-        }
-    }
-}
+pub(super) use error::LineError;
 
 /// A line that was understood.
 #[derive(Debug, PartialEq)]
@@ -260,6 +193,8 @@ struct BookTickerData<'a> {
 #[derive(Deserialize)]
 struct DepthData<'a> {
     #[serde(borrow)]
+    e: Text<'a>,
+    #[serde(borrow)]
     s: Text<'a>,
     #[serde(rename = "E")]
     time: u64,
@@ -376,17 +311,8 @@ fn streamed<'a>(stream: &str, data: &'a str) -> Result<Named<'a>, LineError> {
         }
         _ => return Err(unused()),
     };
-    let (symbol, event) = if expected == QUOTE {
-        book_ticker(data)?
-    } else {
-        let Envelope { e, s, .. } = object(data)?;
-        let text = |text: Option<Text<'a>>| text.map_or(Cow::Borrowed(""), |Text(text)| text);
-        let name = text(e);
-        if name != expected {
-            return Err(wrong(stream, &name, &text(s)));
-        }
-        event(&name, data)?
-    };
+    let (symbol, event) =
+        event(expected, data).map_err(|error| misplaced(stream, expected, data).unwrap_or(error))?;
     // Names may have letters whose case only Unicode knows.
     if symbol.to_lowercase() != lower.to_lowercase() {
         return Err(wrong(stream, expected, &symbol));
@@ -402,11 +328,23 @@ fn wrong(stream: &str, event: &str, symbol: &str) -> LineError {
     }
 }
 
-/// The event `name`.
+/// What is wrong with data that could not be read, if it is that they are of another event than `expected`.
+fn misplaced(stream: &str, expected: &str, data: &str) -> Option<LineError> {
+    let Envelope {
+        e: Some(Text(e)), s, ..
+    } = object(data).ok()?
+    else {
+        return None;
+    };
+    let symbol = s.map_or(Cow::Borrowed(""), |Text(symbol)| symbol);
+    (e != expected).then(|| wrong(stream, &e, &symbol))
+}
+
+/// The event `name`. Data of another one are not read.
 fn event<'a>(name: &str, data: &'a str) -> Result<Named<'a>, LineError> {
     match name {
-        TRADE | AGGREGATED => trade(object(data)?),
-        DEPTH => depth(object(data)?),
+        TRADE | AGGREGATED => trade(name, object(data)?),
+        DEPTH => depth(name, object(data)?),
         QUOTE => book_ticker(data),
         _ => Err(LineError::UnusedEvent(name.to_owned())),
     }
@@ -421,8 +359,11 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineError> {
     }
 }
 
-fn trade(data: TradeData<'_>) -> Result<Named<'_>, LineError> {
-    let aggregated = data.e.0 == AGGREGATED;
+fn trade<'a>(name: &str, data: TradeData<'a>) -> Result<Named<'a>, LineError> {
+    if data.e.0 != name {
+        return Err(wrong(name, &data.e.0, &data.s.0));
+    }
+    let aggregated = name == AGGREGATED;
     let (id, field) = if aggregated { (data.a, "a") } else { (data.t, "t") };
     let missing = || LineError::NotJson(serde::de::Error::missing_field(field));
     let traded = Traded {
@@ -450,7 +391,10 @@ fn book_ticker(data: &str) -> Result<Named<'_>, LineError> {
     Ok((data.s.0, Event::Bbo(quoted)))
 }
 
-fn depth(data: DepthData<'_>) -> Result<Named<'_>, LineError> {
+fn depth<'a>(name: &str, data: DepthData<'a>) -> Result<Named<'a>, LineError> {
+    if data.e.0 != name {
+        return Err(wrong(name, &data.e.0, &data.s.0));
+    }
     check_levels(&data.b)?;
     check_levels(&data.a)?;
     if data.first_id > data.u {

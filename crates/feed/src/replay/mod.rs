@@ -91,9 +91,9 @@ impl Replay {
             markets: Markets::default(),
             position: None,
         };
-        for index in 0..replay.sources.len() {
+        for (index, file) in files.iter().enumerate() {
             if !replay.enqueue(index) {
-                return Err(replay.nothing_usable(&files[index]));
+                return Err(replay.nothing_usable(file));
             }
         }
         Ok(replay)

@@ -114,7 +114,7 @@ impl Layer {
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let values = <Toml as Format>::from_str::<Dict>(text).map_err(|e| ConfigError::FileMalformed {
             path: path.to_owned(),
-            message: on_one_line(&text, e.span(), e.message()),
+            message: on_one_line(text, e.span(), e.message()),
         })?;
         refuse_unknown(&values, "", &Origin::File(path.to_owned()))?;
         Ok(Self {

@@ -69,7 +69,12 @@ const TABLE: &[Row] = &[
     ),
     row(
         "tickwire",
-        &["tickwire-server", "tickwire-client", "tickwire-wire"],
+        &[
+            "tickwire-server",
+            "tickwire-client",
+            "tickwire-feed",
+            "tickwire-wire",
+        ],
         NONE,
         NONE,
     ),

@@ -1,6 +1,7 @@
 //! Lines that are understood, and lines that are not, with what is said about them.
 
 use super::*;
+use crate::replay::fault::FaultKind;
 
 fn check(line: impl AsRef<[u8]>, expected: &str) {
     let outcome = match parse(line.as_ref()) {
