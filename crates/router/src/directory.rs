@@ -5,6 +5,7 @@
 //! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, but for one that is
 //! being made, and within it only a shard's queue.
 
+mod health;
 mod making;
 mod reconfigure;
 
@@ -18,14 +19,14 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
 
 use crate::book;
-use crate::cell::{Attached, Entered, Heard, Published, TopicCell};
+use crate::cell::{Attached, Entered, Published, TopicCell};
 use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::publication::TopicId;
 use crate::queue::{Batch, ShardQueue};
 use crate::rights::Publisher;
-use crate::staleness::{Look, StaleRule, Staleness};
+use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
 
 /// A shard's number.
@@ -37,9 +38,6 @@ pub const SHARDS_MAX: usize = 64;
 
 /// Topics of which a shard is taken out before others have their turn.
 const FORGET_AT_ONCE: usize = 1_024;
-
-/// Topics that are looked at for staleness before something else has its turn.
-const STALE_LOOKS_AT_ONCE: usize = 1_024;
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -193,48 +191,6 @@ impl Directory {
 
     fn topics_max(&self) -> usize {
         self.topics_max.load(Ordering::Relaxed)
-    }
-
-    /// Finds the topics that have been silent for too long at `now`. Returns when to come again, which is at once when so
-    /// many were looked at that others should have their turn; never if no rule applies to a topic yet.
-    pub fn look_for_stale(&self, now: Micros) -> Option<Micros> {
-        for _ in 0..STALE_LOOKS_AT_ONCE {
-            let Some(look) = self.staleness.next_due(now) else {
-                break;
-            };
-            let Some(cell) = self.get(look.topic) else {
-                continue;
-            };
-            let from = match cell.look(now, look.after_ms, &self.queues) {
-                Heard::At(last) => last,
-                Heard::Nothing => now,
-                Heard::FellSilent => {
-                    self.staleness.fell_silent();
-                    now
-                }
-            };
-            let due = from.plus_ms(look.after_ms);
-            self.staleness.again(Look { due, ..look });
-        }
-        self.staleness.next_timeout()
-    }
-
-    /// Number of topics that are stale.
-    #[must_use]
-    pub fn stale_topics(&self) -> u64 {
-        self.staleness.stale()
-    }
-
-    /// How often a topic fell silent or came back.
-    #[must_use]
-    pub fn stale_changes(&self) -> u64 {
-        self.staleness.changes()
-    }
-
-    /// How often a book became crossed: its best bid was not below its best ask any more.
-    #[must_use]
-    pub fn crossed_books(&self) -> u64 {
-        self.crossed_books.load(Ordering::Relaxed)
     }
 
     fn topics_read(&self) -> RwLockReadGuard<'_, Topics> {

@@ -476,29 +476,4 @@ impl Shard {
             });
         }
     }
-
-    pub(super) fn push_pulled(
-        &mut self,
-        id: SessionId,
-        publication: Arc<Publication>,
-        sort: Sort,
-        skips: u64,
-    ) {
-        let op = match sort {
-            Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
-            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
-        };
-        let Some(session) = self.sessions.get_mut(id.index()) else {
-            return;
-        };
-        let shared = publication.frame_for(session.variant, op, &mut self.deflater);
-        let length = item::length(shared.bytes);
-        self.counts.encoded(op, &shared);
-        match op {
-            DataOp::Update => self.counts.updates += 1,
-            DataOp::Snapshot => self.counts.snapshots += 1,
-        }
-        let frame = Frame::of(publication, op, length, sort, skips);
-        session.outbox.push_frame(frame);
-    }
 }

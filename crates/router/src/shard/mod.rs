@@ -13,6 +13,7 @@ mod echo;
 mod lagging;
 mod piecewise;
 mod publishing;
+mod pulled;
 mod rate;
 mod requests;
 mod rights;

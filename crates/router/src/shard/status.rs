@@ -15,7 +15,7 @@ use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
 
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{Sort, SourceState, Status};
+use crate::item::{SourceState, Status};
 use crate::publication::{Publication, TopicId};
 use crate::session::{Session, SessionId};
 
@@ -184,33 +184,6 @@ impl Shard {
             // The shard may not have heard of it.
             let slot = &mut self.slots[cell.id().index()];
             slot.stale_since = slot.stale_since.or(since);
-        }
-    }
-
-    /// Pulls a publication in for a subscription and tells it whether the book is in doubt: before it, or behind a snapshot
-    /// that is.
-    pub(super) fn push_told(
-        &mut self,
-        id: SessionId,
-        subscriber: &mut Subscriber,
-        publication: Arc<Publication>,
-        sort: Sort,
-        skips: u64,
-    ) {
-        if subscriber.told.doubt() == publication.doubt {
-            self.push_pulled(id, publication, sort, skips);
-            return;
-        }
-        let behind =
-            publication.doubt.is_some() && matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
-        if behind {
-            self.push_pulled(id, publication.clone(), sort, skips);
-        }
-        if let Some(session) = self.open_session(id) {
-            StatusFrames::default().push(session, subscriber, &publication);
-        }
-        if !behind {
-            self.push_pulled(id, publication, sort, skips);
         }
     }
 

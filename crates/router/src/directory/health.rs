@@ -1,0 +1,56 @@
+//! Which topics are not as they should be: silent for too long, or books that are crossed.
+
+use std::sync::atomic::Ordering;
+
+use tickwire_wire::Micros;
+
+use super::Directory;
+use crate::cell::Heard;
+use crate::staleness::Look;
+
+/// Topics that are looked at for staleness before something else has its turn.
+const STALE_LOOKS_AT_ONCE: usize = 1_024;
+
+impl Directory {
+    /// Finds the topics that have been silent for too long at `now`. Returns when to come again, which is at once when so
+    /// many were looked at that others should have their turn; never if no rule applies to a topic yet.
+    pub fn look_for_stale(&self, now: Micros) -> Option<Micros> {
+        for _ in 0..STALE_LOOKS_AT_ONCE {
+            let Some(look) = self.staleness.next_due(now) else {
+                break;
+            };
+            let Some(cell) = self.get(look.topic) else {
+                continue;
+            };
+            let from = match cell.look(now, look.after_ms, &self.queues) {
+                Heard::At(last) => last,
+                Heard::Nothing => now,
+                Heard::FellSilent => {
+                    self.staleness.fell_silent();
+                    now
+                }
+            };
+            let due = from.plus_ms(look.after_ms);
+            self.staleness.again(Look { due, ..look });
+        }
+        self.staleness.next_timeout()
+    }
+
+    /// Number of topics that are stale.
+    #[must_use]
+    pub fn stale_topics(&self) -> u64 {
+        self.staleness.stale()
+    }
+
+    /// How often a topic fell silent or came back.
+    #[must_use]
+    pub fn stale_changes(&self) -> u64 {
+        self.staleness.changes()
+    }
+
+    /// How often a book became crossed: its best bid was not below its best ask any more.
+    #[must_use]
+    pub fn crossed_books(&self) -> u64 {
+        self.crossed_books.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,66 @@
+//! Putting what was pulled from the directory into an outbox.
+
+use std::sync::Arc;
+
+use tickwire_wire::codec::DataOp;
+
+use super::status::StatusFrames;
+use super::{Shard, Subscriber};
+use crate::item::{self, Frame, Sort};
+use crate::publication::Publication;
+use crate::session::SessionId;
+
+impl Shard {
+    /// Pulls a publication in for a subscription and tells it whether the book is in doubt: before it, or behind a snapshot
+    /// that is.
+    pub(super) fn push_told(
+        &mut self,
+        id: SessionId,
+        subscriber: &mut Subscriber,
+        publication: Arc<Publication>,
+        sort: Sort,
+        skips: u64,
+    ) {
+        if subscriber.told.doubt() == publication.doubt {
+            self.push_pulled(id, publication, sort, skips);
+            return;
+        }
+        let behind =
+            publication.doubt.is_some() && matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
+        if behind {
+            self.push_pulled(id, publication.clone(), sort, skips);
+        }
+        if let Some(session) = self.open_session(id) {
+            StatusFrames::default().push(session, subscriber, &publication);
+        }
+        if !behind {
+            self.push_pulled(id, publication, sort, skips);
+        }
+    }
+
+    /// Pulls a publication in for a session.
+    pub(super) fn push_pulled(
+        &mut self,
+        id: SessionId,
+        publication: Arc<Publication>,
+        sort: Sort,
+        skips: u64,
+    ) {
+        let op = match sort {
+            Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
+            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
+        };
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let shared = publication.frame_for(session.variant, op, &mut self.deflater);
+        let length = item::length(shared.bytes);
+        self.counts.encoded(op, &shared);
+        match op {
+            DataOp::Update => self.counts.updates += 1,
+            DataOp::Snapshot => self.counts.snapshots += 1,
+        }
+        let frame = Frame::of(publication, op, length, sort, skips);
+        session.outbox.push_frame(frame);
+    }
+}
