@@ -10,7 +10,7 @@ pub(super) const ENABLED: Key = Key::new(
     "compression.enabled",
     Shape::Bool,
     Preset::Bool(true),
-    "Whether connections that offer permessage-deflate get it",
+    "Whether connections that offer permessage-deflate get it, and gzip is taken and given over HTTP",
 );
 pub(super) const LEVEL: Key = Key::integer(
     "compression.level",
@@ -30,7 +30,7 @@ pub(super) const THRESHOLD_BYTES: Key = Key::integer(
 /// The key table `[compression]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
-    /// Whether connections that offer permessage-deflate get it.
+    /// Whether connections that offer permessage-deflate get it, and gzip is taken and given over HTTP.
     pub enabled: bool,
     /// How hard messages are compressed, 1 to 9.
     pub level: u8,

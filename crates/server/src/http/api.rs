@@ -195,7 +195,7 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
         Either::Left(whole) => Response::from_parts(parts, whole),
         Either::Right(stream) => return Ok(Reply::from_parts(parts, Either::Right(stream))),
     };
-    if !matches!(head.method, Method::GET | Method::HEAD) {
+    if !matches!(head.method, Method::GET | Method::HEAD) || !context.compression {
         return Ok(reply::whole(answer));
     }
     // Said also where it is not encoded, since to another client it would be (RFC 9110 §12.5.5).
@@ -264,14 +264,14 @@ async fn dispatch(
         Endpoint::History(segment) if reads => topics::history(context, reader, segment, query),
         Endpoint::Topic(segment) if head.method == Method::POST => {
             let publication = async {
-                let coding = coding::of_body(&head.headers)?;
+                let coding = coding::of_body(&head.headers, context.compression)?;
                 publish::message(context, who, segment, (body, coding)).await
             };
             caller.published(context, publication.await)
         }
         Endpoint::Publish if head.method == Method::POST => {
             let publication = async {
-                let coding = coding::of_body(&head.headers)?;
+                let coding = coding::of_body(&head.headers, context.compression)?;
                 bulk::lines(context, who, (body, coding)).await
             };
             caller.published(context, publication.await)

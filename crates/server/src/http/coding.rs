@@ -13,19 +13,26 @@ pub(super) enum Coding {
     Gzip,
 }
 
-/// The coding of a request's body.
+/// The coding of a request's body, gzip where that is `allowed`.
 ///
 /// # Errors
-/// 415 for one that is not known, which names the one that is (§15.5.16).
-pub(super) fn of_body(headers: &HeaderMap) -> Result<Coding, ErrorResponse> {
+/// 415 for one that is not taken, which names the one that is (§15.5.16).
+pub(super) fn of_body(headers: &HeaderMap, allowed: bool) -> Result<Coding, ErrorResponse> {
     let mut named = elements(headers, &CONTENT_ENCODING).filter(|coding| !is(coding, &["identity"]));
     match (named.next(), named.next()) {
         (None, _) => Ok(Coding::Identity),
-        (Some(coding), None) if is_gzip(coding) => Ok(Coding::Gzip),
+        (Some(coding), None) if allowed && is_gzip(coding) => Ok(Coding::Gzip),
         _ => {
-            let reason = "of content codings only gzip is understood, once";
+            let (taken, reason) = if allowed {
+                ("gzip", "of content codings only gzip is understood, once")
+            } else {
+                (
+                    "identity",
+                    "no content coding is taken: compression.enabled is false",
+                )
+            };
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            Err(ErrorResponse::new(status, Refusal::bad_request(reason)).with_header(ACCEPT_ENCODING, "gzip"))
+            Err(ErrorResponse::new(status, Refusal::bad_request(reason)).with_header(ACCEPT_ENCODING, taken))
         }
     }
 }
@@ -119,7 +126,7 @@ mod tests {
             (&["gzip;q=1"], None),
             (&["aws-chunked"], None),
         ] {
-            let found = of_body(&head(&CONTENT_ENCODING, lines));
+            let found = of_body(&head(&CONTENT_ENCODING, lines), true);
             assert_eq!(found.as_ref().ok(), coding.as_ref(), "{lines:?}");
             if let Err(refused) = found {
                 assert_eq!(refused.status, 415);
@@ -129,6 +136,12 @@ mod tests {
                 );
             }
         }
+        assert!(of_body(&head(&CONTENT_ENCODING, &[]), false).is_ok());
+        let refused = of_body(&head(&CONTENT_ENCODING, &["gzip"]), false).expect_err("it is not allowed");
+        assert_eq!(
+            refused.headers,
+            [(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]
+        );
     }
 
     #[test]

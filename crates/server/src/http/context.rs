@@ -43,7 +43,7 @@ pub(crate) struct HttpContext {
     pub(crate) kept: Option<HeaderValue>,
     /// What clients shake hands with, if they speak TLS.
     pub(crate) tls: Option<Arc<TlsStore>>,
-    /// Whether WebSocket connections may be compressed.
+    /// Whether WebSocket connections may be compressed, and bodies and answers.
     pub(crate) compression: bool,
     /// What only tests have.
     pub(crate) test: TestOnly,

@@ -239,3 +239,21 @@ fn long_answers_go_as_gzip_where_it_is_taken() {
     assert_eq!(page.header("content-encoding"), "gzip");
     assert!(page.text().contains("\ntickwire_topics 3\n"));
 }
+
+/// What clients compress stays away from the library that inflates it.
+#[test]
+fn without_compression_no_gzip_is_taken_or_given() {
+    let broker = TestBroker::with("[compression]\nenabled = false\n", &[]);
+    let answer = post(&mut broker.connect(), "/v1/topics/ticker.X", &[GZIP], &gzip(b"1"));
+    assert_eq!(
+        answer.refusal(),
+        "415 bad_request: no content coding is taken: compression.enabled is false"
+    );
+    assert_eq!(answer.header("accept-encoding"), "identity");
+    broker.publish("ticker.X", &format!("\"{}\"", "x".repeat(2_000)));
+    let answer = get(&broker, "/v1/topics/ticker.X", &[]);
+    assert_eq!(
+        (answer.header("content-encoding"), answer.header("vary")),
+        ("", "")
+    );
+}
