@@ -11,9 +11,8 @@ use tickwire_router::{
     ShardSettings, Transport,
 };
 use tickwire_wire::limits::{
-    FIRST_REQUEST_MS, HEARTBEAT_MS, HISTORY_BYTES_MAX, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S,
-    OUTBOX_BYTES_MAX, PING_AFTER_MS, PONG_TIMEOUT_MS, PUBLISHES_BURST, PUBLISHES_PER_S, SHARD_QUEUE_MAX,
-    SUBSCRIPTIONS_MAX, TOPICS_AT_ONCE, TOPICS_PER_KEY_MAX,
+    FIRST_REQUEST_MS, HEARTBEAT_MS, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S, OUTBOX_BYTES_MAX, PING_AFTER_MS,
+    PONG_TIMEOUT_MS, PUBLISHES_BURST, PUBLISHES_PER_S, SHARD_QUEUE_MAX, SUBSCRIPTIONS_MAX, TOPICS_AT_ONCE,
 };
 use tickwire_wire::market::{self, Bbo, Candle, Level, Ticker, Trade};
 use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
@@ -185,8 +184,7 @@ pub fn directory(topics: usize) -> Arc<Directory> {
     let queue = ShardQueue::new(SHARD_QUEUE_MAX, Box::new(|| {}));
     let limits = DirectoryLimits {
         topics_max: topics,
-        topics_per_key_max: TOPICS_PER_KEY_MAX,
-        history_bytes_max: HISTORY_BYTES_MAX,
+        ..DirectoryLimits::default()
     };
     Arc::new(Directory::new(
         Epoch::from("k3v9"),

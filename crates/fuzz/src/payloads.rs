@@ -69,6 +69,7 @@ fn is_read(payload: Payload, json: &str, packed: &Node) {
         topics_max: 1,
         topics_per_key_max: 0,
         history_bytes_max: 1 << 30,
+        ..DirectoryLimits::default()
     };
     let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
     let topic: Topic = "chat.x".parse().expect("a topic");

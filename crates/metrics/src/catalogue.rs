@@ -128,6 +128,21 @@ impl Catalogue {
         self.family(Id::HistoryBytes).set(0, bytes);
     }
 
+    /// Sets the bytes that the newest messages of all topics and their books hold.
+    pub fn set_value_bytes(&self, bytes: u64) {
+        self.family(Id::ValueBytes).set(0, bytes);
+    }
+
+    /// Sets the bytes of messages that promised replays keep.
+    pub fn set_replay_bytes(&self, bytes: u64) {
+        self.family(Id::ReplayBytes).set(0, bytes);
+    }
+
+    /// Sets the microseconds by which the system's clock is ahead of the broker's.
+    pub fn set_clock_offset(&self, offset_us: i64) {
+        self.family(Id::ClockOffset).set(0, offset_us.cast_unsigned());
+    }
+
     /// Sets the number of topics that are stale, and how often one became so or ceased to be, ever.
     pub fn set_stale_topics(&self, topics: u64, changes: u64) {
         self.family(Id::StaleTopics).set(0, topics);
@@ -156,7 +171,8 @@ impl Catalogue {
 
     /// Sets when a configuration was last read that holds, in seconds since 1970.
     pub fn set_config_loaded(&self, at_s: u64) {
-        self.family(Id::ConfigLoaded).set(0, at_s);
+        self.family(Id::ConfigLoaded)
+            .set(0, at_s.saturating_mul(1_000_000));
     }
 
     /// Number of series that the broker has, the process's own not counted; it never changes. Each is exported while it has

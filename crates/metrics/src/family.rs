@@ -82,7 +82,7 @@ impl Family {
         self.cells[series.min(last)].fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Sets the gauge `series` to `value`, or a counter that is counted elsewhere.
+    /// Sets the gauge `series` to `value`, in microseconds where the unit is seconds, or a counter that is counted elsewhere.
     pub(crate) fn set(&self, series: usize, value: u64) {
         self.cells[series].store(value, Ordering::Relaxed);
     }
@@ -108,6 +108,10 @@ impl Family {
     fn sample(&self, series: usize) -> proto::Metric {
         let mut sample = proto::Metric::from_label(self.series[series].clone());
         let value = |at: usize| self.cells[at].load(Ordering::Relaxed);
+        let in_unit = |raw: f64| match self.metric.unit {
+            Unit::Seconds => raw / 1e6,
+            Unit::One | Unit::Bytes => raw,
+        };
         match self.metric.kind {
             MetricType::Counter => {
                 let mut counter = proto::Counter::default();
@@ -116,28 +120,24 @@ impl Family {
             }
             MetricType::Gauge => {
                 let mut gauge = proto::Gauge::default();
-                gauge.set_value(value(series).cast_signed() as f64);
+                gauge.set_value(in_unit(value(series).cast_signed() as f64));
                 sample.set_gauge(gauge);
             }
             MetricType::Histogram => {
                 let first = series * HISTOGRAM_CELLS;
-                let in_unit = |raw: u64| match self.metric.unit {
-                    Unit::Seconds => raw as f64 / 1e6,
-                    Unit::One | Unit::Bytes => raw as f64,
-                };
                 let mut cumulative = 0_u64;
                 let mut buckets = Vec::with_capacity(BUCKETS_MICROS.len());
                 for (at, &bound) in BUCKETS_MICROS.iter().enumerate() {
                     cumulative = cumulative.wrapping_add(value(first + at));
                     let mut bucket = proto::Bucket::default();
-                    bucket.set_upper_bound(in_unit(bound));
+                    bucket.set_upper_bound(in_unit(bound as f64));
                     bucket.set_cumulative_count(cumulative);
                     buckets.push(bucket);
                 }
                 let mut histogram = proto::Histogram::default();
                 histogram.set_bucket(buckets);
                 histogram.set_sample_count(cumulative.wrapping_add(value(first + BUCKETS - 1)));
-                histogram.set_sample_sum(in_unit(value(first + BUCKETS)));
+                histogram.set_sample_sum(in_unit(value(first + BUCKETS) as f64));
                 sample.set_histogram(histogram);
             }
         }

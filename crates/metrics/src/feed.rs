@@ -16,6 +16,8 @@ pub struct FeedMetrics {
     pub publications: Counts,
     /// Ticks published. One tick may mean several messages.
     pub ticks: u64,
+    /// Ticks that were refused.
+    pub refused_ticks: u64,
     /// Lines of a recording that could not be read.
     pub malformed_lines: u64,
     /// What is wrong with a recording, by kind.
@@ -30,6 +32,7 @@ impl FeedMetrics {
         Self {
             publications: Counts::new(catalogue.family(Id::Publications).len()),
             ticks: 0,
+            refused_ticks: 0,
             malformed_lines: 0,
             anomalies: Counts::new(catalogue.family(Id::FeedAnomalies).len()),
             lateness: LocalHistogram::new(),
@@ -46,6 +49,9 @@ impl FeedMetrics {
         self.catalogue
             .family(Id::FeedTicks)
             .add(0, std::mem::take(&mut self.ticks));
+        self.catalogue
+            .family(Id::FeedRefused)
+            .add(0, std::mem::take(&mut self.refused_ticks));
         self.catalogue
             .family(Id::FeedMalformed)
             .add(0, std::mem::take(&mut self.malformed_lines));

@@ -63,6 +63,8 @@ pub struct ShardMetrics {
     pub lags: u64,
     /// Sessions that ended by a fault of the broker.
     pub sessions_failed: u64,
+    /// Resumes that were refused since too much was kept for replays.
+    pub replays_refused: u64,
     /// Messages that subscriptions were owed.
     pub owed: u64,
     /// What became of them.
@@ -118,6 +120,7 @@ impl ShardMetrics {
             queue_overflows: 0,
             lags: 0,
             sessions_failed: 0,
+            replays_refused: 0,
             owed: 0,
             settled: Settled::default(),
             lag: LocalHistogram::new(),
@@ -207,6 +210,7 @@ impl ShardMetrics {
             (Id::ShardOverflows, *shard, &mut self.queue_overflows),
             (Id::Lags, *shard, &mut self.lags),
             (Id::SessionsFailed, 0, &mut self.sessions_failed),
+            (Id::ReplaysRefused, 0, &mut self.replays_refused),
             (Id::LedgerOwed, *shard, &mut self.owed),
             (Id::LedgerDelivered, *shard, &mut self.settled.delivered),
             (Id::LedgerConflated, *shard, &mut self.settled.conflated),

@@ -20,7 +20,7 @@ impl TlsMetrics {
     pub fn set_not_after(&self, seconds: Option<u64>) {
         let family = self.0.family(Id::TlsNotAfter);
         match seconds {
-            Some(seconds) => family.set(0, seconds),
+            Some(seconds) => family.set(0, seconds.saturating_mul(1_000_000)),
             None => family.set_nothing(0),
         }
     }

@@ -21,6 +21,11 @@ pub struct Book {
 }
 
 impl Book {
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.bids.memory_bytes() + self.asks.memory_bytes()
+    }
+
     /// Applies a publisher's message and returns the levels that changed, with the checksum after them: what
     /// subscribers get as an `update`.
     ///

@@ -4,18 +4,19 @@
 //! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
 //! Never reads a clock.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, Position, StaleReason};
-use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic};
+use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
 
 use crate::book::Book;
 use crate::directory::ShardId;
-use crate::history::{History, HistoryBudget};
+use crate::history::History;
+use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
+use crate::replays::{Pinned, Replay};
 
 /// The place a published message got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ struct State {
     seq: Seq,
     history: History,
     book: Option<Box<Book>>,
+    /// What the book was counted with.
+    book_bytes: usize,
     /// The book at `seq`, made when first asked for.
     book_snapshot: Option<Arc<Publication>>,
     /// One bit per shard.
@@ -76,7 +79,9 @@ pub struct Attached {
 #[derive(Debug)]
 pub(crate) enum Resume {
     /// These are the messages that it missed.
-    Replay(VecDeque<Arc<Publication>>),
+    Replay(Replay),
+    /// They are there, but too much is kept for replays already.
+    TooMuch,
     /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
     /// reached yet is taken for one of another.
     Unreachable(GapReason),
@@ -136,6 +141,7 @@ impl TopicCell {
                 seq: Seq::ZERO,
                 history: History::new(history),
                 book: (lineage.kind == Kind::Book).then(Box::default),
+                book_bytes: 0,
                 book_snapshot: None,
                 interested,
                 doubt: None,
@@ -204,17 +210,25 @@ impl TopicCell {
         }
     }
 
-    /// As [`Self::attach`], and takes every message after `since` along, if it is of this lineage and they all still
-    /// exist.
-    pub(crate) fn attach_at(&self, shard: ShardId, since: &Position) -> (Attached, Resume) {
+    /// As [`Self::attach`], and keeps every message after `since`, if it is of this lineage and they all still exist and the
+    /// session may have `most` bytes of them kept. Without `most` none is kept, and none is needed.
+    pub(crate) fn attach_at(
+        &self,
+        shard: ShardId,
+        since: &Position,
+        most: Option<usize>,
+    ) -> (Attached, Resume) {
         let mut state = self.lock();
         state.interested |= 1 << shard.0;
         let resume = if since.epoch != state.lineage.epoch || since.seq > state.seq {
             Resume::Unreachable(GapReason::Epoch)
-        } else if state.history.reaches(since.seq, state.seq) {
-            Resume::Replay(state.history.after(since.seq).cloned().collect())
-        } else {
+        } else if !state.history.reaches(since.seq, state.seq) {
             Resume::Unreachable(GapReason::History)
+        } else {
+            most.map_or_else(
+                || Resume::Replay(Replay::new()),
+                |most| state.promise(since.seq, most),
+            )
         };
         (
             Attached {
@@ -266,6 +280,7 @@ impl TopicCell {
         let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
         let snapshot = Publication::new(state.lineage.clone(), newest.seq, newest.ts, whole);
         let snapshot = Arc::new(snapshot.doubted(newest.doubt));
+        snapshot.move_to(Place::Value);
         state.book_snapshot = Some(snapshot.clone());
         Some(snapshot)
     }
@@ -351,10 +366,12 @@ impl TopicCell {
         payload: Payload,
         now: Micros,
         queues: &[Arc<ShardQueue>],
-        budget: &HistoryBudget,
+        memory: &Memory,
     ) -> Result<Entered, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
+        let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
+        check_room(memory, before, &payload, state.book_bytes)?;
         let mut crossed = false;
         let payload = match (self.kind, payload) {
             (Kind::Book, Payload::Book(message)) => {
@@ -390,7 +407,7 @@ impl TopicCell {
         let publication = Publication::new(state.lineage.clone(), seq, now, payload);
         let publication = Arc::new(publication.doubted(doubt));
         state.seq = seq;
-        state.book_snapshot = None;
+        state.count_book(memory);
         let came_back = self.stale_since().is_some();
         if came_back {
             self.stale.store(0, Ordering::Relaxed);
@@ -401,7 +418,7 @@ impl TopicCell {
             interested &= interested - 1;
             queues[shard].push(&publication);
         }
-        let over_budget = state.history.push(publication, budget);
+        let over_budget = state.history.push(publication, memory);
         let published = Published {
             epoch: state.lineage.epoch.clone(),
             seq,
@@ -424,7 +441,72 @@ impl TopicCell {
     }
 
     /// Gives up the older half of the history.
-    pub(crate) fn shorten(&self, budget: &HistoryBudget) {
-        self.lock().history.shorten(budget);
+    pub(crate) fn shorten(&self) {
+        self.lock().history.shorten();
     }
+
+    /// Gives up what can be made anew of the value: its frames, and the snapshot of a book.
+    pub(crate) fn strip(&self) {
+        let mut state = self.lock();
+        state.drop_snapshot();
+        state.history.strip();
+    }
+}
+
+impl State {
+    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them.
+    fn promise(&self, since: Seq, most: usize) -> Resume {
+        let (mut all, mut new) = (0_usize, 0_usize);
+        for publication in self.history.after(since) {
+            all += publication.data_bytes();
+            if !publication.is_pinned() {
+                new += publication.memory_bytes();
+            }
+        }
+        if all > most || !self.lineage.memory.replays.has_room(new) {
+            return Resume::TooMuch;
+        }
+        let messages = self.history.after(since).cloned();
+        Resume::Replay(messages.map(Pinned::new).collect())
+    }
+
+    /// Counts the book as it is now, and drops the snapshot from before.
+    fn count_book(&mut self, memory: &Memory) {
+        if let Some(book) = &self.book {
+            let bytes = book.memory_bytes();
+            memory
+                .values
+                .change(std::mem::replace(&mut self.book_bytes, bytes), bytes);
+            self.drop_snapshot();
+        }
+    }
+
+    fn drop_snapshot(&mut self) {
+        if let Some(snapshot) = self.book_snapshot.take() {
+            snapshot.move_to(Place::Nowhere);
+        }
+    }
+}
+
+/// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all
+/// values may hold. What needs no more than before always may.
+fn check_room(memory: &Memory, before: usize, payload: &Payload, book: usize) -> Result<(), Refusal> {
+    let data = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
+    let mut more = data.saturating_sub(before);
+    if let Payload::Book(message) = payload {
+        // Each of its levels may be a new one.
+        let levels = (message.bids.len() + message.asks.len()) * size_of::<market::Level>();
+        more += match message.replace {
+            true => levels.saturating_sub(book),
+            false => levels,
+        };
+    }
+    if more == 0 || memory.values.has_room(more) {
+        return Ok(());
+    }
+    let reason = format!(
+        "the values of all topics have their most bytes ({}); publish less, or raise limits.value_bytes",
+        memory.values.max()
+    );
+    Err(Refusal::new(ErrorCode::LimitExceeded, reason))
 }

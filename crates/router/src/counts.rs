@@ -58,6 +58,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Messages that gaps of refused resumes declared missing; those of slow readers are in the ledger.
     pub unresumed: u64,
+    /// Resumes that could have been served and were refused, since too much was kept for replays.
+    pub replays_refused: u64,
     /// What became of the messages that subscriptions were owed.
     pub ledger: Ledger,
     /// Times that a session began to lag.

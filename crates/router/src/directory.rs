@@ -16,13 +16,16 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use dashmap::DashMap;
 use thiserror::Error;
 use tickwire_wire::error::ErrorCode;
+use tickwire_wire::limits::{
+    HISTORY_BYTES_MAX, REPLAY_BYTES_MAX, TOPICS_MAX, TOPICS_PER_KEY_MAX, VALUE_BYTES_MAX,
+};
 use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
 
 use crate::book;
 use crate::cell::{Attached, Entered, Published, TopicCell};
-use crate::history::HistoryBudget;
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
+use crate::memory::Memory;
 use crate::publication::TopicId;
 use crate::queue::{Batch, ShardQueue};
 use crate::rights::Publisher;
@@ -38,6 +41,9 @@ pub const SHARDS_MAX: usize = 64;
 
 /// Topics of which a shard is taken out before others have their turn.
 const FORGET_AT_ONCE: usize = 1_024;
+
+/// Topics that give something up, while more is held than may be, before something else has its turn.
+const TOPICS_RELIEVED_AT_ONCE: usize = 16;
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -74,8 +80,24 @@ pub struct DirectoryLimits {
     pub topics_max: usize,
     /// Most topics that one publisher may make; 0 for any number.
     pub topics_per_key_max: usize,
-    /// Most bytes of all histories together.
+    /// Most bytes of all histories together, without the newest message of each topic.
     pub history_bytes_max: usize,
+    /// Most bytes of the newest messages of all topics, and of their books.
+    pub value_bytes_max: usize,
+    /// Most bytes of all messages together that promised replays keep.
+    pub replay_bytes_max: usize,
+}
+
+impl Default for DirectoryLimits {
+    fn default() -> Self {
+        Self {
+            topics_max: TOPICS_MAX,
+            topics_per_key_max: TOPICS_PER_KEY_MAX,
+            history_bytes_max: HISTORY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            replay_bytes_max: REPLAY_BYTES_MAX,
+        }
+    }
 }
 
 /// A topic as a listing shows it.
@@ -118,9 +140,9 @@ pub struct Directory {
     kinds: RwLock<Arc<Kinds>>,
     queues: Vec<Arc<ShardQueue>>,
     epoch: Epoch,
-    budget: HistoryBudget,
-    /// Turns that topics have had to give up history.
-    shortened: AtomicUsize,
+    memory: Arc<Memory>,
+    /// Turns that topics have had to give something up.
+    turns: AtomicUsize,
     staleness: Staleness,
     /// How often a book became crossed.
     crossed_books: AtomicU64,
@@ -169,8 +191,12 @@ impl Directory {
             kinds: RwLock::new(Arc::new(kinds)),
             queues,
             epoch,
-            budget: HistoryBudget::new(limits.history_bytes_max),
-            shortened: AtomicUsize::new(0),
+            memory: Arc::new(Memory::new(
+                limits.value_bytes_max,
+                limits.history_bytes_max,
+                limits.replay_bytes_max,
+            )),
+            turns: AtomicUsize::new(0),
             staleness: Staleness::default(),
             crossed_books: AtomicU64::new(0),
             topics_max: AtomicUsize::new(limits.topics_max),
@@ -271,10 +297,39 @@ impl Directory {
         self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
-    /// Bytes that all histories hold.
+    /// Bytes that all histories hold, without the newest message of each topic.
     #[must_use]
     pub fn history_bytes(&self) -> usize {
-        self.budget.bytes()
+        self.memory.history.bytes()
+    }
+
+    /// Bytes that the newest messages of all topics and their books hold.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        self.memory.value_bytes()
+    }
+
+    /// Bytes of messages that promised replays keep, each counted once.
+    #[must_use]
+    pub fn replay_bytes(&self) -> usize {
+        self.memory.replays.bytes()
+    }
+
+    /// Gives up some of what is held beyond its budget, since frames are made of messages that are held already: histories
+    /// become shorter, and frames of values are made anew when they are needed. Does little at a time.
+    pub fn relieve(&self) {
+        for _ in 0..TOPICS_RELIEVED_AT_ONCE {
+            let (history, values) = (self.memory.history.is_over(), self.memory.values_are_over());
+            let Some(cell) = (history || values).then(|| self.next_in_turn()).flatten() else {
+                return;
+            };
+            if history {
+                cell.shorten();
+            }
+            if values {
+                cell.strip();
+            }
+        }
     }
 
     /// Publishes `payload` to `topic`, which is made if it does not exist.
@@ -340,7 +395,7 @@ impl Directory {
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let entered = cell.publish(payload, now, &self.queues, &self.budget);
+        let entered = cell.publish(payload, now, &self.queues, &self.memory);
         Ok(self.settle(entered.map_err(PublishError::Refused)?))
     }
 
@@ -352,8 +407,8 @@ impl Directory {
             crossed,
             came_back,
         } = entered;
-        if over_budget {
-            self.shorten_next();
+        if over_budget && let Some(cell) = self.next_in_turn() {
+            cell.shorten();
         }
         if crossed {
             self.crossed_books.fetch_add(1, Ordering::Relaxed);
@@ -364,15 +419,11 @@ impl Directory {
         published
     }
 
-    /// Shortens the history of the topic whose turn it is.
-    fn shorten_next(&self) {
-        let turn = self.shortened.fetch_add(1, Ordering::Relaxed);
+    /// The topic whose turn it is to give something up.
+    fn next_in_turn(&self) -> Option<Arc<TopicCell>> {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         let topics = self.topics_read();
-        let cell = topics.by_id.get(turn % topics.by_id.len().max(1)).cloned();
-        drop(topics);
-        if let Some(cell) = cell {
-            cell.shorten(&self.budget);
-        }
+        topics.by_id.get(turn % topics.by_id.len().max(1)).cloned()
     }
 
     /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the
@@ -488,6 +539,7 @@ mod tests {
                 topics_max: 10,
                 topics_per_key_max: 0,
                 history_bytes_max: 1_000,
+                ..DirectoryLimits::default()
             },
             Vec::new(),
         );

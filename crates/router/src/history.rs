@@ -1,49 +1,17 @@
 //! The last messages of one topic, bounded by count and, over all topics, by bytes.
 //!
-//! Consecutive: the numbers it holds have no hole, and its newest message is never dropped. While all histories together
-//! are over their byte budget, each message that comes in pushes out two of its own topic and shortens one other topic,
-//! whichever is next, so the total falls back below it and quiet topics do not keep for ever what the busy ones lack.
+//! Consecutive: the numbers it holds have no hole, and its newest message, the topic's value, is never dropped. While all
+//! histories together are over their byte budget, each message that comes in pushes out two of its own topic and shortens one
+//! other topic, whichever is next, so the total falls back below it and quiet topics do not keep for ever what the busy ones
+//! lack.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tickwire_wire::Seq;
 
+use crate::memory::{Memory, Place};
 use crate::publication::Publication;
-
-/// Bytes that all histories of a directory hold, and may hold.
-#[derive(Debug)]
-pub struct HistoryBudget {
-    bytes: AtomicUsize,
-    bytes_max: AtomicUsize,
-}
-
-impl HistoryBudget {
-    /// A budget of `bytes_max` bytes.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
-        Self {
-            bytes: AtomicUsize::new(0),
-            bytes_max: AtomicUsize::new(bytes_max),
-        }
-    }
-
-    /// Allows `bytes_max` bytes from now on. What is above it goes as topics go on.
-    pub(crate) fn allow(&self, bytes_max: usize) {
-        self.bytes_max.store(bytes_max, Ordering::Relaxed);
-    }
-
-    fn bytes_max(&self) -> usize {
-        self.bytes_max.load(Ordering::Relaxed)
-    }
-
-    /// Bytes held now.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
 
 /// A topic's history; the newest message is its last value.
 #[derive(Debug)]
@@ -61,40 +29,42 @@ impl History {
         }
     }
 
-    /// Adds the next message and lets the oldest go. Returns whether all histories together were over their budget by
-    /// it.
-    pub(crate) fn push(&mut self, publication: Arc<Publication>, budget: &HistoryBudget) -> bool {
-        if self.capacity == 1 {
-            // A last value alone is bounded by the number of topics.
-            self.messages.clear();
-            self.messages.push_back(publication);
-            return false;
+    /// Adds the next message and lets the oldest go. Returns whether all histories together are over their budget.
+    pub(crate) fn push(&mut self, publication: Arc<Publication>, memory: &Memory) -> bool {
+        publication.move_to(Place::Value);
+        if let Some(before) = self.messages.back() {
+            before.move_to(Place::History);
         }
-        let added = publication.memory_bytes();
-        let total = budget.bytes.fetch_add(added, Ordering::Relaxed) + added;
         self.messages.push_back(publication);
         let beyond = self.messages.len().saturating_sub(self.capacity);
-        let over = total > budget.bytes_max();
-        self.drop_oldest(beyond.max(if over { 2 } else { 0 }), budget);
+        let over = memory.history.is_over();
+        self.drop_oldest(beyond.max(if over { 2 } else { 0 }));
         over
     }
 
     /// Gives up the older half.
-    pub(crate) fn shorten(&mut self, budget: &HistoryBudget) {
-        if self.capacity > 1 {
-            self.drop_oldest(self.messages.len().div_ceil(2), budget);
+    pub(crate) fn shorten(&mut self) {
+        self.drop_oldest(self.messages.len() / 2);
+    }
+
+    /// Gives up the frames of the newest message.
+    pub(crate) fn strip(&mut self) {
+        if let Some(newest) = self.messages.back_mut().filter(|newest| newest.has_frames()) {
+            let bare = Arc::new(newest.bare());
+            bare.move_to(Place::Value);
+            std::mem::replace(newest, bare).move_to(Place::Nowhere);
         }
     }
 
     /// Drops the oldest `count` messages, but never the newest one.
-    fn drop_oldest(&mut self, count: usize, budget: &HistoryBudget) {
+    fn drop_oldest(&mut self, count: usize) {
         let count = count.min(self.messages.len().saturating_sub(1));
-        let mut freed = 0;
-        for oldest in (0..count).map_while(|_| self.messages.pop_front()) {
-            freed += oldest.memory_bytes();
+        for oldest in self.messages.drain(..count) {
+            oldest.move_to(Place::Nowhere);
         }
-        if freed > 0 {
-            budget.bytes.fetch_sub(freed, Ordering::Relaxed);
+        // What a long history has needed is not kept for a short one.
+        if self.messages.capacity() > 4 * self.messages.len() + 16 {
+            self.messages.shrink_to(2 * self.messages.len());
         }
     }
 

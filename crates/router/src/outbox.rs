@@ -3,7 +3,10 @@
 //! Data frames are shared, never copied in here. Bounded by bytes: whoever pushes looks at what waits of its sort first
 //! or afterwards. A frame of which a part was written is always finished before anything else.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::Variant;
@@ -88,14 +91,46 @@ pub struct Outbox {
     written: usize,
     control_bytes: usize,
     bytes: Bytes,
-    control: VecDeque<Box<[u8]>>,
+    control: VecDeque<ControlFrame>,
     data: VecDeque<Item>,
+    /// What waits in all outboxes that count together, and what of it is counted for this one.
+    all: Rc<Cell<usize>>,
+    counted: usize,
+}
+
+/// A control frame: the connection's own, or one that others are sent as well.
+#[derive(Debug)]
+enum ControlFrame {
+    Own(Box<[u8]>),
+    Shared(Rc<[u8]>),
+}
+
+impl Deref for ControlFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(frame) => frame,
+            Self::Shared(frame) => frame,
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.counted);
+    }
 }
 
 impl Outbox {
     /// An empty outbox of a connection that is sent `variant`.
     #[must_use]
     pub fn new(variant: impl Into<Variant>) -> Self {
+        Self::counted(variant, Rc::default())
+    }
+
+    /// The same, of which `all` counts the bytes that wait, with those of others.
+    pub(crate) fn counted(variant: impl Into<Variant>, all: Rc<Cell<usize>>) -> Self {
         Self {
             variant: variant.into(),
             partial: Partial::None,
@@ -104,7 +139,17 @@ impl Outbox {
             bytes: Bytes::default(),
             control: VecDeque::new(),
             data: VecDeque::new(),
+            all,
+            counted: 0,
         }
+    }
+
+    /// Counts what waits now.
+    #[inline]
+    fn count(&mut self) {
+        let waiting = self.data_bytes() + self.control_bytes;
+        self.all.set(self.all.get() + waiting - self.counted);
+        self.counted = waiting;
     }
 
     /// Whether nothing waits.
@@ -145,8 +190,18 @@ impl Outbox {
     }
 
     pub(crate) fn push_control(&mut self, frame: Box<[u8]>) {
+        self.push_lone(ControlFrame::Own(frame));
+    }
+
+    /// Appends a control frame that others are sent as well.
+    pub(crate) fn push_shared(&mut self, frame: Rc<[u8]>) {
+        self.push_lone(ControlFrame::Shared(frame));
+    }
+
+    fn push_lone(&mut self, frame: ControlFrame) {
         self.control_bytes += frame.len();
         self.control.push_back(frame);
+        self.count();
     }
 
     /// Appends an answer that must keep its place among the data.
@@ -172,6 +227,7 @@ impl Outbox {
     fn push(&mut self, item: Item) {
         *self.bytes.of(&item) += item.len();
         self.data.push_back(item);
+        self.count();
     }
 
     /// Takes back the publications and gaps that `chosen` selects, but none of which a part was written, and gives them in
@@ -189,6 +245,7 @@ impl Outbox {
             }
         }
         self.data = kept;
+        self.count();
         taken
     }
 
@@ -205,6 +262,7 @@ impl Outbox {
             dropped += item.settles().sum();
             false
         });
+        self.count();
         dropped
     }
 
@@ -226,6 +284,7 @@ impl Outbox {
                 *self.bytes.of(item) += item.len();
             }
         }
+        self.count();
     }
 
     /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything; it sees the last one
@@ -240,6 +299,7 @@ impl Outbox {
                 *frame = new;
             }
         }
+        self.count();
     }
 
     /// The oldest publication that waits.
@@ -253,7 +313,7 @@ impl Outbox {
     pub fn memory_bytes(&self) -> usize {
         let answers = self.data.iter().filter(|item| item.fanout().is_none());
         self.data.capacity() * size_of::<Item>()
-            + self.control.capacity() * size_of::<Box<[u8]>>()
+            + self.control.capacity() * size_of::<ControlFrame>()
             + self.control_bytes
             + answers.map(Item::len).sum::<usize>()
     }
@@ -344,6 +404,7 @@ impl Outbox {
             count -= len;
         }
         self.written = count;
+        self.count();
         self.shrink();
         Advance {
             spoke,

@@ -3,18 +3,18 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tickwire_wire::{Codec, Micros, Pattern, Seq, Variant};
+use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
-use crate::publication::{Publication, TopicId};
+use crate::publication::TopicId;
 use crate::pulls::Pulls;
+use crate::replays::Replays;
 use crate::rights::{Publisher, Rights};
 use crate::shard::Unfinished;
 
@@ -96,8 +96,6 @@ pub(crate) enum Writing {
     Offered,
 }
 
-pub(crate) type Replay = VecDeque<Arc<Publication>>;
-
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -162,7 +160,7 @@ pub(crate) struct Session {
     /// Whether a one-shot snapshot may wait in the outbox.
     pub(crate) one_shot_waits: bool,
     /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
-    pub(crate) replays: Option<Box<FxHashMap<TopicId, Replay>>>,
+    pub(crate) replays: Option<Box<Replays>>,
     /// A request that is done piece by piece: until it is answered nothing is pulled in.
     pub(crate) unfinished: Option<Box<Unfinished>>,
 }
@@ -177,10 +175,14 @@ impl Session {
         self.variant.codec()
     }
 
-    /// The last message of a topic that waits for its turn in a replay that was promised, if any does.
-    pub(crate) fn promised_to(&self, topic: TopicId) -> Option<Seq> {
-        let replay = self.replays.as_ref()?.get(&topic)?;
-        replay.back().map(|publication| publication.seq)
+    /// Whether messages of a replay of the topic that was promised wait for their turn.
+    pub(crate) fn replays(&self, topic: TopicId) -> bool {
+        self.replays.as_ref().is_some_and(|replays| replays.has(topic))
+    }
+
+    /// What the session was promised has another size: nothing is kept of what has come to its end.
+    pub(crate) fn settle_replays(&mut self) {
+        self.replays.take_if(|replays| replays.is_empty());
     }
 
     /// One more pattern covers a topic that this session has already, and asks for `pace`. A pattern that changes is

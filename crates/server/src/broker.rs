@@ -39,6 +39,7 @@ use crate::stale_watch;
 use crate::start_error::StartError;
 use crate::start_gate::StartGate;
 use crate::tls::{self, TlsIdentity, TlsStore};
+use crate::trim;
 
 /// The version that the broker tells its clients.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -393,9 +394,16 @@ impl Common {
             tokio::task::spawn_local(async move {
                 kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
             });
+            let watched = directory.clone();
             tokio::task::spawn_local(async move {
                 kept_up("the look for silent topics", || {
-                    stale_watch::run(directory.clone(), clock)
+                    stale_watch::run(watched.clone(), clock)
+                })
+                .await;
+            });
+            tokio::task::spawn_local(async move {
+                kept_up("the look for memory to give back", || {
+                    trim::run(directory.clone())
                 })
                 .await;
             });

@@ -39,6 +39,12 @@ impl Clock {
         Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX))
     }
 
+    /// Microseconds by which the system's time is ahead of [`Self::now`]: its corrections since the start.
+    #[must_use]
+    pub(crate) fn offset_us(&self) -> i64 {
+        self.wall().0.wrapping_sub(self.now().0).cast_signed()
+    }
+
     /// What [`Self::now`] will be when the system's time is `at`, unless that is corrected meanwhile.
     #[must_use]
     pub(crate) fn at_wall(&self, at: Micros) -> Micros {

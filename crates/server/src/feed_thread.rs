@@ -172,7 +172,11 @@ impl FeedPlan {
             }
             Err(error) => {
                 let topic = cell.topic();
-                tracing::warn!(%topic, %error, "a tick of the feed was not published");
+                // One line says it for all until the counters are exported.
+                if self.metrics.refused_ticks == 0 {
+                    tracing::warn!(%topic, %error, "ticks of the feed are not published");
+                }
+                self.metrics.refused_ticks += 1;
                 if cell.kind() == Kind::Book {
                     // What was refused is missing in the book.
                     cell.doubt(StaleReason::Hole);

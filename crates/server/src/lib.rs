@@ -36,6 +36,7 @@ mod stale_watch;
 mod start_error;
 mod start_gate;
 pub mod tls;
+mod trim;
 mod turns;
 
 pub use broker::{Broker, start};

@@ -192,6 +192,11 @@ impl Ops {
         self.catalogue
             .set_history_bytes(self.directory.history_bytes() as u64);
         self.catalogue
+            .set_value_bytes(self.directory.value_bytes() as u64);
+        self.catalogue
+            .set_replay_bytes(self.directory.replay_bytes() as u64);
+        self.catalogue.set_clock_offset(self.clock.offset_us());
+        self.catalogue
             .set_stale_topics(self.directory.stale_topics(), self.directory.stale_changes());
         self.catalogue.set_crossed_books(self.directory.crossed_books());
         self.catalogue

@@ -178,6 +178,8 @@ pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
         topics_max: config.limits.topics,
         topics_per_key_max: config.limits.topics_per_key,
         history_bytes_max: config.limits.history_bytes,
+        value_bytes_max: config.limits.value_bytes,
+        replay_bytes_max: config.limits.replay_bytes,
     }
 }
 

@@ -64,6 +64,7 @@ impl Broker {
             topics_max: 1_000,
             topics_per_key_max: 0,
             history_bytes_max: if setup.squeezed { SQUEEZED_BYTES } else { 1 << 30 },
+            ..DirectoryLimits::default()
         };
         let epoch = Epoch::from_number(1_000_000 + generation);
         let directory = Directory::new(epoch, kinds(setup), limits, queues.collect());

@@ -43,6 +43,9 @@ impl Ledger {
 
     /// After each round of a shard: every message is in exactly one place.
     pub(crate) fn after_step(shard: &Shard) -> Result<(), Broken> {
+        ensure(shard.sums_agree(), Rule::Ledger, || {
+            "what is exported is not what there is".to_owned()
+        })?;
         let (ledger, audit) = (&shard.counts().ledger, shard.audit());
         ensure(audit.agrees_with(ledger), Rule::Ledger, || {
             format!("the ledger {ledger:?} does not add up to {audit:?}")

@@ -40,6 +40,15 @@ pub const EVENT_HISTORY_MAX: usize = 1_024;
 pub const BOOK_HISTORY_MAX: usize = 1_024;
 /// Default for the bytes that all histories together may hold; over it, topics shorten their own.
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Default for the bytes that the newest messages of all topics and their books may hold together; a publication that needs
+/// more is refused with `limit_exceeded`.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Default for the bytes of messages that promised replays may keep together, each counted once.
+pub const REPLAY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Default for the bytes of messages that may be kept for the replays promised to one connection.
+pub const REPLAY_BYTES_PER_CONNECTION_MAX: usize = 16 * 1024 * 1024;
+/// Default for the time that such messages may wait before close 4002, in milliseconds.
+pub const REPLAY_MS: u64 = 60_000;
 
 /// Default for the most subscriptions (patterns and topics as the client named them) of one connection.
 pub const SUBSCRIPTIONS_MAX: usize = 1_024;
@@ -168,6 +177,10 @@ const _: () = {
     assert!(
         TOPICS_PAGE <= TOPICS_PAGE_MAX,
         "a page that was not sized is a page that may be"
+    );
+    assert!(
+        REPLAY_BYTES_PER_CONNECTION_MAX <= REPLAY_BYTES_MAX,
+        "one connection alone may have all that it is allowed"
     );
     assert!(CONFLATE_MS_CLASSES[0] == 0, "the first class has no least time");
     let mut class = 1;

@@ -264,12 +264,16 @@ fn http_and_feed_count() {
     http.published(0, 21);
     catalogue.set_topics(12);
     catalogue.set_history_bytes(345);
+    catalogue.set_value_bytes(346);
+    catalogue.set_replay_bytes(347);
+    catalogue.set_clock_offset(-1_500_000);
     catalogue.set_stale_topics(3, 8);
     let mut feed = catalogue.feed_metrics();
     feed.ticks += 10;
     feed.malformed_lines += 1;
     feed.anomalies.add(1, 3);
     catalogue.set_crossed_books(2);
+    feed.refused_ticks += 2;
     feed.publications.add(0, 10);
     feed.lateness.observe(15);
     drop(feed);
@@ -291,6 +295,10 @@ fn http_and_feed_count() {
         ("tickwire_published_bytes_total", 21.0),
         ("tickwire_topics", 12.0),
         ("tickwire_history_bytes", 345.0),
+        ("tickwire_value_bytes", 346.0),
+        ("tickwire_replay_bytes", 347.0),
+        ("tickwire_clock_offset_seconds", -1.5),
+        ("tickwire_feed_refused_ticks_total", 2.0),
         ("tickwire_feed_ticks_total", 10.0),
         ("tickwire_feed_malformed_lines_total", 1.0),
         (r#"tickwire_feed_anomalies_total{kind="depth_hole"}"#, 3.0),

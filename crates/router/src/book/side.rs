@@ -36,6 +36,11 @@ impl Which {
 pub(super) struct Side(Vec<Level>);
 
 impl Side {
+    /// Bytes of memory that its levels hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Level>()
+    }
+
     /// Where `price` is or would be inserted.
     fn find(&self, which: Which, price: Decimal) -> Result<usize, usize> {
         self.0.binary_search_by(|level| which.order(level.price, price))

@@ -22,4 +22,22 @@ impl Shard {
         }
         Audit::new(&self.counts.ledger, heads, pending, unseen)
     }
+
+    /// Whether what is summed as it changes, for the export, is what is found by looking: subscriptions, sessions that lag, and
+    /// bytes that wait.
+    #[must_use]
+    pub fn sums_agree(&self) -> bool {
+        let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);
+        for (_, session) in &self.sessions {
+            subscriptions += session.topics.len();
+            lagging += usize::from(session.lagging_since.is_some());
+            waiting += session.outbox.data_bytes() + session.outbox.control_bytes();
+        }
+        (subscriptions, lagging, waiting)
+            == (
+                self.subscription_count(),
+                self.lagging_count(),
+                self.waiting_bytes(),
+            )
+    }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{
-    PATTERN_TOKENS_MAX, RATE_LIMITED_MAX, REFUSALS_IN_A_ROW_MAX, TOPICS_PER_CONNECTION_MAX,
+    PATTERN_TOKENS_MAX, RATE_LIMITED_MAX, REFUSALS_IN_A_ROW_MAX, REPLAY_BYTES_PER_CONNECTION_MAX, REPLAY_MS,
+    TOPICS_PER_CONNECTION_MAX,
 };
 use tickwire_wire::{Control, Pattern, Refusal};
 
@@ -29,6 +30,10 @@ pub struct SessionLimits {
     pub topics: usize,
     /// Most tokens of its patterns that the indexes hold.
     pub pattern_tokens: usize,
+    /// Most bytes of messages that are kept for the replays it was promised.
+    pub replay_bytes: usize,
+    /// Time in milliseconds that such messages may wait.
+    pub replay_ms: u64,
 }
 
 impl Default for SessionLimits {
@@ -38,6 +43,8 @@ impl Default for SessionLimits {
             rate_limited: RATE_LIMITED_MAX,
             topics: TOPICS_PER_CONNECTION_MAX,
             pattern_tokens: PATTERN_TOKENS_MAX,
+            replay_bytes: REPLAY_BYTES_PER_CONNECTION_MAX,
+            replay_ms: REPLAY_MS,
         }
     }
 }

@@ -47,32 +47,37 @@ impl Shard {
     /// whether more of it waits; what was queued meanwhile wakes the shard by itself. Stops early when a session has much to
     /// be written, so that it is offered to its socket first.
     pub fn drain(&mut self, budget: usize, now: Micros) -> bool {
-        if self.delivered == self.inbox.publications.len() {
+        let done = |shard: &Self| shard.delivered == shard.inbox.publications.len();
+        if done(self) && self.overflowed.is_empty() && self.silent.is_empty() {
             self.inbox.publications.clear();
-            self.inbox.overflowed.clear();
-            self.inbox.stale.clear();
             self.delivered = 0;
             self.counts.queue_overflows = self.directory.queue(self.id).take(&mut self.inbox);
+            self.overflowed.extend(self.inbox.overflowed.drain());
+            self.silent.extend(self.inbox.stale.drain());
         }
-        let mut spent = 0;
+        let (mut spent, budget) = (0, budget.max(1));
         self.pressed = false;
-        while self.delivered < self.inbox.publications.len() && spent < budget.max(1) && !self.pressed {
+        while !done(self) && spent < budget && !self.pressed {
             let publication = self.inbox.publications[self.delivered].clone();
             self.delivered += 1;
             self.counts.drained += 1;
             spent += 1 + self.deliver(&publication, now);
         }
-        let all = self.delivered == self.inbox.publications.len();
-        if all && !self.inbox.overflowed.is_empty() {
-            for id in std::mem::take(&mut self.inbox.overflowed) {
-                self.fall_behind(id, now);
-            }
+        while done(self)
+            && spent < budget
+            && let Some(topic) = self.overflowed.pop_front()
+        {
+            spent += 1 + self.fall_behind(topic, now);
         }
-        if all && !self.inbox.stale.is_empty() {
-            for (id, newest) in std::mem::take(&mut self.inbox.stale) {
-                self.source_fell_silent(id, newest, now);
-            }
+        while done(self)
+            && self.overflowed.is_empty()
+            && spent < budget
+            && let Some((topic, newest)) = self.silent.pop_front()
+        {
+            spent += 1 + self.source_fell_silent(topic, newest, now);
         }
+        let all = done(self) && self.overflowed.is_empty() && self.silent.is_empty();
+        self.directory.relieve();
         !all
     }
 
@@ -205,14 +210,14 @@ impl Shard {
     }
 
     /// Puts every live subscriber of a topic on the way through the history; those with a limited rate need its newest
-    /// message alone.
-    fn fall_behind(&mut self, topic: TopicId, now: Micros) {
+    /// message alone. Returns the number of subscribers.
+    fn fall_behind(&mut self, topic: TopicId, now: Micros) -> usize {
         let Some(cell) = self.directory.get(topic) else {
-            return;
+            return 0;
         };
         self.meet(&cell);
         if self.is_unwanted(topic) {
-            return;
+            return 0;
         }
         self.learn(topic, cell.position().seq);
         if self.slots[topic.index()].stale_since.is_some() {
@@ -232,6 +237,7 @@ impl Shard {
         if let Some(newest) = cell.newest() {
             self.offer_rated(&newest, now);
         }
+        self.slots[topic.index()].len()
     }
 
     /// Fills a session's outbox from the directory, as far as there is room.
@@ -438,21 +444,15 @@ impl Shard {
 
     fn next_of_replay(&mut self, id: SessionId, topic: TopicId) -> Option<Arc<Publication>> {
         let session = self.session(id)?;
-        let replays = session.replays.as_mut()?;
-        let next = replays.get_mut(&topic)?.pop_front();
-        if next.is_none() {
-            replays.remove(&topic);
-            if replays.is_empty() {
-                session.replays = None;
-            }
-        }
+        let next = session.replays.as_mut()?.next(topic);
+        session.settle_replays();
         next
     }
 
     /// Whether messages of a promised replay wait to be pulled in.
     fn replays(&self, id: SessionId, topic: TopicId) -> bool {
         let session = self.sessions.get(id.index());
-        session.is_some_and(|session| session.promised_to(topic).is_some())
+        session.is_some_and(|session| session.replays(topic))
     }
 
     fn push_gap(&mut self, id: SessionId, cell: &TopicCell, (from, to): (Seq, Seq), goes_on: bool) {

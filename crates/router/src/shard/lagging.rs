@@ -54,6 +54,7 @@ impl Shard {
         session.one_shot_waits = false;
         let taken = session.outbox.take_back(|_| true);
         self.counts.lagged += 1;
+        self.lagging.insert(id);
         self.rewind(id, taken);
         self.rewind_answers(id);
         if let Some(session) = self.session(id) {
@@ -68,11 +69,12 @@ impl Shard {
         if let Some(session) = self.session(id).filter(|session| session.pulls.is_empty()) {
             session.pulls.shrink();
             session.one_shots.shrink_to(0);
-            if session.lagging_since.take().is_some() {
-                session.live_bytes_end = live_bytes_end;
-            }
             if session.outbox.is_empty() {
                 session.full_since = None;
+            }
+            if session.lagging_since.take().is_some() {
+                session.live_bytes_end = live_bytes_end;
+                self.lagging.remove(&id);
             }
         }
     }
@@ -140,8 +142,7 @@ impl Shard {
                         Sort::Recovery => subscriber.first = First::Recovery,
                         Sort::Promised => {
                             let replays = session.replays.get_or_insert_default();
-                            let replay = replays.entry(topic).or_default();
-                            replay.push_front(frame.fanout.publication.clone());
+                            replays.give_back(&frame.fanout.publication);
                         }
                         Sort::Live | Sort::Pulled | Sort::OneShot => {}
                     }
@@ -219,8 +220,8 @@ impl Shard {
             }
             // Of a subscription that is behind, nothing tells the session of what comes next.
             may_be_again = true;
-            let replay = replays.as_ref().and_then(|replays| replays.get(&topic));
-            if replay.is_some_and(|replay| !replay.is_empty()) || !decided.insert(topic) {
+            let is_promised_more = replays.as_ref().is_some_and(|replays| replays.has(topic));
+            if is_promised_more || !decided.insert(topic) {
                 return None; // older ones come behind it yet, or what stays is behind it
             }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;

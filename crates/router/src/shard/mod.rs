@@ -31,6 +31,7 @@ pub use rights::AuthRequest;
 pub use settings::ShardSettings;
 pub use watching::SessionLag;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -45,7 +46,7 @@ use slab::Slab;
 use slot::{First, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
-use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Variant};
+use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Seq, Variant};
 
 use crate::bucket::Bucket;
 use crate::counts::{Counts, Op};
@@ -53,7 +54,7 @@ use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox, Overrun};
 use crate::pace::{ClassCounts, Pace};
-use crate::publication::Publication;
+use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
@@ -91,6 +92,10 @@ pub struct Shard {
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
+    /// Topics of the inbox of which publications did not fit, whose subscribers are to go on from the histories.
+    overflowed: VecDeque<TopicId>,
+    /// Topics of the inbox that fell silent, with their newest number.
+    silent: VecDeque<(TopicId, Seq)>,
     /// Sessions that have something to be written, or pulled in.
     dirty: VecDeque<SessionId>,
     /// How many of them this round of writing has left; none between two rounds.
@@ -105,6 +110,16 @@ pub struct Shard {
     chunk: Vec<Arc<Publication>>,
     /// Compresses publications for those who take them compressed.
     deflater: Deflater,
+    /// The last heartbeat that was sent, by codec.
+    heartbeats: [Option<(Micros, Rc<[u8]>)>; Codec::ALL.len()],
+    /// Subscriptions, each topic of a session counted once.
+    subscriptions: usize,
+    /// Sessions that lag.
+    lagging: BTreeSet<SessionId>,
+    /// The last one of them that was looked at.
+    lagging_seen: SessionId,
+    /// Bytes that wait in all outboxes.
+    waiting_bytes: Rc<Cell<usize>>,
     /// Sessions that the publication being handed out was too much for.
     overfull: Vec<SessionId>,
     /// A session has enough waiting that it should be written before more is handed out.
@@ -129,6 +144,8 @@ impl Shard {
             piece: None,
             inbox: Batch::default(),
             delivered: 0,
+            overflowed: VecDeque::new(),
+            silent: VecDeque::new(),
             dirty: VecDeque::new(),
             round: None,
             gone: VecDeque::new(),
@@ -138,6 +155,11 @@ impl Shard {
             rate_timers: RateTimers::default(),
             chunk: Vec::new(),
             deflater: Deflater::default(),
+            heartbeats: [const { None }; Codec::ALL.len()],
+            subscriptions: 0,
+            lagging: BTreeSet::new(),
+            lagging_seen: SessionId(0),
+            waiting_bytes: Rc::default(),
             overfull: Vec::new(),
             pressed: false,
             draining: None,
@@ -182,7 +204,7 @@ impl Shard {
         let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
         entry.insert(Session {
             id,
-            outbox: Outbox::new(variant),
+            outbox: Outbox::counted(variant, self.waiting_bytes.clone()),
             variant,
             transport,
             phase: Phase::Open,

@@ -78,19 +78,21 @@ impl News<'_> {
 
 impl Shard {
     /// Tells a topic's subscribers that its source fell silent after message `newest`, unless it has come back meanwhile.
-    /// That message was delivered, but to those who are behind.
-    pub(super) fn source_fell_silent(&mut self, topic: TopicId, newest: Seq, now: Micros) {
+    /// That message was delivered, but to those who are behind. Returns the number of subscribers.
+    pub(super) fn source_fell_silent(&mut self, topic: TopicId, newest: Seq, now: Micros) -> usize {
         let Some(cell) = self.directory.get(topic) else {
-            return;
+            return 0;
         };
         if cell.stale_since() != Some(newest) {
-            return;
+            return 0;
         }
         self.meet(&cell);
-        if !self.is_unwanted(topic) {
-            self.slots[topic.index()].stale_since = Some(newest);
-            self.tell(&cell, true, newest, now);
+        if self.is_unwanted(topic) {
+            return 0;
         }
+        self.slots[topic.index()].stale_since = Some(newest);
+        self.tell(&cell, true, newest, now);
+        self.slots[topic.index()].len()
     }
 
     /// Tells the subscribers of a topic whose source was silent that it came back, if message `seq`, which they are about

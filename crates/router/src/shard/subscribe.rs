@@ -353,12 +353,20 @@ impl Shard {
                 ..result
             });
         };
-        let (at, resume) = cell.attach_at(self.id, since);
+        let conflate = !pace.on(cell.kind()).is_every();
+        let most = (!conflate).then(|| self.replay_room(id));
+        let (at, resume) = cell.attach_at(self.id, since, most);
         if let (Resume::Replay(messages), Some(piece)) = (&resume, &mut self.piece) {
             piece.replayed += messages.len();
         }
         self.learn(cell.id(), at.seq);
-        let conflate = !pace.on(cell.kind()).is_every();
+        let resume = match resume {
+            Resume::TooMuch => {
+                self.counts.replays_refused += 1;
+                Resume::Unreachable(GapReason::History)
+            }
+            other => other,
+        };
         let mut gap = None;
         let recovered = match resume {
             // The newest replaces whatever was missed.
@@ -370,10 +378,11 @@ impl Shard {
                 self.resume(id, cell, since.seq, at.seq, pace);
                 if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
                     let replays = session.replays.get_or_insert_default();
-                    replays.insert(cell.id(), messages);
+                    replays.promise(cell.id(), messages);
                 }
                 true
             }
+            Resume::TooMuch => unreachable!("it is told as a history that does not reach"),
             Resume::Unreachable(reason) => {
                 self.join(id, cell, at.seq, pace);
                 match cell.kind() {
@@ -393,6 +402,15 @@ impl Shard {
             gap,
             ..Answer::new(result)
         }
+    }
+
+    /// Bytes of messages that may be kept for a session in addition to what it was promised.
+    fn replay_room(&self, id: SessionId) -> usize {
+        let session = self.sessions.get(id.index());
+        let kept = session
+            .and_then(|session| session.replays.as_ref())
+            .map_or(0, |replays| replays.bytes());
+        self.settings.session_limits.replay_bytes.saturating_sub(kept)
     }
 
     /// Lets a subscription begin after `since`, on the way to the topic's `head`.

@@ -75,6 +75,7 @@ impl Shard {
         let waits = session.unfinished.is_some();
         session.topics.insert(topic, subscription);
         self.slots[topic.index()].counted += 1;
+        self.subscriptions += 1;
         cell.subscriber_added();
         if let Some(piece) = &mut self.piece {
             piece.joined(id, topic);
@@ -100,11 +101,12 @@ impl Shard {
             return false;
         }
         session.topics.remove(&topic);
-        let replays = session.replays.as_mut();
-        if let Some(replay) = replays.and_then(|replays| replays.remove(&topic))
-            && let Some(piece) = &mut self.piece
-        {
-            piece.replayed += replay.len();
+        if let Some(replays) = &mut session.replays {
+            let messages = replays.cancel(topic);
+            session.settle_replays();
+            if let Some(piece) = &mut self.piece {
+                piece.replayed += messages;
+            }
         }
         self.forget(topic, subscription.place);
         true
@@ -185,6 +187,7 @@ impl Shard {
     /// Ends a topic's subscriber.
     fn forget(&mut self, topic: TopicId, place: Place) {
         let ended = self.take_out(topic, place);
+        self.subscriptions -= 1;
         let slot = &mut self.slots[topic.index()];
         self.counts.ledger.end(ended.after, slot.head);
         if let Some(cell) = &slot.cell {
@@ -283,6 +286,7 @@ impl Shard {
         };
         session.pulls = Pulls::default();
         session.lagging_since = None;
+        self.lagging.remove(&id);
         session.one_shots = FxHashSet::default();
         session.replays = None;
         session.unfinished = None;

@@ -5,12 +5,16 @@
 //! what is really due is done and the next time found. So a message sent or received costs no timer work.
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 
 use tickwire_wire::frame::{Opcode, frame};
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
 use crate::session::{Phase, SessionId, Transport};
+
+/// Sessions that are seen to before something else has its turn.
+const DEADLINES_AT_ONCE: usize = 512;
 
 impl Shard {
     /// When [`Self::on_timeout`] is to be called next.
@@ -22,12 +26,15 @@ impl Shard {
         due.chain(self.rate_timers.next_timeout()).min()
     }
 
-    /// Does what is due at `now`. Of updates that waited for their time it hands out so many that others have their turn;
-    /// then [`Self::next_timeout`] is past already.
+    /// Does what is due at `now`. Of sessions it sees to so many, and of updates that waited for their time hands out so many,
+    /// that others have their turn; then [`Self::next_timeout`] is past already.
     pub fn on_timeout(&mut self, now: Micros) {
         self.expire_tokens(now);
         self.deliver_due(now);
-        while let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() {
+        for _ in 0..DEADLINES_AT_ONCE {
+            let Some(Reverse((at, id, generation))) = self.deadlines.peek().copied() else {
+                return;
+            };
             if at > now {
                 return;
             }
@@ -87,6 +94,15 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
+        let since = session.replays.as_mut().map(|replays| replays.since(now));
+        if since.is_some_and(|since| since.plus_ms(settings.session_limits.replay_ms) <= now) {
+            let reason = format!(
+                "slow reader: messages that it was promised waited for {} ms",
+                settings.session_limits.replay_ms
+            );
+            self.close(id, CloseCode::SLOW, &reason, now);
+            return;
+        }
         session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
         let ping = session.transport != Transport::Sse && session.pinged.is_none() && quiet_in;
@@ -102,9 +118,28 @@ impl Shard {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }
         if beat {
-            self.send_control(id, &Control::Heartbeat { ts: now });
+            self.send_heartbeat(id, now);
         }
         self.schedule_after(id, now);
+    }
+
+    /// Sends a heartbeat: one frame for all who get one at this time.
+    fn send_heartbeat(&mut self, id: SessionId, now: Micros) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let codec = session.codec();
+        let last = &mut self.heartbeats[codec as usize];
+        let frame = match last {
+            Some((at, frame)) if *at == now => frame.clone(),
+            _ => {
+                let frame: Rc<[u8]> = Self::control_frame(codec, &Control::Heartbeat { ts: now }).into();
+                *last = Some((now, frame.clone()));
+                frame
+            }
+        };
+        session.outbox.push_shared(frame);
+        self.mark_dirty(id);
     }
 
     /// Enters a new session into the heap.

@@ -3,12 +3,16 @@
 //! Found by looking, on demand: nothing here is kept up to date as messages pass, but one number per topic.
 
 use std::cmp::Reverse;
+use std::ops::Bound;
 
 use tickwire_wire::{Codec, Micros};
 
 use super::Shard;
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId, Transport};
+
+/// Most lagging sessions that are looked at for one export of their ages.
+const LAGGING_AT_ONCE: usize = 256;
 
 /// Subscriptions of each sort that are asked for their oldest owed message.
 const SAMPLED: usize = 8;
@@ -49,28 +53,19 @@ impl Shard {
     /// Number of subscriptions, each topic of a session counted once.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        self.sessions
-            .iter()
-            .map(|(_, session)| session.topics.len())
-            .sum()
+        self.subscriptions
     }
 
     /// Number of sessions that do not get everything live, since too much waits for them already.
     #[must_use]
     pub fn lagging_count(&self) -> usize {
-        let sessions = self.sessions.iter();
-        sessions
-            .filter(|(_, session)| session.lagging_since.is_some())
-            .count()
+        self.lagging.len()
     }
 
     /// Bytes waiting in all outboxes.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.sessions
-            .iter()
-            .map(|(_, s)| s.outbox.data_bytes() + s.outbox.control_bytes())
-            .sum()
+        self.waiting_bytes.get()
     }
 
     /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
@@ -110,13 +105,17 @@ impl Shard {
         worst.into_iter().map(lag).collect()
     }
 
-    /// Calls `seen` for each session that lags, with the bytes that wait for it and the age in microseconds of the oldest
-    /// message that it is owed, as in [`SessionLag`].
-    pub fn each_lagging(&self, now: Micros, mut seen: impl FnMut(usize, u64)) {
-        for (_, session) in &self.sessions {
-            if session.lagging_since.is_some() {
+    /// Calls `seen` for sessions that lag, a limited number of them and these in turn, with the bytes that wait for each and
+    /// the age in microseconds of the oldest message that it is owed, as in [`SessionLag`].
+    pub fn each_lagging(&mut self, now: Micros, mut seen: impl FnMut(usize, u64)) {
+        let last = self.lagging_seen;
+        let after = self.lagging.range((Bound::Excluded(last), Bound::Unbounded));
+        let turn = after.chain(self.lagging.range(..=last)).take(LAGGING_AT_ONCE);
+        for id in turn {
+            if let Some(session) = self.sessions.get(id.index()) {
                 seen(session.outbox.data_bytes(), self.oldest_us(session, now));
             }
+            self.lagging_seen = *id;
         }
     }
 

@@ -279,6 +279,7 @@ fn a_book_of_another_symbol_than_the_topics_is_refused() {
         topics_max: 10,
         topics_per_key_max: 0,
         history_bytes_max: 1_000_000,
+        ..DirectoryLimits::default()
     };
     let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, Vec::new());
     for (topic, symbol, fits) in [

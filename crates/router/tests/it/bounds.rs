@@ -157,7 +157,7 @@ fn the_histories_fall_back_under_their_budget() {
         cell.history(tickwire_wire::Seq::ZERO, usize::MAX).messages.len()
     };
     assert!(kept(&world, "quiet") > 50);
-    for n in 0..3_000 {
+    for n in 0..10_000 {
         world.publish(&format!("busy.{}", n % 10), &data);
         assert!(world.directory.history_bytes() < max + 5_000);
     }

@@ -459,8 +459,9 @@ fn who_is_furthest_behind_and_which_topic_is_hottest() {
     assert!(worst[0].bytes < 100 && worst[1].bytes > 10, "{worst:?}");
     assert_eq!(shard.sessions_debug(1, now).len(), 1);
     let mut seen = Vec::new();
-    shard.each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
+    world.shards[0].each_lagging(now, |bytes, age_us| seen.push((bytes, age_us)));
     assert_eq!(seen, [(0, 5_000)]);
+    let shard = &world.shards[0];
     let hottest = HotTopic::hottest(shard.directory(), &[shard.handed_out()], 1);
     assert_eq!(hottest.len(), 1);
     let hot = &hottest[0];

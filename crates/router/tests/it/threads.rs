@@ -33,6 +33,7 @@ fn directory(shards: usize, queue: usize) -> (Arc<Directory>, Vec<mpsc::Receiver
         topics_max: 1 << 20,
         topics_per_key_max: 0,
         history_bytes_max: 1 << 30,
+        ..DirectoryLimits::default()
     };
     let directory = Directory::new(Epoch::from(EPOCH), Kinds::default(), limits, queues.collect());
     (Arc::new(directory), woken)

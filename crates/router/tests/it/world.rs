@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) shards: u8,
     pub(crate) queue: usize,
     pub(crate) history_bytes: usize,
+    pub(crate) value_bytes: usize,
+    pub(crate) replay_bytes: usize,
     pub(crate) topics: usize,
     pub(crate) topics_per_key: usize,
     pub(crate) rules: Vec<KindRule>,
@@ -57,6 +59,8 @@ impl Default for Setup {
             shards: 1,
             queue: 1_024,
             history_bytes: 1 << 30,
+            value_bytes: 1 << 30,
+            replay_bytes: 1 << 30,
             topics: 1 << 20,
             topics_per_key: 0,
             rules: Vec::new(),
@@ -135,6 +139,8 @@ impl World {
             topics_max: setup.topics,
             topics_per_key_max: setup.topics_per_key,
             history_bytes_max: setup.history_bytes,
+            value_bytes_max: setup.value_bytes,
+            replay_bytes_max: setup.replay_bytes,
         };
         let kinds = Kinds::with_rules(setup.rules);
         let directory =
@@ -375,6 +381,7 @@ impl World {
     /// Every shard's ledger adds up, and agrees with what is found by looking at everything.
     pub(crate) fn check_ledgers(&self) {
         for shard in &self.shards {
+            assert!(shard.sums_agree(), "what is exported is not what there is");
             let (ledger, audit) = (&shard.counts().ledger, shard.audit());
             assert!(
                 audit.agrees_with(ledger),

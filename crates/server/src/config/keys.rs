@@ -259,8 +259,12 @@ pub(super) const KEYS: &[Key] = &[
         MIB,
         1024 * GIB,
         limits::HISTORY_BYTES_MAX as u64,
-        "Bytes that all histories together may hold; over it, topics shorten their own",
+        "Bytes that all histories together may hold, without the newest message of each topic; over it, topics shorten their own",
     ),
+    sessions::VALUE_BYTES,
+    sessions::REPLAY_BYTES,
+    sessions::REPLAY_BYTES_PER_CONNECTION,
+    sessions::REPLAY_MS,
     Key::integer(
         "limits.history_page",
         1,

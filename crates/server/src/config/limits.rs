@@ -27,6 +27,10 @@ pub struct Limits {
     pub topics: usize,
     /// Bytes that all histories together may hold.
     pub history_bytes: usize,
+    /// Bytes that the newest messages of all topics and their books may hold.
+    pub value_bytes: usize,
+    /// Bytes of messages that promised replays may keep.
+    pub replay_bytes: usize,
     /// Most messages of an answer to a history request that names no limit.
     pub history_page: usize,
     /// Requests per second that one connection may keep up, and one address over HTTP.
@@ -79,6 +83,8 @@ impl Limits {
             stall_ms: settings.integer("limits.stall_ms")?,
             topics: settings.integer("limits.topics")?,
             history_bytes: settings.integer("limits.history_bytes")?,
+            value_bytes: settings.integer("limits.value_bytes")?,
+            replay_bytes: settings.integer("limits.replay_bytes")?,
             history_page: settings.integer("limits.history_page")?,
             ops_per_s: settings.integer("limits.ops_per_s")?,
             ops_burst: settings.integer("limits.ops_burst")?,

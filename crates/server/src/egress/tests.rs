@@ -29,6 +29,7 @@ impl World {
             topics_max: 10,
             topics_per_key_max: 0,
             history_bytes_max: 1 << 20,
+            ..DirectoryLimits::default()
         };
         let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, vec![queue]));
         let settings = ShardSettings {

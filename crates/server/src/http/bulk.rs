@@ -231,6 +231,7 @@ mod tests {
             topics_max: 1,
             topics_per_key_max: 0,
             history_bytes_max: 1_000,
+            ..DirectoryLimits::default()
         };
         let catalogue = Catalogue::new(1, "test", &LABELS).unwrap();
         let bulk = Bulk {

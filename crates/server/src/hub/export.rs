@@ -32,6 +32,7 @@ impl Hub {
             metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
             metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
         }
+        metrics.replays_refused += counts.replays_refused - before.replays_refused;
         metrics.published_bytes += counts.published_bytes - before.published_bytes;
         metrics.compressed_from_bytes += counts.deflated_from_bytes - before.deflated_from_bytes;
         metrics.compressed_to_bytes += counts.deflated_to_bytes - before.deflated_to_bytes;

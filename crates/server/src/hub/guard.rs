@@ -244,6 +244,7 @@ mod tests {
             topics_max: 10,
             topics_per_key_max: 0,
             history_bytes_max: 1_000,
+            ..DirectoryLimits::default()
         };
         let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));
         let settings = reload::shard_settings(&Config::default());

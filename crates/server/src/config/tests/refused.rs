@@ -137,7 +137,7 @@ fn a_bad_value_names_key_value_origin_and_range() {
     file("anonymous_publish = [1]").refused(&expect![
         "anonymous_publish = [1] (from file x.toml): must be a list of texts"
     ]);
-    file("limits = 3").refused(&expect!["limits = 3 (from file x.toml): must be a table with keys such as message_bytes, fragments, subscriptions, outbox_bytes, stall_ms, topics, history_bytes, history_page, ops_per_s, ops_burst, publishes_per_s, publishes_burst, topics_per_key, answer_bytes, rate_limited, refusals_in_a_row, topics_per_connection, pattern_tokens, connections, connections_per_address, handshakes_per_s_per_address, handshake_burst_per_address, exempt_addresses, handshake_ms, first_request_ms, header_bytes, headers"]);
+    file("limits = 3").refused(&expect!["limits = 3 (from file x.toml): must be a table with keys such as message_bytes, fragments, subscriptions, outbox_bytes, stall_ms, topics, history_bytes, value_bytes, replay_bytes, replay_bytes_per_connection, replay_ms, history_page, ops_per_s, ops_burst, publishes_per_s, publishes_burst, topics_per_key, answer_bytes, rate_limited, refusals_in_a_row, topics_per_connection, pattern_tokens, connections, connections_per_address, handshakes_per_s_per_address, handshake_burst_per_address, exempt_addresses, handshake_ms, first_request_ms, header_bytes, headers"]);
     file("kinds = [3]").refused(&expect![
         "kinds[0] = 3 (from file x.toml): must be a table with a pattern, a kind and perhaps a history"
     ]);

@@ -1,0 +1,256 @@
+//! What messages and books cost in memory, on three accounts: the values of topics, their histories, and what replays keep
+//! of messages that were promised.
+//!
+//! A message is on the account of where its topic holds it: the newest of a topic is its value, the older ones are its
+//! history. It costs its data from the start, and each encoded frame from when that is made. A message that replays keep is on
+//! their account besides, once however many keep it. One word of the message says all of this, so threads that encode it,
+//! publish after it and let it go agree on what each account holds.
+//!
+//! Never waits; an account may be over what it may hold for as long as it takes whoever watches it to give something up.
+
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+
+/// Bytes that the allocator and the sharing of a message add to it: its places in queues, counters, headers, rounding.
+pub(crate) const MESSAGE_OVERHEAD: usize = 64;
+/// Bytes that an encoded frame costs beside its payload.
+const FRAME_OVERHEAD: usize = 48;
+
+/// Bytes that are held, and that may be.
+#[derive(Debug)]
+pub(crate) struct Account {
+    // Threads that move the same bytes may come in any order, so it may be below 0 for a moment.
+    bytes: AtomicIsize,
+    max: AtomicUsize,
+}
+
+impl Account {
+    fn new(max: usize) -> Self {
+        Self {
+            bytes: AtomicIsize::new(0),
+            max: AtomicUsize::new(max),
+        }
+    }
+
+    /// Adds what is held more by `now` bytes where it was `before`.
+    pub(crate) fn change(&self, before: usize, now: usize) {
+        let change = now.cast_signed().wrapping_sub(before.cast_signed());
+        self.bytes.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed).max(0).cast_unsigned()
+    }
+
+    /// Bytes that may be held.
+    pub(crate) fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Allows so many bytes from now on. What is above it goes as topics go on.
+    pub(crate) fn allow(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Whether more is held than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes() > self.max()
+    }
+
+    /// Whether `more` bytes may be held in addition.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.bytes().saturating_add(more) <= self.max()
+    }
+}
+
+/// The accounts of a directory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Newest messages without their frames, and books.
+    pub(crate) values: Account,
+    /// Frames of newest messages. They may be given up, so they are not what publications are refused for.
+    frames: Account,
+    pub(crate) history: Account,
+    pub(crate) replays: Account,
+}
+
+impl Memory {
+    /// Accounts that may hold so many bytes each.
+    pub(crate) fn new(values_max: usize, history_max: usize, replays_max: usize) -> Self {
+        Self {
+            values: Account::new(values_max),
+            frames: Account::new(usize::MAX),
+            history: Account::new(history_max),
+            replays: Account::new(replays_max),
+        }
+    }
+
+    /// Bytes that the values of all topics hold.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.values.bytes() + self.frames.bytes()
+    }
+
+    /// Whether values hold more than they may, their frames included.
+    pub(crate) fn values_are_over(&self) -> bool {
+        self.value_bytes() > self.values.max()
+    }
+
+    /// Changes what the account of `place` holds of a message with `data` bytes.
+    fn change(&self, place: Place, data: (usize, usize), frames: (usize, usize)) {
+        match place {
+            Place::Nowhere => {}
+            Place::Value => {
+                self.values.change(data.0, data.1);
+                self.frames.change(frames.0, frames.1);
+            }
+            Place::History => self.history.change(data.0 + frames.0, data.1 + frames.1),
+        }
+    }
+}
+
+/// Where a topic holds a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It does not, or not any more.
+    Nowhere,
+    /// It is the newest.
+    Value,
+    /// Behind the newest.
+    History,
+}
+
+impl Place {
+    const fn of(bits: u64) -> Self {
+        match bits {
+            1 => Self::Value,
+            2 => Self::History,
+            _ => Self::Nowhere,
+        }
+    }
+}
+
+/// Who holds a message, and the bytes of its frames: the number of replays that keep it in the lowest 24 bits, two bits of
+/// [`Place`], the bytes in the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Held(AtomicU64);
+
+/// What the word of a [`Held`] says.
+#[derive(Debug, Clone, Copy)]
+struct Holders {
+    pins: u64,
+    place: Place,
+    frames: usize,
+}
+
+const PLACE_SHIFT: u32 = 24;
+const FRAMES_SHIFT: u32 = PLACE_SHIFT + 2;
+const PINS_MASK: u64 = (1 << PLACE_SHIFT) - 1;
+const PLACE_MASK: u64 = 3 << PLACE_SHIFT;
+
+impl Holders {
+    fn of(word: u64) -> Self {
+        Self {
+            pins: word & PINS_MASK,
+            place: Place::of((word & PLACE_MASK) >> PLACE_SHIFT),
+            // No frame comes near to what does not fit.
+            frames: usize::try_from(word >> FRAMES_SHIFT).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Held {
+    /// Bytes of the frames that were made.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        Holders::of(self.0.load(Ordering::Relaxed)).frames
+    }
+
+    /// Whether a replay keeps it.
+    pub(crate) fn is_pinned(&self) -> bool {
+        Holders::of(self.0.load(Ordering::Relaxed)).pins > 0
+    }
+
+    /// A frame was made whose payload has so many bytes.
+    pub(crate) fn frame_made(&self, payload: usize, memory: &Memory) {
+        let more = payload + FRAME_OVERHEAD;
+        let before = Holders::of(self.0.fetch_add((more as u64) << FRAMES_SHIFT, Ordering::Relaxed));
+        memory.change(before.place, (0, 0), (0, more));
+        if before.pins > 0 {
+            memory.replays.change(0, more);
+        }
+    }
+
+    /// The topic holds it at `place` now; its data has `data` bytes.
+    pub(crate) fn move_to(&self, place: Place, data: usize, memory: &Memory) {
+        let moved = |word| Some(word & !PLACE_MASK | (place as u64) << PLACE_SHIFT);
+        let before = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved)
+            .map_or_else(Holders::of, Holders::of);
+        memory.change(before.place, (data, 0), (before.frames, 0));
+        memory.change(place, (0, data), (0, before.frames));
+    }
+
+    /// One more replay keeps it.
+    pub(crate) fn pin(&self, data: usize, memory: &Memory) {
+        let before = Holders::of(self.0.fetch_add(1, Ordering::Relaxed));
+        if before.pins == 0 {
+            memory.replays.change(0, data + before.frames);
+        }
+    }
+
+    /// One replay less keeps it.
+    pub(crate) fn unpin(&self, data: usize, memory: &Memory) {
+        let before = Holders::of(self.0.fetch_sub(1, Ordering::Relaxed));
+        if before.pins == 1 {
+            memory.replays.change(data + before.frames, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(memory: &Memory) -> [usize; 3] {
+        [
+            memory.value_bytes(),
+            memory.history.bytes(),
+            memory.replays.bytes(),
+        ]
+    }
+
+    #[test]
+    fn a_message_is_on_the_account_of_where_it_is_held_and_once_on_that_of_all_replays() {
+        let memory = Memory::new(1_000, 1_000, 1_000);
+        let message = Held::default();
+        message.frame_made(10, &memory);
+        assert_eq!(held(&memory), [0; 3], "nobody holds it yet");
+        message.move_to(Place::Value, 100, &memory);
+        let frame = 10 + FRAME_OVERHEAD;
+        assert_eq!(held(&memory), [100 + frame, 0, 0]);
+        message.pin(100, &memory);
+        message.pin(100, &memory);
+        message.move_to(Place::History, 100, &memory);
+        assert_eq!(held(&memory), [0, 100 + frame, 100 + frame]);
+        message.frame_made(20, &memory);
+        let frames = frame + 20 + FRAME_OVERHEAD;
+        message.move_to(Place::Nowhere, 100, &memory);
+        assert_eq!(held(&memory), [0, 0, 100 + frames]);
+        message.unpin(100, &memory);
+        assert!(message.is_pinned());
+        message.unpin(100, &memory);
+        assert_eq!(held(&memory), [0; 3]);
+        assert_eq!(message.frame_bytes(), frames);
+    }
+
+    #[test]
+    fn an_account_has_room_up_to_its_most() {
+        let account = Account::new(100);
+        account.change(0, 60);
+        assert!(account.has_room(40) && !account.has_room(41) && !account.is_over());
+        account.allow(59);
+        assert!(account.is_over());
+        account.change(100, 0);
+        assert_eq!(account.bytes(), 0, "never less than nothing");
+    }
+}

@@ -1,0 +1,100 @@
+//! The replays that a session was promised: their messages are kept, so that a replay promised is a replay sent, whatever the
+//! histories let go meanwhile.
+//!
+//! Bounded: whoever promises asks how much is kept already. A message counts here as often as it was promised to the
+//! session, and once on the broker's account.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::Micros;
+
+use crate::publication::{Publication, TopicId};
+
+/// A message that a replay keeps.
+#[derive(Debug)]
+pub(crate) struct Pinned(Arc<Publication>);
+
+impl Pinned {
+    pub(crate) fn new(publication: Arc<Publication>) -> Self {
+        publication.pin();
+        Self(publication)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.0.unpin();
+    }
+}
+
+/// The messages of one topic's replay, the next one first.
+pub(crate) type Replay = VecDeque<Pinned>;
+
+/// What a session was promised and has not got.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    waiting: FxHashMap<TopicId, Replay>,
+    /// Bytes of their data.
+    bytes: usize,
+    /// When it was first seen that something waits.
+    seen: Option<Micros>,
+}
+
+impl Replays {
+    /// Bytes of data that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Promises the messages of a topic, at least one.
+    pub(crate) fn promise(&mut self, topic: TopicId, replay: Replay) {
+        self.bytes += data_bytes(&replay);
+        self.waiting.insert(topic, replay);
+    }
+
+    /// A message that was taken for the outbox is the next one again.
+    pub(crate) fn give_back(&mut self, publication: &Arc<Publication>) {
+        self.bytes += publication.data_bytes();
+        let replay = self.waiting.entry(publication.lineage.id).or_default();
+        replay.push_front(Pinned::new(publication.clone()));
+    }
+
+    /// Takes the next message of a topic.
+    pub(crate) fn next(&mut self, topic: TopicId) -> Option<Arc<Publication>> {
+        let replay = self.waiting.get_mut(&topic)?;
+        let next = replay.pop_front();
+        if replay.is_empty() {
+            self.waiting.remove(&topic);
+        }
+        let next = next?;
+        self.bytes -= next.0.data_bytes();
+        Some(next.0.clone())
+    }
+
+    /// Gives up the replay of a topic and returns the number of its messages.
+    pub(crate) fn cancel(&mut self, topic: TopicId) -> usize {
+        let replay = self.waiting.remove(&topic).unwrap_or_default();
+        self.bytes -= data_bytes(&replay);
+        replay.len()
+    }
+
+    /// Whether messages of a topic wait.
+    pub(crate) fn has(&self, topic: TopicId) -> bool {
+        self.waiting.contains_key(&topic)
+    }
+
+    /// Since when something has waited, as far as was looked, which is done `now`.
+    pub(crate) fn since(&mut self, now: Micros) -> Micros {
+        *self.seen.get_or_insert(now)
+    }
+}
+
+fn data_bytes(replay: &Replay) -> usize {
+    replay.iter().map(|message| message.0.data_bytes()).sum()
+}

@@ -1,0 +1,45 @@
+//! Gives memory back to the system when the broker holds much less than it did.
+//!
+//! The system's allocator keeps what was freed between other blocks, so that a broker which once kept much for replays or
+//! histories would go on looking as large. Asked about once a second, on a thread of its own when there is something to give
+//! back; other threads may wait for the allocator meanwhile, a millisecond or two for each 32 MiB.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickwire_router::Directory;
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that must have been let go for it to be worth while.
+const LEAST_BYTES: usize = 32 * 1024 * 1024;
+
+/// Looks until it is dropped.
+pub(crate) async fn run(directory: Arc<Directory>) {
+    let mut most = 0;
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let held = directory.history_bytes() + directory.value_bytes() + directory.replay_bytes();
+        most = held.max(most);
+        if most - held >= LEAST_BYTES {
+            most = held;
+            if let Err(error) = std::thread::Builder::new()
+                .name("trim".to_owned())
+                .spawn(give_back)
+            {
+                tracing::warn!(%error, "memory is not given back to the system");
+            }
+        }
+    }
+}
+
+/// Has the allocator give back what it does not need.
+#[allow(unsafe_code)]
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim(3) takes a number and no pointer, may be called by any thread at any time, and touches only memory that
+    // is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
