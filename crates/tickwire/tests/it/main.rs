@@ -18,6 +18,7 @@ mod floods;
 mod handshake;
 mod http;
 mod logging;
+mod metrics;
 mod node;
 mod operators;
 mod panics;

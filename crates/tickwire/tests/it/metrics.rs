@@ -1,0 +1,293 @@
+//! Every metric of the catalogue is moved by what it counts: one that nothing moves is no metric.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+
+use serde_json::json;
+
+use crate::handshake::{GET, GOOD};
+use crate::support::{Authority, Broker, Frame, Socket, get, poll, post};
+
+/// Metrics that tests of their own move: faults of the broker (`panics`), a log that is not read (`logging`), and a queue that
+/// publishers from outside wait for long before it is full (the router's `behind`).
+const MOVED_ELSEWHERE: [&str; 4] = [
+    "tickwire_shard_restarts_total",
+    "tickwire_sessions_failed_total",
+    "tickwire_log_lines_lost_total",
+    "tickwire_shard_queue_overflows_total",
+];
+
+/// Each metric of a page, and the sum of its series; of a histogram, the number of what was observed.
+fn sums(page: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().expect("a type has a name");
+        sums.insert(name.to_owned(), 0.0);
+    }
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
+        let name = series.split('{').next().expect("a sample has a name");
+        let name = name.strip_suffix("_count").unwrap_or(name);
+        if let Some(sum) = sums.get_mut(name) {
+            *sum += value.parse::<f64>().expect("a value is a number").abs();
+        }
+    }
+    sums
+}
+
+/// What has moved so far, of all that there is.
+#[derive(Default)]
+struct Moved {
+    all: BTreeSet<String>,
+    moved: BTreeSet<String>,
+}
+
+impl Moved {
+    fn look(&mut self, broker: &Broker) {
+        for (name, sum) in sums(&get(broker.ops, "/metrics").body) {
+            if sum > 0.0 {
+                self.moved.insert(name.clone());
+            }
+            self.all.insert(name);
+        }
+    }
+
+    /// Looks until each of these metrics has moved.
+    fn wait(&mut self, broker: &Broker, names: &[&str]) {
+        for name in names {
+            let name = format!("tickwire_{name}");
+            poll(&name, || {
+                self.look(broker);
+                self.moved.contains(&name).then_some(())
+            });
+        }
+    }
+}
+
+fn send(socket: &mut Socket, request: &serde_json::Value) {
+    socket.send(Frame::text(&request.to_string()));
+}
+
+/// Publishes `count` messages of `bytes` each to a topic, at once.
+fn publish(broker: &Broker, topic: &str, count: usize, bytes: usize) -> u16 {
+    let line = json!({"topic": topic, "data": "x".repeat(bytes)}).to_string() + "\n";
+    post(broker.listen, "/v1/publish", &line.repeat(count)).status
+}
+
+const SETTINGS: &str = r#"
+anonymous_publish = [">"]
+[limits]
+outbox_bytes = 65537
+[[kinds]]
+pattern = "slow.>"
+kind = "event"
+history = 2
+[[staleness]]
+pattern = "quiet.>"
+after_ms = 100
+"#;
+
+const RECORDING: &str = r#"1700000000000000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":1,"p":"1","q":"1","T":1700000000000,"m":false}}
+this is no line of a recording
+1700000000001000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000001,"s":"BTCUSDT","t":2,"p":"2","q":"1","T":1700000000001,"m":false}}
+"#;
+
+/// A file in a folder, with its name.
+fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    let mut file = std::fs::File::create(&path).expect("a file can be made");
+    file.write_all(text.as_bytes()).expect("a file can be written");
+    path.display().to_string()
+}
+
+/// What subscribers, publishers and a feed move.
+fn move_most(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let settings = file(&folder, "tickwire.toml", SETTINGS);
+    let feed = format!("replay:{}", file(&folder, "recording.jsonl", RECORDING));
+    let broker = Broker::start(&["--config", &settings, "--feed", &feed, "--shards", "1"]);
+    moved.wait(
+        &broker,
+        &[
+            "feed_ticks_total",
+            "feed_malformed_lines_total",
+            "feed_lateness_seconds",
+        ],
+    );
+
+    // A WebSocket client's bytes are counted like those over HTTP.
+    let mut publisher = Socket::open(&broker);
+    send(
+        &mut publisher,
+        &json!({"op": "publish", "id": 1, "topic": "quiet.a", "data": "four"}),
+    );
+    assert_eq!(publisher.message()["op"], "ack");
+    broker.wait_for_metric("tickwire_published_bytes_total", |bytes| bytes == 6.0);
+    let crossed = json!({"symbol": "x", "bids": [["2", "1"]], "asks": [["1", "1"]], "time": 0});
+    send(
+        &mut publisher,
+        &json!({"op": "publish", "id": 2, "topic": "book.x", "data": crossed}),
+    );
+    assert_eq!(publisher.message()["op"], "ack");
+    send(&mut publisher, &json!({"op": "fly", "id": 3}));
+    assert_eq!(publisher.message()["op"], "error");
+
+    let deflate = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
+    let (mut compressed, answer) = Socket::request(&broker, GET, &deflate);
+    assert_eq!(answer.status, 101);
+    assert_eq!(compressed.message()["op"], "welcome");
+    send(
+        &mut compressed,
+        &json!({"op": "subscribe", "id": 1, "topics": ["chat.*"]}),
+    );
+    assert_eq!(compressed.message()["op"], "ack");
+    assert_eq!(publish(&broker, "chat.long", 1, 1_000), 200);
+    assert_eq!(compressed.deflated_message()["op"], "update");
+
+    // A reader who stands still lags, is conflated and misses something.
+    let mut slow = Socket::open(&broker);
+    let asked = json!({"op": "subscribe", "id": 1, "topics": ["slow.a", "ticker.a"]});
+    send(&mut slow, &asked);
+    assert_eq!(slow.message()["op"], "ack");
+    poll("it lags", || {
+        assert_eq!(publish(&broker, "slow.a", 200, 60_000), 200);
+        assert_eq!(publish(&broker, "ticker.a", 20, 10), 200);
+        moved.look(&broker);
+        moved.moved.contains("tickwire_lagging_sessions").then_some(())
+    });
+    moved.wait(
+        &broker,
+        &[
+            "lags_total",
+            "lag_seconds",
+            "lagging_outbox_bytes",
+            "outbox_bytes",
+            "ledger_pending",
+        ],
+    );
+    poll("it has caught up", || {
+        slow.frame();
+        moved.look(&broker);
+        let done = ["tickwire_ledger_gapped_total", "tickwire_ledger_conflated_total"];
+        done.iter().all(|name| moved.moved.contains(*name)).then_some(())
+    });
+    // Another has been promised what it does not read.
+    let mut resumed = Socket::open(&broker);
+    assert_eq!(publish(&broker, "chat.many", 200, 10_000), 200);
+    let epoch = get(broker.listen, "/v1/topics/chat.many").body;
+    let epoch: serde_json::Value = serde_json::from_str(&epoch).expect("JSON");
+    let since = json!({"epoch": epoch["epoch"], "seq": 0});
+    send(
+        &mut resumed,
+        &json!({"op": "subscribe", "id": 1, "topics": [{"topic": "chat.many", "since": since}]}),
+    );
+    moved.wait(&broker, &["replay_bytes"]);
+    send(
+        &mut resumed,
+        &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "slow.a", "since": since}]}),
+    );
+    moved.wait(&broker, &["gapped_messages_total"]);
+    drop(resumed);
+
+    assert_eq!(Socket::request(&broker, GET, &[]).1.status, 426);
+    let token = [&GOOD[..], &["Authorization: Bearer nonsense"]].concat();
+    assert_eq!(Socket::request(&broker, GET, &token).1.status, 401);
+    broker.signal("HUP");
+    poll("a shard has much to do", || {
+        publish(&broker, "chat.many", 1_000, 10);
+        moved.look(&broker);
+        moved
+            .moved
+            .contains("tickwire_shard_queue_publications")
+            .then_some(())
+    });
+    moved.wait(
+        &broker,
+        &[
+            "stale_topics",
+            "stale_changes_total",
+            "config_reloads_total",
+            "ledger_dropped_total",
+            "clock_offset_seconds",
+        ],
+    );
+    broker.stop();
+}
+
+/// What a broker with little room turns away.
+fn move_what_is_short(moved: &mut Moved) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let text = "anonymous_publish = [\">\"]\n[limits]\nexempt_addresses = []\nvalue_bytes = 1048576\n\
+                replay_bytes_per_connection = 0\nstall_ms = 500\nops_burst = 1000\nconnections_per_address = 4\n";
+    let settings = file(&folder, "tickwire.toml", text);
+    let broker = Broker::start(&["--config", &settings, "--shards", "1", "--start", "on-subscribe"]);
+    let lines: Vec<String> = (0..20)
+        .map(|n| json!({"topic": format!("ticker.S{n}"), "data": "x".repeat(60_000)}).to_string())
+        .collect();
+    // The last of them find no room, and neither does the feed.
+    assert_ne!(post(broker.listen, "/v1/publish", &lines.join("\n")).status, 200);
+    let mut reader = Socket::open(&broker);
+    send(
+        &mut reader,
+        &json!({"op": "subscribe", "id": 1, "topics": ["ticker.S0"]}),
+    );
+    moved.wait(&broker, &["feed_refused_ticks_total", "value_bytes", "addresses"]);
+
+    (0..3).for_each(|_| assert_eq!(publish(&broker, "chat.x", 1, 10), 200));
+    let value = get(broker.listen, "/v1/topics/chat.x").body;
+    let value: serde_json::Value = serde_json::from_str(&value).expect("JSON");
+    let since = json!({"epoch": value["epoch"], "seq": 1});
+    send(
+        &mut reader,
+        &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "chat.x", "since": since}]}),
+    );
+    moved.wait(&broker, &["replays_refused_total"]);
+
+    let mut stream = Socket::connect(&broker);
+    let head = stream.ask("GET /v1/sse?topic=chat.long HTTP/1.1", &[]);
+    assert_eq!(head.status, 200);
+    poll("a stream that is not read is ended", || {
+        publish(&broker, "chat.long", 20, 50_000);
+        moved.look(&broker);
+        moved
+            .moved
+            .contains("tickwire_sse_streams_dropped_total")
+            .then_some(())
+    });
+    let others: Vec<Socket> = (0..4).map(|_| Socket::connect(&broker)).collect();
+    moved.wait(&broker, &["turned_away_total"]);
+    drop((others, stream));
+    broker.stop();
+}
+
+/// What comes of certificates.
+fn move_tls(moved: &mut Moved) {
+    let authority = Authority::new();
+    let broker = authority.start(&["--feed", "none"], &[]);
+    let mut plain = Socket::connect(&broker);
+    plain.send_bytes(b"GET /v1/topics HTTP/1.1\r\n\r\n");
+    moved.wait(
+        &broker,
+        &["tls_handshakes_failed_total", "tls_certificate_not_after_seconds"],
+    );
+    authority.issue("broker");
+    moved.wait(&broker, &["tls_reloads_total"]);
+    std::fs::write(authority.path("broker.pem"), "half a certifi").expect("a file can be written");
+    moved.wait(&broker, &["tls_reloads_failed_total"]);
+    broker.stop();
+}
+
+#[test]
+fn every_metric_is_moved_by_what_it_counts() {
+    let mut moved = Moved::default();
+    move_most(&mut moved);
+    move_what_is_short(&mut moved);
+    move_tls(&mut moved);
+    let still: Vec<&String> = moved
+        .all
+        .difference(&moved.moved)
+        .filter(|name| !MOVED_ELSEWHERE.contains(&name.as_str()))
+        .collect();
+    assert!(still.is_empty(), "nothing has moved {still:?}");
+    assert!(moved.all.len() > 60, "{:?}", moved.all);
+}
