@@ -10,6 +10,7 @@ mod guard;
 mod reading;
 mod secured;
 mod shared;
+mod sse;
 mod stream;
 mod writing;
 
@@ -19,12 +20,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
-use tickwire_router::{Counts, Outbox, SessionId, Shard, Transport};
+use tickwire_router::{Counts, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
-use tickwire_wire::message::Subscribe;
-use tickwire_wire::{ClientMessage, Codec, Micros, Refusal, Variant};
+use tickwire_wire::{Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
 use crate::access::{Access, Admission};
@@ -232,61 +232,6 @@ impl Hub {
         self.begin_secured(id);
         self.wake.notify_one();
         Ok(id)
-    }
-
-    /// Opens a session that an HTTP response body serves, and subscribes; `check` looks at the answer, which waits in the
-    /// outbox.
-    ///
-    /// # Errors
-    /// What `check` found; there is no session then.
-    pub(crate) fn open_sse<T, E>(
-        &mut self,
-        tether: Rc<Tether>,
-        admission: Admission,
-        subscribe: Subscribe,
-        check: impl FnOnce(Option<&Outbox>) -> Result<T, E>,
-    ) -> Result<(SessionId, T), E> {
-        let now = self.clock.now();
-        let id = self.guard.open(
-            &mut self.shard,
-            Codec::Json.into(),
-            Transport::Sse,
-            admission,
-            now,
-        );
-        self.shard
-            .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
-        self.shard.finish(id, now);
-        let granted = match check(self.shard.outbox(id)) {
-            Ok(granted) => granted,
-            Err(refused) => {
-                self.shard.remove(id);
-                self.guard.forget(id);
-                return Err(refused);
-            }
-        };
-        self.set_link(id, Link::Sse(tether));
-        self.metrics.connection_opened(TransportLabel::Sse);
-        self.check_gate();
-        self.kick();
-        Ok((id, granted))
-    }
-
-    /// Takes note that the response body of an SSE session took `count` bytes.
-    pub(crate) fn took_sse(&mut self, id: SessionId, count: usize) {
-        let now = self.clock.now();
-        if self.took(id, count, now).is_err() {
-            self.drop_session(id);
-        }
-        if self.shard.dirty_count() > 0 {
-            self.kick(); // there is more to be pulled in
-        }
-    }
-
-    /// Ends an SSE session whose response body has let go.
-    pub(crate) fn end_sse(&mut self, id: SessionId) {
-        self.drop_session(id);
-        self.kick(); // a broker that stops waits for the last session
     }
 
     /// The gate of the feed.
