@@ -284,8 +284,7 @@ impl Common {
             ))
         });
         let limits = reload::directory_limits(&config);
-        // Two starts within a microsecond of each other on one machine cannot both have listened.
-        let epoch = Epoch::from_number(clock.now().0);
+        let epoch = Epoch::from_number(clock.number_of_start());
         let kinds = Kinds::with_rules(config.kinds.clone());
         let directory =
             Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());

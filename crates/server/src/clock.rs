@@ -1,5 +1,6 @@
 //! The broker's one clock.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tickwire_wire::Micros;
@@ -22,6 +23,17 @@ impl Clock {
         Self {
             start: Instant::now(),
             wall_at_start: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// A number that no other start has: the time of this one, to the microsecond. Two starts within a microsecond of each other
+    /// on one machine cannot both have listened. Where the system's clock was never set it is one by chance.
+    #[must_use]
+    pub(crate) fn number_of_start(&self) -> u64 {
+        match self.wall_at_start {
+            // The standard hasher's keys are random.
+            0 => RandomState::new().hash_one(self.start),
+            wall => wall,
         }
     }
 
@@ -56,5 +68,28 @@ impl Clock {
     #[must_use]
     pub(crate) fn instant(&self, at: Micros) -> Instant {
         self.start + std::time::Duration::from_micros(at.0.saturating_sub(self.wall_at_start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_differ_also_where_the_clock_was_never_set() {
+        let never_set = Clock {
+            start: Instant::now(),
+            wall_at_start: 0,
+        };
+        let [first, second] = [never_set; 2].map(|clock| clock.number_of_start());
+        assert_ne!(first, second);
+        assert_eq!(
+            Clock {
+                wall_at_start: 7,
+                ..never_set
+            }
+            .number_of_start(),
+            7
+        );
     }
 }
