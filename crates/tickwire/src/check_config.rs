@@ -1,5 +1,7 @@
 //! `tickwire check-config`: says whether a broker would start with a file, without starting one.
 
+use std::env;
+
 use tickwire_feed::Replay;
 use tickwire_server::access::Access;
 use tickwire_server::config::{Config, FeedSource, Overrides};
@@ -9,9 +11,15 @@ use crate::cli::CheckConfigArgs;
 use crate::console;
 use crate::failure::Failure;
 
-/// Checks the file and those that it names, by themselves: the environment is not looked at, since it could hide what is wrong with the file.
+/// Where systemd tells a service which files it was handed.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Checks the file and those that it names, by themselves: the environment could hide what is wrong with the file, so only where
+/// credentials are is taken from it.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
-    let config = Config::load(Some(&args.file), [], &Overrides::default())?;
+    let credentials = env::var(CREDENTIALS).ok();
+    let credentials = credentials.map(|folder| (CREDENTIALS.to_owned(), folder));
+    let config = Config::load(Some(&args.file), credentials, &Overrides::default())?;
     let access = Access::load(&config)?;
     for key in access.ignored_keys() {
         console::say(format_args!("a key is ignored: {key}"));

@@ -220,13 +220,9 @@ impl Jwt {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let jwt = Self {
             algorithms: algorithms(&fields)?,
-            secret_file: fields.file("secret_file")?,
-            public_key_files: fields
-                .texts("public_key_files")?
-                .into_iter()
-                .map(PathBuf::from)
-                .collect(),
-            jwks_file: fields.file("jwks_file")?,
+            secret_file: fields.file("secret_file", settings.credentials())?,
+            public_key_files: fields.files("public_key_files", settings.credentials())?,
+            jwks_file: fields.file("jwks_file", settings.credentials())?,
             audience: owned(fields.text("audience")?),
             issuer: owned(fields.text("issuer")?),
             leeway_s: fields.integer("leeway_s", 0, LEEWAY_S_MAX)?.unwrap_or(0),

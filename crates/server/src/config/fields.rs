@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use figment::value::{Dict, Value};
 use tickwire_wire::Pattern;
 
+use super::credentials::Credentials;
 use super::error::{ConfigError, Origin};
 use super::nearest::nearest;
 use super::settings::{integer_in, show};
@@ -118,8 +119,16 @@ impl<'a> Fields<'a> {
     }
 
     /// A file's name that may be left out.
-    pub(super) fn file(&self, name: &str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(self.text(name)?.map(PathBuf::from))
+    pub(super) fn file(&self, name: &str, credentials: &Credentials) -> Result<Option<PathBuf>, ConfigError> {
+        let file = self.text(name)?.map(|file| credentials.file(file)).transpose();
+        file.map_err(|rule| self.refuse(name, rule))
+    }
+
+    /// A list of files' names; none if it is left out.
+    pub(super) fn files(&self, name: &str, credentials: &Credentials) -> Result<Vec<PathBuf>, ConfigError> {
+        let files = self.texts(name)?.into_iter();
+        let files: Result<Vec<PathBuf>, String> = files.map(|file| credentials.file(file)).collect();
+        files.map_err(|rule| self.refuse(name, rule))
     }
 
     /// A whole number between `min` and `max` that may be left out.

@@ -8,6 +8,7 @@
 mod addresses;
 mod auth;
 mod compression;
+mod credentials;
 mod docs;
 mod drain;
 mod error;
@@ -37,6 +38,7 @@ use tickwire_wire::Pattern;
 pub use self::addresses::AddressLimits;
 pub use self::auth::{Auth, AuthKey, Jwt, JwtAlgorithm};
 pub use self::compression::Compression;
+use self::credentials::Credentials;
 pub use self::docs::Flag;
 pub use self::drain::Drain;
 pub use self::error::{ConfigError, Origin};
@@ -182,7 +184,7 @@ pub struct Socket {
 impl Config {
     /// Merges `flags` over `environment` over the file over the defaults, and checks the whole.
     ///
-    /// Of `environment` only `TICKWIRE_*` is looked at.
+    /// Of `environment` only `TICKWIRE_*` is looked at, and `CREDENTIALS_DIRECTORY`.
     ///
     /// # Errors
     /// The first fault: a file that cannot be read, an unknown key or variable, a value out of its range or at odds with
@@ -192,13 +194,15 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: &Overrides,
     ) -> Result<Self, ConfigError> {
+        let environment: Vec<(String, String)> = environment.into_iter().collect();
+        let credentials = Credentials::of(&environment);
         let mut layers = vec![Layer::defaults()];
         if let Some(path) = file {
             layers.push(Layer::file(path)?);
         }
         layers.push(Layer::environment(environment)?);
         layers.push(flags.layer());
-        Self::read(&Settings::merge(layers, file))
+        Self::read(&Settings::merge(layers, file).with_credentials(credentials))
     }
 
     fn read(settings: &Settings) -> Result<Self, ConfigError> {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use tickwire_wire::limits::{BOOK_HISTORY_MAX, EVENT_HISTORY_MAX};
 use tickwire_wire::{Kind, Pattern};
 
+use super::credentials::Credentials;
 use super::error::{ConfigError, Origin};
 use super::keys::{self, HISTORY_MAX, Key, Shape};
 use super::layer::{Layer, Rank};
@@ -22,6 +23,7 @@ use tickwire_router::KindRule;
 pub(super) struct Settings {
     merged: Figment,
     file: Option<PathBuf>,
+    credentials: Credentials,
 }
 
 impl Settings {
@@ -30,7 +32,19 @@ impl Settings {
         Self {
             merged: layers.into_iter().fold(Figment::new(), Figment::merge),
             file: file.map(Path::to_owned),
+            credentials: Credentials::default(),
         }
+    }
+
+    /// The same with the files that the service manager hands over.
+    pub(super) fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The files that the service manager hands over.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Where the value at `path` came from.
@@ -171,7 +185,10 @@ impl Settings {
             return Ok(None);
         };
         match value.as_str() {
-            Some(name) if !name.is_empty() => Ok(Some(PathBuf::from(name))),
+            Some(name) if !name.is_empty() => {
+                let file = self.credentials.file(name);
+                file.map(Some).map_err(|rule| self.refuse(path, rule))
+            }
             _ => Err(self.refuse(path, "must be the name of a file")),
         }
     }

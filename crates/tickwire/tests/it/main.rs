@@ -10,6 +10,7 @@ mod broker;
 mod browser;
 mod clocks;
 mod compression;
+mod deploy;
 mod descriptors;
 mod documents;
 mod echo;
