@@ -6,10 +6,10 @@
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
-use serde_json::Value;
 use tickwire_router::{Grant, PublishRate, Rights};
 use tickwire_wire::{Micros, Pattern};
 
+use super::claim::Value;
 use super::object::Object;
 use super::{Admission, Denied, Holder};
 

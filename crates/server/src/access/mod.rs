@@ -4,6 +4,7 @@
 //! never changes and reads nothing more. Verifying a token opens no file and no connection, whatever the token says
 //! about where its key may be had. Nothing that a client showed is logged or repeated in an answer.
 
+mod claim;
 mod claims;
 mod denied;
 mod error;
