@@ -10,21 +10,26 @@ pub(super) enum Equal {
     None,
 }
 
-/// Digits that any float of 64 bits gives back as they were (`DBL_DIG` of C).
+/// Digits that any float of 64 bits gives back as they were (`DBL_DIG` of C), unless it is next to zero.
 const SAFE_DIGITS: usize = f64::DIGITS as usize;
-/// Characters of an exponent that is surely far from the ends of a float's range.
-const SAFE_EXPONENT: usize = 2;
 
-/// The text of a float: the shortest decimal that is read as it again. None if it is not finite.
-pub(super) fn text_of(float: f64) -> Option<String> {
-    serde_json::Number::from_f64(float).map(|number| number.to_string())
+/// The text of a float, written into `buffer`: the shortest decimal that is read as it again. None if it is not finite.
+pub(super) fn text_of(float: f64, buffer: &mut zmij::Buffer) -> Option<&str> {
+    float.is_finite().then(|| buffer.format_finite(float))
 }
 
 /// The number of MessagePack that is equal to `text`, which is a number of JSON: an integer of 64 bits, or a float whose
 /// own text says the same number.
 pub(super) fn equal(text: &str) -> Equal {
-    let is_integer = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    if is_integer && text != "-0" {
+    let (mut is_integer, mut has_exponent) = (true, false);
+    for byte in text.bytes() {
+        match byte {
+            b'.' => is_integer = false,
+            b'e' | b'E' => has_exponent = true,
+            _ => {}
+        }
+    }
+    if is_integer && !has_exponent && text != "-0" {
         if let Ok(number) = text.parse() {
             return Equal::Unsigned(number);
         }
@@ -35,23 +40,14 @@ pub(super) fn equal(text: &str) -> Equal {
     let Ok(float) = text.parse() else {
         return Equal::None;
     };
-    let is_equal = || text_of(float).is_some_and(|own| Decimal::of(&own) == Decimal::of(text));
-    if is_short(text) || is_equal() {
+    let is_safe = !has_exponent && text.len() <= SAFE_DIGITS;
+    let mut buffer = zmij::Buffer::new();
+    let says_it = |own: &str| own == text || Decimal::of(own) == Decimal::of(text);
+    if is_safe || text_of(float, &mut buffer).is_some_and(says_it) {
         Equal::Float(float)
     } else {
         Equal::None
     }
-}
-
-/// Whether a number has so few digits that a float is sure to give them back.
-fn is_short(text: &str) -> bool {
-    let (mantissa, exponent) = parts(text);
-    mantissa.len() <= SAFE_DIGITS && exponent.len() <= SAFE_EXPONENT
-}
-
-/// What stands before and behind the `e`.
-fn parts(text: &str) -> (&str, &str) {
-    text.split_once(['e', 'E']).unwrap_or((text, ""))
 }
 
 /// A decimal number in the one form that equal ones share: digits that neither begin nor end with a zero, and the power of ten
@@ -65,7 +61,7 @@ struct Decimal {
 
 impl Decimal {
     fn of(text: &str) -> Self {
-        let (mantissa, exponent) = parts(text);
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let unsigned = mantissa.strip_prefix('-');
         let negative = unsigned.is_some();
         let (whole, fraction) = {

@@ -47,7 +47,9 @@ impl JsonText {
                 Item::Unsigned(number) => text.push_str(itoa::Buffer::new().format(number)),
                 Item::Signed(number) => text.push_str(itoa::Buffer::new().format(number)),
                 Item::Float(number) => {
-                    text.push_str(&number::text_of(number).ok_or(Malformed::NotFinite(at))?);
+                    let mut buffer = zmij::Buffer::new();
+                    let number = number::text_of(number, &mut buffer);
+                    text.push_str(number.ok_or(Malformed::NotFinite(at))?);
                 }
                 Item::Binary(_) => return Err(Malformed::NotJson { at, kind: "binary" }),
                 Item::Extension(_) => {
