@@ -83,7 +83,7 @@ impl Frame {
 /// The length of a publication's frame. Books, the longest there are, are bounded far below 4 GiB.
 #[inline]
 pub(crate) fn length(frame: &[u8]) -> u32 {
-    u32::try_from(frame.len()).expect("a frame is shorter than 4 GiB")
+    u32::try_from(frame.len()).unwrap_or(u32::MAX)
 }
 
 /// A gap before what is pulled next.
@@ -148,14 +148,13 @@ const _: () = assert!(size_of::<Item>() <= 24);
 
 impl Item {
     /// Its bytes, for a connection of `variant`.
-    ///
-    /// # Panics
-    /// When it is a publication whose frame was not made before it came to wait.
     pub(crate) fn bytes(&self, variant: Variant) -> &[u8] {
         match self {
             Self::Frame(frame) => {
-                let made = frame.fanout.publication.made(variant, frame.fanout.op);
-                made.expect("what waits has a length, so its frame was made")
+                let Fanout { publication, op } = &*frame.fanout;
+                // What waits has a length, so its frame was made. Were it not, any connection takes a plain one.
+                let made = publication.made(variant, *op);
+                made.unwrap_or_else(|| publication.frame(variant.codec(), *op).0)
             }
             Self::Gap(gap) => &gap.frame,
             Self::Status(status) => &status.frame,
