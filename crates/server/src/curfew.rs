@@ -2,7 +2,8 @@
 //!
 //! After a reload, and while the broker drains, each answer says `Connection: close`; nothing else is done to a connection, so
 //! one whose request is still unread gets its answer. At the curfew, the end of a drain, connections that wait for a further
-//! request are closed. Those that were never answered are waited for: they have the time of a request's head.
+//! request have a moment for it, and are closed then. Those that were never answered are waited for: they have the time of a
+//! request's head.
 //! Shared by the tasks of one thread. Waits for nothing by itself: the shard's thread is woken when a connection has ended.
 
 use std::cell::Cell;
@@ -55,7 +56,7 @@ impl Curfew {
         self.draining.get()
     }
 
-    /// Ends the connections that wait for a further request; the others end with their answer.
+    /// Ends the connections that wait for a further request, in a moment; the others end with their answer.
     pub(crate) fn call(&self) {
         if !self.over.replace(true) {
             self.bell.notify_waiters();

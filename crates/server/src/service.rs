@@ -39,7 +39,8 @@ const ECHO_PATH: &str = "/v1/echo";
 /// What makes the task of its connection panic, when `test.panic` says so.
 const PANIC_PATH: &str = "/v1/panic";
 
-/// Time that a connection is kept beyond the one that its client is told, so that a request sent at its end still arrives.
+/// Time that a connection is kept beyond the one that its client is told, or beyond the end of a drain, so that a request which is
+/// on its way still arrives.
 const KEPT_LONGER: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
@@ -113,8 +114,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         () = context.curfew.called() => tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            // What has come meanwhile was read then.
-            () = tokio::task::yield_now() => {
+            () = tokio::time::sleep(KEPT_LONGER) => {
                 if stalled.is_answered() {
                     connection.as_mut().graceful_shutdown();
                 }

@@ -42,7 +42,9 @@ fn sigterm_closes_two_hundred_connections_with_4000() {
 
 #[test]
 fn sigterm_does_not_wait_for_who_does_not_answer() {
-    let broker = Broker::start(&["--feed", "none"]);
+    // A first request is waited for as long as its head may take.
+    let variables = [("TICKWIRE_LIMITS__HANDSHAKE_MS", "2000")];
+    let broker = Broker::start_with(&["--feed", "none"], &variables);
     let mut silent: Vec<Socket> = (0..3).map(|_| Socket::open(&broker)).collect();
     // One that has not even finished its handshake.
     let mut early = Socket::connect(&broker);

@@ -1,11 +1,12 @@
 //! Requests that nobody had read yet when settings changed or the broker left: each is answered.
 
+use std::net::TcpStream;
 use std::thread;
 
 use serde_json::json;
 
 use crate::handshake::{GET, GOOD};
-use crate::support::{Broker, Frame, Socket, get, post};
+use crate::support::{Broker, Frame, Socket, get, poll, post};
 
 const PUBLISHING: [&str; 4] = ["--feed", "none", "--anonymous-publish", ">"];
 
@@ -119,6 +120,24 @@ fn the_end_of_a_drain_closed_connections_whose_first_request_was_unread() {
     let answer = shakes.ask(GET, &GOOD);
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.head.contains("retry-after: 1"), "{answer:?}");
+    broker.wait_stopped();
+}
+
+/// Its client had sent it before it could know.
+#[test]
+fn the_end_of_a_drain_closed_kept_connections_whose_next_request_was_on_its_way() {
+    let broker = Broker::start(&PUBLISHING);
+    let mut kept = Socket::connect(&broker);
+    kept.send_bytes(&request("1"));
+    assert_eq!(kept.read_answer().status, 200);
+    broker.terminate();
+    // There is no session to wait for, so this is the end as well.
+    poll("connections are refused", || {
+        TcpStream::connect(broker.listen).err()
+    });
+    kept.send_bytes(&request("2"));
+    let answer = kept.read_answer();
+    assert_eq!(answer.status, 200, "{answer:?}");
     broker.wait_stopped();
 }
 
