@@ -13,7 +13,7 @@ use tickwire_wire::{ErrorCode, Pattern, Refusal};
 use crate::bucket::Rate;
 
 /// Pairs of patterns that are looked at for one that would be allowed in place of one that is not.
-const NARROWER_LOOKS_MAX: usize = 512;
+const NARROWER_LOOKS_MAX: usize = 128;
 
 /// The topics that one kind of request may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,12 @@ impl Grant {
     /// Whether it holds every topic that `pattern` matches.
     #[must_use]
     pub fn has_all(&self, pattern: &Pattern) -> bool {
-        covers(&self.allow, pattern) && !self.deny.iter().any(|denied| overlap(denied, pattern))
+        covers(&self.allow, pattern) && self.denied_by(pattern).is_none()
+    }
+
+    /// The first of the patterns that deny some topic of `pattern`.
+    fn denied_by(&self, pattern: &Pattern) -> Option<&Pattern> {
+        self.deny.iter().find(|denied| overlap(denied, pattern))
     }
 
     /// A pattern within `pattern` of which it holds every topic, if one is found: the part of `pattern` in one of the patterns
@@ -105,14 +110,6 @@ impl Grant {
             }
         }
         Some(false)
-    }
-
-    /// The part of `pattern` that is denied though all of it is allowed otherwise.
-    fn denied_part(&self, pattern: &Pattern) -> Option<Pattern> {
-        let mut denied = self.deny.iter();
-        covers(&self.allow, pattern)
-            .then(|| denied.find_map(|denied| common(denied, pattern)))
-            .flatten()
     }
 }
 
@@ -195,7 +192,9 @@ impl Rights {
     /// # Errors
     /// `forbidden`, with what is denied of it and a pattern that would be allowed, where these can be told.
     pub fn check_subscribe(&self, pattern: &Pattern) -> Result<(), Refusal> {
-        if self.subscribe.has_all(pattern) {
+        let covered = covers(&self.subscribe.allow, pattern);
+        let denied = covered.then(|| self.subscribe.denied_by(pattern)).flatten();
+        if covered && denied.is_none() {
             return Ok(());
         }
         let mut reason = if pattern.is_wildcard() {
@@ -204,7 +203,7 @@ impl Rights {
             format!("this connection may not subscribe to {pattern}")
         };
         if pattern.is_wildcard()
-            && let Some(denied) = self.subscribe.denied_part(pattern)
+            && let Some(denied) = denied.and_then(|denied| common(denied, pattern))
         {
             reason += &format!(": {denied}");
         }
