@@ -1,9 +1,10 @@
 //! Reading requests of clients.
 
 use tickwire_wire::message::{BadRequest, Position, Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Epoch, RequestId, Seq};
+use tickwire_wire::{ClientMessage, Codec, Epoch, JsonText, Payload, RequestId, Seq};
 
 use crate::case::HotPath;
+use crate::set_up;
 
 /// A request as it came in.
 #[derive(Debug)]
@@ -39,6 +40,24 @@ impl RequestDecode {
             conflate_ms: None,
             snapshot: true,
         });
+        Self::of(message, codec)
+    }
+
+    /// A `publish` of a JSON object, its text as reading MessagePack writes it, so that both codecs carry the same.
+    #[must_use]
+    pub fn publish(codec: Codec) -> Self {
+        let mut packed = Vec::new();
+        set_up::published().write_msgpack(&mut packed);
+        let data = JsonText::from_msgpack(&packed).expect("JSON in MessagePack");
+        let message = ClientMessage::Publish {
+            id: Some(RequestId(7)),
+            topic: "chat.lobby".to_owned(),
+            data: Payload::Json(data),
+        };
+        Self::of(message, codec)
+    }
+
+    fn of(message: ClientMessage, codec: Codec) -> Self {
         let mut bytes = Vec::new();
         codec.encode_request(&message, &mut bytes);
         Self {

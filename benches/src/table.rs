@@ -95,6 +95,8 @@ macro_rules! every_case {
                 subscribe_1_msgpack: |_| RequestDecode::subscribe(1, MessagePack),
                 subscribe_100_json: |_| RequestDecode::subscribe(100, Json),
                 subscribe_100_msgpack: |_| RequestDecode::subscribe(100, MessagePack),
+                publish_json: |_| RequestDecode::publish(Json),
+                publish_msgpack: |_| RequestDecode::publish(MessagePack),
             }
             subscribe {
                 storm_whole: |_| Storm::new(Part::Whole),

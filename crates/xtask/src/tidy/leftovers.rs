@@ -1,4 +1,4 @@
-//! Rule: nothing left over: no notes to oneself, no sleeping tests, no paths of somebody's machine.
+//! Rule: nothing left over: no notes to oneself, no sleeping tests, no paths of somebody's machine, no JSON of others as a tree.
 
 use super::Fault;
 use super::code::{code_of, has_word};
@@ -18,6 +18,8 @@ const MACHINE: &[&str] = &[
     concat!("/Us", "ers/"),
     concat!("/tmp/", "tgt"),
 ];
+/// Crates that read JSON which others wrote.
+const READERS: &[&str] = &["client", "feed", "metrics", "router", "server", "wire"];
 /// Endings of files that hold code.
 const CODE: &[&str] = &["rs", "py", "js", "mjs", "ts", "sh", "toml", "yml", "yaml"];
 
@@ -66,11 +68,22 @@ fn check_file(file: &TextFile) -> Vec<Fault> {
         {
             fault(format!("`{hole}` is a hole; fill it"));
         }
+        if at < tests && is_reader(&file.path) && code.contains("serde_json::") && has_word(code, "Value") {
+            fault(
+                "a `Value` of serde_json gives keys of others' JSON a meaning of its own; read a type, or a `JsonText`"
+                    .to_owned(),
+            );
+        }
         if at >= tests && SLEEPS.iter().any(|sleep| code.contains(sleep)) {
             fault("a test sleeps; wait for the event itself, with a deadline".to_owned());
         }
     }
     faults
+}
+
+fn is_reader(path: &str) -> bool {
+    let of = |name: &&str| path.starts_with(&format!("crates/{name}/src/"));
+    READERS.iter().any(|name| of(name))
 }
 
 /// Whether an absolute path that begins with `path` stands in `line`.
@@ -129,6 +142,21 @@ mod tests {
             faults("crates/a/tests/it/main.rs", &format!("// no {}", SLEEPS[0])),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn trees_of_foreign_json() {
+        for line in ["use serde_json::{Map, Value};", "fn a(b: &serde_json::Value) {}"] {
+            let text = format!("//! A.\n{line}\n\n#[cfg(test)]\nmod tests {{\n    {line}\n}}\n");
+            let found = faults("crates/server/src/a.rs", &text);
+            assert!(
+                found.len() == 1 && found[0].starts_with("crates/server/src/a.rs:2: a `Value`"),
+                "{found:?}"
+            );
+            assert_eq!(faults("crates/xtask/src/a.rs", &text), [""; 0], "a tool may");
+        }
+        let raw = "//! A.\nuse serde_json::value::RawValue;\n";
+        assert_eq!(faults("crates/wire/src/a.rs", raw), [""; 0]);
     }
 
     #[test]
