@@ -2,6 +2,8 @@
 //!
 //! Eight bytes, no timer, never reads a clock. What does not fit takes nothing, and learns how long to wait.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tickwire_wire::Micros;
 
 /// Topics that a request may look at for the price of one operation.
@@ -76,6 +78,36 @@ impl Bucket {
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
         self.full_at <= now
+    }
+}
+
+/// A bucket that several take from: all sessions of one address, whichever shard they are on. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct SharedBucket(Arc<Mutex<Bucket>>);
+
+impl SharedBucket {
+    /// As [`Bucket::charge_visits`].
+    pub fn charge_visits(&self, rate: Rate, visits: usize, now: Micros) {
+        self.with(|bucket| bucket.charge_visits(rate, visits, now));
+    }
+
+    /// As [`Bucket::check`].
+    ///
+    /// # Errors
+    /// With the microseconds until no more is taken ahead than it holds.
+    pub fn check(&self, rate: Rate, now: Micros) -> Result<(), u64> {
+        self.with(|bucket| bucket.check(rate, now))
+    }
+
+    /// As [`Bucket::is_full`].
+    #[must_use]
+    pub fn is_full(&self, now: Micros) -> bool {
+        self.with(|bucket| bucket.is_full(now))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Bucket) -> T) -> T {
+        // Nothing in here can panic half-way.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

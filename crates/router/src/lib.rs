@@ -30,7 +30,7 @@ mod staleness;
 mod tree;
 
 pub use book::Book;
-pub use bucket::{Bucket, Rate};
+pub use bucket::{Bucket, Rate, SharedBucket};
 pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, SharedBucket};
 use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::TopicId;
@@ -140,6 +140,8 @@ pub(crate) struct Session {
     pub(crate) publishing: Bucket,
     /// What is left of the publications that may be refused with `rate_limited`.
     pub(crate) publishing_patience: Bucket,
+    /// What is left of the looks at topics that all sessions of its address may take, if these are counted.
+    pub(crate) visits: Option<SharedBucket>,
     /// When it is closed because the broker leaves, if it does.
     pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,

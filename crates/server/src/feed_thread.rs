@@ -157,7 +157,10 @@ impl FeedPlan {
                 Ok(cell) => cells[index].insert(cell).clone(),
                 Err(error) => {
                     let topic = self.feed.topic(tick.topic);
-                    tracing::warn!(%topic, %error, "a tick of the feed was not published");
+                    if self.metrics.refused_ticks == 0 {
+                        tracing::warn!(%topic, %error, "ticks of the feed are not published");
+                    }
+                    self.metrics.refused_ticks += 1;
                     return;
                 }
             },

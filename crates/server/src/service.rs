@@ -300,8 +300,9 @@ fn take_over(
         .downcast::<Progress>()
         .map_err(|_| std::io::Error::other("not the transport that was served"))?;
     let stream = Stream::of(parts.io.into_inner())?;
+    let visits = context.gatekeeper.visits(permit.client().ip());
     let mut hub = context.hub.borrow_mut();
-    hub.adopt(
+    let id = hub.adopt(
         stream,
         permit,
         transport,
@@ -309,5 +310,8 @@ fn take_over(
         admission,
         parts.read_buf.to_vec(),
     )?;
+    if let Some(visits) = visits {
+        hub.shard.shares(id, visits);
+    }
     Ok(())
 }

@@ -78,6 +78,8 @@ pub const PUBLISHES_PER_S: u32 = 10_000;
 pub const PUBLISHES_BURST: u32 = 20_000;
 /// Most publications per second, and at once, that an operator or a token can grant.
 pub const PUBLISH_RATE_MAX: u32 = 1_000_000;
+/// How many connections' allowances for looking at topics all WebSocket connections and streams of one address have together.
+pub const ADDRESS_VISITS: u32 = 4;
 /// Default for the requests in a row, each refused whole for what it asks, with which a connection is closed with 1008.
 pub const REFUSALS_IN_A_ROW_MAX: u32 = 10;
 /// Requests per second of those that are forgiven.

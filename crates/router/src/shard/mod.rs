@@ -227,6 +227,7 @@ impl Shard {
             last_out: now,
             pinged: None,
             allowance: Bucket::default(),
+            visits: None,
             publishing: Bucket::default(),
             publishing_patience: Bucket::default(),
             leaves_at: None,

@@ -5,13 +5,13 @@
 //! on after `rate_limited`. What may succeed later is no abuse.
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::limits::REFUSALS_FORGIVEN_PER_S;
+use tickwire_wire::limits::{ADDRESS_VISITS, REFUSALS_FORGIVEN_PER_S};
 use tickwire_wire::message::{AckResult, BadRequest};
 use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Refusal, RequestId, Topic};
 
 use super::Shard;
 use super::piecewise::Naming;
-use crate::bucket::{Bucket, Rate};
+use crate::bucket::{Bucket, Rate, SharedBucket};
 use crate::counts::Op;
 use crate::session::SessionId;
 
@@ -146,19 +146,43 @@ impl Shard {
         too_fast("requests", limits.ops_per_s, limits.ops_burst, wait_us)
     }
 
-    /// Whether what the session was charged for the work of its requests is within its allowance.
-    pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
-        let rate = self.rate();
-        let session = self.open_session(id);
-        let checked = session.map_or(Ok(()), |session| session.allowance.check(rate, now));
-        checked.map_err(|wait_us| self.over_rate(wait_us))
+    /// How fast the allowance of an address for looks at topics fills: that of a few connections.
+    fn address_rate(&self) -> Rate {
+        let limits = self.settings.limits;
+        let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);
+        Rate::new(of_all(limits.ops_per_s), of_all(limits.ops_burst))
     }
 
-    /// Takes operations from the session's allowance for a request that looked at so many topics.
+    /// Lets a session take its looks at topics from those of its address, too.
+    pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
+        if let Some(session) = self.session(id) {
+            session.visits = Some(visits);
+        }
+    }
+
+    /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
+    /// address: who connects anew has a new one of his own, and not of the other.
+    pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
+        let (rate, address_rate) = (self.rate(), self.address_rate());
+        let Some(session) = self.open_session(id) else {
+            return Ok(());
+        };
+        let own = session.allowance.check(rate, now);
+        let all = session
+            .visits
+            .as_ref()
+            .map_or(Ok(()), |visits| visits.check(address_rate, now));
+        own.and(all).map_err(|wait_us| self.over_rate(wait_us))
+    }
+
+    /// Takes operations from the session's allowance, and from its address's, for a request that looked at so many topics.
     pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
-        let rate = self.rate();
+        let (rate, address_rate) = (self.rate(), self.address_rate());
         if let Some(session) = self.open_session(id) {
             session.allowance.charge_visits(rate, visited, now);
+            if let Some(visits) = &session.visits {
+                visits.charge_visits(address_rate, visited, now);
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tickwire_router::{Rights, SessionId, Transport};
-use tickwire_wire::Codec;
+use tickwire_router::{Rights, SessionId, SharedBucket, Transport};
+use tickwire_wire::{Codec, Control, ServerMessage};
 
 use crate::world::{Frame, Setup, World};
 
@@ -37,9 +37,10 @@ fn topics_that_a_full_queue_left_out_are_seen_to_a_piece_at_a_time() {
         }
         assert!(pieces >= MANY / 101, "{pieces} pieces");
         world.run();
-        let updates = world.clients[client].inbox.drain(..).filter(|(_, frame)| {
-            matches!(frame, Frame::Message(tickwire_wire::ServerMessage::Update { .. }))
-        });
+        let updates = world.clients[client]
+            .inbox
+            .drain(..)
+            .filter(|(_, frame)| matches!(frame, Frame::Message(ServerMessage::Update { .. })));
         assert_eq!(updates.count(), MANY, "round {round}");
         world.check_ledgers();
     }
@@ -120,4 +121,40 @@ fn heartbeats_are_one_frame_for_all_of_a_codec_and_come_so_many_at_a_time() {
     }
     assert_eq!(told, sessions.len());
     assert!(rounds >= 5, "{rounds} rounds");
+}
+
+#[test]
+fn who_connects_anew_has_no_new_allowance_for_looking_at_topics_from_its_address() {
+    const TOPICS: usize = 3_000;
+    let mut setup = Setup::default();
+    (setup.settings.limits.ops_per_s, setup.settings.limits.ops_burst) = (1, 4);
+    let mut world = World::new(setup);
+    for n in 0..TOPICS {
+        let topic = format!("t.{n}").parse().expect("a topic");
+        world.directory.open(&topic).expect("there is room");
+    }
+    let address = SharedBucket::default();
+    let mut granted = |world: &mut World, address: Option<&SharedBucket>| {
+        let client = world.open(0, Codec::Json, Vec::new());
+        let id = world.clients[client].id.expect("it is connected");
+        if let Some(address) = address {
+            world.shards[0].shares(id, address.clone());
+        }
+        world.subscribe(client, "t.*");
+        world.run();
+        let (_, ack) = world.clients[client].inbox.pop().expect("an answer");
+        world.disconnect(client);
+        match ack {
+            Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
+                results[0].error.is_none()
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    };
+    // An address may look at sixteen thousand at once, and a connection at three thousand of them.
+    let visits = (0..20).filter(|_| granted(&mut world, Some(&address))).count();
+    assert!((5..8).contains(&visits), "{visits} visits");
+    assert!(granted(&mut world, None), "another address");
+    world.now = world.now.plus_ms(4_000);
+    assert!(granted(&mut world, Some(&address)), "later there is more");
 }

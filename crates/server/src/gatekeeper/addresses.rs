@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tickwire_router::{Bucket, Rate};
+use tickwire_router::{Bucket, Rate, SharedBucket};
 use tickwire_wire::Micros;
 
 /// An address may have one in so many of the bytes of answers that may wait.
@@ -51,6 +51,8 @@ struct Entry {
     /// Publications that were refused.
     refused: Bucket,
     requests: Bucket,
+    /// Of topics that its sessions look at.
+    visits: SharedBucket,
 }
 
 impl Entry {
@@ -60,7 +62,7 @@ impl Entry {
 
     fn is_idle(&self, now: Micros) -> bool {
         let rates = [self.handshakes, self.publishes, self.refused, self.requests];
-        !self.is_there() && rates.iter().all(|rate| rate.is_full(now))
+        !self.is_there() && self.visits.is_full(now) && rates.iter().all(|rate| rate.is_full(now))
     }
 }
 
@@ -188,6 +190,11 @@ impl Addresses {
     /// Charges an address for a request that looks at so many topics.
     pub(crate) fn charge_visits(&self, key: AddressKey, rate: Rate, visits: usize, now: Micros) {
         self.with(|table| table.entry(key, now).requests.charge_visits(rate, visits, now));
+    }
+
+    /// What is left of the looks at topics of an address, which its sessions share.
+    pub(crate) fn visits(&self, key: AddressKey, now: Micros) -> SharedBucket {
+        self.with(|table| table.entry(key, now).visits.clone())
     }
 
     /// Lets an answer of so many bytes wait, for an address if it is counted, with at most `most` of all answers together. One

@@ -237,6 +237,12 @@ impl Gatekeeper {
             .charge_visits(ip.into(), rules.requests, visits, now);
     }
 
+    /// What is left of the looks at topics that all sessions of `ip` share, if it is counted.
+    pub(crate) fn visits(&self, ip: IpAddr) -> Option<SharedBucket> {
+        let counted = !self.rules().is_exempt(ip);
+        counted.then(|| self.addresses.visits(ip.into(), self.clock.now()))
+    }
+
     /// Lets an answer of so many bytes wait until `ip` has taken it. Small ones need no place.
     pub(crate) fn hold_answer(&self, ip: IpAddr, bytes: usize) -> Result<Option<AnswerPlace>, TurnedAway> {
         if bytes <= SMALL_ANSWER_BYTES_MAX {
@@ -427,6 +433,19 @@ mod tests {
             door.shake_hands(client, &own),
             Err(TurnedAway::AddressHandshakes(_))
         ));
+    }
+
+    #[test]
+    fn the_sessions_of_an_address_share_what_they_may_look_at() {
+        let door = gatekeeper(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let (rate, now) = (Rate::new(1, 3), door.clock.now());
+        let one = door.visits(ip("192.0.2.1")).expect("it is counted");
+        one.charge_visits(rate, 4_000, now);
+        let same = door.visits(ip("::ffff:192.0.2.1")).expect("it is counted");
+        assert!(same.check(rate, now).is_err());
+        let other = door.visits(ip("192.0.2.2")).expect("it is counted");
+        assert!(other.check(rate, now).is_ok());
+        assert!(door.visits(ip("127.0.0.1")).is_none(), "it is exempt");
     }
 
     #[test]

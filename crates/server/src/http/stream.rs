@@ -64,10 +64,13 @@ pub(super) fn open(
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
     let tether = Rc::new(tether);
+    let visits = tether
+        .client()
+        .and_then(|client| context.gatekeeper.visits(client.ip()));
     let (session, results) = context
         .hub
         .borrow_mut()
-        .open_sse(tether.clone(), admission, wanted.subscribe(), answer_in)
+        .open_sse(tether.clone(), (admission, visits), wanted.subscribe(), answer_in)
         .map_err(|refusal| StreamRefused {
             response: refusal.into(),
             counted: true,

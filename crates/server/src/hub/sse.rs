@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use tickwire_metrics::Transport as TransportLabel;
-use tickwire_router::{Outbox, SessionId, Transport};
+use tickwire_router::{Outbox, SessionId, SharedBucket, Transport};
 use tickwire_wire::message::Subscribe;
 use tickwire_wire::{ClientMessage, Codec};
 
@@ -20,7 +20,7 @@ impl Hub {
     pub(crate) fn open_sse<T, E>(
         &mut self,
         tether: Rc<Tether>,
-        admission: Admission,
+        (admission, visits): (Admission, Option<SharedBucket>),
         subscribe: Subscribe,
         check: impl FnOnce(Option<&Outbox>) -> Result<T, E>,
     ) -> Result<(SessionId, T), E> {
@@ -32,6 +32,9 @@ impl Hub {
             admission,
             now,
         );
+        if let Some(visits) = visits {
+            self.shard.shares(id, visits);
+        }
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         self.shard.finish(id, now);
