@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
 use tickwire_metrics::HttpMetrics;
-use tickwire_router::{PublishRate, Publisher, Rate};
+use tickwire_router::{PublishRate, Publisher, Rate, SharedBucket};
 use tickwire_wire::Micros;
 use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
 

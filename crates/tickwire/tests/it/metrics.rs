@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::handshake::{GET, GOOD};
-use crate::support::{Authority, Broker, Frame, Socket, get, poll, post};
+use crate::support::{Authority, Broker, Frame, Opcode, Socket, get, poll, post};
 
 /// Metrics that tests of their own move: faults of the broker (`panics`), a log that is not read (`logging`), and a queue that
 /// publishers from outside wait for long before it is full (the router's `behind`).
@@ -192,6 +192,12 @@ fn move_most(moved: &mut Moved) {
     assert_eq!(Socket::request(&broker, GET, &[]).1.status, 426);
     let token = [&GOOD[..], &["Authorization: Bearer nonsense"]].concat();
     assert_eq!(Socket::request(&broker, GET, &token).1.status, 401);
+    publisher.send(Frame::new(Opcode::Close, &1_000_u16.to_be_bytes()));
+    assert_eq!(publisher.close_frame().0, 1_000);
+    let mut half = Socket::connect(&broker);
+    half.send_bytes(b"POST /v1/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{");
+    moved.wait(&broker, &["bulk_body_bytes", "closes_total"]);
+    drop(half);
     broker.signal("HUP");
     poll("a shard has much to do", || {
         publish(&broker, "chat.many", 1_000, 10);
@@ -224,6 +230,8 @@ fn move_what_is_short(moved: &mut Moved) {
     let lines: Vec<String> = (0..20)
         .map(|n| json!({"topic": format!("ticker.S{n}"), "data": "x".repeat(60_000)}).to_string())
         .collect();
+    (0..3).for_each(|_| assert_eq!(publish(&broker, "chat.x", 1, 10), 200));
+    assert_eq!(publish(&broker, "chat.long", 1, 50_000), 200);
     // The last of them find no room, and neither does the feed.
     assert_ne!(post(broker.listen, "/v1/publish", &lines.join("\n")).status, 200);
     let mut reader = Socket::open(&broker);
@@ -233,7 +241,6 @@ fn move_what_is_short(moved: &mut Moved) {
     );
     moved.wait(&broker, &["feed_refused_ticks_total", "value_bytes", "addresses"]);
 
-    (0..3).for_each(|_| assert_eq!(publish(&broker, "chat.x", 1, 10), 200));
     let value = get(broker.listen, "/v1/topics/chat.x").body;
     let value: serde_json::Value = serde_json::from_str(&value).expect("JSON");
     let since = json!({"epoch": value["epoch"], "seq": 1});
