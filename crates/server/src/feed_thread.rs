@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::FeedMetrics;
-use tickwire_router::{Directory, ShardId, TopicCell};
+use tickwire_router::{Directory, PublishError, Published, ShardId, TopicCell};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Kind, Micros};
 
@@ -146,47 +146,48 @@ impl FeedPlan {
     }
 
     fn publish(&mut self, tick: Tick, cells: &mut Vec<Option<Arc<TopicCell>>>, now: Micros) {
-        let index = tick.topic.0 as usize;
-        if cells.len() <= index {
-            cells.resize_with(index + 1, || None);
-        }
+        let topic = tick.topic;
         self.metrics.ticks += 1;
-        let cell = match &cells[index] {
-            Some(cell) => cell.clone(),
-            None => match self.directory.open(self.feed.topic(tick.topic)) {
-                Ok(cell) => cells[index].insert(cell).clone(),
-                Err(error) => {
-                    let topic = self.feed.topic(tick.topic);
-                    if self.metrics.refused_ticks == 0 {
-                        tracing::warn!(%topic, %error, "ticks of the feed are not published");
-                    }
-                    self.metrics.refused_ticks += 1;
-                    return;
-                }
-            },
-        };
-        if let Some(reason) = tick.doubt {
-            cell.doubt(reason);
-        }
-        match self.directory.publish_to(&cell, tick.payload, now) {
+        match self.try_publish(tick, cells, now) {
             Ok(published) => {
                 self.pulse.beat(now);
                 self.metrics.publications.add(published.kind as usize, 1);
             }
             Err(error) => {
-                let topic = cell.topic();
                 // One line says it for all until the counters are exported.
                 if self.metrics.refused_ticks == 0 {
+                    let topic = self.feed.topic(topic);
                     tracing::warn!(%topic, %error, "ticks of the feed are not published");
                 }
                 self.metrics.refused_ticks += 1;
-                if cell.kind() == Kind::Book {
-                    // What was refused is missing in the book.
-                    cell.doubt(StaleReason::Hole);
-                    self.count(FaultKind::FullBook, 1);
-                }
             }
         }
+    }
+
+    fn try_publish(
+        &mut self,
+        tick: Tick,
+        cells: &mut Vec<Option<Arc<TopicCell>>>,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let index = tick.topic.index();
+        if cells.len() <= index {
+            cells.resize_with(index + 1, || None);
+        }
+        let cell = match &mut cells[index] {
+            Some(cell) => cell,
+            slot => slot.insert(self.directory.open(self.feed.topic(tick.topic))?),
+        };
+        if let Some(reason) = tick.doubt {
+            cell.doubt(reason);
+        }
+        let published = self.directory.publish_to(cell, tick.payload, now);
+        if published.is_err() && cell.kind() == Kind::Book {
+            // What was refused is missing in the book.
+            cell.doubt(StaleReason::Hole);
+            self.count(FaultKind::FullBook, 1);
+        }
+        published
     }
 
     /// Counts lines of a recording that are not as they should be.

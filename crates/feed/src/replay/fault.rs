@@ -37,7 +37,7 @@ pub enum FaultKind {
     StaleQuote,
     /// The same trades or the same book from a second kind of stream. It was dropped.
     SecondStream,
-    /// A change that the broker refused, since the book would have too many levels.
+    /// A change that the broker refused, since the book would have too many levels or take up too much.
     FullBook,
     /// The best bid of a book was not below its best ask any more. Only a check of a recording looks for it.
     CrossedBook,

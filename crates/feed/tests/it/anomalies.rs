@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 use tickwire_feed::Check;
+use tickwire_wire::limits::BOOK_LEVELS_MAX;
 
 use crate::replay::{BASE_MS, Recordings, bbo, check_files, depth, snapshot, trade};
 
@@ -273,5 +274,31 @@ fn symbols_of_other_letters_are_written_as_code_points() {
         fault a:3 symbol "u5E01X" would be u5E01X, as another one is
         1 malformed
     "#]],
+    );
+}
+
+#[test]
+fn a_check_names_a_change_that_a_full_book_does_not_take() {
+    let folder = Recordings::new();
+    let levels: Vec<String> = (1..=BOOK_LEVELS_MAX)
+        .map(|price| format!(r#"["{price}","1"]"#))
+        .collect();
+    let full = snapshot(0, 100, "9").replace(r#"["9","1.50"]"#, &levels.join(","));
+    let lines = [
+        full,
+        depth(1, "BTCUSDT", (101, 101), "5", "2"),
+        depth(2, "BTCUSDT", (102, 102), "0.5", "1"),
+    ];
+    let file = folder.file("full", lines.join("\n").as_bytes());
+    let mut check = Check::open(&[file]).expect("it can be used");
+    while check.step() {}
+    let faults: Vec<(u64, &str)> = check
+        .faults()
+        .iter()
+        .map(|fault| (fault.line, fault.reason.as_str()))
+        .collect();
+    assert_eq!(
+        faults,
+        [(3, "the book of BTC-USDT has more than 16384 levels a side")]
     );
 }

@@ -90,6 +90,7 @@ after_ms = 100
 const RECORDING: &str = r#"1700000000000000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":1,"p":"1","q":"1","T":1700000000000,"m":false}}
 this is no line of a recording
 1700000000001000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000001,"s":"BTCUSDT","t":2,"p":"2","q":"1","T":1700000000001,"m":false}}
+1700000000001000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000001,"s":"BTCUSDT","t":2,"p":"2","q":"1","T":1700000000001,"m":false}}
 "#;
 
 /// A file in a folder, with its name.
@@ -111,6 +112,7 @@ fn move_most(moved: &mut Moved) {
         &[
             "feed_ticks_total",
             "feed_malformed_lines_total",
+            "feed_anomalies_total",
             "feed_lateness_seconds",
         ],
     );
