@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tickwire_wire::message::{GapReason, Position, StaleReason};
+use tickwire_wire::message::{GapReason, StaleReason};
 use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
 
 use crate::book::Book;
@@ -17,6 +17,7 @@ use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
 use crate::replays::{Pinned, Replay};
+use crate::shard::{LeftAt, Missed};
 
 /// The place a published message got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +79,13 @@ pub struct Attached {
 /// Whether a position that a client came back with can be resumed.
 #[derive(Debug)]
 pub(crate) enum Resume {
-    /// These are the messages that it missed.
-    Replay(Replay),
+    /// It is there, and these are the messages that the client missed since.
+    Replay { since: Seq, messages: Replay },
     /// They are there, but too much is kept for replays already.
-    TooMuch,
+    TooMuch(Missed),
     /// They are not all there any more, or the position is of another lineage. A position that this lineage has not
     /// reached yet is taken for one of another.
-    Unreachable(GapReason),
+    Unreachable(Missed),
 }
 
 /// A piece of history read for a subscriber that is behind.
@@ -210,25 +211,40 @@ impl TopicCell {
         }
     }
 
-    /// As [`Self::attach`], and keeps every message after `since`, if it is of this lineage and they all still exist and the
+    /// What a position with this `epoch` is in this topic.
+    pub(crate) fn left_at(&self, epoch: &Epoch, seq: Seq) -> LeftAt {
+        if *epoch == self.lock().lineage.epoch {
+            LeftAt::Message(seq)
+        } else {
+            LeftAt::Elsewhere
+        }
+    }
+
+    /// As [`Self::attach`], and keeps every message after `left_at`, if it is of this lineage and they all still exist and the
     /// session may have `most` bytes of them kept. Without `most` none is kept, and none is needed.
     pub(crate) fn attach_at(
         &self,
         shard: ShardId,
-        since: &Position,
+        left_at: LeftAt,
         most: Option<usize>,
     ) -> (Attached, Resume) {
         let mut state = self.lock();
         state.interested |= 1 << shard.0;
-        let resume = if since.epoch != state.lineage.epoch || since.seq > state.seq {
-            Resume::Unreachable(GapReason::Epoch)
-        } else if !state.history.reaches(since.seq, state.seq) {
-            Resume::Unreachable(GapReason::History)
-        } else {
-            most.map_or_else(
-                || Resume::Replay(Replay::new()),
-                |most| state.promise(since.seq, most),
-            )
+        let resume = match left_at {
+            LeftAt::Message(since) if since <= state.seq => {
+                if !state.history.reaches(since, state.seq) {
+                    Resume::Unreachable(Missed::since(since))
+                } else if let Some(most) = most {
+                    state.promise(since, most)
+                } else {
+                    let messages = Replay::new();
+                    Resume::Replay { since, messages }
+                }
+            }
+            LeftAt::Message(_) | LeftAt::Elsewhere => Resume::Unreachable(Missed {
+                from: Seq::ZERO.next(),
+                reason: GapReason::Epoch,
+            }),
         };
         (
             Attached {
@@ -464,10 +480,11 @@ impl State {
             }
         }
         if all > most || !self.lineage.memory.replays.has_room(new) {
-            return Resume::TooMuch;
+            return Resume::TooMuch(Missed::since(since));
         }
         let messages = self.history.after(since).cloned();
-        Resume::Replay(messages.map(Pinned::new).collect())
+        let messages = messages.map(Pinned::new).collect();
+        Resume::Replay { since, messages }
     }
 
     /// Counts the book as it is now, and drops the snapshot from before.

@@ -1,4 +1,5 @@
-//! What waits in the data lane of an outbox: publications, gaps, states of topics, answers that keep their place.
+//! What waits in the data lane of an outbox: publications, gaps, topics that join, states of topics, and answers and ends of
+//! requests, which keep their place.
 //!
 //! Each knows which subscription's messages it stands for and how many, so that it can be taken back and counted without a
 //! look elsewhere. Small: one is written and read per delivery.
@@ -7,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::message::StaleReason;
-use tickwire_wire::{Seq, Variant};
+use tickwire_wire::message::{GapReason, StaleReason};
+use tickwire_wire::{RequestId, Seq, Variant};
 
 use crate::ledger::Settled;
 use crate::outbox::Fanout;
@@ -42,6 +43,8 @@ pub(crate) struct Frame {
     /// The length of its frame.
     len: u32,
     pub(crate) sort: Sort,
+    /// Whether it is what tells the client of its subscription the topic's lineage.
+    pub(crate) introduces: bool,
 }
 
 impl Frame {
@@ -53,12 +56,18 @@ impl Frame {
             skips,
             len,
             sort,
+            introduces: false,
         }
     }
 
     /// As [`Self::new`], of a publication that nobody else is handed.
     pub(crate) fn of(publication: Arc<Publication>, op: DataOp, len: u32, sort: Sort, skips: u64) -> Self {
         Self::new(Rc::new(Fanout { publication, op }), len, sort, skips)
+    }
+
+    /// The same, that tells the lineage or does not.
+    pub(crate) fn introducing(self, introduces: bool) -> Self {
+        Self { introduces, ..self }
     }
 
     /// Whether it delivers a message that its subscription was owed.
@@ -92,15 +101,38 @@ pub(crate) struct Gap {
     pub(crate) topic: TopicId,
     pub(crate) from: Seq,
     pub(crate) to: Seq,
+    pub(crate) reason: GapReason,
+    /// Whether it is what tells the client of its subscription the topic's lineage.
+    pub(crate) introduces: bool,
     /// Whether it goes on from a gap that the client has got, whose snapshot was taken back.
     pub(crate) goes_on: bool,
     pub(crate) frame: Box<[u8]>,
 }
 
 impl Gap {
-    pub(crate) const fn missing(&self) -> u64 {
-        self.to.0 - self.from.0 + 1
+    /// Owed messages that it names: what a refused resume missed was never owed.
+    pub(crate) const fn gaps(&self) -> u64 {
+        match self.reason {
+            GapReason::Slow => self.to.0 - self.from.0 + 1,
+            GapReason::History | GapReason::Epoch => 0,
+        }
     }
+}
+
+/// That a topic joined: what tells the client of its subscription the lineage, where no snapshot and no gap does.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) topic: TopicId,
+    /// Whether it comes before an update that came by itself.
+    pub(crate) live: bool,
+    pub(crate) frame: Rc<[u8]>,
+}
+
+/// That all that a request brought has been sent.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    pub(crate) request: RequestId,
+    pub(crate) frame: Box<[u8]>,
 }
 
 /// What a subscription was told last of a topic's source. A book that is in doubt stays so whether or not it is silent too.
@@ -138,7 +170,9 @@ pub(crate) struct Status {
 pub(crate) enum Item {
     Frame(Frame),
     Gap(Box<Gap>),
+    Joined(Box<Joined>),
     Status(Box<Status>),
+    Synced(Box<Synced>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
 }
@@ -157,7 +191,9 @@ impl Item {
                 made.unwrap_or_else(|| publication.frame(variant.codec(), *op).0)
             }
             Self::Gap(gap) => &gap.frame,
+            Self::Joined(joined) => &joined.frame,
             Self::Status(status) => &status.frame,
+            Self::Synced(synced) => &synced.frame,
             Self::Answer(bytes) => bytes,
         }
     }
@@ -167,7 +203,9 @@ impl Item {
         match self {
             Self::Frame(frame) => frame.len as usize,
             Self::Gap(gap) => gap.frame.len(),
+            Self::Joined(joined) => joined.frame.len(),
             Self::Status(status) => status.frame.len(),
+            Self::Synced(synced) => synced.frame.len(),
             Self::Answer(bytes) => bytes.len(),
         }
     }
@@ -175,7 +213,7 @@ impl Item {
     pub(crate) fn fanout(&self) -> Option<&Fanout> {
         match self {
             Self::Frame(frame) => Some(&frame.fanout),
-            Self::Gap(_) | Self::Status(_) | Self::Answer(_) => None,
+            Self::Gap(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => None,
         }
     }
 
@@ -183,8 +221,9 @@ impl Item {
         match self {
             Self::Frame(frame) => Some(frame.topic()),
             Self::Gap(gap) => Some(gap.topic),
+            Self::Joined(joined) => Some(joined.topic),
             Self::Status(status) => Some(status.topic),
-            Self::Answer(_) => None,
+            Self::Synced(_) | Self::Answer(_) => None,
         }
     }
 
@@ -198,10 +237,10 @@ impl Item {
                 gapped: 0,
             },
             Self::Gap(gap) => Settled {
-                gapped: gap.missing(),
+                gapped: gap.gaps(),
                 ..Settled::default()
             },
-            Self::Status(_) | Self::Answer(_) => Settled::default(),
+            Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => Settled::default(),
         }
     }
 }

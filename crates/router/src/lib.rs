@@ -27,6 +27,7 @@ mod rights;
 mod session;
 mod shard;
 mod staleness;
+mod syncs;
 mod tree;
 
 pub use book::Book;

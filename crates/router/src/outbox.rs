@@ -13,9 +13,9 @@ use tickwire_wire::Variant;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Opcode;
 
-use crate::item::{Frame, Gap, Item, Sort, Status};
+use crate::item::{Frame, Gap, Item, Joined, Sort, Status, Synced};
 use crate::ledger::Settled;
-use crate::publication::{Publication, TopicId};
+use crate::publication::Publication;
 
 /// Items for which the empty data lane of a connection that is in use keeps its memory: to get it anew for each round of
 /// writing costs more than the rest of a delivery.
@@ -59,7 +59,8 @@ impl Bytes {
     fn of(&mut self, item: &Item) -> &mut usize {
         match item {
             Item::Frame(Frame { sort: Sort::Live, .. }) | Item::Status(_) => &mut self.live,
-            Item::Frame(_) | Item::Gap(_) => &mut self.pulled,
+            Item::Joined(joined) if joined.live => &mut self.live,
+            Item::Frame(_) | Item::Gap(_) | Item::Joined(_) | Item::Synced(_) => &mut self.pulled,
             Item::Answer(_) => &mut self.answers,
         }
     }
@@ -219,6 +220,14 @@ impl Outbox {
         self.push(Item::Gap(Box::new(gap)));
     }
 
+    pub(crate) fn push_joined(&mut self, joined: Joined) {
+        self.push(Item::Joined(Box::new(joined)));
+    }
+
+    pub(crate) fn push_synced(&mut self, synced: Synced) {
+        self.push(Item::Synced(Box::new(synced)));
+    }
+
     pub(crate) fn push_status(&mut self, status: Status) {
         self.push(Item::Status(Box::new(status)));
     }
@@ -249,13 +258,12 @@ impl Outbox {
         taken
     }
 
-    /// Drops the data frames about the topics that `gone` selects (answers are about none), but for a frame begun.
-    /// Returns how many owed messages they stood for.
-    pub(crate) fn purge(&mut self, mut gone: impl FnMut(Option<TopicId>) -> bool) -> u64 {
+    /// Drops the data frames that `gone` selects, but for a frame begun. Returns how many owed messages they stood for.
+    pub(crate) fn purge(&mut self, mut gone: impl FnMut(&Item) -> bool) -> u64 {
         let mut keep_first = self.partial == Partial::Data;
         let (bytes, mut dropped) = (&mut self.bytes, 0);
         self.data.retain(|item| {
-            if std::mem::take(&mut keep_first) || !gone(item.topic()) {
+            if std::mem::take(&mut keep_first) || !gone(item) {
                 return true;
             }
             *bytes.of(item) -= item.len();
@@ -374,9 +382,11 @@ impl Outbox {
                             }
                         }
                         Item::Gap(gap) => {
-                            settled.gapped += gap.missing();
+                            settled.gapped += gap.gaps();
                             self.bytes.pulled -= len;
                         }
+                        Item::Joined(joined) if joined.live => self.bytes.live -= len,
+                        Item::Joined(_) | Item::Synced(_) => self.bytes.pulled -= len,
                         Item::Status(_) => self.bytes.live -= len,
                         Item::Answer(_) => self.bytes.answers -= len,
                     }

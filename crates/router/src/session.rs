@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
 use crate::bucket::{Bucket, SharedBucket};
@@ -16,7 +16,8 @@ use crate::publication::TopicId;
 use crate::pulls::Pulls;
 use crate::replays::Replays;
 use crate::rights::{Publisher, Rights};
-use crate::shard::Unfinished;
+use crate::shard::{Missed, Places, Unfinished};
+use crate::syncs::{Awaited, Syncs};
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +73,8 @@ pub(crate) struct SubRef {
     pub(crate) covers: u32,
     /// How many of them ask for every message.
     pub(crate) every: u32,
+    /// Which request is told when what the subscription begins with is on its way.
+    pub(crate) awaited: Awaited,
 }
 
 /// How far a connection's end has come.
@@ -157,12 +160,18 @@ pub(crate) struct Session {
     /// The classes asked for of topics that more than one of the patterns cover.
     pub(crate) classes: ClassCounts,
     pub(crate) pulls: Pulls,
-    /// The topics with a one-shot among the pulls.
-    pub(crate) one_shots: FxHashSet<TopicId>,
+    /// The topics with a one-shot among the pulls, and which request waits for it.
+    pub(crate) one_shots: FxHashMap<TopicId, Awaited>,
     /// Whether a one-shot snapshot may wait in the outbox.
     pub(crate) one_shot_waits: bool,
     /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
     pub(crate) replays: Option<Box<Replays>>,
+    /// The topics of patterns whose clients are still to be told that they were not resumed.
+    pub(crate) missed: Option<Box<FxHashMap<TopicId, Missed>>>,
+    /// The requests that are to be told when all that they brought is on its way.
+    pub(crate) syncs: Syncs,
+    /// Positions that the client sent ahead of its next `subscribe`.
+    pub(crate) positions: Option<Box<Places>>,
     /// A request that is done piece by piece: until it is answered nothing is pulled in.
     pub(crate) unfinished: Option<Box<Unfinished>>,
 }
@@ -180,6 +189,13 @@ impl Session {
     /// Whether messages of a replay of the topic that was promised wait for their turn.
     pub(crate) fn replays(&self, topic: TopicId) -> bool {
         self.replays.as_ref().is_some_and(|replays| replays.has(topic))
+    }
+
+    /// Whether the client is still to be told that the topic was not resumed.
+    pub(crate) fn misses(&self, topic: TopicId) -> bool {
+        self.missed
+            .as_ref()
+            .is_some_and(|missed| missed.contains_key(&topic))
     }
 
     /// What the session was promised has another size: nothing is kept of what has come to its end.

@@ -11,7 +11,7 @@ use tickwire_wire::{CloseCode, Control, Kind, Micros, Seq, Variant};
 use super::status::StatusFrames;
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{self, Frame, Gap, Sort};
+use crate::item::{self, Frame, Gap, Joined, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
@@ -85,7 +85,10 @@ impl Shard {
     pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
         let drowning = self.open_session(id).is_some_and(|session| {
             session.transport != Transport::Echo
-                && session.outbox.control_bytes() + session.outbox.answer_bytes() > CONTROL_QUEUE_BYTES_MAX
+                && session.outbox.control_bytes()
+                    + session.outbox.answer_bytes()
+                    + session.syncs.memory_bytes()
+                    > CONTROL_QUEUE_BYTES_MAX
         });
         if drowning {
             let reason =
@@ -181,6 +184,14 @@ impl Shard {
                 self.overfull.push(subscriber.session);
             }
             return Handed::Skipped;
+        }
+        if !subscriber.opening.introduced() {
+            let (topic, live) = (publication.lineage.id, true);
+            let slot = &mut self.slots[topic.index()];
+            if let Some(frame) = slot.joined_frame(session.codec(), subscriber.after) {
+                session.outbox.push_joined(Joined { topic, live, frame });
+                subscriber.opening.introduce();
+            }
         }
         subscriber.after = publication.seq;
         if subscriber.told.doubt() != publication.doubt {
@@ -279,19 +290,19 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        session.one_shots.remove(&topic);
-        let Some(cell) = self.directory.get(topic) else {
-            return;
-        };
-        self.meet(&cell);
-        if self.place_of(id, topic).is_some() {
-            self.send_snapshot(id, &cell);
-        } else if let Some(snapshot) = cell.snapshot() {
-            if let Some(session) = self.open_session(id) {
-                session.one_shot_waits = true;
+        let awaited = session.one_shots.remove(&topic).unwrap_or_default();
+        if let Some(cell) = self.directory.get(topic) {
+            self.meet(&cell);
+            if self.place_of(id, topic).is_some() {
+                self.send_snapshot(id, &cell);
+            } else if let Some(snapshot) = cell.snapshot() {
+                if let Some(session) = self.open_session(id) {
+                    session.one_shot_waits = true;
+                }
+                self.push_pulled(id, snapshot, Sort::OneShot, 0, false);
             }
-            self.push_pulled(id, snapshot, Sort::OneShot, 0);
         }
+        self.one_shot_arrived(id, topic, awaited);
     }
 
     /// Takes a subscription one step towards the head of its topic.
@@ -310,6 +321,7 @@ impl Shard {
         }
         *self.slots[topic.index()].at_mut(place) = subscriber;
         self.learn(topic, subscriber.after);
+        self.arrived(id, topic, &subscriber);
         if subscriber.behind
             && let Some(session) = self.session(id)
         {
@@ -335,7 +347,11 @@ impl Shard {
         if self.replays(id, cell.id()) || !self.has_room(id) {
             return Turn::Passes;
         }
-        let first = std::mem::replace(&mut subscriber.first, First::Nothing);
+        if self.tell_missed(id, cell, subscriber) {
+            return Turn::GoesOn;
+        }
+        let first = subscriber.opening.first();
+        subscriber.opening.set_first(First::Nothing);
         if first != First::Nothing {
             // Of an event topic the message where the subscription stands: what came since must follow one by one.
             let snapshot = match cell.kind() {
@@ -387,8 +403,8 @@ impl Shard {
         goes_on: bool,
     ) {
         if snapshot.seq > subscriber.after {
-            self.push_gap(id, cell, (subscriber.after.next(), snapshot.seq), goes_on);
-            subscriber.after = snapshot.seq;
+            let between = (subscriber.after.next(), snapshot.seq);
+            self.push_gap(id, cell, subscriber, between, GapReason::Slow, goes_on);
         }
         self.push_told(id, subscriber, snapshot, Sort::Recovery, 0);
     }
@@ -403,11 +419,11 @@ impl Shard {
         let mut chunk = Vec::with_capacity(1);
         let catchup = cell.read_after(subscriber.after, 1, &mut chunk);
         let next = chunk.pop()?;
-        if let Some((from, to)) = catchup.gap {
-            self.push_gap(id, cell, (from, to), false);
+        if let Some(between) = catchup.gap {
+            self.push_gap(id, cell, subscriber, between, GapReason::Slow, false);
         }
         subscriber.after = next.seq;
-        self.push_pulled(id, next.clone(), Sort::Pulled, 0);
+        self.push_told(id, subscriber, next.clone(), Sort::Pulled, 0);
         Some(next)
     }
 
@@ -423,9 +439,8 @@ impl Shard {
                 }
             }
             (gap, _) => {
-                if let Some((from, to)) = gap {
-                    self.push_gap(id, cell, (from, to), false);
-                    subscriber.after = to;
+                if let Some(between) = gap {
+                    self.push_gap(id, cell, subscriber, between, GapReason::Slow, false);
                 }
                 subscriber.behind = !catchup.at_head;
                 for publication in chunk.drain(..) {
@@ -455,15 +470,23 @@ impl Shard {
         session.is_some_and(|session| session.replays(topic))
     }
 
-    fn push_gap(&mut self, id: SessionId, cell: &TopicCell, (from, to): (Seq, Seq), goes_on: bool) {
+    /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
+    pub(super) fn push_gap(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+        (from, to): (Seq, Seq),
+        reason: GapReason,
+        goes_on: bool,
+    ) {
         self.counts.gaps += 1;
-        let epoch = cell.position().epoch;
         let gap = Control::Gap {
             topic: cell.topic().to_string(),
-            epoch,
+            epoch: cell.position().epoch,
             from,
             to,
-            reason: GapReason::Slow,
+            reason,
         };
         if let Some(session) = self.session(id) {
             let frame = Self::control_frame(session.codec(), &gap);
@@ -471,9 +494,13 @@ impl Shard {
                 topic: cell.id(),
                 from,
                 to,
+                reason,
+                introduces: !subscriber.opening.introduced(),
                 goes_on,
                 frame,
             });
         }
+        subscriber.after = to;
+        subscriber.opening.introduce();
     }
 }

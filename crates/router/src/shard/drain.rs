@@ -14,6 +14,7 @@ use tickwire_wire::frame::close_frame;
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
+use crate::item::Item;
 use crate::session::{Phase, SessionId};
 
 /// What the close frames of a drain say.
@@ -162,7 +163,7 @@ impl Shard {
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let Some(session) = self.session(id) else { return };
         session.phase = Phase::Closing(deadline);
-        let dropped = session.outbox.purge(|topic| topic.is_some());
+        let dropped = session.outbox.purge(|item| !matches!(item, Item::Answer(_)));
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
+use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
-use super::{First, Shard};
-use crate::item::{self, Frame, Item, Sort};
+use super::{First, Missed, Shard};
+use crate::item::{self, Frame, Item, Sort, SourceState};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
@@ -57,6 +58,7 @@ impl Shard {
         self.lagging.insert(id);
         self.rewind(id, taken);
         self.rewind_answers(id);
+        self.send_synced(id);
         if let Some(session) = self.session(id) {
             session.pulls.restart();
         }
@@ -111,35 +113,53 @@ impl Shard {
         };
         // The last first, so that each subscription ends where it stood before the first.
         for item in taken.into_iter().rev() {
+            if let Item::Synced(synced) = &item {
+                session.syncs.take_back(synced.request);
+            }
             let Some(topic) = item.topic() else { continue };
             if matches!(&item, Item::Frame(frame) if frame.sort == Sort::OneShot) {
-                if session.one_shots.insert(topic) {
+                if !session.one_shots.contains_key(&topic) {
                     session.pulls.shoot_next(topic);
                 }
+                let awaited = session.one_shots.entry(topic).or_default();
+                session.syncs.bring_again(awaited);
                 continue;
             }
-            let Some(subscription) = session.topics.get(&topic) else {
+            let Some(subscription) = session.topics.get_mut(&topic) else {
                 continue; // what a subscription left behind was dropped when it ended
             };
             let slot = &mut self.slots[topic.index()];
             let subscriber = slot.at_mut(subscription.place);
+            if begins(&item, subscriber.every) {
+                session.syncs.bring_again(&mut subscription.awaited);
+            }
             match item {
-                Item::Answer(_) => {}
+                Item::Answer(_) | Item::Synced(_) => {}
+                Item::Joined(_) => subscriber.opening.take_back(true),
                 Item::Status(status) => subscriber.told = status.before,
+                Item::Gap(gap) if gap.reason != GapReason::Slow => {
+                    subscriber.after = gap.to;
+                    subscriber.opening.take_back(gap.introduces);
+                    let (from, reason) = (gap.from, gap.reason);
+                    let missed = session.missed.get_or_insert_default();
+                    missed.insert(topic, Missed { from, reason });
+                }
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
+                    subscriber.opening.take_back(gap.introduces);
                     // The gap of a book brings its snapshot anew, unless the client has got a gap before it that waits for one.
                     if gap.goes_on {
-                        subscriber.first = First::Recovery;
-                    } else if subscriber.first == First::Recovery {
-                        subscriber.first = First::Nothing;
+                        subscriber.opening.set_first(First::Recovery);
+                    } else if subscriber.opening.first() == First::Recovery {
+                        subscriber.opening.set_first(First::Nothing);
                     }
                 }
                 Item::Frame(frame) => {
                     subscriber.after = frame.before();
+                    subscriber.opening.take_back(frame.introduces);
                     match frame.sort {
-                        Sort::Newer | Sort::Repeat => subscriber.first = First::Snapshot,
-                        Sort::Recovery => subscriber.first = First::Recovery,
+                        Sort::Newer | Sort::Repeat => subscriber.opening.set_first(First::Snapshot),
+                        Sort::Recovery => subscriber.opening.set_first(First::Recovery),
                         Sort::Promised => {
                             let replays = session.replays.get_or_insert_default();
                             replays.give_back(&frame.fanout.publication);
@@ -154,7 +174,8 @@ impl Shard {
         }
     }
 
-    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
+    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back. They tell the
+    /// lineages, whatever told them before was taken back.
     fn rewind_answers(&mut self, id: SessionId) {
         let (slots, directory) = (&self.slots, &self.directory);
         let Some(session) = self.sessions.get_mut(id.index()) else {
@@ -162,10 +183,11 @@ impl Shard {
         };
         let (codec, topics) = (session.codec(), &session.topics);
         let standing = |topic: &str| {
-            let cell = directory.find(topic)?;
-            let place = topics.get(&cell.id())?.place;
-            Some(slots[cell.id().index()].at(place).after)
+            let topic = directory.find(topic)?.id();
+            let place = topics.get(&topic)?.place;
+            Some((topic, slots[topic.index()].at(place).after))
         };
+        let mut told = Vec::new();
         let mut resumed = FxHashSet::default();
         session.outbox.rewrite_answers(|frame| {
             let message = codec.decode_server(payload_of(frame));
@@ -178,15 +200,20 @@ impl Shard {
                 if result.recovered.is_some() {
                     resumed.insert(result.topic.clone());
                 }
-                if !resumed.contains(&result.topic)
-                    && let (Some(seq), Some(at)) = (&mut result.seq, standing(&result.topic))
-                    && at < *seq
+                if let Some(seq) = &mut result.seq
+                    && let Some((topic, at)) = standing(&result.topic)
                 {
-                    (*seq, changed) = (at, true);
+                    told.push(topic);
+                    if at < *seq && !resumed.contains(&result.topic) {
+                        (*seq, changed) = (at, true);
+                    }
                 }
             }
             changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
         });
+        for topic in told {
+            self.lineage_told(id, topic);
+        }
     }
 
     /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
@@ -218,6 +245,9 @@ impl Shard {
             if subscriber.every || !newer_may_wait || subscriber.after != publication.seq {
                 return None;
             }
+            if subscriber.told == SourceState::Silent {
+                return None; // a newer one comes behind the word that the source came back
+            }
             // Of a subscription that is behind, nothing tells the session of what comes next.
             may_be_again = true;
             let is_promised_more = replays.as_ref().is_some_and(|replays| replays.has(topic));
@@ -236,11 +266,25 @@ impl Shard {
             let shared = newest.frame_for(variant, op, deflater);
             let length = item::length(shared.bytes);
             counts.encoded(op, &shared);
-            Some(Frame::of(newest, op, length, sort, skips))
+            Some(Frame::of(newest, op, length, sort, skips).introducing(frame.introduces))
         });
         session.superseded = may_be_again;
         for (topic, seq) in learnt {
             self.learn(topic, seq);
         }
+    }
+}
+
+/// Whether an item may be what a subscription, to `every` message or to the newest, begins with, and not what follows that: where
+/// it is taken back, whoever waits for that waits again.
+fn begins(item: &Item, every: bool) -> bool {
+    match item {
+        Item::Frame(frame) => match frame.sort {
+            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::Promised => true,
+            Sort::Live | Sort::Pulled => !every,
+            Sort::OneShot => false,
+        },
+        Item::Gap(gap) => gap.reason != GapReason::Slow,
+        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
     }
 }

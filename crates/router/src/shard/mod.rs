@@ -10,18 +10,21 @@ mod caps;
 mod delivery;
 mod drain;
 mod echo;
+mod joined;
 mod lagging;
 mod piecewise;
 mod publishing;
 mod pulled;
 mod rate;
 mod requests;
+mod resume;
 mod rights;
 mod settings;
 mod slot;
 mod status;
 mod subscribe;
 mod subscriptions;
+mod synced;
 mod timers;
 mod watching;
 
@@ -41,9 +44,10 @@ use drain::Draining;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
-use rustc_hash::{FxHashMap, FxHashSet};
+pub(crate) use resume::{LeftAt, Missed, Places};
+use rustc_hash::FxHashMap;
 use slab::Slab;
-use slot::{First, Slot, Subscriber};
+use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::{Opcode, close_frame, frame};
 use tickwire_wire::{CloseCode, Codec, Control, Micros, Pattern, Seq, Variant};
@@ -59,6 +63,7 @@ use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
 use crate::session::{Phase, Session, SessionId, Transport, Writing};
+use crate::syncs::Syncs;
 
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
@@ -239,9 +244,12 @@ impl Shard {
             topics_full: false,
             classes: ClassCounts::default(),
             pulls: Pulls::default(),
-            one_shots: FxHashSet::default(),
+            one_shots: FxHashMap::default(),
             one_shot_waits: false,
             replays: None,
+            missed: None,
+            syncs: Syncs::default(),
+            positions: None,
             unfinished: None,
         });
         if transport != Transport::Echo {

@@ -16,6 +16,7 @@ use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 
 use super::Shard;
 use super::requests::Answer;
+use super::resume::Places;
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
@@ -54,6 +55,8 @@ pub(crate) struct Unfinished {
     request: Naming,
     /// Those of the first names, in their order.
     answers: Vec<Answer>,
+    /// Positions that were sent ahead of it.
+    ahead: Option<Box<Places>>,
     /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered. However
     /// many names are theirs, it comes once.
     repeats: BTreeSet<TopicId>,
@@ -137,9 +140,17 @@ impl Shard {
             return;
         }
         let answers = Vec::with_capacity(request.names());
+        let mut ahead = None;
+        if let Some(session) = self.open_session(id)
+            && let Naming::Subscribe(request) = &request
+        {
+            ahead = session.positions.take();
+            session.syncs.begin(request.id);
+        }
         let unfinished = Unfinished {
             request,
             answers,
+            ahead,
             repeats: BTreeSet::new(),
             later: None,
         };
@@ -148,7 +159,12 @@ impl Shard {
 
     /// Does a piece of a request, which is put away if something is left.
     fn do_piece(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
-        let Unfinished { request, answers, .. } = &mut unfinished;
+        let Unfinished {
+            request,
+            answers,
+            ahead,
+            ..
+        } = &mut unfinished;
         let most = self.settings.topics_at_once;
         self.piece = Some(Piece::new(id));
         for (at, done) in (answers.len()..request.names()).zip(0..) {
@@ -162,7 +178,7 @@ impl Shard {
             let answer = match request {
                 Naming::Subscribe(request) => {
                     let topic = &request.topics[at];
-                    let answer = self.subscribe_one(id, topic, request, now);
+                    let answer = self.subscribe_one(id, topic, request, ahead.as_deref(), now);
                     answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal))
                 }
                 Naming::Unsubscribe(_, topics) => {
@@ -216,6 +232,7 @@ impl Shard {
             mut answers,
             repeats,
             later,
+            ahead: _,
         } = unfinished;
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
             // What flows has gone on since its turn came.
@@ -224,6 +241,7 @@ impl Shard {
                 && let Some(at) = self.standing(id, &cell)
             {
                 *seq = at.seq;
+                self.lineage_told(id, cell.id());
             }
         }
         for topic in repeats {
@@ -232,6 +250,8 @@ impl Shard {
             }
         }
         self.ack(id, request.id(), answers, now);
+        self.brought(id);
+        self.send_synced(id);
         match later {
             Some(message) if self.answers_keep_their_place(id) => self.send_in_order(id, &message),
             Some(message) => self.send_control(id, &message),

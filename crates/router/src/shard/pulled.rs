@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tickwire_wire::Seq;
 use tickwire_wire::codec::DataOp;
 
 use super::status::StatusFrames;
@@ -11,8 +12,8 @@ use crate::publication::Publication;
 use crate::session::SessionId;
 
 impl Shard {
-    /// Pulls a publication in for a subscription and tells it whether the book is in doubt: before it, or behind a snapshot
-    /// that is.
+    /// Pulls a publication in for a subscription. Tells it the topic's lineage first, if its client does not know it and
+    /// no snapshot tells it; and whether the book is in doubt: before the publication, or behind a snapshot that is.
     pub(super) fn push_told(
         &mut self,
         id: SessionId,
@@ -21,20 +22,27 @@ impl Shard {
         sort: Sort,
         skips: u64,
     ) {
+        let is_snapshot = matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
+        let introduces = is_snapshot && !subscriber.opening.introduced();
+        if is_snapshot {
+            subscriber.opening.introduce();
+        } else {
+            let before = Seq(publication.seq.0 - skips - 1);
+            self.introduce(id, publication.lineage.id, subscriber, before);
+        }
         if subscriber.told.doubt() == publication.doubt {
-            self.push_pulled(id, publication, sort, skips);
+            self.push_pulled(id, publication, sort, skips, introduces);
             return;
         }
-        let behind =
-            publication.doubt.is_some() && matches!(sort, Sort::Newer | Sort::Repeat | Sort::Recovery);
+        let behind = publication.doubt.is_some() && is_snapshot;
         if behind {
-            self.push_pulled(id, publication.clone(), sort, skips);
+            self.push_pulled(id, publication.clone(), sort, skips, introduces);
         }
         if let Some(session) = self.open_session(id) {
             StatusFrames::default().push(session, subscriber, &publication);
         }
         if !behind {
-            self.push_pulled(id, publication, sort, skips);
+            self.push_pulled(id, publication, sort, skips, introduces);
         }
     }
 
@@ -45,6 +53,7 @@ impl Shard {
         publication: Arc<Publication>,
         sort: Sort,
         skips: u64,
+        introduces: bool,
     ) {
         let op = match sort {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
@@ -60,7 +69,7 @@ impl Shard {
             DataOp::Update => self.counts.updates += 1,
             DataOp::Snapshot => self.counts.snapshots += 1,
         }
-        let frame = Frame::of(publication, op, length, sort, skips);
+        let frame = Frame::of(publication, op, length, sort, skips).introducing(introduces);
         session.outbox.push_frame(frame);
     }
 }

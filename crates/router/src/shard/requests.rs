@@ -98,9 +98,8 @@ impl Shard {
             }
             Ok(ClientMessage::Resync { id: request, topic }) => self.resync(id, request, topic, now),
             Ok(ClientMessage::Auth { id: request, token }) => self.auth_later(id, request, token),
-            Ok(ClientMessage::Positions { id: request, .. }) => {
-                let refusal = Refusal::new(ErrorCode::UnknownOp, "positions are not kept yet");
-                self.refuse(id, Some(request), refusal, now);
+            Ok(ClientMessage::Positions { id: request, since }) => {
+                self.keep_positions(id, request, &since, now);
             }
             Ok(ClientMessage::Ping { id: request }) => {
                 self.accepted(id);
@@ -290,6 +289,7 @@ impl Shard {
         let standing = match &cell {
             Some(cell) => {
                 self.meet(cell);
+                self.lineage_told(id, cell.id());
                 self.standing(id, cell)
             }
             None => {

@@ -110,6 +110,7 @@ impl Shard {
                 self.send_control(id, &message);
             }
         }
+        self.send_synced(id);
         self.accepted(id);
         self.close_if_drowning(id, now);
     }
@@ -139,6 +140,7 @@ impl Shard {
                 self.send_control(id, &error);
             }
         }
+        self.send_synced(id);
     }
 
     /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have
@@ -153,7 +155,7 @@ impl Shard {
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut left = Vec::new();
         // One-shots belong to no subscription.
-        for topic in &session.one_shots {
+        for topic in session.one_shots.keys() {
             let cell = self.directory.get(*topic);
             if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
                 left.push(*topic);

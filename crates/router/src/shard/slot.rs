@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tickwire_wire::Seq;
 
+use super::joined::Announcement;
 use super::rate::RateList;
 use crate::cell::TopicCell;
 use crate::item::SourceState;
@@ -23,6 +24,51 @@ pub(super) enum First {
     Recovery,
 }
 
+/// How a subscription goes on: what it is to be sent first, and whether its client knows the topic's lineage. In one byte, as
+/// there is one per subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening(u8);
+
+impl Opening {
+    const FIRST: u8 = 0b011;
+    const INTRODUCED: u8 = 0b100;
+
+    /// With nothing to be sent first.
+    pub(super) const fn new(introduced: bool) -> Self {
+        Self(if introduced { Self::INTRODUCED } else { 0 })
+    }
+
+    /// What goes before anything else but a replay.
+    pub(super) const fn first(self) -> First {
+        match self.0 & Self::FIRST {
+            0 => First::Nothing,
+            1 => First::Snapshot,
+            _ => First::Recovery,
+        }
+    }
+
+    pub(super) const fn set_first(&mut self, first: First) {
+        self.0 = self.0 & !Self::FIRST | first as u8;
+    }
+
+    /// Whether the client knows the lineage of the numbers, or will before anything that is not on its way yet.
+    #[inline]
+    pub(super) const fn introduced(self) -> bool {
+        self.0 & Self::INTRODUCED != 0
+    }
+
+    pub(super) const fn introduce(&mut self) {
+        self.0 |= Self::INTRODUCED;
+    }
+
+    /// Something was taken back that told the lineage, if it `introduces`.
+    pub(super) const fn take_back(&mut self, introduces: bool) {
+        if introduces {
+            self.0 &= !Self::INTRODUCED;
+        }
+    }
+}
+
 /// A subscriber of a topic: which session, and how far it has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscriber {
@@ -31,13 +77,16 @@ pub(super) struct Subscriber {
     pub(super) every: bool,
     /// It is brought to the head from the directory; until then nothing is handed to it live.
     pub(super) behind: bool,
-    /// What goes before anything else but a replay.
-    pub(super) first: First,
+    /// How it goes on.
+    pub(super) opening: Opening,
     /// What it was told last of the topic's source.
     pub(super) told: SourceState,
     /// The last message in its outbox, or where its subscription began.
     pub(super) after: Seq,
 }
+
+// There is one per subscription, and one is looked at per delivery.
+const _: () = assert!(size_of::<Subscriber>() == 16);
 
 /// What a shard knows of a topic.
 #[derive(Debug, Default)]
@@ -57,6 +106,8 @@ pub(super) struct Slot {
     pub(super) counted: u32,
     /// The last message before the silence that subscribers were told of.
     pub(super) stale_since: Option<Seq>,
+    /// The `joined` that was made last.
+    pub(super) announcement: Option<Box<Announcement>>,
 }
 
 impl Slot {

@@ -1,4 +1,4 @@
-//! `subscribe`: who may have what, where it begins, and what is sent first.
+//! `subscribe`: who may have what, and what is sent first. Where a subscription begins is seen to in [`super::resume`].
 //!
 //! A refused topic leaves everything as it was. Looking for the topics of a wildcard is work that a client causes with
 //! few bytes, so it is paid from the allowance for requests; what cannot be paid is refused with `rate_limited`.
@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::message::{AckResult, GapReason, Position, Subscribe, TopicRequest};
-use tickwire_wire::{Control, Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
+use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
+use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
 use super::requests::Answer;
+use super::resume::{Named, Places, check_since};
 use super::{First, Shard};
-use crate::cell::{Attached, Resume, TopicCell};
+use crate::cell::{Attached, TopicCell};
 use crate::directory::Matching;
 use crate::pace::Pace;
 use crate::publication::TopicId;
@@ -37,13 +38,12 @@ impl Shard {
         id: SessionId,
         topic: &TopicRequest,
         request: &Subscribe,
+        ahead: Option<&Places>,
         now: Micros,
     ) -> Result<Answer, Refusal> {
         let pattern: Pattern = topic.topic().parse()?;
         self.check_subscribe(id, &pattern)?;
-        if pattern.is_wildcard() && topic.since().is_some() {
-            return Err(Refusal::bad_request("\"since\" needs a topic without wildcards"));
-        }
+        check_since(&pattern, topic.since(), request.mode)?;
         let pace = Pace::asked(request.mode, request.conflate_ms)?;
         self.check_kind(&pattern, request.mode, pace)?;
         if request.mode == Some(Mode::Snapshot) {
@@ -59,7 +59,10 @@ impl Shard {
         }
         self.check_caps(id, &pattern)?;
         match pattern.as_topic() {
-            None => self.subscribe_wildcard(id, &pattern, request, pace, now),
+            None => {
+                let own = self.places_of(topic.since());
+                self.subscribe_wildcard(id, &pattern, request, [own.as_ref(), ahead], pace, now)
+            }
             Some(single) => {
                 self.subscribe_topic(id, &single, &pattern, topic.position(), pace, request.snapshot)
             }
@@ -102,10 +105,12 @@ impl Shard {
                 if let Some(piece) = &mut self.piece {
                     piece.repeats.push(topic);
                 }
-            } else if let Some(session) = self.open_session(id)
-                && session.one_shots.insert(topic)
-            {
-                session.pulls.shoot_later(topic);
+            } else if let Some(session) = self.open_session(id) {
+                if !session.one_shots.contains_key(&topic) {
+                    session.pulls.shoot_later(topic);
+                }
+                let awaited = session.one_shots.entry(topic).or_default();
+                session.syncs.bring(awaited);
             }
         }
         self.mark_dirty(id);
@@ -134,12 +139,17 @@ impl Shard {
         id: SessionId,
         pattern: &Pattern,
         request: &Subscribe,
+        places: [Option<&Places>; 2],
         pace: Pace,
         now: Micros,
     ) -> Result<Answer, Refusal> {
         let known = self
             .open_session(id)
             .is_some_and(|session| session.patterns.contains_key(pattern));
+        if known && places[0].is_some() {
+            let reason = "this connection has the pattern already; \"since\" is for a new subscription";
+            return Err(Refusal::bad_request(reason));
+        }
         if !known {
             self.directory.register(self.id, pattern);
         }
@@ -158,6 +168,8 @@ impl Shard {
         };
         // The mode of a topic that flows may change: what waits of it was chosen by the old one.
         let mut in_order = known;
+        let resumes = !known && places.iter().any(Option::is_some);
+        let mut resumed = resumes.then_some((0, 0));
         if known {
             self.change_pace(id, pattern, pace, &cells);
         } else {
@@ -165,14 +177,15 @@ impl Shard {
                 self.meet(cell);
                 if self.place_of(id, cell.id()).is_some() {
                     in_order = true;
-                    self.join(id, cell, Seq::ZERO, pace);
-                } else {
-                    let at = cell.attach(self.id);
-                    self.learn(cell.id(), at.seq);
-                    self.join(id, cell, at.seq, pace);
-                    if request.snapshot {
-                        self.send_snapshot(id, cell);
-                    }
+                    self.join(id, cell, Seq::ZERO, pace, false);
+                    continue;
+                }
+                let mut given = places.iter().flatten();
+                let left_at = given.find_map(|places| places.get(&cell.id()).copied());
+                let begun = self.begin(id, cell, left_at, (pace, request.snapshot), Named::ByPattern);
+                if let Some((resumed, not_resumed)) = &mut resumed {
+                    *resumed += usize::from(begun.recovered);
+                    *not_resumed += usize::from(!begun.recovered);
                 }
             }
             self.add_pattern(id, pattern, PatternSub { pace, indexed: true });
@@ -180,6 +193,8 @@ impl Shard {
         let result = AckResult {
             topic: pattern.to_string(),
             matched: Some(cells.len()),
+            resumed: resumed.map(|(resumed, _)| resumed),
+            not_resumed: resumed.map(|(_, not_resumed)| not_resumed),
             ..AckResult::default()
         };
         Ok(Answer {
@@ -220,10 +235,11 @@ impl Shard {
         };
         let subscriber = self.slots[topic.index()].at_mut(place);
         if cell.position().seq > Seq::ZERO {
-            if subscriber.first == First::Nothing {
-                subscriber.first = First::Snapshot;
+            if subscriber.opening.first() == First::Nothing {
+                subscriber.opening.set_first(First::Snapshot);
             }
             self.catch_up(id, topic, place);
+            self.brings(id, topic);
         }
     }
 
@@ -295,10 +311,10 @@ impl Shard {
         // What this subscription asks for; another one that asks for more may go before it ends.
         let result = granted(result, pace.on(cell.kind()));
         if !flows {
-            return Ok(self.subscribe_anew(id, &cell, since, pace, snapshot, result));
+            return Ok(self.subscribe_anew(id, &cell, since, (pace, snapshot), result));
         }
         if !known {
-            self.join(id, &cell, Seq::ZERO, pace);
+            self.join(id, &cell, Seq::ZERO, pace, false);
         }
         if snapshot && let Some(piece) = &mut self.piece {
             piece.repeats.push(cell.id());
@@ -328,98 +344,6 @@ impl Shard {
         Answer {
             in_order: true,
             ..Answer::new(result)
-        }
-    }
-
-    fn subscribe_anew(
-        &mut self,
-        id: SessionId,
-        cell: &Arc<TopicCell>,
-        since: Option<&Position>,
-        pace: Pace,
-        snapshot: bool,
-        result: AckResult,
-    ) -> Answer {
-        let Some(since) = since else {
-            let at = cell.attach(self.id);
-            self.learn(cell.id(), at.seq);
-            self.join(id, cell, at.seq, pace);
-            if snapshot {
-                self.send_snapshot(id, cell);
-            }
-            return Answer::new(AckResult {
-                epoch: Some(at.epoch),
-                seq: Some(at.seq),
-                ..result
-            });
-        };
-        let conflate = !pace.on(cell.kind()).is_every();
-        let most = (!conflate).then(|| self.replay_room(id));
-        let (at, resume) = cell.attach_at(self.id, since, most);
-        if let (Resume::Replay(messages), Some(piece)) = (&resume, &mut self.piece) {
-            piece.replayed += messages.len();
-        }
-        self.learn(cell.id(), at.seq);
-        let resume = match resume {
-            Resume::TooMuch => {
-                self.counts.replays_refused += 1;
-                Resume::Unreachable(GapReason::History)
-            }
-            other => other,
-        };
-        let mut gap = None;
-        let recovered = match resume {
-            // The newest replaces whatever was missed.
-            Resume::Replay(_) | Resume::Unreachable(GapReason::History | GapReason::Slow) if conflate => {
-                self.resume(id, cell, since.seq, at.seq, pace);
-                true
-            }
-            Resume::Replay(messages) => {
-                self.resume(id, cell, since.seq, at.seq, pace);
-                if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
-                    let replays = session.replays.get_or_insert_default();
-                    replays.promise(cell.id(), messages);
-                }
-                true
-            }
-            Resume::TooMuch => unreachable!("it is told as a history that does not reach"),
-            Resume::Unreachable(reason) => {
-                self.join(id, cell, at.seq, pace);
-                match cell.kind() {
-                    Kind::Event => gap = missed(cell, since.seq, at.seq, reason),
-                    Kind::State | Kind::Book => self.send_snapshot(id, cell),
-                }
-                false
-            }
-        };
-        let result = AckResult {
-            epoch: Some(at.epoch),
-            seq: Some(at.seq),
-            recovered: Some(recovered),
-            ..result
-        };
-        Answer {
-            gap,
-            ..Answer::new(result)
-        }
-    }
-
-    /// Bytes of messages that may be kept for a session in addition to what it was promised.
-    fn replay_room(&self, id: SessionId) -> usize {
-        let session = self.sessions.get(id.index());
-        let kept = session
-            .and_then(|session| session.replays.as_ref())
-            .map_or(0, |replays| replays.bytes());
-        self.settings.session_limits.replay_bytes.saturating_sub(kept)
-    }
-
-    /// Lets a subscription begin after `since`, on the way to the topic's `head`.
-    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
-        self.join(id, cell, since, pace);
-        if let Some(place) = self.place_of(id, cell.id())
-            && head > since
-        {
-            self.catch_up(id, cell.id(), place);
         }
     }
 }
@@ -461,19 +385,4 @@ fn granted(result: AckResult, pace: Pace) -> AckResult {
         },
         ..result
     }
-}
-
-/// The gap that says what a client which came back with `since` will not get, if it is anything.
-fn missed(cell: &TopicCell, since: Seq, head: Seq, reason: GapReason) -> Option<Control> {
-    let from = match reason {
-        GapReason::Epoch => Seq::ZERO.next(),
-        GapReason::History | GapReason::Slow => since.next(),
-    };
-    (from <= head).then(|| Control::Gap {
-        topic: cell.topic().to_string(),
-        epoch: cell.position().epoch,
-        from,
-        to: head,
-        reason,
-    })
 }

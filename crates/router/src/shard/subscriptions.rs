@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use tickwire_wire::{Pattern, Seq};
 
-use super::{Expectations, Expecting, First, Shard, Slot, Subscriber};
+use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::SourceState;
+use crate::item::{Item, SourceState};
 use crate::pace::{ClassCounts, Pace};
 use crate::publication::TopicId;
 use crate::pulls::Pulls;
 use crate::session::{PatternSub, Place, SessionId, SubRef};
+use crate::syncs::{Awaited, Syncs};
 
 /// What ended with a subscription.
 pub(super) struct Left {
@@ -37,23 +38,29 @@ impl Shard {
         let mut joining = Vec::new();
         self.patterns
             .matches(cell.topic().as_str(), |expecting: &Expectations| {
-                joining.extend(&expecting.sessions);
+                // Who named the topic was told its lineage when it did.
+                let told = expecting.pattern.as_ref().is_some_and(|p| !p.is_wildcard());
+                joining.extend(expecting.sessions.iter().map(|expecting| (*expecting, told)));
             });
-        for Expecting { session, pace } in joining {
+        for (Expecting { session, pace }, told) in joining {
             if self.takes_topic(session, cell) {
-                self.join(session, cell, Seq::ZERO, pace);
+                self.join(session, cell, Seq::ZERO, pace, told);
             }
         }
     }
 
     /// Adds one more pattern of a session to a topic, one that asks for `pace`. A session that is new to the topic gets
-    /// what comes after `after`.
-    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace) {
+    /// what comes after `after`; `told` is whether its client knows, or is about to be told, the topic's lineage.
+    pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
         let (topic, pace) = (cell.id(), pace.on(cell.kind()));
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        if session.topics.contains_key(&topic) {
+        if let Some(subscription) = session.topics.get(&topic) {
+            if told {
+                let subscriber = self.slots[topic.index()].at_mut(subscription.place);
+                subscriber.opening.introduce();
+            }
             session.cover(topic, pace);
             self.refresh_pace(id, topic);
             return;
@@ -63,7 +70,7 @@ impl Shard {
             session: id,
             every: pace.is_every(),
             behind: false,
-            first: First::Nothing,
+            opening: Opening::new(told),
             told: SourceState::Live,
             after,
         };
@@ -71,6 +78,7 @@ impl Shard {
             place: self.slots[topic.index()].add(pace.class(), subscriber),
             covers: 1,
             every: u32::from(pace.is_every()),
+            awaited: Awaited::default(),
         };
         let waits = session.unfinished.is_some();
         session.topics.insert(topic, subscription);
@@ -92,7 +100,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return false;
         };
-        let Some(subscription) = session.topics.get(&topic).copied() else {
+        let Some(mut subscription) = session.topics.get(&topic).copied() else {
             return false;
         };
         if subscription.covers > 1 {
@@ -101,6 +109,10 @@ impl Shard {
             return false;
         }
         session.topics.remove(&topic);
+        session.syncs.arrived(&mut subscription.awaited);
+        if let Some(missed) = &mut session.missed {
+            missed.remove(&topic);
+        }
         if let Some(replays) = &mut session.replays {
             let messages = replays.cancel(topic);
             session.settle_replays();
@@ -264,18 +276,32 @@ impl Shard {
         })
     }
 
-    /// Drops what waits of topics that a session has left.
+    /// Drops what waits of topics that a session has left. When it was told so, [`Self::send_synced`] is to follow.
     pub(super) fn drop_left(&mut self, id: SessionId, mut left: Vec<TopicId>) {
         let Some(session) = self.sessions.get_mut(id.index()).filter(|_| !left.is_empty()) else {
             return;
         };
         left.sort_unstable();
         let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
-        session.one_shots.retain(|topic| !is_left(topic));
+        let syncs = &mut session.syncs;
+        session.one_shots.retain(|topic, awaited| {
+            let left = is_left(topic);
+            if left {
+                syncs.arrived(awaited);
+            }
+            !left
+        });
         session.pulls.forget(|topic| is_left(&topic));
         self.counts.ledger.dropped += session
             .outbox
-            .purge(|topic| topic.is_some_and(|topic| is_left(&topic)));
+            .purge(|item| item.topic().is_some_and(|topic| is_left(&topic)));
+        // Of what they end something may have been dropped: they go behind the answer that says so.
+        let ends = session.outbox.take_back(|item| matches!(item, Item::Synced(_)));
+        for item in ends.iter().rev() {
+            if let Item::Synced(synced) = item {
+                session.syncs.take_back(synced.request);
+            }
+        }
         self.live_again(id);
     }
 
@@ -287,8 +313,11 @@ impl Shard {
         session.pulls = Pulls::default();
         session.lagging_since = None;
         self.lagging.remove(&id);
-        session.one_shots = FxHashSet::default();
+        session.one_shots = FxHashMap::default();
+        session.missed = None;
         session.replays = None;
+        session.syncs = Syncs::default();
+        session.positions = None;
         session.unfinished = None;
         session.classes = ClassCounts::default();
         (session.pattern_tokens, session.topics_full) = (0, false);

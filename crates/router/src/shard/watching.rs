@@ -72,7 +72,7 @@ impl Shard {
     #[must_use]
     pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
         let session = self.sessions.get(id.index())?;
-        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes())
+        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes() + session.syncs.memory_bytes())
     }
 
     /// The `top_k` sessions that are owed the most messages, the worst first; those that are owed nothing are left out.

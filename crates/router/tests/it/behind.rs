@@ -40,12 +40,14 @@ fn what_the_history_lost_is_an_exact_gap() {
         "rule trade.> event 3; queue 2; open a; sub a trade.*; pub trade.A 1..9; pub trade.B 1..2; go",
         expect![[r#"
             a: ack 1 trade.* matched=0 every
+            a: joined trade.A 0
             a: update trade.A 1 1
             a: update trade.A 2 2
             a: gap trade.A 3..6 slow
             a: update trade.A 7 7
             a: update trade.A 8 8
             a: update trade.A 9 9
+            a: joined trade.B 0
             a: update trade.B 1 1
             a: update trade.B 2 2"#]],
     );
@@ -70,8 +72,11 @@ fn a_topic_whose_every_message_overflowed() {
         "queue 1; open a; sub a >; pub x 1; pub trade.A 1..2; pub ticker.A 1..2; go; pub trade.A 3; go",
         expect![[r#"
             a: ack 1 > matched=0 state=conflate book=every event=every
+            a: joined x 0
             a: update x 1 1
+            a: joined ticker.A 0
             a: update ticker.A 2 2
+            a: joined trade.A 0
             a: update trade.A 1 1
             a: update trade.A 2 2
             a: update trade.A 3 3"#]],

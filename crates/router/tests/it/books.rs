@@ -145,6 +145,7 @@ fn a_hole_in_the_source_is_told_until_the_next_whole_book() {
             a: ack 1 book.X@0 every
             a: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
             b: ack 1 book.* matched=0 every
+            b: joined book.X 0
             b: update book.X 1 {"symbol":"X","bids":[["1","1"]],"asks":[],"checksum":3596227959,"time":1}
             a: status book.X stale hole
             a: update book.X 2 {"symbol":"X","bids":[["2","1"]],"asks":[],"checksum":3377227545,"time":1}

@@ -44,6 +44,7 @@ fn read(world: &mut World, client: usize) -> Read {
                 read.acks += 1;
             }
             Frame::Message(ServerMessage::Snapshot { .. }) => read.snapshots += 1,
+            Frame::Message(ServerMessage::Control(Control::Joined { .. })) => {}
             Frame::Message(ServerMessage::Update { .. }) => read.updates += 1,
             other => panic!("unexpected {other:?}"),
         }

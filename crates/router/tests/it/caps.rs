@@ -62,10 +62,14 @@ fn a_topic_that_appears_and_does_not_fit_is_told() {
             a: ack 1 t.* matched=0 every, t.d@0 every
             b: ack 1 t.* matched=0 every
             a: error - limit_exceeded (retryable): t.c appeared and does not fit: the connection has its most topics, 2. Neither it nor any that appears later joins before the connection has unsubscribed its wildcards
+            a: joined t.a 0
             a: update t.a 1 1
+            a: joined t.b 0
             a: update t.b 1 1
             b: error - limit_exceeded (retryable): t.c appeared and does not fit: the connection has its most topics, 2. Neither it nor any that appears later joins before the connection has unsubscribed its wildcards
+            b: joined t.a 0
             b: update t.a 1 1
+            b: joined t.b 0
             b: update t.b 1 1
             a: update t.a 2 2
             b: update t.a 2 2
@@ -90,6 +94,7 @@ fn a_topic_that_did_not_fit_can_be_had_by_its_name_afterwards() {
          unsub a u.*; sub a t.b nosnapshot; sub a t.*; go; pub t.b 2; go; unsub a t.b; pub t.b 3; go",
         expect![[r#"
             a: ack 1 t.* matched=0 every, u.* matched=0 every
+            a: joined t.a 0
             a: update t.a 1 1
             a: error - limit_exceeded (retryable): t.b appeared and does not fit: the connection has its most topics, 1. Neither it nor any that appears later joins before the connection has unsubscribed its wildcards
             a: ack 2 t.*

@@ -253,7 +253,7 @@ fn what_waits_behind_a_value_is_replaced_before_it() {
             a: update trade.B 1 1
             outbox a: 0 control, 136 data
             a: update trade.B 2 2
-            outbox a: 0 control, 288 data
+            outbox a: 0 control, 268 data
             a: update trade.B 3 3
             a: update ticker.A 1 1
             a: snapshot ticker.A 2 2
@@ -281,19 +281,19 @@ fn a_replay_that_goes_on_is_not_overtaken() {
             a: ack 3 ticker.A@0 conflate rate=100
             a: update ticker.A 1 1
             a: update ticker.A 2 2
-            a: update trade.B 4 4
             a: update ticker.A 3 3
+            a: update trade.B 4 4
             a: update ticker.A 4 4
+            a: update ticker.A 5 5
+            a: update ticker.A 6 6
             a: update trade.B 5 5
             a: update trade.B 6 6
             a: update trade.B 7 7
-            a: update ticker.A 5 5
-            a: update ticker.A 6 6
             a: update ticker.A 7 7
-            a: update trade.B 8 8
-            a: update trade.B 9 9
             a: update ticker.A 8 8
             a: update ticker.A 9 9
+            a: update trade.B 8 8
+            a: update trade.B 9 9
             a: update ticker.A 10 10"#]],
     );
 }

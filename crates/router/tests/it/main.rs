@@ -17,6 +17,7 @@ mod lagging;
 mod memory;
 mod model;
 mod one_shots;
+mod patterns;
 mod piecewise;
 mod publishing;
 mod rates;

@@ -257,6 +257,7 @@ impl Model {
             long: BTreeSet::new(),
             books: vec![Levels::default()],
         };
+        world.shows_synced = true;
         Self {
             world,
             truth: TOPICS.iter().map(topic).collect(),

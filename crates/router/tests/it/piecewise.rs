@@ -39,10 +39,12 @@ fn without_snapshots_too() {
          pub trade.A 3; pub trade.B 2; pub ticker.A 1; go; step a; pub trade.A 4; pub ticker.A 2; go",
         expect![[r#"
             a: ack 1 trade.A@1 every, trade.* matched=2 every, ticker.* matched=1 conflate
+            a: joined ticker.A 1
             a: update ticker.A 2 2
             a: update trade.A 2 2
             a: update trade.A 3 3
             a: update trade.A 4 4
+            a: joined trade.B 1
             a: update trade.B 2 2"#]],
     );
 }
@@ -139,6 +141,7 @@ fn a_topic_that_does_not_fit_is_named_behind_the_ack() {
             a: ack 1 t.* matched=1 every, x limit_exceeded: the connection has its most topics, 2, and its wildcards match more: unsubscribe them first, y limit_exceeded: the connection has its most topics, 2, and its wildcards match more: unsubscribe them first
             a: error - limit_exceeded (retryable): t.3 appeared and does not fit: the connection has its most topics, 2. Neither it nor any that appears later joins before the connection has unsubscribed its wildcards
             a: snapshot t.1 1 1
+            a: joined t.2 0
             a: update t.2 1 1"#]],
     );
 }
@@ -303,8 +306,9 @@ fn rights_lost_meanwhile() {
             ServerMessage::Control(Control::Error { reason, .. }) if reason.starts_with("secret.A") => {
                 "error"
             }
+            ServerMessage::Control(Control::Synced { .. }) => "synced",
             other => panic!("{other:?}"),
         }
     });
-    assert_eq!(ops.collect::<Vec<_>>(), ["welcome", "ack", "error"]);
+    assert_eq!(ops.collect::<Vec<_>>(), ["welcome", "ack", "synced", "error"]);
 }

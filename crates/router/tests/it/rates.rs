@@ -166,7 +166,9 @@ fn topics_that_appear_later_have_the_rate_of_the_pattern() {
          lost a; show subscribers ticker.A; pub ticker.A 3; show queue",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate rate=100
+            a: joined ticker.A 0
             a: update ticker.A 1 1
+            a: joined ticker.B 0
             a: update ticker.B 1 1
             100 ms a: update ticker.A 2 2
             subscribers ticker.A: 1
@@ -410,6 +412,7 @@ impl Watch {
                     Frame::Message(ServerMessage::Control(Control::Ack { results, .. })) => {
                         assert!(results.iter().all(|result| result.error.is_none()), "{results:?}");
                     }
+                    Frame::Message(ServerMessage::Control(Control::Joined { .. })) => {}
                     other => panic!("unexpected {other:?}"),
                 }
             }

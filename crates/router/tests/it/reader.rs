@@ -96,10 +96,16 @@ struct Place {
     told: (bool, Option<StaleReason>),
     /// Whether its updates waited for their time at any time: a silence is told before one of them.
     ever_rated: bool,
+    /// Whether it knows the lineage.
+    introduced: bool,
     /// Up to here everything was promised.
     promised: u64,
     /// A gap was declared that is to be followed at once by this snapshot, or (an event topic) ends the resume.
     after_gap: Option<u64>,
+    /// A conflated topic was resumed: the message that was the newest then, or a newer one, comes.
+    newest_due: u64,
+    /// The request that brought the first of what is due.
+    due_by: u64,
     /// A resume was refused: this gap comes before anything else.
     gap_due: Option<(u64, u64)>,
     /// The book, unless it began somewhere without a snapshot.
@@ -113,9 +119,11 @@ pub(crate) struct Reader {
     /// For each pattern, whether it asks for every message, and the least time between two that it asks for.
     patterns: BTreeMap<String, (bool, u32)>,
     places: BTreeMap<usize, Place>,
-    /// Topics of which snapshots were asked for without a subscription, and whether one is still owed.
-    shots: BTreeMap<usize, bool>,
+    /// Topics of which snapshots were asked for without a subscription, and by which request one is still owed.
+    shots: BTreeMap<usize, Option<u64>>,
     acked: u64,
+    /// What the requests that were not synced yet have brought to subscriptions.
+    syncing: BTreeMap<u64, BTreeSet<usize>>,
     pub(crate) closed: bool,
 }
 
@@ -123,6 +131,11 @@ impl Place {
     /// Where the client is once it has read the gap that is due.
     fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
+    }
+
+    /// Whether something is still to come that a request has brought.
+    fn is_due(&self) -> bool {
+        self.snapshot_due || self.gap_due.is_some() || self.at < self.promised.max(self.newest_due)
     }
 }
 
@@ -180,6 +193,19 @@ impl Reader {
             })) => {
                 self.gap(find(topic), from.0, to.0, *reason, truth);
             }
+            Frame::Message(ServerMessage::Control(Control::Joined { topic, epoch, seq })) => {
+                assert_eq!(epoch.as_str(), EPOCH);
+                let place = self.places.get_mut(&find(topic));
+                let place = place.unwrap_or_else(|| panic!("{topic} joined, which is not subscribed"));
+                // An ack may have told it too while the topic did not exist.
+                assert!(
+                    !place.introduced || place.at == 0,
+                    "{topic}: the lineage is told once"
+                );
+                assert_eq!(seq.0, place.at, "{topic}: it joins where it stands");
+                place.introduced = true;
+            }
+            Frame::Message(ServerMessage::Control(Control::Synced { id })) => self.synced(id.0, truth),
             Frame::Message(ServerMessage::Control(Control::Status { topic, state, reason })) => {
                 let place = self
                     .places
@@ -202,20 +228,27 @@ impl Reader {
                         heads,
                     } => {
                         assert_eq!(results.len(), topics.len(), "one result per topic");
+                        let was_due: BTreeSet<usize> = self.due().collect();
+                        self.syncing.insert(id.0, BTreeSet::new());
                         for (wanted, result) in topics.iter().zip(results) {
                             if mode == Some(Mode::Snapshot) {
                                 assert_eq!(result.error.is_some(), conflate_ms > 0, "{result:?}");
                                 if conflate_ms == 0 {
-                                    self.one_shot(&wanted.0, &heads, truth);
+                                    self.one_shot(id.0, &wanted.0, &heads, truth);
                                 }
                             } else {
                                 let pace = (mode, conflate_ms);
                                 self.subscribed(wanted, pace, snapshot, &heads, result, truth);
                             }
                         }
+                        self.brought(id.0, &was_due);
                     }
                     Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results, truth),
-                    Asked::Resync(topic, heads) => self.again(find(&topic), &results[0], &heads, truth),
+                    Asked::Resync(topic, heads) => {
+                        let was_due = self.due().collect();
+                        self.again(find(&topic), &results[0], &heads, truth);
+                        self.brought(id.0, &was_due);
+                    }
                 }
             }
             Frame::Message(ServerMessage::Control(Control::Error { id, code, .. })) => {
@@ -270,7 +303,7 @@ impl Reader {
             let new = !self.places.contains_key(&topic);
             let place = self.places.entry(topic).or_default();
             // From here on the subscription brings the topic's value.
-            self.shots.entry(topic).and_modify(|owed| *owed = false);
+            self.shots.entry(topic).and_modify(|owed| *owed = None);
             place.ever_every |= every[topic];
             place.ever_rated |= conflate_ms > 0;
             if new {
@@ -294,6 +327,9 @@ impl Reader {
             "{result:?}"
         );
         let seq = result.seq.expect("a number").0;
+        self.places
+            .entry(topic)
+            .and_modify(|place| place.introduced = true);
         let Some((epoch, since)) = since else {
             assert_eq!(result.recovered, None);
             if flows {
@@ -346,7 +382,7 @@ impl Reader {
         );
         if recovered {
             place.at = since;
-            place.promised = if every { head } else { 0 };
+            (place.promised, place.newest_due) = if every { (head, 0) } else { (0, head) };
             return;
         }
         let from = if same { since + 1 } else { 1 };
@@ -358,20 +394,62 @@ impl Reader {
         }
     }
 
-    fn one_shot(&mut self, pattern: &str, heads: &[u64], truth: &Truth) {
+    /// The topics of which something is still to come that a request has brought.
+    fn due(&self) -> impl Iterator<Item = usize> + '_ {
+        let due = self.places.iter().filter(|(_, place)| place.is_due());
+        due.map(|(topic, _)| *topic)
+    }
+
+    /// Takes note of what a request has brought that others, which brought `was_due`, had not.
+    fn brought(&mut self, id: u64, was_due: &BTreeSet<usize>) {
+        let new: BTreeSet<usize> = self.due().filter(|topic| !was_due.contains(topic)).collect();
+        for topic in &new {
+            self.places.entry(*topic).and_modify(|place| place.due_by = id);
+        }
+        if let Some(syncing) = self.syncing.get_mut(&id) {
+            *syncing = new;
+        }
+    }
+
+    /// All that request `id` brought has come.
+    fn synced(&mut self, id: u64, truth: &Truth) {
+        let topics = self.syncing.remove(&id);
+        for topic in topics.expect("what is synced was acked, and is once") {
+            if let Some(place) = self.places.get(&topic) {
+                let it = &truth[topic];
+                let waits = place.is_due() && place.due_by <= id;
+                assert!(!waits, "{}: {id} is synced before {place:?}", it.name);
+            }
+        }
+        for (topic, owed_by) in &self.shots {
+            assert_ne!(
+                *owed_by,
+                Some(id),
+                "{}: {id} is synced before its snapshot",
+                truth[*topic].name
+            );
+        }
+    }
+
+    fn one_shot(&mut self, id: u64, pattern: &str, heads: &[u64], truth: &Truth) {
         for topic in
             (0..truth.len()).filter(|topic| heads[*topic] > 0 && matches(pattern, truth[*topic].name))
         {
             if let Some(place) = self.places.get_mut(&topic) {
+                place.introduced |= truth[topic].name == pattern;
                 place.snapshot_due = true;
             } else {
-                self.shots.insert(topic, true);
+                self.shots.entry(topic).or_default().get_or_insert(id);
             }
         }
     }
 
     fn again(&mut self, topic: usize, result: &AckResult, heads: &[u64], truth: &Truth) {
-        assert!(self.places.contains_key(&topic), "a resync of what is subscribed");
+        let place = self
+            .places
+            .get_mut(&topic)
+            .expect("a resync of what is subscribed");
+        place.introduced = true;
         self.flowed(topic, result.seq.expect("a number").0, true, heads, truth);
     }
 
@@ -402,6 +480,7 @@ impl Reader {
             "{}: {seq} of a silent source",
             it.name
         );
+        assert!(place.introduced, "{}: the lineage comes first", it.name);
         assert_eq!(place.gap_due, None, "{}: the gap comes first", it.name);
         assert_eq!(place.after_gap, None, "{}: a snapshot follows the gap", it.name);
         if place.snapshot_due && seq > place.promised {
@@ -435,12 +514,13 @@ impl Reader {
         } else {
             assert_eq!(data, it.data(seq), "{} at {seq}", it.name);
         }
-        let asked = self.shots.get_mut(&topic).map(|owed| *owed = false).is_some();
+        let asked = self.shots.get_mut(&topic).map(|owed| *owed = None).is_some();
         let Some(place) = self.places.get_mut(&topic) else {
             assert!(asked, "a snapshot of {}, which is not subscribed", it.name);
             return;
         };
         let due = std::mem::take(&mut place.snapshot_due);
+        place.introduced = true;
         assert!(
             due || asked || place.after_gap.is_some(),
             "{}: nobody asked for a snapshot",
@@ -478,6 +558,7 @@ impl Reader {
         );
         assert!(to >= from && to <= it.head, "{}: gap {from}..{to}", it.name);
         place.at = to;
+        place.introduced = true;
         if let Some(due) = place.gap_due.take() {
             assert_eq!(
                 (from, to),
@@ -511,9 +592,14 @@ impl Reader {
             self.asked
         );
         assert!(
-            self.shots.values().all(|owed| !owed),
+            self.shots.values().all(Option::is_none),
             "every one-shot was sent: {:?}",
             self.shots
+        );
+        assert!(
+            self.syncing.is_empty(),
+            "every subscribe is synced: {:?}",
+            self.syncing
         );
         for (topic, it) in truth.iter().enumerate() {
             assert_eq!(

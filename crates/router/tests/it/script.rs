@@ -7,6 +7,7 @@
 //! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `at_once N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
+//! | `synced` | `synced` is printed, which it is not otherwise |
 //!
 //! Clients, named by a word; each request gets the next id of its client, from 1:
 //!
@@ -14,6 +15,8 @@
 //! |---|---|
 //! | `open NAME [msgpack] [shard=N] [publish=PATTERN]` | a connection |
 //! | `sub NAME TOPIC[@[EPOCH:]SEQ]… [mode=MODE] [rate=MS] [nosnapshot]` | subscribe, with `@` to resume from |
+//! | `sub NAME PATTERN@TOPIC=[EPOCH:]SEQ,…` | the same, for a pattern |
+//! | `positions NAME TOPIC=[EPOCH:]SEQ,…` | positions for the next subscribe |
 //! | `step NAME` | one more piece of a subscribe that is not done at once, see `at_once` |
 //! | `unsub NAME TOPIC…`, `resync NAME TOPIC`, `ping NAME` | these requests |
 //! | `send NAME TEXT` | any message |
@@ -41,7 +44,7 @@ use std::fmt::Write as _;
 
 use expect_test::Expect;
 use tickwire_router::{KindRule, StaleRule};
-use tickwire_wire::message::{AckResult, Position, Since, StaleReason, Subscribe, TopicRequest};
+use tickwire_wire::message::{AckResult, Position, Positions, Since, StaleReason, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
 };
@@ -121,6 +124,7 @@ impl Script {
                     while world.drain(shard, budget.unwrap_or(1_000)) && budget.is_none() {}
                 }
             }
+            "synced" => self.world().shows_synced = true,
             "go" => self.world().run(),
             "look" => self.world().look(),
             "wait" => {
@@ -241,6 +245,11 @@ impl Script {
                 self.world()
                     .request(client, &ClientMessage::Unsubscribe { id, topics });
             }
+            "positions" => {
+                let id = world.next_request(client);
+                let since = positions(words[0]);
+                world.request(client, &ClientMessage::Positions { id, since });
+            }
             "resync" => {
                 let topic = words[0].to_owned();
                 let id = world.next_request(client);
@@ -315,11 +324,11 @@ impl Script {
             } else if *word == "nosnapshot" {
                 request.snapshot = false;
             } else if let Some((topic, since)) = word.split_once('@') {
-                let (epoch, seq) = since.split_once(':').unwrap_or((EPOCH, since));
-                let since = Some(Since::One(Position {
-                    epoch: Epoch::from(epoch),
-                    seq: Seq(seq.parse().expect("a number")),
-                }));
+                let since = Some(match since {
+                    "" => Since::Many(Vec::new()),
+                    many if many.contains('=') => Since::Many(positions(many)),
+                    one => Since::One(position(one)),
+                });
                 let topic = topic.to_owned();
                 request.topics.push(TopicRequest::Since { topic, since });
             } else {
@@ -457,6 +466,25 @@ impl Script {
     }
 }
 
+fn position(text: &str) -> Position {
+    let (epoch, seq) = text.split_once(':').unwrap_or((EPOCH, text));
+    Position {
+        epoch: Epoch::from(epoch),
+        seq: Seq(number(seq) as u64),
+    }
+}
+
+/// `TOPIC=[EPOCH:]SEQ,…`
+fn positions(text: &str) -> Vec<Positions> {
+    let of_one = |text: &str| {
+        let (topic, at) = text.split_once('=').expect("TOPIC=[EPOCH:]SEQ");
+        let Position { epoch, seq } = position(at);
+        let seqs = [(topic.to_owned(), seq)].into();
+        Positions { epoch, seqs }
+    };
+    text.split(',').map(of_one).collect()
+}
+
 /// `line` with long runs of one letter cut short.
 fn shortened(line: &str) -> String {
     let mut text = String::new();
@@ -582,6 +610,9 @@ fn describe_result(result: &AckResult) -> String {
     }
     if let Some(recovered) = result.recovered {
         let _ = write!(text, " recovered={recovered}");
+    }
+    if let (Some(resumed), Some(not_resumed)) = (result.resumed, result.not_resumed) {
+        let _ = write!(text, " resumed={resumed} not={not_resumed}");
     }
     text
 }

@@ -40,7 +40,7 @@ fn partial_writes_at_every_byte() {
         a: ack 3 trade.A"#]],
     );
     check(
-        &run("write a 40; write a 1; write a 1;"),
+        &run("write a 62; write a 1; write a 1;"),
         expect![[r#"
         a: ack 1 trade.A@0 every
         a: pong 2
@@ -160,10 +160,10 @@ fn refusals_without_end_are_closed() {
     check(
         &format!("open a; {nine} ping a; go; {nine} go; send a {{}}; {ten} go"),
         expect![[r#"
-            a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
+            a: error 1 unknown_op: unknown op "fly"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping
             … and 8 more of it
             a: pong 1
-            a: error 1 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
+            a: error 1 unknown_op: unknown op "fly"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping
             … and 8 more of it
             a: error - bad_request: a request needs a field "op"
             a: CLOSE 1008 10 requests in a row were refused"#]],
@@ -345,8 +345,10 @@ fn publishing_needs_the_right() {
             a: error 8 limit_exceeded (retryable): the broker holds its most topics (2); publish to an existing one or raise limits.topics
             b: ack 1 > matched=0 state=conflate book=every event=every
             b: error 6 forbidden: this connection may not publish to chat.x
+            b: joined chat.x 0
             b: update chat.x 1 {"n":1.50}
             b: update chat.x 2 {}
+            b: joined chat.y 0
             b: update chat.y 1 1"#]],
     );
 }

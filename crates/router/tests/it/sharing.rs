@@ -68,12 +68,16 @@ fn every_shard_gets_its_own() {
             a: ack 1 trade.A@0 every
             a: update trade.A 1 1
             b: ack 1 trade.* matched=0 every
+            b: joined trade.A 0
             b: update trade.A 1 1
+            b: joined trade.B 0
             b: update trade.B 1 1
             a: update trade.A 2 2
             b: update trade.A 2 2
+            b: joined trade.C 0
             b: update trade.C 1 1
             c: ack 1 > matched=2 state=conflate book=every event=every
+            c: joined trade.C 0
             c: update trade.C 1 1
             c: snapshot trade.A 1 1
             c: update trade.A 2 2

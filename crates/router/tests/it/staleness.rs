@@ -13,6 +13,7 @@ fn silence_is_told_once_and_its_end_before_the_update_that_ends_it() {
             a: ack 1 t.a@0 every
             a: update t.a 1 1
             b: ack 1 t.* matched=0 every
+            b: joined t.a 0
             b: update t.a 1 1
             a: status t.a stale
             b: status t.a stale
@@ -39,7 +40,9 @@ fn topics_without_a_rule_or_a_message_are_never_stale() {
          wait 100; look; go; show stale",
         expect![[r#"
             a: ack 1 > matched=0 state=conflate book=every event=every
+            a: joined u 0
             a: update u 1 1
+            a: joined t.b 0
             a: update t.b 1 1
             a: status t.b stale
             stale: 1 now, 1 changes"#]],
@@ -52,7 +55,9 @@ fn the_first_rule_that_matches_counts() {
         "stale t.a 1000; stale t.> 100; open a; sub a t.>; pub t.a 1; pub t.b 1; go; look; wait 100; look; go; wait 900; look; go",
         expect![[r#"
             a: ack 1 t.> matched=0 every
+            a: joined t.a 0
             a: update t.a 1 1
+            a: joined t.b 0
             a: update t.b 1 1
             a: status t.b stale
             a: status t.a stale"#]],
@@ -73,6 +78,7 @@ fn whoever_subscribes_to_a_stale_topic_is_told_after_its_value() {
             a: status t.a live
             a: update t.a 2 2
             a: status ticker.A live
+            a: joined ticker.A 1
             a: update ticker.A 2 2
             a: ack 1 t.a@2 every recovered=true, ticker.A@2 every recovered=true
             a: update t.a 2 2

@@ -56,6 +56,7 @@ fn wildcards_are_acked_with_what_they_match_and_later_topics_join() {
             a: ack 1 trade.* matched=2 every
             a: snapshot trade.A 1 1
             a: snapshot trade.B 2 2
+            a: joined trade.C 0
             a: update trade.C 1 1
             a: update trade.C 2 2"#]],
     );
@@ -64,8 +65,10 @@ fn wildcards_are_acked_with_what_they_match_and_later_topics_join() {
         expect![[r#"
             a: ack 1 > matched=1 state=conflate book=every event=every
             a: snapshot t.a 1 1
+            a: joined new 0
             a: update new 1 1
             a: update new 2 2
+            a: joined ticker.A 0
             a: update ticker.A 1 1"#]],
     );
 }
@@ -80,6 +83,7 @@ fn a_topic_is_delivered_once_however_many_patterns_match() {
             a: ack 1 trade.A@1 every, trade.* matched=1 every, > matched=1 state=conflate book=every event=every, *.A matched=1 state=conflate book=every event=every
             a: snapshot trade.A 1 1
             a: update trade.A 2 2
+            a: joined trade.B 0
             a: update trade.B 1 1
             a: ack 2 >, trade.A
             a: update trade.A 3 3
@@ -116,7 +120,7 @@ fn a_bad_topic_fails_alone() {
     check(
         "open a; pub ticker.A 1; sub a ticker.A bad..topic a.b* >.a ticker.*@3 trade.é; unsub a bad..topic nothing ticker.A; go",
         expect![[r#"
-            a: ack 1 ticker.A@1 conflate, bad..topic bad_topic: empty token at byte 4, a.b* bad_topic: wildcard at byte 3 must be a whole token, >.a bad_topic: '>' at byte 0 must be the last token, ticker.* bad_request: "since" needs a topic without wildcards, trade.é bad_topic: byte 6 ('é') is not one of A-Z a-z 0-9 _ - .
+            a: ack 1 ticker.A@1 conflate, bad..topic bad_topic: empty token at byte 4, a.b* bad_topic: wildcard at byte 3 must be a whole token, >.a bad_topic: '>' at byte 0 must be the last token, ticker.* bad_request: "since" of a pattern has a field "seqs": the numbers by topic, trade.é bad_topic: byte 6 ('é') is not one of A-Z a-z 0-9 _ - .
             a: ack 2 bad..topic bad_topic: empty token at byte 4, nothing not_subscribed: no subscription of this connection has this name, ticker.A"#]],
     );
     check(
@@ -138,6 +142,7 @@ fn messages_that_all_count_are_not_conflated() {
         "rule ticker.raw event 10; open a; sub a ticker.* mode=conflate; pub ticker.raw 1..3; go",
         expect![[r#"
             a: ack 1 ticker.* matched=0 state=conflate event=every
+            a: joined ticker.raw 0
             a: update ticker.raw 1 1
             a: update ticker.raw 2 2
             a: update ticker.raw 3 3"#]],
@@ -182,6 +187,7 @@ fn the_strictest_mode_of_all_patterns_is_granted() {
             a: ack 1 ticker.* matched=0 conflate
             a: ack 2 ticker.A@0 every
             a: update ticker.A 1 1
+            a: joined ticker.B 0
             a: update ticker.B 2 2
             a: update ticker.A 2 2
             a: ack 3 ticker.A
@@ -205,6 +211,7 @@ fn a_mode_that_changes_is_acknowledged_in_its_place() {
         "queue 1; open a; sub a ticker.*; go; stall a; pub ticker.A 1..3; drain; write a 0; sub a ticker.* mode=every; pub ticker.A 4; drain; resume a",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate
+            a: joined ticker.A 0
             a: update ticker.A 1 1
             a: update ticker.A 3 3
             a: ack 2 ticker.* matched=1 every
@@ -214,6 +221,7 @@ fn a_mode_that_changes_is_acknowledged_in_its_place() {
         "queue 1; open a; sub a ticker.*; go; stall a; pub ticker.A 1..3; drain; write a 0; sub a *.A mode=every; pub ticker.A 4; drain; resume a",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate
+            a: joined ticker.A 0
             a: update ticker.A 1 1
             a: update ticker.A 3 3
             a: ack 2 *.A matched=1 every
@@ -278,7 +286,7 @@ fn empty_and_unreadable_requests() {
             a: error 1 bad_request: "topics" is empty
             a: error 2 bad_request: "topics" is empty
             a: error - bad_request: subscribe needs a field "id"
-            a: error 4 unknown_op: unknown op "fly"; known are subscribe, unsubscribe, publish, resync, auth, ping
+            a: error 4 unknown_op: unknown op "fly"; known are subscribe, positions, unsubscribe, publish, resync, auth, ping
             a: error - bad_request: expected ident at line 1 column 2
             a: error 6 unauthenticated: no such token"#]],
     );
@@ -309,6 +317,7 @@ fn subscribing_again_brings_a_fresh_snapshot_in_its_place() {
         "open a; sub a ticker.*; pub ticker.A 1; go; sub a ticker.*; go; sub a ticker.A nosnapshot; go",
         expect![[r#"
             a: ack 1 ticker.* matched=0 conflate
+            a: joined ticker.A 0
             a: update ticker.A 1 1
             a: ack 2 ticker.* matched=1 conflate
             a: ack 3 ticker.A@1 conflate"#]],

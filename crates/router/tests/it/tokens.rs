@@ -39,6 +39,7 @@ fn a_renewal_ends_what_it_does_not_cover() {
             a: ack 9 
             a: error - forbidden: secret.x is no longer subscribed: this connection may not subscribe to secret.x
             a: error - forbidden: trade.A is no longer subscribed: this connection may not subscribe to trade.A
+            a: joined ticker.A 0
             a: update ticker.A 1 1
             a: ack 2 secret.x forbidden: this connection may not subscribe to secret.x"#]],
     );

@@ -87,6 +87,7 @@ fn the_shard_is_no_longer_fed() {
             a: ack 1 trade.A@0 every
             a: update trade.A 1 1
             b: ack 1 trade.* matched=0 every
+            b: joined trade.A 0
             b: update trade.A 1 1
             queue: 0 1
             a: ack 2 trade.A

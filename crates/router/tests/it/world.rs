@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    Directory, DirectoryLimits, KindRule, Kinds, Outbox, Rights, SessionId, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
@@ -115,9 +115,41 @@ pub(crate) struct Client {
     pub(crate) room: Option<usize>,
     pub(crate) closed: Option<CloseCode>,
     next_request: u64,
+    /// Requests to subscribe that were not answered yet, and those that were and are not synced.
+    subscribing: Vec<RequestId>,
+    syncing: Vec<RequestId>,
     bytes: Vec<u8>,
     /// Frames that were read and not looked at yet, with the time at which they were.
     pub(crate) inbox: Vec<(Micros, Frame)>,
+}
+
+/// Takes one `id` out of those that wait, which may have been given more than once. Returns whether there was one.
+fn take(waiting: &mut Vec<RequestId>, id: RequestId) -> bool {
+    let at = waiting.iter().position(|waits| *waits == id);
+    at.map(|at| waiting.remove(at)).is_some()
+}
+
+impl Client {
+    /// Checks that each subscribe that is acked is synced once, behind its ack. Returns whether `frame` is anything else.
+    fn note_end(&mut self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Message(ServerMessage::Control(Control::Ack { id, .. }))
+                if take(&mut self.subscribing, *id) =>
+            {
+                self.syncing.push(*id);
+            }
+            Frame::Message(ServerMessage::Control(Control::Error { id: Some(id), .. })) => {
+                take(&mut self.subscribing, *id);
+            }
+            Frame::Message(ServerMessage::Control(Control::Synced { id })) => {
+                let acked = take(&mut self.syncing, *id);
+                assert!(acked, "synced {id:?} comes once, behind its ack");
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
 }
 
 pub(crate) struct World {
@@ -126,6 +158,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) now: Micros,
     inflater: Inflater,
+    /// Whether clients show the ends of their requests among what they got.
+    pub(crate) shows_synced: bool,
     /// Clients whose connection the shard gave up, and when.
     pub(crate) gone: Vec<(Micros, usize)>,
 }
@@ -158,6 +192,7 @@ impl World {
             clients: Vec::new(),
             now: START,
             inflater: Inflater::new(),
+            shows_synced: false,
             gone: Vec::new(),
         }
     }
@@ -175,6 +210,8 @@ impl World {
             room: None,
             closed: None,
             next_request: 0,
+            subscribing: Vec::new(),
+            syncing: Vec::new(),
             bytes: Vec::new(),
             inbox: Vec::new(),
         });
@@ -197,6 +234,8 @@ impl World {
             room: None,
             closed: None,
             next_request: 0,
+            subscribing: Vec::new(),
+            syncing: Vec::new(),
             bytes: Vec::new(),
             inbox: Vec::new(),
         };
@@ -247,11 +286,15 @@ impl World {
 
     /// The client sends one message.
     pub(crate) fn send(&mut self, client: usize, message: &[u8]) {
-        let it = &self.clients[client];
+        let it = &mut self.clients[client];
         let Some(id) = it.id else { return };
         let shard = &mut self.shards[it.shard];
         shard.heard(id, self.now);
-        shard.request(id, it.codec.decode_request(message), self.now);
+        let request = it.codec.decode_request(message);
+        if let Ok(ClientMessage::Subscribe(subscribe)) = &request {
+            it.subscribing.push(subscribe.id);
+        }
+        shard.request(id, request, self.now);
         while let Some(auth) = shard.next_auth() {
             match tokens::meaning(&auth.token, self.now) {
                 Ok((rights, expires)) => {
@@ -372,14 +415,27 @@ impl World {
             if let Frame::Close(code, _) = &frame {
                 it.closed = Some(*code);
             }
-            it.inbox.push((self.now, frame));
+            let shown = it.note_end(&frame) || self.shows_synced;
+            if shown {
+                it.inbox.push((self.now, frame));
+            }
             at += length;
         }
         it.bytes.drain(..at);
     }
 
-    /// Every shard's ledger adds up, and agrees with what is found by looking at everything.
+    /// Every shard's ledger adds up, and agrees with what is found by looking at everything; and who has nothing more to get
+    /// was told so of each request.
     pub(crate) fn check_ledgers(&self) {
+        for client in &self.clients {
+            let (Some(id), shard) = (client.id, &self.shards[client.shard]) else {
+                continue;
+            };
+            let settled = shard.is_open(id) && shard.unfinished(id).is_none() && shard.dirty_count() == 0;
+            if settled && shard.outbox(id).is_some_and(Outbox::is_empty) {
+                assert!(client.syncing.is_empty(), "{:?} are not synced", client.syncing);
+            }
+        }
         for shard in &self.shards {
             assert!(shard.sums_agree(), "what is exported is not what there is");
             let (ledger, audit) = (&shard.counts().ledger, shard.audit());

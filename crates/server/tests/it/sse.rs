@@ -26,6 +26,7 @@ fn a_stream_begins_with_welcome_ack_and_values_and_goes_on_with_updates() {
     let snapshot = stream.expect("snapshot");
     assert_eq!(snapshot.data["data"], json!({"last": "1"}));
     assert_eq!(snapshot.id, Some(format!("{epoch}:1,0")));
+    assert_eq!(stream.synced, 0);
     for (topic, id) in [("trade.X", "1,1"), ("ticker.X", "2,1"), ("trade.X", "2,2")] {
         broker.publish(topic, "7");
         let update = stream.expect("update");
@@ -35,7 +36,7 @@ fn a_stream_begins_with_welcome_ack_and_values_and_goes_on_with_updates() {
         );
         assert_eq!(update.id, Some(format!("{epoch}:{id}")));
     }
-    assert_eq!(stream.retries, [2_000]);
+    assert_eq!((stream.synced, &*stream.retries), (1, &[2_000][..]));
     broker.wait_for_metric("tickwire_connections{transport=\"sse\"}", 1.0);
     drop(stream);
     broker.wait_for_metric("tickwire_connections{transport=\"sse\"}", 0.0);
@@ -86,6 +87,12 @@ fn a_wildcard_gets_topics_that_come_later_and_no_ids() {
     assert_eq!(ack.id, None);
     assert_eq!(stream.expect("snapshot").data["topic"], "trade.X");
     broker.publish("trade.New", "1");
+    let joined = stream.expect("joined");
+    assert_eq!(
+        (&joined.data["topic"], &joined.data["seq"], joined.id),
+        (&json!("trade.New"), &json!(0), None)
+    );
+    assert!(joined.data["epoch"].is_string());
     let update = stream.expect("update");
     assert_eq!(
         (&update.data["topic"], &update.data["seq"]),
@@ -269,6 +276,7 @@ fn a_feed_that_waits_for_the_first_subscription_starts_with_a_stream() {
     assert_eq!(broker.get("/v1/topics").json(), json!({"topics": []}));
     let mut stream = Stream::open(broker.connect(), "topic=trade.*", &[]);
     stream.expect_ack();
+    stream.expect("joined");
     stream.expect("update");
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Stream {
     events: VecDeque<Event>,
     /// What `retry:` lines said.
     pub(crate) retries: Vec<u64>,
+    /// How often it was said that all came that the stream begins with.
+    pub(crate) synced: usize,
     ended: bool,
 }
 
@@ -46,11 +48,12 @@ impl Stream {
             partial: String::new(),
             events: VecDeque::new(),
             retries: Vec::new(),
+            synced: 0,
             ended: false,
         }
     }
 
-    /// The next event, heartbeats not counted; `None` at the stream's proper end.
+    /// The next event, but for heartbeats and the end of what it begins with; `None` at the stream's proper end.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Event> {
         self.next_or_cut().expect("the stream goes on or ends properly")
@@ -61,6 +64,7 @@ impl Stream {
         loop {
             match self.events.pop_front() {
                 Some(event) if event.name == "heartbeat" => {}
+                Some(event) if event.name == "synced" => self.synced += 1,
                 Some(event) => return Some(Some(event)),
                 None if self.ended => return Some(None),
                 None => match self.connection.chunk_or_cut()? {

@@ -1,0 +1,87 @@
+//! `joined`: no update of a topic goes to a client that does not know the topic's lineage.
+//!
+//! A client learns it from an `ack`, a snapshot or a gap, or has told it itself with the position from which it resumes.
+//! Where none of these came, since the topic was made later or had no snapshot to send, `joined` goes right before the first
+//! update. Each subscription knows whether its client was told; every way of an update into an outbox asks it first, and what
+//! told it is remembered where it waits, so that it is told again if that is taken back.
+
+use std::rc::{Rc, Weak};
+
+use tickwire_wire::{Codec, Control, Seq};
+
+use super::{Shard, Slot, Subscriber};
+use crate::item::Joined;
+use crate::publication::TopicId;
+use crate::session::SessionId;
+
+/// The `joined` of a topic at one of its numbers: encoded once per codec as long as it waits anywhere.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    seq: Seq,
+    frames: [Weak<[u8]>; Codec::ALL.len()],
+}
+
+impl Announcement {
+    fn new(seq: Seq) -> Self {
+        Self {
+            seq,
+            frames: Codec::ALL.map(|_| Weak::<[u8; 0]>::new() as Weak<[u8]>),
+        }
+    }
+}
+
+impl Slot {
+    /// The frame that says in `codec` that a subscription to this topic begins after `seq`.
+    pub(super) fn joined_frame(&mut self, codec: Codec, seq: Seq) -> Option<Rc<[u8]>> {
+        let cell = self.cell.as_ref()?;
+        let announcement = self
+            .announcement
+            .get_or_insert_with(|| Box::new(Announcement::new(seq)));
+        if announcement.seq != seq {
+            **announcement = Announcement::new(seq);
+        }
+        let made = &mut announcement.frames[codec as usize];
+        if let Some(frame) = made.upgrade() {
+            return Some(frame);
+        }
+        let joined = Control::Joined {
+            topic: cell.topic().to_string(),
+            epoch: cell.position().epoch,
+            seq,
+        };
+        let frame: Rc<[u8]> = Shard::control_frame(codec, &joined).into();
+        *made = Rc::downgrade(&frame);
+        Some(frame)
+    }
+}
+
+impl Shard {
+    /// An answer behind what waits tells a client the lineage of a topic.
+    pub(super) fn lineage_told(&mut self, id: SessionId, topic: TopicId) {
+        if let Some(place) = self.place_of(id, topic) {
+            let subscriber = self.slots[topic.index()].at_mut(place);
+            subscriber.opening.introduce();
+        }
+    }
+
+    /// Tells the client of a subscription that stands at `after` the topic's lineage before an update that is pulled in, if it
+    /// was not told.
+    pub(super) fn introduce(
+        &mut self,
+        id: SessionId,
+        topic: TopicId,
+        subscriber: &mut Subscriber,
+        after: Seq,
+    ) {
+        if subscriber.opening.introduced() {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(id.index())
+            && let Some(frame) = self.slots[topic.index()].joined_frame(session.codec(), after)
+        {
+            let live = false;
+            session.outbox.push_joined(Joined { topic, live, frame });
+            subscriber.opening.introduce();
+        }
+    }
+}

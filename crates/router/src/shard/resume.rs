@@ -1,0 +1,294 @@
+//! Where a subscription begins: at the head of its topic, or where the client has left off.
+//!
+//! A topic is resumed wholly or not at all, whether it was named or a pattern matches it. What patterns bring, gaps of refused
+//! resumes included, is pulled in as there is room, so none of it piles up.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Since};
+use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
+
+use super::requests::Answer;
+use super::{Shard, Subscriber};
+use crate::cell::{Attached, Resume, TopicCell};
+use crate::pace::Pace;
+use crate::publication::TopicId;
+use crate::replays::Replay;
+use crate::session::SessionId;
+
+/// Where a client says that it has come to in a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftAt {
+    /// At this message of the topic's lineage.
+    Message(Seq),
+    /// In another lineage.
+    Elsewhere,
+}
+
+/// What a topic's `gap` is to say that was not resumed: what is missing up to where its subscription began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub(crate) from: Seq,
+    pub(crate) reason: GapReason,
+}
+
+impl Missed {
+    /// What came after message `since` is not all there.
+    pub(crate) const fn since(since: Seq) -> Self {
+        Self {
+            from: since.next(),
+            reason: GapReason::History,
+        }
+    }
+}
+
+/// Where a client says that it has come to, by topics that exist.
+pub(crate) type Places = FxHashMap<TopicId, LeftAt>;
+
+/// How a subscription came to its topic, and so how its client is told where it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// By its name: the `ack` says it, and a gap follows the `ack`.
+    ByName,
+    /// By a pattern: what comes of the topic first says it.
+    ByPattern,
+}
+
+/// How a subscription began.
+pub(super) struct Begun {
+    /// Where its topic is.
+    pub(super) at: Attached,
+    /// Whether it goes on where the client left off.
+    pub(super) recovered: bool,
+    /// What it missed, to be said behind the `ack` of its name.
+    missed: Option<Missed>,
+}
+
+/// Whether `since` is of the form that `pattern` can have.
+pub(super) fn check_since(
+    pattern: &Pattern,
+    since: Option<&Since>,
+    mode: Option<Mode>,
+) -> Result<(), Refusal> {
+    let reason = match (since, pattern.is_wildcard()) {
+        (Some(Since::One(_)), true) => "\"since\" of a pattern has a field \"seqs\": the numbers by topic",
+        (Some(Since::Many(_)), false) => "\"since\" of a topic without wildcards has a field \"seq\"",
+        (Some(Since::Many(_)), true) if mode == Some(Mode::Snapshot) => {
+            "mode snapshot: a snapshot is not resumed"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::bad_request(reason))
+}
+
+impl Shard {
+    /// Keeps the positions of a `positions` for the session's next `subscribe`.
+    pub(super) fn keep_positions(
+        &mut self,
+        id: SessionId,
+        request: RequestId,
+        since: &[Positions],
+        now: Micros,
+    ) {
+        let most = self.settings.session_limits.topics;
+        let more = self.resolve(since);
+        self.charge(id, since.iter().map(|lineage| lineage.seqs.len()).sum(), now);
+        let Some(session) = self.open_session(id) else {
+            return;
+        };
+        let kept = session.positions.get_or_insert_default();
+        let new = more.keys().filter(|topic| !kept.contains_key(topic)).count();
+        if kept.len() + new > most {
+            let reason = format!(
+                "{new} positions more; the connection has sent {} ahead and may send {most}",
+                kept.len()
+            );
+            let refusal = Refusal::new(ErrorCode::LimitExceeded, reason);
+            return self.refuse(id, Some(request), refusal, now);
+        }
+        kept.extend(more);
+        self.accepted(id);
+        self.ack(id, request, Vec::new(), now);
+    }
+
+    /// The positions of a pattern's `since`, if it has one.
+    pub(super) fn places_of(&self, since: Option<&Since>) -> Option<Places> {
+        match since? {
+            Since::Many(since) => Some(self.resolve(since)),
+            Since::One(_) => None,
+        }
+    }
+
+    /// Positions by topic. Those of topics that do not exist, by now, are positions of nothing.
+    fn resolve(&self, since: &[Positions]) -> Places {
+        let mut positions = Places::default();
+        for lineage in since {
+            for (topic, seq) in &lineage.seqs {
+                if let Some(cell) = self.directory.find(topic) {
+                    positions.insert(cell.id(), cell.left_at(&lineage.epoch, *seq));
+                }
+            }
+        }
+        positions
+    }
+
+    /// Begins the subscription by its name of a topic that the session does not have.
+    pub(super) fn subscribe_anew(
+        &mut self,
+        id: SessionId,
+        cell: &Arc<TopicCell>,
+        since: Option<&Position>,
+        wanted: (Pace, bool),
+        result: AckResult,
+    ) -> Answer {
+        let left_at = since.map(|since| cell.left_at(&since.epoch, since.seq));
+        let Begun {
+            at,
+            recovered,
+            missed,
+        } = self.begin(id, cell, left_at, wanted, Named::ByName);
+        let gap = missed.map(|missed| Control::Gap {
+            topic: cell.topic().to_string(),
+            epoch: at.epoch.clone(),
+            from: missed.from,
+            to: at.seq,
+            reason: missed.reason,
+        });
+        let result = AckResult {
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
+            recovered: since.map(|_| recovered),
+            ..result
+        };
+        Answer {
+            gap,
+            ..Answer::new(result)
+        }
+    }
+
+    /// Begins a subscription to a topic that the session does not have, where the client has left off if that can be.
+    pub(super) fn begin(
+        &mut self,
+        id: SessionId,
+        cell: &Arc<TopicCell>,
+        left_at: Option<LeftAt>,
+        (pace, snapshot): (Pace, bool),
+        named: Named,
+    ) -> Begun {
+        let told = named == Named::ByName;
+        let Some(left_at) = left_at else {
+            let at = cell.attach(self.id);
+            self.learn(cell.id(), at.seq);
+            self.join(id, cell, at.seq, pace, told);
+            if snapshot {
+                self.send_snapshot(id, cell);
+            }
+            return Begun {
+                at,
+                recovered: false,
+                missed: None,
+            };
+        };
+        let conflate = !pace.on(cell.kind()).is_every();
+        let most = (!conflate).then(|| self.replay_room(id));
+        let (at, resume) = cell.attach_at(self.id, left_at, most);
+        self.learn(cell.id(), at.seq);
+        self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
+        let mut missed = None;
+        let recovered = match resume {
+            Resume::Replay { since, messages } => {
+                self.resume(id, cell, since, at.seq, pace);
+                if !conflate {
+                    self.promise(id, cell.id(), messages);
+                }
+                true
+            }
+            // The newest replaces whatever was missed.
+            Resume::Unreachable(Missed { from, reason }) if conflate && reason != GapReason::Epoch => {
+                self.resume(id, cell, Seq(from.0 - 1), at.seq, pace);
+                true
+            }
+            Resume::Unreachable(all) | Resume::TooMuch(all) => {
+                self.join(id, cell, at.seq, pace, told);
+                match cell.kind() {
+                    Kind::Event => missed = Some(all).filter(|missed| missed.from <= at.seq),
+                    Kind::State | Kind::Book => self.send_snapshot(id, cell),
+                }
+                false
+            }
+        };
+        if named == Named::ByPattern
+            && let Some(missed) = missed.take()
+        {
+            self.miss(id, cell.id(), missed, at.seq);
+        }
+        Begun {
+            at,
+            recovered,
+            missed,
+        }
+    }
+
+    /// Lets a subscription begin after `since`, on the way to the topic's `head`.
+    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
+        self.join(id, cell, since, pace, true);
+        if let Some(place) = self.place_of(id, cell.id())
+            && head > since
+        {
+            self.catch_up(id, cell.id(), place);
+            self.brings(id, cell.id());
+        }
+    }
+
+    /// Bytes of messages that may be kept for a session in addition to what it was promised.
+    fn replay_room(&self, id: SessionId) -> usize {
+        let session = self.sessions.get(id.index());
+        let kept = session
+            .and_then(|session| session.replays.as_ref())
+            .map_or(0, |replays| replays.bytes());
+        self.settings.session_limits.replay_bytes.saturating_sub(kept)
+    }
+
+    fn promise(&mut self, id: SessionId, topic: TopicId, messages: Replay) {
+        if let Some(piece) = &mut self.piece {
+            piece.replayed += messages.len();
+        }
+        if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
+            let replays = session.replays.get_or_insert_default();
+            replays.promise(topic, messages);
+        }
+    }
+
+    /// Takes note that a pattern's subscription, which begins at `head`, is to be told what its client missed.
+    fn miss(&mut self, id: SessionId, topic: TopicId, missed: Missed, head: Seq) {
+        self.counts.unresumed += head.0 - missed.from.0 + 1;
+        if let Some(session) = self.open_session(id) {
+            session.missed.get_or_insert_default().insert(topic, missed);
+        }
+        if let Some(place) = self.place_of(id, topic) {
+            self.catch_up(id, topic, place);
+            self.brings(id, topic);
+        }
+    }
+
+    /// Tells a subscription what its client missed, if that is to be told. Returns whether it was.
+    pub(super) fn tell_missed(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+    ) -> bool {
+        let missed = self.session(id).and_then(|session| {
+            let missed = session.missed.as_mut()?.remove(&cell.id());
+            session.missed.take_if(|missed| missed.is_empty());
+            missed
+        });
+        let Some(Missed { from, reason }) = missed else {
+            return false;
+        };
+        self.push_gap(id, cell, subscriber, (from, subscriber.after), reason, false);
+        true
+    }
+}
