@@ -4,6 +4,7 @@ mod fuzz;
 mod parser;
 mod parser_reference;
 mod pattern_sets;
+mod protocol_page;
 mod round_trips;
 mod streams;
 mod topics;
