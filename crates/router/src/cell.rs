@@ -527,3 +527,6 @@ fn check_room(memory: &Memory, before: usize, payload: &Payload, book: usize) ->
     );
     Err(Refusal::new(ErrorCode::LimitExceeded, reason))
 }
+
+#[cfg(test)]
+mod tests;
