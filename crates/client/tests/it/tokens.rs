@@ -37,7 +37,8 @@ async fn a_file_is_read_again_for_each_connection() {
     let path = folder.path().join("token");
     std::fs::write(&path, "first\n").expect("a file");
     let (_client, _events, mut peer) = broker.connect(broker.client().token_file(&path)).await;
-    std::fs::write(&path, "second\n").expect("a file");
+    // As Windows writes it.
+    std::fs::write(&path, "\u{feff}second\r\n").expect("a file");
     peer.close(4003).await;
     let (_stream, head) = broker.accept_raw().await;
     assert_eq!(header(&head, "Authorization"), "Bearer second");

@@ -139,6 +139,16 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        check(
+            "\u{feff}{\"topic\":\"a\",\"data\":1}",
+            &expect![[r#"
+            a 1
+        "#]],
+        );
+    }
+
+    #[test]
     fn bodies() {
         check("", &expect![""]);
         check("\n\r\n \n", &expect![""]);

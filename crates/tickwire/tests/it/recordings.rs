@@ -7,7 +7,7 @@ use expect_test::expect;
 use serde_json::{Value, json};
 
 use crate::program::run;
-use crate::support::{Broker, get, poll, refused_to_start};
+use crate::support::{Authority, Broker, get, poll, refused_to_start};
 
 /// A line of a book's change, `ms` after the beginning of the recording.
 fn depth(ms: u64, first: u64, last: u64, bid: &str) -> String {
@@ -192,6 +192,21 @@ fn a_recording_is_checked_with_a_table_or_as_json() {
 fn a_byte_order_mark_is_no_part_of_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = file(folder.path(), "x.toml", &["\u{feff}shards = 2".to_owned()]);
+    let outcome = run(&["check-config", &config], "");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    // Certificate and key.
+    let authority = Authority::new();
+    authority.issue("broker");
+    for name in ["broker.pem", "broker.key"] {
+        let text = fs::read_to_string(authority.path(name)).expect("PEM is text");
+        fs::write(authority.path(name), format!("\u{feff}{text}")).expect("a file");
+    }
+    let tls = format!(
+        "[tls]\ncert_file = {:?}\nkey_file = {:?}",
+        authority.file("broker.pem"),
+        authority.file("broker.key")
+    );
+    let config = file(folder.path(), "tls.toml", &[tls]);
     let outcome = run(&["check-config", &config], "");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
     let key = "a-key-of-more-than-thirty-two-characters";
