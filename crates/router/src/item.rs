@@ -175,6 +175,8 @@ pub(crate) enum Item {
     Synced(Box<Synced>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
+    /// One that tells where subscriptions stand, which is another place when what waits before it is taken back.
+    Placing(Box<[u8]>),
 }
 
 // One is written and read per delivery.
@@ -194,7 +196,7 @@ impl Item {
             Self::Joined(joined) => &joined.frame,
             Self::Status(status) => &status.frame,
             Self::Synced(synced) => &synced.frame,
-            Self::Answer(bytes) => bytes,
+            Self::Answer(bytes) | Self::Placing(bytes) => bytes,
         }
     }
 
@@ -206,14 +208,19 @@ impl Item {
             Self::Joined(joined) => joined.frame.len(),
             Self::Status(status) => status.frame.len(),
             Self::Synced(synced) => synced.frame.len(),
-            Self::Answer(bytes) => bytes.len(),
+            Self::Answer(bytes) | Self::Placing(bytes) => bytes.len(),
         }
     }
 
     pub(crate) fn fanout(&self) -> Option<&Fanout> {
         match self {
             Self::Frame(frame) => Some(&frame.fanout),
-            Self::Gap(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => None,
+            Self::Gap(_)
+            | Self::Joined(_)
+            | Self::Status(_)
+            | Self::Synced(_)
+            | Self::Answer(_)
+            | Self::Placing(_) => None,
         }
     }
 
@@ -223,7 +230,7 @@ impl Item {
             Self::Gap(gap) => Some(gap.topic),
             Self::Joined(joined) => Some(joined.topic),
             Self::Status(status) => Some(status.topic),
-            Self::Synced(_) | Self::Answer(_) => None,
+            Self::Synced(_) | Self::Answer(_) | Self::Placing(_) => None,
         }
     }
 
@@ -240,7 +247,9 @@ impl Item {
                 gapped: gap.gaps(),
                 ..Settled::default()
             },
-            Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) => Settled::default(),
+            Self::Joined(_) | Self::Status(_) | Self::Synced(_) | Self::Answer(_) | Self::Placing(_) => {
+                Settled::default()
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Bytes {
             Item::Frame(Frame { sort: Sort::Live, .. }) | Item::Status(_) => &mut self.live,
             Item::Joined(joined) if joined.live => &mut self.live,
             Item::Frame(_) | Item::Gap(_) | Item::Joined(_) | Item::Synced(_) => &mut self.pulled,
-            Item::Answer(_) => &mut self.answers,
+            Item::Answer(_) | Item::Placing(_) => &mut self.answers,
         }
     }
 }
@@ -210,6 +210,11 @@ impl Outbox {
         self.push(Item::Answer(frame));
     }
 
+    /// The same, of one that tells where subscriptions stand.
+    pub(crate) fn push_placing(&mut self, frame: Box<[u8]>) {
+        self.push(Item::Placing(frame));
+    }
+
     /// Appends a publication.
     #[inline]
     pub(crate) fn push_frame(&mut self, frame: Frame) {
@@ -246,7 +251,7 @@ impl Outbox {
         let mut taken = Vec::new();
         let mut kept = VecDeque::new();
         for (index, item) in std::mem::take(&mut self.data).into_iter().enumerate() {
-            if index < begun || matches!(item, Item::Answer(_)) || !chosen(&item) {
+            if index < begun || matches!(item, Item::Answer(_) | Item::Placing(_)) || !chosen(&item) {
                 kept.push_back(item);
             } else {
                 *self.bytes.of(&item) -= item.len();
@@ -300,7 +305,7 @@ impl Outbox {
     pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&[u8]) -> Option<Box<[u8]>>) {
         let begun = usize::from(self.partial == Partial::Data);
         for item in self.data.iter_mut().skip(begun).rev() {
-            if let Item::Answer(frame) = item
+            if let Item::Placing(frame) = item
                 && let Some(new) = rewritten(frame)
             {
                 self.bytes.answers = self.bytes.answers - frame.len() + new.len();
@@ -388,7 +393,7 @@ impl Outbox {
                         Item::Joined(joined) if joined.live => self.bytes.live -= len,
                         Item::Joined(_) | Item::Synced(_) => self.bytes.pulled -= len,
                         Item::Status(_) => self.bytes.live -= len,
-                        Item::Answer(_) => self.bytes.answers -= len,
+                        Item::Answer(_) | Item::Placing(_) => self.bytes.answers -= len,
                     }
                     self.data.pop_front();
                 }

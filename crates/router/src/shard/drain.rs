@@ -163,7 +163,9 @@ impl Shard {
         let deadline = now.plus_ms(self.settings.close_timeout_ms);
         let Some(session) = self.session(id) else { return };
         session.phase = Phase::Closing(deadline);
-        let dropped = session.outbox.purge(|item| !matches!(item, Item::Answer(_)));
+        let dropped = session
+            .outbox
+            .purge(|item| !matches!(item, Item::Answer(_) | Item::Placing(_)));
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);

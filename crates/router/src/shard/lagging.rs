@@ -134,7 +134,7 @@ impl Shard {
                 session.syncs.bring_again(&mut subscription.awaited);
             }
             match item {
-                Item::Answer(_) | Item::Synced(_) => {}
+                Item::Answer(_) | Item::Placing(_) | Item::Synced(_) => {}
                 Item::Joined(_) => subscriber.opening.take_back(true),
                 Item::Status(status) => subscriber.told = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
@@ -285,6 +285,6 @@ fn begins(item: &Item, every: bool) -> bool {
             Sort::OneShot => false,
         },
         Item::Gap(gap) => gap.reason != GapReason::Slow,
-        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) => false,
+        Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) | Item::Placing(_) => false,
     }
 }

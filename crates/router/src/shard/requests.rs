@@ -239,7 +239,7 @@ impl Shard {
                 self.counts.unresumed += to.0 - from.0 + 1;
             }
             if in_order {
-                self.send_in_order(id, &message);
+                self.send_placing(id, &message);
             } else {
                 self.send_control(id, &message);
             }
@@ -276,6 +276,15 @@ impl Shard {
         if let Some(session) = self.open_session(id) {
             let bytes = Self::control_frame(session.codec(), message);
             session.outbox.push_answer(bytes);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// The same, of an answer that tells where subscriptions stand.
+    fn send_placing(&mut self, id: SessionId, message: &Control) {
+        if let Some(session) = self.open_session(id) {
+            let bytes = Self::control_frame(session.codec(), message);
+            session.outbox.push_placing(bytes);
             self.mark_dirty(id);
         }
     }
