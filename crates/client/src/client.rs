@@ -8,22 +8,23 @@ use hyper::header::{HeaderName, HeaderValue};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tickwire_wire::message::{AckResult, Position, TopicRequest};
-use tickwire_wire::{Codec, Micros, Mode, Pattern, Payload, Secret};
+use tickwire_wire::message::{AckResult, Position};
+use tickwire_wire::{Codec, Pattern, Payload, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::BackoffBounds;
+use crate::clocks::Clocks;
 use crate::core::Core;
 use crate::driver::{Driver, Settings, connect_once};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, RequestError, UrlError};
 use crate::event::Event;
-use crate::ledger::Wanted;
 use crate::listing;
 use crate::promise::Checker;
 use crate::request::{Answer, Body};
 use crate::session::{Command, Outlet, User};
+use crate::subscription::Subscription;
 use crate::tls::{Tls, TlsFiles};
 use crate::token::TokenSource;
 
@@ -61,64 +62,32 @@ impl Events {
     }
 }
 
-/// What to subscribe to, and how.
-///
-/// ```
-/// use tickwire_client::Subscription;
-/// use tickwire_wire::Mode;
-/// let all_trades = Subscription::to(["trade.*"]).mode(Mode::Every).snapshot(false);
-/// ```
-#[derive(Debug, Clone)]
-pub struct Subscription {
-    topics: Vec<TopicRequest>,
-    wanted: Wanted,
+/// A subscription on its way.
+#[derive(Debug)]
+#[must_use = "whether the broker granted it shows in its ack"]
+pub struct Subscribing {
+    ack: Waiting,
+    synced: oneshot::Receiver<Result<(), RequestError>>,
 }
 
-impl Subscription {
-    /// To `topics` and patterns, each in its kind's default mode, with snapshots.
-    pub fn to<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
-        Self {
-            topics: topics
-                .into_iter()
-                .map(|topic| TopicRequest::Pattern(topic.into()))
-                .collect(),
-            wanted: Wanted {
-                mode: None,
-                conflate_ms: None,
-                snapshot: true,
-            },
-        }
+impl Subscribing {
+    /// Waits for what was granted: one result per topic, in order. Comes once.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
+    pub async fn ack(&mut self) -> Result<Vec<AckResult>, RequestError> {
+        self.ack.ack().await
     }
 
-    /// Also to `topic`, resumed after `since`.
-    #[must_use]
-    pub fn resume(mut self, topic: impl Into<String>, since: Position) -> Self {
-        self.topics.push(TopicRequest::Since {
-            topic: topic.into(),
-            since: Some(since.into()),
-        });
-        self
-    }
-
-    /// In `mode`.
-    #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.wanted.mode = Some(mode);
-        self
-    }
-
-    /// At least so many milliseconds between two updates of a topic, in `conflate`; 0 means only when behind.
-    #[must_use]
-    pub fn conflate_ms(mut self, conflate_ms: u32) -> Self {
-        self.wanted.conflate_ms = Some(conflate_ms);
-        self
-    }
-
-    /// Whether a snapshot comes first.
-    #[must_use]
-    pub fn snapshot(mut self, snapshot: bool) -> Self {
-        self.wanted.snapshot = snapshot;
-        self
+    /// Waits until all that the subscription begins with has come: each snapshot, and each message of a replay. It may take as
+    /// long as the broker needs to send it, so there is no deadline. The [`Event::Synced`] at that place among the events is the
+    /// same for who takes events: those before it are the initial state.
+    ///
+    /// # Errors
+    /// When the request was refused as a whole, or the connection was lost before. What was acked is restored then, and another
+    /// [`Event::Synced`] tells when.
+    pub async fn synced(self) -> Result<(), RequestError> {
+        self.synced.await.unwrap_or(Err(RequestError::Closed))
     }
 }
 
@@ -217,18 +186,39 @@ impl Client {
     }
 
     /// Subscribes. One result per topic, in order; a topic that was refused has its `error` and does not fail the others.
-    /// What was acked is restored after each reconnect, resumed from where it was, until it is unsubscribed.
-    ///
-    /// A pattern cannot be resumed. After a reconnect it is subscribed anew, and in mode `every` its topics known so far are
-    /// resumed one by one besides, as far as the broker's limit on subscriptions allows; an [`Event::Unresumed`] names
-    /// each of the others.
+    /// What was acked is restored after each reconnect until it is unsubscribed: a topic from where it was, a pattern from where
+    /// each of its topics was. An [`Event::Restored`] tells what came of it.
     ///
     /// # Errors
     /// When the whole request was refused, was not answered in time, or the connection was lost before the answer; it is
     /// not restored then.
     pub async fn subscribe(&self, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
-        let body = Body::Subscribe(subscription.wanted, subscription.topics);
-        self.request(body).await?.ack().await
+        self.begin_subscribe(subscription).await?.ack().await
+    }
+
+    /// Hands a subscription over and does not wait for the answer, nor for what it begins with:
+    ///
+    /// ```no_run
+    /// # async fn example(client: tickwire_client::Client) -> Result<(), tickwire_client::RequestError> {
+    /// # use tickwire_client::Subscription;
+    /// let mut subscribing = client.begin_subscribe(Subscription::to(["ticker.*"])).await?;
+    /// let results = subscribing.ack().await?;
+    /// subscribing.synced().await?; // by now there is a value of every ticker, while another task takes the events
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it could not be handed over in time; nothing is subscribed then.
+    pub async fn begin_subscribe(&self, subscription: Subscription) -> Result<Subscribing, RequestError> {
+        let (sender, synced) = oneshot::channel();
+        let body = Body::Subscribe {
+            wanted: subscription.wanted,
+            topics: subscription.topics,
+            synced: sender,
+        };
+        let ack = self.request(body).await?;
+        Ok(Subscribing { ack, synced })
     }
 
     /// Ends subscriptions, named as they were subscribed. One result per topic, in order.
@@ -288,14 +278,14 @@ impl Client {
             .map(drop)
     }
 
-    /// Asks for a sign of life; returns the broker's time.
+    /// Asks for a sign of life; returns how long it was under way, and how the broker's clock stands to this machine's.
     ///
     /// # Errors
     /// When it was refused, or not answered in time or at all.
-    pub async fn ping(&self) -> Result<Micros, RequestError> {
+    pub async fn ping(&self) -> Result<Clocks, RequestError> {
         match self.request(Body::Ping).await?.answer().await? {
-            Answer::Pong(ts) => Ok(ts),
-            Answer::Ack(_) => Err(RequestError::BadAnswer("a pong")),
+            Answer::Pong(Some(clocks)) => Ok(clocks),
+            Answer::Pong(None) | Answer::Ack(_) => Err(RequestError::BadAnswer("a pong")),
         }
     }
 

@@ -3,24 +3,30 @@
 //! Outlives connections. Bounds: it takes no request while [`OUTGOING_MAX`] wait to be sent or [`PENDING_MAX`] wait for
 //! answers, and its owner feeds it no message while events wait to be taken, so events are those of one message at most.
 
-use std::collections::VecDeque;
+mod restoring;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{AnnouncedLimits, Position, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Refusal, Secret, Seq, ServerMessage};
+use tickwire_wire::message::{AckResult, AnnouncedLimits, RequestId, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Refusal, Secret, ServerMessage};
 use tokio::sync::oneshot;
 
+use crate::clocks::{Clocks, Moment};
 use crate::error::RequestError;
 use crate::event::Event;
-use crate::ledger::{self, Known, Ledger, Wanted};
+use crate::ledger::{self, Ledger, Wanted};
 use crate::pace::Counted;
 use crate::promise::Checker;
-use crate::request::{Answer, Body, Purpose, Reply, Waiting, answer, checked};
+use crate::request::{Answer, Body, Purpose, Reply, Synced, Waiting, answer, checked};
+use restoring::Left;
 
 /// Requests that may wait to be sent, those that restore subscriptions not counted.
 const OUTGOING_MAX: usize = 16;
 /// Requests that may wait for answers.
 const PENDING_MAX: usize = 1_024;
+/// Requests that may wait for all that they bring; of more the oldest is given up.
+const SYNCING_MAX: usize = 1_024;
 
 /// The protocol's state on the client's side.
 #[derive(Debug)]
@@ -37,10 +43,21 @@ pub(crate) struct Core {
     outgoing: VecDeque<Waiting>,
     pending: FxHashMap<RequestId, Purpose>,
     events: VecDeque<Event>,
+    /// Requests that were granted and of which not all has come.
+    syncing: BTreeMap<RequestId, Syncing>,
     /// Subscriptions that the broker could not restore yet.
-    unrestored: Vec<ledger::Request>,
-    /// Topics that go on somewhere else than where they were left, until it shows where.
-    unresumed: FxHashMap<String, Position>,
+    unrestored: BTreeSet<String>,
+    /// Topics that may go on somewhere else than where they were left, until it shows where.
+    unresumed: FxHashMap<String, Left>,
+}
+
+/// A request of which not all has come.
+#[derive(Debug)]
+struct Syncing {
+    /// What was granted.
+    topics: Vec<String>,
+    /// Who waits for it; nobody where it restores what was subscribed.
+    synced: Option<Synced>,
 }
 
 /// What a request counts as for the broker's rates.
@@ -72,7 +89,8 @@ impl Core {
             outgoing: VecDeque::new(),
             pending: FxHashMap::default(),
             events: VecDeque::new(),
-            unrestored: Vec::new(),
+            syncing: BTreeMap::new(),
+            unrestored: BTreeSet::new(),
             unresumed: FxHashMap::default(),
         }
     }
@@ -96,58 +114,23 @@ impl Core {
             reconnects: self.connections,
         });
         self.connections += 1;
-        let mut known = Vec::new();
-        // Their own names resume them, but conflated.
-        let mut in_part = Vec::new();
-        for every in self.checker.every_topics() {
-            let by_name = !every.by_pattern_only && !self.ledger.is_extra(every.topic);
-            if let Some(last) = every.last {
-                if by_name && every.conflated_by_name {
-                    in_part.push((every.topic.to_owned(), last.clone()));
-                }
-                self.unresumed.insert(every.topic.to_owned(), last);
-            }
-            if let Some(position) = every.position.filter(|_| !by_name) {
-                known.push(Known {
-                    topic: every.topic.to_owned(),
-                    position,
-                    every: every.certain,
-                });
-            }
-        }
         self.checker.reconnected();
+        self.watch_for_losses();
         self.unrestored.clear();
-        let checker = &self.checker;
-        let requests = self
-            .ledger
-            .restore(known, |topic| checker.position(topic), limits);
         // They go before what the user asked for meanwhile.
         let meanwhile = std::mem::take(&mut self.outgoing);
         if let Some(token) = self.token.clone() {
             let id = self.next_id();
             self.queue(id, ClientMessage::Auth { id, token }, Purpose::RestoreRights);
         }
-        for request in requests {
-            self.restore(request);
-        }
-        self.unresumed.extend(in_part);
+        self.restore(None);
         self.outgoing.extend(meanwhile);
-        self.received(welcome);
+        self.received(welcome, None);
     }
 
     /// The token of the last `auth` that succeeded; it is not shown again by itself then.
     pub(crate) fn take_token(&mut self) -> Option<Secret> {
         self.token.take()
-    }
-
-    fn restore(&mut self, request: ledger::Request) {
-        for resumed in request.1.iter().filter(|topic| topic.position().is_some()) {
-            self.unresumed.remove(resumed.topic());
-        }
-        let id = self.next_id();
-        let (wanted, topics) = request.clone();
-        let message = ClientMessage::Subscribe(ledger::message(request, id));
-        self.queue(id, message, Purpose::Restore { wanted, topics });
     }
 
     /// The connection is gone: what was sent and not answered fails; what was not sent waits for the next one.
@@ -158,7 +141,11 @@ impl Core {
             }
             answer(purpose.into_reply(), Err(RequestError::Disconnected));
         }
-        self.outgoing.retain(|waiting| waiting.purpose.reply().is_some());
+        for (_, syncing) in std::mem::take(&mut self.syncing) {
+            syncing.end(Err(RequestError::Disconnected));
+        }
+        self.outgoing
+            .retain(|waiting| !waiting.purpose.is_of_connection());
     }
 
     /// Whether a further request may be made.
@@ -175,18 +162,17 @@ impl Core {
     pub(crate) fn request(&mut self, body: Body, reply: Reply) {
         let id = self.next_id();
         let (message, purpose) = match body {
-            Body::Subscribe(wanted, topics) => {
-                let message = ClientMessage::Subscribe(ledger::message((wanted.clone(), topics), id));
-                (message, Purpose::Subscribe { wanted, reply })
-            }
-            Body::Unsubscribe(mut topics) => {
-                let own = topics.len();
-                topics.extend(self.ledger.orphans(&topics));
+            Body::Subscribe {
+                wanted,
+                topics,
+                synced,
+            } => return self.subscribe(wanted, topics, reply, synced),
+            Body::Unsubscribe(topics) => {
                 let message = ClientMessage::Unsubscribe {
                     id,
                     topics: topics.clone(),
                 };
-                (message, Purpose::Unsubscribe { own, topics, reply })
+                (message, Purpose::Unsubscribe { topics, reply })
             }
             Body::Publish { topic, data } => {
                 let id = Some(id);
@@ -203,7 +189,25 @@ impl Core {
                 };
                 (message, Purpose::Auth { token, reply })
             }
-            Body::Ping => (ClientMessage::Ping { id: Some(id) }, Purpose::Other { reply }),
+            Body::Ping => (
+                ClientMessage::Ping { id: Some(id) },
+                Purpose::Ping { reply, sent: None },
+            ),
+        };
+        self.queue(id, message, purpose);
+    }
+
+    fn subscribe(&mut self, wanted: Wanted, mut topics: Vec<TopicRequest>, reply: Reply, synced: Synced) {
+        let ahead = ledger::send_ahead(&mut topics, &self.limits);
+        for since in ahead {
+            self.send_positions(since, false);
+        }
+        let id = self.next_id();
+        let message = ClientMessage::Subscribe(ledger::message((wanted.clone(), topics), id));
+        let purpose = Purpose::Subscribe {
+            wanted,
+            reply,
+            synced,
         };
         self.queue(id, message, purpose);
     }
@@ -242,10 +246,13 @@ impl Core {
     }
 
     /// The next request's bytes, and what it counts as; it counts as sent.
-    pub(crate) fn send(&mut self) -> Option<(Counted, Vec<u8>)> {
-        let waiting = self.outgoing.pop_front()?;
+    pub(crate) fn send(&mut self, now: impl FnOnce() -> Moment) -> Option<(Counted, Vec<u8>)> {
+        let mut waiting = self.outgoing.pop_front()?;
         let counted = counted(&waiting.message);
         self.checker.sent(&waiting.message);
+        if let Purpose::Ping { sent, .. } = &mut waiting.purpose {
+            *sent = Some(now());
+        }
         if let ClientMessage::Unsubscribe { topics, .. } = &waiting.message {
             self.forget(topics);
         }
@@ -258,8 +265,9 @@ impl Core {
     fn forget(&mut self, topics: &[String]) {
         for topic in topics {
             self.ledger.remove(topic);
-            self.unresumed.remove(topic);
         }
+        let ledger = &self.ledger;
+        self.unresumed.retain(|topic, _| ledger.covers(topic));
     }
 
     /// Whether subscriptions wait to be tried again.
@@ -269,12 +277,8 @@ impl Core {
 
     /// Tries again what could not be restored.
     pub(crate) fn retry_unrestored(&mut self) {
-        for (wanted, mut topics) in std::mem::take(&mut self.unrestored) {
-            topics.retain(|topic| self.ledger.wanted(topic.topic()).is_some());
-            for request in ledger::split(&wanted, topics, &self.limits) {
-                self.restore(request);
-            }
-        }
+        let unrestored = std::mem::take(&mut self.unrestored);
+        self.restore(Some(&unrestored));
     }
 
     /// The next event.
@@ -292,8 +296,8 @@ impl Core {
         self.events.clear();
     }
 
-    /// A message came.
-    pub(crate) fn received(&mut self, message: ServerMessage) {
+    /// A message came. `heard`: when it did, if it is a `pong`.
+    pub(crate) fn received(&mut self, message: ServerMessage, heard: Option<Moment>) {
         if let Err(broken) = self.checker.received(&message)
             && self.report_broken
         {
@@ -306,11 +310,19 @@ impl Core {
             ServerMessage::Control(Control::Ack { id, results }) => self
                 .pending
                 .remove(id)
-                .map(|purpose| (purpose, Ok(Answer::Ack(results.clone())))),
-            ServerMessage::Control(Control::Pong { id: Some(id), ts, .. }) => self
-                .pending
-                .remove(id)
-                .map(|purpose| (purpose, Ok(Answer::Pong(*ts)))),
+                .map(|purpose| (*id, purpose, Ok(Answer::Ack(results.clone())))),
+            ServerMessage::Control(Control::Pong {
+                id: Some(id),
+                received,
+                ts,
+            }) => {
+                let read = received.unwrap_or(*ts);
+                self.pending.remove(id).map(|purpose| {
+                    let clocks = purpose.sent().zip(heard);
+                    let clocks = clocks.map(|(sent, heard)| Clocks::new(sent, read, *ts, heard));
+                    (*id, purpose, Ok(Answer::Pong(clocks)))
+                })
+            }
             ServerMessage::Control(Control::Error {
                 id: Some(id),
                 code,
@@ -318,43 +330,64 @@ impl Core {
                 ..
             }) => {
                 let refusal = Refusal::new(*code, reason.as_str());
-                self.pending.remove(id).map(|purpose| (purpose, Err(refusal)))
+                self.pending
+                    .remove(id)
+                    .map(|purpose| (*id, purpose, Err(refusal)))
             }
             _ => None,
         };
+        let synced = match &message {
+            ServerMessage::Control(Control::Synced { id }) => self.syncing.remove(id),
+            _ => None,
+        };
         self.events.push_back(Event::Message(message));
-        if let Some((purpose, result)) = answered {
-            self.answered(purpose, result);
+        if let Some((id, purpose, result)) = answered {
+            self.answered(id, purpose, result);
+        }
+        if let Some(mut syncing) = synced {
+            let topics = std::mem::take(&mut syncing.topics);
+            syncing.end(Ok(()));
+            self.events.push_back(Event::Synced { topics });
         }
     }
 
-    fn answered(&mut self, purpose: Purpose, result: Result<Answer, Refusal>) {
+    fn answered(&mut self, id: RequestId, purpose: Purpose, result: Result<Answer, Refusal>) {
         match purpose {
-            Purpose::Restore { wanted, topics } => self.restored(&wanted, topics, result),
+            Purpose::Positions { since, .. } => {
+                if let Err(refusal) = checked(result) {
+                    self.positions_refused(since, &refusal);
+                }
+            }
+            Purpose::Restore { names } => self.restored(id, names, result),
             Purpose::RestoreRights => {
                 if let Err(error) = checked(result) {
                     tracing::warn!(%error, "the broker did not take the token again");
                 }
             }
-            Purpose::Subscribe { wanted, reply } => {
-                if let Ok(Answer::Ack(results)) = &result {
-                    for result in results.iter().filter(|result| result.error.is_none()) {
-                        self.ledger.add(&result.topic, wanted.clone());
+            Purpose::Subscribe {
+                wanted,
+                reply,
+                synced,
+            } => {
+                match &result {
+                    Ok(Answer::Ack(results)) => {
+                        for result in results.iter().filter(|result| result.error.is_none()) {
+                            self.ledger.add(&result.topic, wanted.clone());
+                        }
+                        self.await_synced(id, results, Some(synced));
+                    }
+                    Ok(Answer::Pong(_)) => {}
+                    Err(refusal) => {
+                        let refused = Err(RequestError::Refused(refusal.clone()));
+                        Syncing::of(Vec::new(), Some(synced)).end(refused);
                     }
                 }
                 answer(Some(reply), result.map_err(RequestError::Refused));
             }
-            Purpose::Unsubscribe { own, topics, reply } => {
+            Purpose::Unsubscribe { topics, reply } => {
                 if result.is_ok() {
                     self.forget(&topics);
                 }
-                let result = result.map(|answer| match answer {
-                    Answer::Ack(mut results) => {
-                        results.truncate(own);
-                        Answer::Ack(results)
-                    }
-                    pong @ Answer::Pong(_) => pong,
-                });
                 answer(Some(reply), result.map_err(RequestError::Refused));
             }
             Purpose::Auth { token, reply } => {
@@ -364,76 +397,34 @@ impl Core {
                 }
                 answer(Some(reply), result);
             }
-            Purpose::Other { reply } => answer(Some(reply), checked(result)),
+            Purpose::Ping { reply, .. } | Purpose::Other { reply } => answer(Some(reply), checked(result)),
         }
     }
 
-    fn restored(&mut self, wanted: &Wanted, topics: Vec<TopicRequest>, result: Result<Answer, Refusal>) {
-        let refused: Vec<(TopicRequest, Refusal)> = match result {
-            Ok(Answer::Ack(results)) => {
-                for result in results.iter().filter(|result| result.error.is_none()) {
-                    if let (Some(epoch), Some(seq)) = (&result.epoch, result.seq) {
-                        self.goes_on(&result.topic, Some(epoch), seq, 0);
-                    }
-                }
-                let errors = results.into_iter().map(|result| result.error);
-                topics
-                    .into_iter()
-                    .zip(errors)
-                    .filter_map(|(topic, error)| Some((topic, error?)))
-                    .collect()
-            }
-            Ok(Answer::Pong(_)) => Vec::new(),
-            Err(refusal) => topics.into_iter().map(|topic| (topic, refusal.clone())).collect(),
-        };
-        let mut again = Vec::new();
-        for (request, refusal) in refused {
-            let topic = request.topic();
-            if self.ledger.drop_extra(topic) {
-                // Its pattern still brings it, from wherever the topic is now.
-                if let Some(since) = request.position() {
-                    self.unresumed.insert(topic.to_owned(), since.clone());
-                }
-            } else if self.ledger.wanted(topic).is_none() {
-                // Unsubscribed meanwhile.
-            } else if refusal.code.is_retryable() {
-                again.push(request);
-            } else {
-                let topic = request.into_topic();
-                self.ledger.remove(&topic);
-                self.events.push_back(Event::SubscriptionLost { topic, refusal });
-            }
-        }
-        if !again.is_empty() {
-            self.unrestored.push((wanted.clone(), again));
-        }
-    }
-
-    /// Tells of each topic that goes on elsewhere than where it was left.
-    fn report_unresumed(&mut self, message: &ServerMessage) {
-        match message {
-            ServerMessage::Snapshot {
-                topic, epoch, seq, ..
-            } => self.goes_on(topic, Some(epoch), *seq, 1),
-            ServerMessage::Update { topic, seq, .. } => self.goes_on(topic, None, *seq, 1),
-            ServerMessage::Control(Control::Gap {
-                topic, epoch, from, ..
-            }) => {
-                self.goes_on(topic, Some(epoch), *from, 1);
-            }
-            _ => {}
-        }
-    }
-
-    /// `topic` goes on at `now`. `ahead`: by how much that may be above the last message without anything missing.
-    fn goes_on(&mut self, topic: &str, epoch: Option<&Epoch>, now: Seq, ahead: u64) {
-        let Some(last) = self.unresumed.remove(topic) else {
+    /// Request `id` was acked: what it brings is on its way, if anything of it was granted.
+    fn await_synced(&mut self, id: RequestId, results: &[AckResult], synced: Option<Synced>) {
+        let granted = results.iter().filter(|result| result.error.is_none());
+        let syncing = Syncing::of(granted.map(|result| result.topic.clone()).collect(), synced);
+        if syncing.topics.is_empty() {
+            syncing.end(Ok(()));
             return;
-        };
-        let seamless = epoch == Some(&last.epoch) && now.0 <= last.seq.0.saturating_add(ahead);
-        if !seamless {
-            let topic = topic.to_owned();
-            self.events.push_back(Event::Unresumed { topic, last, now });
         }
+        self.syncing.insert(id, syncing);
+        while self.syncing.len() > SYNCING_MAX
+            && let Some((_, oldest)) = self.syncing.pop_first()
+        {
+            oldest.end(Err(RequestError::BadAnswer("its end")));
+        }
+    }
+}
+
+impl Syncing {
+    fn of(topics: Vec<String>, synced: Option<Synced>) -> Self {
+        Self { topics, synced }
+    }
+
+    fn end(self, result: Result<(), RequestError>) {
+        // Whoever does not wait for it does not need it.
+        let _ = self.synced.map(|synced| synced.send(result));
     }
 }

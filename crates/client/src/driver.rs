@@ -98,7 +98,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
     );
     let loss = loop {
         match link.incoming.recv().await {
-            Some(Incoming::Message(welcome)) => {
+            Some(Incoming::Message(welcome) | Incoming::Pong(welcome, _)) => {
                 let ServerMessage::Control(Control::Welcome { limits, .. }) = &welcome else {
                     let reason = "its first message is no welcome".to_owned();
                     return Err(ConnectError::BadHandshake {

@@ -24,6 +24,22 @@ pub enum Event {
     },
     /// A message from the broker.
     Message(ServerMessage),
+    /// All that subscriptions begin with has come: each snapshot, and each message of a replay. What follows is live. Comes once
+    /// for each request of which anything was granted, and behind a reconnect for each that restores subscriptions.
+    Synced {
+        /// The topics and patterns that were granted.
+        topics: Vec<String>,
+    },
+    /// A subscription was restored after a reconnect. What could not be resumed is told by what follows: a `gap`, a snapshot in
+    /// place of what was missed, or an [`Event::Unresumed`].
+    Restored {
+        /// The topic or pattern.
+        topic: String,
+        /// Topics that go on where they were left, with nothing missing.
+        resumed: usize,
+        /// Topics that begin anew: those whose history does not reach, and those of a pattern that were not there before.
+        not_resumed: usize,
+    },
     /// The connection was lost. Requests that had been sent have failed; subscriptions will be restored.
     Disconnected {
         /// How it ended.
@@ -40,8 +56,8 @@ pub enum Event {
     },
     /// The broker broke a promise of the protocol; the message that shows it follows.
     Broken(BrokenPromise),
-    /// A topic in mode `every` could not be resumed after a reconnect: what came between the two positions was not seen.
-    /// Where the broker can tell, it sends a `gap` instead.
+    /// A topic of which every message has to come could not be resumed after a reconnect: what came between the two positions
+    /// was not seen. Where the broker sends a `gap`, that tells it instead.
     Unresumed {
         /// The topic.
         topic: String,

@@ -1,18 +1,24 @@
 //! What is subscribed, so that a new connection can be brought to where the old one was.
 //!
-//! Pure. A topic resumes with the position that was reached (`since`). A pattern cannot: it is subscribed anew, and its topics
-//! known so far are resumed one by one before it, unless they are known to be conflated, as far as the broker's limit on
-//! subscriptions allows. Those extra subscriptions are the client's own affair: they end with the pattern that they belong to.
+//! Pure. A topic resumes with the position that was reached, a pattern with those of all topics that it brought. Positions
+//! that do not fit in one message with their pattern go ahead of it, in as many messages as it takes. What asks for more of
+//! a topic goes first, so that the topic is resumed as the one who wants most of it needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tickwire_wire::message::{AnnouncedLimits, Position, Subscribe, TopicRequest};
-use tickwire_wire::{Mode, Pattern};
+use tickwire_wire::message::{
+    AnnouncedLimits, Position, Positions, RequestId, Since, Subscribe, TopicRequest,
+};
+use tickwire_wire::{Epoch, Mode, Pattern, Seq};
 
 /// What a request needs of its `message_bytes` besides its topics.
 const REQUEST_BYTES: usize = 256;
 /// What a topic with a position needs besides the names of topic and epoch.
 const TOPIC_BYTES: usize = 80;
+/// What a position among those of a pattern needs besides the name of its topic.
+const POSITION_BYTES: usize = 28;
+/// What the positions of one lineage need besides the name of their epoch.
+const LINEAGE_BYTES: usize = 32;
 
 /// What is wanted of a topic or pattern.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,14 +28,27 @@ pub(crate) struct Wanted {
     pub(crate) snapshot: bool,
 }
 
-/// A topic that only patterns cover, to be resumed by its own name.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) topic: String,
-    /// Where from.
-    pub(crate) position: Position,
-    /// Whether every message of it must come. Otherwise it is resumed as its kind has it.
-    pub(crate) every: bool,
+impl Wanted {
+    /// Lower for what asks for more of a topic.
+    fn rank(&self) -> (u8, u32) {
+        let mode = match self.mode {
+            Some(Mode::Every) => 0,
+            None => 1,
+            Some(Mode::Conflate | Mode::Snapshot) => 2,
+        };
+        (mode, self.conflate_ms.unwrap_or(0))
+    }
+}
+
+/// How a topic goes on that is subscribed by its own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// From where it was left.
+    From(Position),
+    /// As if it had never been subscribed.
+    Anew,
+    /// By a pattern it is there already.
+    Flows,
 }
 
 /// The subscriptions of a client.
@@ -37,12 +56,22 @@ pub(crate) struct Known {
 pub(crate) struct Ledger {
     topics: BTreeMap<String, Wanted>,
     patterns: BTreeMap<String, (Pattern, Wanted)>,
-    /// Topics of patterns that were resumed by their own names, and in which mode.
-    extra: BTreeMap<String, Option<Mode>>,
 }
+
+/// What goes in one request, in the order of the requests: a wish, behind its rank and whether it is of patterns.
+type Group<'a> = ((u8, u32), bool, &'a Wanted);
 
 /// A `subscribe` without its id.
 pub(crate) type Request = (Wanted, Vec<TopicRequest>);
+
+/// A request that brings a connection to where another one was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Where the topics of the next request's patterns resume.
+    Positions(Vec<Positions>),
+    /// A `subscribe`.
+    Subscribe(Request),
+}
 
 impl Ledger {
     /// `name`, a topic or pattern, was acked.
@@ -55,7 +84,6 @@ impl Ledger {
                 self.patterns.insert(name.to_owned(), (pattern, wanted));
             }
             _ => {
-                self.extra.remove(name);
                 self.topics.insert(name.to_owned(), wanted);
             }
         }
@@ -65,120 +93,220 @@ impl Ledger {
     pub(crate) fn remove(&mut self, name: &str) {
         self.topics.remove(name);
         self.patterns.remove(name);
-        self.extra.remove(name);
     }
 
-    /// Forgets `topic` if it is an extra subscription; says whether it was one.
-    pub(crate) fn drop_extra(&mut self, topic: &str) -> bool {
-        self.extra.remove(topic).is_some()
+    /// Whether `name` is wanted, as a topic or as a pattern.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.topics.contains_key(name) || self.patterns.contains_key(name)
     }
 
-    /// Whether `topic` is an extra subscription.
-    pub(crate) fn is_extra(&self, topic: &str) -> bool {
-        self.extra.contains_key(topic)
+    /// Whether something covers `topic`: its own name or a pattern.
+    pub(crate) fn covers(&self, topic: &str) -> bool {
+        let mut patterns = self.patterns.values();
+        self.topics.contains_key(topic) || patterns.any(|(pattern, _)| pattern.matches(topic))
     }
 
-    /// The extra subscriptions that would have no pattern any more if `names` went, so that they have to go too.
-    pub(crate) fn orphans(&self, names: &[String]) -> Vec<String> {
-        let covered = |topic: &str| {
-            let mut left = self
-                .patterns
-                .values()
-                .filter(|(pattern, _)| !names.iter().any(|n| n == pattern.as_str()));
-            left.any(|(pattern, _)| pattern.matches(topic))
-        };
-        let orphans = self
-            .extra
-            .keys()
-            .filter(|topic| !covered(topic) && !names.contains(topic));
-        orphans.cloned().collect()
-    }
-
-    /// What is wanted of `name`, if it is still wanted.
-    pub(crate) fn wanted(&self, name: &str) -> Option<&Wanted> {
-        let pattern = || self.patterns.get(name).map(|(_, wanted)| wanted);
-        self.topics.get(name).or_else(pattern)
-    }
-
-    /// The first pattern's wish that covers `topic`.
-    fn covering(&self, topic: &str) -> Option<&Wanted> {
-        let mut covering = self
-            .patterns
-            .values()
-            .filter(|(pattern, _)| pattern.matches(topic));
-        covering.next().map(|(_, wanted)| wanted)
-    }
-
-    /// The requests that bring a new connection to where the old one was, in the order in which to send them.
+    /// What brings a new connection to where the old one was, in the order in which to send it; with `only`, what brings
+    /// these there.
     ///
-    /// `known`: the topics that only patterns cover, of which every message must come or may have to. `position`: where a
-    /// topic can be resumed from.
+    /// `left`: where the topics can be resumed that patterns brought. `start`: how a topic goes on by its own name.
     pub(crate) fn restore(
-        &mut self,
-        known: Vec<Known>,
-        position: impl Fn(&str) -> Option<Position>,
+        &self,
+        only: Option<&BTreeSet<String>>,
+        left: Vec<(String, Position)>,
+        start: impl Fn(&str) -> Start,
         limits: &AnnouncedLimits,
-    ) -> Vec<Request> {
-        let known = known
-            .into_iter()
-            .map(|known| (known.topic, (known.position, known.every.then_some(Mode::Every))));
-        let mut resumable: BTreeMap<String, (Position, Option<Mode>)> = known.collect();
-        for (topic, mode) in &self.extra {
-            if let Some(position) = position(topic) {
-                resumable.entry(topic.clone()).or_insert((position, *mode));
+    ) -> Vec<Step> {
+        let is_meant = |name: &str| only.is_none_or(|only| only.contains(name));
+        // Those with the same wish go in one request. Of the same rank topics go before patterns.
+        let mut groups: BTreeMap<Group<'_>, Vec<&str>> = BTreeMap::new();
+        let topics = self.topics.iter().map(|(name, wanted)| (name, wanted, false));
+        let patterns = self
+            .patterns
+            .iter()
+            .map(|(name, (_, wanted))| (name, wanted, true));
+        for (name, wanted, is_pattern) in topics.chain(patterns).filter(|(name, ..)| is_meant(name)) {
+            let group = groups.entry((wanted.rank(), is_pattern, wanted)).or_default();
+            group.push(name);
+        }
+        let mut left: BTreeMap<String, Position> = left.into_iter().collect();
+        let mut flowing = BTreeSet::new();
+        let mut steps = Vec::new();
+        for ((_, is_pattern, wanted), names) in groups {
+            if is_pattern {
+                self.resume_patterns(wanted, &names, &mut left, &mut flowing, limits, &mut steps);
+                continue;
             }
+            let (mut flow, mut others) = (Vec::new(), Vec::new());
+            for name in names {
+                left.remove(name);
+                match start(name) {
+                    Start::Flows => flow.push(TopicRequest::Pattern(name.to_owned())),
+                    _ if flowing.contains(name) => flow.push(TopicRequest::Pattern(name.to_owned())),
+                    Start::Anew => others.push(TopicRequest::Pattern(name.to_owned())),
+                    Start::From(position) => others.push(TopicRequest::Since {
+                        topic: name.to_owned(),
+                        since: Some(position.into()),
+                    }),
+                }
+            }
+            // What is there already needs no value to begin with.
+            let without = Wanted {
+                snapshot: false,
+                ..wanted.clone()
+            };
+            let requests = split(wanted, others, limits)
+                .into_iter()
+                .chain(split(&without, flow, limits));
+            steps.extend(requests.map(Step::Subscribe));
         }
-        resumable.retain(|topic, _| self.covering(topic).is_some() && !self.topics.contains_key(topic));
-        let room = limits
-            .subscriptions
-            .saturating_sub(self.topics.len() + self.patterns.len());
-        let resumed = resumable.iter().take(room);
-        self.extra = resumed.map(|(topic, (_, mode))| (topic.clone(), *mode)).collect();
+        steps
+    }
 
-        let mut groups: Vec<BTreeMap<Wanted, Vec<TopicRequest>>> = vec![BTreeMap::new(), BTreeMap::new()];
-        for (topic, (since, mode)) in resumable.into_iter().take(room) {
-            let snapshot = self.covering(&topic).is_none_or(|wanted| wanted.snapshot);
-            let wanted = Wanted {
-                mode,
-                conflate_ms: None,
-                snapshot,
-            };
-            let since = Some(since.into());
-            groups[0]
-                .entry(wanted)
-                .or_default()
-                .push(TopicRequest::Since { topic, since });
+    /// Adds the steps that resume patterns with one wish.
+    fn resume_patterns(
+        &self,
+        wanted: &Wanted,
+        names: &[&str],
+        left: &mut BTreeMap<String, Position>,
+        flowing: &mut BTreeSet<String>,
+        limits: &AnnouncedLimits,
+        steps: &mut Vec<Step>,
+    ) {
+        let bare = names.iter().map(|name| TopicRequest::Pattern((*name).to_owned()));
+        for (wanted, mut topics) in split(wanted, bare.collect(), limits) {
+            for topic in &mut topics {
+                let Some((pattern, _)) = self.patterns.get(topic.topic()) else {
+                    continue;
+                };
+                let brought: Vec<_> = left.extract_if(.., |topic, _| pattern.matches(topic)).collect();
+                flowing.extend(brought.iter().map(|(topic, _)| topic.clone()));
+                if !brought.is_empty() {
+                    *topic = TopicRequest::Since {
+                        topic: topic.topic().to_owned(),
+                        since: Some(Since::Many(by_lineage(brought))),
+                    };
+                }
+            }
+            steps.extend(send_ahead(&mut topics, limits).into_iter().map(Step::Positions));
+            steps.push(Step::Subscribe((wanted, topics)));
         }
-        for (topic, wanted) in &self.topics {
-            let request = match position(topic) {
-                Some(since) => TopicRequest::Since {
-                    topic: topic.clone(),
-                    since: Some(since.into()),
-                },
-                None => TopicRequest::Pattern(topic.clone()),
-            };
-            groups[0].entry(wanted.clone()).or_default().push(request);
-        }
-        // Patterns come last: what they cover is then subscribed already, with its position.
-        for (pattern, wanted) in self.patterns.values() {
-            let request = TopicRequest::Pattern(pattern.as_str().to_owned());
-            groups[1].entry(wanted.clone()).or_default().push(request);
-        }
-        let groups = groups.into_iter().flatten();
-        groups
-            .flat_map(|(wanted, topics)| split(&wanted, topics, limits))
-            .collect()
     }
 }
 
+/// Positions by their lineages.
+pub(crate) fn by_lineage(positions: impl IntoIterator<Item = (String, Position)>) -> Vec<Positions> {
+    let mut lineages: BTreeMap<String, Positions> = BTreeMap::new();
+    for (topic, Position { epoch, seq }) in positions {
+        let lineage = lineages
+            .entry(epoch.as_str().to_owned())
+            .or_insert_with(|| Positions {
+                epoch,
+                seqs: BTreeMap::new(),
+            });
+        lineage.seqs.insert(topic, seq);
+    }
+    lineages.into_values().collect()
+}
+
+/// Takes the positions of patterns out of `topics` if one message does not hold it all; returns what to send ahead of it, by
+/// messages.
+pub(crate) fn send_ahead(topics: &mut [TopicRequest], limits: &AnnouncedLimits) -> Vec<Vec<Positions>> {
+    let room = limits.message_bytes.saturating_sub(REQUEST_BYTES);
+    if topics.iter().map(topic_bytes).sum::<usize>() <= room {
+        return Vec::new();
+    }
+    let mut ahead = Ahead {
+        room,
+        bytes: 0,
+        messages: Vec::new(),
+    };
+    for topic in topics {
+        let TopicRequest::Since { topic: name, since } = topic else {
+            continue;
+        };
+        let Some(Since::Many(lineages)) = since.take_if(|since| matches!(since, Since::Many(_))) else {
+            continue;
+        };
+        *topic = TopicRequest::Pattern(std::mem::take(name));
+        for Positions { epoch, seqs } in lineages {
+            for (topic, seq) in seqs {
+                ahead.add(&epoch, topic, seq);
+            }
+        }
+    }
+    ahead.messages
+}
+
+/// Positions in messages that fit in the broker's limit.
+struct Ahead {
+    /// Bytes of positions that a message holds.
+    room: usize,
+    /// Bytes of the last message.
+    bytes: usize,
+    messages: Vec<Vec<Positions>>,
+}
+
+impl Ahead {
+    fn add(&mut self, epoch: &Epoch, topic: String, seq: Seq) {
+        let bytes = position_bytes(&topic);
+        let last = self.messages.last_mut().and_then(|message| message.last_mut());
+        if let Some(lineage) = last.filter(|lineage| lineage.epoch == *epoch)
+            && self.bytes + bytes <= self.room
+        {
+            self.bytes += bytes;
+            lineage.seqs.insert(topic, seq);
+            return;
+        }
+        let bytes = bytes + LINEAGE_BYTES + epoch.as_str().len();
+        let lineage = Positions {
+            epoch: epoch.clone(),
+            seqs: BTreeMap::from([(topic, seq)]),
+        };
+        match self
+            .messages
+            .last_mut()
+            .filter(|_| self.bytes + bytes <= self.room)
+        {
+            Some(message) => {
+                self.bytes += bytes;
+                message.push(lineage);
+            }
+            None => {
+                self.bytes = bytes;
+                self.messages.push(vec![lineage]);
+            }
+        }
+    }
+}
+
+fn position_bytes(topic: &str) -> usize {
+    topic.len() + POSITION_BYTES
+}
+
+/// At most so many bytes of a message does an entry take.
+fn topic_bytes(topic: &TopicRequest) -> usize {
+    let since = match topic.since() {
+        None => 0,
+        Some(Since::One(position)) => position.epoch.as_str().len(),
+        Some(Since::Many(lineages)) => lineages
+            .iter()
+            .map(|lineage| {
+                let seqs: usize = lineage.seqs.keys().map(|topic| position_bytes(topic)).sum();
+                LINEAGE_BYTES + lineage.epoch.as_str().len() + seqs
+            })
+            .sum(),
+    };
+    topic.topic().len() + since + TOPIC_BYTES
+}
+
 /// `topics` in requests that fit in the broker's limit.
-pub(crate) fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &AnnouncedLimits) -> Vec<Request> {
+fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &AnnouncedLimits) -> Vec<Request> {
     let room = limits.message_bytes.saturating_sub(REQUEST_BYTES);
     let mut requests: Vec<Request> = Vec::new();
     let mut bytes = usize::MAX;
     for topic in topics {
-        let epoch = topic.position().map_or(0, |since| since.epoch.as_str().len());
-        let more = topic.topic().len() + epoch + TOPIC_BYTES;
+        let more = topic_bytes(&topic);
         bytes = bytes.saturating_add(more);
         match requests.last_mut() {
             Some((_, last)) if bytes <= room => last.push(topic),
@@ -192,7 +320,7 @@ pub(crate) fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &Announc
 }
 
 /// The message that `request` is.
-pub(crate) fn message((wanted, topics): Request, id: tickwire_wire::RequestId) -> Subscribe {
+pub(crate) fn message((wanted, topics): Request, id: RequestId) -> Subscribe {
     Subscribe {
         id,
         topics,
@@ -205,7 +333,6 @@ pub(crate) fn message((wanted, topics): Request, id: tickwire_wire::RequestId) -
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use tickwire_wire::{Epoch, Seq};
 
     use super::*;
 
@@ -226,112 +353,182 @@ mod tests {
         }
     }
 
-    fn at(seq: u64) -> Position {
+    fn at(epoch: &str, seq: u64) -> Position {
         Position {
-            epoch: Epoch::from("k"),
+            epoch: Epoch::from(epoch),
             seq: Seq(seq),
         }
     }
 
-    fn show(requests: &[Request]) -> String {
-        let topic = |request: &TopicRequest| match request.position() {
-            Some(since) => format!("{}@{}:{}", request.topic(), since.epoch, since.seq),
+    fn show_positions(since: &[Positions]) -> String {
+        let lineage = |Positions { epoch, seqs }: &Positions| {
+            let seqs: Vec<_> = seqs.iter().map(|(topic, seq)| format!("{topic}:{seq}")).collect();
+            format!("{epoch}[{}]", seqs.join(" "))
+        };
+        since.iter().map(lineage).collect::<Vec<_>>().join(" ")
+    }
+
+    fn show(steps: &[Step]) -> String {
+        let topic = |request: &TopicRequest| match request.since() {
+            Some(Since::One(at)) => format!("{}@{}:{}", request.topic(), at.epoch, at.seq),
+            Some(Since::Many(since)) => format!("{}@{}", request.topic(), show_positions(since)),
             None => request.topic().to_owned(),
         };
-        let line = |(wanted, topics): &Request| {
-            let topics: Vec<_> = topics.iter().map(topic).collect();
-            let mode = wanted
-                .mode
-                .map_or("default".to_owned(), |mode| format!("{mode:?}").to_lowercase());
-            format!("{mode}: {}\n", topics.join(" "))
+        let line = |step: &Step| match step {
+            Step::Positions(since) => format!("positions {}\n", show_positions(since)),
+            Step::Subscribe((wanted, topics)) => {
+                let topics: Vec<_> = topics.iter().map(topic).collect();
+                let mode = wanted.mode.map_or("default", Mode::as_str);
+                let snapshot = if wanted.snapshot { "" } else { " without snapshot" };
+                format!("{mode}{snapshot}: {}\n", topics.join(" "))
+            }
         };
-        requests.iter().map(line).collect()
+        steps.iter().map(line).collect()
     }
 
-    fn check(ledger: &mut Ledger, known: &[(&str, u64)], limits: &AnnouncedLimits, expected: &Expect) {
-        let known = known
+    /// `left`: topics with the epoch and number at which they were left; `flow`: topics that are there already.
+    fn steps(ledger: &Ledger, only: Option<&[&str]>, left: &[(&str, &str, u64)], flow: &[&str]) -> String {
+        let place = |topic: &str| left.iter().find(|(left, ..)| *left == topic);
+        let start = |topic: &str| match place(topic) {
+            _ if flow.contains(&topic) => Start::Flows,
+            Some((_, epoch, seq)) => Start::From(at(epoch, *seq)),
+            None => Start::Anew,
+        };
+        let only = only.map(|only| only.iter().map(|&name| name.to_owned()).collect());
+        let left = left
             .iter()
-            .map(|(topic, seq)| Known {
-                topic: (*topic).to_owned(),
-                position: at(*seq),
-                every: !topic.ends_with('?'),
-            })
-            .collect();
-        let position = |topic: &str| (topic != "new").then(|| at(topic.len() as u64));
-        expected.assert_eq(&show(&ledger.restore(known, position, limits)));
+            .map(|(topic, epoch, seq)| ((*topic).to_owned(), at(epoch, *seq)));
+        show(&ledger.restore(only.as_ref(), left.collect(), start, &LIMITS))
+    }
+
+    fn ledger(names: &[(&str, Option<Mode>)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (name, mode) in names {
+            ledger.add(name, wanted(*mode));
+        }
+        ledger
+    }
+
+    #[track_caller]
+    fn check(names: &[(&str, Option<Mode>)], left: &[(&str, &str, u64)], expected: &Expect) {
+        expected.assert_eq(&steps(&ledger(names), None, left, &[]));
     }
 
     #[test]
-    fn topics_resume_and_patterns_come_last() {
-        let mut ledger = Ledger::default();
-        ledger.add("ticker.A", wanted(None));
-        ledger.add("new", wanted(None));
-        ledger.add("once", wanted(Some(Mode::Snapshot)));
-        ledger.add("trade.*", wanted(Some(Mode::Every)));
+    fn topics_and_patterns_go_on_from_where_they_were_left() {
         check(
-            &mut ledger,
-            &[("trade.A", 7), ("trade.B", 9), ("other.C", 1)],
-            &LIMITS,
+            &[
+                ("ticker.A", None),
+                ("new", None),
+                ("once", Some(Mode::Snapshot)),
+                ("trade.*", Some(Mode::Every)),
+                ("quiet.*", Some(Mode::Every)),
+            ],
+            &[
+                ("ticker.A", "k", 8),
+                ("trade.A", "k", 7),
+                ("trade.B", "k", 9),
+                ("trade.C", "z", 1),
+                ("other.C", "k", 1),
+            ],
             &expect![[r"
+                every: quiet.* trade.*@k[trade.A:7 trade.B:9] z[trade.C:1]
                 default: new ticker.A@k:8
-                every: trade.A@k:7 trade.B@k:9
-                every: trade.*
             "]],
         );
-        // The next time, the extra topics are known by their own subscriptions.
+    }
+
+    #[test]
+    fn a_topic_is_resumed_once_by_who_wants_most_of_it() {
+        // By its name, before the patterns with the same wish.
         check(
-            &mut ledger,
-            &[("trade.CC", 1)],
-            &LIMITS,
-            &expect![[r#"
-                default: new ticker.A@k:8
-                every: trade.A@k:7 trade.B@k:7 trade.CC@k:1
-                every: trade.*
-            "#]],
+            &[("trade.A", None), ("trade.*", None), (">", None)],
+            &[("trade.A", "k", 7), ("trade.B", "k", 9), ("chat.x", "k", 1)],
+            &expect![[r"
+                default: trade.A@k:7
+                default: >@k[chat.x:1 trade.B:9] trade.*
+            "]],
         );
-        assert_eq!(
-            ledger.orphans(&["trade.*".to_owned()]),
-            ["trade.A", "trade.B", "trade.CC"]
-        );
-        ledger.add(">", wanted(None));
-        assert_eq!(
-            ledger.orphans(&["trade.*".to_owned()]),
-            [""; 0],
-            "another pattern covers them"
+        // A pattern that wants every message goes before a name that does not; the name then asks for no second value.
+        check(
+            &[
+                ("ticker.A", None),
+                ("ticker.B", Some(Mode::Conflate)),
+                ("ticker.*", Some(Mode::Every)),
+            ],
+            &[("ticker.A", "k", 7), ("ticker.C", "k", 9)],
+            &expect![[r"
+                every: ticker.*@k[ticker.A:7 ticker.C:9]
+                default without snapshot: ticker.A
+                conflate: ticker.B
+            "]],
         );
     }
 
-    /// Of a pattern over several kinds it is not known which topics are to come whole: they come as their kinds have it.
     #[test]
-    fn what_may_have_to_come_whole_is_resumed_as_its_kind_has_it() {
-        let mut ledger = Ledger::default();
-        ledger.add(">", wanted(None));
-        let expected = expect![[r"
-            default: chat.x?@k:3
-            every: trade.A@k:7
-            default: >
-        "]];
-        check(&mut ledger, &[("chat.x?", 3), ("trade.A", 7)], &LIMITS, &expected);
-        assert!(ledger.is_extra("chat.x?"));
+    fn what_was_refused_is_tried_again_alone() {
+        let ledger = ledger(&[
+            ("a", None),
+            ("b", None),
+            ("t.*", None),
+            ("t.A", None),
+            ("s.*", None),
+        ]);
+        let left = [("a", "k", 1), ("t.A", "k", 2), ("t.B", "k", 3), ("s.A", "k", 4)];
+        let again = steps(&ledger, Some(&["a", "t.*"]), &left, &["t.A"]);
+        expect![[r"
+            default: a@k:1
+            default: t.*@k[t.A:2 t.B:3]
+        "]]
+        .assert_eq(&again);
+        let again = steps(&ledger, Some(&["t.A"]), &left, &["t.A"]);
+        expect![[r"
+            default without snapshot: t.A
+        "]]
+        .assert_eq(&again);
     }
 
+    /// All positions of a pattern are given, however many there are, and each message fits.
     #[test]
-    fn extra_subscriptions_stay_within_the_limit() {
-        let mut ledger = Ledger::default();
-        ledger.add("trade.*", wanted(Some(Mode::Every)));
+    fn positions_that_do_not_fit_go_ahead() {
+        let topics = 2_000;
         let limits = AnnouncedLimits {
-            subscriptions: 2,
+            message_bytes: 2_048,
             ..LIMITS
         };
-        check(
-            &mut ledger,
-            &[("trade.A", 7), ("trade.B", 9)],
-            &limits,
-            &expect![[r"
-                every: trade.A@k:7
-                every: trade.*
-            "]],
-        );
+        let left = (0..topics).map(|n| (format!("trade.{n:06}"), at(["k", "zzzz"][n % 2], u64::MAX)));
+        let ledger = ledger(&[(">", None), ("trade.*", Some(Mode::Every))]);
+        let steps = ledger.restore(None, left.collect(), |_| Start::Anew, &limits);
+        let mut given = BTreeSet::new();
+        for (at, step) in steps.iter().enumerate() {
+            let id = RequestId(u64::MAX);
+            let message = match step {
+                Step::Positions(since) => {
+                    let lineages = since.iter().flat_map(|lineage| lineage.seqs.keys());
+                    given.extend(lineages.cloned());
+                    let since = since.clone();
+                    tickwire_wire::ClientMessage::Positions { id, since }
+                }
+                Step::Subscribe(request) => {
+                    assert_eq!(
+                        at,
+                        if request.0.mode.is_some() {
+                            steps.len() - 2
+                        } else {
+                            steps.len() - 1
+                        }
+                    );
+                    tickwire_wire::ClientMessage::Subscribe(message(request.clone(), id))
+                }
+            };
+            for codec in tickwire_wire::Codec::ALL {
+                let mut bytes = Vec::new();
+                codec.encode_request(&message, &mut bytes);
+                assert!(bytes.len() <= limits.message_bytes, "{} bytes", bytes.len());
+            }
+        }
+        assert_eq!(given.len(), topics);
+        assert!(steps.len() < 60, "{} messages", steps.len());
     }
 
     #[test]
@@ -347,8 +544,7 @@ mod tests {
         let total: usize = requests.iter().map(|(_, topics)| topics.len()).sum();
         assert_eq!(total, 200);
         for request in requests {
-            let message =
-                tickwire_wire::ClientMessage::Subscribe(message(request, tickwire_wire::RequestId(u64::MAX)));
+            let message = tickwire_wire::ClientMessage::Subscribe(message(request, RequestId(u64::MAX)));
             let mut bytes = Vec::new();
             tickwire_wire::Codec::Json.encode_request(&message, &mut bytes);
             assert!(bytes.len() <= limits.message_bytes, "{} bytes", bytes.len());

@@ -28,6 +28,7 @@ pub mod promise;
 
 mod backoff;
 mod client;
+mod clocks;
 mod connect;
 mod core;
 mod driver;
@@ -42,10 +43,13 @@ mod pace;
 mod request;
 mod session;
 mod stream;
+mod subscription;
 mod tls;
 mod token;
 
 pub use backoff::BackoffBounds;
-pub use client::{Client, ClientBuilder, Events, Publishing, Subscription};
+pub use client::{Client, ClientBuilder, Events, Publishing, Subscribing};
+pub use clocks::Clocks;
 pub use error::{ConnectError, Loss, RequestError, TlsError, UrlError};
 pub use event::Event;
+pub use subscription::Subscription;

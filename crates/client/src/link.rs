@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::clocks::Moment;
 use crate::connect::{Receiver, Sender};
 use crate::error::Loss;
 use crate::idle::QuietMax;
@@ -29,6 +30,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) enum Incoming {
     /// A message.
     Message(ServerMessage),
+    /// The answer to a ping of the protocol, and when it came.
+    Pong(ServerMessage, Moment),
     /// A ping; its payload is to be sent back.
     Ping(Vec<u8>),
     /// The connection ended; nothing follows.
@@ -227,9 +230,10 @@ impl Assembler {
 
     fn message(&self, bytes: &[u8]) -> Result<Incoming, Loss> {
         let message = self.codec.decode_server(bytes);
-        message
-            .map(Incoming::Message)
-            .map_err(|error| Loss::Protocol(error.to_string()))
+        match message.map_err(|error| Loss::Protocol(error.to_string()))? {
+            pong @ ServerMessage::Control(Control::Pong { .. }) => Ok(Incoming::Pong(pong, Moment::now())),
+            message => Ok(Incoming::Message(message)),
+        }
     }
 }
 

@@ -1,18 +1,26 @@
 //! Requests on their way to the broker and back: what was asked, whom it serves, where the answer goes.
 
-use tickwire_wire::message::{AckResult, RequestId, TopicRequest};
-use tickwire_wire::{ClientMessage, Micros, Payload, Refusal, Secret};
+use tickwire_wire::message::{AckResult, Positions, RequestId, TopicRequest};
+use tickwire_wire::{ClientMessage, Payload, Refusal, Secret};
 use tokio::sync::oneshot;
 
+use crate::clocks::{Clocks, Moment};
 use crate::error::RequestError;
 use crate::ledger::Wanted;
 
 /// What a user asks for.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Subscribe(Wanted, Vec<TopicRequest>),
+    Subscribe {
+        wanted: Wanted,
+        topics: Vec<TopicRequest>,
+        synced: Synced,
+    },
     Unsubscribe(Vec<String>),
-    Publish { topic: String, data: Payload },
+    Publish {
+        topic: String,
+        data: Payload,
+    },
     Resync(String),
     Auth(Secret),
     Ping,
@@ -22,11 +30,15 @@ pub(crate) enum Body {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Ack(Vec<AckResult>),
-    Pong(Micros),
+    /// Without the clocks, if the ping was never sent.
+    Pong(Option<Clocks>),
 }
 
 /// Where an answer goes.
 pub(crate) type Reply = oneshot::Sender<Result<Answer, RequestError>>;
+
+/// Who is told that all that a subscription begins with has come.
+pub(crate) type Synced = oneshot::Sender<Result<(), RequestError>>;
 
 /// Whom a request serves and what its answer changes.
 #[derive(Debug)]
@@ -34,12 +46,16 @@ pub(crate) enum Purpose {
     Subscribe {
         wanted: Wanted,
         reply: Reply,
+        synced: Synced,
     },
-    /// `own`: how many of the topics the user named; those after them are extra subscriptions.
     Unsubscribe {
-        own: usize,
         topics: Vec<String>,
         reply: Reply,
+    },
+    Ping {
+        reply: Reply,
+        /// None before it is sent.
+        sent: Option<Moment>,
     },
     Auth {
         token: Secret,
@@ -48,9 +64,13 @@ pub(crate) enum Purpose {
     Other {
         reply: Reply,
     },
+    /// What was sent ahead of the next `subscribe`, which a user asked for or which restores what was subscribed.
+    Positions {
+        since: Vec<Positions>,
+        restores: bool,
+    },
     Restore {
-        wanted: Wanted,
-        topics: Vec<TopicRequest>,
+        names: Vec<String>,
     },
     RestoreRights,
 }
@@ -60,9 +80,26 @@ impl Purpose {
         match self {
             Self::Subscribe { reply, .. }
             | Self::Unsubscribe { reply, .. }
+            | Self::Ping { reply, .. }
             | Self::Auth { reply, .. }
             | Self::Other { reply } => Some(reply),
-            Self::Restore { .. } | Self::RestoreRights => None,
+            Self::Positions { .. } | Self::Restore { .. } | Self::RestoreRights => None,
+        }
+    }
+
+    /// When it was sent, if it is a ping.
+    pub(crate) fn sent(&self) -> Option<Moment> {
+        match self {
+            Self::Ping { sent, .. } => *sent,
+            _ => None,
+        }
+    }
+
+    /// Whether it is for this connection only: on the next one everything is restored anew.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Positions { restores, .. } => *restores,
+            other => other.reply().is_none(),
         }
     }
 
@@ -70,9 +107,10 @@ impl Purpose {
         match self {
             Self::Subscribe { reply, .. }
             | Self::Unsubscribe { reply, .. }
+            | Self::Ping { reply, .. }
             | Self::Auth { reply, .. }
             | Self::Other { reply } => Some(reply),
-            Self::Restore { .. } | Self::RestoreRights => None,
+            Self::Positions { .. } | Self::Restore { .. } | Self::RestoreRights => None,
         }
     }
 }

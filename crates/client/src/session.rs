@@ -11,6 +11,7 @@ use tickwire_wire::{CloseCode, Control};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::clocks::Moment;
 use crate::core::Core;
 use crate::error::Loss;
 use crate::event::Event;
@@ -213,7 +214,7 @@ impl Session<'_> {
         // The room may have come after the pause: it counts from now.
         if let Some(payload) = self.pong.take() {
             permit.send(Outgoing::Pong(payload));
-        } else if let Some((counted, bytes)) = self.core.send() {
+        } else if let Some((counted, bytes)) = self.core.send(Moment::now) {
             self.pace.spend(counted);
             permit.send(Outgoing::Request(bytes));
         }
@@ -243,7 +244,8 @@ impl Session<'_> {
     /// Takes one thing that the reader found. Returns how the connection ended, if it did.
     fn take(&mut self, incoming: Option<Incoming>) -> Option<Loss> {
         match incoming {
-            Some(Incoming::Message(message)) => self.message(message),
+            Some(Incoming::Message(message)) => self.message(message, None),
+            Some(Incoming::Pong(message, heard)) => self.message(message, Some(heard)),
             // An answer to the most recent ping is enough (RFC 6455 §5.5.3).
             Some(Incoming::Ping(payload)) => self.pong = Some(payload),
             Some(Incoming::End(loss)) => return Some(loss),
@@ -252,7 +254,7 @@ impl Session<'_> {
         None
     }
 
-    fn message(&mut self, message: ServerMessage) {
+    fn message(&mut self, message: ServerMessage, heard: Option<Moment>) {
         if let ServerMessage::Control(Control::Drain {
             reconnect_after_ms, ..
         }) = &message
@@ -260,7 +262,7 @@ impl Session<'_> {
             let after = Duration::from_millis(*reconnect_after_ms).min(DRAIN_MAX);
             self.reconnect_at = Some(Instant::now() + after);
         }
-        self.core.received(message);
+        self.core.received(message, heard);
         if self.core.has_unrestored() && self.retry_at.is_none() {
             self.retry_at = Some(Instant::now() + RETRY_AFTER);
         }

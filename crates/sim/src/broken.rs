@@ -26,6 +26,10 @@ pub enum Rule {
     Framing,
     /// Subscriptions bring what they cover, from their ack to the ack of their end.
     Subscriptions,
+    /// The lineage of a topic is told before its first update, once.
+    Lineage,
+    /// Each request is told when all that it brings has come, once and not before.
+    Synced,
     /// Requests are answered, in time.
     Answers,
     /// Answers do not wait behind market data.
@@ -52,6 +56,8 @@ impl fmt::Display for Rule {
             Self::Content => "content",
             Self::Framing => "framing",
             Self::Subscriptions => "subscriptions",
+            Self::Lineage => "lineage",
+            Self::Synced => "synced",
             Self::Answers => "answers",
             Self::ControlFirst => "control first",
             Self::Closes => "closes",
@@ -92,13 +98,17 @@ impl From<BrokenPromise> for Broken {
             BrokenPromise::FalseRecovery { .. }
             | BrokenPromise::PartialReplay { .. }
             | BrokenPromise::NoPosition { .. }
+            | BrokenPromise::ResumeCount { .. }
             | BrokenPromise::SilentEpoch { .. } => Rule::Resume,
+            BrokenPromise::UnknownLineage { .. } | BrokenPromise::JoinedAgain { .. } => Rule::Lineage,
+            BrokenPromise::UnknownSynced { .. } | BrokenPromise::SyncedEarly { .. } => Rule::Synced,
             BrokenPromise::BeforeAck { .. }
             | BrokenPromise::AfterUnsubscribe { .. }
             | BrokenPromise::NeverSubscribed { .. } => Rule::Subscriptions,
             BrokenPromise::Book { .. } => Rule::Books,
             BrokenPromise::Welcome { .. }
             | BrokenPromise::UnknownAnswer { .. }
+            | BrokenPromise::PongTimes { .. }
             | BrokenPromise::AckMismatch { .. } => Rule::Answers,
         };
         Self::new(rule, promise.to_string())

@@ -174,6 +174,8 @@ fn told(event: Event) -> Result<(), Failure> {
         }
         Event::Connected { .. }
         | Event::Message(_)
+        | Event::Synced { .. }
+        | Event::Restored { .. }
         | Event::Unresumed { .. }
         | Event::SubscriptionLost { .. } => Ok(()),
     }

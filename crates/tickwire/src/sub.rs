@@ -242,7 +242,8 @@ impl Follower {
             } if reconnects > 0 => {
                 say(format_args!("connected again, to {server}"));
             }
-            Event::Connected { .. } => {}
+            // What could not be resumed is told topic by topic, where it matters.
+            Event::Connected { .. } | Event::Synced { .. } | Event::Restored { .. } => {}
             Event::Disconnected { loss, retry_in } => lost(&loss, retry_in)?,
             Event::ConnectFailed { error, retry_in } => lost(&error, retry_in)?,
             Event::Broken(broken) => say(format_args!("the broker broke a promise: {broken}")),

@@ -157,6 +157,7 @@ impl Work {
                     self.fault("client stopped", error);
                 }
             }
+            Event::Synced { .. } | Event::Restored { .. } => {}
             Event::Broken(broken) => self.fault("broken promise", broken),
             Event::Unresumed { topic, .. } => {
                 if let Some(audit) = self.audit(&topic) {

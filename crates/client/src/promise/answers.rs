@@ -12,6 +12,8 @@ pub(super) enum Asked {
         topics: Vec<TopicRequest>,
         mode: Option<Mode>,
         snapshot: bool,
+        /// How many requests had been sent by then.
+        sent: u64,
     },
     Unsubscribe(Vec<String>),
     Resync(String),

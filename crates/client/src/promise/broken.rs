@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 use tickwire_wire::message::RequestId;
-use tickwire_wire::{Epoch, Seq};
+use tickwire_wire::{Epoch, Micros, Seq};
 
 use crate::book::BookError;
 
@@ -104,6 +104,58 @@ pub enum BrokenPromise {
         known: Epoch,
         /// The epoch now.
         got: Epoch,
+    },
+    /// An update came of a topic whose lineage nothing had told: no `ack`, no `snapshot`, no `gap` and no `joined`. Its
+    /// number means nothing, and it could not be resumed. Every broker of this version keeps this promise; one from before it,
+    /// which sends no `joined`, breaks it once for each topic that appears under a pattern.
+    #[error("{topic}: update {seq} came, and nothing had told the topic's epoch")]
+    UnknownLineage {
+        /// The topic.
+        topic: String,
+        /// The update.
+        seq: Seq,
+    },
+    /// A `joined` came of a topic whose lineage was known.
+    #[error("{topic}: a joined came, and the topic's epoch was known")]
+    JoinedAgain {
+        /// The topic.
+        topic: String,
+    },
+    /// A `synced` came for a request that waits for none: it brought nothing, was not acked yet, or was synced before.
+    #[error("a synced came to request {}, which waits for none", id.0)]
+    UnknownSynced {
+        /// The request's id.
+        id: RequestId,
+    },
+    /// A `synced` came before all that the request brings.
+    #[error("{topic}: request {} was synced before all that it brings had come", id.0)]
+    SyncedEarly {
+        /// The topic of which something is missing.
+        topic: String,
+        /// The request's id.
+        id: RequestId,
+    },
+    /// The `ack` of a pattern says that fewer topics were resumed, or were not, than what came shows.
+    #[error("{pattern}: {said} topics were said to be {what}, and {shown} were")]
+    ResumeCount {
+        /// The pattern.
+        pattern: String,
+        /// `resumed` or `not resumed`.
+        what: &'static str,
+        /// How many the `ack` said.
+        said: usize,
+        /// How many there were at least.
+        shown: usize,
+    },
+    /// A `pong` says that its `ping` was read after it was answered.
+    #[error("the pong to request {} was sent at {ts}, and its ping read at {received}", id.0)]
+    PongTimes {
+        /// The request's id.
+        id: RequestId,
+        /// When the `ping` was read.
+        received: Micros,
+        /// When the `pong` was sent.
+        ts: Micros,
     },
     /// Something of a topic came before the `ack` of its subscription.
     #[error("{topic}: a message came before the ack of its subscription")]

@@ -8,22 +8,27 @@
 //!
 //! What it cannot see, it does not claim: whether the *newest* message arrived in `conflate` shows only when
 //! publishing has stopped (compare [`Checker::position`] with the topic's head then); of a topic that a pattern brought,
-//! only what follows the first message is checked; of a pattern over topics of several kinds it is not told which are `every`.
+//! what is due at the beginning is not known; of a pattern over topics of several kinds it is not told which are `every`, and of
+//! one that resumes topics it is told how many were, which shows topic by topic as they go on.
 
 mod answers;
 mod broken;
+mod left;
+mod subscriptions;
+mod syncing;
 mod track;
 
 #[cfg(test)]
 mod tests;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{AckResult, GapReason, Position, RequestId, TopicRequest};
+use tickwire_wire::message::{GapReason, Position, RequestId};
 use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMessage};
 
-use answers::{Asked, op_of, same_topics};
+use answers::{Asked, op_of};
 pub use broken::{BrokenPromise, RecoveryFault};
-pub use track::EveryTopic;
+pub use left::LeftOff;
+use syncing::{Ahead, Syncing};
 use track::Track;
 
 use crate::book::{BookError, L2Book};
@@ -67,6 +72,12 @@ pub struct Checker {
     /// Wildcards in mode `snapshot`: each matching topic may come as a snapshot.
     one_shots: Vec<Pattern>,
     asked: FxHashMap<RequestId, Asked>,
+    /// Positions that were sent and wait for a `subscribe` that is answered, in order.
+    ahead: Vec<Ahead>,
+    /// Requests that were sent.
+    sent: u64,
+    /// Requests that were acked and not synced.
+    syncing: FxHashMap<RequestId, Syncing>,
     welcomed: bool,
     /// Wildcard acks that brought snapshots.
     wildcard_acks: u32,
@@ -100,11 +111,9 @@ impl Checker {
         self.one_shots.clear();
         self.ended.clear();
         self.asked.clear();
-        for track in self.topics.values_mut() {
-            track.live = false;
-            track.own = false;
-            track.one_shots = 0;
-        }
+        self.ahead.clear();
+        self.syncing.clear();
+        self.topics.values_mut().for_each(Track::reconnected);
     }
 
     /// Where `topic` can be resumed from: the last message that came or was named missing. None when only a fresh
@@ -126,25 +135,9 @@ impl Checker {
         self.topics.get(topic).is_some_and(|track| track.live)
     }
 
-    /// The live topics of which every message must come, or may have to, in no particular order: those that only patterns
-    /// cover are to be resumed one by one after a reconnect.
-    pub fn every_topics(&self) -> impl Iterator<Item = EveryTopic<'_>> + '_ {
-        let live = self
-            .topics
-            .iter()
-            .filter(|(topic, track)| track.live && (track.every || self.may_be_every(topic, track)));
-        live.map(|(topic, track)| EveryTopic {
-            topic,
-            certain: track.every,
-            by_pattern_only: !track.own,
-            conflated_by_name: track.own && track.own_mode != Some(Mode::Every),
-            last: track.last(),
-            position: track.position(),
-        })
-    }
-
     /// `request` is about to be sent.
     pub fn sent(&mut self, request: &ClientMessage) {
+        self.sent += 1;
         let (id, asked) = match request {
             ClientMessage::Subscribe(subscribe) => (
                 subscribe.id,
@@ -152,12 +145,20 @@ impl Checker {
                     topics: subscribe.topics.clone(),
                     mode: subscribe.mode,
                     snapshot: subscribe.snapshot,
+                    sent: self.sent,
                 },
             ),
+            ClientMessage::Positions { id, since } => {
+                self.ahead.push(Ahead {
+                    id: *id,
+                    sent: self.sent,
+                    since: since.clone(),
+                });
+                (*id, Asked::Other)
+            }
             ClientMessage::Unsubscribe { id, topics } => (*id, Asked::Unsubscribe(topics.clone())),
             ClientMessage::Resync { id, topic } => (*id, Asked::Resync(topic.clone())),
             ClientMessage::Publish { id: Some(id), .. }
-            | ClientMessage::Positions { id, .. }
             | ClientMessage::Auth { id, .. }
             | ClientMessage::Ping { id: Some(id) } => (*id, Asked::Other),
             ClientMessage::Publish { id: None, .. } | ClientMessage::Ping { id: None } => return,
@@ -263,6 +264,14 @@ impl Checker {
         }
     }
 
+    /// A `joined` was received.
+    fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
+        match self.topics.get_mut(topic) {
+            Some(track) if track.live => track.joined(topic, epoch, seq),
+            _ => self.admit(topic)?.joined(topic, epoch, seq),
+        }
+    }
+
     fn control(&mut self, control: &Control) -> Result<(), BrokenPromise> {
         match control {
             Control::Welcome { .. } => Err(BrokenPromise::Welcome {
@@ -281,196 +290,37 @@ impl Checker {
                 let covered = self.is_live(topic) || self.wildcards.iter().any(|w| w.pattern.matches(topic));
                 covered.then_some(()).ok_or_else(|| self.not_covered(topic))
             }
-            Control::Pong { id: Some(id), .. } | Control::Error { id: Some(id), .. } => {
+            Control::Pong {
+                id: Some(id),
+                received,
+                ts,
+            } => {
+                self.answered(*id)?;
+                match *received {
+                    Some(received) if received > *ts => Err(BrokenPromise::PongTimes {
+                        id: *id,
+                        received,
+                        ts: *ts,
+                    }),
+                    _ => Ok(()),
+                }
+            }
+            Control::Error { id: Some(id), .. } => {
+                // Positions that were refused do not hold.
+                self.ahead.retain(|ahead| ahead.id != *id);
                 self.answered(*id).map(drop)
             }
-            Control::Joined { .. }
-            | Control::Synced { .. }
-            | Control::Pong { id: None, .. }
+            Control::Joined { topic, epoch, seq } => self.joined(topic, epoch, *seq),
+            Control::Synced { id } => self.synced(*id),
+            Control::Pong { id: None, .. }
             | Control::Error { id: None, .. }
             | Control::Heartbeat { .. }
             | Control::Drain { .. } => Ok(()),
         }
     }
 
-    /// Whether a subscription covers `topic` of which it is not known what it gets.
-    fn may_be_every(&self, topic: &str, track: &Track) -> bool {
-        let mut covering = self.wildcards.iter().filter(|w| w.pattern.matches(topic));
-        !track.own && covering.any(|w| w.mode.is_none())
-    }
-
     fn answered(&mut self, id: RequestId) -> Result<Asked, BrokenPromise> {
         self.asked.remove(&id).ok_or(BrokenPromise::UnknownAnswer { id })
-    }
-
-    fn ack(&mut self, id: RequestId, results: &[AckResult]) -> Result<(), BrokenPromise> {
-        match self.answered(id)? {
-            Asked::Subscribe {
-                topics,
-                mode,
-                snapshot,
-            } => {
-                same_topics(id, topics.iter().map(TopicRequest::topic), results)?;
-                let mut verdict = Ok(());
-                for (request, result) in topics.iter().zip(results) {
-                    if result.error.is_none() {
-                        verdict = verdict.and(self.subscribed(request, result, mode, snapshot));
-                    }
-                }
-                verdict
-            }
-            Asked::Unsubscribe(topics) => {
-                same_topics(id, topics.iter().map(String::as_str), results)?;
-                for result in results.iter().filter(|result| result.error.is_none()) {
-                    self.unsubscribed(&result.topic);
-                }
-                Ok(())
-            }
-            Asked::Resync(topic) => {
-                if results.iter().any(|result| result.error.is_some()) {
-                    return Ok(());
-                }
-                if !self.is_live(&topic) {
-                    // A pattern covers it, and nothing of it came yet.
-                    self.admit(&topic)?;
-                }
-                if let Some(track) = self.topics.get_mut(&*topic) {
-                    track.resync();
-                }
-                Ok(())
-            }
-            Asked::Other => Ok(()),
-        }
-    }
-
-    fn subscribed(
-        &mut self,
-        request: &TopicRequest,
-        result: &AckResult,
-        asked_mode: Option<Mode>,
-        snapshot: bool,
-    ) -> Result<(), BrokenPromise> {
-        let mode = result.mode.or(asked_mode);
-        // The broker acked it, so it is a pattern; if it is not by our rules, nothing can be said about it.
-        let Ok(pattern) = request.topic().parse::<Pattern>() else {
-            return Ok(());
-        };
-        if pattern.is_wildcard() {
-            self.wildcard_subscribed(pattern, mode, snapshot);
-            return Ok(());
-        }
-        let topic = pattern.as_str();
-        let brought = |w: &Wildcard| w.snapshots_since > 0 && w.pattern.matches(topic);
-        let may_come = self.wildcards.iter().any(brought) || self.ended.iter().any(|p| p.matches(topic));
-        if may_come && !self.is_live(topic) && self.is_covered(topic) {
-            // Nothing came of it yet: the snapshot that a pattern brought, if only one that has ended, may be on its way.
-            self.admit(topic)?.resync();
-        }
-        let track = self.topics.entry(topic.into()).or_default();
-        if mode == Some(Mode::Snapshot) {
-            track.one_shots = track.one_shots.saturating_add(1);
-            return Ok(());
-        }
-        track.own = true;
-        track.own_mode = mode;
-        track.every = is_every(topic, track, &self.wildcards);
-        track.acked(topic, result, request.position(), snapshot)
-    }
-
-    fn wildcard_subscribed(&mut self, pattern: Pattern, mode: Option<Mode>, snapshot: bool) {
-        if mode == Some(Mode::Snapshot) {
-            if !self.one_shots.contains(&pattern) {
-                self.one_shots.push(pattern);
-            }
-            return;
-        }
-        if snapshot {
-            self.wildcard_acks += 1;
-        }
-        let before = self.wildcards.iter().find(|w| w.pattern == pattern);
-        let snapshots_since = match before {
-            _ if snapshot => self.wildcard_acks,
-            // The snapshots that the first subscription brought may still be on their way.
-            Some(before) => before.snapshots_since,
-            None => 0,
-        };
-        self.wildcards.retain(|w| w.pattern != pattern);
-        self.wildcards.push(Wildcard {
-            pattern,
-            mode,
-            snapshots_since,
-        });
-        for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
-            track.every = is_every(topic, track, &self.wildcards);
-        }
-    }
-
-    fn unsubscribed(&mut self, pattern: &str) {
-        if let Some(track) = self.topics.get_mut(pattern) {
-            track.own = false;
-            track.live = self.wildcards.iter().any(|w| w.pattern.matches(pattern));
-            track.every = is_every(pattern, track, &self.wildcards);
-            return;
-        }
-        let at = self.wildcards.iter().position(|w| w.pattern.as_str() == pattern);
-        let gone = at.map(|at| self.wildcards.remove(at));
-        for (topic, track) in self.topics.iter_mut().filter(|(_, track)| track.live) {
-            track.live = track.own || self.wildcards.iter().any(|w| w.pattern.matches(topic));
-            track.every = is_every(topic, track, &self.wildcards);
-            let seen = track.wildcard_acks_seen;
-            if gone
-                .as_ref()
-                .is_some_and(|w| w.snapshots_since > seen && w.pattern.matches(topic))
-            {
-                track.resync(); // the snapshot that it brought may still be on its way
-            }
-        }
-        if let Some(gone) = gone.filter(|w| w.snapshots_since > 0 && !self.ended.contains(&w.pattern)) {
-            self.ended.push(gone.pattern);
-        }
-    }
-
-    /// Whether a pattern with wildcards covers a topic.
-    fn is_covered(&self, topic: &str) -> bool {
-        self.wildcards.iter().any(|w| w.pattern.matches(topic))
-    }
-
-    /// The track of a topic that a pattern brings now.
-    fn admit(&mut self, topic: &str) -> Result<&mut Track, BrokenPromise> {
-        if !self.is_covered(topic) {
-            return Err(self.not_covered(topic));
-        }
-        let track = self.topics.entry(topic.into()).or_default();
-        track.joined();
-        track.every = is_every(topic, track, &self.wildcards);
-        Ok(track)
-    }
-
-    /// What it means that something of `topic` came without a subscription.
-    fn not_covered(&self, topic: &str) -> BrokenPromise {
-        let asked = self.asked.values().any(|asked| match asked {
-            Asked::Subscribe { topics, .. } => topics.iter().any(|request| {
-                request.topic() == topic || request.topic().parse::<Pattern>().is_ok_and(|p| p.matches(topic))
-            }),
-            _ => false,
-        });
-        let topic_name = topic.to_owned();
-        if asked {
-            BrokenPromise::BeforeAck { topic: topic_name }
-        } else if self.topics.contains_key(topic) {
-            BrokenPromise::AfterUnsubscribe { topic: topic_name }
-        } else {
-            BrokenPromise::NeverSubscribed { topic: topic_name }
-        }
-    }
-
-    /// Whether a snapshot of an otherwise not subscribed topic was asked for.
-    fn take_one_shot(&mut self, topic: &str) -> bool {
-        if let Some(track) = self.topics.get_mut(topic).filter(|track| track.one_shots > 0) {
-            track.one_shots -= 1;
-            return true;
-        }
-        !self.is_covered(topic) && self.one_shots.iter().any(|pattern| pattern.matches(topic))
     }
 
     fn check_book(
@@ -490,10 +340,4 @@ impl Checker {
             error,
         })
     }
-}
-
-/// Whether every message of `topic` must come: by its own subscription or by a pattern that matches it.
-fn is_every(topic: &str, track: &Track, wildcards: &[Wildcard]) -> bool {
-    let by_pattern = |w: &Wildcard| w.mode == Some(Mode::Every) && w.pattern.matches(topic);
-    track.own && track.own_mode == Some(Mode::Every) || wildcards.iter().any(by_pattern)
 }

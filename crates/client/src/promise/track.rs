@@ -3,27 +3,10 @@
 //! A [`Track`] always takes the position that a message claims, also when it breaks a promise, so that one fault is
 //! reported once. The exception is a number that goes backward: the highest one stays.
 
-use tickwire_wire::message::{AckResult, GapReason, Mode, Position};
+use tickwire_wire::message::{AckResult, GapReason, Mode, Position, RequestId};
 use tickwire_wire::{Epoch, Seq};
 
 use super::broken::{BrokenPromise, RecoveryFault};
-
-/// A topic of which every message must come, or may have to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EveryTopic<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// Whether every message must come. Otherwise that depends on the topic's kind, which the broker has not told.
-    pub certain: bool,
-    /// Whether no subscription names the topic itself.
-    pub by_pattern_only: bool,
-    /// Whether one does, and alone would not have every message come.
-    pub conflated_by_name: bool,
-    /// As [`Checker::last`](super::Checker::last) has it.
-    pub last: Option<Position>,
-    /// As [`Checker::position`](super::Checker::position) has it.
-    pub position: Option<Position>,
-}
 
 /// How sure the position is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +20,8 @@ enum Standing {
     Resumed,
     /// `recovered:false`: a snapshot or a gap must come first.
     Unresumed,
+    /// A pattern was to resume it: whether it did shows with what comes first.
+    Either,
 }
 
 /// Whether a snapshot may come that is not the next message.
@@ -74,6 +59,18 @@ pub(super) struct Track {
     alternative: Option<Seq>,
     /// Where the topic was when a resume failed.
     head: Seq,
+    /// Up to where everything, or the newest, was promised by a resume; and whether every message had to come then.
+    promised: (Seq, bool),
+    /// The request whose `synced` says that all that the subscription begins with has come.
+    pub(super) begun_by: Option<RequestId>,
+    /// The request whose pattern was to resume it.
+    pub(super) resumed_by: Option<RequestId>,
+    /// Whether it did, once that shows.
+    pub(super) was_resumed: Option<bool>,
+    /// Whether nothing of it came since its subscription began, but for snapshots, which may be those of another request.
+    quiet: bool,
+    /// Whether it was live on the connection before this one, and is not yet again.
+    pub(super) left_off: bool,
     /// Number of wildcard acks when the last snapshot came.
     pub(super) wildcard_acks_seen: u32,
     standing: Standing,
@@ -82,6 +79,8 @@ pub(super) struct Track {
     pub(super) live: bool,
     /// Whether every message must come, by all subscriptions that cover the topic.
     pub(super) every: bool,
+    /// Whether that depends on the topic's kind, which is not known.
+    pub(super) may_be_every: bool,
     /// Whether the topic is subscribed by its own name.
     pub(super) own: bool,
     /// The mode of that subscription, if it is known.
@@ -97,7 +96,7 @@ impl Track {
             Standing::Unknown => return None,
             // What the snapshot that is due would have told is not known: counting on from here would miss it.
             Standing::At if self.awaiting == Awaiting::First && self.seq != Seq::ZERO => return None,
-            Standing::At | Standing::Resumed | Standing::Unresumed => {}
+            Standing::At | Standing::Resumed | Standing::Unresumed | Standing::Either => {}
         }
         let epoch = self.epoch.clone()?;
         Some(Position { epoch, seq: self.seq })
@@ -109,13 +108,59 @@ impl Track {
         (self.standing != Standing::Unknown).then_some(Position { epoch, seq: self.seq })
     }
 
+    /// A new connection was made: nothing is subscribed.
+    pub(super) fn reconnected(&mut self) {
+        self.left_off |= self.live;
+        self.live = false;
+        self.own = false;
+        self.one_shots = 0;
+        self.begun_by = None;
+    }
+
     /// A pattern began to cover the topic: the first message sets the position.
-    pub(super) fn joined(&mut self) {
-        self.live = true;
+    pub(super) fn admitted(&mut self) {
+        self.begins();
         self.standing = Standing::Unknown;
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
         self.epoch = None;
+    }
+
+    /// A pattern of request `id` is to resume the topic after `since`.
+    pub(super) fn resumed_by_pattern(&mut self, id: RequestId, since: Position) {
+        self.begins();
+        self.resumed_by = Some(id);
+        self.standing = Standing::Either;
+        self.awaiting = Awaiting::Nothing;
+        self.alternative = None;
+        self.epoch = Some(since.epoch);
+        self.seq = since.seq;
+        self.was_resumed = None;
+    }
+
+    fn begins(&mut self) {
+        self.live = true;
+        self.left_off = false;
+        self.quiet = true;
+        self.begun_by = None;
+        self.resumed_by = None;
+        self.promised = (Seq::ZERO, false);
+    }
+
+    /// A `joined` came: the topic's lineage, and where its subscription begins.
+    pub(super) fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
+        let same_lineage = self.epoch.as_ref() == Some(epoch);
+        let is_first = std::mem::replace(&mut self.quiet, false);
+        if same_lineage && !is_first {
+            return Err(BrokenPromise::JoinedAgain {
+                topic: topic.to_owned(),
+            });
+        }
+        self.epoch = Some(epoch.clone());
+        self.seq = seq;
+        self.standing = Standing::At;
+        self.alternative = None;
+        Ok(())
     }
 
     /// A snapshot was asked for.
@@ -127,11 +172,16 @@ impl Track {
     pub(super) fn acked(
         &mut self,
         topic: &str,
+        id: RequestId,
         result: &AckResult,
         since: Option<&Position>,
         snapshot: bool,
     ) -> Result<(), BrokenPromise> {
-        let was_live = std::mem::replace(&mut self.live, true);
+        let was_live = self.live;
+        if !was_live {
+            self.begins();
+        }
+        let brought_by = self.begun_by.replace(id);
         let verdict = match (since, result.recovered == Some(true)) {
             (Some(since), true) => self.resumed(since, result),
             (Some(since), false) => {
@@ -139,7 +189,9 @@ impl Track {
                 Ok(())
             }
             (None, unasked) => {
-                self.begin(was_live, result, snapshot);
+                if self.begin(was_live, result, snapshot) {
+                    self.begun_by = brought_by; // what it begins with is still that request's
+                }
                 if unasked {
                     Err(RecoveryFault::Unasked)
                 } else {
@@ -153,16 +205,22 @@ impl Track {
         })
     }
 
-    /// A subscription without a position to resume from.
-    fn begin(&mut self, was_live: bool, result: &AckResult, snapshot: bool) {
-        let counting = was_live && self.standing != Standing::Unknown && self.epoch == result.epoch;
-        if counting {
+    /// A subscription without a position to resume from. Returns whether the topic goes on as it was.
+    fn begin(&mut self, was_live: bool, result: &AckResult, snapshot: bool) -> bool {
+        let same_lineage = self.epoch == result.epoch;
+        let counting = match self.standing {
+            Standing::Unknown => false,
+            // What a pattern was to resume and did not is yet to be told, if there was a message of it.
+            Standing::Either => same_lineage || result.seq.is_some_and(|seq| seq > Seq::ZERO),
+            _ => same_lineage,
+        };
+        if was_live && counting {
             // Updates up to the ack's number may still be on their way.
-            self.alternative = result.seq;
+            self.alternative = result.seq.filter(|_| same_lineage);
             if snapshot {
                 self.awaiting = Awaiting::AnyTime;
             }
-            return;
+            return true;
         }
         self.epoch.clone_from(&result.epoch);
         self.alternative = None;
@@ -180,11 +238,22 @@ impl Track {
             Standing::Unknown
         };
         self.seq = result.seq.unwrap_or_default();
+        false
+    }
+
+    /// An ack tells where the subscription of a topic stands of which nothing came yet.
+    pub(super) fn stands_at(&mut self, result: &AckResult) {
+        if let (Standing::Unknown, Some(epoch), Some(seq)) = (self.standing, &result.epoch, result.seq) {
+            self.epoch = Some(epoch.clone());
+            self.seq = seq;
+            self.standing = Standing::At;
+        }
     }
 
     fn resumed(&mut self, since: &Position, result: &AckResult) -> Result<(), RecoveryFault> {
         self.epoch = Some(since.epoch.clone());
         self.seq = since.seq;
+        self.promised = (result.seq.unwrap_or(since.seq), self.every);
         self.alternative = None;
         self.standing = Standing::Resumed;
         self.awaiting = Awaiting::Nothing;
@@ -222,9 +291,23 @@ impl Track {
         };
     }
 
+    /// Whether something that request `id` brings of the topic has not come.
+    pub(super) fn owes(&self, id: RequestId) -> bool {
+        let is_owed = match self.standing {
+            Standing::Unresumed => self.head != Seq::ZERO,
+            // The value, or messages of a replay.
+            Standing::At if self.quiet && self.awaiting == Awaiting::First => self.seq != Seq::ZERO,
+            // What is promised becomes another thing with what is subscribed besides.
+            Standing::Resumed | Standing::At => self.promised.1 == self.every && self.promised.0 > self.seq,
+            Standing::Unknown | Standing::Either => false,
+        };
+        self.live && self.begun_by == Some(id) && is_owed
+    }
+
     /// An `update` came.
     #[inline]
     pub(super) fn update(&mut self, topic: &str, seq: Seq) -> Result<(), BrokenPromise> {
+        self.quiet = false;
         let is_next = self.seq.0.checked_add(1) == Some(seq.0);
         if is_next && self.standing == Standing::At && self.alternative.is_none() {
             self.seq = seq;
@@ -238,6 +321,13 @@ impl Track {
         let last = self.seq;
         let expected = Seq(last.0.saturating_add(1));
         let standing = std::mem::replace(&mut self.standing, Standing::At);
+        if standing == Standing::Unknown && self.epoch.is_none() {
+            self.seq = seq;
+            return Err(BrokenPromise::UnknownLineage {
+                topic: topic.to_owned(),
+                seq,
+            });
+        }
         if standing != Standing::Unknown && seq <= last {
             self.standing = standing;
             return Err(backward(topic, last, seq));
@@ -248,6 +338,9 @@ impl Track {
             .alternative
             .is_some_and(|base| base.0.checked_add(1) == Some(seq.0));
         self.alternative = self.alternative.filter(|base| seq < *base);
+        if standing == Standing::Either {
+            self.was_resumed = Some(true);
+        }
         match standing {
             Standing::Unknown => Ok(()),
             // Of a topic that had no message at the ack there is neither snapshot nor gap to send.
@@ -260,7 +353,7 @@ impl Track {
                 topic: topic.to_owned(),
                 fault: RecoveryFault::Hole { expected, got: seq },
             }),
-            Standing::At | Standing::Unresumed => Err(BrokenPromise::Hole {
+            Standing::At | Standing::Unresumed | Standing::Either => Err(BrokenPromise::Hole {
                 topic: topic.to_owned(),
                 expected,
                 got: seq,
@@ -285,6 +378,14 @@ impl Track {
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
+        if standing == Standing::Either {
+            // Had it been resumed, what it missed would have come first. Its number may be below that from where it was to
+            // be: that was of another lineage, or not reached.
+            self.was_resumed = (!awaited).then_some(false);
+            self.epoch = Some(epoch.clone());
+            self.seq = seq;
+            return Ok(());
+        }
         let last = self.seq;
         let same_lineage = self.epoch.as_ref().is_none_or(|known| known == epoch);
         if self.epoch.as_ref() != Some(epoch) {
@@ -335,8 +436,21 @@ impl Track {
         let alternative = self.alternative.take();
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::First;
-        let counts = silent.is_none() && standing != Standing::Unknown;
+        self.quiet = false;
+        // A pattern was to resume it in another lineage, in which it was not or from where that had not come.
+        let anew = match reason {
+            GapReason::Slow => standing == Standing::Either && silent.is_some(),
+            GapReason::Epoch => standing == Standing::Either,
+            GapReason::History => false,
+        };
+        if standing == Standing::Either && !(anew && reason == GapReason::Slow) {
+            self.was_resumed = Some(reason == GapReason::Slow);
+        }
+        let counts = silent.is_none() && standing != Standing::Unknown && !anew;
         self.seq = if counts { last.max(to) } else { to };
+        if anew {
+            return Ok(());
+        }
         let topic = topic.to_owned();
         if let Some(known) = silent {
             let got = epoch.clone();
@@ -358,7 +472,7 @@ impl Track {
                 let fault = RecoveryFault::Gap(from);
                 return Err(BrokenPromise::FalseRecovery { topic, fault });
             }
-            Standing::Resumed | Standing::Unresumed | Standing::At => {}
+            Standing::Resumed | Standing::Unresumed | Standing::At | Standing::Either => {}
         }
         if from <= last {
             return Err(BrokenPromise::GapOverlaps { topic, last, from });

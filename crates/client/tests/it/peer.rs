@@ -128,6 +128,10 @@ pub(crate) fn snapshot(topic: &str, seq: u64) -> Value {
     json!({"op": "snapshot", "topic": topic, "epoch": "k", "seq": seq, "ts": 1, "data": {"n": seq}})
 }
 
+pub(crate) fn joined(topic: &str, epoch: &str, seq: u64) -> Value {
+    json!({"op": "joined", "topic": topic, "epoch": epoch, "seq": seq})
+}
+
 /// An ack whose results come from `results`.
 pub(crate) fn ack(request: &Value, results: &Value) -> Value {
     json!({"op": "ack", "id": request["id"], "results": results})

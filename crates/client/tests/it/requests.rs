@@ -1,7 +1,9 @@
 //! Requests and their answers, and what the client does by itself on a connection.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use fastwebsockets::{Frame, OpCode, Payload as FramePayload};
-use serde_json::json;
+use serde_json::{Value, json};
 use tickwire_client::{Event, RequestError, Subscription};
 use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::{Codec, Epoch, ErrorCode, Micros, Payload, Seq};
@@ -148,6 +150,42 @@ async fn an_answer_that_never_comes_times_out() {
     let (client, _events, mut peer) = broker.connect(broker.client().request_timeout_ms(20)).await;
     let (result, _) = within(async { tokio::join!(client.ping(), peer.hear("ping")) }).await;
     assert_eq!(result, Err(RequestError::TimedOut { after_ms: 20 }));
+}
+
+/// Microseconds since 1970 by the system's clock.
+fn wall_us() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(wall.as_micros()).expect("before the year 500000")
+}
+
+#[tokio::test]
+async fn a_ping_tells_how_the_clocks_stand() {
+    let broker = Broker::start().await;
+    let (client, _events, mut peer) = broker.connect(broker.client()).await;
+    // The broker's clock shows another century. An older broker does not say when it read the ping.
+    let at = 4_000_000_000_000_000_u64;
+    for (received, took) in [(json!(at - 700), 700), (Value::Null, 0)] {
+        let before = wall_us();
+        let serve = async {
+            let request = peer.hear("ping").await;
+            let mut pong = json!({"op": "pong", "id": request["id"], "ts": at});
+            if !received.is_null() {
+                pong["received"] = received.clone();
+            }
+            peer.say(pong).await;
+        };
+        let (clocks, ()) = within(async { tokio::join!(client.ping(), serve) }).await;
+        let after = wall_us();
+        let clocks = clocks.expect("a pong");
+        assert_eq!(clocks.broker, Micros(at));
+        // Somewhere between ping and pong, give or take half of what the broker says that it took.
+        let local = clocks.local(Micros(at)).0;
+        assert!(
+            before <= local && local <= after + took,
+            "{before} {local} {after}"
+        );
+        assert!(clocks.round_trip_us <= after - before, "{clocks:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use tickwire_client::promise::BrokenPromise;
-use tickwire_client::{Event, Loss, Subscription};
+use tickwire_client::{Event, Events, Loss, RequestError, Subscription};
 use tickwire_wire::{CloseCode, Mode, Seq};
 
-use crate::peer::{Broker, ack, message, next, snapshot, update, welcome_with, within};
+use crate::peer::{Broker, ack, joined, message, next, snapshot, update, welcome_with, within};
 
 #[tokio::test]
 async fn a_topic_resumes_where_a_cut_frame_left_it() {
@@ -45,61 +45,135 @@ async fn a_topic_resumes_where_a_cut_frame_left_it() {
     ));
     message(&mut events, "welcome").await;
     message(&mut events, "ack").await;
+    let restored = next(&mut events).await;
+    assert!(
+        matches!(
+            restored,
+            Event::Restored {
+                resumed: 1,
+                not_resumed: 0,
+                ..
+            }
+        ),
+        "{restored:?}"
+    );
     for seq in 59..=61 {
         assert_eq!(message(&mut events, "update").await["seq"], seq);
     }
 }
 
+/// `message` with the counts of a pattern that resumed topics, which is its only result.
+fn resumed(request: &serde_json::Value, resumed: usize, not_resumed: usize) -> serde_json::Value {
+    let topic = &request["topics"][0]["topic"];
+    let result = json!({"topic": topic, "matched": resumed + not_resumed, "mode": "every", "resumed": resumed,
+        "not_resumed": not_resumed});
+    ack(request, &json!([result]))
+}
+
+/// The next event that is no message of the broker's.
+async fn told(events: &mut Events) -> Event {
+    loop {
+        match next(events).await {
+            Event::Message(_) => {}
+            event => return event,
+        }
+    }
+}
+
 #[tokio::test]
-async fn topics_of_a_pattern_resume_one_by_one_before_it() {
+async fn a_pattern_resumes_every_topic_that_it_brought() {
     let broker = Broker::start().await;
     let (client, mut events, mut peer) = broker.connect(broker.client()).await;
     let trades = Subscription::to(["trade.*"]).mode(Mode::Every);
     let (results, _) = within(async { tokio::join!(client.subscribe(trades), peer.grant(0)) }).await;
     assert_eq!(results.expect("an ack")[0].matched, Some(1));
     peer.say(snapshot("trade.A", 7)).await;
+    // It appears later: nobody but `joined` tells its epoch.
+    peer.say(joined("trade.late", "z", 0)).await;
+    peer.say(update("trade.late", 1)).await;
     peer.close(4002).await;
 
     let mut peer = broker.welcome().await;
-    let first = peer.grant(9).await;
-    assert_eq!(
-        first["topics"],
-        json!([{"topic": "trade.A", "since": {"epoch": "k", "seq": 7}}])
-    );
-    assert_eq!(first["mode"], "every");
-    let second = peer.grant(0).await;
-    assert_eq!(second["topics"], json!(["trade.*"]));
+    let request = peer.hear("subscribe").await;
+    let since = json!([{"epoch": "k", "seqs": {"trade.A": 7}}, {"epoch": "z", "seqs": {"trade.late": 1}}]);
+    assert_eq!(request["topics"], json!([{"topic": "trade.*", "since": since}]));
+    assert_eq!(request["mode"], "every");
+    peer.say(resumed(&request, 2, 0)).await;
     peer.say(update("trade.A", 8)).await;
+    peer.say(update("trade.late", 2)).await;
+    peer.say(json!({"op": "synced", "id": request["id"]})).await;
 
-    // The extra subscription ends with its pattern.
-    let unsubscribe = async {
-        let request = peer.hear("unsubscribe").await;
-        assert_eq!(request["topics"], json!(["trade.*", "trade.A"]));
-        peer.say(ack(
-            &request,
-            &json!([{"topic": "trade.*"}, {"topic": "trade.A"}]),
-        ))
-        .await;
+    assert!(matches!(told(&mut events).await, Event::Disconnected { .. }));
+    assert!(matches!(told(&mut events).await, Event::Connected { .. }));
+    let restored = told(&mut events).await;
+    let Event::Restored {
+        topic,
+        resumed: 2,
+        not_resumed: 0,
+    } = restored
+    else {
+        panic!("{restored:?}");
     };
-    let (results, ()) = within(async { tokio::join!(client.unsubscribe(["trade.*"]), unsubscribe) }).await;
-    assert_eq!(
-        results.expect("an ack").len(),
-        1,
-        "the user sees what the user named"
-    );
-    let mut ops = Vec::new();
-    for _ in 0..8 {
-        ops.push(match next(&mut events).await {
-            Event::Message(message) => format!("{message:?}").chars().take(10).collect(),
-            Event::Disconnected { loss, .. } => loss.to_string(),
-            Event::Connected { .. } => "connected".to_owned(),
-            other => panic!("{other:?}"),
-        });
-    }
+    assert_eq!(topic, "trade.*");
+    assert_eq!(message(&mut events, "update").await["seq"], 8);
+    assert_eq!(message(&mut events, "update").await["seq"], 2);
+    message(&mut events, "synced").await;
+    let synced = next(&mut events).await;
     assert!(
-        ops.contains(&"closed by the broker with code 4002 (told to)".to_owned()),
-        "{ops:?}"
+        matches!(&synced, Event::Synced { topics } if *topics == ["trade.*"]),
+        "{synced:?}"
     );
+}
+
+#[tokio::test]
+async fn positions_that_do_not_fit_in_the_request_go_ahead_of_it() {
+    let broker = Broker::start().await;
+    let settings = broker.client();
+    let (connected, mut peer) = within(async {
+        tokio::join!(settings.connect(), async {
+            let mut peer = broker.accept().await;
+            peer.say(welcome_with(15_000, 1_024)).await;
+            peer
+        })
+    })
+    .await;
+    let (client, mut events) = connected.expect("a welcome");
+    let (results, _) =
+        within(async { tokio::join!(client.subscribe(Subscription::to(["trade.*"])), peer.grant(0)) }).await;
+    results.expect("an ack");
+    for n in 0..100 {
+        peer.say(snapshot(&format!("trade.{n:03}"), n + 1)).await;
+    }
+    peer.close(4002).await;
+
+    let mut peer = broker.accept().await;
+    peer.say(welcome_with(15_000, 1_024)).await;
+    let mut given = 0;
+    let request = loop {
+        let frame = peer.hear_frame().await;
+        assert!(frame.payload.len() <= 1_024, "{} bytes", frame.payload.len());
+        let request: serde_json::Value = serde_json::from_slice(&frame.payload).expect("JSON");
+        if request["op"] == "subscribe" {
+            break request;
+        }
+        assert_eq!(request["op"], "positions");
+        given += request["since"][0]["seqs"]
+            .as_object()
+            .expect("numbers by topic")
+            .len();
+        peer.say(ack(&request, &json!([]))).await;
+    };
+    assert_eq!((given, &request["topics"]), (100, &json!(["trade.*"])));
+    let result =
+        json!({"topic": "trade.*", "matched": 100, "mode": "every", "resumed": 100, "not_resumed": 0});
+    peer.say(ack(&request, &json!([result]))).await;
+    loop {
+        match next(&mut events).await {
+            Event::Restored { resumed, .. } => break assert_eq!(resumed, 100),
+            Event::Broken(broken) => panic!("{broken}"),
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test]
@@ -109,28 +183,155 @@ async fn what_a_pattern_missed_is_told() {
     let trades = Subscription::to(["trade.*"]).mode(Mode::Every);
     let (results, _) = within(async { tokio::join!(client.subscribe(trades), peer.grant(0)) }).await;
     results.expect("an ack");
-    peer.say(snapshot("trade.A", 7)).await;
+    for topic in ["trade.A", "trade.B", "trade.C", "trade.D"] {
+        peer.say(snapshot(topic, 7)).await;
+    }
     peer.close(4000).await;
 
     let mut peer = broker.welcome().await;
     let request = peer.hear("subscribe").await;
-    let refusal = json!({"code": "limit_exceeded", "reason": "too many"});
-    peer.say(ack(&request, &json!([{"topic": "trade.A", "error": refusal}])))
-        .await;
-    peer.grant(0).await;
+    peer.say(resumed(&request, 1, 3)).await;
+    // Nobody names what is missing where a snapshot comes instead.
     peer.say(snapshot("trade.A", 12)).await;
+    let gap = json!({"op": "gap", "topic": "trade.B", "epoch": "k", "from": 8, "to": 9, "reason": "history"});
+    peer.say(gap).await;
+    peer.say(update("trade.B", 10)).await;
+    peer.say(snapshot("trade.C", 8)).await;
+    peer.say(update("trade.D", 8)).await;
+    peer.say(json!({"op": "synced", "id": request["id"]})).await;
 
+    let mut unresumed = Vec::new();
     loop {
         match next(&mut events).await {
-            Event::Unresumed { topic, last, now } => {
-                assert_eq!((topic.as_str(), last.seq, now), ("trade.A", Seq(7), Seq(12)));
-                break;
-            }
+            Event::Unresumed { topic, last, now } => unresumed.push((topic, last.seq, now)),
             Event::Broken(broken) => panic!("{broken}"),
+            Event::Synced { .. } => break,
             _ => {}
         }
     }
-    assert_eq!(message(&mut events, "snapshot").await["seq"], 12);
+    assert_eq!(unresumed, [("trade.A".to_owned(), Seq(7), Seq(12))]);
+}
+
+#[tokio::test]
+async fn of_conflated_topics_nothing_is_told_to_be_missed() {
+    let broker = Broker::start().await;
+    let (client, mut events, mut peer) = broker.connect(broker.client()).await;
+    let subscribe = async {
+        let request = peer.hear("subscribe").await;
+        let modes = json!({"state": "conflate", "event": "every"});
+        peer.say(ack(
+            &request,
+            &json!([{"topic": ">", "matched": 1, "modes": modes}]),
+        ))
+        .await;
+    };
+    let (results, ()) =
+        within(async { tokio::join!(client.subscribe(Subscription::to([">"])), subscribe) }).await;
+    results.expect("an ack");
+    peer.say(snapshot("ticker.A", 7)).await;
+    peer.close(4000).await;
+
+    let mut peer = broker.welcome().await;
+    let request = peer.hear("subscribe").await;
+    peer.say(resumed(&request, 0, 1)).await;
+    peer.say(snapshot("ticker.A", 700)).await;
+    peer.say(json!({"op": "synced", "id": request["id"]})).await;
+    loop {
+        match told(&mut events).await {
+            Event::Synced { .. } => break,
+            Event::Disconnected { .. } | Event::Connected { .. } | Event::Restored { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn positions_that_are_refused_leave_nothing_untold() {
+    let broker = Broker::start().await;
+    let settings = broker.client();
+    let (connected, mut peer) = within(async {
+        tokio::join!(settings.connect(), async {
+            let mut peer = broker.accept().await;
+            peer.say(welcome_with(15_000, 400)).await;
+            peer
+        })
+    })
+    .await;
+    let (client, mut events) = connected.expect("a welcome");
+    let trades = Subscription::to(["trade.*"]).mode(Mode::Every);
+    let (results, _) = within(async { tokio::join!(client.subscribe(trades), peer.grant(0)) }).await;
+    results.expect("an ack");
+    for n in 0..6 {
+        peer.say(snapshot(&format!("trade.{n}"), 7)).await;
+    }
+    peer.close(4002).await;
+
+    let mut peer = broker.accept().await;
+    peer.say(welcome_with(15_000, 400)).await;
+    let mut given = Vec::new();
+    let request = loop {
+        let frame = peer.hear_frame().await;
+        let request: serde_json::Value = serde_json::from_slice(&frame.payload).expect("JSON");
+        if request["op"] == "subscribe" {
+            break request;
+        }
+        let seqs = request["since"][0]["seqs"].as_object().expect("numbers by topic");
+        given.extend(seqs.keys().cloned());
+        let refusal = json!({"op": "error", "id": request["id"], "code": "limit_exceeded", "reason": "no"});
+        peer.say(refusal).await;
+    };
+    assert_eq!(given.len(), 6);
+    let result = json!({"topic": "trade.*", "matched": 6, "mode": "every", "resumed": 0, "not_resumed": 6});
+    peer.say(ack(&request, &json!([result]))).await;
+    for topic in &given {
+        peer.say(snapshot(topic, 12)).await;
+    }
+    peer.say(json!({"op": "synced", "id": request["id"]})).await;
+    let mut unresumed = Vec::new();
+    loop {
+        match next(&mut events).await {
+            Event::Unresumed {
+                topic, now: Seq(12), ..
+            } => unresumed.push(topic),
+            Event::Broken(broken) => panic!("{broken}"),
+            Event::Synced { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(unresumed, given);
+}
+
+#[tokio::test]
+async fn a_subscription_tells_when_all_that_it_begins_with_has_come() {
+    let broker = Broker::start().await;
+    let (client, mut events, mut peer) = broker.connect(broker.client()).await;
+    let subscribing = client.begin_subscribe(Subscription::to(["trade.*", "no"]));
+    let (subscribing, request) = within(async { tokio::join!(subscribing, peer.hear("subscribe")) }).await;
+    let mut subscribing = subscribing.expect("room");
+    let refusal = json!({"code": "forbidden", "reason": "no"});
+    let results =
+        json!([{"topic": "trade.*", "matched": 1, "mode": "every"}, {"topic": "no", "error": refusal}]);
+    peer.say(ack(&request, &results)).await;
+    assert_eq!(within(subscribing.ack()).await.expect("an ack").len(), 2);
+    peer.say(snapshot("trade.A", 7)).await;
+    message(&mut events, "ack").await;
+    message(&mut events, "snapshot").await;
+    assert!(events.next_now().is_none());
+    peer.say(json!({"op": "synced", "id": request["id"]})).await;
+    assert_eq!(within(subscribing.synced()).await, Ok(()));
+    message(&mut events, "synced").await;
+    let synced = next(&mut events).await;
+    assert!(
+        matches!(&synced, Event::Synced { topics } if *topics == ["trade.*"]),
+        "what was granted: {synced:?}"
+    );
+
+    // Who waits while the connection is lost learns it; the subscription is restored all the same.
+    let subscribing = client.begin_subscribe(Subscription::to(["b"]));
+    let (subscribing, _) = within(async { tokio::join!(subscribing, peer.grant(7)) }).await;
+    peer.close(4002).await;
+    let waiting = subscribing.expect("room").synced();
+    assert_eq!(within(waiting).await, Err(RequestError::Disconnected));
 }
 
 #[tokio::test]
@@ -258,10 +459,7 @@ async fn a_final_close_code_stops_the_client() {
     };
     assert_eq!(loss.close_code(), Some(CloseCode::BAD_TOKEN));
     assert!(within(events.next()).await.is_none(), "nothing follows");
-    assert_eq!(
-        within(client.ping()).await,
-        Err(tickwire_client::RequestError::Closed)
-    );
+    assert_eq!(within(client.ping()).await, Err(RequestError::Closed));
     assert_eq!(
         peer.hear_close().await,
         4501,

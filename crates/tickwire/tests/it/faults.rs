@@ -1,18 +1,17 @@
 //! Clients on a bad network, and clients that are killed: whatever happens to a connection, what comes after it follows what
 //! came before, or is told to be missing.
 //!
-//! The bad network is the proxy of the load test, which must have been built beside the broker, as a build of the whole
-//! workspace does. Its faults come from a seed; how many connections they cost also depends on timing, so the tests go on
+//! The faults of the bad network come from a seed; how many connections they cost also depends on timing, so the tests go on
 //! until there were enough.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tickwire_client::{BackoffBounds, Client as RustClient, Event, Subscription};
 use tickwire_wire::message::{Control, ServerMessage};
 use tickwire_wire::{Codec as RustCodec, Mode};
 
-use crate::support::{Broker, Codec, DEADLINE, Script, Tool, skip, test_file};
+use crate::support::{BadNetwork, Broker, Codec, DEADLINE, Script, Tool, test_file};
 
 /// Connections that a test wants to see lost.
 const LOSSES: u64 = 12;
@@ -21,45 +20,6 @@ const SETTINGS: [(&str, &str); 2] = [
     ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000"),
     ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000"),
 ];
-
-/// A bad network before a broker. Dropped, it is gone.
-struct BadNetwork {
-    /// Ends with this.
-    _proxy: Script,
-    url: String,
-}
-
-impl BadNetwork {
-    /// One before `broker`, or a line that says that `test` is skipped for want of the program.
-    fn before(test: &str, broker: &Broker, seed: u64) -> Option<Self> {
-        let program = Path::new(env!("CARGO_BIN_EXE_tickwire")).with_file_name("tickwire-loadtest");
-        if !program.is_file() {
-            let why =
-                "there is no load test beside the broker; build it with cargo build -p tickwire-loadtest";
-            return skip(test, why);
-        }
-        let args = [
-            "proxy",
-            "--to",
-            &broker.listen.to_string(),
-            "--seed",
-            &seed.to_string(),
-            "--every-bytes",
-            "40000",
-            "--pause-ms",
-            "300",
-        ];
-        let mut proxy = Script::start(&program, &args);
-        let started = proxy.next();
-        let address = started["listen"]
-            .as_str()
-            .expect("the proxy says where it listens");
-        Some(Self {
-            url: format!("ws://{address}/v1/ws"),
-            _proxy: proxy,
-        })
-    }
-}
 
 fn market() -> Broker {
     Broker::start_with(&["--feed", "sim", "--symbols", "4", "--rate", "3000"], &SETTINGS)
@@ -135,7 +95,7 @@ fn the_rust_client_is_kept_every_promise_on_a_bad_network() {
         .expect("a runtime");
     for codec in [RustCodec::Json, RustCodec::MessagePack] {
         runtime.block_on(async {
-            let followed = tokio::time::timeout(DEADLINE, follow(&network.url, codec)).await;
+            let followed = tokio::time::timeout(DEADLINE, follow(&network.url(), codec)).await;
             let (losses, recovered) = followed.expect("enough happens in time");
             assert!(losses >= LOSSES && recovered > 0);
         });
@@ -156,7 +116,7 @@ fn python_resumes_without_loss_on_a_bad_network() {
         };
         let args = [
             test_file("python/resume.py"),
-            network.url.clone(),
+            network.url(),
             codec.as_str().to_owned(),
             LOSSES.to_string(),
         ];

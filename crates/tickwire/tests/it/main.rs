@@ -23,6 +23,7 @@ mod metrics;
 mod node;
 mod operators;
 mod panics;
+mod patterns;
 mod payloads;
 mod program;
 mod prometheus;

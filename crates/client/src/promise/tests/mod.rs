@@ -222,10 +222,10 @@ fn acks_come_before_data_and_end_it() {
 fn wildcards() {
     let every = "sub 1 t.*; ack 1 t.*/every; ";
     kept(&format!(
-        "{every} snap t.A@k:9; up t.A 10; up t.B 1; up t.B 2; status t.C"
+        "{every} snap t.A@k:9; up t.A 10; joined t.B@k:0; up t.B 1; up t.B 2; status t.C"
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
-    kept("sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57; up t.A 58");
+    kept("sub 1 t.* nosnap; ack 1 t.*/every; joined t.A@k:56; up t.A 57; up t.A 58");
     // Of a topic that nothing came of yet, a resync brings one too, also when another subscription follows.
     kept(
         "sub 1 t.* nosnap; resync 2 t.A; sub 3 t.A nosnap; ack 1 t.*/every; ack 2 t.A@k:1; ack 3 t.A@k:1/every; snap t.A@k:1",
@@ -427,51 +427,210 @@ fn positions_to_resume_from() {
     // A snapshot is due: counting on without it would miss what it tells.
     check_position("sub 1 A; ack 1 A@k:57/every", None);
     check_position(&format!("{EVERY} gap A@k 59 70 slow"), None);
-    // No epoch was told.
-    check_position("sub 1 *; ack 1 */every; up A 5", None);
+    check_position("sub 1 *; ack 1 */every; joined A@k:4", Some("k:4"));
+    check_position("sub 1 *; ack 1 */every; joined A@k:4; up A 5; cut", Some("k:5"));
+    check_position("sub 1 each *=k,A:57; ack 1 */every=1,0", Some("k:57"));
 }
 
 #[test]
-fn topics_to_resume_one_by_one() {
+fn a_topic_that_appears_says_its_lineage_first() {
+    let every = "sub 1 t.*; ack 1 t.*/every; ";
+    kept(&format!(
+        "{every} joined t.A@k:0; up t.A 1; joined t.B@k:0; up t.A 2; up t.B 1"
+    ));
+    kept("sub 1 t.*; ack 1 t.*/conflate; joined t.A@k:0; up t.A 5");
+    kept(&format!(
+        "{every} gap t.A@k 1 9 slow; up t.A 10; snap t.B@k:1; up t.B 2"
+    ));
+    // It was deleted and made again.
+    kept(&format!(
+        "{every} joined t.A@k:0; up t.A 1; joined t.A@z:0; up t.A 1"
+    ));
+    broken(
+        &format!("{every} up t.A 1"),
+        &expect!["t.A: update 1 came, and nothing had told the topic's epoch"],
+    );
+    broken(
+        "sub 1 t.* nosnap; ack 1 t.*/every; up t.A 57",
+        &expect!["t.A: update 57 came, and nothing had told the topic's epoch"],
+    );
+    broken(
+        &format!("{every} joined t.A@k:0; up t.A 2"),
+        &expect!["t.A: message 2 came where 1 was due, and no gap named what is missing"],
+    );
+    broken(
+        &format!("{every} joined t.A@k:0; up t.A 1; joined t.A@k:1"),
+        &expect!["t.A: a joined came, and the topic's epoch was known"],
+    );
+    broken(
+        &format!("{every} joined u.A@k:0"),
+        &expect!["u.A: a message came, and no subscription covers it"],
+    );
+    // One fault is reported once.
     let mut checker = Checker::new();
     assert_eq!(checker.received(&welcome()), Ok(()));
-    let trace = "sub 1 t.* B; ack 1 t.*/every B@k:1/every; snap t.A@k:4; up t.A 5; up t.N 1; up B 2;
-        sub 2 s.* t.B m.>; ack 2 s.*/conflate t.B@k:3/conflate m.>; snap s.A@k:7; up m.A 8; snap m.B@k:4";
-    assert_eq!(run(&mut checker, trace), "");
-    let mut found: Vec<_> = checker
-        .every_topics()
-        .map(|found| {
-            let how = match (found.by_pattern_only, found.conflated_by_name) {
-                (true, _) => "pattern",
-                (false, false) => "own",
-                (false, true) => "own-conflated",
-            };
-            let how = if found.certain {
-                how.to_owned()
-            } else {
-                format!("{how}?")
-            };
-            let number = |at: Option<Position>| at.map_or("none".to_owned(), |at| at.seq.to_string());
-            format!(
-                "{} {how} {} {}",
-                found.topic,
-                number(found.last),
-                number(found.position)
-            )
-        })
-        .collect();
-    found.sort();
-    assert_eq!(
-        found,
-        [
-            "B own 2 2",
-            "m.A pattern? none none",
-            "m.B pattern? 4 4",
-            "t.A pattern 5 5",
-            "t.B own-conflated 3 none",
-            "t.N pattern none none"
-        ]
+    let found = run(&mut checker, &format!("{every} up t.A 1; up t.A 2; up t.A 4"));
+    assert_eq!(found.lines().count(), 2, "{found}");
+}
+
+#[test]
+fn synced_comes_once_and_behind_all_that_a_request_brings() {
+    kept("sub 1 A; ack 1 A@k:57/every; snap A@k:57; synced 1; up A 58");
+    kept("sub 1 A B; ack 1 A@k:0/every B!; synced 1; up A 1");
+    kept("sub 1 A B; ack 1 A! B!; synced 1");
+    kept("sub 1 since A=k:57; ack 1 A@k:59/every+; up A 58; up A 59; synced 1; up A 60");
+    kept("sub 1 since A=k:57; ack 1 A@k:59/every-; gap A@k 58 59 history; synced 1; up A 60");
+    kept("sub 1 since A=k:57; ack 1 A@z:0/every-; synced 1; up A 1");
+    kept("sub 1 t.*; ack 1 t.*/every; snap t.A@k:57; synced 1");
+    // What has ended is not due any more.
+    kept("sub 1 A; ack 1 A@k:57/every; unsub 2 A; ack 2 A; synced 1");
+    for early in [
+        "sub 1 A; ack 1 A@k:57/every; synced 1",
+        "sub 1 since A=k:57; ack 1 A@k:59/every+; up A 58; synced 1",
+        "sub 1 since A=k:57; ack 1 A@k:59/conflate+; synced 1",
+        "sub 1 since A=k:57; ack 1 A@k:59/every-; synced 1",
+    ] {
+        broken(
+            early,
+            &expect!["A: request 1 was synced before all that it brings had come"],
+        );
+    }
+    for unknown in [
+        "sub 1 A; synced 1",
+        "sub 1 A; error 1; synced 1",
+        "sub 1 A; ack 1 A@k:0/every; synced 1; synced 1",
+        "sub 1 A; ack 1 A@k:0/every; cut; synced 1",
+    ] {
+        broken(
+            unknown,
+            &expect!["a synced came to request 1, which waits for none"],
+        );
+    }
+}
+
+#[test]
+fn patterns_resume_topic_by_topic() {
+    let after = |positions: &str, counts: &str, what: &str| {
+        format!("sub 1 each t.*=k,{positions}; ack 1 t.*/every={counts}; {what}")
+    };
+    kept(&after(
+        "t.A:57,t.B:9",
+        "2,0",
+        "up t.A 58; up t.B 10; synced 1; up t.A 59",
+    ));
+    kept(&after("t.A:57", "1,0", "synced 1; up t.A 58"));
+    kept(&after(
+        "t.A:57",
+        "0,1",
+        "gap t.A@k 58 60 history; synced 1; up t.A 61",
+    ));
+    kept(&after(
+        "t.A:57",
+        "0,1",
+        "gap t.A@z 1 60 epoch; synced 1; up t.A 61",
+    ));
+    kept(&after("t.A:57", "0,1", "snap t.A@k:60; synced 1; up t.A 61"));
+    kept(&after("t.A:57", "0,1", "snap t.A@z:3; synced 1; up t.A 4"));
+    kept(&after(
+        "t.A:57,t.B:9",
+        "1,1",
+        "up t.A 58; gap t.A@k 59 60 slow; snap t.B@k:12; synced 1",
+    ));
+    // A position that the lineage has not reached.
+    kept(&after("t.A:70", "0,1", "gap t.A@k 1 60 epoch; up t.A 61"));
+    // One that is there no more, until it is made again.
+    kept(&after("t.A:57", "0,0", "synced 1; joined t.A@z:0; up t.A 1"));
+    // Sent ahead, together with others, for whatever is subscribed to next.
+    kept("positions 1 k,t.A:57,u.A:3; sub 2 t.*; ack 1; ack 2 t.*/every=1,0; up t.A 58; synced 2");
+    kept("positions 1 k,t.A:57; sub 2 each t.*=k,t.B:9; ack 1; ack 2 t.*/every=2,0; up t.A 58; up t.B 10");
+    kept(
+        "positions 1 k,t.A:57; positions 2 k,t.B:9; sub 3 t.*; ack 1; ack 2; ack 3 t.*/every=2,0; up t.A 58; up t.B 10",
     );
+    kept("positions 1 k,t.A:57; sub 2 t.*; error 2; sub 3 t.*; ack 1; ack 3 t.*/every=1,0; up t.A 58");
+    // Refused, so it begins anew.
+    kept("positions 1 k,t.A:57; sub 2 t.*; error 1; ack 2 t.*/every=0,1; snap t.A@k:60; up t.A 61");
+    broken(
+        &after("t.A:57", "1,0", "up t.A 59"),
+        &expect!["t.A: message 59 came where 58 was due, and no gap named what is missing"],
+    );
+    broken(
+        &after("t.A:57", "1,0", "gap t.A@k 59 60 history"),
+        &expect!["t.A: a gap from 59 leaves out what is missing from 58"],
+    );
+    broken(
+        &after("t.A:57", "1,0", "up t.A 57"),
+        &expect!["t.A: message 57 came twice"],
+    );
+    broken(
+        &after("t.A:57", "1,0", "snap t.A@k:60; synced 1"),
+        &expect!["t.*: 0 topics were said to be not resumed, and 1 were"],
+    );
+    broken(
+        &after("t.A:57,t.B:9", "1,1", "up t.A 58; up t.B 10; synced 1"),
+        &expect!["t.*: 1 topics were said to be resumed, and 2 were"],
+    );
+    broken(
+        "positions 1 k,t.A:57; sub 2 u.*; ack 1; ack 2 u.*/every; sub 3 t.*; ack 3 t.*/every; up t.A 58",
+        &expect!["t.A: update 58 came, and nothing had told the topic's epoch"],
+    );
+}
+
+#[test]
+fn a_pong_says_when_its_ping_was_read() {
+    kept("ping 1; pong 1 1; ping 2; pong 2 0; ping 3; pong 3");
+    broken(
+        "ping 1; pong 1 2",
+        &expect!["the pong to request 1 was sent at 1, and its ping read at 2"],
+    );
+}
+
+#[test]
+fn topics_that_were_left() {
+    let mut checker = Checker::new();
+    assert_eq!(checker.received(&welcome()), Ok(()));
+    let left = |checker: &Checker| {
+        let mut found: Vec<_> = checker
+            .left_off()
+            .map(|found| {
+                let how = match (found.every, found.may_be_every) {
+                    (true, _) => "every",
+                    (false, true) => "every?",
+                    (false, false) => "conflate",
+                };
+                let position = found.position.map_or("none".to_owned(), |at| at.seq.to_string());
+                format!("{} {how} {} {position}", found.topic, found.last.seq)
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    let trace = "sub 1 t.* B; ack 1 t.*/every B@k:1/every; snap t.A@k:4; up t.A 5; joined t.N@k:0; up t.N 1; up B 2;
+        sub 2 s.* t.B m.>; ack 2 s.*/conflate t.B@k:3/conflate m.>; snap s.A@k:7; joined m.A@k:7; gap m.A@k 8 9 slow; snap m.B@k:4;
+        sub 3 U; ack 3 U@k:1/every; snap U@k:1; unsub 4 U; ack 4 U";
+    assert_eq!(run(&mut checker, trace), "");
+    assert_eq!(left(&checker), [""; 0], "nothing was left");
+    assert_eq!(run(&mut checker, "cut"), "");
+    let all = [
+        "B every 2 2",
+        "m.A every? 9 none",
+        "m.B every? 4 4",
+        "s.A conflate 7 7",
+        "t.A every 5 5",
+        "t.B every 3 none",
+        "t.N every 1 1",
+    ];
+    assert_eq!(left(&checker), all);
+    // They stay left until each is there again.
+    let trace = "cut; sub 5 since B=k:2; ack 5 B@k:2/every+; sub 6 each t.*=k,t.A:5; ack 6 t.*/every=1,1; snap t.N@k:1";
+    assert_eq!(run(&mut checker, trace), "");
+    assert_eq!(left(&checker), [all[1], all[2], all[3]]);
+    // A pattern that ends, and one that begins anew, leave nothing to go back to.
+    assert_eq!(
+        run(&mut checker, "sub 7 m.>; ack 7 m.>; unsub 8 m.>; ack 8 m.>; cut"),
+        ""
+    );
+    let left = left(&checker);
+    assert_eq!(left[1..], ["s.A conflate 7 7", "t.A every 5 5", "t.N every 1 1"]);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Traces of requests and messages as text, so that a test is one line.
 //!
-//! A trace is steps between `;`. Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [mode M] [nosnap]`, `unsub ID TOPIC…`,
-//! `resync ID TOPIC`, `ping ID`. Received: `ack ID RESULT…` where a result is `TOPIC@EPOCH:SEQ/MODE`, with `+` for
-//! `recovered:true`, `-` for `recovered:false`; `PATTERN/MODE`; `TOPIC!` refused; `snap TOPIC@EPOCH:SEQ`, `up TOPIC SEQ`,
-//! `gap TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `pong ID`, `error ID`, `welcome`. `cut` is a new connection.
+//! A trace is steps between `;`. Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [each PATTERN=EPOCH,TOPIC:SEQ…] [mode M] [nosnap]`,
+//! `positions ID EPOCH,TOPIC:SEQ…`, `unsub ID TOPIC…`, `resync ID TOPIC`, `ping ID`. Received: `ack ID RESULT…` where a result
+//! is `TOPIC@EPOCH:SEQ/MODE`, with `+` for `recovered:true`, `-` for `recovered:false`; `PATTERN/MODE`, with `=RESUMED,NOT`;
+//! `TOPIC!` refused; `synced ID`, `joined TOPIC@EPOCH:SEQ`, `snap TOPIC@EPOCH:SEQ`, `up TOPIC SEQ`,
+//! `gap TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `pong ID [READ]`, `error ID`, `welcome`. `cut` is a new connection.
 
 use expect_test::Expect;
 use serde_json::value::RawValue;
-use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicState};
+use tickwire_wire::message::{
+    AckResult, AnnouncedLimits, Positions, Since, Subscribe, TopicRequest, TopicState,
+};
 use tickwire_wire::{ErrorCode, Micros, Refusal};
 
 use super::super::*;
@@ -33,7 +36,19 @@ fn position(text: &str) -> Position {
     }
 }
 
-/// `A@k:57/every+`, `trade.*/every`, `A!`
+/// `k,trade.A:57,trade.B:9`
+fn positions(text: &str) -> Vec<Positions> {
+    let mut words = text.split(',');
+    let epoch = Epoch::from(words.next().expect("EPOCH"));
+    let seqs = words.map(|word| {
+        let (topic, seq) = word.split_once(':').expect("TOPIC:SEQ");
+        (topic.to_owned(), Seq(number(seq)))
+    });
+    let seqs = seqs.collect();
+    vec![Positions { epoch, seqs }]
+}
+
+/// `A@k:57/every+`, `trade.*/every=2,1`, `A!`
 fn result(text: &str) -> AckResult {
     let mut result = AckResult::default();
     let mut text = text;
@@ -41,6 +56,12 @@ fn result(text: &str) -> AckResult {
         result.topic = topic.to_owned();
         result.error = Some(Refusal::new(ErrorCode::Forbidden, "no"));
         return result;
+    }
+    if let Some((rest, counts)) = text.split_once('=') {
+        text = rest;
+        let (resumed, not) = counts.split_once(',').expect("RESUMED,NOT");
+        result.resumed = resumed.parse().ok();
+        result.not_resumed = not.parse().ok();
     }
     for (sign, recovered) in [('+', true), ('-', false)] {
         if let Some(rest) = text.strip_suffix(sign) {
@@ -80,6 +101,16 @@ fn subscribe(id: u64, words: &[&str]) -> ClientMessage {
                 subscribe.topics.push(TopicRequest::Since {
                     topic: topic.to_owned(),
                     since: Some(position(at).into()),
+                });
+            }
+            "each" => {
+                let (pattern, since) = words
+                    .next()
+                    .and_then(|w| w.split_once('='))
+                    .expect("PATTERN=POSITIONS");
+                subscribe.topics.push(TopicRequest::Since {
+                    topic: pattern.to_owned(),
+                    since: Some(Since::Many(positions(since))),
                 });
             }
             "mode" => subscribe.mode = words.next().map(|word| mode(word)),
@@ -159,11 +190,21 @@ fn received(words: &[&str]) -> ServerMessage {
             ts,
             received: None,
         },
-        ["pong", request] => Control::Pong {
+        ["pong", request, read @ ..] => Control::Pong {
             id: Some(id(request)),
+            received: read.first().map(|read| Micros(number(read))),
             ts,
-            received: None,
         },
+        ["synced", request] => Control::Synced { id: id(request) },
+        ["joined", place] => {
+            let (topic, at) = place.split_once('@').expect("TOPIC@EPOCH:SEQ");
+            let Position { epoch, seq } = position(at);
+            Control::Joined {
+                topic: topic.to_owned(),
+                epoch,
+                seq,
+            }
+        }
         ["error", request] => Control::error(Some(id(request)), Refusal::bad_request("no")),
         other => panic!("{other:?} is no step"),
     };
@@ -182,6 +223,10 @@ pub(super) fn run(checker: &mut Checker, trace: &str) -> String {
                 assert_eq!(checker.received(&welcome()), Ok(()));
             }
             ["sub", id, rest @ ..] => checker.sent(&subscribe(number(id), rest)),
+            ["positions", id, since] => checker.sent(&ClientMessage::Positions {
+                id: RequestId(number(id)),
+                since: positions(since),
+            }),
             ["unsub", id, topics @ ..] => checker.sent(&ClientMessage::Unsubscribe {
                 id: RequestId(number(id)),
                 topics: names(topics),

@@ -78,6 +78,19 @@ impl Script {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
     }
 
+    /// Waits for a line of its errors that holds `text`.
+    pub(crate) fn wait_for_error(&self, text: &str) {
+        let found = self
+            .errors
+            .find(0, DEADLINE, |line| line.contains(text).then_some(()));
+        assert!(found.is_ok(), "no {text:?} ({found:?}), {}", self.said());
+    }
+
+    /// Everything that it wrote to its standard error.
+    pub(crate) fn errors(&self) -> String {
+        self.errors.all()
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked for").is_some()
