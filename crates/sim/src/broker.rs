@@ -53,7 +53,7 @@ pub(crate) struct Broker {
     setup: Rc<Setup>,
     scratch: Vec<u8>,
     /// What happened, but for what the shards count.
-    tally: Tally,
+    pub(crate) tally: Tally,
 }
 
 impl Broker {

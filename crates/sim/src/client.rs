@@ -8,18 +8,20 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
-use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Positions, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
-    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Mode, Payload, RequestId, ServerMessage, Variant,
+    ClientMessage, CloseCode, Codec, Control, Kind, Micros, Payload, RequestId, ServerMessage, Variant,
 };
 
 use crate::broken::{Broken, Rule, ensure};
+use crate::describe::describe;
 use crate::ledger::Got;
 use crate::link::{Due, Link};
 use crate::op::Pace;
-use crate::oracle::{Asked, Oracle, Wanted};
+use crate::oracle::{Asked, From, Oracle, Wanted};
 use crate::plan::Setup;
 use crate::request::encode;
+use crate::tally::Tally;
 use crate::topics;
 use crate::trace::Trace;
 use crate::truth::{Truth, padded};
@@ -68,8 +70,9 @@ impl Client {
         }
     }
 
-    /// A new connection was made. With `resume`, sends what brings the subscriptions to where they were.
-    pub(crate) fn connected(&mut self, resume: bool, link: &mut Link) {
+    /// A new connection was made. With `resume`, sends what brings the subscriptions to where they were, with `ahead` the
+    /// positions of patterns' topics before them.
+    pub(crate) fn connected(&mut self, resume: bool, ahead: bool, link: &mut Link) {
         if resume {
             self.checker.reconnected();
         } else {
@@ -80,14 +83,26 @@ impl Client {
         self.bytes.clear();
         self.parsed = 0;
         self.closed = None;
-        // Patterns come last, as the client library has it: what they cover is then subscribed, with its position.
+        let left = self.checker.left_off();
+        let left = left.filter_map(|left| Some((topics::find(left.topic)?, left.position?)));
+        let mut left: BTreeMap<usize, Position> = left.collect();
+        // Patterns come last: what they cover is then subscribed, with its position, if it was by its name.
         for (pattern, wanted) in std::mem::take(&mut self.wanted) {
-            let since = if topics::is_wildcard(pattern) {
-                None
+            if !topics::is_wildcard(pattern) {
+                let from = left.remove(&pattern).map(From::Topic);
+                self.subscribe(vec![(pattern, from)], wanted, link);
+                continue;
+            }
+            let brought = left.extract_if(.., |topic, _| topics::matches(pattern, *topic));
+            let brought: Vec<(usize, Position)> = brought.collect();
+            if ahead {
+                for some in brought.chunks(3) {
+                    self.positions(some.to_vec(), link);
+                }
+                self.subscribe(vec![(pattern, None)], wanted, link);
             } else {
-                self.checker.position(topics::pattern(pattern))
-            };
-            self.subscribe(vec![(pattern, since)], wanted, link);
+                self.subscribe(vec![(pattern, Some(From::Topics(brought)))], wanted, link);
+            }
         }
     }
 
@@ -124,7 +139,7 @@ impl Client {
 
     pub(crate) fn subscribe(
         &mut self,
-        mut topics: Vec<(usize, Option<Position>)>,
+        mut topics: Vec<(usize, Option<From>)>,
         wanted: Wanted,
         link: &mut Link,
     ) {
@@ -134,15 +149,15 @@ impl Client {
             return;
         }
         let id = RequestId(self.next_id());
-        let requests = topics.iter().map(|(pattern, since)| {
+        let requests = topics.iter().map(|(pattern, from)| {
             let topic = topics::pattern(*pattern).to_owned();
-            match since {
-                None => TopicRequest::Pattern(topic),
-                since => TopicRequest::Since {
-                    topic,
-                    since: since.clone().map(Since::One),
-                },
-            }
+            let since = match from {
+                None => return TopicRequest::Pattern(topic),
+                Some(From::Topic(position)) => Since::One(position.clone()),
+                Some(From::Topics(positions)) => Since::Many(by_lineage(positions)),
+            };
+            let since = Some(since);
+            TopicRequest::Since { topic, since }
         });
         let message = ClientMessage::Subscribe(Subscribe {
             id,
@@ -152,6 +167,17 @@ impl Client {
             snapshot: wanted.snapshot,
         });
         self.send(&message, Asked::Subscribe { topics, wanted }, link);
+    }
+
+    /// Sends positions ahead of the next `subscribe`.
+    pub(crate) fn positions(&mut self, positions: Vec<(usize, Position)>, link: &mut Link) {
+        let id = RequestId(self.next_id());
+        let since = by_lineage(&positions);
+        self.send(
+            &ClientMessage::Positions { id, since },
+            Asked::Positions(positions),
+            link,
+        );
     }
 
     pub(crate) fn unsubscribe(&mut self, patterns: Vec<usize>, link: &mut Link) {
@@ -201,7 +227,7 @@ impl Client {
             topic: topics::name(topic).to_owned(),
             data: Payload::from_json(text.as_bytes()).expect("digits and letters in quotes"),
         };
-        self.send(&message, Asked::Other, link);
+        self.send(&message, Asked::Publish(topic), link);
     }
 
     pub(crate) fn junk(&self, link: &mut Link) {
@@ -366,8 +392,33 @@ impl Client {
                 self.oracle.ack(id.0, results, truth)?;
                 Ok(())
             }
-            ServerMessage::Control(Control::Pong { id: Some(id), .. }) => {
+            ServerMessage::Control(Control::Synced { id }) => {
+                at.tally.synced += 1;
+                at.tally.resumed += self.oracle.synced(id.0)?;
+                Ok(())
+            }
+            ServerMessage::Control(Control::Joined { topic, epoch, seq }) => {
+                at.tally.joined += 1;
+                self.oracle.joined(find(topic)?, epoch, seq.0, truth)
+            }
+            ServerMessage::Control(Control::Pong {
+                id: Some(id),
+                received,
+                ts,
+            }) => {
                 self.oracle.answered(id.0)?;
+                let read = at.link.pings.iter().position(|(ping, _)| *ping == id.0);
+                let read = read.map(|index| at.link.pings.swap_remove(index).1);
+                ensure(
+                    read.is_some() && *received == read && Some(*ts) >= read,
+                    Rule::Answers,
+                    || {
+                        format!(
+                            "ping {} was read at {read:?}, and its pong of {ts} says at {received:?}",
+                            id.0
+                        )
+                    },
+                )?;
                 self.in_time(id.0, &mut at.link.due)
             }
             ServerMessage::Control(Control::Error { id: Some(id), .. }) => {
@@ -401,8 +452,26 @@ pub(crate) struct Reading<'a> {
     pub(crate) truth: &'a Truth,
     pub(crate) setup: &'a Setup,
     pub(crate) got: &'a mut Got,
+    pub(crate) tally: &'a mut Tally,
     pub(crate) trace: &'a mut Trace,
     pub(crate) now: Micros,
+}
+
+/// Positions as they are sent.
+fn by_lineage(positions: &[(usize, Position)]) -> Vec<Positions> {
+    let mut lineages: Vec<Positions> = Vec::new();
+    for (topic, Position { epoch, seq }) in positions {
+        let known = lineages.iter().position(|lineage| lineage.epoch == *epoch);
+        let index = known.unwrap_or_else(|| {
+            lineages.push(Positions {
+                epoch: epoch.clone(),
+                seqs: BTreeMap::new(),
+            });
+            lineages.len() - 1
+        });
+        lineages[index].seqs.insert(topics::name(*topic).to_owned(), *seq);
+    }
+    lineages
 }
 
 /// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked
@@ -427,48 +496,4 @@ fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
     let Some(payload) = payload else { return Ok(None) };
     let length = header_len(bytes).saturating_add(usize::try_from(payload).unwrap_or(usize::MAX));
     Ok((bytes.len() >= length).then_some(length))
-}
-
-fn describe(message: &ServerMessage) -> String {
-    match message {
-        ServerMessage::Update { topic, seq, data, .. } => format!("update {topic} {seq} {:.60}", data.get()),
-        ServerMessage::Snapshot {
-            topic,
-            epoch,
-            seq,
-            data,
-            ..
-        } => format!("snapshot {topic} {epoch}:{seq} {:.60}", data.get()),
-        ServerMessage::Control(Control::Welcome { .. }) => "welcome".to_owned(),
-        ServerMessage::Control(Control::Ack { id, results }) => {
-            let results: Vec<String> = results.iter().map(describe_result).collect();
-            format!("ack {}: {}", id.0, results.join(", "))
-        }
-        ServerMessage::Control(Control::Gap {
-            topic,
-            from,
-            to,
-            reason,
-            ..
-        }) => format!("gap {topic} {from} to {to} {reason:?}"),
-        ServerMessage::Control(other) => format!("{other:?}"),
-        ServerMessage::Unknown(op) => format!("{op}?"),
-    }
-}
-
-fn describe_result(result: &tickwire_wire::message::AckResult) -> String {
-    if let Some(error) = &result.error {
-        return format!("{} {}", result.topic, error.code);
-    }
-    let seq = result.seq.map_or(String::new(), |seq| format!("@{seq}"));
-    let mode = match result.mode {
-        Some(Mode::Every) => " every",
-        Some(Mode::Conflate) => " conflate",
-        Some(Mode::Snapshot) => " snapshot",
-        None => "",
-    };
-    let recovered = result
-        .recovered
-        .map_or(String::new(), |recovered| format!(" recovered={recovered}"));
-    format!("{}{seq}{mode}{recovered}", result.topic)
 }

@@ -12,6 +12,7 @@ mod broken;
 mod broker;
 mod chance;
 mod client;
+mod describe;
 mod ledger;
 mod link;
 mod op;

@@ -66,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) under_way: Option<u64>,
     pub(crate) handled: Vec<Handled>,
     pub(crate) due: Vec<Due>,
+    /// When the broker read which ping of the protocol.
+    pub(crate) pings: Vec<(u64, Micros)>,
 }
 
 impl Link {
@@ -93,6 +95,7 @@ impl Link {
             under_way: None,
             handled: Vec::new(),
             due: Vec::new(),
+            pings: Vec::new(),
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Op {
         client: usize,
         /// Whether it takes up what it had.
         resume: bool,
+        /// Whether it sends the positions of its patterns' topics ahead.
+        ahead: bool,
     },
     /// A connection breaks; with `drained`, what is on its way to the client still arrives.
     Lose {
@@ -67,6 +69,13 @@ pub enum Op {
         conflate_ms: Option<u32>,
         /// Whether a snapshot comes first.
         snapshot: bool,
+    },
+    /// A `positions`.
+    Positions {
+        /// Which client.
+        client: usize,
+        /// Topics, with where to resume.
+        topics: Vec<(usize, Since)>,
     },
     /// An `unsubscribe`.
     Unsubscribe {
@@ -158,8 +167,16 @@ pub enum Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { client, resume } => {
-                let how = if *resume { ", resuming" } else { "" };
+            Self::Connect {
+                client,
+                resume,
+                ahead,
+            } => {
+                let how = match (resume, ahead) {
+                    (false, _) => "",
+                    (true, false) => ", resuming",
+                    (true, true) => ", resuming, with positions ahead",
+                };
                 write!(f, "client {client} connects{how}")
             }
             Self::Lose { client, drained } => {
@@ -168,6 +185,12 @@ impl fmt::Display for Op {
             }
             Self::Leave { client } => write!(f, "client {client} sends a close frame"),
             Self::Subscribe { .. } => self.describe_subscribe(f),
+            Self::Positions { client, topics } => {
+                write!(f, "client {client} sends positions of")?;
+                topics
+                    .iter()
+                    .try_for_each(|(topic, since)| write!(f, " {}@{since:?}", topics::name(*topic)))
+            }
             Self::Unsubscribe { client, patterns } => {
                 write!(f, "client {client} unsubscribes")?;
                 patterns

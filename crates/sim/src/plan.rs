@@ -162,6 +162,7 @@ impl Writer<'_> {
             self.ops.push(Op::Connect {
                 client,
                 resume: false,
+                ahead: false,
             });
             let first = self.subscribe(client);
             self.ops.push(first);
@@ -223,8 +224,11 @@ impl Writer<'_> {
             70..=74 if self.violent => self.breaking(),
             75..=79 => {
                 let client = self.client();
-                let resume = self.chance.percent(80);
-                Op::Connect { client, resume }
+                Op::Connect {
+                    client,
+                    resume: self.chance.percent(80),
+                    ahead: self.chance.percent(40),
+                }
             }
             80..=97 => self.request(),
             98 if self.restarts && self.chance.percent(15) => Op::Restart,
@@ -300,13 +304,26 @@ impl Writer<'_> {
                 client,
                 frame: self.chance.percent(50),
             },
-            90..=92 => Op::Junk { client },
+            90..=91 => Op::Junk { client },
+            92..=94 => self.positions(client),
             _ => Op::Say {
                 client,
                 topic: self.topic(),
                 size: self.size(),
             },
         }
+    }
+
+    fn positions(&mut self, client: usize) -> Op {
+        let mut topics: Vec<(usize, Since)> = Vec::new();
+        for _ in 0..self.chance.between(1, 8) {
+            let topic = self.topic();
+            let since = since(&mut self.chance);
+            if topics.iter().all(|(other, _)| *other != topic) {
+                topics.push((topic, since));
+            }
+        }
+        Op::Positions { client, topics }
     }
 
     fn subscribe(&mut self, client: usize) -> Op {
@@ -319,7 +336,7 @@ impl Writer<'_> {
         let mut topics: Vec<(usize, Option<Since>)> = Vec::new();
         for _ in 0..self.chance.between(1, 6) {
             let pattern = self.pattern();
-            let resumes = mode != Some(Mode::Snapshot) && pattern < NAMES.len() && self.chance.percent(35);
+            let resumes = mode != Some(Mode::Snapshot) && self.chance.percent(35);
             let since = resumes.then(|| since(&mut self.chance));
             // Of a name twice in one request, no client could tell which of its results a gap belongs to.
             if topics.iter().all(|(other, _)| *other != pattern) {

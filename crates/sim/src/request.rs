@@ -26,17 +26,20 @@ pub(crate) fn handle(
             link.requested |= shard.is_open(id);
             link.under_way = None;
             let said = match &request {
-                Ok(ClientMessage::Publish { topic, data, .. }) => {
+                Ok(message @ ClientMessage::Publish { topic, data, .. }) => {
                     let mut text = Vec::new();
                     data.write_json(&mut text);
-                    topics::find(topic).map(|topic| (topic, text))
+                    topics::find(topic).map(|topic| (id_of(message), topic, text))
                 }
                 Ok(message) => {
                     let request = id_of(message);
                     // Behind an answer that keeps its place, it keeps its own.
                     let waits = shard.outbox(id).is_some_and(|outbox| outbox.answer_bytes() > 0);
-                    if matches!(message, ClientMessage::Ping { .. }) && !waits {
-                        due(shard, link, id, request);
+                    if matches!(message, ClientMessage::Ping { .. }) {
+                        link.pings.push((request, now));
+                        if !waits {
+                            due(shard, link, id, request);
+                        }
                     }
                     if matches!(message, ClientMessage::Unsubscribe { .. }) {
                         link.owed = 0;
@@ -49,10 +52,15 @@ pub(crate) fn handle(
             };
             shard.request(id, request, now);
             handled(shard, link, truth, id);
-            if let Some((topic, text)) = said
+            if let Some((request, topic, text)) = said
                 && truth.broker_head(topic) > truth.head(topic)
             {
                 truth.said(topic, std::str::from_utf8(&text).unwrap_or_default());
+                link.handled.push(Handled {
+                    id: request,
+                    topics: usize::MAX,
+                    heads: truth.heads(),
+                });
             }
         }
         Event::Ping(payload) => {

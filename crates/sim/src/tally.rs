@@ -19,6 +19,12 @@ pub struct Tally {
     pub messages: u64,
     /// Bytes of messages that were compressed, before.
     pub compressed_bytes: u64,
+    /// Topics that said their lineage before their first update.
+    pub joined: u64,
+    /// Requests that were told that all that they bring has come.
+    pub synced: u64,
+    /// Topics that patterns resumed.
+    pub resumed: u64,
     /// Messages that a newer one replaced.
     pub conflated: u64,
     /// Gaps.
@@ -67,7 +73,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 15] {
+    fn fields(&mut self) -> [&mut u64; 18] {
         [
             &mut self.steps,
             &mut self.starts,
@@ -75,6 +81,9 @@ impl Tally {
             &mut self.partial_writes,
             &mut self.messages,
             &mut self.compressed_bytes,
+            &mut self.joined,
+            &mut self.synced,
+            &mut self.resumed,
             &mut self.conflated,
             &mut self.gaps,
             &mut self.gapped,
@@ -89,7 +98,7 @@ impl Tally {
 
     /// The sums with what they are of.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 15] {
+    pub fn named(&self) -> [(&'static str, u64); 18] {
         [
             ("steps", self.steps),
             ("broker starts", self.starts),
@@ -97,6 +106,9 @@ impl Tally {
             ("partial writes", self.partial_writes),
             ("messages", self.messages),
             ("bytes of messages compressed", self.compressed_bytes),
+            ("topics that joined", self.joined),
+            ("requests synced", self.synced),
+            ("topics that patterns resumed", self.resumed),
             ("conflated", self.conflated),
             ("gaps", self.gaps),
             ("messages named by gaps", self.gapped),

@@ -11,9 +11,10 @@ use crate::broken::{Broken, Rule, ensure};
 use crate::broker::Broker;
 use crate::client::{Client, Reading};
 use crate::op::{Op, Pace, Since};
-use crate::oracle::Wanted;
+use crate::oracle::{From, Wanted};
 use crate::plan::Setup;
 use crate::tally::Tally;
+use crate::topics::{self, NAMES};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -93,7 +94,11 @@ impl World {
             Op::Wait { ms } => self.wait(*ms)?,
             Op::Restart => self.restart()?,
             Op::Settle => self.settle()?,
-            Op::Connect { client, resume } => self.connect(*client, *resume),
+            Op::Connect {
+                client,
+                resume,
+                ahead,
+            } => self.connect(*client, *resume, *ahead),
             Op::Lose { client, drained } => self.lose(*client, *drained)?,
             _ => self.request(op),
         }
@@ -127,13 +132,13 @@ impl World {
         self.broker.cycle(shard, budget, read, self.now, &mut self.trace)
     }
 
-    fn connect(&mut self, client: usize, resume: bool) {
+    fn connect(&mut self, client: usize, resume: bool, ahead: bool) {
         if self.broker.links[client].is_some() {
             return;
         }
         self.broker.accept(client, self.now);
         if let Some(link) = &mut self.broker.links[client] {
-            self.clients[client].connected(resume, link);
+            self.clients[client].connected(resume, ahead, link);
         }
     }
 
@@ -161,6 +166,7 @@ impl World {
     fn request(&mut self, op: &Op) {
         let (Op::Leave { client }
         | Op::Subscribe { client, .. }
+        | Op::Positions { client, .. }
         | Op::Unsubscribe { client, .. }
         | Op::Resync { client, .. }
         | Op::Ping { client, .. }
@@ -195,12 +201,16 @@ impl World {
                 };
                 let truth = &self.broker.truth;
                 let topics = topics.iter().map(|(pattern, since)| {
-                    (
-                        *pattern,
-                        since.and_then(|since| position(truth, it, *pattern, since)),
-                    )
+                    (*pattern, since.and_then(|since| from(truth, it, *pattern, since)))
                 });
                 it.subscribe(topics.collect(), wanted, link);
+            }
+            Op::Positions { topics, .. } => {
+                let truth = &self.broker.truth;
+                let positions = topics
+                    .iter()
+                    .filter_map(|(topic, since)| positions_of(truth, it, *topic, *since));
+                it.positions(positions.collect(), link);
             }
             Op::Unsubscribe { patterns, .. } => it.unsubscribe(patterns.clone(), link),
             Op::Resync { topic, .. } => it.resync(*topic, link),
@@ -222,6 +232,7 @@ impl World {
             truth: &self.broker.truth,
             setup: &self.setup,
             got: &mut self.broker.ledgers[shard].got,
+            tally: &mut self.broker.tally,
             trace: &mut self.trace,
             now: self.now,
         };
@@ -312,6 +323,30 @@ impl World {
             format!("after {ROUNDS_MAX} rounds in which everybody reads, there is still more to do")
         })
     }
+}
+
+/// From where the topic, or the topics of the pattern, with this number resume.
+fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<From> {
+    if !topics::is_wildcard(pattern) {
+        return position(truth, client, pattern, since).map(From::Topic);
+    }
+    let covered = (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic));
+    let positions = covered.filter_map(|topic| {
+        // Not all of them alike.
+        let since = match since {
+            Since::Behind(n) if topic % 3 == 1 => Since::Behind(n / 2),
+            since => since,
+        };
+        positions_of(truth, client, topic, since)
+    });
+    Some(From::Topics(positions.collect()))
+}
+
+/// As [`position`], among those of a pattern's topics: a client has none of the broker's lineage where there was no message.
+fn positions_of(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<(usize, Position)> {
+    let position = position(truth, client, topic, since)?;
+    let is_made_up = truth.head(topic) == 0 && position.epoch == *truth.epoch();
+    (!is_made_up).then_some((topic, position))
 }
 
 /// Where `since` is, for a client and the topic with this number.

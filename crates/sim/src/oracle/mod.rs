@@ -5,13 +5,15 @@
 //! router's means it knows nothing but the sizes of the histories.
 
 mod place;
+mod resuming;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{ErrorCode, Kind, Mode};
 
 use self::place::Place;
+use self::resuming::Resuming;
 use crate::broken::{Broken, Rule, ensure};
 use crate::ledger::Got;
 use crate::link::Handled;
@@ -26,16 +28,28 @@ pub(crate) struct Wanted {
     pub(crate) snapshot: bool,
 }
 
+/// From where something resumes.
+#[derive(Debug, Clone)]
+pub(crate) enum From {
+    /// A topic.
+    Topic(Position),
+    /// The topics of a pattern.
+    Topics(Vec<(usize, Position)>),
+}
+
 /// A request.
 #[derive(Debug, Clone)]
 pub(crate) enum Asked {
     Subscribe {
         /// Patterns, with where to resume.
-        topics: Vec<(usize, Option<Position>)>,
+        topics: Vec<(usize, Option<From>)>,
         wanted: Wanted,
     },
+    /// Where the next subscribe resumes the topics of its patterns.
+    Positions(Vec<(usize, Position)>),
     Unsubscribe(Vec<usize>),
     Resync(usize),
+    Publish(usize),
     /// Anything that changes no subscription.
     Other,
 }
@@ -45,6 +59,20 @@ const GRANTED_MS: [u32; 8] = [0, 10, 20, 50, 100, 200, 250, 500];
 
 type Heads = [u64; NAMES.len()];
 
+/// A pattern or topic that a `subscribe` was granted.
+#[derive(Debug, Clone, Copy)]
+struct Granted<'a> {
+    id: u64,
+    pattern: usize,
+    from: Option<&'a From>,
+    /// Positions that were sent ahead, if any requests did.
+    ahead: Option<&'a BTreeMap<usize, Position>>,
+    wanted: Wanted,
+    /// The newest numbers when it was handled.
+    heads: &'a Heads,
+    result: &'a AckResult,
+}
+
 /// The expectations of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -52,8 +80,12 @@ pub(crate) struct Oracle {
     asked: BTreeMap<u64, (Asked, Vec<Handled>)>,
     patterns: BTreeMap<usize, Wanted>,
     places: BTreeMap<usize, Place>,
-    /// Topics of which snapshots were asked for without a subscription, and whether one is still owed.
-    shots: BTreeMap<usize, bool>,
+    /// Topics of which snapshots were asked for without a subscription, with the request for which one is still owed.
+    shots: BTreeMap<usize, Option<u64>>,
+    /// Positions that the broker has for the next subscribe, by their requests.
+    ahead: BTreeMap<u64, Vec<(usize, Position)>>,
+    /// Subscribes that were acked, whose end was not told.
+    syncing: BTreeMap<u64, Vec<Resuming>>,
     pub(crate) got: Got,
 }
 
@@ -84,7 +116,11 @@ impl Oracle {
                 .any(|(other, _)| !topics::is_wildcard(*other) && shot(*other)),
             _ => false,
         });
-        asked || self.shots.iter().any(|(topic, owed)| *owed && shot(*topic))
+        asked
+            || self
+                .shots
+                .iter()
+                .any(|(topic, owed)| owed.is_some() && shot(*topic))
     }
 
     /// The topics, by bits, of which only the newest message counts; none while an answer is due.
@@ -139,24 +175,53 @@ impl Oracle {
         };
         match asked {
             Asked::Subscribe { topics, wanted } => {
-                for (((pattern, since), result), at) in topics.iter().zip(results).zip(0..) {
+                let ahead = self.sent_ahead(id);
+                self.syncing.insert(id, Vec::new());
+                for (((pattern, from), result), at) in topics.iter().zip(results).zip(0..) {
                     let piece = pieces.iter().find(|piece| at < piece.topics);
                     let heads = piece.map_or(heads, |piece| &piece.heads);
                     if result.error.is_some() {
                         continue; // refused: nothing changed
                     }
+                    if let Some(place) = self.places.get_mut(pattern) {
+                        place.hinted |= !place.told; // by its name
+                    }
+                    let granted = Granted {
+                        id,
+                        pattern: *pattern,
+                        from: from.as_ref(),
+                        ahead: ahead.as_ref(),
+                        wanted,
+                        heads,
+                        result,
+                    };
                     if wanted.mode == Some(Mode::Snapshot) {
-                        self.one_shot(*pattern, heads);
+                        self.one_shot(&granted);
                     } else {
-                        self.subscribed(*pattern, since.as_ref(), wanted, heads, result, truth)?;
+                        self.subscribed(&granted, truth)?;
                     }
                 }
+                Ok(())
+            }
+            Asked::Positions(mut positions) => {
+                // Those of topics that are not there are positions of nothing.
+                positions.retain(|(topic, _)| heads[*topic] > 0);
+                self.ahead.insert(id, positions);
                 Ok(())
             }
             Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results),
             Asked::Resync(topic) => {
                 let seq = results.first().and_then(|result| result.seq).unwrap_or_default();
-                self.flowed(topic, seq.0, true, heads)
+                self.flowed(topic, seq.0, true, heads, None)
+            }
+            Asked::Publish(topic) => {
+                let (told, seq) = (results.first().and_then(|result| result.seq), heads[topic]);
+                ensure(told.is_some_and(|told| told.0 == seq), Rule::Answers, || {
+                    let name = topics::name(topic);
+                    format!(
+                        "what request {id} published is message {seq} of {name}, and its ack says {told:?}"
+                    )
+                })
             }
             Asked::Other => Ok(()),
         }
@@ -177,25 +242,37 @@ impl Oracle {
         })
     }
 
-    fn subscribed(
-        &mut self,
-        pattern: usize,
-        since: Option<&Position>,
-        wanted: Wanted,
-        heads: &Heads,
-        result: &AckResult,
-        truth: &Truth,
-    ) -> Result<(), Broken> {
+    fn subscribed(&mut self, granted: &Granted<'_>, truth: &Truth) -> Result<(), Broken> {
+        let Granted {
+            id,
+            pattern,
+            from,
+            wanted,
+            heads,
+            result,
+            ..
+        } = *granted;
         let known = self.patterns.insert(pattern, wanted).is_some();
         let single = (!topics::is_wildcard(pattern)).then_some(pattern);
         let flows = known || single.is_some_and(|topic| heads[topic] > 0 && self.places.contains_key(&topic));
         let every: [bool; NAMES.len()] = std::array::from_fn(|topic| self.wants_every(topic));
+        let mut new = BTreeSet::new();
         for topic in (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic)) {
             // From here on the subscription brings the topic's value.
-            self.shots.entry(topic).and_modify(|owed| *owed = false);
-            let begins = || Place::begin(truth, topic, heads[topic], wanted.snapshot && since.is_none());
+            self.shots.entry(topic).and_modify(|owed| *owed = None);
+            let begins = || {
+                new.insert(topic);
+                let mut place = Place::begin(truth, topic, heads[topic], wanted.snapshot && from.is_none());
+                place.brought_by = Some(id);
+                place
+            };
             let place = self.places.entry(topic).or_insert_with(begins);
-            place.ever_every |= every[topic];
+            if every[topic] {
+                place.is_every();
+            }
+            // Another one of a topic that is not there yet is told when it is.
+            place.told |= single.is_some() && heads[topic] > 0;
+            place.hinted |= single.is_some();
         }
         ensure(told_mode(pattern, wanted, result), Rule::Subscriptions, || {
             let name = topics::pattern(pattern);
@@ -205,16 +282,8 @@ impl Oracle {
             )
         })?;
         let Some(topic) = single else {
-            let there =
-                (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
-            let there = there.count();
-            return ensure(result.matched == Some(there), Rule::Subscriptions, || {
-                let got = result.matched;
-                format!(
-                    "{} matched {there} topics, and the ack says {got:?}",
-                    topics::pattern(pattern)
-                )
-            });
+            new.retain(|topic| heads[*topic] > 0);
+            return self.pattern_begun(granted, known, &new, truth);
         };
         let name = topics::name(topic);
         ensure(
@@ -223,22 +292,29 @@ impl Oracle {
             || format!("{name} is acked in epoch {:?}", result.epoch),
         )?;
         let seq = result.seq.unwrap_or_default().0;
-        if since.is_none() && flows {
-            return self.flowed(topic, seq, wanted.snapshot, heads);
+        if from.is_none() && flows {
+            return self.flowed(topic, seq, wanted.snapshot, heads, Some(id));
         }
         ensure(seq == heads[topic], Rule::Subscriptions, || {
             format!("{name} is acked at {seq} when {} was the newest", heads[topic])
         })?;
-        match since {
-            Some(since) => self.resumed(topic, since, result.recovered, heads[topic], truth),
-            None => ensure(result.recovered.is_none(), Rule::Resume, || {
+        match from {
+            Some(From::Topic(since)) => self.resumed(topic, since, result.recovered, heads[topic], truth),
+            _ => ensure(result.recovered.is_none(), Rule::Resume, || {
                 format!("{name}: recovered without having been asked")
             }),
         }
     }
 
-    /// A topic was asked for that came already.
-    fn flowed(&mut self, topic: usize, seq: u64, snapshot: bool, heads: &Heads) -> Result<(), Broken> {
+    /// A topic was asked for that came already, by the request `brought_by` if that is told of its end.
+    fn flowed(
+        &mut self,
+        topic: usize,
+        seq: u64,
+        snapshot: bool,
+        heads: &Heads,
+        brought_by: Option<u64>,
+    ) -> Result<(), Broken> {
         // What it was behind of may have been dropped for an unsubscribe on its way.
         let leaving = self.is_leaving(topic);
         let name = topics::name(topic);
@@ -250,54 +326,30 @@ impl Oracle {
         };
         let standing = place.standing();
         ensure(
-            seq == standing || leaving && seq >= standing,
+            place.stands_at(seq) || leaving && seq >= standing,
             Rule::Subscriptions,
             || format!("{name}: the ack of {seq} does not keep its place behind {standing}"),
         )?;
+        if place.is_complete() {
+            place.brought_by = brought_by;
+        }
+        place.hinted |= !place.told;
         place.snapshot_due |= snapshot && heads[topic] > 0;
         Ok(())
     }
 
-    fn resumed(
-        &mut self,
-        topic: usize,
-        since: &Position,
-        recovered: Option<bool>,
-        head: u64,
-        truth: &Truth,
-    ) -> Result<(), Broken> {
-        let every = self.wants_every(topic);
-        let (name, at) = (topics::name(topic), since.seq.0);
-        let Some(place) = self.places.get_mut(&topic) else {
-            return Ok(());
-        };
-        let same = since.epoch == *truth.epoch() && at <= head;
-        let certain = same && (!every || truth.certainly_reached(topic, at, head));
-        let possible = same && (!every || truth.possibly_reached(topic, at, head));
-        let recovered = recovered == Some(true);
-        ensure(recovered || !certain, Rule::Resume, || {
-            format!("{name}: recovered:false from {at} at {head}, and everything was there")
-        })?;
-        ensure(!recovered || possible, Rule::Resume, || {
-            format!(
-                "{name}: recovered:true from {}:{at} at {head}, and it was not there",
-                since.epoch
-            )
-        })?;
-        if recovered {
-            place.resume(at, if every { head } else { 0 });
-        } else {
-            place.refuse_resume(topic, if same { at } else { 0 }, head);
-        }
-        Ok(())
-    }
-
-    fn one_shot(&mut self, pattern: usize, heads: &Heads) {
+    fn one_shot(&mut self, granted: &Granted<'_>) {
+        let Granted {
+            id, pattern, heads, ..
+        } = *granted;
         for topic in (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic)) {
             if let Some(place) = self.places.get_mut(&topic) {
+                if place.is_complete() {
+                    place.brought_by = Some(id);
+                }
                 place.snapshot_due = true;
             } else {
-                self.shots.insert(topic, true);
+                self.shots.entry(topic).or_default().get_or_insert(id);
             }
         }
     }
@@ -334,6 +386,7 @@ impl Oracle {
             let what = format!("{} {seq} came, which is not subscribed", topics::name(topic));
             return Err(Broken::new(Rule::Subscriptions, what));
         };
+        place.decide(topic, true);
         self.got.delivered += 1;
         self.got.conflated += seq.saturating_sub(place.at + 1);
         place.update(topic, seq, data, every, truth)
@@ -356,12 +409,13 @@ impl Oracle {
             )
         })?;
         let book = place::check_snapshot(topic, position, data, truth)?;
-        let asked = self.shots.get_mut(&topic).map(|owed| *owed = false).is_some();
+        let asked = self.shots.get_mut(&topic).map(|owed| *owed = None).is_some();
         let Some(place) = self.places.get_mut(&topic) else {
             return ensure(asked, Rule::Subscriptions, || {
                 format!("a snapshot of {name}, which is not subscribed")
             });
         };
+        place.decide(topic, false);
         self.got.delivered += u64::from(seq > place.at);
         self.got.conflated += seq.saturating_sub(place.at + 1);
         place.snapshot(topic, seq, book, asked)
@@ -379,7 +433,10 @@ impl Oracle {
             self.got.gapped += (to + 1).saturating_sub(from);
         }
         match self.places.get_mut(&topic) {
-            Some(place) => place.gap(topic, (from, to), reason, truth),
+            Some(place) => {
+                place.decide(topic, reason == GapReason::Slow);
+                place.gap(topic, (from, to), reason, truth)
+            }
             None => {
                 let what = format!("a gap of {}, which is not subscribed", topics::name(topic));
                 Err(Broken::new(Rule::Subscriptions, what))
@@ -392,7 +449,10 @@ impl Oracle {
         ensure(self.asked.is_empty(), Rule::Answers, || {
             format!("these requests were not answered: {:?}", self.asked.keys())
         })?;
-        if let Some((topic, _)) = self.shots.iter().find(|(_, owed)| **owed) {
+        ensure(self.syncing.is_empty(), Rule::Synced, || {
+            format!("these requests were not synced: {:?}", self.syncing.keys())
+        })?;
+        if let Some((topic, _)) = self.shots.iter().find(|(_, owed)| owed.is_some()) {
             let what = format!("the one snapshot of {} never came", topics::name(*topic));
             return Err(Broken::new(Rule::Subscriptions, what));
         }

@@ -27,6 +27,20 @@ pub(super) struct Place {
     gap_due: Option<(u64, u64)>,
     /// The book, unless it began somewhere without a snapshot.
     book: Option<L2Book>,
+    /// Whether the client knows the topic's lineage.
+    pub(super) told: bool,
+    /// Whether it may know it: a snapshot came that may have been that of another request, or an ack of the topic's name.
+    pub(super) hinted: bool,
+    /// Of a conflated topic that was resumed, the newest message by then: that or a newer one is due.
+    newest_due: u64,
+    /// A pattern was to resume the topic when this was the newest: what comes first shows whether it did.
+    either: Option<u64>,
+    /// Whether it did, once that is known.
+    pub(super) resumed: Option<bool>,
+    /// The request whose pattern was to resume it.
+    pub(super) resumed_by: Option<u64>,
+    /// The first request that brings something of it that has not come.
+    pub(super) brought_by: Option<u64>,
 }
 
 impl Place {
@@ -47,27 +61,72 @@ impl Place {
         place
     }
 
+    /// Every message is asked for: what was the newest alone comes as one of them.
+    pub(super) fn is_every(&mut self) {
+        if !std::mem::replace(&mut self.ever_every, true) {
+            self.newest_due = 0;
+        }
+    }
+
     /// Where the client is once it has read the gap that is due.
     pub(super) fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
 
-    /// Whether something that was promised has not come.
-    pub(super) fn is_promised_more(&self) -> bool {
-        self.promised > self.at
+    /// Whether the topic stands at `seq`, as far as is known.
+    pub(super) fn stands_at(&self, seq: u64) -> bool {
+        seq == self.standing() || self.either == Some(seq)
     }
 
-    /// It resumes from `at`, with everything up to `promised`.
-    pub(super) fn resume(&mut self, at: u64, promised: u64) {
+    /// Whether all has come that requests bring.
+    pub(super) fn is_complete(&self) -> bool {
+        let comes = self.snapshot_due || self.gap_due.is_some() || self.either.is_some();
+        !comes && self.at >= self.promised.max(self.newest_due)
+    }
+
+    /// Whether something that was promised has not come.
+    pub(super) fn is_promised_more(&self) -> bool {
+        self.promised > self.at || self.either.is_some()
+    }
+
+    /// It resumes from `at` when `head` is the newest: with everything up to there, or with the newest.
+    pub(super) fn resume(&mut self, at: u64, head: u64, every: bool) {
         self.at = at;
-        self.promised = promised;
+        (self.promised, self.newest_due) = if every { (head, 0) } else { (0, head) };
+        self.told |= head > 0;
+        self.snapshot_due = false;
+        self.resumed = Some(true);
         if at > 0 {
             self.book = None;
         }
     }
 
+    /// It asked to resume from `at` when `head` was the newest; whether it could shows with what comes first.
+    pub(super) fn resume_or_not(&mut self, at: u64, head: u64) {
+        self.at = at;
+        self.either = Some(head);
+        self.told = true;
+        self.snapshot_due = false;
+        self.resumed = None;
+    }
+
+    /// What came first shows whether it was resumed.
+    pub(super) fn decide(&mut self, topic: usize, resumed: bool) {
+        let Some(head) = self.either.take() else { return };
+        if resumed {
+            let due = self.snapshot_due; // by another request
+            self.resume(self.at, head, true);
+            self.snapshot_due = due;
+        } else {
+            let at = self.at;
+            self.at = head;
+            self.refuse_resume(topic, at, head);
+        }
+    }
+
     /// It asked to resume from `at`, and could not.
     pub(super) fn refuse_resume(&mut self, topic: usize, at: u64, head: u64) {
+        self.resumed = Some(false);
         if topics::kind(topic) == Kind::Event {
             self.at = at;
             self.gap_due = (head > 0).then_some((at + 1, head));
@@ -85,6 +144,10 @@ impl Place {
         truth: &Truth,
     ) -> Result<(), Broken> {
         let (name, kind, at) = (topics::name(topic), topics::kind(topic), self.at);
+        ensure(self.told || self.hinted, Rule::Lineage, || {
+            format!("{name} {seq} came before anything told the topic's lineage")
+        })?;
+        (self.told, self.hinted) = (true, false);
         ensure(self.gap_due.is_none(), Rule::Resume, || {
             format!("{name} {seq} came before the gap that a refused resume means")
         })?;
@@ -124,6 +187,8 @@ impl Place {
     ) -> Result<(), Broken> {
         let (name, at) = (topics::name(topic), self.at);
         let due = std::mem::take(&mut self.snapshot_due);
+        self.told |= due && !asked;
+        self.hinted |= asked;
         ensure(
             due || asked || self.after_gap.is_some(),
             Rule::Subscriptions,
@@ -165,6 +230,7 @@ impl Place {
         let gap = || format!("{name}: the gap {from} to {to} ({reason:?}) at {at}");
         // Between the gap and the snapshot of a book the session may begin to lag: the gap goes on then.
         let goes_on = self.after_gap.is_some();
+        (self.told, self.hinted) = (true, false);
         ensure(
             from == at + 1 && to >= from && to <= truth.head(topic),
             Rule::Every,
@@ -203,6 +269,19 @@ impl Place {
         Ok(())
     }
 
+    /// A `joined` came.
+    pub(super) fn joined(&mut self, topic: usize, seq: u64) -> Result<(), Broken> {
+        let (name, at) = (topics::name(topic), self.at);
+        ensure(!self.told, Rule::Lineage, || {
+            format!("{name}: a joined came, and the lineage was known")
+        })?;
+        ensure(seq == at, Rule::Lineage, || {
+            format!("{name}: a joined says that {seq} is where it stands, and it is {at}")
+        })?;
+        (self.told, self.hinted) = (true, false);
+        Ok(())
+    }
+
     /// Checks what must be true once everything was delivered and read.
     pub(super) fn settled(&self, topic: usize, every: bool, truth: &Truth) -> Result<(), Broken> {
         let (name, head) = (topics::name(topic), truth.head(topic));
@@ -210,7 +289,7 @@ impl Place {
         ensure(self.at == head, rule, || {
             format!("{name}: the client ends at {}, and {head} is the newest", self.at)
         })?;
-        let open = self.gap_due.is_some() || self.after_gap.is_some() || self.snapshot_due;
+        let open = !self.is_complete() || self.after_gap.is_some();
         ensure(!open, Rule::Subscriptions, || {
             format!("{name}: something due never came: {self:?}")
         })?;

@@ -1,0 +1,235 @@
+//! Patterns that resume their topics, `joined`, and the end of what a request brings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tickwire_wire::Epoch;
+use tickwire_wire::message::Position;
+
+use super::{From, Granted, Oracle};
+use crate::broken::{Broken, Rule, ensure};
+use crate::topics::{self, NAMES};
+use crate::truth::Truth;
+
+/// Whether a topic can be resumed from a position.
+pub(super) struct Reach {
+    /// The position is one of the topic's lineage.
+    pub(super) same: bool,
+    pub(super) certain: bool,
+    pub(super) possible: bool,
+}
+
+impl Reach {
+    /// When `head` is the topic's newest message.
+    pub(super) fn of(topic: usize, since: &Position, head: u64, every: bool, truth: &Truth) -> Self {
+        let at = since.seq.0;
+        let same = since.epoch == *truth.epoch() && at <= head;
+        Self {
+            same,
+            certain: same && (!every || truth.certainly_reached(topic, at, head)),
+            possible: same && (!every || truth.possibly_reached(topic, at, head)),
+        }
+    }
+}
+
+/// A pattern that was to resume topics.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    pattern: usize,
+    /// Topics that the `ack` says were resumed.
+    said: usize,
+    /// Topics that certainly were.
+    certain: usize,
+    /// Topics of which what comes first shows it.
+    undecided: Vec<usize>,
+}
+
+impl Oracle {
+    /// The positions that were sent ahead of the subscribe `id`, if any requests did.
+    pub(super) fn sent_ahead(&mut self, id: u64) -> Option<BTreeMap<usize, Position>> {
+        let later = self.ahead.split_off(&id);
+        let ahead = std::mem::replace(&mut self.ahead, later);
+        let any = !ahead.is_empty();
+        any.then(|| ahead.into_values().flatten().collect())
+    }
+
+    /// A topic was to be resumed by its name.
+    pub(super) fn resumed(
+        &mut self,
+        topic: usize,
+        since: &Position,
+        recovered: Option<bool>,
+        head: u64,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let every = self.wants_every(topic);
+        let (name, at) = (topics::name(topic), since.seq.0);
+        let Some(place) = self.places.get_mut(&topic) else {
+            return Ok(());
+        };
+        let Reach {
+            same,
+            certain,
+            possible,
+        } = Reach::of(topic, since, head, every, truth);
+        let recovered = recovered == Some(true);
+        ensure(recovered || !certain, Rule::Resume, || {
+            format!("{name}: recovered:false from {at} at {head}, and everything was there")
+        })?;
+        ensure(!recovered || possible, Rule::Resume, || {
+            format!(
+                "{name}: recovered:true from {}:{at} at {head}, and it was not there",
+                since.epoch
+            )
+        })?;
+        if recovered {
+            place.resume(at, head, every);
+        } else {
+            place.refuse_resume(topic, if same { at } else { 0 }, head);
+        }
+        Ok(())
+    }
+
+    /// A pattern began; of its topics, `new` came by it.
+    pub(super) fn pattern_begun(
+        &mut self,
+        granted: &Granted<'_>,
+        known: bool,
+        new: &BTreeSet<usize>,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let Granted {
+            id,
+            pattern,
+            from,
+            ahead,
+            wanted,
+            heads,
+            result,
+        } = *granted;
+        let name = topics::pattern(pattern);
+        let there = (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
+        let there = there.count();
+        ensure(result.matched == Some(there), Rule::Subscriptions, || {
+            let got = result.matched;
+            format!("{name} matched {there} topics, and the ack says {got:?}")
+        })?;
+        let own: BTreeMap<usize, &Position> = match from {
+            Some(From::Topics(own)) => own.iter().map(|(topic, at)| (*topic, at)).collect(),
+            _ => BTreeMap::new(),
+        };
+        let (mut certain, mut undecided) = (0, Vec::new());
+        for topic in new {
+            let (topic, head) = (*topic, heads[*topic]);
+            let since = own.get(&topic).copied();
+            let since = since.or_else(|| ahead.and_then(|ahead| ahead.get(&topic)));
+            let every = self.wants_every(topic);
+            let Some(place) = self.places.get_mut(&topic) else {
+                continue;
+            };
+            let Some(since) = since else {
+                place.snapshot_due = wanted.snapshot;
+                continue;
+            };
+            let reach = Reach::of(topic, since, head, every, truth);
+            if reach.certain {
+                certain += 1;
+                place.resume(since.seq.0, head, every);
+            } else if reach.possible {
+                undecided.push(topic);
+                place.resumed_by = Some(id);
+                place.resume_or_not(since.seq.0, head);
+            } else {
+                place.snapshot_due = false;
+                place.refuse_resume(topic, if reach.same { since.seq.0 } else { 0 }, head);
+            }
+        }
+        let asked = !known && (from.is_some() || ahead.is_some());
+        let counts = result.resumed.zip(result.not_resumed);
+        let (least, most) = (certain, certain + undecided.len());
+        let right = match counts {
+            Some((resumed, not)) => asked && (least..=most).contains(&resumed) && resumed + not == new.len(),
+            None => !asked,
+        };
+        ensure(right, Rule::Resume, || {
+            let new = new.len();
+            format!("{name}: of {new} topics {least} to {most} were resumed, and the ack says {counts:?}")
+        })?;
+        if let Some((said, _)) = counts {
+            self.syncing.entry(id).or_default().push(Resuming {
+                pattern,
+                said,
+                certain,
+                undecided,
+            });
+        }
+        Ok(())
+    }
+
+    /// A `joined` came.
+    pub(crate) fn joined(
+        &mut self,
+        topic: usize,
+        epoch: &Epoch,
+        seq: u64,
+        truth: &Truth,
+    ) -> Result<(), Broken> {
+        let name = topics::name(topic);
+        ensure(epoch == truth.epoch(), Rule::Lineage, || {
+            format!("{name} joins in epoch {epoch}, which is not that of the broker")
+        })?;
+        match self.places.get_mut(&topic) {
+            Some(place) => place.joined(topic, seq),
+            None => {
+                let what = format!("{name} joined, which is not subscribed");
+                Err(Broken::new(Rule::Subscriptions, what))
+            }
+        }
+    }
+
+    /// A `synced` came. Returns how many topics were resumed by patterns of the request.
+    pub(crate) fn synced(&mut self, id: u64) -> Result<u64, Broken> {
+        let broken = |what: String| Broken::new(Rule::Synced, what);
+        let Some(resuming) = self.syncing.remove(&id) else {
+            return Err(broken(format!("request {id} was synced without waiting for it")));
+        };
+        for (topic, place) in &mut self.places {
+            if place.brought_by == Some(id) {
+                place.brought_by = None;
+                ensure(place.is_complete(), Rule::Synced, || {
+                    let name = topics::name(*topic);
+                    format!("request {id} was synced before all came that it brings of {name}: {place:?}")
+                })?;
+            }
+        }
+        if let Some((topic, _)) = self.shots.iter().find(|(_, owed)| **owed == Some(id)) {
+            let name = topics::name(*topic);
+            return Err(broken(format!(
+                "request {id} was synced before the snapshot of {name}"
+            )));
+        }
+        let mut sum = 0;
+        for Resuming {
+            pattern,
+            said,
+            certain,
+            undecided,
+        } in resuming
+        {
+            sum += said as u64;
+            // A topic that was left meanwhile, or came anew, shows nothing.
+            let shown = undecided.iter().map(|topic| {
+                let place = self.places.get(topic)?;
+                place.resumed.filter(|_| place.resumed_by == Some(id))
+            });
+            let Some(shown) = shown.collect::<Option<Vec<bool>>>() else {
+                continue;
+            };
+            let resumed = certain + shown.into_iter().filter(|resumed| *resumed).count();
+            ensure(said == resumed, Rule::Resume, || {
+                let name = topics::pattern(pattern);
+                format!("{name}: {resumed} topics were resumed, and the ack said {said}")
+            })?;
+        }
+        Ok(sum)
+    }
+}
