@@ -273,8 +273,7 @@ A line is a local time, a space and a message of Binance, spot or USD-M futures;
   1723161254087896568 {\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\",…}}
 docs/RECORDINGS.md says what such a line may be, and what is done about each kind of fault.
 
-The report is a table of the symbols, then each kind of fault with how many there are, its meaning, and the first 64 as
-FILE:LINE: REASON. Lines of streams that are not replayed are listed as `unused` and are no fault.
+The report is a table of the symbols, then each kind of fault with how many there are, its meaning, and the first 64 as FILE:LINE: REASON. Lines of streams that are not replayed are listed as `unused` and are no fault.
 
 Examples:
   tickwire check-recording btc.jsonl.gz

@@ -100,7 +100,11 @@ impl Replay {
     }
 
     fn nothing_usable(&self, file: &Path) -> ReplayError {
-        let first = self.faults().iter().find(|fault| *fault.file == *file);
+        let mut its = self.faults().iter().filter(|fault| *fault.file == *file);
+        let first = its
+            .clone()
+            .find(|fault| fault.kind.is_wrong())
+            .or_else(|| its.next());
         ReplayError::NothingUsable {
             file: file.to_owned(),
             why: first.map_or_else(
