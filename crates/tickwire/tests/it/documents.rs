@@ -53,7 +53,7 @@ fn messages_in_the_documents_are_messages_of_the_protocol() {
                 count += 1;
                 if matches!(
                     op,
-                    "subscribe" | "unsubscribe" | "publish" | "resync" | "auth" | "ping"
+                    "subscribe" | "positions" | "unsubscribe" | "publish" | "resync" | "auth" | "ping"
                 ) {
                     Codec::Json
                         .decode_request(&bytes)

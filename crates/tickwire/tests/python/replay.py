@@ -90,7 +90,7 @@ class Checker:
             self.data(op, message)
         elif op == "status":
             self.status(message)
-        elif op not in ("welcome", "heartbeat"):
+        elif op not in ("welcome", "heartbeat", "joined", "synced"):
             self.fault("unexpected:", message)
 
     def status(self, message):

@@ -58,7 +58,7 @@ class Follower:
             if topic.due == "ack":
                 self.fault(topic, f"{op} before the ack")
             getattr(self, op)(topic, message)
-        elif op not in ("welcome", "heartbeat", "status"):
+        elif op not in ("welcome", "heartbeat", "status", "joined", "synced"):
             self.faults.append(f"unexpected: {message}")
 
     def acked(self, topic, result):
