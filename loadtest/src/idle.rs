@@ -121,6 +121,7 @@ impl Clients {
                 reply.settle();
             }
             (_, Control::Heartbeat { .. }) => client.heartbeats += 1,
+            (_, Control::Synced { .. }) => {}
             (_, Control::Status { .. }) => {}
             (step, other) => {
                 let number = id.0;

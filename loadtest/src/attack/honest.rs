@@ -162,7 +162,10 @@ impl Audience {
                 let text = format_args!("subscriber {}: {control:?}", id.0);
                 self.found.faults.add("gap", text);
             }
-            Control::Heartbeat { .. } | Control::Status { .. } => {}
+            Control::Heartbeat { .. }
+            | Control::Status { .. }
+            | Control::Joined { .. }
+            | Control::Synced { .. } => {}
             other => {
                 let text = format_args!("subscriber {}: {other:?}", id.0);
                 self.found.faults.add("unexpected message", text);

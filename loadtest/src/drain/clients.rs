@@ -197,7 +197,10 @@ impl Clients {
                     self.faults.add("told twice", format_args!("connection {}", id.0));
                 }
             }
-            Control::Heartbeat { .. } | Control::Status { .. } => {}
+            Control::Heartbeat { .. }
+            | Control::Status { .. }
+            | Control::Joined { .. }
+            | Control::Synced { .. } => {}
             other => {
                 let text = format_args!("connection {}: {other:?}", id.0);
                 self.faults.add("unexpected message", text);

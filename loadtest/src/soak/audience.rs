@@ -294,7 +294,7 @@ impl Audience {
                 }
             }
             Control::Heartbeat { .. } => self.counts.heartbeats += 1,
-            Control::Status { .. } => {}
+            Control::Status { .. } | Control::Joined { .. } | Control::Synced { .. } => {}
             other => self.faults.add(
                 "unexpected message",
                 format_args!("subscriber {}: {other:?}", id.0),

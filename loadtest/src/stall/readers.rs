@@ -238,7 +238,10 @@ impl Readers {
                     reply.settle();
                 }
             }
-            Control::Heartbeat { .. } | Control::Status { .. } => {}
+            Control::Heartbeat { .. }
+            | Control::Status { .. }
+            | Control::Joined { .. }
+            | Control::Synced { .. } => {}
             other => {
                 let text = format_args!("connection {}: {other:?}", id.0);
                 self.faults.add("unexpected message", text);

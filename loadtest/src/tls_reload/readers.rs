@@ -131,7 +131,7 @@ impl Readers {
                     }
                 }
             }
-            Control::Heartbeat { .. } => {}
+            Control::Heartbeat { .. } | Control::Joined { .. } | Control::Synced { .. } => {}
             other => {
                 let text = format_args!("connection {}: {other:?}", id.0);
                 self.faults.add("unexpected message", text);
