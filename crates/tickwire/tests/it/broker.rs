@@ -18,7 +18,7 @@ fn lines(text: &str) -> Vec<Value> {
 #[test]
 fn what_pub_sends_sub_prints() {
     let serve = Serve::start(&OPEN);
-    let mut sub = tickwire(&["sub", "--url", &serve.url, "--all", "--count", "5", "chat.>"])
+    let mut sub = tickwire(&["sub", "--url", &serve.url, "--all", "--count", "7", "chat.>"])
         .spawn()
         .expect("it starts");
     let mut printed = BufReader::new(sub.stdout.take().expect("it is piped"));
@@ -46,7 +46,9 @@ fn what_pub_sends_sub_prints() {
     let outcome = finish(sub);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
     let heard = lines(&heard);
-    let data: Vec<_> = heard[2..]
+    let ops: Vec<_> = heard.iter().take(4).map(|line| line["op"].as_str()).collect();
+    assert_eq!(ops, ["welcome", "ack", "synced", "joined"].map(Some));
+    let data: Vec<_> = heard[4..]
         .iter()
         .map(|line| (line["op"].as_str(), line["seq"].as_u64(), &line["data"]))
         .collect();

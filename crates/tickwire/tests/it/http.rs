@@ -256,6 +256,7 @@ impl Stream {
                 Some(("" | "retry", _)) => {}
                 Some(other) => panic!("no field of an event: {other:?}"),
                 None if data.is_empty() => {}
+                None if name.as_deref() == Some("synced") => (name, data) = (None, String::new()),
                 None => {
                     return Some(Event {
                         name: name.unwrap_or_default(),

@@ -82,6 +82,7 @@ fn a_panic_costs_the_sessions_of_its_shard_and_nothing_else() {
         let [mut elsewhere, mut publisher] = [(); 2].map(|()| subscriber(&broker, 1));
         publish(&mut publisher, 1);
         for socket in [&mut panics, &mut beside, &mut elsewhere] {
+            assert_eq!(socket.message()["op"], "joined");
             assert_eq!(socket.message()["data"], 1);
         }
         panics.send(Frame::text(words));

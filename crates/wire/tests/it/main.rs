@@ -4,7 +4,6 @@ mod fuzz;
 mod parser;
 mod parser_reference;
 mod pattern_sets;
-mod protocol_page;
 mod round_trips;
 mod streams;
 mod topics;

@@ -371,17 +371,23 @@ impl Socket {
         String::from_utf8(line).expect("a line is text")
     }
 
-    /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's.
+    /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's. The
+    /// ends of requests, which come behind any data, are passed over.
     pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
-        let head = self.exactly(2);
-        assert_eq!(head[0] & 0xf0, 0x80, "{head:?}");
-        let length = match head[1] {
-            126 => u64::from(u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes"))),
-            127 => u64::from_be_bytes(self.exactly(8).try_into().expect("eight bytes")),
-            short @ 0..126 => u64::from(short),
-            masked => panic!("a server's frame is masked or too long: {masked:#x}"),
-        };
-        (head[0] & 0x0f, self.exactly(length as usize))
+        loop {
+            let head = self.exactly(2);
+            assert_eq!(head[0] & 0xf0, 0x80, "{head:?}");
+            let length = match head[1] {
+                126 => u64::from(u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes"))),
+                127 => u64::from_be_bytes(self.exactly(8).try_into().expect("eight bytes")),
+                short @ 0..126 => u64::from(short),
+                masked => panic!("a server's frame is masked or too long: {masked:#x}"),
+            };
+            let payload = self.exactly(length as usize);
+            if !payload.starts_with(br#"{"op":"synced","#) {
+                return (head[0] & 0x0f, payload);
+            }
+        }
     }
 
     /// The next frame, which must be a text message.
