@@ -1,7 +1,8 @@
 //! The page that documents every metric, made from the table so that the two cannot differ.
 
 use crate::metric::Metric;
-use crate::table::{PROCESS_TABLE, TABLE};
+use crate::process_table::PROCESS_TABLE;
+use crate::table::TABLE;
 
 /// The page that documents every metric, as Markdown.
 #[must_use]

@@ -9,7 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use crate::metric::{Metric, MetricType};
-use crate::table::PROCESS_TABLE;
+use crate::process_table::PROCESS_TABLE;
 
 /// Exports [`PROCESS_TABLE`].
 #[derive(Debug)]

@@ -4,19 +4,22 @@
 //! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
 //! Never reads a clock.
 
+mod holding;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, StaleReason};
-use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
+use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic};
 
+use self::holding::check_room;
 use crate::book::Book;
 use crate::directory::ShardId;
 use crate::history::History;
-use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
+use crate::memory::{Memory, Place};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
-use crate::replays::{Pinned, Replay};
+use crate::replays::Replay;
 use crate::shard::{LeftAt, Missed};
 
 /// The place a published message got.
@@ -467,65 +470,6 @@ impl TopicCell {
         state.drop_snapshot();
         state.history.strip();
     }
-}
-
-impl State {
-    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them.
-    fn promise(&self, since: Seq, most: usize) -> Resume {
-        let (mut all, mut new) = (0_usize, 0_usize);
-        for publication in self.history.after(since) {
-            all += publication.data_bytes();
-            if !publication.is_pinned() {
-                new += publication.memory_bytes();
-            }
-        }
-        if all > most || !self.lineage.memory.replays.has_room(new) {
-            return Resume::TooMuch(Missed::since(since));
-        }
-        let messages = self.history.after(since).cloned();
-        let messages = messages.map(Pinned::new).collect();
-        Resume::Replay { since, messages }
-    }
-
-    /// Counts the book as it is now, and drops the snapshot from before.
-    fn count_book(&mut self, memory: &Memory) {
-        if let Some(book) = &self.book {
-            let bytes = book.memory_bytes();
-            memory
-                .values
-                .change(std::mem::replace(&mut self.book_bytes, bytes), bytes);
-            self.drop_snapshot();
-        }
-    }
-
-    fn drop_snapshot(&mut self) {
-        if let Some(snapshot) = self.book_snapshot.take() {
-            snapshot.move_to(Place::Nowhere);
-        }
-    }
-}
-
-/// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all
-/// values may hold. What needs no more than before always may.
-fn check_room(memory: &Memory, before: usize, payload: &Payload, book: usize) -> Result<(), Refusal> {
-    let data = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
-    let mut more = data.saturating_sub(before);
-    if let Payload::Book(message) = payload {
-        // Each of its levels may be a new one.
-        let levels = (message.bids.len() + message.asks.len()) * size_of::<market::Level>();
-        more += match message.replace {
-            true => levels.saturating_sub(book),
-            false => levels,
-        };
-    }
-    if more == 0 || memory.values.has_room(more) {
-        return Ok(());
-    }
-    let reason = format!(
-        "the values of all topics have their most bytes ({}); publish less, or raise limits.value_bytes",
-        memory.values.max()
-    );
-    Err(Refusal::new(ErrorCode::LimitExceeded, reason))
 }
 
 #[cfg(test)]

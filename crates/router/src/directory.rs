@@ -8,6 +8,7 @@
 mod health;
 mod making;
 mod reconfigure;
+mod relief;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,9 +42,6 @@ pub const SHARDS_MAX: usize = 64;
 
 /// Topics of which a shard is taken out before others have their turn.
 const FORGET_AT_ONCE: usize = 1_024;
-
-/// Topics that give something up, while more is held than may be, before something else has its turn.
-const TOPICS_RELIEVED_AT_ONCE: usize = 16;
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -297,41 +295,6 @@ impl Directory {
         self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
     }
 
-    /// Bytes that all histories hold, without the newest message of each topic.
-    #[must_use]
-    pub fn history_bytes(&self) -> usize {
-        self.memory.history.bytes()
-    }
-
-    /// Bytes that the newest messages of all topics and their books hold.
-    #[must_use]
-    pub fn value_bytes(&self) -> usize {
-        self.memory.value_bytes()
-    }
-
-    /// Bytes of messages that promised replays keep, each counted once.
-    #[must_use]
-    pub fn replay_bytes(&self) -> usize {
-        self.memory.replays.bytes()
-    }
-
-    /// Gives up some of what is held beyond its budget, since frames are made of messages that are held already: histories
-    /// become shorter, and frames of values are made anew when they are needed. Does little at a time.
-    pub fn relieve(&self) {
-        for _ in 0..TOPICS_RELIEVED_AT_ONCE {
-            let (history, values) = (self.memory.history.is_over(), self.memory.values_are_over());
-            let Some(cell) = (history || values).then(|| self.next_in_turn()).flatten() else {
-                return;
-            };
-            if history {
-                cell.shorten();
-            }
-            if values {
-                cell.strip();
-            }
-        }
-    }
-
     /// Publishes `payload` to `topic`, which is made if it does not exist.
     ///
     /// # Errors
@@ -417,13 +380,6 @@ impl Directory {
             self.staleness.came_back();
         }
         published
-    }
-
-    /// The topic whose turn it is to give something up.
-    fn next_in_turn(&self) -> Option<Arc<TopicCell>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-        let topics = self.topics_read();
-        topics.by_id.get(turn % topics.by_id.len().max(1)).cloned()
     }
 
     /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the

@@ -11,10 +11,13 @@ use tickwire_wire::frame::{Opcode, frame};
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
-use crate::session::{Phase, SessionId, Transport};
+use crate::session::{Phase, Session, SessionId, Transport};
 
 /// Sessions that are seen to before something else has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
+
+/// What the close frame says to a reader that does not take what it was promised.
+const REPLAY_OVERDUE: &str = "slow reader: messages that it was promised waited too long";
 
 impl Shard {
     /// When [`Self::on_timeout`] is to be called next.
@@ -94,14 +97,8 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
-        let since = session.replays.as_mut().map(|replays| replays.since(now));
-        if since.is_some_and(|since| since.plus_ms(settings.session_limits.replay_ms) <= now) {
-            let reason = format!(
-                "slow reader: messages that it was promised waited for {} ms",
-                settings.session_limits.replay_ms
-            );
-            self.close(id, CloseCode::SLOW, &reason, now);
-            return;
+        if replay_is_overdue(session, settings.session_limits.replay_ms, now) {
+            return self.close(id, CloseCode::SLOW, REPLAY_OVERDUE, now);
         }
         session.outbox.rest();
         let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
@@ -169,4 +166,10 @@ impl Shard {
         let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
         self.deadlines.push(Reverse((at, id, session.generation)));
     }
+}
+
+/// Whether messages that a session was promised have waited for more than `most_ms`, counted from when they were first seen to.
+fn replay_is_overdue(session: &mut Session, most_ms: u64, now: Micros) -> bool {
+    let since = session.replays.as_mut().map(|replays| replays.since(now));
+    since.is_some_and(|since| since.plus_ms(most_ms) <= now)
 }

@@ -134,7 +134,7 @@ fn who_connects_anew_has_no_new_allowance_for_looking_at_topics_from_its_address
         world.directory.open(&topic).expect("there is room");
     }
     let address = SharedBucket::default();
-    let mut granted = |world: &mut World, address: Option<&SharedBucket>| {
+    let granted = |world: &mut World, address: Option<&SharedBucket>| {
         let client = world.open(0, Codec::Json, Vec::new());
         let id = world.clients[client].id.expect("it is connected");
         if let Some(address) = address {

@@ -1,0 +1,72 @@
+//! What a topic holds in memory: whether it may hold more, what is promised of it, and what is counted for its book.
+
+use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
+
+use super::{Missed, Resume, State};
+use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
+use crate::publication::Publication;
+use crate::replays::Pinned;
+
+impl State {
+    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them.
+    pub(super) fn promise(&self, since: Seq, most: usize) -> Resume {
+        let (mut all, mut new) = (0_usize, 0_usize);
+        for publication in self.history.after(since) {
+            all += publication.data_bytes();
+            if !publication.is_pinned() {
+                new += publication.memory_bytes();
+            }
+        }
+        if all > most || !self.lineage.memory.replays.has_room(new) {
+            return Resume::TooMuch(Missed::since(since));
+        }
+        let messages = self.history.after(since).cloned();
+        let messages = messages.map(Pinned::new).collect();
+        Resume::Replay { since, messages }
+    }
+
+    /// Counts the book as it is now, and drops the snapshot from before.
+    pub(super) fn count_book(&mut self, memory: &Memory) {
+        if let Some(book) = &self.book {
+            let bytes = book.memory_bytes();
+            memory
+                .values
+                .change(std::mem::replace(&mut self.book_bytes, bytes), bytes);
+            self.drop_snapshot();
+        }
+    }
+
+    pub(super) fn drop_snapshot(&mut self) {
+        if let Some(snapshot) = self.book_snapshot.take() {
+            snapshot.move_to(Place::Nowhere);
+        }
+    }
+}
+
+/// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all
+/// values may hold. What needs no more than before always may.
+pub(super) fn check_room(
+    memory: &Memory,
+    before: usize,
+    payload: &Payload,
+    book: usize,
+) -> Result<(), Refusal> {
+    let data = size_of::<Publication>() + MESSAGE_OVERHEAD + payload.heap_bytes();
+    let mut more = data.saturating_sub(before);
+    if let Payload::Book(message) = payload {
+        // Each of its levels may be a new one.
+        let levels = (message.bids.len() + message.asks.len()) * size_of::<market::Level>();
+        more += match message.replace {
+            true => levels.saturating_sub(book),
+            false => levels,
+        };
+    }
+    if more == 0 || memory.values.has_room(more) {
+        return Ok(());
+    }
+    let reason = format!(
+        "the values of all topics have their most bytes ({}); publish less, or raise limits.value_bytes",
+        memory.values.max()
+    );
+    Err(Refusal::new(ErrorCode::LimitExceeded, reason))
+}

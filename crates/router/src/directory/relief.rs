@@ -1,0 +1,54 @@
+//! What all topics hold in memory together, and how some of it is given up when it is too much.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Directory;
+use crate::cell::TopicCell;
+
+/// Topics that give something up, while more is held than may be, before something else has its turn.
+const TOPICS_RELIEVED_AT_ONCE: usize = 16;
+
+impl Directory {
+    /// Bytes that all histories hold, without the newest message of each topic.
+    #[must_use]
+    pub fn history_bytes(&self) -> usize {
+        self.memory.history.bytes()
+    }
+
+    /// Bytes that the newest messages of all topics and their books hold.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        self.memory.value_bytes()
+    }
+
+    /// Bytes of messages that promised replays keep, each counted once.
+    #[must_use]
+    pub fn replay_bytes(&self) -> usize {
+        self.memory.replays.bytes()
+    }
+
+    /// Gives up some of what is held beyond its budget, since frames are made of messages that are held already: histories
+    /// become shorter, and frames of values are made anew when they are needed. Does little at a time.
+    pub fn relieve(&self) {
+        for _ in 0..TOPICS_RELIEVED_AT_ONCE {
+            let (history, values) = (self.memory.history.is_over(), self.memory.values_are_over());
+            let Some(cell) = (history || values).then(|| self.next_in_turn()).flatten() else {
+                return;
+            };
+            if history {
+                cell.shorten();
+            }
+            if values {
+                cell.strip();
+            }
+        }
+    }
+
+    /// The topic whose turn it is to give something up.
+    pub(super) fn next_in_turn(&self) -> Option<Arc<TopicCell>> {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let topics = self.topics_read();
+        topics.by_id.get(turn % topics.by_id.len().max(1)).cloned()
+    }
+}

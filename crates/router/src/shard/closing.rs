@@ -1,0 +1,67 @@
+//! How a session ends: with a close frame, its own or the answer to its client's, and then without a word.
+
+use std::cmp::Reverse;
+
+use tickwire_wire::frame::close_frame;
+use tickwire_wire::{CloseCode, Micros};
+
+use super::Shard;
+use crate::session::{Phase, SessionId};
+
+impl Shard {
+    /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
+    pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
+        let Some(session) = self.session(id) else { return };
+        if session.is_open() {
+            self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
+        } else if session.outbox.is_empty() {
+            // The answer to ours: nothing else will come.
+            self.give_up(id);
+        }
+    }
+
+    /// Hands a session out as gone, once.
+    pub(super) fn give_up(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id)
+            && !std::mem::replace(&mut session.gone, true)
+        {
+            let entry = (id, session.generation);
+            self.gone.push_back(entry);
+        }
+    }
+
+    /// Ends a session with a close frame: the data that waits for it is dropped, but for a frame begun.
+    pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
+        if self.open_session(id).is_none() {
+            return;
+        }
+        self.counts.closed(code);
+        self.expires_never(id);
+        self.unsubscribe_all(id);
+        let deadline = now.plus_ms(self.settings.close_timeout_ms);
+        let Some(session) = self.session(id) else { return };
+        session.phase = Phase::Closing(deadline);
+        let dropped = session.outbox.purge(|_| true);
+        session.outbox.push_control(close_frame(code, reason));
+        let entry = Reverse((deadline, id, session.generation));
+        self.counts.ledger.dropped += dropped;
+        self.deadlines.push(entry);
+        self.mark_dirty(id);
+    }
+
+    /// Begins to close every open session.
+    pub fn close_all(&mut self, code: CloseCode, reason: &str, now: Micros) {
+        let all: Vec<usize> = self.sessions.iter().map(|(index, _)| index).collect();
+        for id in all.into_iter().filter_map(|index| u32::try_from(index).ok()) {
+            self.close(SessionId(id), code, reason, now);
+        }
+    }
+
+    /// Whether the session is closing and its close frame was written: the sending side can be shut.
+    #[must_use]
+    pub fn is_finished(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id.index())
+            .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
+    }
+}
