@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 
 use tickwire_wire::frame::close_frame;
+use tickwire_wire::limits::CONTROL_QUEUE_BYTES_MAX;
 use tickwire_wire::{CloseCode, Micros};
 
 use super::Shard;
-use crate::session::{Phase, SessionId};
+use crate::session::{Phase, SessionId, Transport};
 
 impl Shard {
     /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
@@ -63,5 +64,21 @@ impl Shard {
         self.sessions
             .get(id.index())
             .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
+    }
+
+    /// Ends a session whose client does not read the answers that it asks for.
+    pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
+        let drowning = self.open_session(id).is_some_and(|session| {
+            session.transport != Transport::Echo
+                && session.outbox.control_bytes()
+                    + session.outbox.answer_bytes()
+                    + session.syncs.memory_bytes()
+                    > CONTROL_QUEUE_BYTES_MAX
+        });
+        if drowning {
+            let reason =
+                format!("slow reader: more than {CONTROL_QUEUE_BYTES_MAX} bytes of answers were waiting");
+            self.close(id, CloseCode::SLOW, &reason, now);
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::limits::{CONTROL_QUEUE_BYTES_MAX, OUTBOX_REFILL_BYTES};
+use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{CloseCode, Control, Kind, Micros, Seq, Variant};
+use tickwire_wire::{Control, Kind, Micros, Seq, Variant};
 
 use super::status::StatusFrames;
 use super::{First, Shard, Subscriber};
@@ -15,7 +15,7 @@ use crate::item::{self, Frame, Gap, Joined, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
-use crate::session::{Session, SessionId, Transport, Writing};
+use crate::session::{Session, SessionId, Writing};
 
 /// Messages that are read from a history at once.
 const CHUNK: usize = 16;
@@ -79,22 +79,6 @@ impl Shard {
         let all = done(self) && self.overflowed.is_empty() && self.silent.is_empty();
         self.directory.relieve();
         !all
-    }
-
-    /// Ends a session whose client does not read the answers that it asks for.
-    pub(super) fn close_if_drowning(&mut self, id: SessionId, now: Micros) {
-        let drowning = self.open_session(id).is_some_and(|session| {
-            session.transport != Transport::Echo
-                && session.outbox.control_bytes()
-                    + session.outbox.answer_bytes()
-                    + session.syncs.memory_bytes()
-                    > CONTROL_QUEUE_BYTES_MAX
-        });
-        if drowning {
-            let reason =
-                format!("slow reader: more than {CONTROL_QUEUE_BYTES_MAX} bytes of answers were waiting");
-            self.close(id, CloseCode::SLOW, &reason, now);
-        }
     }
 
     /// Puts a publication into the outbox of each live subscriber and returns their number.

@@ -50,11 +50,11 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
-use tickwire_wire::frame::{Opcode, frame};
+use tickwire_wire::frame::frame;
 use tickwire_wire::{Codec, Control, Micros, Pattern, Seq, Variant};
 
 use crate::bucket::Bucket;
-use crate::counts::{Counts, Op};
+use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox, Overrun};
@@ -253,8 +253,20 @@ impl Shard {
             positions: None,
             unfinished: None,
         });
+        self.send_welcome(id, now);
+        self.schedule(id);
+        self.announce_to_late(id, now);
+        id
+    }
+
+    /// Sends a session's first message, unless it echoes.
+    fn send_welcome(&mut self, id: SessionId, now: Micros) {
+        let Some(session) = self.sessions.get(id.index()) else {
+            return;
+        };
+        let (transport, generation) = (session.transport, session.generation);
         if transport != Transport::Echo {
-            let limits = self.announced_to(&self.sessions[id.index()].rights);
+            let limits = self.announced_to(&session.rights);
             let welcome = Control::Welcome {
                 session: self.session_name(generation),
                 server: self.settings.server.clone(),
@@ -264,9 +276,6 @@ impl Shard {
             };
             self.send_control(id, &welcome);
         }
-        self.schedule(id);
-        self.announce_to_late(id, now);
-        id
     }
 
     /// What a `welcome` calls a session.
@@ -309,34 +318,6 @@ impl Shard {
         {
             session.writing = Writing::Dirty;
             self.dirty.push_back(id);
-        }
-    }
-
-    /// The client sent bytes.
-    pub fn heard(&mut self, id: SessionId, now: Micros) {
-        if let Some(session) = self.session(id) {
-            session.last_in = now;
-            session.pinged = None;
-        }
-    }
-
-    /// The client sent a ping (RFC 6455 §5.5.2): it gets the pong, within its rate.
-    pub fn ping(&mut self, id: SessionId, payload: &[u8], now: Micros) {
-        self.counts.ops[Op::Ping as usize] += 1;
-        if self.within_rate(id, None, now) {
-            self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
-            self.close_if_drowning(id, now);
-        }
-    }
-
-    /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
-    pub fn pong(&mut self, id: SessionId, now: Micros) {
-        let owed = self
-            .session(id)
-            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
-        if !owed {
-            self.within_rate(id, None, now);
-            self.close_if_drowning(id, now);
         }
     }
 

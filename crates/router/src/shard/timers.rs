@@ -11,6 +11,7 @@ use tickwire_wire::frame::{Opcode, frame};
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
+use crate::counts::Op;
 use crate::session::{Phase, Session, SessionId, Transport};
 
 /// Sessions that are seen to before something else has its turn.
@@ -20,6 +21,34 @@ const DEADLINES_AT_ONCE: usize = 512;
 const REPLAY_OVERDUE: &str = "slow reader: messages that it was promised waited too long";
 
 impl Shard {
+    /// The client sent bytes.
+    pub fn heard(&mut self, id: SessionId, now: Micros) {
+        if let Some(session) = self.session(id) {
+            session.last_in = now;
+            session.pinged = None;
+        }
+    }
+
+    /// The client sent a ping (RFC 6455 §5.5.2): it gets the pong, within its rate.
+    pub fn ping(&mut self, id: SessionId, payload: &[u8], now: Micros) {
+        self.counts.ops[Op::Ping as usize] += 1;
+        if self.within_rate(id, None, now) {
+            self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+            self.close_if_drowning(id, now);
+        }
+    }
+
+    /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
+    pub fn pong(&mut self, id: SessionId, now: Micros) {
+        let owed = self
+            .session(id)
+            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
+        if !owed {
+            self.within_rate(id, None, now);
+            self.close_if_drowning(id, now);
+        }
+    }
+
     /// When [`Self::on_timeout`] is to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Micros> {
