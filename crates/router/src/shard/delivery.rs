@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{Control, Kind, Micros, Seq, Variant};
+use tickwire_wire::{Kind, Micros, Variant};
 
 use super::status::StatusFrames;
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
-use crate::item::{self, Frame, Gap, Joined, Sort};
+use crate::item::{self, Frame, Joined, Sort};
 use crate::outbox::Fanout;
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
@@ -452,39 +452,5 @@ impl Shard {
     fn replays(&self, id: SessionId, topic: TopicId) -> bool {
         let session = self.sessions.get(id.index());
         session.is_some_and(|session| session.replays(topic))
-    }
-
-    /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
-    pub(super) fn push_gap(
-        &mut self,
-        id: SessionId,
-        cell: &TopicCell,
-        subscriber: &mut Subscriber,
-        (from, to): (Seq, Seq),
-        reason: GapReason,
-        goes_on: bool,
-    ) {
-        self.counts.gaps += 1;
-        let gap = Control::Gap {
-            topic: cell.topic().to_string(),
-            epoch: cell.position().epoch,
-            from,
-            to,
-            reason,
-        };
-        if let Some(session) = self.session(id) {
-            let frame = Self::control_frame(session.codec(), &gap);
-            session.outbox.push_gap(Gap {
-                topic: cell.id(),
-                from,
-                to,
-                reason,
-                introduces: !subscriber.opening.introduced(),
-                goes_on,
-                frame,
-            });
-        }
-        subscriber.after = to;
-        subscriber.opening.introduce();
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use tickwire_wire::Seq;
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::message::GapReason;
+use tickwire_wire::{Control, Seq};
 
 use super::status::StatusFrames;
 use super::{Shard, Subscriber};
-use crate::item::{self, Frame, Sort};
+use crate::cell::TopicCell;
+use crate::item::{self, Frame, Gap, Sort};
 use crate::publication::Publication;
 use crate::session::SessionId;
 
@@ -71,5 +73,38 @@ impl Shard {
         }
         let frame = Frame::of(publication, op, length, sort, skips).introducing(introduces);
         session.outbox.push_frame(frame);
+    }
+    /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
+    pub(super) fn push_gap(
+        &mut self,
+        id: SessionId,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+        (from, to): (Seq, Seq),
+        reason: GapReason,
+        goes_on: bool,
+    ) {
+        self.counts.gaps += 1;
+        let gap = Control::Gap {
+            topic: cell.topic().to_string(),
+            epoch: cell.position().epoch,
+            from,
+            to,
+            reason,
+        };
+        if let Some(session) = self.session(id) {
+            let frame = Self::control_frame(session.codec(), &gap);
+            session.outbox.push_gap(Gap {
+                topic: cell.id(),
+                from,
+                to,
+                reason,
+                introduces: !subscriber.opening.introduced(),
+                goes_on,
+                frame,
+            });
+        }
+        subscriber.after = to;
+        subscriber.opening.introduce();
     }
 }

@@ -144,6 +144,7 @@ fn move_most(moved: &mut Moved) {
     );
     assert_eq!(compressed.message()["op"], "ack");
     assert_eq!(publish(&broker, "chat.long", 1, 1_000), 200);
+    assert_eq!(compressed.message()["op"], "joined");
     assert_eq!(compressed.deflated_message()["op"], "update");
 
     // A reader who stands still lags, is conflated and misses something.
