@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
-use tickwire_wire::message::{Position, Positions, Since, Subscribe, TopicRequest};
+use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Kind, Micros, Payload, RequestId, ServerMessage, Variant,
 };
@@ -20,7 +20,7 @@ use crate::link::{Due, Link};
 use crate::op::Pace;
 use crate::oracle::{Asked, From, Oracle, Wanted};
 use crate::plan::Setup;
-use crate::request::encode;
+use crate::request::{by_lineage, encode};
 use crate::tally::Tally;
 use crate::topics;
 use crate::trace::Trace;
@@ -405,22 +405,7 @@ impl Client {
                 id: Some(id),
                 received,
                 ts,
-            }) => {
-                self.oracle.answered(id.0)?;
-                let read = at.link.pings.iter().position(|(ping, _)| *ping == id.0);
-                let read = read.map(|index| at.link.pings.swap_remove(index).1);
-                ensure(
-                    read.is_some() && *received == read && Some(*ts) >= read,
-                    Rule::Answers,
-                    || {
-                        format!(
-                            "ping {} was read at {read:?}, and its pong of {ts} says at {received:?}",
-                            id.0
-                        )
-                    },
-                )?;
-                self.in_time(id.0, &mut at.link.due)
-            }
+            }) => self.pong(id.0, *received, *ts, at),
             ServerMessage::Control(Control::Error { id: Some(id), .. }) => {
                 at.link.due.retain(|due| due.id != id.0);
                 self.oracle.answered(id.0)
@@ -428,6 +413,24 @@ impl Client {
             ServerMessage::Control(_) => Ok(()),
             ServerMessage::Unknown(op) => Err(Broken::new(Rule::Framing, format!("an unknown op {op}"))),
         }
+    }
+
+    /// Checks that a pong says when its ping was read.
+    fn pong(
+        &mut self,
+        id: u64,
+        received: Option<Micros>,
+        ts: Micros,
+        at: &mut Reading<'_>,
+    ) -> Result<(), Broken> {
+        self.oracle.answered(id)?;
+        let read = at.link.pings.iter().position(|(ping, _)| *ping == id);
+        let read = read.map(|index| at.link.pings.swap_remove(index).1);
+        let is_right = read.is_some() && received == read && Some(ts) >= read;
+        ensure(is_right, Rule::Answers, || {
+            format!("ping {id} was read at {read:?}, and its pong of {ts} says at {received:?}")
+        })?;
+        self.in_time(id, &mut at.link.due)
     }
 
     /// Whether every message of a topic that is published now must come to it.
@@ -455,23 +458,6 @@ pub(crate) struct Reading<'a> {
     pub(crate) tally: &'a mut Tally,
     pub(crate) trace: &'a mut Trace,
     pub(crate) now: Micros,
-}
-
-/// Positions as they are sent.
-fn by_lineage(positions: &[(usize, Position)]) -> Vec<Positions> {
-    let mut lineages: Vec<Positions> = Vec::new();
-    for (topic, Position { epoch, seq }) in positions {
-        let known = lineages.iter().position(|lineage| lineage.epoch == *epoch);
-        let index = known.unwrap_or_else(|| {
-            lineages.push(Positions {
-                epoch: epoch.clone(),
-                seqs: BTreeMap::new(),
-            });
-            lineages.len() - 1
-        });
-        lineages[index].seqs.insert(topics::name(*topic).to_owned(), *seq);
-    }
-    lineages
 }
 
 /// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked

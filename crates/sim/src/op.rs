@@ -185,12 +185,7 @@ impl fmt::Display for Op {
             }
             Self::Leave { client } => write!(f, "client {client} sends a close frame"),
             Self::Subscribe { .. } => self.describe_subscribe(f),
-            Self::Positions { client, topics } => {
-                write!(f, "client {client} sends positions of")?;
-                topics
-                    .iter()
-                    .try_for_each(|(topic, since)| write!(f, " {}@{since:?}", topics::name(*topic)))
-            }
+            Self::Positions { client, topics } => describe_positions(f, *client, topics),
             Self::Unsubscribe { client, patterns } => {
                 write!(f, "client {client} unsubscribes")?;
                 patterns
@@ -239,6 +234,13 @@ impl fmt::Display for Op {
             Self::Settle => f.write_str("everything settles"),
         }
     }
+}
+
+fn describe_positions(f: &mut fmt::Formatter<'_>, client: usize, topics: &[(usize, Since)]) -> fmt::Result {
+    write!(f, "client {client} sends positions of")?;
+    topics
+        .iter()
+        .try_for_each(|(topic, since)| write!(f, " {}@{since:?}", topics::name(*topic)))
 }
 
 impl Op {

@@ -3,8 +3,11 @@
 //! Each leaves a note on its [`Link`] of what the answer must be like, for the client to check. What cannot be decoded goes
 //! to the shard like any request, which refuses it.
 
+use std::collections::BTreeMap;
+
 use tickwire_router::{SessionId, Shard};
 use tickwire_wire::frame::Event;
+use tickwire_wire::message::{Position, Positions};
 use tickwire_wire::{ClientMessage, Codec, Micros};
 
 use crate::link::{Due, Handled, Link};
@@ -121,4 +124,21 @@ pub(crate) fn encode(codec: Codec, message: &ClientMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     codec.encode_request(message, &mut bytes);
     bytes
+}
+
+/// Positions as they are sent.
+pub(crate) fn by_lineage(positions: &[(usize, Position)]) -> Vec<Positions> {
+    let mut lineages: Vec<Positions> = Vec::new();
+    for (topic, Position { epoch, seq }) in positions {
+        let known = lineages.iter().position(|lineage| lineage.epoch == *epoch);
+        let index = known.unwrap_or_else(|| {
+            lineages.push(Positions {
+                epoch: epoch.clone(),
+                seqs: BTreeMap::new(),
+            });
+            lineages.len() - 1
+        });
+        lineages[index].seqs.insert(topics::name(*topic).to_owned(), *seq);
+    }
+    lineages
 }

@@ -31,6 +31,22 @@ impl Reach {
     }
 }
 
+/// Checks that an ack says how many topics its pattern matched.
+fn check_matched(granted: &Granted<'_>) -> Result<(), Broken> {
+    let Granted {
+        pattern,
+        heads,
+        result,
+        ..
+    } = *granted;
+    let there = (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
+    let there = there.count();
+    ensure(result.matched == Some(there), Rule::Subscriptions, || {
+        let (name, got) = (topics::pattern(pattern), result.matched);
+        format!("{name} matched {there} topics, and the ack says {got:?}")
+    })
+}
+
 /// A pattern that was to resume topics.
 #[derive(Debug)]
 pub(super) struct Resuming {
@@ -107,12 +123,7 @@ impl Oracle {
             result,
         } = *granted;
         let name = topics::pattern(pattern);
-        let there = (0..NAMES.len()).filter(|topic| heads[*topic] > 0 && topics::matches(pattern, *topic));
-        let there = there.count();
-        ensure(result.matched == Some(there), Rule::Subscriptions, || {
-            let got = result.matched;
-            format!("{name} matched {there} topics, and the ack says {got:?}")
-        })?;
+        check_matched(granted)?;
         let own: BTreeMap<usize, &Position> = match from {
             Some(From::Topics(own)) => own.iter().map(|(topic, at)| (*topic, at)).collect(),
             _ => BTreeMap::new(),
