@@ -74,6 +74,7 @@ impl Shard {
         let frame = Frame::of(publication, op, length, sort, skips).introducing(introduces);
         session.outbox.push_frame(frame);
     }
+
     /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
     pub(super) fn push_gap(
         &mut self,

@@ -82,8 +82,9 @@ fn check_file(file: &TextFile) -> Vec<Fault> {
 }
 
 fn is_reader(path: &str) -> bool {
-    let of = |name: &&str| path.starts_with(&format!("crates/{name}/src/"));
-    READERS.iter().any(|name| of(name))
+    READERS
+        .iter()
+        .any(|name| path.starts_with(&format!("crates/{name}/src/")))
 }
 
 /// Whether an absolute path that begins with `path` stands in `line`.
