@@ -44,6 +44,9 @@ impl RequestDecode {
     }
 
     /// A `publish` of a JSON object, its text as reading MessagePack writes it, so that both codecs carry the same.
+    ///
+    /// # Panics
+    /// Never: the text is JSON.
     #[must_use]
     pub fn publish(codec: Codec) -> Self {
         let mut packed = Vec::new();

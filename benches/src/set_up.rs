@@ -107,6 +107,9 @@ pub fn book_change() -> Payload {
 }
 
 /// What someone published as JSON: 236 bytes of it, strings, numbers, an array and a map.
+///
+/// # Panics
+/// Never: the text is JSON.
 #[must_use]
 pub fn published() -> Payload {
     Payload::from_json(
@@ -289,6 +292,9 @@ impl Audience {
     }
 
     /// Every session takes all that waits for it.
+    ///
+    /// # Panics
+    /// Never: a session takes no more than waits for it.
     pub fn read_all(&mut self) {
         while self.shard.dirty_count() > 0 {
             let id = self.shard.next_dirty();
