@@ -297,8 +297,13 @@ impl Audience {
     /// Never: a session takes no more than waits for it.
     pub fn read_all(&mut self) {
         while self.shard.dirty_count() > 0 {
-            let id = self.shard.next_dirty();
-            let Some((id, outbox)) = id.and_then(|id| Some((id, self.shard.outbox(id)?))) else {
+            self.read_round();
+        }
+    }
+
+    fn read_round(&mut self) {
+        while let Some(id) = self.shard.next_dirty() {
+            let Some(outbox) = self.shard.outbox(id) else {
                 continue;
             };
             let count = outbox.waiting().map(|waiting| waiting.bytes.len()).sum();

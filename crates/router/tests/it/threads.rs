@@ -86,6 +86,7 @@ impl Reading {
     fn read(&mut self) {
         while self.shard.drain(1_000, NOW) {}
         while self.shard.dirty_count() > 0 {
+            // None ends a round and begins none.
             let Some(id) = self.shard.next_dirty() else {
                 continue;
             };

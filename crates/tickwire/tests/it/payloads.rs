@@ -144,6 +144,15 @@ fn assert_alive(broker: &Broker) {
     assert_eq!(socket.message()["op"], "pong");
 }
 
+/// Reads an `ack` in MessagePack and what ends it.
+fn answered(socket: &mut Socket) {
+    for op in ["ack", "synced"] {
+        let (_, message) = socket.frame();
+        let text = String::from_utf8_lossy(&message).into_owned();
+        assert!(text.contains(op), "{text}");
+    }
+}
+
 /// Readers of `chat.a` in every form.
 struct Readers {
     json: Socket,
@@ -161,7 +170,7 @@ impl Readers {
             Opcode::Binary,
             b"\x83\xa2op\xa9subscribe\xa2id\x01\xa6topics\x91\xa6chat.a",
         ));
-        packed.frame();
+        answered(&mut packed);
         let (mut events, answer) = Socket::request(broker, "GET /v1/sse?topic=chat.a HTTP/1.1", &[]);
         assert_eq!(answer.status, 200, "{answer:?}");
         while !events.line().starts_with("event: ack") {}

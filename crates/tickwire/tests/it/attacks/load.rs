@@ -39,11 +39,16 @@ fn row_20_nesting_and_counts_that_only_declare() {
         for text in [
             open.clone(),
             format!("{open}1{close}"),
-            format!(r#"{{"op":"ping","id":1,"x":{open}1{close}}}"#),
             format!(r#"{{"op":"publish","id":1,"topic":"chat.a","data":{open}1{close}}}"#),
         ] {
             refused(&GOOD, Frame::text(&text));
         }
+        // A field that is not known is passed over, however deep.
+        let mut socket = Socket::open(&attack.broker);
+        socket.send(Frame::text(&format!(
+            r#"{{"op":"ping","id":1,"x":{open}1{close}}}"#
+        )));
+        assert_eq!(socket.message()["op"], "pong");
         let answer = post(
             attack.broker.listen,
             "/v1/topics/chat.a",
