@@ -105,11 +105,10 @@ impl Ops {
             let ops = self.clone();
             async move {
                 let refused = refusal(&request, only_probes);
-                let mut response = match refused {
+                let response = match refused {
                     Some(refused) => refused.into_response(),
                     None => ops.encode(&request, ops.answer(&request).await).await,
                 };
-                http::date(response.headers_mut());
                 Ok::<_, Infallible>(response)
             }
         });
@@ -117,7 +116,6 @@ impl Ops {
         let transport = Progress::new(HttpStream::Plain(stream), stall, Stalled::default());
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .auto_date_header(false)
             .header_read_timeout(HEADERS_WITHIN)
             .serve_connection(transport, service)
             .await;

@@ -85,7 +85,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         async move {
-            let mut response = match unclear {
+            let response = match unclear {
                 Some(reason) => refuse_unclear(&context, &request, reason),
                 None => {
                     let request = entrance::locate(&context, (client, allowance), request);
@@ -93,15 +93,12 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
                 }
             };
             stalled.set_answered(true);
-            http::date(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
     });
     let limits = context.limits;
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        // An answer has none where a clock cannot tell it.
-        .auto_date_header(false)
         .header_read_timeout(limits.headers_within + KEPT_LONGER)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)

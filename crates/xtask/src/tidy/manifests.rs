@@ -6,6 +6,8 @@ use super::Fault;
 use crate::workspace::{Member, TextFile};
 
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
+/// Crates that stand in for others', whose versions they have.
+const STAND_INS: &[&str] = &["httpdate"];
 
 /// The faults of the members' manifests.
 pub(super) fn check(members: &[Member], files: &[TextFile]) -> Vec<Fault> {
@@ -29,7 +31,13 @@ fn check_manifest(file: &TextFile) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut fault = |what: String| faults.push(Fault::new(&file.path, 0, what));
     let package = manifest.get("package").and_then(Value::as_table);
+    let stands_in = package
+        .and_then(|package| package.get("name")?.as_str())
+        .is_some_and(|name| STAND_INS.contains(&name));
     for key in INHERITED {
+        if stands_in && *key == "version" {
+            continue;
+        }
         if !package
             .and_then(|package| package.get(*key))
             .is_some_and(inherits)
@@ -131,6 +139,13 @@ procfs.workspace = true
                 "{to}: {faults:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_stand_in_has_the_version_of_the_other() {
+        let own = GOOD.replacen("version.workspace = true", "version = \"1.0.3\"", 1);
+        assert_eq!(faults(&own).len(), 1);
+        assert_eq!(faults(&own.replace("tickwire-wire", "httpdate")), [""; 0]);
     }
 
     #[test]

@@ -49,12 +49,6 @@ impl fmt::Display for HttpDate {
     }
 }
 
-/// The time as IMF-fixdate.
-#[must_use]
-pub fn fmt_http_date(time: SystemTime) -> String {
-    HttpDate::from(time).to_string()
-}
-
 /// Year, index of the month and day of the month, `days` after 1970 began.
 fn civil(mut days: u64) -> (u64, usize, u64) {
     let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -88,6 +82,7 @@ mod tests {
 
     #[test]
     fn dates() {
+        let text = |time| HttpDate::from(time).to_string();
         for (seconds, date) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -97,9 +92,9 @@ mod tests {
             (LAST_S, "Fri, 31 Dec 9999 23:59:59 GMT"),
             (LAST_S + 1, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
-            assert_eq!(fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)), date);
+            assert_eq!(text(UNIX_EPOCH + Duration::from_secs(seconds)), date);
         }
         let before = UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(fmt_http_date(before), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(text(before), "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }
