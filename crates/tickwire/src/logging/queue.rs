@@ -74,7 +74,7 @@ struct Shared {
 pub(super) struct Queue(Arc<Shared>);
 
 impl Queue {
-    /// Starts the thread that writes to `out`, and that calls `every` about so often.
+    /// Starts the thread that writes to `out`, and that calls `every` about so often, however many lines there are: it may log.
     ///
     /// # Errors
     /// When the thread cannot be made.
@@ -88,8 +88,9 @@ impl Queue {
         let thread = std::thread::Builder::new().name("log".to_owned());
         thread.spawn(move || {
             let (mut lines, mut at_end) = (Lines::default(), true);
+            let mut due = Instant::now() + often;
             loop {
-                queue.take(&mut lines, often);
+                queue.take(&mut lines, due.saturating_duration_since(Instant::now()));
                 if !lines.ends.is_empty() {
                     if !at_end {
                         // What was begun of a line that failed is not the beginning of this one.
@@ -100,7 +101,10 @@ impl Queue {
                     queue.0.lost.fetch_add(lost as u64, Ordering::Relaxed);
                     lines.clear();
                 }
-                every();
+                if Instant::now() >= due {
+                    every();
+                    due = Instant::now() + often;
+                }
             }
         })?;
         Ok(())
@@ -239,6 +243,30 @@ mod tests {
         queue.wait_empty(SOON);
         assert!(queue.lock().waiting.ends.is_empty() && !queue.lock().writing);
         assert_eq!(lost(&queue), 3);
+    }
+
+    /// What is done then may log, so that it would follow on itself.
+    #[test]
+    fn what_is_done_about_so_often_is_not_done_after_each_line() {
+        let queue = Queue::default();
+        let ((asked, writes), (tell, answers)) = (sync_channel(16), sync_channel(16));
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = calls.clone();
+        let every = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        let begun = Instant::now();
+        queue
+            .write_to(Gated { asked, answers }, SOON, every)
+            .expect("a thread");
+        for _ in 0..5 {
+            queue.push(b"line\n");
+            assert_eq!(writes.recv_timeout(SOON).expect("it is written"), b"line\n");
+            tell.send(Ok(5)).expect("it waits");
+        }
+        queue.wait_empty(SOON);
+        let calls = calls.load(Ordering::Relaxed);
+        assert!(calls == 0 || begun.elapsed() >= SOON, "{calls} calls");
     }
 
     #[test]
