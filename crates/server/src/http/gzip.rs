@@ -63,13 +63,16 @@ impl Decoder {
         }
         // One byte more than there may be tells that there are more.
         let room = (self.bytes_max + 1).saturating_sub(whole.len());
-        let (used, made) = (self.inflate.total_in(), whole.len());
-        whole.reserve(room.min(PIECE_BYTES));
+        let (read, written, made) = (self.inflate.total_in(), self.inflate.total_out(), whole.len());
+        // Not into all the room that the vector has: it grows by as much again as it holds.
+        whole.resize(made + room.min(PIECE_BYTES), 0);
         let status = self
             .inflate
-            .decompress_vec(coded, whole, FlushDecompress::None)
+            .decompress(coded, &mut whole[made..], FlushDecompress::None)
             .map_err(|error| GzipError::Broken(error.to_string()))?;
-        let used = usize::try_from(self.inflate.total_in() - used).unwrap_or(coded.len());
+        let since = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
+        let used = since(self.inflate.total_in(), read).min(coded.len());
+        whole.truncate(made.saturating_add(since(self.inflate.total_out(), written)));
         *coded = &coded[used..];
         if whole.len() > self.bytes_max {
             return Err(GzipError::TooLarge(self.bytes_max));
@@ -161,6 +164,26 @@ mod tests {
             }
         }
         decoder.finish().map(|()| whole)
+    }
+
+    /// A vector that grows has room for as much again as it holds.
+    #[test]
+    fn no_more_than_a_piece_is_decoded_at_once_whatever_room_there_is() {
+        let coded = gzip(&[0; 40 * PIECE_BYTES]);
+        let (mut decoder, mut left) = (Decoder::new(100 * PIECE_BYTES), &coded[..]);
+        let mut whole = Vec::with_capacity(100 * PIECE_BYTES);
+        while !left.is_empty() {
+            let before = whole.len();
+            decoder.decode(&mut left, &mut whole).expect("it is gzip");
+            assert!(whole.len() - before <= PIECE_BYTES, "{}", whole.len() - before);
+        }
+        assert_eq!(whole.len(), 40 * PIECE_BYTES);
+        let (mut decoder, mut whole) = (Decoder::new(5), Vec::with_capacity(PIECE_BYTES));
+        assert_eq!(
+            decoder.decode(&mut &coded[..], &mut whole),
+            Err(GzipError::TooLarge(5))
+        );
+        assert!(whole.len() <= 6, "{} bytes of one that is too long", whole.len());
     }
 
     #[test]
