@@ -60,6 +60,16 @@ enum Link {
     Sse(Rc<Tether>),
 }
 
+impl Drop for Link {
+    /// The body of a stream learns that its session is gone in any case, also when a panic came before it could be told why: the
+    /// session's number will be another's.
+    fn drop(&mut self) {
+        if let Self::Sse(tether) = self {
+            tether.session_gone(None);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct WebSocket {
     stream: Stream,
@@ -254,7 +264,7 @@ impl Hub {
 
     /// Ends a session whose far end is gone.
     pub(crate) fn drop_session(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
+        let Some(mut link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
         if let Link::Sse(tether) = &link {
@@ -263,8 +273,8 @@ impl Hub {
         self.shard.remove(id);
         self.guard.forget(id);
         self.under_way.take_if(|it| it.session == id);
-        match link {
-            Link::WebSocket(mut socket) => {
+        match &mut link {
+            Link::WebSocket(socket) => {
                 self.egress.remove(id);
                 if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
@@ -450,5 +460,19 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
         Event::Ping(payload) => shard.ping(id, payload, now),
         Event::Pong(_) => shard.pong(id, now),
         Event::Close { code, .. } => shard.close_received(id, code, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of a session is used again: its body would read what waits for another client.
+    #[test]
+    fn a_stream_ends_with_its_link_whatever_becomes_of_its_session() {
+        let tether = Rc::new(Tether::default());
+        drop(Link::Sse(tether.clone()));
+        assert!(tether.is_ended() && !tether.has_farewell());
+        assert!(!tether.release(), "there is no session to be ended");
     }
 }
