@@ -198,12 +198,12 @@ impl Running {
             Command::Answer(question) => self.hub.borrow().answer(question),
             Command::Reconfigure(config, access) => {
                 (self.config, self.access) = (config, access);
-                self.hub
-                    .borrow_mut()
-                    .reconfigure(&self.config, self.access.clone());
                 // Connections that speak HTTP have what they began with, and end with their next answer.
                 self.context = Rc::new(self.context.reconfigured(&self.config));
                 self.context.curfew.renew();
+                self.hub
+                    .borrow_mut()
+                    .reconfigure(&self.config, self.access.clone());
             }
             Command::Drain(leave) => {
                 if self.leave.is_none() {
