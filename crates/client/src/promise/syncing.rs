@@ -51,6 +51,8 @@ impl Checker {
         result: &AckResult,
         ahead: &FxHashMap<String, Position>,
     ) -> Option<Resuming> {
+        // A pattern that this connection has already, or of which snapshots are asked for, resumes nothing, and says nothing of it.
+        result.resumed?;
         let pattern: Pattern = request.topic().parse().ok()?;
         if !pattern.is_wildcard() || !self.wildcards.iter().any(|w| w.pattern == pattern) {
             return None;

@@ -241,12 +241,17 @@ impl Track {
         false
     }
 
-    /// An ack tells where the subscription of a topic stands of which nothing came yet.
+    /// An ack tells where the subscription of a topic stands of which nothing came yet, or nothing in this lineage.
     pub(super) fn stands_at(&mut self, result: &AckResult) {
-        if let (Standing::Unknown, Some(epoch), Some(seq)) = (self.standing, &result.epoch, result.seq) {
+        let (Some(epoch), Some(seq)) = (&result.epoch, result.seq) else {
+            return;
+        };
+        let is_news = matches!(self.standing, Standing::Unknown) || self.epoch.as_ref() != Some(epoch);
+        if is_news {
             self.epoch = Some(epoch.clone());
             self.seq = seq;
             self.standing = Standing::At;
+            self.alternative = None;
         }
     }
 

@@ -547,6 +547,13 @@ fn patterns_resume_topic_by_topic() {
         "positions 1 k,t.A:57; positions 2 k,t.B:9; sub 3 t.*; ack 1; ack 2; ack 3 t.*/every=2,0; up t.A 58; up t.B 10",
     );
     kept("positions 1 k,t.A:57; sub 2 t.*; error 2; sub 3 t.*; ack 1; ack 3 t.*/every=1,0; up t.A 58");
+    // They are of no use to a request that resumes nothing.
+    kept(
+        "sub 1 t.* nosnap; ack 1 t.*/every; positions 2 k,t.A:57; sub 3 t.* mode snapshot; ack 2; ack 3 t.*/snapshot; joined t.A@k:60; snap t.A@k:60; up t.A 61",
+    );
+    kept(
+        "sub 1 t.* nosnap; ack 1 t.*/every; positions 2 k,t.A:57; sub 3 t.*; ack 2; ack 3 t.*/every; joined t.A@k:60; up t.A 61",
+    );
     // Refused, so it begins anew.
     kept("positions 1 k,t.A:57; sub 2 t.*; error 1; ack 2 t.*/every=0,1; snap t.A@k:60; up t.A 61");
     broken(
@@ -661,6 +668,13 @@ enum Step {
     Gap(u64),
     /// So many messages are missing and a snapshot of the last follows.
     GapAndSnapshot(u64),
+}
+
+#[test]
+fn a_resync_tells_the_lineage_of_a_topic_that_was_made_anew() {
+    kept(
+        "positions 1 k,t.A:8; sub 2 t.*; ack 1; ack 2 t.*/every=0,0; resync 3 t.A; ack 3 t.A@n:0; up t.A 1; up t.A 2",
+    );
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
