@@ -8,17 +8,20 @@ use crate::publication::Publication;
 use crate::replays::Pinned;
 
 impl State {
-    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them.
+    /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them. Looks at no more of
+    /// them than fit, since a pattern may ask this of very many topics at once.
     pub(super) fn promise(&self, since: Seq, most: usize) -> Resume {
         let (mut all, mut new) = (0_usize, 0_usize);
         for publication in self.history.after(since) {
             all += publication.data_bytes();
-            if !publication.is_pinned() {
+            // What is kept already takes no more room, also if frames have made it too much since.
+            let is_new = !publication.is_pinned();
+            if is_new {
                 new += publication.memory_bytes();
             }
-        }
-        if all > most || !self.lineage.memory.replays.has_room(new) {
-            return Resume::TooMuch(Missed::since(since));
+            if all > most || is_new && !self.lineage.memory.replays.has_room(new) {
+                return Resume::TooMuch(Missed::since(since));
+            }
         }
         let messages = self.history.after(since).cloned();
         let messages = messages.map(Pinned::new).collect();

@@ -136,6 +136,44 @@ fn the_replays_of_one_connection_have_bytes_of_their_own() {
     );
 }
 
+/// Frames that are made of what is kept may take the account beyond its bytes; what needs nothing more is granted all the same.
+#[test]
+fn what_is_kept_for_others_refuses_nobody_who_needs_nothing_more() {
+    const MESSAGES: usize = 200;
+    let most = MESSAGES * (1_000 + BESIDE);
+    let mut world = World::new(Setup {
+        replay_bytes: most,
+        ..Setup::default()
+    });
+    (0..MESSAGES).for_each(|_| world.publish("trade.A", &text(1_000)));
+    world.publish("trade.B", "1");
+    let holder = world.open(0, Codec::Json, Vec::new());
+    world.clients[holder].room = Some(0);
+    resume(&mut world, holder, "trade.A", 0);
+    world.write_dirty(0);
+    // The second half is kept for the holder, whose outbox has room for less than the first.
+    for codec in Codec::ALL {
+        let reader = world.open(0, codec, Vec::new());
+        resume(&mut world, reader, "trade.A", MESSAGES as u64 / 2);
+        world.write_dirty(0);
+        world.make_room(reader, None);
+        assert_eq!(
+            resumed(&mut world, reader),
+            (Some(true), MESSAGES / 2, false),
+            "{codec:?}"
+        );
+    }
+    let kept = world.directory.replay_bytes();
+    assert!(kept > most, "{kept} bytes are kept of {most}");
+    let late = world.open(0, Codec::Json, Vec::new());
+    resume(&mut world, late, "trade.A", MESSAGES as u64 / 2);
+    resume(&mut world, late, "trade.B", 1);
+    world.write_dirty(0);
+    world.make_room(late, None);
+    assert_eq!(resumed(&mut world, late), (Some(true), MESSAGES / 2, false));
+    assert_eq!(world.shards[0].counts().replays_refused, 0);
+}
+
 #[test]
 fn a_reader_that_sips_keeps_a_promised_replay_for_so_long_and_no_longer() {
     let mut setup = Setup::default();
