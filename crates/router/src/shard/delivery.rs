@@ -419,8 +419,10 @@ impl Shard {
                 debug_assert_eq!(from, subscriber.after.next());
                 if let Some(snapshot) = cell.snapshot() {
                     self.push_recovery(id, cell, subscriber, snapshot, false);
-                    subscriber.behind = false; // the snapshot was the head
                 }
+                // The snapshot was the head. Without one, of a book that a panic has cost, the next message, which is whole, does
+                // not follow on the last and so has this done again.
+                subscriber.behind = false;
             }
             (gap, _) => {
                 if let Some(between) = gap {
