@@ -299,7 +299,7 @@ impl TopicCell {
         let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
         let snapshot = Publication::new(state.lineage.clone(), newest.seq, newest.ts, whole);
         let snapshot = Arc::new(snapshot.doubted(newest.doubt));
-        snapshot.move_to(Place::Value);
+        snapshot.move_to(Place::Copy);
         state.book_snapshot = Some(snapshot.clone());
         Some(snapshot)
     }

@@ -68,8 +68,9 @@ impl Account {
 pub(crate) struct Memory {
     /// Newest messages without their frames, and books.
     pub(crate) values: Account,
-    /// Frames of newest messages. They may be given up, so they are not what publications are refused for.
-    frames: Account,
+    /// Frames of newest messages, and snapshots of books. They may be given up, so they are not what publications are refused
+    /// for.
+    spare: Account,
     pub(crate) history: Account,
     pub(crate) replays: Account,
 }
@@ -79,7 +80,7 @@ impl Memory {
     pub(crate) fn new(values_max: usize, history_max: usize, replays_max: usize) -> Self {
         Self {
             values: Account::new(values_max),
-            frames: Account::new(usize::MAX),
+            spare: Account::new(usize::MAX),
             history: Account::new(history_max),
             replays: Account::new(replays_max),
         }
@@ -87,10 +88,10 @@ impl Memory {
 
     /// Bytes that the values of all topics hold.
     pub(crate) fn value_bytes(&self) -> usize {
-        self.values.bytes() + self.frames.bytes()
+        self.values.bytes() + self.spare.bytes()
     }
 
-    /// Whether values hold more than they may, their frames included.
+    /// Whether values hold more than they may, all that is made of them included.
     pub(crate) fn values_are_over(&self) -> bool {
         self.value_bytes() > self.values.max()
     }
@@ -101,8 +102,9 @@ impl Memory {
             Place::Nowhere => {}
             Place::Value => {
                 self.values.change(data.0, data.1);
-                self.frames.change(frames.0, frames.1);
+                self.spare.change(frames.0, frames.1);
             }
+            Place::Copy => self.spare.change(data.0 + frames.0, data.1 + frames.1),
             Place::History => self.history.change(data.0 + frames.0, data.1 + frames.1),
         }
     }
@@ -117,6 +119,8 @@ pub(crate) enum Place {
     Value,
     /// Behind the newest.
     History,
+    /// It says what the topic holds anyway, and can be made anew.
+    Copy,
 }
 
 impl Place {
@@ -124,6 +128,7 @@ impl Place {
         match bits {
             1 => Self::Value,
             2 => Self::History,
+            3 => Self::Copy,
             _ => Self::Nowhere,
         }
     }

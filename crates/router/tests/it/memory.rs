@@ -262,6 +262,37 @@ fn a_book_counts_among_the_values() {
     assert!(two < one - LEVELS * 30, "{two} bytes after {one}");
 }
 
+/// The snapshot of a book is made anew when it is needed.
+#[test]
+fn a_snapshot_that_somebody_asked_for_refuses_no_publication() {
+    let mut world = World::new(Setup {
+        value_bytes: 200_000,
+        ..Setup::default()
+    });
+    let levels: Vec<String> = (1..=2_000).map(|n| format!(r#"["{n}","1"]"#)).collect();
+    let book = format!(
+        r#"{{"symbol":"A","bids":[{}],"asks":[],"time":0}}"#,
+        levels.join(",")
+    );
+    assert_eq!(try_publish(&world, "book.A", &book), Ok(()));
+    let before = world.directory.value_bytes();
+    let cell = world.directory.find("book.A").expect("published");
+    assert!(cell.snapshot().is_some());
+    let with_it = world.directory.value_bytes();
+    assert!(with_it > before + 60_000, "{with_it} bytes after {before}");
+    let left = 200_000 - with_it;
+    assert_eq!(try_publish(&world, "ticker.A", &text(left + 10_000)), Ok(()));
+    world.run();
+    assert!(
+        world.directory.value_bytes() <= 200_000,
+        "it is given up for what has to be kept"
+    );
+    assert_eq!(
+        try_publish(&world, "ticker.B", &text(200_000 - before)),
+        Err(ErrorCode::LimitExceeded)
+    );
+}
+
 /// A reader has every message encoded once more for it, and so a history becomes larger without a publication.
 #[test]
 fn frames_count_when_they_are_made_and_what_is_too_much_is_given_up() {
