@@ -8,7 +8,7 @@ mod restoring;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{AckResult, AnnouncedLimits, RequestId, TopicRequest};
+use tickwire_wire::message::{AckResult, AnnouncedLimits, Positions, RequestId, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Refusal, Secret, ServerMessage};
 use tokio::sync::oneshot;
 
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     last_id: u64,
     connections: u64,
     outgoing: VecDeque<Waiting>,
+    /// Positions that were sent on this connection for a user's `subscribe` that was not sent yet.
+    ahead: Vec<Vec<Positions>>,
     pending: FxHashMap<RequestId, Purpose>,
     events: VecDeque<Event>,
     /// Requests that were granted and of which not all has come.
@@ -87,6 +89,7 @@ impl Core {
             last_id: 0,
             connections: 0,
             outgoing: VecDeque::new(),
+            ahead: Vec::new(),
             pending: FxHashMap::default(),
             events: VecDeque::new(),
             syncing: BTreeMap::new(),
@@ -146,6 +149,12 @@ impl Core {
         }
         self.outgoing
             .retain(|waiting| !waiting.purpose.is_of_connection());
+        // Their broker has forgotten them, and the next one must know them before it is asked.
+        let waiting = std::mem::take(&mut self.outgoing);
+        for since in std::mem::take(&mut self.ahead) {
+            self.send_positions(since, false);
+        }
+        self.outgoing.extend(waiting);
     }
 
     /// Whether a further request may be made.
@@ -241,6 +250,7 @@ impl Core {
                 return Some(counted(&first.message));
             }
             self.outgoing.pop_front();
+            self.ahead.clear();
         }
         None
     }
@@ -253,8 +263,13 @@ impl Core {
         if let Purpose::Ping { sent, .. } = &mut waiting.purpose {
             *sent = Some(now());
         }
-        if let ClientMessage::Unsubscribe { topics, .. } = &waiting.message {
-            self.forget(topics);
+        match &waiting.message {
+            ClientMessage::Unsubscribe { topics, .. } => self.forget(topics),
+            ClientMessage::Subscribe(_) => self.ahead.clear(),
+            ClientMessage::Positions { since, .. } if !waiting.purpose.is_of_connection() => {
+                self.ahead.push(since.clone());
+            }
+            _ => {}
         }
         self.pending.insert(waiting.id, waiting.purpose);
         Some((counted, waiting.bytes))

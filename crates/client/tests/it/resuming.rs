@@ -3,6 +3,7 @@
 use serde_json::json;
 use tickwire_client::promise::BrokenPromise;
 use tickwire_client::{Event, Events, Loss, RequestError, Subscription};
+use tickwire_wire::message::Position;
 use tickwire_wire::{CloseCode, Mode, Seq};
 
 use crate::peer::{Broker, ack, joined, message, next, snapshot, update, welcome_with, within};
@@ -174,6 +175,57 @@ async fn positions_that_do_not_fit_in_the_request_go_ahead_of_it() {
             _ => {}
         }
     }
+}
+
+/// A broker knows them no longer than the connection on which they were sent.
+#[tokio::test]
+async fn positions_that_went_ahead_go_again_where_their_request_goes() {
+    let broker = Broker::start().await;
+    let mut slow = welcome_with(15_000, 512);
+    // The first one goes at once, and the others wait for longer than the connection lasts.
+    slow["limits"]["ops_per_s"] = json!(1);
+    slow["limits"]["ops_burst"] = json!(1);
+    let settings = broker.client();
+    let (connected, mut peer) = within(async {
+        tokio::join!(settings.connect(), async {
+            let mut peer = broker.accept().await;
+            peer.say(slow).await;
+            peer
+        })
+    })
+    .await;
+    let (client, _events) = connected.expect("a welcome");
+    let topics: Vec<String> = (0..20).map(|n| format!("trade.{n:02}")).collect();
+    let at = Position {
+        epoch: "k".into(),
+        seq: Seq(7),
+    };
+    let positions = topics.iter().map(|topic| (topic.clone(), at.clone()));
+    let trades = Subscription::to(Vec::<String>::new()).resume_each("trade.*", positions);
+    let subscribing = tokio::spawn(async move { client.subscribe(trades).await });
+    let first = peer.hear("positions").await;
+    peer.close(4002).await;
+
+    let mut peer = broker.accept().await;
+    peer.say(welcome_with(15_000, 512)).await;
+    let mut given = Vec::new();
+    let request = loop {
+        let frame = peer.hear_frame().await;
+        let request: serde_json::Value = serde_json::from_slice(&frame.payload).expect("JSON");
+        if request["op"] != "positions" {
+            break request;
+        }
+        let seqs = request["since"][0]["seqs"].as_object().expect("a map");
+        given.extend(seqs.keys().cloned());
+        peer.say(ack(&request, &json!([]))).await;
+    };
+    assert_eq!(request["topics"], json!(["trade.*"]));
+    given.sort();
+    assert_eq!(given, topics, "the first were {}", first["since"]);
+    let result = json!({"topic": "trade.*", "matched": 20, "mode": "every", "resumed": 20, "not_resumed": 0});
+    peer.say(ack(&request, &json!([result]))).await;
+    let results = within(subscribing).await.expect("no panic").expect("an ack");
+    assert_eq!(results[0].resumed, Some(20));
 }
 
 #[tokio::test]
