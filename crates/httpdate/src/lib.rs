@@ -51,7 +51,8 @@ impl fmt::Display for HttpDate {
 
 /// Year, index of the month and day of the month, `days` after 1970 began.
 fn civil(mut days: u64) -> (u64, usize, u64) {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     // By whole cycles of 400 years first, so that a date costs at most 400 steps and those of our time sixty.
     const CYCLE_DAYS: u64 = 400 * 365 + 97;
     let mut year = 1_970 + days / CYCLE_DAYS * 400;

@@ -126,7 +126,8 @@ impl Acceptor {
     fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
         let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
         let listener = listener.into_std()?;
-        loop {
+        // No more than the kernel can have made by now: clients that go on connecting do not keep the broker.
+        for _ in 0..=self.socket.backlog {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     stream.set_nonblocking(true)?;
@@ -137,6 +138,7 @@ impl Acceptor {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
@@ -296,7 +298,15 @@ async fn discard(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use tickwire_metrics::Catalogue;
+    use tokio::task::LocalSet;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::gatekeeper::DoorRules;
+    use crate::labels::LABELS;
 
     /// Doors, and what is behind them.
     fn doors(count: usize) -> (Vec<ShardDoor>, Vec<mpsc::Receiver<Command>>) {
@@ -327,6 +337,39 @@ mod tests {
             Permit::take(&door.connections, peer.into(), None)
         };
         (0..count).map(admit).collect()
+    }
+
+    /// Whoever goes on connecting, faster than is accepted, would keep a broker that leaves from ever getting further.
+    #[test]
+    fn the_end_of_accepting_does_not_wait_for_clients_that_go_on_connecting() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 128).expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let rules = DoorRules::of(&config::Config::default(), 100);
+        let mut acceptor = Acceptor {
+            doors: Vec::new(),
+            gatekeeper: Arc::new(Gatekeeper::new(rules, Clock::start(), catalogue.http_metrics())),
+            socket: config::Config::default().socket,
+            secured: false,
+        };
+        // As many as that wait at first, and one that is being made; the others came meanwhile.
+        acceptor.socket.backlog = 3;
+        let clients: Vec<_> = (0..20)
+            .map(|_| std::net::TcpStream::connect(address).expect("it listens"))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            acceptor.empty(TcpListener::from_std(listener).expect("a listener"));
+        });
+        let told = |mut client: std::net::TcpStream| {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap_or_default();
+            answer.starts_with("HTTP/1.1 503 ")
+        };
+        assert_eq!(clients.into_iter().map(told).filter(|told| *told).count(), 4);
     }
 
     #[test]
