@@ -342,17 +342,15 @@ impl Common {
             tls: self.tls.clone(),
             commands,
         };
-        let (id, directory) = (plan.id, plan.directory.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || {
-                // What a shard cannot contain by itself ends it: others go on, and nobody waits for its queue.
+                // What a shard cannot contain by itself ends it: others go on.
                 match catch_unwind(AssertUnwindSafe(|| plan.run())) {
-                    Ok(Ok(())) => return,
+                    Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::error!(shard = number, %error, "a shard ended"),
                     Err(_) => tracing::error!(shard = number, "a shard ended by a panic"),
                 }
-                directory.forget_shard(id);
             })?;
         Ok((
             ShardDoor {
@@ -485,5 +483,57 @@ fn raise_open_files() -> u64 {
             tracing::warn!(%error, "the limit on open files could not be raised");
             rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use tickwire_wire::{Micros, Payload, Topic};
+
+    use super::*;
+    use crate::permit::Permit;
+
+    /// A bulk publication that waits for it would keep its thread, and so the broker, from ever ending.
+    #[test]
+    fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
+        let config = Config::default();
+        let access = reload::load_access(&config).expect("no files are named");
+        let common = Common::new(config, access, 1, 100).expect("a broker");
+        let (doors, shards) = common.start_shards().expect("a thread");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
+        let (stream, peer) = listener.accept().expect("it is there");
+        stream.set_nonblocking(true).expect("a socket");
+        let permit = Permit::take(&doors[0].connections, peer.into(), None);
+        let served = doors[0]
+            .commands
+            .blocking_send(Command::Serve(stream, peer, permit));
+        assert!(served.is_ok());
+        let subscribe = br#"{"op":"subscribe","id":1,"topics":["chat.*"]}"#;
+        let head = b"GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        // A mask of zeros changes nothing.
+        let frame = [0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0];
+        client
+            .write_all(&[&head[..], &frame, subscribe].concat())
+            .expect("it is taken");
+        let (mut read, mut piece) = (Vec::new(), [0; 1_024]);
+        while !String::from_utf8_lossy(&read).contains("\"ack\"") {
+            let count = client.read(&mut piece).expect("it answers");
+            assert!(count > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..count]);
+        }
+        // Without a way to be told anything it ends, though it has a session.
+        drop(doors);
+        join(shards.into_iter());
+        let topic: Topic = "chat.a".parse().expect("a topic");
+        let payload = Payload::from_json(b"1").expect("JSON");
+        common
+            .directory
+            .publish(&topic, payload, Micros(1))
+            .expect("there is room");
+        assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
     }
 }

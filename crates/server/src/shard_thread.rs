@@ -79,6 +79,9 @@ impl ShardPlan {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        // However it ends, nobody waits for its queue. Dropped behind its tasks, and before the runtime, which waits for the bulk
+        // publications that are under way.
+        let _forgotten = Forgotten(self.id, self.directory.clone());
         let local = LocalSet::new();
         let turns = Turns::default();
         local.block_on(&runtime, turns.lead(self.serve(&turns)))
@@ -98,6 +101,15 @@ impl ShardPlan {
                 running.begin_anew();
             }
         }
+    }
+}
+
+/// A shard that is wanted for nothing any more once this is dropped.
+struct Forgotten(ShardId, Arc<Directory>);
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        self.1.forget_shard(self.0);
     }
 }
 
