@@ -130,7 +130,7 @@ impl Shard {
             };
             let slot = &mut self.slots[topic.index()];
             let subscriber = slot.at_mut(subscription.place);
-            if begins(&item, subscriber.every) {
+            if begins(&item) {
                 session.syncs.bring_again(&mut subscription.awaited);
             }
             match item {
@@ -275,14 +275,13 @@ impl Shard {
     }
 }
 
-/// Whether an item may be what a subscription, to `every` message or to the newest, begins with, and not what follows that: where
-/// it is taken back, whoever waits for that waits again.
-fn begins(item: &Item, every: bool) -> bool {
+/// Whether an item may be what a subscription begins with, and not what follows that: where it is taken back, whoever waits for that
+/// waits again. What was pulled in may have been the newest, though every message may be asked for since.
+fn begins(item: &Item) -> bool {
     match item {
         Item::Frame(frame) => match frame.sort {
-            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::Promised => true,
-            Sort::Live | Sort::Pulled => !every,
-            Sort::OneShot => false,
+            Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::Promised | Sort::Pulled => true,
+            Sort::Live | Sort::OneShot => false,
         },
         Item::Gap(gap) => gap.reason != GapReason::Slow,
         Item::Joined(_) | Item::Status(_) | Item::Synced(_) | Item::Answer(_) | Item::Placing(_) => false,

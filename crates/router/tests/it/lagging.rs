@@ -130,6 +130,21 @@ fn a_mode_that_was_changed_holds_for_what_comes_again() {
     );
 }
 
+/// What a request began with waits again, whatever is asked for since.
+#[test]
+fn a_request_is_not_synced_before_the_newest_that_a_change_of_mode_made_one_of_all() {
+    check(
+        "outbox 150; synced; open a; pub ticker.A 1..2; stall a; sub a ticker.A@1; write a 10; sub a ticker.> mode=every; pub ticker.A 3..9; drain; resume a; go",
+        expect![[r#"
+            a: ack 1 ticker.A@2 conflate recovered=true
+            a: ack 2 ticker.> matched=1 every
+            a: synced 2
+            a: gap ticker.A 2..8 slow
+            a: synced 1
+            a: update ticker.A 9 9"#]],
+    );
+}
+
 #[test]
 fn a_replay_that_was_promised_is_kept_when_it_is_taken_back() {
     check(
