@@ -52,7 +52,7 @@ impl Checker {
         ahead: &FxHashMap<String, Position>,
     ) -> Option<Resuming> {
         // A pattern that this connection has already, or of which snapshots are asked for, resumes nothing, and says nothing of it.
-        result.resumed?;
+        let (resumed, not_resumed) = result.resumed.zip(result.not_resumed)?;
         let pattern: Pattern = request.topic().parse().ok()?;
         if !pattern.is_wildcard() || !self.wildcards.iter().any(|w| w.pattern == pattern) {
             return None;
@@ -80,8 +80,8 @@ impl Checker {
         (!topics.is_empty()).then(|| Resuming {
             pattern: result.topic.clone(),
             topics,
-            resumed: result.resumed.unwrap_or_default(),
-            not_resumed: result.not_resumed.unwrap_or_default(),
+            resumed,
+            not_resumed,
         })
     }
 

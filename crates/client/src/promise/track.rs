@@ -211,7 +211,7 @@ impl Track {
         let counting = match self.standing {
             Standing::Unknown => false,
             // What a pattern was to resume and did not is yet to be told, if there was a message of it.
-            Standing::Either => same_lineage || result.seq.is_some_and(|seq| seq > Seq::ZERO),
+            Standing::Either => (same_lineage && self.seq == Seq::ZERO) || result.seq > Some(Seq::ZERO),
             _ => same_lineage,
         };
         if was_live && counting {
@@ -232,22 +232,17 @@ impl Track {
         } else {
             Awaiting::Nothing
         };
-        self.standing = if result.seq.is_some() {
-            Standing::At
-        } else {
-            Standing::Unknown
-        };
+        self.standing = result.seq.map_or(Standing::Unknown, |_| Standing::At);
         self.seq = result.seq.unwrap_or_default();
         false
     }
 
-    /// An ack tells where the subscription of a topic stands of which nothing came yet, or nothing in this lineage.
+    /// An ack tells where the subscription of a topic stands of which nothing came yet: one that a pattern was to resume as well, if
+    /// there was no message of it.
     pub(super) fn stands_at(&mut self, result: &AckResult) {
-        let (Some(epoch), Some(seq)) = (&result.epoch, result.seq) else {
-            return;
-        };
-        let is_news = matches!(self.standing, Standing::Unknown) || self.epoch.as_ref() != Some(epoch);
-        if is_news {
+        if let (Some(epoch), Some(seq)) = (&result.epoch, result.seq)
+            && (self.standing == Standing::Unknown || (self.standing == Standing::Either && seq == Seq::ZERO))
+        {
             self.epoch = Some(epoch.clone());
             self.seq = seq;
             self.standing = Standing::At;

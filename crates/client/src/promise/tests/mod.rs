@@ -583,6 +583,28 @@ fn patterns_resume_topic_by_topic() {
 }
 
 #[test]
+fn an_ack_tells_that_a_topic_to_be_resumed_has_no_message() {
+    // Where it was is of another lineage, or was not reached in this one.
+    for since in ["z", "k"] {
+        let begin = format!("sub 1 each t.*={since},t.A:5; ack 1 t.*/every=0,0;");
+        kept(&format!(
+            "{begin} sub 2 t.A mode snapshot; ack 2 t.A@k:0/snapshot; up t.A 1; synced 1; synced 2"
+        ));
+        kept(&format!(
+            "{begin} sub 2 t.A; ack 2 t.A@k:0/every; up t.A 1; synced 1; synced 2"
+        ));
+    }
+    // Of one that has, what was missed is yet to be told.
+    kept(
+        "sub 1 each t.*=z,t.A:5; ack 1 t.*/every=0,1; resync 2 t.A; ack 2 t.A@k:9; gap t.A@k 1 9 epoch; synced 1; snap t.A@k:9",
+    );
+    // It may stand at 0 since that is from where it was resumed.
+    kept(
+        "sub 1 each t.*=k,t.A:0; ack 1 t.*/every=1,0; sub 2 t.A; ack 2 t.A@k:0/every; up t.A 1; synced 1; snap t.A@k:1; synced 2",
+    );
+}
+
+#[test]
 fn a_pong_says_when_its_ping_was_read() {
     kept("ping 1; pong 1 1; ping 2; pong 2 0; ping 3; pong 3");
     broken(
