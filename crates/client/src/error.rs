@@ -33,7 +33,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         source: io::Error,
     },
     /// A file does not hold what it is for.
@@ -53,7 +53,7 @@ pub enum TlsError {
     /// The system has no certificates.
     #[error("no certificates of the system were found, so nobody would be trusted: name a file ({reason})")]
     NoRoots {
-        /// Why.
+        /// Why none were found.
         reason: String,
     },
 }
@@ -78,7 +78,7 @@ pub enum ConnectError {
     TokenUnreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         #[source]
         error: io::Error,
     },

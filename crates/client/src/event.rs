@@ -49,7 +49,7 @@ pub enum Event {
     },
     /// An attempt to connect again failed.
     ConnectFailed {
-        /// Why.
+        /// Why it failed.
         error: ConnectError,
         /// How long until the next attempt; none if there is none: the client has stopped.
         retry_in: Option<Duration>,
@@ -70,7 +70,7 @@ pub enum Event {
     SubscriptionLost {
         /// The topic or pattern.
         topic: String,
-        /// Why.
+        /// Why the broker refused it.
         refusal: Refusal,
     },
 }

@@ -38,7 +38,7 @@ struct State {
     seq: Seq,
     history: History,
     book: Option<Box<Book>>,
-    /// What the book was counted with.
+    /// Bytes that the account of values holds for the book.
     book_bytes: usize,
     /// The book at `seq`, made when first asked for.
     book_snapshot: Option<Arc<Publication>>,

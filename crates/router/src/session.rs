@@ -110,7 +110,7 @@ pub(crate) struct Session {
     pub(crate) requested: bool,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
-    /// Whose the topics are that it makes, where quotas tell.
+    /// To whom the topics count that it makes, if there are quotas.
     pub(crate) publisher: Option<Publisher>,
     /// Whether much has been waiting for it since bytes were last taken.
     pub(crate) pressing: bool,

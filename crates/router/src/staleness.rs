@@ -24,7 +24,7 @@ pub struct StaleRule {
 /// A topic that is to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Look {
-    /// When.
+    /// When it is to be looked at.
     pub(crate) due: Micros,
     pub(crate) topic: TopicId,
     pub(crate) after_ms: u64,

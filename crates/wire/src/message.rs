@@ -392,7 +392,7 @@ pub enum Control {
         from: Seq,
         /// Last missing message.
         to: Seq,
-        /// Why.
+        /// Why they will not come.
         reason: GapReason,
     },
     /// The state of a topic's source changed.

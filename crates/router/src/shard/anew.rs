@@ -20,8 +20,9 @@ impl Shard {
         self.sessions.get(id.index()).is_some_and(between)
     }
 
-    /// The shard anew, to take the place of this one, with these settings: without sessions, wanted by nobody. Its numbers for sessions and its counts go on: what
-    /// subscriptions were owed is dropped, and sessions that were open count as closed with 1011.
+    /// A shard with these settings that takes the place of this one. It has no sessions, and no topic is queued for it. The
+    /// generations of sessions and the counts go on: what subscriptions were owed counts as dropped, and sessions that were
+    /// open count as closed with 1011.
     #[must_use]
     pub fn anew(&self, settings: ShardSettings, compression: DeflateSettings) -> Self {
         self.directory.forget_shard(self.id);

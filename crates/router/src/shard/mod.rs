@@ -441,8 +441,8 @@ impl Shard {
         }
     }
 
-    /// As [`Self::writable`], for who fetches what waits by himself: what the session was waiting to pull in is in its
-    /// outbox by then.
+    /// As [`Self::writable`], for a caller that takes what waits without [`Self::next_dirty`]: what the session was waiting to
+    /// pull in is in its outbox by then.
     pub fn refill(&mut self, id: SessionId) {
         self.take_back_offer(id);
         self.bring_up_to_date(id);

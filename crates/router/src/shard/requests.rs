@@ -43,7 +43,7 @@ impl Answer {
     }
 }
 
-/// The refusal of one of `what` that may come in so many microseconds.
+/// The refusal of a request, one of `what`, that came too fast: the next one may come in `wait_us` microseconds.
 pub(super) fn too_fast(what: &str, per_s: u32, burst: u32, wait_us: u64) -> Refusal {
     let wait_ms = wait_us.div_ceil(1_000);
     let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
@@ -139,7 +139,7 @@ impl Shard {
         Rate::new(limits.ops_per_s, limits.ops_burst)
     }
 
-    /// The refusal of what may be done in so many microseconds.
+    /// The refusal of a request that came too fast: the next one may come in `wait_us` microseconds.
     fn over_rate(&self, wait_us: u64) -> Refusal {
         let limits = self.settings.limits;
         too_fast("requests", limits.ops_per_s, limits.ops_burst, wait_us)
@@ -160,7 +160,7 @@ impl Shard {
     }
 
     /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
-    /// address: who connects anew has a new one of his own, and not of the other.
+    /// address: a client that connects anew has a new allowance of its own, and its address has the old one.
     pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
         let (rate, address_rate) = (self.rate(), self.address_rate());
         let Some(session) = self.open_session(id) else {

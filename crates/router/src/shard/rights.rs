@@ -16,7 +16,7 @@ use crate::session::{Phase, Session, SessionId, Transport};
 /// A token that a session showed.
 #[derive(Debug)]
 pub struct AuthRequest {
-    /// Whose.
+    /// The session that showed it.
     pub session: SessionId,
     /// What the answer is to.
     pub request: RequestId,

@@ -20,7 +20,7 @@ const SAMPLED: usize = 8;
 /// How far a session is behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionLag {
-    /// Which one.
+    /// The session.
     pub session: SessionId,
     /// What its `welcome` called it.
     pub name: String,
