@@ -126,6 +126,15 @@ impl L2Book {
         self.finish(result, || Position { epoch: at.epoch, seq })
     }
 
+    /// Begins with nothing, as the book of a topic without a message: its `ack` or its `joined` says 0, and no snapshot comes.
+    pub fn begin(&mut self, epoch: &Epoch) {
+        self.make_stale();
+        self.at = Some(Position {
+            epoch: epoch.clone(),
+            seq: Seq::ZERO,
+        });
+    }
+
     /// Forgets everything: call it at a `gap`, after which only a snapshot helps.
     pub fn make_stale(&mut self) {
         self.bids.clear();

@@ -22,7 +22,7 @@ mod track;
 mod tests;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{GapReason, Position, RequestId};
+use tickwire_wire::message::{AckResult, GapReason, Position, RequestId};
 use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMessage};
 
 use answers::{Asked, op_of};
@@ -266,6 +266,9 @@ impl Checker {
 
     /// A `joined` was received.
     fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
+        if seq == Seq::ZERO {
+            self.begin_book(topic, epoch);
+        }
         match self.topics.get_mut(topic) {
             Some(track) if track.live => track.joined(topic, epoch, seq),
             _ => self.admit(topic)?.joined(topic, epoch, seq),
@@ -321,6 +324,26 @@ impl Checker {
 
     fn answered(&mut self, id: RequestId) -> Result<Asked, BrokenPromise> {
         self.asked.remove(&id).ok_or(BrokenPromise::UnknownAnswer { id })
+    }
+
+    /// A topic has no message yet: if it is a book, it begins with nothing.
+    fn begin_book(&mut self, topic: &str, epoch: &Epoch) {
+        let Some(books) = self.books.as_mut().filter(|books| books.pattern.matches(topic)) else {
+            return;
+        };
+        let book = books.books.entry(topic.into()).or_default();
+        if book.position().is_none_or(|at| at.epoch != *epoch) {
+            book.begin(epoch);
+        }
+    }
+
+    /// An ack tells where a subscription begins.
+    fn book_acked(&mut self, result: &AckResult) {
+        if let (Some(epoch), Some(Seq::ZERO)) = (&result.epoch, result.seq)
+            && self.is_live(&result.topic)
+        {
+            self.begin_book(&result.topic, epoch);
+        }
     }
 
     fn check_book(

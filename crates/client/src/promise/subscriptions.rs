@@ -34,6 +34,7 @@ impl Checker {
                         let asked = Subscribing { id, mode, snapshot };
                         verdict = verdict.and(self.subscribed(request, result, asked));
                         resuming.extend(self.resume_pattern(id, request, result, &ahead));
+                        self.book_acked(result);
                     }
                 }
                 let topics = topics.into_iter().map(TopicRequest::into_topic).collect();
@@ -61,6 +62,7 @@ impl Checker {
                     }
                     track.resync();
                 }
+                results.iter().for_each(|result| self.book_acked(result));
                 Ok(())
             }
             Asked::Other => Ok(()),

@@ -682,6 +682,41 @@ fn books_are_verified_when_asked_for() {
     assert_eq!(run(&mut checker, "snap trade.A@k:1"), "");
 }
 
+#[test]
+fn a_book_that_begins_under_a_subscription_is_verified_from_its_first_message() {
+    // By a pattern, by its name, and by a pattern and its name; the last has begun again in another lineage.
+    for before in [
+        "sub 1 >; ack 1 >/every; joined book.A@k:0",
+        "sub 1 book.A; ack 1 book.A@k:0/every",
+        "sub 1 >; ack 1 >/every; joined book.A@k:0; sub 2 book.A nosnap; ack 2 book.A@k:0/every",
+        "positions 1 j,book.A:8; sub 2 >; ack 1; ack 2 >/every=0,0; resync 3 book.A; ack 3 book.A@k:0",
+    ] {
+        let mut checker = Checker::new().verify_books("book.>".parse().expect("a pattern"));
+        assert_eq!(checker.received(&welcome()), Ok(()));
+        assert_eq!(run(&mut checker, before), "");
+        let update = |seq: u64, bids: &str, checksum: u32| ServerMessage::Update {
+            topic: "book.A".to_owned(),
+            seq: Seq(seq),
+            ts: Micros(1),
+            data: raw(&format!(
+                r#"{{"symbol":"A","bids":{bids},"asks":[["10.1","2"]],"checksum":{checksum},"time":1}}"#
+            )),
+        };
+        let first = update(1, r#"[["9.9","1"]]"#, 629_245_110);
+        assert_eq!(checker.received(&first), Ok(()), "{before}");
+        assert_eq!(
+            checker.received(&update(2, "[]", 629_245_110)),
+            Ok(()),
+            "{before}"
+        );
+        let wrong = checker.received(&update(3, "[]", 1));
+        assert!(
+            matches!(wrong, Err(BrokenPromise::Book { .. })),
+            "{before}: {wrong:?}"
+        );
+    }
+}
+
 /// What a broker may do with a topic that is subscribed in `every`.
 #[derive(Debug, Clone)]
 enum Step {
