@@ -93,8 +93,7 @@ impl Shard {
         now: Micros,
     ) {
         let most = self.settings.session_limits.topics;
-        let more = self.resolve(since);
-        self.charge(id, since.iter().map(|lineage| lineage.seqs.len()).sum(), now);
+        let more = self.resolve(id, since, now);
         let Some(session) = self.open_session(id) else {
             return;
         };
@@ -114,15 +113,21 @@ impl Shard {
     }
 
     /// The positions of a pattern's `since`, if it has one.
-    pub(super) fn places_of(&self, since: Option<&Since>) -> Option<Places> {
+    pub(super) fn places_of(&mut self, id: SessionId, since: Option<&Since>, now: Micros) -> Option<Places> {
         match since? {
-            Since::Many(since) => Some(self.resolve(since)),
+            Since::Many(since) => Some(self.resolve(id, since, now)),
             Since::One(_) => None,
         }
     }
 
-    /// Positions by topic. Those of topics that do not exist, by now, are positions of nothing.
-    fn resolve(&self, since: &[Positions]) -> Places {
+    /// Positions by topic. Those of topics that do not exist, by now, are positions of nothing. The looks at topics that it takes
+    /// are paid for by the session.
+    fn resolve(&mut self, id: SessionId, since: &[Positions], now: Micros) -> Places {
+        let looks = since.iter().map(|lineage| lineage.seqs.len()).sum();
+        self.charge(id, looks, now);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += looks;
+        }
         let mut positions = Places::default();
         for lineage in since {
             for (topic, seq) in &lineage.seqs {

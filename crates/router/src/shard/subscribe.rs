@@ -60,7 +60,7 @@ impl Shard {
         self.check_caps(id, &pattern)?;
         match pattern.as_topic() {
             None => {
-                let own = self.places_of(topic.since());
+                let own = self.places_of(id, topic.since(), now);
                 self.subscribe_wildcard(id, &pattern, request, [own.as_ref(), ahead], pace, now)
             }
             Some(single) => {

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::script::check;
+use crate::script::{check, run};
 
 #[test]
 fn what_was_missed_is_replayed() {
@@ -423,6 +423,25 @@ fn positions_are_bounded_as_topics_are() {
             a: update t.a 1 1
             a: update t.b 1 1"#]],
     );
+}
+
+#[test]
+fn looking_for_the_topics_of_positions_is_paid_for_however_they_come() {
+    let positions: Vec<String> = (0..3_000).map(|n| format!("t.{n}=1")).collect();
+    let positions = positions.join(",");
+    for (request, answer) in [
+        (
+            format!("positions a {positions}; sub a t.*"),
+            "a: ack 1 \na: error 2 ",
+        ),
+        (
+            format!("sub a t.*@{positions}; ping a"),
+            "a: ack 1 t.* matched=0 every resumed=0 not=0\na: error 2 ",
+        ),
+    ] {
+        let read = run(&format!("rate 1 4; open a; {request}; go"));
+        assert!(read.starts_with(&format!("{answer}rate_limited")), "{read}");
+    }
 }
 
 #[test]
