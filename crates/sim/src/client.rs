@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tickwire_client::promise::Checker;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Opcode, client_frame, header_len, is_deflated, payload_of};
+use tickwire_wire::limits::REPLAY_MS;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Kind, Micros, Payload, RequestId, ServerMessage, Variant,
@@ -322,7 +323,11 @@ impl Client {
         let ms = |since: Micros| at.now.since(since) / 1_000;
         let due = match code {
             CloseCode::NORMAL => true, // its own, answered
-            CloseCode::SLOW => ms(link.taken_before_close) >= setup.stall_ms,
+            // It takes nothing, or long for what it was promised.
+            CloseCode::SLOW => {
+                let promised = self.oracle.is_promised_more() && ms(link.opened_at) >= REPLAY_MS;
+                promised || ms(link.taken_before_close) >= setup.stall_ms
+            }
             CloseCode::NO_PONG => ms(link.heard_before_close) >= setup.pong_timeout_ms,
             CloseCode::NO_REQUEST => !link.requested && ms(link.opened_at) >= setup.first_request_ms,
             _ => false,

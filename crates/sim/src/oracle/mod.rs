@@ -135,6 +135,11 @@ impl Oracle {
         topics.fold(0, |mask, topic| mask | 1 << topic)
     }
 
+    /// Whether messages of a replay are to come yet.
+    pub(crate) fn is_promised_more(&self) -> bool {
+        self.places.values().any(Place::is_promised_more)
+    }
+
     /// Whether a subscription covers a topic.
     pub(crate) fn covers(&self, topic: usize) -> bool {
         self.patterns
