@@ -436,22 +436,13 @@ impl Track {
         let alternative = self.alternative.take();
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::First;
-        let was_quiet = std::mem::replace(&mut self.quiet, false);
-        // The answer to a resync may have told already where the gap of a pattern that did not resume it ends.
-        let told_before = reason == GapReason::Epoch
-            && standing == Standing::At
-            && was_quiet
-            && self.resumed_by.is_some()
-            && to == last;
-        // A pattern was to resume it in another lineage, in which it was not or from where that had not come.
+        self.quiet = false;
+        // A pattern was to resume it in another lineage, in which it was not or from where that had not come; or it was not there.
         let anew = match reason {
-            GapReason::Slow => standing == Standing::Either && silent.is_some(),
-            GapReason::Epoch => standing == Standing::Either || told_before,
+            GapReason::Slow => standing == Standing::Either && (silent.is_some() || from == Seq::ZERO.next()),
+            GapReason::Epoch => standing == Standing::Either,
             GapReason::History => false,
         };
-        if told_before {
-            self.was_resumed = Some(false);
-        }
         if standing == Standing::Either && !(anew && reason == GapReason::Slow) {
             self.was_resumed = Some(reason == GapReason::Slow);
         }

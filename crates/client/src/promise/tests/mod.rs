@@ -540,6 +540,8 @@ fn patterns_resume_topic_by_topic() {
     kept(&after("t.A:70", "0,1", "gap t.A@k 1 60 epoch; up t.A 61"));
     // One that is there no more, until it is made again.
     kept(&after("t.A:57", "0,0", "synced 1; joined t.A@z:0; up t.A 1"));
+    kept(&after("t.A:0", "0,0", "gap t.A@k 1 2 slow; up t.A 3; synced 1"));
+    kept(&after("t.A:57", "0,0", "gap t.A@k 1 2 slow; up t.A 3; synced 1"));
     // Sent ahead, together with others, for whatever is subscribed to next.
     kept("positions 1 k,t.A:57,u.A:3; sub 2 t.*; ack 1; ack 2 t.*/every=1,0; up t.A 58; synced 2");
     kept("positions 1 k,t.A:57; sub 2 each t.*=k,t.B:9; ack 1; ack 2 t.*/every=2,0; up t.A 58; up t.B 10");
