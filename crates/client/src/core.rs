@@ -243,16 +243,29 @@ impl Core {
         });
     }
 
-    /// What the next request counts as, if one waits to be sent. Drops requests that their users have given up.
+    /// What the next request counts as, if one waits to be sent. Drops requests that their users have given up, but not the one
+    /// whose positions the broker has: the next `subscribe` would resume by them.
     pub(crate) fn next_to_send(&mut self) -> Option<Counted> {
         while let Some(first) = self.outgoing.front() {
-            if !first.purpose.reply().is_some_and(oneshot::Sender::is_closed) {
+            if !self.ahead.is_empty() || !self.is_given_up(&first.purpose) {
                 return Some(counted(&first.message));
             }
             self.outgoing.pop_front();
-            self.ahead.clear();
         }
         None
+    }
+
+    /// Whether nobody waits for the request that is next to be sent; of positions, for the `subscribe` behind them.
+    fn is_given_up(&self, purpose: &Purpose) -> bool {
+        let purpose = match purpose {
+            Purpose::Positions { restores: false, .. } => {
+                let mut purposes = self.outgoing.iter().map(|waiting| &waiting.purpose);
+                purposes.find(|purpose| matches!(purpose, Purpose::Subscribe { .. }))
+            }
+            other => Some(other),
+        };
+        let reply = purpose.and_then(Purpose::reply);
+        reply.is_some_and(oneshot::Sender::is_closed)
     }
 
     /// The next request's bytes, and what it counts as; it counts as sent.

@@ -228,6 +228,47 @@ async fn positions_that_went_ahead_go_again_where_their_request_goes() {
     assert_eq!(results[0].resumed, Some(20));
 }
 
+/// What a broker holds for the next subscribe must not be taken by that of another pattern.
+#[tokio::test]
+async fn positions_that_are_with_the_broker_have_their_request_follow_though_its_user_gave_up() {
+    let broker = Broker::start().await;
+    let mut slow = welcome_with(15_000, 512);
+    slow["limits"]["ops_per_s"] = json!(4);
+    slow["limits"]["ops_burst"] = json!(1);
+    let settings = broker.client();
+    let (connected, mut peer) = within(async {
+        tokio::join!(settings.connect(), async {
+            let mut peer = broker.accept().await;
+            peer.say(slow).await;
+            peer
+        })
+    })
+    .await;
+    let (client, _events) = connected.expect("a welcome");
+    let at = Position {
+        epoch: "k".into(),
+        seq: Seq(7),
+    };
+    let positions = (0..36).map(|n| (format!("trade.{n:02}"), at.clone()));
+    let trades = Subscription::to(Vec::<String>::new()).resume_each("trade.*", positions);
+    let subscribing = within(client.begin_subscribe(trades))
+        .await
+        .expect("there is room");
+    peer.hear("positions").await;
+    drop(subscribing);
+    let other = client.begin_subscribe(Subscription::to([">"])).await;
+    let mut asked = Vec::new();
+    while asked.last() != Some(&json!([">"])) {
+        let request = peer.hear_frame().await;
+        let request: serde_json::Value = serde_json::from_slice(&request.payload).expect("JSON");
+        if request["op"] == "subscribe" {
+            asked.push(request["topics"].clone());
+        }
+    }
+    assert_eq!(asked, [json!(["trade.*"]), json!([">"])]);
+    drop(other);
+}
+
 #[tokio::test]
 async fn what_a_pattern_missed_is_told() {
     let broker = Broker::start().await;
