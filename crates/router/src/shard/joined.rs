@@ -60,7 +60,7 @@ impl Shard {
     pub(super) fn lineage_told(&mut self, id: SessionId, topic: TopicId) {
         if let Some(place) = self.place_of(id, topic) {
             let subscriber = self.slots[topic.index()].at_mut(place);
-            subscriber.opening.introduce();
+            subscriber.opening.acked();
         }
     }
 

@@ -174,8 +174,7 @@ impl Shard {
         }
     }
 
-    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back. They tell the
-    /// lineages, whatever told them before was taken back.
+    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
     fn rewind_answers(&mut self, id: SessionId) {
         let (slots, directory) = (&self.slots, &self.directory);
         let Some(session) = self.sessions.get_mut(id.index()) else {
@@ -185,9 +184,8 @@ impl Shard {
         let standing = |topic: &str| {
             let topic = directory.find(topic)?.id();
             let place = topics.get(&topic)?.place;
-            Some((topic, slots[topic.index()].at(place).after))
+            Some(slots[topic.index()].at(place).after)
         };
-        let mut told = Vec::new();
         let mut resumed = FxHashSet::default();
         session.outbox.rewrite_answers(|frame| {
             let message = codec.decode_server(payload_of(frame));
@@ -201,19 +199,15 @@ impl Shard {
                     resumed.insert(result.topic.clone());
                 }
                 if let Some(seq) = &mut result.seq
-                    && let Some((topic, at)) = standing(&result.topic)
+                    && let Some(at) = standing(&result.topic)
+                    && at < *seq
+                    && !resumed.contains(&result.topic)
                 {
-                    told.push(topic);
-                    if at < *seq && !resumed.contains(&result.topic) {
-                        (*seq, changed) = (at, true);
-                    }
+                    (*seq, changed) = (at, true);
                 }
             }
             changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
         });
-        for topic in told {
-            self.lineage_told(id, topic);
-        }
     }
 
     /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.

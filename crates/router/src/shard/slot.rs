@@ -30,8 +30,9 @@ pub(super) enum First {
 pub(super) struct Opening(u8);
 
 impl Opening {
-    const FIRST: u8 = 0b011;
-    const INTRODUCED: u8 = 0b100;
+    const FIRST: u8 = 0b0011;
+    const INTRODUCED: u8 = 0b0100;
+    const ACKED: u8 = 0b1000;
 
     /// With nothing to be sent first.
     pub(super) const fn new(introduced: bool) -> Self {
@@ -61,9 +62,14 @@ impl Opening {
         self.0 |= Self::INTRODUCED;
     }
 
+    /// An ack tells the lineage, which is never taken back.
+    pub(super) const fn acked(&mut self) {
+        self.0 |= Self::INTRODUCED | Self::ACKED;
+    }
+
     /// Something was taken back that told the lineage, if it `introduces`.
     pub(super) const fn take_back(&mut self, introduces: bool) {
-        if introduces {
+        if introduces && self.0 & Self::ACKED == 0 {
             self.0 &= !Self::INTRODUCED;
         }
     }

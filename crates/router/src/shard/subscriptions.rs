@@ -59,7 +59,7 @@ impl Shard {
         if let Some(subscription) = session.topics.get(&topic) {
             if told {
                 let subscriber = self.slots[topic.index()].at_mut(subscription.place);
-                subscriber.opening.introduce();
+                subscriber.opening.acked();
             }
             session.cover(topic, pace);
             self.refresh_pace(id, topic);

@@ -94,6 +94,23 @@ fn an_ack_among_the_data_tells_where_the_client_stands_now() {
 }
 
 #[test]
+fn the_ack_of_a_subscription_that_ended_introduces_no_other() {
+    check(
+        "outbox 100; open a; stall a; pub trade.A 1; sub a trade.A; sub a trade.A; unsub a trade.A; sub a trade.* nosnapshot; pub trade.A 2..4; drain; show count lagged; resume a; go",
+        expect![[r#"
+            count lagged: 1
+            a: ack 1 trade.A@1 every
+            a: ack 2 trade.A@1 every
+            a: ack 3 trade.A
+            a: ack 4 trade.* matched=1 every
+            a: joined trade.A 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4"#]],
+    );
+}
+
+#[test]
 fn an_ack_keeps_the_place_of_a_subscription_that_ended() {
     // The new one begins before where the old one stood.
     check(
