@@ -32,7 +32,8 @@ enum Awaiting {
     Nothing,
     /// Before any update, or not at all: after a first ack or a gap.
     First,
-    /// Of the message that has just come: of an event topic whose history had gone on, the snapshot is that of the next message.
+    /// Of the message that has just come: of an event topic whose history had gone on, be it again, the snapshot is that of the next
+    /// message.
     Repeat,
     /// At any time: after a `resync` or a further subscription, which updates already on their way may follow.
     AnyTime,
@@ -42,8 +43,7 @@ impl Awaiting {
     /// What is left of it when an update has come.
     const fn after_update(self) -> Self {
         match self {
-            Self::First => Self::Repeat,
-            Self::Repeat => Self::Nothing,
+            Self::First | Self::Repeat => Self::Repeat,
             other => other,
         }
     }
