@@ -181,6 +181,9 @@ impl Checker {
         }
         let track = self.topics.entry(topic.into()).or_default();
         track.admitted();
+        if self.ended.iter().any(|pattern| pattern.matches(topic)) {
+            track.resync(); // the snapshot that it brought may still be on its way
+        }
         track.cover(topic, &self.wildcards);
         Ok(track)
     }

@@ -32,8 +32,7 @@ enum Awaiting {
     Nothing,
     /// Before any update, or not at all: after a first ack or a gap.
     First,
-    /// Of the message that has just come: of an event topic whose history had gone on, be it again, the snapshot is that of the next
-    /// message.
+    /// Of the message that has just come: of an event topic whose history goes on, the snapshot is that of a later message.
     Repeat,
     /// At any time: after a `resync` or a further subscription, which updates already on their way may follow.
     AnyTime,
@@ -192,11 +191,7 @@ impl Track {
                 if self.begin(was_live, result, snapshot) {
                     self.begun_by = brought_by; // what it begins with is still that request's
                 }
-                if unasked {
-                    Err(RecoveryFault::Unasked)
-                } else {
-                    Ok(())
-                }
+                (!unasked).then_some(()).ok_or(RecoveryFault::Unasked)
             }
         };
         verdict.map_err(|fault| BrokenPromise::FalseRecovery {
@@ -216,7 +211,12 @@ impl Track {
         };
         if was_live && counting {
             // Updates up to the ack's number may still be on their way.
-            self.alternative = result.seq.filter(|_| same_lineage);
+            self.alternative = result.seq;
+            if !same_lineage {
+                // It was not resumed. What it missed is yet to be told, unless it had no position and no snapshot was wanted.
+                self.epoch.clone_from(&result.epoch);
+                (self.seq, self.standing, self.awaiting) = (Seq::ZERO, Standing::At, Awaiting::First);
+            }
             if snapshot {
                 self.awaiting = Awaiting::AnyTime;
             }
