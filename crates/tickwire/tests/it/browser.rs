@@ -153,23 +153,23 @@ fn a_page_of_any_site_reads_by_websocket_events_and_http() {
     broker.stop();
 }
 
-/// Checks that a welcome, an ack, a snapshot and updates came, in this order and with rising numbers.
+/// Checks that a welcome, an ack, a snapshot, its end and updates came, in this order and with rising numbers.
 fn check_sequence(messages: &[&Value]) {
     let ops: Vec<_> = messages
         .iter()
         .filter_map(|message| message["op"].as_str())
         .collect();
-    assert_eq!(ops[..3], ["welcome", "ack", "snapshot"], "{messages:?}");
+    assert_eq!(ops[..4], ["welcome", "ack", "snapshot", "synced"], "{messages:?}");
     assert!(
-        ops[3..].iter().all(|op| *op == "update") && ops.len() >= 8,
+        ops[4..].iter().all(|op| *op == "update") && ops.len() >= 8,
         "{ops:?}"
     );
     let data = messages[2..].iter();
     let seqs: Vec<_> = data.filter_map(|message| message["seq"].as_u64()).collect();
     assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
+    let data = messages[2..].iter().filter(|message| message["op"] != "synced");
     assert!(
-        messages[2..]
-            .iter()
+        data.into_iter()
             .all(|message| message["data"]["symbol"] == "BTC-USD")
     );
 }

@@ -212,6 +212,10 @@ fn what_curl_posts_reaches_websocket_subscribers() {
             seq
         );
         for client in &mut clients {
+            if seq == 1 {
+                let joined = client.next();
+                assert_eq!((&joined["op"], &joined["seq"]), (&json!("joined"), &json!(0)));
+            }
             let update = client.next();
             assert_eq!(
                 (&update["op"], &update["seq"], &update["data"]),

@@ -196,7 +196,8 @@ fn move_most(moved: &mut Moved) {
     let token = [&GOOD[..], &["Authorization: Bearer nonsense"]].concat();
     assert_eq!(Socket::request(&broker, GET, &token).1.status, 401);
     publisher.send(Frame::new(Opcode::Close, &1_000_u16.to_be_bytes()));
-    assert_eq!(publisher.close_frame().0, 1_000);
+    let (_, (code, _)) = publisher.until_closed();
+    assert_eq!(code, 1_000);
     let mut half = Socket::connect(&broker);
     half.send_bytes(b"POST /v1/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{");
     moved.wait(&broker, &["bulk_body_bytes", "closes_total"]);

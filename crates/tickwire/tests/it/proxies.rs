@@ -272,11 +272,13 @@ fn websocket_and_events(front: &Front) {
     let mut client = front.open("127.0.0.5", &[]);
     client.send(r#"{"op":"subscribe","id":1,"topics":["a.b"]}"#);
     assert_eq!(client.message()["op"], "ack");
+    assert_eq!(client.message()["op"], "synced");
     let mut events = front.connect("127.0.0.6");
     let answer = events.ask("GET /v1/sse?topic=a.b", &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(events.event().contains("event: welcome"));
     assert!(events.event().contains("event: ack"));
+    assert!(events.event().contains("event: synced"));
     client.send(r#"{"op":"publish","id":2,"topic":"a.b","data":42}"#);
     let ops: Vec<Value> = (0..2).map(|_| client.message()).collect();
     assert!(

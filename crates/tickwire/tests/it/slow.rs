@@ -79,7 +79,7 @@ fn a_reader_that_stops_is_closed_with_4002_and_the_others_miss_nothing() {
 /// Checks that a message of the topic follows the one before.
 fn follow(message: &Value, last: &mut HashMap<String, u64>) {
     let op = message["op"].as_str().expect("a message has an op");
-    if op == "ack" || op == "heartbeat" {
+    if ["ack", "heartbeat", "synced"].contains(&op) {
         return;
     }
     let topic = message["topic"].as_str().expect("data has a topic").to_owned();

@@ -134,12 +134,15 @@ impl Client {
         self.script.next()
     }
 
-    /// The next message.
+    /// The next message, but for the end of a request, which tests of something else do not count.
     pub(crate) fn next(&mut self) -> Value {
-        let event = self.event();
-        match event.get("message") {
-            Some(message) => message.clone(),
-            None => panic!("{event} instead of a message"),
+        loop {
+            let event = self.event();
+            match event.get("message") {
+                Some(message) if message["op"] == "synced" => {}
+                Some(message) => return message.clone(),
+                None => panic!("{event} instead of a message"),
+            }
         }
     }
 
