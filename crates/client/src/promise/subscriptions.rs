@@ -224,7 +224,10 @@ impl Track {
     pub(super) fn cover(&mut self, topic: &str, wildcards: &[Wildcard]) {
         let mut covering = wildcards.iter().filter(|w| w.pattern.matches(topic));
         let own = self.own && self.own_mode == Some(Mode::Every);
-        self.every = own || covering.clone().any(|w| w.mode == Some(Mode::Every));
+        let every = own || covering.clone().any(|w| w.mode == Some(Mode::Every));
+        if std::mem::replace(&mut self.every, every) != every {
+            self.promised = Seq::ZERO; // what comes of it becomes another thing
+        }
         // Of a pattern over several kinds without a mode, it depends on the topic's.
         self.may_be_every = !self.own && covering.any(|w| w.mode.is_none());
     }

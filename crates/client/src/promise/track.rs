@@ -58,8 +58,8 @@ pub(super) struct Track {
     alternative: Option<Seq>,
     /// Where the topic was when a resume failed.
     head: Seq,
-    /// Up to where everything, or the newest, was promised by a resume; and whether every message had to come then.
-    promised: (Seq, bool),
+    /// Up to where everything, or the newest, was promised by a resume.
+    pub(super) promised: Seq,
     /// The request whose `synced` says that all that the subscription begins with has come.
     pub(super) begun_by: Option<RequestId>,
     /// The request whose pattern was to resume it.
@@ -143,7 +143,7 @@ impl Track {
         self.quiet = true;
         self.begun_by = None;
         self.resumed_by = None;
-        self.promised = (Seq::ZERO, false);
+        self.promised = Seq::ZERO;
     }
 
     /// A `joined` came: the topic's lineage, and where its subscription begins.
@@ -253,7 +253,7 @@ impl Track {
     fn resumed(&mut self, since: &Position, result: &AckResult) -> Result<(), RecoveryFault> {
         self.epoch = Some(since.epoch.clone());
         self.seq = since.seq;
-        self.promised = (result.seq.unwrap_or(since.seq), self.every);
+        self.promised = result.seq.unwrap_or(since.seq);
         self.alternative = None;
         self.standing = Standing::Resumed;
         self.awaiting = Awaiting::Nothing;
@@ -297,8 +297,7 @@ impl Track {
             Standing::Unresumed => self.head != Seq::ZERO,
             // The value, or messages of a replay.
             Standing::At if self.quiet && self.awaiting == Awaiting::First => self.seq != Seq::ZERO,
-            // What is promised becomes another thing with what is subscribed besides.
-            Standing::Resumed | Standing::At => self.promised.1 == self.every && self.promised.0 > self.seq,
+            Standing::Resumed | Standing::At => self.promised > self.seq,
             Standing::Unknown | Standing::Either => false,
         };
         self.live && self.begun_by == Some(id) && is_owed

@@ -497,6 +497,10 @@ fn synced_comes_once_and_behind_all_that_a_request_brings() {
     kept("sub 1 since A=k:57; ack 1 A@k:59/every-; gap A@k 58 59 history; synced 1; up A 60");
     kept("sub 1 since A=k:57; ack 1 A@z:0/every-; synced 1; up A 1");
     kept("sub 1 t.*; ack 1 t.*/every; snap t.A@k:57; synced 1");
+    // Every message was asked for meanwhile: the newest by then comes as one of them.
+    kept(
+        "sub 1 since A=k:57; ack 1 A@k:59/conflate+; sub 2 * mode every nosnap; ack 2 */every; up A 58; unsub 3 *; ack 3 *; synced 1",
+    );
     // What has ended is not due any more.
     kept("sub 1 A; ack 1 A@k:57/every; unsub 2 A; ack 2 A; synced 1");
     for early in [
