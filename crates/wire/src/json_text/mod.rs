@@ -34,7 +34,7 @@ pub enum JsonError {
     /// Something stands where the grammar has something else.
     #[error("{expected} is expected at byte {at}")]
     Unexpected {
-        /// Where.
+        /// The offset in the text, in bytes from 0.
         at: usize,
         /// What the grammar has there.
         expected: &'static str,
