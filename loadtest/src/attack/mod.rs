@@ -51,7 +51,7 @@ const NICE: i32 = 19;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AttackArgs {
     /// Only this row; may be repeated
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=25))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(rows::LAST)))]
     row: Vec<u8>,
     /// Attackers, each with an address of its own
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -220,7 +220,7 @@ fn a_key_that_a_library_uses_within_itself_is_published_and_read_as_any_other() 
 }
 
 #[test]
-fn a_client_without_a_right_to_publish_cannot_harm_the_broker_by_what_it_publishes() {
+fn row_26_a_key_of_a_library_from_a_client_without_a_right_to_publish() {
     let broker = Broker::start(&["--feed", "none"]);
     for value in values() {
         for way in Way::ALL {

@@ -1,12 +1,14 @@
-//! Rows 20 to 25: requests and readers that cost more than they may, and more of them than there may be.
+//! Rows 20 to 26: requests and readers that cost more than they may, more of them than there may be, and keys with a meaning
+//! within a library.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde_json::json;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 
-use super::{GET, GOOD, closes, frame, head, refused, seconds, then};
+use super::{GET, GOOD, asks, closes, frame, head, refused, seconds, then};
 use crate::attack::attackers::shared;
 use crate::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
 
@@ -65,6 +67,7 @@ pub(super) fn rows() -> Vec<Row> {
             ..Row::new(24, "connection flood from one address", from_one_address())
         },
         storm,
+        Row::new(26, "a library's private key, nested", private_keys()),
     ]
 }
 
@@ -153,6 +156,88 @@ fn more_than_may_be() -> Vec<Variant> {
         expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
         ..stays
     }]
+}
+
+/// Keys that serde_json gives a meaning within itself: with it their text is read as JSON, with a depth of its own.
+const PRIVATE_KEYS: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
+/// Arrays around a value: as many as may be, with the map in it.
+const ARRAYS: usize = 60;
+/// Arrays around each text within it: as many as serde_json reads.
+const ARRAYS_WITHIN: usize = 120;
+/// Texts within texts.
+const LAYERS: usize = 10;
+
+/// `text` as a string of MessagePack.
+fn packed_text(text: &str) -> Vec<u8> {
+    let len = u16::try_from(text.len()).expect("fits in a message");
+    [&[0xda][..], &len.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// A value in JSON and in MessagePack: arrays around a map of `key` to a text, which holds such a value again.
+fn layered(key: &str) -> (String, Vec<u8>) {
+    let nested = |depth: usize, inner: &str| "[".repeat(depth) + inner + &"]".repeat(depth);
+    let mut text = nested(ARRAYS_WITHIN, "");
+    for _ in 1..LAYERS {
+        text = nested(ARRAYS_WITHIN, &json!({ key: text }).to_string());
+    }
+    let json = nested(ARRAYS, &json!({ key: text }).to_string());
+    let packed = [
+        &[0x91; ARRAYS][..],
+        &[0x81],
+        &packed_text(key),
+        &packed_text(&text),
+    ];
+    (json, packed.concat())
+}
+
+/// Publications in all four ways by who has no right to publish, and by one who has and reads them itself.
+fn private_keys() -> Vec<Variant> {
+    PRIVATE_KEYS.into_iter().flat_map(private_key).collect()
+}
+
+fn private_key(key: &'static str) -> [Variant; 5] {
+    let (json, packed) = layered(key);
+    let post = |path: &str, body: &str| {
+        let length = format!("Content-Length: {}", body.len());
+        head(&format!("POST {path} HTTP/1.1"), &["Host: tickwire", &length]) + body
+    };
+    let packed_handshake = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
+    let speaks = |steps: &[Step]| {
+        let handshake = [Step::Send(shared(head(GET, &packed_handshake))), Step::Upgraded];
+        [&handshake, steps].concat()
+    };
+    let send = |parts: &[&[u8]]| Step::Send(shared(frame(true, Opcode::Binary, &parts.concat())));
+    let publish = |topic: &[u8]| {
+        send(&[
+            b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic",
+            topic,
+            b"\xa4data",
+            &packed,
+        ])
+    };
+    let reads_it = [
+        send(&[b"\x83\xa2op\xa9subscribe\xa2id\x01\xa6topics\x91\xa9storm.key"]),
+        publish(b"\xa9storm.key"),
+        Step::Hear(key),
+        Step::Stay(seconds(1)),
+    ];
+    let request = format!(r#"{{"op":"publish","id":1,"topic":"bbo.A","data":{json}}}"#);
+    let line = format!(r#"{{"topic":"bbo.A","data":{json}}}"#);
+    [
+        refused(&format!("{key} in JSON"), request, "forbidden"),
+        Variant::new(
+            format!("{key} in MessagePack"),
+            speaks(&[publish(b"\xa5bbo.A")]),
+            Answer::refusal("forbidden"),
+        ),
+        asks(&format!("{key} over HTTP"), post("/v1/topics/bbo.A", &json), 403),
+        asks(&format!("{key} in NDJSON"), post("/v1/publish", &line), 400),
+        Variant::new(
+            format!("{key} to oneself"),
+            speaks(&reads_it),
+            Answer::of(Ending::Stayed),
+        ),
+    ]
 }
 
 /// Twice as many as may be there at once.
