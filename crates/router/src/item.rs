@@ -165,6 +165,14 @@ pub(crate) struct Status {
     pub(crate) frame: Rc<[u8]>,
 }
 
+/// An answer that tells where subscriptions stand.
+#[derive(Debug)]
+pub(crate) struct Placing {
+    /// How many acks the session was sent before it.
+    pub(crate) number: u32,
+    pub(crate) frame: Box<[u8]>,
+}
+
 /// What waits in the data lane.
 #[derive(Debug)]
 pub(crate) enum Item {
@@ -176,7 +184,7 @@ pub(crate) enum Item {
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
     /// One that tells where subscriptions stand, which is another place when what waits before it is taken back.
-    Placing(Box<[u8]>),
+    Placing(Box<Placing>),
 }
 
 // One is written and read per delivery.
@@ -196,7 +204,8 @@ impl Item {
             Self::Joined(joined) => &joined.frame,
             Self::Status(status) => &status.frame,
             Self::Synced(synced) => &synced.frame,
-            Self::Answer(bytes) | Self::Placing(bytes) => bytes,
+            Self::Answer(bytes) => bytes,
+            Self::Placing(placing) => &placing.frame,
         }
     }
 
@@ -208,7 +217,8 @@ impl Item {
             Self::Joined(joined) => joined.frame.len(),
             Self::Status(status) => status.frame.len(),
             Self::Synced(synced) => synced.frame.len(),
-            Self::Answer(bytes) | Self::Placing(bytes) => bytes.len(),
+            Self::Answer(bytes) => bytes.len(),
+            Self::Placing(placing) => placing.frame.len(),
         }
     }
 

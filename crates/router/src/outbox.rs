@@ -13,7 +13,7 @@ use tickwire_wire::Variant;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::Opcode;
 
-use crate::item::{Frame, Gap, Item, Joined, Sort, Status, Synced};
+use crate::item::{Frame, Gap, Item, Joined, Placing, Sort, Status, Synced};
 use crate::ledger::Settled;
 use crate::publication::Publication;
 
@@ -211,8 +211,8 @@ impl Outbox {
     }
 
     /// The same, of one that tells where subscriptions stand.
-    pub(crate) fn push_placing(&mut self, frame: Box<[u8]>) {
-        self.push(Item::Placing(frame));
+    pub(crate) fn push_placing(&mut self, placing: Placing) {
+        self.push(Item::Placing(Box::new(placing)));
     }
 
     /// Appends a publication.
@@ -300,16 +300,15 @@ impl Outbox {
         self.count();
     }
 
-    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything; it sees the last one
-    /// first.
-    pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&[u8]) -> Option<Box<[u8]>>) {
+    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything.
+    pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&Placing) -> Option<Box<[u8]>>) {
         let begun = usize::from(self.partial == Partial::Data);
-        for item in self.data.iter_mut().skip(begun).rev() {
-            if let Item::Placing(frame) = item
-                && let Some(new) = rewritten(frame)
+        for item in self.data.iter_mut().skip(begun) {
+            if let Item::Placing(placing) = item
+                && let Some(new) = rewritten(placing)
             {
-                self.bytes.answers = self.bytes.answers - frame.len() + new.len();
-                *frame = new;
+                self.bytes.answers = self.bytes.answers - placing.frame.len() + new.len();
+                placing.frame = new;
             }
         }
         self.count();

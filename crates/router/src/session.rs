@@ -75,6 +75,15 @@ pub(crate) struct SubRef {
     pub(crate) every: u32,
     /// Which request is told when what the subscription begins with is on its way.
     pub(crate) awaited: Awaited,
+    /// How many acks the session had been sent when it began.
+    pub(crate) begun: u32,
+}
+
+impl SubRef {
+    /// Whether it was there when ack number `number` was sent, or began by it. Numbers start again after 2³².
+    pub(crate) const fn is_of_ack(&self, number: u32) -> bool {
+        number.wrapping_sub(self.begun) <= u32::MAX / 2
+    }
 }
 
 /// How far a connection's end has come.
@@ -170,6 +179,8 @@ pub(crate) struct Session {
     pub(crate) missed: Option<Box<FxHashMap<TopicId, Missed>>>,
     /// The requests that are to be told when all that they brought is on its way.
     pub(crate) syncs: Syncs,
+    /// Acks of requests about topics that it was sent.
+    pub(crate) acks: u32,
     /// Positions that the client sent ahead of its next `subscribe`.
     pub(crate) positions: Option<Box<Places>>,
     /// A request that is done piece by piece: until it is answered nothing is pulled in.

@@ -17,7 +17,7 @@ use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
 use super::{First, Missed, Shard};
-use crate::item::{self, Frame, Item, Sort, SourceState};
+use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
@@ -181,27 +181,23 @@ impl Shard {
             return;
         };
         let (codec, topics) = (session.codec(), &session.topics);
-        let standing = |topic: &str| {
+        // An ack from before a subscription is of another one of the topic, which had ended.
+        let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
-            let place = topics.get(&topic)?.place;
-            Some(slots[topic.index()].at(place).after)
+            let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
+            Some(slots[topic.index()].at(subscription.place).after)
         };
-        let mut resumed = FxHashSet::default();
-        session.outbox.rewrite_answers(|frame| {
+        session.outbox.rewrite_answers(|Placing { number, frame }| {
             let message = codec.decode_server(payload_of(frame));
             let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
                 return None;
             };
             let mut changed = false;
-            for result in results.iter_mut().rev() {
-                // Where a resume begins is in the request, and an ack before it is of a subscription that had ended.
-                if result.recovered.is_some() {
-                    resumed.insert(result.topic.clone());
-                }
+            // Where a resume begins is in the request.
+            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
                 if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic)
+                    && let Some(at) = standing(&result.topic, *number)
                     && at < *seq
-                    && !resumed.contains(&result.topic)
                 {
                     (*seq, changed) = (at, true);
                 }

@@ -252,6 +252,7 @@ impl Shard {
             syncs: Syncs::default(),
             positions: None,
             unfinished: None,
+            acks: 0,
         });
         self.send_welcome(id, now);
         self.schedule(id);

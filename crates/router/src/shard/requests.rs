@@ -13,6 +13,7 @@ use super::Shard;
 use super::piecewise::Naming;
 use crate::bucket::{Bucket, Rate, SharedBucket};
 use crate::counts::Op;
+use crate::item::Placing;
 use crate::session::SessionId;
 
 /// The answer to one topic of a request, and what follows it.
@@ -232,6 +233,10 @@ impl Shard {
             results.push(answer.result);
             gaps.extend(answer.gap);
         }
+        let number = self.open_session(id).map_or(0, |session| {
+            let sent = session.acks.wrapping_add(1);
+            std::mem::replace(&mut session.acks, sent)
+        });
         let ack = Control::Ack { id: request, results };
         for message in std::iter::once(ack).chain(gaps) {
             if let Control::Gap { from, to, .. } = &message {
@@ -239,7 +244,7 @@ impl Shard {
                 self.counts.unresumed += to.0 - from.0 + 1;
             }
             if in_order {
-                self.send_placing(id, &message);
+                self.send_placing(id, number, &message);
             } else {
                 self.send_control(id, &message);
             }
@@ -280,11 +285,11 @@ impl Shard {
         }
     }
 
-    /// The same, of an answer that tells where subscriptions stand.
-    fn send_placing(&mut self, id: SessionId, message: &Control) {
+    /// The same, of an answer that tells where subscriptions stand, or what belongs to it: ack number `number` of the session.
+    fn send_placing(&mut self, id: SessionId, number: u32, message: &Control) {
         if let Some(session) = self.open_session(id) {
-            let bytes = Self::control_frame(session.codec(), message);
-            session.outbox.push_placing(bytes);
+            let frame = Self::control_frame(session.codec(), message);
+            session.outbox.push_placing(Placing { number, frame });
             self.mark_dirty(id);
         }
     }

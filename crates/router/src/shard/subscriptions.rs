@@ -79,6 +79,7 @@ impl Shard {
             covers: 1,
             every: u32::from(pace.is_every()),
             awaited: Awaited::default(),
+            begun: session.acks,
         };
         let waits = session.unfinished.is_some();
         session.topics.insert(topic, subscription);

@@ -111,6 +111,39 @@ fn the_ack_of_a_subscription_that_ended_introduces_no_other() {
 }
 
 #[test]
+fn the_ack_of_a_subscription_that_ended_keeps_its_number_when_a_pattern_resumes_the_topic() {
+    check(
+        "outbox 100; open a; stall a; pub trade.A 1; pub ticker.B 1; sub a trade.A nosnapshot; sub a trade.A ticker.B nosnapshot; unsub a ticker.B; sub a ticker.*@ticker.B=0; pub trade.A 2..5; drain; show count lagged; resume a; go",
+        expect![[r#"
+            count lagged: 1
+            a: ack 1 trade.A@1 every
+            a: ack 2 trade.A@1 every, ticker.B@1 conflate
+            a: ack 3 ticker.B
+            a: ack 4 ticker.* matched=1 conflate resumed=1 not=0
+            a: update ticker.B 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5"#]],
+    );
+    // Nor when it is named once more, where it stands by then.
+    check(
+        "outbox 100; open a; stall a; pub trade.A 1; pub ticker.B 1; sub a trade.A nosnapshot; sub a trade.A ticker.B nosnapshot; unsub a ticker.B; sub a ticker.*@ticker.B=0 ticker.B; pub trade.A 2..5; drain; show count lagged; resume a; go",
+        expect![[r#"
+            count lagged: 1
+            a: ack 1 trade.A@1 every
+            a: ack 2 trade.A@1 every, ticker.B@1 conflate
+            a: ack 3 ticker.B
+            a: ack 4 ticker.* matched=1 conflate resumed=1 not=0, ticker.B@0 conflate
+            a: snapshot ticker.B 1 1
+            a: update trade.A 2 2
+            a: update trade.A 3 3
+            a: update trade.A 4 4
+            a: update trade.A 5 5"#]],
+    );
+}
+
+#[test]
 fn an_ack_keeps_the_place_of_a_subscription_that_ended() {
     // The new one begins before where the old one stood.
     check(
