@@ -157,7 +157,10 @@ impl Track {
         }
         self.epoch = Some(epoch.clone());
         self.seq = seq;
-        self.standing = Standing::At;
+        if std::mem::replace(&mut self.standing, Standing::At) == Standing::Either {
+            // It was not there when its position was sent, and so is one of the pattern's other topics: a snapshot may come.
+            self.wildcard_acks_seen = 0;
+        }
         self.alternative = None;
         Ok(())
     }

@@ -604,6 +604,23 @@ fn patterns_resume_topic_by_topic() {
 }
 
 #[test]
+fn a_topic_that_was_not_there_when_its_position_was_sent_may_get_the_snapshot_of_its_pattern() {
+    let positions = "positions 1 z,x:4; ack 1; ";
+    // The event where it begins may be gone before its snapshot could be sent: then it is that of the next one, behind it.
+    kept(&format!(
+        "{positions} sub 2 >; ack 2 >/every=0,1; joined x@k:1; up x 2; snap x@k:2; synced 2; up x 3"
+    ));
+    broken(
+        &format!("{positions} sub 2 >; ack 2 >/every=0,1; joined x@k:1; up x 2; snap x@k:2; snap x@k:2"),
+        &expect!["x: message 2 came twice"],
+    );
+    broken(
+        &format!("{positions} sub 2 > nosnap; ack 2 >/every=0,1; joined x@k:1; up x 2; snap x@k:2"),
+        &expect!["x: message 2 came twice"],
+    );
+}
+
+#[test]
 fn an_ack_tells_that_a_topic_to_be_resumed_has_no_message() {
     // Where it was is of another lineage, or was not reached in this one.
     for since in ["z", "k"] {
