@@ -86,7 +86,7 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         async move {
             let response = match unclear {
-                Some(reason) => refuse_unclear(&context, &request, reason),
+                Some(refused) => refuse_unclear(&context, &request, refused),
                 None => {
                     let request = entrance::locate(&context, (client, allowance), request);
                     answer_for_now(&context, &stalled, request, &place).await
@@ -145,17 +145,21 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     }
 }
 
-/// Why it is not clear where a request ends, or whom it is for.
-fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<&'static str> {
+/// What refuses a request of which it is not clear where it ends, what its body is, or whom it is for.
+fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorResponse> {
     if smuggling.is_found() {
-        return Some("Content-Length and Transfer-Encoding do not go together");
+        let reason = "Content-Length and Transfer-Encoding do not go together";
+        return Some(ErrorResponse::bad_request(reason));
     }
-    (!http::is_named(request)).then_some(http::ONE_HOST)
+    if !http::is_named(request) {
+        return Some(ErrorResponse::bad_request(http::ONE_HOST));
+    }
+    http::check_transfer(request.headers()).err()
 }
 
 /// The answer to a request that is not clear; nothing that follows it is read.
-fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, reason: &str) -> Reply {
-    let refused = ErrorResponse::bad_request(reason).with_header(CONNECTION, "close");
+fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, refused: ErrorResponse) -> Reply {
+    let refused = refused.with_header(CONNECTION, "close");
     let route = Endpoint::of(request.uri().path()).route();
     context.metrics.answered(route as usize, refused.status.as_u16());
     refused.into_response().map(Either::Left)

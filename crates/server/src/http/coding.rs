@@ -1,7 +1,8 @@
-//! Which content codings a request has and takes (RFC 9110 §8.4, §12.5.3): gzip, or none.
+//! Which content codings a request has and takes (RFC 9110 §8.4, §12.5.3): gzip, or none; and which transfer codings it has
+//! (RFC 9112 §6.1): chunked, or none.
 
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use tickwire_wire::Refusal;
 
 use super::ErrorResponse;
@@ -33,6 +34,22 @@ pub(super) fn of_body(headers: &HeaderMap, allowed: bool) -> Result<Coding, Erro
             };
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             Err(ErrorResponse::new(status, Refusal::bad_request(reason)).with_header(ACCEPT_ENCODING, taken))
+        }
+    }
+}
+
+/// Refuses a body with a transfer coding that is not undone here: hyper undoes the chunks and hands out the rest as it came.
+///
+/// # Errors
+/// 501 for any but chunked, once (RFC 9112 §6.1).
+pub(crate) fn check_transfer(headers: &HeaderMap) -> Result<(), ErrorResponse> {
+    let mut named = elements(headers, &TRANSFER_ENCODING);
+    match (named.next(), named.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is(coding, &["chunked"]) => Ok(()),
+        _ => {
+            let refusal = Refusal::bad_request("of transfer codings only chunked is understood, once");
+            Err(ErrorResponse::new(StatusCode::NOT_IMPLEMENTED, refusal))
         }
     }
 }
@@ -142,6 +159,25 @@ mod tests {
             refused.headers,
             [(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]
         );
+    }
+
+    #[test]
+    fn of_transfer_codings_only_chunked_was_looked_at() {
+        for (lines, taken) in [
+            (&[][..], true),
+            (&["chunked"], true),
+            (&["Chunked"], true),
+            (&["gzip, chunked"], false),
+            (&["gzip", "chunked"], false),
+            (&["chunked, chunked"], false),
+            (&["identity, chunked"], false),
+        ] {
+            let checked = check_transfer(&head(&TRANSFER_ENCODING, lines));
+            assert_eq!(checked.is_ok(), taken, "{lines:?}");
+            if let Err(refused) = checked {
+                assert_eq!(refused.status, 501);
+            }
+        }
     }
 
     #[test]

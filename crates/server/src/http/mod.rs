@@ -33,6 +33,7 @@ mod unreadable;
 
 pub(crate) use self::api::{Endpoint, answer};
 pub(crate) use self::arrival::Arrival;
+pub(crate) use self::coding::check_transfer;
 pub(crate) use self::context::HttpContext;
 pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;

@@ -90,6 +90,36 @@ fn what_hyper_refuses_by_itself_had_an_empty_body() {
     assert!(operator.answer(false).refusal().starts_with("400 bad_request: "));
 }
 
+/// RFC 9112 §6.1: what was published was the gzip itself, or that it is no JSON.
+#[test]
+fn a_body_that_is_gzip_by_its_transfer_coding_was_taken_for_plain_chunks() {
+    let broker = TestBroker::start();
+    for codings in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+    ] {
+        for target in ["/v1/topics/chat.open", "/v1/publish"] {
+            let mut client = broker.connect();
+            client.write(
+                format!("POST {target} HTTP/1.1\r\nHost: a\r\n{codings}\r\n1\r\n1\r\n0\r\n\r\n").as_bytes(),
+            );
+            let answer = client.answer(false);
+            assert_eq!(
+                answer.refusal(),
+                "501 bad_request: of transfer codings only chunked is understood, once",
+                "{target} {codings:?}"
+            );
+            assert_eq!(answer.header("connection"), "close");
+            assert!(client.is_at_end());
+        }
+    }
+    broker.wait_for_metric(
+        "tickwire_http_requests_total{route=\"/v1/publish\",status=\"5xx\"}",
+        3.0,
+    );
+}
+
 /// RFC 9112 §3.2.
 #[test]
 fn requests_that_named_no_host_or_two_were_served() {
