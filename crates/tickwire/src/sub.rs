@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tickwire_client::{Client, ClientBuilder, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::AckResult;
-use tickwire_wire::{Control, Seq, ServerMessage};
+use tickwire_wire::{Control, ServerMessage};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::cli::{ModeName, SubArgs};
 use crate::console::say;
@@ -22,8 +22,6 @@ use crate::logging;
 use crate::signals::Signals;
 use output::{Flow, Output};
 
-/// In mode `snapshot`: how long to wait for a further snapshot. A topic of a pattern may have none to send.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 /// How long saying goodbye may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -84,10 +82,13 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
         connected = connecting => connected?,
         _ = signals.next() => return Ok(()),
     };
+    let once = args.mode == Some(ModeName::Snapshot);
+    let subscribing = subscribe(client.clone(), subscription(&args), once);
     let mut follower = Follower {
-        subscribing: Some(tokio::spawn(subscribe(client.clone(), subscription(&args)))),
+        subscribing: Some(tokio::spawn(subscribing)),
         subscriptions: args.topics.len(),
-        snapshots: (args.mode == Some(ModeName::Snapshot)).then(Snapshots::default),
+        once,
+        synced: false,
         output: Output::new(args.all, args.count),
         broker,
         events,
@@ -105,25 +106,28 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
     }
 }
 
-/// Subscribes, if need be again after a reconnect.
-async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
+/// Subscribes, if need be again after a reconnect: with `once`, which nobody restores, until all has come.
+async fn subscribe(
+    client: Client,
+    subscription: Subscription,
+    once: bool,
+) -> Result<Vec<AckResult>, RequestError> {
+    let subscribed = async || {
+        let mut subscribing = client.begin_subscribe(subscription.clone()).await?;
+        let results = subscribing.ack().await?;
+        if once {
+            subscribing.synced().await?;
+        }
+        Ok(results)
+    };
     loop {
-        match client.subscribe(subscription.clone()).await {
+        match subscribed().await {
             Err(error @ (RequestError::Disconnected | RequestError::TimedOut { .. })) => {
                 say(format_args!("subscribing: {error}; trying again"));
             }
             result => return result,
         }
     }
-}
-
-/// The state of mode `snapshot`, which ends by itself.
-#[derive(Debug, Default)]
-struct Snapshots {
-    /// How many can come at most; none before the ack.
-    expected: Option<usize>,
-    /// When to stop waiting for a further one.
-    until: Option<Instant>,
 }
 
 struct Follower {
@@ -135,7 +139,10 @@ struct Follower {
     subscribing: Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
     /// Subscriptions that are not refused or lost.
     subscriptions: usize,
-    snapshots: Option<Snapshots>,
+    /// Whether only snapshots are wanted. Then it ends by itself.
+    once: bool,
+    /// Whether all has come that the subscription begins with.
+    synced: bool,
 }
 
 impl Follower {
@@ -144,7 +151,7 @@ impl Follower {
             let event = match self.events.next_now() {
                 Some(event) => event,
                 None => {
-                    if self.output.flush(&mut self.signals).await? == Flow::End || self.has_all_snapshots() {
+                    if self.output.flush(&mut self.signals).await? == Flow::End || self.is_done() {
                         return Ok(());
                     }
                     match self.wait().await? {
@@ -165,7 +172,6 @@ impl Follower {
 
     /// Waits for something to happen.
     async fn wait(&mut self) -> Result<Woken, Failure> {
-        let until = self.snapshots.as_ref().and_then(|snapshots| snapshots.until);
         tokio::select! {
             event = self.events.next() => Ok(event.map_or(Woken::End, Woken::Event)),
             results = subscribed(&mut self.subscribing) => {
@@ -174,7 +180,6 @@ impl Follower {
                 Ok(Woken::Subscribed)
             }
             _ = self.signals.next() => Ok(Woken::End),
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Ok(Woken::End),
         }
     }
 
@@ -188,21 +193,12 @@ impl Follower {
         if self.subscriptions == 0 {
             return Err(Failure::Reported);
         }
-        if let Some(snapshots) = &mut self.snapshots {
-            let granted = results.iter().filter(|result| result.error.is_none());
-            let expected = granted.map(|result| match result.matched {
-                Some(matched) => matched,
-                None => usize::from(result.seq != Some(Seq::ZERO)),
-            });
-            let expected = expected.sum();
-            if expected == 0 {
-                missing::tell(self.broker.clone(), missing::missing(results)).await;
-                return Err(Failure::Reported);
-            }
-            snapshots.expected = Some(expected);
-            snapshots.until = Some(Instant::now() + SNAPSHOT_WAIT);
-        }
         let mut missing = missing::missing(results);
+        let granted = results.iter().filter(|result| result.error.is_none());
+        if self.once && missing.len() == granted.count() {
+            missing::tell(self.broker.clone(), missing).await;
+            return Err(Failure::Reported);
+        }
         // A pattern may well be there before its topics.
         missing.retain(|topic| !topic.contains(['*', '>']));
         if !missing.is_empty() {
@@ -212,9 +208,9 @@ impl Follower {
         Ok(())
     }
 
-    fn has_all_snapshots(&self) -> bool {
-        let expected = self.snapshots.as_ref().and_then(|snapshots| snapshots.expected);
-        expected.is_some_and(|expected| self.output.snapshots() >= expected)
+    /// Whether all snapshots have come that were all that was wanted, and it is known what was refused.
+    fn is_done(&self) -> bool {
+        self.once && self.synced && self.subscribing.is_none()
     }
 
     fn take(&mut self, event: Event) -> Result<Flow, Failure> {
@@ -228,13 +224,6 @@ impl Follower {
                         "the broker is draining; connecting again in {reconnect_after_ms} ms"
                     ));
                 }
-                if let Some(until) = self
-                    .snapshots
-                    .as_mut()
-                    .and_then(|snapshots| snapshots.until.as_mut())
-                {
-                    *until = Instant::now() + SNAPSHOT_WAIT;
-                }
                 return Ok(self.output.print(message));
             }
             Event::Connected {
@@ -243,7 +232,8 @@ impl Follower {
                 say(format_args!("connected again, to {server}"));
             }
             // What could not be resumed is told topic by topic, where it matters.
-            Event::Connected { .. } | Event::Synced { .. } | Event::Restored { .. } => {}
+            Event::Connected { .. } | Event::Restored { .. } => {}
+            Event::Synced { .. } => self.synced = true,
             Event::Disconnected { loss, retry_in } => lost(&loss, retry_in)?,
             Event::ConnectFailed { error, retry_in } => lost(&error, retry_in)?,
             Event::Broken(broken) => say(format_args!("the broker broke a promise: {broken}")),

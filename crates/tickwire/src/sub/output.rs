@@ -29,7 +29,6 @@ pub(crate) struct Output {
     all: bool,
     /// Lines that are still wanted, if that is limited.
     wanted: Option<u64>,
-    snapshots: usize,
     /// An update's line has no epoch; the encoder takes one.
     no_epoch: Epoch,
 }
@@ -42,14 +41,8 @@ impl Output {
             buffer: Vec::with_capacity(FULL_BYTES),
             all,
             wanted: count,
-            snapshots: 0,
             no_epoch: Epoch::from(""),
         }
-    }
-
-    /// Snapshots that were printed.
-    pub(crate) fn snapshots(&self) -> usize {
-        self.snapshots
     }
 
     /// Whether it is time to flush.
@@ -86,10 +79,7 @@ impl Output {
                 seq,
                 ts,
                 data,
-            } => {
-                self.snapshots += 1;
-                (DataOp::Snapshot, topic, epoch, seq, ts, data)
-            }
+            } => (DataOp::Snapshot, topic, epoch, seq, ts, data),
             ServerMessage::Control(control) => {
                 if self.all || matches!(control, Control::Gap { .. } | Control::Status { .. }) {
                     Codec::Json.encode_control(&control, &mut self.buffer);

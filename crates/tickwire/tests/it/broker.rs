@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use serde_json::Value;
 
 use crate::program::{Serve, finish, run, signal, tickwire};
-use crate::support::post;
+use crate::support::{Broker, post};
 
 const OPEN: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
@@ -158,6 +158,21 @@ fn a_snapshot_is_printed_and_the_program_ends() {
             (&"snapshot".into(), &"say \"hi\"".into())
         );
     }
+}
+
+/// Of a topic that is named twice one snapshot comes, and for a second one a quiet second was waited for, which need not come.
+#[test]
+fn a_snapshot_ends_where_the_broker_says_that_all_has_come() {
+    let broker = Broker::start_with(&OPEN, &[("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "100")]);
+    let url = broker.url();
+    let outcome = run(&["pub", "--url", &url, "chat.a"], "1\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let outcome = run(
+        &["sub", "--url", &url, "--mode", "snapshot", "chat.a", "chat.*"],
+        "",
+    );
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(lines(&outcome.stdout).len(), 1, "{}", outcome.stdout);
 }
 
 #[test]
