@@ -14,6 +14,7 @@
 mod answers;
 mod broken;
 mod left;
+mod standing;
 mod subscriptions;
 mod syncing;
 mod track;
