@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, StaleReason};
-use tickwire_wire::{Epoch, ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic};
+use tickwire_wire::{Epoch, Kind, Micros, Payload, Refusal, Seq, Topic};
 
 use self::holding::check_room;
 use crate::book::Book;
@@ -391,23 +391,12 @@ impl TopicCell {
         let state = &mut *guard;
         let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
         check_room(memory, before, &payload, state.book_bytes)?;
-        let mut crossed = false;
+        let (mut crossed, mut replaces_lost) = (false, false);
         let payload = match (self.kind, payload) {
             (Kind::Book, Payload::Book(message)) => {
-                // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
-                let mut book = match state.book.take() {
-                    Some(book) => book,
-                    None if message.replace => Box::default(),
-                    None => return Err(self.lost_book()),
-                };
-                let (whole, was_crossed) = (message.replace, book.is_crossed());
-                let applied = book.apply(*message);
-                crossed = applied.is_ok() && book.is_crossed() && !was_crossed;
-                state.book = Some(book);
-                let update = applied?;
-                if whole {
-                    state.doubt = None;
-                }
+                replaces_lost = state.book.is_none();
+                let (update, became_crossed) = state.change_book(*message, &self.topic)?;
+                crossed = became_crossed;
                 Payload::Book(Box::new(update))
             }
             (Kind::Book, _) => {
@@ -419,7 +408,12 @@ impl TopicCell {
             }
             (Kind::State | Kind::Event, payload) => payload,
         };
-        let seq = state.seq.next();
+        let seq = match replaces_lost {
+            false => state.seq.next(),
+            // The message that was lost with the book has a number, too. Its gap has all who have the book of before begin with the
+            // whole: what it differs by from that is not known.
+            true => state.seq.next().next(),
+        };
         let is_crossed = state.book.as_deref().is_some_and(Book::is_crossed);
         let doubt = state.doubt.or(is_crossed.then_some(StaleReason::Crossed));
         self.doubted.store(doubt.is_some(), Ordering::Relaxed);
@@ -438,6 +432,9 @@ impl TopicCell {
             queues[shard].push(&publication);
         }
         let over_budget = state.history.push(publication, memory);
+        if replaces_lost {
+            state.history.begin_with_newest();
+        }
         let published = Published {
             epoch: state.lineage.epoch.clone(),
             seq,
@@ -449,14 +446,6 @@ impl TopicCell {
             crossed,
             came_back,
         })
-    }
-
-    fn lost_book(&self) -> Refusal {
-        let reason = format!(
-            "a fault of the broker has lost the book {}; publish it whole, with \"replace\": true",
-            self.topic
-        );
-        Refusal::new(ErrorCode::Internal, reason)
     }
 
     /// Gives up the older half of the history.

@@ -42,6 +42,11 @@ impl History {
         over
     }
 
+    /// Gives up all but the newest message, which does not follow on the others.
+    pub(crate) fn begin_with_newest(&mut self) {
+        self.drop_oldest(self.messages.len());
+    }
+
     /// Gives up the older half.
     pub(crate) fn shorten(&mut self) {
         self.drop_oldest(self.messages.len() / 2);

@@ -1,6 +1,6 @@
-//! What a topic holds in memory: whether it may hold more, what is promised of it, and what is counted for its book.
+//! What a topic holds in memory: whether it may hold more, what is promised of it, its book and what is counted for that.
 
-use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
+use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, Topic, market};
 
 use super::{Missed, Resume, State};
 use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
@@ -28,6 +28,31 @@ impl State {
         Resume::Replay { since, messages }
     }
 
+    /// Applies a publisher's message to the book of `topic`. Returns what it changes, and whether the book became crossed by it.
+    pub(super) fn change_book(
+        &mut self,
+        message: market::Book,
+        topic: &Topic,
+    ) -> Result<(market::Book, bool), Refusal> {
+        let (whole, was_lost) = (message.replace, self.book.is_none());
+        // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
+        let mut book = match self.book.take() {
+            Some(book) => book,
+            None if whole => Box::default(),
+            None => return Err(lost_book(topic)),
+        };
+        let was_crossed = book.is_crossed();
+        let applied = book.apply(message);
+        let is_crossed = book.is_crossed();
+        // One that was lost is not there again because of a message that was refused.
+        self.book = (applied.is_ok() || !was_lost).then_some(book);
+        let update = applied?;
+        if whole {
+            self.doubt = None;
+        }
+        Ok((update, is_crossed && !was_crossed))
+    }
+
     /// Counts the book as it is now, and drops the snapshot from before.
     pub(super) fn count_book(&mut self, memory: &Memory) {
         if let Some(book) = &self.book {
@@ -44,6 +69,12 @@ impl State {
             snapshot.move_to(Place::Nowhere);
         }
     }
+}
+
+fn lost_book(topic: &Topic) -> Refusal {
+    let reason =
+        format!("a fault of the broker has lost the book {topic}; publish it whole, with \"replace\": true");
+    Refusal::new(ErrorCode::Internal, reason)
 }
 
 /// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all

@@ -3,9 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{OUTBOX_BYTES_MAX, STALL_MS};
-use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, ErrorCode, Kind, Micros, Payload, RequestId, Topic};
+use tickwire_wire::message::{AnnouncedLimits, Position, Subscribe, TopicRequest};
+use tickwire_wire::{
+    ClientMessage, Codec, Control, ErrorCode, Kind, Micros, Payload, RequestId, Seq, ServerMessage, Topic,
+};
 
 use crate::directory::{Directory, DirectoryLimits, PublishError, ShardId};
 use crate::kinds::{KindRule, Kinds};
@@ -48,63 +51,168 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
     publish(false).expect("it goes on");
 }
 
+/// A book whose broker may lose it, and those who read it.
+struct Lossy {
+    directory: Arc<Directory>,
+    topic: Topic,
+    shard: Shard,
+}
+
+impl Lossy {
+    /// The histories of books hold `history` messages, and the queue of the shard `queue`.
+    fn new(history: usize, queue: usize) -> Self {
+        let rule = KindRule {
+            pattern: "book.>".parse().expect("a pattern"),
+            kind: Kind::Book,
+            history,
+        };
+        let queue = Arc::new(ShardQueue::new(queue, Box::new(|| {})));
+        let kinds = Kinds::with_rules(vec![rule]);
+        let limits = DirectoryLimits::default();
+        let directory = Arc::new(Directory::new("e".into(), kinds, limits, vec![queue]));
+        Self {
+            shard: Shard::new(ShardId(0), directory.clone(), settings()),
+            topic: "book.A".parse().expect("a topic"),
+            directory,
+        }
+    }
+
+    fn try_publish(&self, bid: &str, replace: bool) -> Result<u64, PublishError> {
+        let text =
+            format!(r#"{{"symbol":"A","bids":[["{bid}","2"]],"asks":[],"replace":{replace},"time":1}}"#);
+        let payload = Payload::from_json(text.as_bytes()).expect("JSON");
+        let published = self.directory.publish(&self.topic, payload, Micros(1))?;
+        Ok(published.seq.0)
+    }
+
+    fn publish(&self, bid: &str, replace: bool) -> u64 {
+        self.try_publish(bid, replace).expect("it is taken")
+    }
+
+    /// As a panic half-way through a change does.
+    fn lose(&self) {
+        let cell = self.directory.find("book.A").expect("it was made");
+        cell.lock().book = None;
+        cell.lock().book_snapshot = None;
+    }
+
+    /// Another client that subscribes, from `since` if it says where it is.
+    fn subscribe(&mut self, since: Option<u64>) {
+        let rights = Rc::new(Rights::open(Vec::new()));
+        let id = self
+            .shard
+            .open(Codec::Json, Transport::WebSocket, rights, Micros(1));
+        let topic = self.topic.to_string();
+        let since = since.map(|seq| Position {
+            epoch: "e".into(),
+            seq: Seq(seq),
+        });
+        let request = ClientMessage::Subscribe(Subscribe {
+            id: RequestId(1),
+            topics: vec![TopicRequest::Since {
+                topic,
+                since: since.map(Into::into),
+            }],
+            mode: None,
+            conflate_ms: None,
+            snapshot: true,
+        });
+        self.shard.request(id, Ok(request), Micros(1));
+    }
+
+    /// What all clients together are sent, but for their welcomes: the ops, with the numbers that they name.
+    fn read(&mut self) -> Vec<String> {
+        while self.shard.drain(1, Micros(1)) {}
+        let mut read = Vec::new();
+        while let Some(id) = self.shard.next_dirty() {
+            let waiting = self.shard.outbox(id).expect("a session").waiting();
+            let frames: Vec<Vec<u8>> = waiting.map(|frame| frame.bytes.to_vec()).collect();
+            let bytes = frames.iter().map(Vec::len).sum();
+            self.shard.wrote(id, bytes, Micros(1), |_| {}).expect("no more");
+            read.extend(frames.iter().filter_map(|frame| shown(payload_of(frame))));
+        }
+        assert_eq!(
+            self.shard.dirty_count(),
+            0,
+            "it is asked again and again: {read:?}"
+        );
+        assert!(self.shard.audit().agrees_with(&self.shard.counts().ledger));
+        read
+    }
+}
+
+fn shown(message: &[u8]) -> Option<String> {
+    Some(match Codec::Json.decode_server(message).expect("a message") {
+        ServerMessage::Control(Control::Welcome { .. }) => return None,
+        ServerMessage::Control(Control::Ack { results, .. }) => {
+            format!("ack {}", results[0].seq.expect("it is granted"))
+        }
+        ServerMessage::Control(Control::Synced { .. }) => "synced".to_owned(),
+        ServerMessage::Control(Control::Gap { from, to, .. }) => format!("gap {from} {to}"),
+        ServerMessage::Snapshot { seq, .. } => format!("snapshot {seq}"),
+        ServerMessage::Update { seq, .. } => format!("update {seq}"),
+        other => panic!("{other:?}"),
+    })
+}
+
 #[test]
 fn who_is_behind_in_a_book_that_a_panic_has_cost_waits_until_it_is_published_whole() {
-    let rule = KindRule {
-        pattern: "book.>".parse().expect("a pattern"),
-        kind: Kind::Book,
-        history: 1,
-    };
     // One message fits in the queue: whoever misses the others goes on from the history.
-    let queue = Arc::new(ShardQueue::new(1, Box::new(|| {})));
-    let kinds = Kinds::with_rules(vec![rule]);
-    let limits = DirectoryLimits::default();
-    let directory = Arc::new(Directory::new("e".into(), kinds, limits, vec![queue]));
-    let topic: Topic = "book.A".parse().expect("a topic");
-    let publish = |replace: bool| {
-        let text = format!(r#"{{"symbol":"A","bids":[["1","2"]],"asks":[],"replace":{replace},"time":1}}"#);
-        let payload = Payload::from_json(text.as_bytes()).expect("JSON");
-        directory.publish(&topic, payload, Micros(1)).expect("it fits")
-    };
-    publish(false);
-    let mut shard = Shard::new(ShardId(0), directory.clone(), settings());
-    let rights = Rc::new(Rights::open(Vec::new()));
-    let id = shard.open(Codec::Json, Transport::WebSocket, rights, Micros(1));
-    let request = ClientMessage::Subscribe(Subscribe {
-        id: RequestId(1),
-        topics: vec![TopicRequest::Pattern("book.A".to_owned())],
-        mode: None,
-        conflate_ms: None,
-        snapshot: true,
-    });
-    shard.request(id, Ok(request), Micros(1));
-    let write = |shard: &mut Shard| {
-        let mut read = String::new();
-        while let Some(id) = shard.next_dirty() {
-            let waiting = shard.outbox(id).expect("a session").waiting();
-            let bytes = waiting.map(|frame| frame.bytes).collect::<Vec<_>>().concat();
-            shard.wrote(id, bytes.len(), Micros(1), |_| {}).expect("no more");
-            read += &String::from_utf8_lossy(&bytes);
-        }
-        read
-    };
-    assert!(write(&mut shard).contains(r#""op":"snapshot""#));
-    (0..3).for_each(|_| drop(publish(false)));
-    directory.find("book.A").expect("it was made").lock().book = None;
-    directory
-        .find("book.A")
-        .expect("it was made")
-        .lock()
-        .book_snapshot = None;
-    while shard.drain(1, Micros(1)) {}
-    let read = write(&mut shard);
-    assert_eq!(shard.dirty_count(), 0, "it is asked again and again: {read}");
-    publish(true);
-    while shard.drain(1, Micros(1)) {}
-    let read = write(&mut shard);
-    let (gap, snapshot) = (read.find(r#""op":"gap""#), read.find(r#""op":"snapshot""#));
-    assert!(gap.is_some() && gap < snapshot, "{read}");
-    assert!(shard.audit().agrees_with(&shard.counts().ledger));
+    let mut book = Lossy::new(1, 1);
+    book.publish("1", false);
+    book.subscribe(None);
+    assert_eq!(book.read(), ["ack 1", "snapshot 1", "synced"]);
+    assert_eq!([(); 3].map(|()| book.publish("1", false)), [2, 3, 4]);
+    book.lose();
+    assert_eq!(book.read(), ["update 2"]);
+    book.publish("1", true);
+    assert_eq!(book.read(), ["gap 3 6", "snapshot 6"]);
+}
+
+/// What it differs by from nothing is not what it differs by from the book that they have.
+#[test]
+fn who_had_a_book_that_a_panic_has_cost_got_the_whole_as_a_change_of_it() {
+    let mut book = Lossy::new(100, 100);
+    book.publish("1", false);
+    book.subscribe(None);
+    book.publish("2", false);
+    assert_eq!(book.read(), ["ack 1", "snapshot 2", "synced"]);
+    book.lose();
+    book.subscribe(Some(1));
+    book.subscribe(Some(2));
+    assert_eq!(book.read(), ["ack 2", "update 2", "synced", "ack 2", "synced"]);
+    // The number between them is that of the message that was lost with the book.
+    assert_eq!(book.publish("3", true), 4);
+    assert_eq!(book.read(), ["gap 3 4", "snapshot 4"].repeat(3));
+    book.publish("4", false);
+    assert_eq!(book.read(), ["update 5"].repeat(3));
+    // Who comes back from before it is not resumed.
+    book.subscribe(Some(2));
+    assert_eq!(book.read(), ["ack 5", "snapshot 5", "synced"]);
+}
+
+#[test]
+fn whose_snapshot_was_due_when_a_panic_cost_the_book_got_a_change_without_it() {
+    let mut book = Lossy::new(100, 100);
+    book.publish("1", false);
+    book.subscribe(None);
+    book.lose();
+    book.subscribe(None);
+    assert_eq!(book.read(), ["ack 1", "ack 1"]);
+    book.publish("2", true);
+    assert_eq!(book.read(), ["snapshot 3", "synced"].repeat(2));
+    book.publish("3", false);
+    assert_eq!(book.read(), ["update 4"].repeat(2));
+}
+
+#[test]
+fn a_whole_that_is_refused_does_not_bring_back_a_book_that_a_panic_has_cost() {
+    let book = Lossy::new(100, 100);
+    book.publish("1", false);
+    book.lose();
+    assert!(book.try_publish("-1", true).is_err());
+    assert!(book.try_publish("2", false).is_err(), "a change of nothing");
+    assert_eq!(book.publish("2", true), 3);
 }
 
 fn settings() -> ShardSettings {

@@ -345,14 +345,19 @@ impl Shard {
                 },
                 Kind::State | Kind::Book => cell.snapshot(),
             };
-            if let Some(snapshot) = snapshot {
-                if first == First::Recovery {
-                    self.push_recovery(id, cell, subscriber, snapshot, true);
-                } else {
-                    self.push_snapshot(id, subscriber, snapshot);
-                }
-                return Turn::GoesOn;
+            let Some(snapshot) = snapshot else {
+                // Of a book that a panic has cost it stays due: the next message, which is whole, does not follow on the last and so
+                // has this done again.
+                subscriber.opening.set_first(first);
+                subscriber.behind = false;
+                return Turn::Passes;
+            };
+            if first == First::Recovery {
+                self.push_recovery(id, cell, subscriber, snapshot, true);
+            } else {
+                self.push_snapshot(id, subscriber, snapshot);
             }
+            return Turn::GoesOn;
         }
         if subscriber.every {
             self.step_every(id, cell, subscriber);
