@@ -293,11 +293,20 @@ impl Shard {
             !left
         });
         session.pulls.forget(|topic| is_left(&topic));
-        self.counts.ledger.dropped += session
-            .outbox
-            .purge(|item| item.topic().is_some_and(|topic| is_left(&topic)));
+        let (is_open, mut any_dropped) = (session.is_open(), false);
+        self.counts.ledger.dropped += session.outbox.purge(|item| match item {
+            // Who leaves already is not told what was dropped, and so not that all has come.
+            Item::Synced(_) => any_dropped && !is_open,
+            item => {
+                let dropped = item.topic().is_some_and(|topic| is_left(&topic));
+                any_dropped |= dropped;
+                dropped
+            }
+        });
         // Of what they end something may have been dropped: they go behind the answer that says so.
-        let ends = session.outbox.take_back(|item| matches!(item, Item::Synced(_)));
+        let ends = session
+            .outbox
+            .take_back(|item| is_open && matches!(item, Item::Synced(_)));
         for item in ends.iter().rev() {
             if let Item::Synced(synced) = item {
                 session.syncs.take_back(synced.request);

@@ -6,6 +6,7 @@ use tickwire_router::{Drain, Rights};
 use tickwire_wire::message::Control;
 use tickwire_wire::{CloseCode, Codec, Micros, ServerMessage};
 
+use crate::grants::grant;
 use crate::world::{Frame, Setup, World};
 
 const PLAN: Drain = Drain {
@@ -43,7 +44,7 @@ fn wait_for_close(world: &mut World, client: usize) {
     }
 }
 
-/// The time that a client was told, and what came after, a word each: `update SEQ` or `close CODE`.
+/// The time that a client was told, and what came after, a word each: `update SEQ`, `snapshot SEQ`, `synced ID` or `close CODE`.
 fn read(world: &World, client: usize) -> (Option<u64>, Vec<(Micros, String)>) {
     let (mut told, mut rest) = (None, Vec::new());
     for (at, frame) in &world.clients[client].inbox {
@@ -56,6 +57,12 @@ fn read(world: &World, client: usize) -> (Option<u64>, Vec<(Micros, String)>) {
                 told = Some(*reconnect_after_ms);
             }
             Frame::Message(ServerMessage::Update { seq, .. }) => rest.push((*at, format!("update {seq}"))),
+            Frame::Message(ServerMessage::Snapshot { seq, .. }) => {
+                rest.push((*at, format!("snapshot {seq}")))
+            }
+            Frame::Message(ServerMessage::Control(Control::Synced { id })) => {
+                rest.push((*at, format!("synced {}", id.0)));
+            }
             Frame::Close(code, _) => rest.push((*at, format!("close {code}"))),
             _ => {}
         }
@@ -197,6 +204,34 @@ fn the_token_of_who_left_ends_nobody_who_comes_later() {
     assert_eq!(world.clients[0].id, number, "numbers are used again");
     world.wait_ms(PLAN.window_ms);
     assert_eq!(words(&world, 0), ["close 4000"]);
+}
+
+#[test]
+fn who_leaves_is_told_what_is_synced_whatever_right_it_loses() {
+    let mut world = World::new(Setup::default());
+    world.shows_synced = true;
+    world.open(0, Codec::Json, Vec::new());
+    world.clients[0].room = Some(0);
+    for (topic, value) in [("ticker.A", "1"), ("trade.A", "2"), ("ticker.B", "3")] {
+        world.publish(topic, value);
+        world.subscribe(0, topic);
+    }
+    world.run();
+    begin(&mut world);
+    wait_for_close(&mut world, 0);
+    let (id, now) = (world.clients[0].id.expect("it is connected"), world.now);
+    let rights = Rights {
+        subscribe: grant(["ticker.>"].into_iter()),
+        ..Rights::none()
+    };
+    world.shards[0].change_rights(id, Rc::new(rights), now);
+    world.make_room(0, None);
+    // What the second brings is dropped, and the third is synced behind it.
+    assert_eq!(
+        words(&world, 0),
+        ["snapshot 1", "synced 1", "snapshot 1", "close 4000"]
+    );
+    world.check_ledgers();
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use expect_test::expect;
-use tickwire_router::{Drain, Rights, Transport};
+use proptest::prelude::*;
+use tickwire_router::{Drain, Outbox, Rights, Transport};
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::{CloseCode, Codec, Control, ServerMessage};
 
@@ -311,4 +312,82 @@ fn rights_lost_meanwhile() {
         }
     });
     assert_eq!(ops.collect::<Vec<_>>(), ["welcome", "ack", "synced", "error"]);
+}
+
+/// What a client whose rights change asks for and is sent, one step at a time.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(usize),
+    Subscribe(Vec<usize>, bool),
+    Unsubscribe(usize),
+    Piece,
+    Rights(usize),
+    Room(usize),
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..TOPICS.len()).prop_map(Step::Publish),
+        3 => (prop::collection::vec(0..PATTERNS.len(), 1..5), any::<bool>())
+            .prop_map(|(names, once)| Step::Subscribe(names, once)),
+        1 => (0..PATTERNS.len()).prop_map(Step::Unsubscribe),
+        3 => Just(Step::Piece),
+        2 => (0..GRANTS.len()).prop_map(Step::Rights),
+        2 => (0..200_usize).prop_map(Step::Room),
+        2 => Just(Step::Drain),
+    ]
+}
+
+const TOPICS: [&str; 4] = ["trade.A", "trade.B", "ticker.A", "book.A"];
+const PATTERNS: [&str; 6] = ["trade.A", "trade.B", "ticker.A", "book.A", "trade.*", ">"];
+const GRANTS: [&str; 3] = [">", "trade.> ticker.>", "trade.A book.>"];
+
+proptest! {
+    /// The world checks that each subscribe that was acked is synced, once and behind its ack.
+    #[test]
+    fn requests_are_synced_whatever_rights_are_lost_meanwhile(steps in prop::collection::vec(step(), 1..40)) {
+        let mut setup = Setup::default();
+        setup.settings.topics_at_once = 1;
+        setup.settings.outbox_bytes_max = 300;
+        setup.settings.session_limits.refusals_in_a_row = 1_000;
+        let mut world = World::new(setup);
+        let client = world.open(0, Codec::Json, Vec::new());
+        world.clients[client].room = Some(0);
+        let id = world.clients[client].id.expect("it is connected");
+        for step in steps {
+            let now = world.now;
+            match step {
+                Step::Publish(topic) => {
+                    let book = r#"{"symbol":"A","bids":[["1","2"]],"asks":[],"time":1}"#;
+                    world.publish(TOPICS[topic], if TOPICS[topic] == "book.A" { book } else { "1" });
+                }
+                Step::Subscribe(names, once) => {
+                    let names: Vec<&str> = names.into_iter().map(|name| PATTERNS[name]).collect();
+                    let mode = if once { r#","mode":"snapshot""# } else { "" };
+                    let number = world.next_request(client).0;
+                    let request = format!(r#"{{"op":"subscribe","id":{number},"topics":{names:?}{mode}}}"#);
+                    world.send(client, request.as_bytes());
+                }
+                Step::Unsubscribe(name) => {
+                    let (number, name) = (world.next_request(client).0, PATTERNS[name]);
+                    let request = format!(r#"{{"op":"unsubscribe","id":{number},"topics":["{name}"]}}"#);
+                    world.send(client, request.as_bytes());
+                }
+                Step::Piece => drop(world.shards[0].go_on(id, now)),
+                Step::Rights(grants) => {
+                    let rights = Rights { subscribe: grant(GRANTS[grants].split(' ')), ..Rights::none() };
+                    world.shards[0].change_rights(id, Rc::new(rights), now);
+                }
+                Step::Room(bytes) => world.make_room(client, Some(bytes)),
+                Step::Drain => world.run(),
+            }
+        }
+        world.shards[0].finish(id, world.now);
+        world.make_room(client, None);
+        world.run();
+        prop_assert!(world.shards[0].is_open(id));
+        prop_assert!(world.shards[0].outbox(id).is_some_and(Outbox::is_empty));
+        world.check_ledgers();
+    }
 }
