@@ -12,7 +12,9 @@ use thiserror::Error;
 use crate::family::Family;
 use crate::feed::FeedMetrics;
 use crate::http::HttpMetrics;
-use crate::labels::{AuthFailure, DeliveryOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway};
+use crate::labels::{
+    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway,
+};
 use crate::process::ProcessCollector;
 use crate::shard::ShardMetrics;
 use crate::table::{Id, TABLE};
@@ -207,6 +209,7 @@ fn label_values(label: Label, shards: usize, version: &str, sets: &LabelSets) ->
         Label::Version => return vec![version.to_owned()],
         Label::Kind => sets.kinds,
         Label::DeliveryOp => DeliveryOp::NAMES,
+        Label::EncodeOp => EncodeOp::NAMES,
         Label::RequestOp => sets.request_ops,
         Label::Codec => sets.codecs,
         Label::ErrorCode => sets.error_codes,

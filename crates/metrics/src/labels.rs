@@ -10,6 +10,8 @@ pub enum Label {
     Kind,
     /// What was delivered: [`DeliveryOp`].
     DeliveryOp,
+    /// What was encoded for all who take it: [`EncodeOp`].
+    EncodeOp,
     /// What the client asked for.
     RequestOp,
     /// Codec of the subscriber.
@@ -46,7 +48,7 @@ impl Label {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kind | Self::Anomaly => "kind",
-            Self::DeliveryOp | Self::RequestOp => "op",
+            Self::DeliveryOp | Self::EncodeOp | Self::RequestOp => "op",
             Self::Codec => "codec",
             Self::ErrorCode | Self::CloseCode => "code",
             Self::Transport => "transport",
@@ -65,6 +67,7 @@ impl Label {
         match self {
             Self::Kind => "`state`, `book`, `event`",
             Self::DeliveryOp => "`update`, `snapshot`, `gap`",
+            Self::EncodeOp => "`update`, `snapshot`",
             Self::RequestOp => "the protocol's requests; `other` for unknown ones",
             Self::Codec => "`json`, `msgpack`, `json-deflate`, `msgpack-deflate`",
             Self::ErrorCode => "the protocol's error codes",
@@ -143,6 +146,20 @@ pub enum DeliveryOp {
 impl DeliveryOp {
     /// The values, in index order.
     pub const NAMES: &'static [&'static str] = &["update", "snapshot", "gap"];
+}
+
+/// What is encoded once for all who take it. A gap is no such thing: it names what one subscriber missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EncodeOp {
+    /// A topic's next message.
+    Update,
+    /// A topic's current value.
+    Snapshot,
+}
+
+impl EncodeOp {
+    /// The values, in index order.
+    pub const NAMES: &'static [&'static str] = &["update", "snapshot"];
 }
 
 /// What came of reading the configuration again.

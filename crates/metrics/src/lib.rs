@@ -42,7 +42,9 @@ pub use counts::Counts;
 pub use feed::FeedMetrics;
 pub use histogram::{BUCKETS_MICROS, LocalHistogram};
 pub use http::HttpMetrics;
-pub use labels::{AuthFailure, DeliveryOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway};
+pub use labels::{
+    AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway,
+};
 pub use metric::{Metric, MetricType, Unit};
 pub use page::markdown;
 pub use process_table::PROCESS_TABLE;

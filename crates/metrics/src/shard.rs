@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::catalogue::Catalogue;
 use crate::counts::Counts;
 use crate::histogram::LocalHistogram;
-use crate::labels::{DeliveryOp, Transport};
+use crate::labels::{DeliveryOp, EncodeOp, Transport};
 use crate::table::Id;
 
 /// What became of messages that subscriptions were owed, since the last flush.
@@ -158,9 +158,9 @@ impl ShardMetrics {
 
     /// Counts `n` encodings with the codec, plain or compressed, at index `codec`; one beyond the set counts as the last.
     #[inline]
-    pub fn encoded(&mut self, codec: usize, op: DeliveryOp, n: u64) {
+    pub fn encoded(&mut self, codec: usize, op: EncodeOp, n: u64) {
         let codec = codec.min(self.catalogue.codecs() - 1);
-        self.encodes.add(codec * DeliveryOp::NAMES.len() + op as usize, n);
+        self.encodes.add(codec * EncodeOp::NAMES.len() + op as usize, n);
     }
 
     /// Counts a connection that completed its handshake and is open from now on.

@@ -111,7 +111,7 @@ pub const TABLE: &[Metric] = &[
     counter(
         "tickwire_encodes_total",
         Unit::One,
-        &[Label::Codec, Label::DeliveryOp],
+        &[Label::Codec, Label::EncodeOp],
         "Times that a message was encoded, at most once per message and variant in use; a codec with `-deflate` is compressed.",
     ),
     counter(

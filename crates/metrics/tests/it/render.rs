@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tickwire_metrics::{
-    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, LabelSets, PROCESS_TABLE, Settled, ShardMetrics,
-    TABLE, Transport,
+    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, LabelSets, PROCESS_TABLE, Settled,
+    ShardMetrics, TABLE, Transport,
 };
 
 use crate::exposition::Scrape;
@@ -27,7 +27,7 @@ fn load(shard: &mut ShardMetrics, n: u64) {
         shard.requests.add(index, n);
         shard.refusals.add(index, n);
         shard.closes.add(index, n);
-        shard.encoded(index, DeliveryOp::Snapshot, n);
+        shard.encoded(index, EncodeOp::Snapshot, n);
     }
     for op in [DeliveryOp::Update, DeliveryOp::Snapshot, DeliveryOp::Gap] {
         shard.delivered(op, n);
@@ -105,6 +105,27 @@ fn a_gauge_with_nothing_to_tell_is_not_exported() {
     assert_eq!(is_there(), None);
 }
 
+/// Those of gaps never did: a gap is encoded for one subscriber, and is not counted among what is encoded for all.
+#[test]
+fn every_series_of_what_is_encoded_moves() {
+    let catalogue = catalogue(1);
+    let mut shard = catalogue.shard_metrics().remove(0);
+    for codec in 0..LabelSets::EXAMPLE.codecs.len() {
+        shard.encoded(codec, EncodeOp::Update, 1);
+        shard.encoded(codec, EncodeOp::Snapshot, 1);
+    }
+    shard.flush();
+    let scrape = scrape(&catalogue);
+    let of_encodes = |series: &&str| scrape.metric_of(series) == "tickwire_encodes_total";
+    let moved: Vec<f64> = scrape
+        .own_series()
+        .into_iter()
+        .filter(of_encodes)
+        .map(|series| scrape.value(series))
+        .collect();
+    assert_eq!(moved, vec![1.0; 2 * LabelSets::EXAMPLE.codecs.len()]);
+}
+
 #[test]
 fn flush_moves_exact_sums_once() {
     let catalogue = catalogue(1);
@@ -112,7 +133,7 @@ fn flush_moves_exact_sums_once() {
     shard.publications.add(2, 7);
     shard.published_bytes += 1_000;
     shard.delivered(DeliveryOp::Gap, 3);
-    shard.encoded(1, DeliveryOp::Update, 4);
+    shard.encoded(1, EncodeOp::Update, 4);
     shard.requests.add(99, 5);
     shard.socket_writes += u64::from(u32::MAX);
     let series = r#"tickwire_publications_total{kind="event"}"#;

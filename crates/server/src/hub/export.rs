@@ -1,6 +1,6 @@
 //! What a shard counted, moved into the metrics.
 
-use tickwire_metrics::{DeliveryOp, Settled};
+use tickwire_metrics::{DeliveryOp, EncodeOp, Settled};
 use tickwire_wire::Micros;
 
 use super::Hub;
@@ -29,8 +29,8 @@ impl Hub {
         metrics.pending = ledger.pending();
         metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
         for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
-            metrics.encoded(codec, DeliveryOp::Update, now[0] - then[0]);
-            metrics.encoded(codec, DeliveryOp::Snapshot, now[1] - then[1]);
+            metrics.encoded(codec, EncodeOp::Update, now[0] - then[0]);
+            metrics.encoded(codec, EncodeOp::Snapshot, now[1] - then[1]);
         }
         metrics.replays_refused += counts.replays_refused - before.replays_refused;
         metrics.published_bytes += counts.published_bytes - before.published_bytes;
