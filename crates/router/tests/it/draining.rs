@@ -58,7 +58,7 @@ fn read(world: &World, client: usize) -> (Option<u64>, Vec<(Micros, String)>) {
             }
             Frame::Message(ServerMessage::Update { seq, .. }) => rest.push((*at, format!("update {seq}"))),
             Frame::Message(ServerMessage::Snapshot { seq, .. }) => {
-                rest.push((*at, format!("snapshot {seq}")))
+                rest.push((*at, format!("snapshot {seq}")));
             }
             Frame::Message(ServerMessage::Control(Control::Synced { id })) => {
                 rest.push((*at, format!("synced {}", id.0)));
