@@ -12,6 +12,7 @@
 //! one that resumes topics it is told how many were, which shows topic by topic as they go on.
 
 mod answers;
+mod books;
 mod broken;
 mod left;
 mod standing;
@@ -23,16 +24,15 @@ mod track;
 mod tests;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::message::{AckResult, GapReason, Position, RequestId};
+use tickwire_wire::message::{GapReason, Position, RequestId};
 use tickwire_wire::{ClientMessage, Control, Epoch, Mode, Pattern, Seq, ServerMessage};
 
 use answers::{Asked, op_of};
+use books::Books;
 pub use broken::{BrokenPromise, RecoveryFault};
 pub use left::LeftOff;
 use syncing::{Ahead, Syncing};
 use track::Track;
-
-use crate::book::{BookError, L2Book};
 
 /// A subscription with a wildcard.
 #[derive(Debug)]
@@ -41,13 +41,6 @@ struct Wildcard {
     mode: Option<Mode>,
     /// The number of its ack among all wildcard acks that brought snapshots; 0 if it brought none.
     snapshots_since: u32,
-}
-
-/// The books that are rebuilt to verify their checksums.
-#[derive(Debug)]
-struct Books {
-    pattern: Pattern,
-    books: FxHashMap<Box<str>, L2Book>,
 }
 
 /// Checks one client's traffic against the protocol's promises.
@@ -97,10 +90,7 @@ impl Checker {
     /// Also rebuilds the books of the topics that match `pattern` and verifies every checksum. Costs a parse per message.
     #[must_use]
     pub fn verify_books(mut self, pattern: Pattern) -> Self {
-        self.books = Some(Books {
-            pattern,
-            books: FxHashMap::default(),
-        });
+        self.books = Some(Books::of(pattern));
         self
     }
 
@@ -185,7 +175,7 @@ impl Checker {
         match message {
             ServerMessage::Update { topic, seq, data, .. } => {
                 self.update(topic, *seq)?;
-                self.check_book(topic, |book| book.update(*seq, data.get()))
+                self.book_update(topic, *seq, data.get())
             }
             ServerMessage::Snapshot {
                 topic,
@@ -195,7 +185,7 @@ impl Checker {
                 ..
             } => {
                 self.snapshot(topic, epoch, *seq)?;
-                self.check_book(topic, |book| book.snapshot(epoch, *seq, data.get()))
+                self.book_snapshot(topic, epoch, *seq, data.get())
             }
             ServerMessage::Control(control) => self.control(control),
             ServerMessage::Unknown(_) => Ok(()),
@@ -254,11 +244,7 @@ impl Checker {
         to: Seq,
         reason: GapReason,
     ) -> Result<(), BrokenPromise> {
-        if let Some(books) = &mut self.books
-            && let Some(book) = books.books.get_mut(topic)
-        {
-            book.make_stale();
-        }
+        self.book_awaits_snapshot(topic);
         match self.topics.get_mut(topic) {
             Some(track) if track.live => track.gap(topic, epoch, from, to, reason),
             _ => self.admit(topic)?.gap(topic, epoch, from, to, reason),
@@ -267,9 +253,7 @@ impl Checker {
 
     /// A `joined` was received.
     fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
-        if seq == Seq::ZERO {
-            self.begin_book(topic, epoch);
-        }
+        self.book_joined(topic, epoch, seq);
         match self.topics.get_mut(topic) {
             Some(track) if track.live => track.joined(topic, epoch, seq),
             _ => self.admit(topic)?.joined(topic, epoch, seq),
@@ -325,43 +309,5 @@ impl Checker {
 
     fn answered(&mut self, id: RequestId) -> Result<Asked, BrokenPromise> {
         self.asked.remove(&id).ok_or(BrokenPromise::UnknownAnswer { id })
-    }
-
-    /// A topic has no message yet: if it is a book, it begins with nothing.
-    fn begin_book(&mut self, topic: &str, epoch: &Epoch) {
-        let Some(books) = self.books.as_mut().filter(|books| books.pattern.matches(topic)) else {
-            return;
-        };
-        let book = books.books.entry(topic.into()).or_default();
-        if book.position().is_none_or(|at| at.epoch != *epoch) {
-            book.begin(epoch);
-        }
-    }
-
-    /// An ack tells where a subscription begins.
-    fn book_acked(&mut self, result: &AckResult) {
-        if let (Some(epoch), Some(Seq::ZERO)) = (&result.epoch, result.seq)
-            && self.is_live(&result.topic)
-        {
-            self.begin_book(&result.topic, epoch);
-        }
-    }
-
-    fn check_book(
-        &mut self,
-        topic: &str,
-        apply: impl FnOnce(&mut L2Book) -> Result<(), BookError>,
-    ) -> Result<(), BrokenPromise> {
-        let Some(books) = self.books.as_mut().filter(|books| books.pattern.matches(topic)) else {
-            return Ok(());
-        };
-        if !books.books.contains_key(topic) {
-            books.books.insert(topic.into(), L2Book::default());
-        }
-        let verdict = books.books.get_mut(topic).map_or(Ok(()), apply);
-        verdict.map_err(|error| BrokenPromise::Book {
-            topic: topic.to_owned(),
-            error,
-        })
     }
 }

@@ -32,9 +32,16 @@ impl Checker {
                 for (request, result) in topics.iter().zip(results) {
                     if result.error.is_none() {
                         let asked = Subscribing { id, mode, snapshot };
+                        let (was_live, covered) =
+                            (self.is_live(&result.topic), self.is_covered(&result.topic));
                         verdict = verdict.and(self.subscribed(request, result, asked));
                         resuming.extend(self.resume_pattern(id, request, result, &ahead));
-                        self.book_acked(result);
+                        if was_live || result.mode.or(mode) == Some(Mode::Snapshot) {
+                            self.book_acked(result);
+                        } else {
+                            // Where a pattern covers it, that may have brought the snapshot.
+                            self.book_subscribed(result, request.position(), snapshot && !covered);
+                        }
                     }
                 }
                 let topics = topics.into_iter().map(TopicRequest::into_topic).collect();
@@ -52,7 +59,8 @@ impl Checker {
                 if results.iter().any(|result| result.error.is_some()) {
                     return Ok(());
                 }
-                if !self.is_live(&topic) {
+                let was_live = self.is_live(&topic);
+                if !was_live {
                     // A pattern covers it, and nothing of it came yet.
                     self.admit(&topic)?;
                 }
@@ -62,7 +70,13 @@ impl Checker {
                     }
                     track.resync();
                 }
-                results.iter().for_each(|result| self.book_acked(result));
+                for result in results {
+                    if was_live {
+                        self.book_acked(result);
+                    } else {
+                        self.book_subscribed(result, None, false);
+                    }
+                }
                 Ok(())
             }
             Asked::Other => Ok(()),

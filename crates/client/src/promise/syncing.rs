@@ -74,6 +74,7 @@ impl Checker {
                 // The snapshots that the pattern asks for are of its other topics.
                 track.wildcard_acks_seen = self.wildcard_acks;
                 track.cover(topic, &self.wildcards);
+                self.book_goes_on(topic, since);
                 topics.push(topic.clone());
             }
         }
