@@ -17,6 +17,7 @@ use crate::book::Book;
 use crate::directory::ShardId;
 use crate::history::History;
 use crate::memory::{Memory, Place};
+use crate::planted::{Fault, is_planted};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
 use crate::replays::Replay;
@@ -216,7 +217,7 @@ impl TopicCell {
 
     /// What a position with this `epoch` is in this topic.
     pub(crate) fn left_at(&self, epoch: &Epoch, seq: Seq) -> LeftAt {
-        if *epoch == self.lock().lineage.epoch {
+        if *epoch == self.lock().lineage.epoch || is_planted(Fault::OtherLineageResumed) {
             LeftAt::Message(seq)
         } else {
             LeftAt::Elsewhere
@@ -297,7 +298,8 @@ impl TopicCell {
             return Some(newest);
         };
         let whole = Payload::Book(Box::new(book.snapshot(update.symbol.clone(), update.time)));
-        let snapshot = Publication::new(state.lineage.clone(), newest.seq, newest.ts, whole);
+        let seq = Seq(newest.seq.0 - u64::from(is_planted(Fault::SnapshotBefore)));
+        let snapshot = Publication::new(state.lineage.clone(), seq, newest.ts, whole);
         let snapshot = Arc::new(snapshot.doubted(newest.doubt));
         snapshot.move_to(Place::Copy);
         state.book_snapshot = Some(snapshot.clone());
@@ -314,7 +316,8 @@ impl TopicCell {
             };
         }
         let oldest = state.history.oldest_seq().unwrap_or(state.seq.next());
-        let gap = (oldest > after.next()).then(|| (after.next(), Seq(oldest.0 - 1)));
+        let last = oldest.0 - u64::from(!is_planted(Fault::GapNamesHeld));
+        let gap = (oldest > after.next()).then(|| (after.next(), Seq(last)));
         let rest = state.history.after(after);
         let at_head = rest.len() <= max;
         out.extend(rest.take(max).cloned());

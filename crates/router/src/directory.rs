@@ -449,8 +449,8 @@ impl Directory {
             .collect()
     }
 
-    /// Forgets all that `shard` wants, and what waits in its queue: nothing is queued for it until it subscribes anew. For a
-    /// shard that is gone, or whose own bookkeeping is not to be trusted.
+    /// Removes every interest of `shard` and empties its queue. Nothing is queued for the shard until it subscribes anew. Used
+    /// when a shard has ended, or when its own tables cannot be trusted after a panic.
     pub fn forget_shard(&self, shard: ShardId) {
         // Before the topics: one that is made from here on is not wanted.
         self.interests_write().retain(|interests| interests.forget(shard));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tickwire_wire::Seq;
 
 use crate::memory::{Memory, Place};
+use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
 /// A topic's history; the newest message is its last value.
@@ -85,10 +86,10 @@ impl History {
 
     /// Whether every message after `seq` is here, given that `head` is the newest number of the topic.
     pub(crate) fn reaches(&self, seq: Seq, head: Seq) -> bool {
-        seq == head
-            || self
-                .oldest_seq()
-                .is_some_and(|oldest| oldest.0 <= seq.0.saturating_add(1))
+        let first = seq
+            .0
+            .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar)));
+        seq == head || self.oldest_seq().is_some_and(|oldest| oldest.0 <= first)
     }
 
     /// The message with number `seq`.
@@ -101,6 +102,7 @@ impl History {
     pub(crate) fn after(&self, seq: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
         let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
         let skip = seq.0.saturating_add(1).saturating_sub(oldest.0);
+        let skip = skip.saturating_add(u64::from(is_planted(Fault::HistoryReadTooLate)));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.messages.range(skip.min(self.messages.len())..)
     }

@@ -13,6 +13,7 @@ use tickwire_wire::{RequestId, Seq, Variant};
 
 use crate::ledger::Settled;
 use crate::outbox::Fanout;
+use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 
 /// How a publication came into an outbox, and so what it stands for.
@@ -111,9 +112,9 @@ pub(crate) struct Gap {
 
 impl Gap {
     /// Owed messages that it names: what a refused resume missed was never owed.
-    pub(crate) const fn gaps(&self) -> u64 {
+    pub(crate) fn gaps(&self) -> u64 {
         match self.reason {
-            GapReason::Slow => self.to.0 - self.from.0 + 1,
+            GapReason::Slow => self.to.0 - self.from.0 + 1 + u64::from(is_planted(Fault::GapOneTooMany)),
             GapReason::History | GapReason::Epoch => 0,
         }
     }
@@ -183,7 +184,7 @@ pub(crate) enum Item {
     Synced(Box<Synced>),
     /// An answer to a request that must keep its place among the data.
     Answer(Box<[u8]>),
-    /// One that tells where subscriptions stand, which is another place when what waits before it is taken back.
+    /// An answer with the positions of subscriptions. They are corrected if messages before it in the outbox are taken back.
     Placing(Box<Placing>),
 }
 

@@ -19,6 +19,11 @@ mod ledger;
 mod memory;
 mod outbox;
 mod pace;
+#[cfg(planted)]
+pub mod planted;
+#[cfg(not(planted))]
+#[expect(unreachable_pub, reason = "only a simulator that plants faults names them")]
+mod planted;
 mod publication;
 mod pulls;
 mod queue;

@@ -15,6 +15,7 @@ use tickwire_wire::frame::Opcode;
 
 use crate::item::{Frame, Gap, Item, Joined, Placing, Sort, Status, Synced};
 use crate::ledger::Settled;
+use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 
 /// Items for which the empty data lane of a connection that is in use keeps its memory: to get it anew for each round of
@@ -130,7 +131,7 @@ impl Outbox {
         Self::counted(variant, Rc::default())
     }
 
-    /// The same, of which `all` counts the bytes that wait, with those of others.
+    /// An empty outbox whose bytes are counted in `all`, together with those of other outboxes.
     pub(crate) fn counted(variant: impl Into<Variant>, all: Rc<Cell<usize>>) -> Self {
         Self {
             variant: variant.into(),
@@ -145,7 +146,7 @@ impl Outbox {
         }
     }
 
-    /// Counts what waits now.
+    /// Brings the count that is shared with other outboxes up to date with this one's bytes.
     #[inline]
     fn count(&mut self) {
         let waiting = self.data_bytes() + self.control_bytes;
@@ -200,6 +201,9 @@ impl Outbox {
     }
 
     fn push_lone(&mut self, frame: ControlFrame) {
+        if is_planted(Fault::AnswersBehindData) {
+            return self.push_answer(frame[..].into());
+        }
         self.control_bytes += frame.len();
         self.control.push_back(frame);
         self.count();
@@ -417,7 +421,11 @@ impl Outbox {
             self.partial = Partial::None;
             count -= len;
         }
-        self.written = count;
+        self.written = if is_planted(Fault::PartialWriteForgotten) {
+            0
+        } else {
+            count
+        };
         self.count();
         self.shrink();
         Advance {

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
+#[cfg(planted)]
+use tickwire_router::planted::{Fault, plant};
 use tickwire_sim::{Broken, Plan, Tally, catch_panics, run, shrink};
 
 /// Seeds that a thread takes at a time.
@@ -46,6 +48,23 @@ struct Args {
     /// Write a summary to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Print the faults that can be planted, each with the seeds within which it must be found
+    #[cfg(planted)]
+    #[arg(long)]
+    faults: bool,
+    /// Plant this fault into the broker's core
+    #[cfg(planted)]
+    #[arg(long, value_name = "NAME", value_parser = fault)]
+    plant: Option<Fault>,
+}
+
+/// Reads the name of a fault.
+#[cfg(planted)]
+fn fault(name: &str) -> Result<Fault, String> {
+    let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
+    fault
+        .copied()
+        .ok_or_else(|| "no such fault; --faults prints them".to_owned())
 }
 
 /// What all runs came to.
@@ -70,6 +89,18 @@ impl Summary {
 fn main() -> ExitCode {
     let args = Args::parse();
     catch_panics();
+    #[cfg(planted)]
+    {
+        if args.faults {
+            for fault in Fault::ALL {
+                println!("{} {}", fault.seeds(), fault.name());
+            }
+            return ExitCode::SUCCESS;
+        }
+        if let Some(fault) = args.plant {
+            plant(fault);
+        }
+    }
     if let Some(seed) = args.replay {
         return replay(seed);
     }

@@ -87,15 +87,15 @@ enum Command {
     Bench(BenchArgs),
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
-    /// Builds for release, runs the load test's scenarios and writes `results.json` and `report.html` to
-    /// `docs/perf/DAY-MACHINE`. Takes about half an hour, says how much is left, and wants two cores that nobody else uses.
+    /// Builds for release, runs the load test's scenarios and writes `report.html` to
+    /// `docs/perf/DAY-MACHINE`, and each round's figures below the target folder. Takes about half an hour, says how much is left, and wants two cores that nobody else uses.
     #[command(
         after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"
     )]
     Compare(CompareArgs),
     /// Put what the broker promises to the test at full size, and keep the results
     ///
-    /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; writes their tables and figures to
+    /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; writes their tables to
     /// `docs/reliability/DAY-MACHINE`. Takes about ten minutes; `slowlink` needs root.
     Reliability(ReliabilityArgs),
     /// Attack a broker in each way of docs/ATTACKS.md, beside subscribers that must notice nothing
@@ -119,8 +119,8 @@ enum Command {
     ///
     /// A seed that fails is printed with the promise that was broken, the command that replays it, and a shortened run.
     ///
-    /// With `--mutations` faults are planted into a copy of the sources, to see that the simulator finds them. Takes about
-    /// half a minute for each.
+    /// With `--mutations` each fault of crates/router/src/planted.rs is planted by itself, to see that the simulator finds it.
+    /// Takes some minutes.
     ///
     /// Exit codes: 0 when every promise was kept (or every planted fault found), 1 when not, 2 for a wrong argument.
     #[command(

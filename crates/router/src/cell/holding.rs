@@ -4,6 +4,7 @@ use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, Topic, market};
 
 use super::{Missed, Resume, State};
 use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
+use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 use crate::replays::Pinned;
 
@@ -65,7 +66,8 @@ impl State {
     }
 
     pub(super) fn drop_snapshot(&mut self) {
-        if let Some(snapshot) = self.book_snapshot.take() {
+        let is_kept = |seq: Seq| is_planted(Fault::SnapshotKept) && seq.0.is_multiple_of(4);
+        if let Some(snapshot) = self.book_snapshot.take_if(|snapshot| !is_kept(snapshot.seq)) {
             snapshot.move_to(Place::Nowhere);
         }
     }

@@ -9,8 +9,8 @@ use super::{Shard, ShardSettings};
 use crate::session::{Session, SessionId, Writing};
 
 impl Shard {
-    /// Whether a close frame may be written to a session in place of what waits for it: the session is open, and the last byte
-    /// that its connection has got was the last of a frame, for certain.
+    /// Whether a close frame may be written to a session next, in place of its outbox. That is so if the session is open and
+    /// the last byte that was written to its connection certainly ended a frame.
     #[must_use]
     pub fn is_between_frames(&self, id: SessionId) -> bool {
         // Of what was offered, more may have been written than the outbox knows.

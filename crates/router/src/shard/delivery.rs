@@ -13,6 +13,7 @@ use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Joined, Sort};
 use crate::outbox::Fanout;
+use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pull;
 use crate::session::{Session, SessionId, Writing};
@@ -67,6 +68,9 @@ impl Shard {
             && spent < budget
             && let Some(topic) = self.overflowed.pop_front()
         {
+            if is_planted(Fault::OverflowForgotten) && topic.index() % 5 == 3 {
+                continue;
+            }
             spent += 1 + self.fall_behind(topic, now);
         }
         while done(self)
@@ -189,6 +193,10 @@ impl Shard {
         }
         let frame = Frame::new(fanout.clone(), *length, Sort::Live, skips);
         session.outbox.push_frame(frame);
+        if is_planted(Fault::QueuedTwice) && publication.seq.0 % 16 == 7 {
+            let again = Frame::new(fanout.clone(), *length, Sort::Repeat, 0);
+            session.outbox.push_frame(again);
+        }
         if session.outbox.live_bytes() > PRESSING_BYTES && !std::mem::replace(&mut session.pressing, true) {
             self.pressed = true;
         }
@@ -364,8 +372,12 @@ impl Shard {
             return Turn::Passes;
         }
         subscriber.behind = false;
-        if let Some(newest) = cell.newest().filter(|newest| newest.seq > subscriber.after) {
-            let skips = newest.seq.0 - subscriber.after.0 - 1;
+        let from = subscriber.after.0 + u64::from(is_planted(Fault::NewestDropped));
+        if let Some(newest) = cell.newest().filter(|newest| newest.seq.0 > from) {
+            let mut skips = newest.seq.0 - subscriber.after.0 - 1;
+            if is_planted(Fault::ConflatedOneShort) {
+                skips = skips.saturating_sub(1);
+            }
             subscriber.after = newest.seq;
             self.push_told(id, subscriber, newest, Sort::Pulled, skips);
         }

@@ -18,6 +18,7 @@ use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
 use super::{First, Missed, Shard};
 use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
+use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
@@ -57,9 +58,14 @@ impl Shard {
         self.counts.lagged += 1;
         self.lagging.insert(id);
         self.rewind(id, taken);
-        self.rewind_answers(id);
+        if !is_planted(Fault::AckNotRewound) {
+            self.rewind_answers(id);
+        }
         self.send_synced(id);
         if let Some(session) = self.session(id) {
+            if is_planted(Fault::PullsForgotten) {
+                session.pulls = crate::pulls::Pulls::default();
+            }
             session.pulls.restart();
         }
         self.mark_dirty(id);
@@ -92,7 +98,10 @@ impl Shard {
     /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
     /// lagged is replaced, what can be pulled in is.
     pub(super) fn bring_up_to_date(&mut self, id: SessionId) {
-        if self.unfinished(id).is_some() {
+        if self.unfinished(id).is_some() && !is_planted(Fault::PulledBeforeAck) {
+            if is_planted(Fault::SupersededBeforeAck) {
+                self.refresh(id);
+            }
             return; // behind the ack, which may change what is asked for
         }
         let Some(session) = self.session(id) else { return };
@@ -100,7 +109,7 @@ impl Shard {
         let held_back = || session.patterns.values().any(|sub| sub.pace.class().is_limited());
         if session.lagging_since.is_none() {
             session.superseded = false;
-        } else if session.superseded || held_back() {
+        } else if (session.superseded || held_back()) && !is_planted(Fault::SupersededGoesOn) {
             self.refresh(id);
         }
         self.pull(id);
@@ -135,7 +144,7 @@ impl Shard {
             }
             match item {
                 Item::Answer(_) | Item::Placing(_) | Item::Synced(_) => {}
-                Item::Joined(_) => subscriber.opening.take_back(true),
+                Item::Joined(_) => subscriber.opening.take_back(!is_planted(Fault::LineageTakenBack)),
                 Item::Status(status) => subscriber.told = status.before,
                 Item::Gap(gap) if gap.reason != GapReason::Slow => {
                     subscriber.after = gap.to;
@@ -155,11 +164,13 @@ impl Shard {
                     }
                 }
                 Item::Frame(frame) => {
-                    subscriber.after = frame.before();
+                    let too_far = is_planted(Fault::TakenBackTooFar) && frame.sort == Sort::Live;
+                    subscriber.after = Seq(frame.before().0 + u64::from(too_far));
                     subscriber.opening.take_back(frame.introduces);
                     match frame.sort {
                         Sort::Newer | Sort::Repeat => subscriber.opening.set_first(First::Snapshot),
                         Sort::Recovery => subscriber.opening.set_first(First::Recovery),
+                        Sort::Promised if is_planted(Fault::PromiseForgotten) => {}
                         Sort::Promised => {
                             let replays = session.replays.get_or_insert_default();
                             replays.give_back(&frame.fanout.publication);

@@ -59,6 +59,7 @@ use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox, Overrun};
 use crate::pace::{ClassCounts, Pace};
+use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::queue::Batch;
@@ -315,7 +316,8 @@ impl Shard {
     /// known what its socket took.
     fn mark_dirty(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id.index())
-            && session.writing == Writing::Idle
+            && (session.writing == Writing::Idle
+                || (is_planted(Fault::OfferedTwice) && session.writing == Writing::Offered))
         {
             session.writing = Writing::Dirty;
             self.dirty.push_back(id);
@@ -395,7 +397,7 @@ impl Shard {
         while left > 0
             && let Some(id) = self.dirty.pop_front()
         {
-            left -= 1;
+            left -= usize::from(!is_planted(Fault::OfferedTwice));
             if self.offer(id) {
                 self.round = Some(left);
                 return Some(id);

@@ -17,6 +17,7 @@ use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 use super::Shard;
 use super::requests::Answer;
 use super::resume::Places;
+use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
@@ -198,7 +199,9 @@ impl Shard {
             return;
         }
         for topic in piece.joined {
-            if let Some(place) = self.place_of(id, topic) {
+            if let Some(place) = self.place_of(id, topic)
+                && !is_planted(Fault::PieceFlowsBeforeAck)
+            {
                 self.catch_up(id, topic, place);
             }
         }
@@ -240,7 +243,9 @@ impl Shard {
                 && let Some(cell) = self.directory.find(&answer.result.topic)
                 && let Some(at) = self.standing(id, &cell)
             {
-                *seq = at.seq;
+                if !is_planted(Fault::AckOfItsTurn) {
+                    *seq = at.seq;
+                }
                 self.lineage_told(id, cell.id());
             }
         }

@@ -14,6 +14,7 @@ use super::piecewise::Naming;
 use crate::bucket::{Bucket, Rate, SharedBucket};
 use crate::counts::Op;
 use crate::item::Placing;
+use crate::planted::{Fault, is_planted};
 use crate::session::SessionId;
 
 /// The answer to one topic of a request, and what follows it.
@@ -107,7 +108,9 @@ impl Shard {
                 let pong = Control::Pong {
                     id: request,
                     ts: now,
-                    received: Some(now),
+                    received: Some(Micros(
+                        now.0 - 1_000 * u64::from(is_planted(Fault::PingReadEarlier)),
+                    )),
                 };
                 self.send_answer(id, &pong);
             }
@@ -279,6 +282,10 @@ impl Shard {
     /// Sends a control message behind the data that waits already.
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
+            if is_planted(Fault::AckOfPublicationPlaces) {
+                let number = session.acks;
+                return self.send_placing(id, number, message);
+            }
             let bytes = Self::control_frame(session.codec(), message);
             session.outbox.push_answer(bytes);
             self.mark_dirty(id);

@@ -14,6 +14,7 @@ use super::requests::Answer;
 use super::{Shard, Subscriber};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::pace::Pace;
+use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::replays::Replay;
 use crate::session::SessionId;
@@ -203,6 +204,10 @@ impl Shard {
         self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
         let mut missed = None;
         let recovered = match resume {
+            Resume::Replay { .. } if is_planted(Fault::PatternAtHead) && named == Named::ByPattern => {
+                self.resume(id, cell, at.seq, at.seq, pace);
+                true
+            }
             Resume::Replay { since, messages } => {
                 self.resume(id, cell, since, at.seq, pace);
                 if !conflate {
@@ -221,11 +226,12 @@ impl Shard {
                     Kind::Event => missed = Some(all).filter(|missed| missed.from <= at.seq),
                     Kind::State | Kind::Book => self.send_snapshot(id, cell),
                 }
-                false
+                is_planted(Fault::FalseRecovered)
             }
         };
         if named == Named::ByPattern
             && let Some(missed) = missed.take()
+            && !is_planted(Fault::MissedNotTold)
         {
             self.miss(id, cell.id(), missed, at.seq);
         }

@@ -10,6 +10,7 @@ use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{Item, SourceState};
 use crate::pace::{ClassCounts, Pace};
+use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::pulls::Pulls;
 use crate::session::{PatternSub, Place, SessionId, SubRef};
@@ -81,7 +82,7 @@ impl Shard {
             awaited: Awaited::default(),
             begun: session.acks,
         };
-        let waits = session.unfinished.is_some();
+        let waits = session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
         session.topics.insert(topic, subscription);
         self.slots[topic.index()].counted += 1;
         self.subscriptions += 1;
@@ -206,7 +207,7 @@ impl Shard {
         if let Some(cell) = &slot.cell {
             slot.counted -= 1;
             cell.subscribers_removed(1);
-            if slot.is_empty() {
+            if slot.is_empty() || is_planted(Fault::InterestLostEarly) {
                 cell.detach(self.id);
             }
         }
@@ -298,7 +299,8 @@ impl Shard {
             // Who leaves already is not told what was dropped, and so not that all has come.
             Item::Synced(_) => any_dropped && !is_open,
             item => {
-                let dropped = item.topic().is_some_and(|topic| is_left(&topic));
+                let dropped = item.topic().is_some_and(|topic| is_left(&topic))
+                    && !is_planted(Fault::DeliveredAfterUnsubscribe);
                 any_dropped |= dropped;
                 dropped
             }

@@ -8,6 +8,7 @@ use tickwire_wire::Control;
 
 use super::{First, Shard, Subscriber};
 use crate::item::Synced;
+use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId};
 use crate::syncs::Awaited;
@@ -16,7 +17,7 @@ use crate::syncs::Awaited;
 fn begins_yet(session: &Session, topic: TopicId, subscriber: &Subscriber) -> bool {
     subscriber.opening.first() != First::Nothing
         || (subscriber.behind && !subscriber.every)
-        || session.replays(topic)
+        || (session.replays(topic) && !is_planted(Fault::SyncedEarly))
         || session.misses(topic)
 }
 

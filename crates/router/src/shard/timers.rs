@@ -12,6 +12,7 @@ use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
 use crate::counts::Op;
+use crate::planted::{Fault, is_planted};
 use crate::session::{Phase, Session, SessionId, Transport};
 
 /// Sessions that are seen to before something else has its turn.
@@ -115,10 +116,8 @@ impl Shard {
             // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
             session.full_since.get_or_insert(now);
         }
-        if session
-            .full_since
-            .is_some_and(|since| since.plus_ms(settings.stall_ms) <= now)
-        {
+        let is_over = |since: Micros| since.plus_ms(settings.stall_ms) <= now;
+        if session.full_since.is_some_and(is_over) && !is_planted(Fault::StalledNeverClosed) {
             let reason = format!(
                 "slow reader: nothing of what waited for it was taken for {} ms",
                 settings.stall_ms

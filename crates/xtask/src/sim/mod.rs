@@ -3,7 +3,7 @@
 //! Builds the simulator optimised, with every check on, and hands over to it. The exit code says whether every promise was
 //! kept, or with `--mutations` whether each planted fault was found.
 
-mod mutations;
+mod planted;
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub(crate) struct SimArgs {
     /// Run this seed alone, twice, and show what happened
     #[arg(long, value_name = "SEED", conflicts_with_all = ["mutations", "json"])]
     replay: Option<u64>,
-    /// Plant the faults of crates/sim/mutations.toml, one at a time, and see after how many seeds each is found
+    /// Plant the faults of crates/router/src/planted.rs, one at a time, and see after how many seeds each is found
     #[arg(long)]
     mutations: bool,
     /// With --mutations: only those whose name has this in it
@@ -44,7 +44,7 @@ pub(crate) struct SimArgs {
 /// Builds and runs the simulator. True when it found nothing, or every fault that was planted.
 pub(crate) fn run(workspace: &Workspace, args: &SimArgs) -> Result<bool> {
     if args.mutations {
-        return mutations::run(workspace, args);
+        return planted::run(workspace, args);
     }
     let mut build = workspace.cargo();
     build.args(["build", "--profile", PROFILE, "--locked", "-p", "tickwire-sim"]);

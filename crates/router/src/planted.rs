@@ -1,0 +1,104 @@
+//! Faults that can be planted into the router, to see that the simulator finds each of them.
+//!
+//! A place that can be made wrong asks [`is_planted`]. The answer is `false` at compile time, so that nothing of a fault is in
+//! a program, unless the crate is built with `--cfg planted`, as `cargo xtask sim --mutations` does. Then one fault at a time
+//! is planted by `plant`, before the first shard is made.
+
+/// The faults, each with what it does wrong.
+macro_rules! faults {
+    ($($(#[seeds = $seeds:literal])? $name:ident = $text:literal,)*) => {
+        /// A fault that can be planted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $(#[doc = $text] $name,)*
+        }
+
+        #[cfg(planted)]
+        impl Fault {
+            /// All faults.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What the fault does wrong.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// Seeds within which the simulator must find it: more where only rare plans meet it.
+            #[must_use]
+            pub const fn seeds(self) -> u64 {
+                match self {
+                    $($(Self::$name => $seeds,)?)*
+                    #[allow(unreachable_patterns, reason = "if every fault names its seeds")]
+                    _ => 1_000,
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    GapNotSent = "a gap is not sent",
+    QueuedTwice = "a message is queued twice",
+    NewestDropped = "the newest of a conflated topic is dropped",
+    PartialWriteForgotten = "a partial write is forgotten",
+    HistoryReadTooLate = "a history is read from one message too late",
+    HistoryReachesTooFar = "a history is said to reach one message further back than it does",
+    GapNamesHeld = "a gap names one message that the history holds",
+    FalseRecovered = "recovered:true although the history does not reach",
+    OtherLineageResumed = "a position of another lineage is resumed",
+    DeliveredAfterUnsubscribe = "what waits is delivered after an unsubscribe",
+    SnapshotBefore = "the snapshot of a book carries the number before its own",
+    SnapshotKept = "the snapshot of a book is kept over a change",
+    ConflatedOneShort = "what is conflated is counted one short",
+    GapOneTooMany = "a gap is counted with one message too many",
+    AnswersBehindData = "answers wait behind market data",
+    #[seeds = 20_000]
+    StalledNeverClosed = "a stalled reader is never closed",
+    OverflowForgotten = "topics that a full queue left out are not caught up",
+    InterestLostEarly = "a shard loses its interest with its first subscriber, not its last",
+    TakenBackTooFar = "what is taken back of a slow reader moves its cursor one message too far",
+    AckNotRewound = "an ack among the data tells where its subscription stood before it was taken back",
+    PromiseForgotten = "the promised rest of a replay is forgotten when it is taken back",
+    PullsForgotten = "what a slow reader has yet to get is forgotten when it begins to lag",
+    #[seeds = 20_000]
+    SupersededGoesOn = "a lagging reader goes on with values that were superseded",
+    PieceFlowsBeforeAck = "what is subscribed to in pieces flows before its ack",
+    TopicFlowsBeforeAck = "a topic that appears while a request is under way flows before its ack",
+    AckOfItsTurn = "the ack of a request in pieces tells where what flows stood when its turn came",
+    PulledBeforeAck = "what a request in pieces begins with is pulled in before its ack",
+    #[seeds = 20_000]
+    SupersededBeforeAck = "what waits is superseded before the ack that allows it",
+    OfferedTwice = "a session that was handed out is entered into the round again",
+    LineageNotTold = "a topic that is pulled in does not say its lineage",
+    LineageTakenBack = "what told the lineage of a topic is taken back for good",
+    SyncedEarly = "a request is synced before the replays that it brings",
+    PatternAtHead = "a pattern goes on at the head of a topic that it was to resume",
+    MissedNotTold = "what a pattern could not resume is not told",
+    PingReadEarlier = "a pong says that its ping was read earlier than it was",
+    AckOfPublicationPlaces = "the ack of a publication tells where a subscription stood",
+}
+
+/// The number of the planted fault in [`Fault::ALL`], plus one.
+#[cfg(planted)]
+static PLANTED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Plants one fault, in place of one that was planted before.
+#[cfg(planted)]
+pub fn plant(fault: Fault) {
+    PLANTED.store(fault as usize + 1, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Whether `fault` is planted.
+#[cfg(planted)]
+pub(crate) fn is_planted(fault: Fault) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == fault as usize + 1
+}
+
+/// Whether `fault` is planted: never in a program.
+#[cfg(not(planted))]
+pub(crate) const fn is_planted(_: Fault) -> bool {
+    false
+}
