@@ -9,7 +9,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::compare::{load_test, results_folder};
+use crate::compare::{figures_file, load_test, results_folder};
 use crate::workspace::Workspace;
 
 /// What a quick run is like.
@@ -72,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, args: &AttackArgs) -> Result<bool> {
         .arg("attack")
         .args(args.words())
         .arg("--json")
-        .arg(folder.join("attack.json"))
+        .arg(figures_file(workspace, "attack")?)
         .arg("--markdown")
         .arg(folder.join("attack.md"))
         .stderr(Stdio::inherit());

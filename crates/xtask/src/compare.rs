@@ -77,11 +77,23 @@ pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
         measure.arg("--quick");
     }
     measure.args(["--rounds", &args.rounds.to_string()]);
-    measure.arg("--json").arg(folder.join("results.json"));
+    let figures = figures_file(workspace, "compare")?;
+    measure.arg("--json").arg(&figures);
     measure.arg("--html").arg(folder.join("report.html"));
     let status = measure.status().context("cannot run the load test")?;
-    println!("\nresults are in {}", folder.display());
+    println!(
+        "\nthe report is in {}, each round's figures in {}",
+        folder.display(),
+        figures.display()
+    );
     Ok(status.success())
+}
+
+/// Where the figures of a run go, as JSON: below the target folder, since only tables and reports are kept.
+pub(crate) fn figures_file(workspace: &Workspace, run: &str) -> Result<PathBuf> {
+    let folder = workspace.target.join("figures");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.join(format!("{run}.json")))
 }
 
 /// The load test, built for release with the broker beside it.

@@ -1,7 +1,7 @@
 //! `cargo xtask reliability`: what the broker promises, put to the test at full size, and written to `docs/reliability/`.
 //!
-//! Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; each leaves its table and its figures in a
-//! folder named after the day and the machine. One that finds a broken promise does not keep the others from running. A quick
+//! Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; each leaves its table in a
+//! folder named after the day and the machine, and its figures below the target folder. One that finds a broken promise does not keep the others from running. A quick
 //! run is small, shows that everything works, and goes below the target folder.
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::compare::{load_test, results_folder};
+use crate::compare::{figures_file, load_test, results_folder};
 use crate::workspace::Workspace;
 
 /// What is run: a name, and its arguments in a quick run.
@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &ReliabilityArgs) -> Result<bool>
         command
             .arg(name)
             .arg("--json")
-            .arg(folder.join(format!("{name}.json")))
+            .arg(figures_file(workspace, name)?)
             .stderr(Stdio::inherit());
         if *name == "chaos" {
             command.arg(format!("--seed={}", args.seed));
