@@ -39,7 +39,7 @@ pub(super) struct Sums {
     pub(super) unresumed: u64,
     pub(super) recovered: u64,
     pub(super) not_recovered: u64,
-    /// Subscriptions that began anew after a loss, without a position.
+    /// Topics that began anew after a loss: named without a position, or of a pattern and with a snapshot, be it that they had one.
     pub(super) begun_anew: u64,
     /// Messages that are missing and that nothing named.
     pub(super) undeclared: u64,
@@ -57,6 +57,8 @@ enum Due {
     Ack,
     /// A snapshot may come first: the subscription began, or a gap came.
     MaybeSnapshot,
+    /// The ack of a pattern came: what comes first shows whether the topic was resumed.
+    Shown,
     /// After `recovered:true`: the messages after the last.
     Replay,
     /// After `recovered:false`: a snapshot or a gap.
@@ -123,13 +125,29 @@ impl Audit {
                 self.sums.not_recovered += 1;
                 self.due = Due::Told;
             }
-            (None, last) => {
-                self.sums.begun_anew += u64::from(last.is_some());
-                let head = result.seq.unwrap_or_default().0;
-                self.begin(head);
+            (None, _) => {
+                self.begin_anew(result.seq.unwrap_or_default().0);
                 self.due = Due::MaybeSnapshot;
             }
         }
+    }
+
+    /// The subscription of a pattern was acked that covers the topic.
+    pub(super) fn acked_by_pattern(&mut self) {
+        self.due = Due::Shown;
+    }
+
+    /// A `joined` came: the topic goes on after `seq`.
+    pub(super) fn joined(&mut self, seq: u64) {
+        match std::mem::replace(&mut self.due, Due::MaybeSnapshot) {
+            Due::Shown => self.begin_anew(seq),
+            _ => self.sums.duplicates += 1,
+        }
+    }
+
+    fn begin_anew(&mut self, head: u64) {
+        self.sums.begun_anew += u64::from(self.last.is_some());
+        self.begin(head);
     }
 
     /// Goes on after `head`, without a position to resume from.
@@ -160,10 +178,15 @@ impl Audit {
             return;
         }
         let missing = seq - last - 1;
-        self.last = Some(seq);
-        match std::mem::replace(&mut self.due, Due::Next) {
-            // Neither may be followed by an update: nothing was said of what is missing.
-            Due::Ack | Due::Told => self.sums.undeclared += missing.max(1),
+        let is_first = self.last.replace(seq).is_none();
+        let mut due = std::mem::replace(&mut self.due, Due::Next);
+        if due == Due::Shown && !is_first {
+            self.sums.recovered += 1;
+            due = Due::Replay;
+        }
+        match due {
+            // None may be followed by an update: nothing was said of what is missing.
+            Due::Ack | Due::Told | Due::Shown => self.sums.undeclared += missing.max(1),
             _ if self.way == Way::Conflate => self.sums.conflated += missing,
             Due::Replay if missing > 0 => {
                 self.sums.false_recovered += 1;
@@ -183,6 +206,11 @@ impl Audit {
         };
         self.sums.wrong_content += u64::from(!is_right);
         let due = std::mem::replace(&mut self.due, Due::Next);
+        if due == Due::Shown {
+            // What it goes on with comes: missing is what was before that.
+            let head = self.last.map_or(seq, |_| seq.saturating_sub(1));
+            self.begin_anew(head);
+        }
         let last = self.last();
         let missing = seq.saturating_sub(last);
         self.last = Some(last.max(seq));
@@ -191,9 +219,11 @@ impl Audit {
             Due::Ack => self.sums.undeclared += missing.max(1),
             _ if self.way == Way::Conflate => self.sums.conflated += missing.saturating_sub(1),
             Due::Replay => self.sums.false_recovered += 1,
-            Due::Told | Due::MaybeSnapshot if self.way == Way::Book => self.sums.replaced += missing,
+            Due::Told | Due::MaybeSnapshot | Due::Shown if self.way == Way::Book => {
+                self.sums.replaced += missing
+            }
             // The snapshot of an event is its last message.
-            Due::MaybeSnapshot => self.miss_untold(missing.saturating_sub(1)),
+            Due::MaybeSnapshot | Due::Shown => self.miss_untold(missing.saturating_sub(1)),
             Due::Told => self.sums.undeclared += missing.saturating_sub(1),
             Due::Next => {
                 self.sums.duplicates += u64::from(missing == 0);
@@ -220,8 +250,11 @@ impl Audit {
         }
         let last = self.last();
         let due = std::mem::replace(&mut self.due, Due::MaybeSnapshot);
-        if due == Due::Replay && reason != GapReason::Slow {
-            self.sums.false_recovered += 1;
+        match due {
+            Due::Replay => self.sums.false_recovered += u64::from(reason != GapReason::Slow),
+            Due::Shown if reason == GapReason::Slow => self.sums.recovered += 1,
+            Due::Shown => self.sums.not_recovered += 1,
+            Due::Ack | Due::MaybeSnapshot | Due::Told | Due::Next => {}
         }
         if due == Due::Ack || from > last + 1 {
             self.sums.undeclared += from.saturating_sub(last + 1).max(1);
@@ -288,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes of `events`: `ack N`, `ack N true|false`, `up N`, `snap N`, `gap N-M [history]`, `lost`, `unresumed`,
+    /// What comes of `events`: `ack N`, `ack N true|false`, `pattern` for the ack of one, `joined N`, `up N`, `snap N`, `gap N-M [history]`, `lost`, `unresumed`,
     /// `end N`. Only what is not 0 is shown.
     #[track_caller]
     fn check(way: Way, events: &str, expected: &Expect) {
@@ -303,6 +336,8 @@ mod tests {
                     recovered: words.get(2).map(|word| *word == "true"),
                     ..AckResult::default()
                 }),
+                "pattern" => audit.acked_by_pattern(),
+                "joined" => audit.joined(number(1)),
                 "up" => audit.update(number(1)),
                 "snap" => audit.snapshot(&Epoch::from("e"), number(1), &format!("{{\"n\":{}}}", number(1))),
                 "gap" => {
@@ -412,6 +447,59 @@ mod tests {
             Every,
             "ack 0; up 1; gap 2-2; lost; ack 6; snap 6; up 7; end 7",
             &silent,
+        );
+    }
+
+    #[test]
+    fn topics_of_a_pattern_show_whether_they_were_resumed() {
+        use Way::{Book, Conflate, Every};
+        check(Every, "pattern; snap 5; up 6; end 6", &expect![""]);
+        check(Every, "pattern; joined 0; up 1; end 1", &expect![""]);
+        check(Every, "pattern; up 1; end 1", &expect!["undeclared 1"]);
+        check(
+            Every,
+            "pattern; snap 5; lost; pattern; up 6; end 6",
+            &expect!["recovered 1"],
+        );
+        check(
+            Every,
+            "pattern; snap 5; lost; pattern; up 8; end 8",
+            &expect!["recovered 1, undeclared 2, false_recovered 1"],
+        );
+        check(
+            Every,
+            "pattern; snap 5; lost; pattern; gap 6-8 history; up 9; end 9",
+            &expect!["gaps 1, gapped 3, not_recovered 1"],
+        );
+        check(
+            Every,
+            "pattern; snap 5; lost; pattern; unresumed; snap 8; up 9; end 9",
+            &expect!["unresumed 2, begun_anew 1"],
+        );
+        check(
+            Every,
+            "pattern; snap 5; lost; pattern; snap 8; up 9; end 9",
+            &expect!["begun_anew 1, undeclared 2"],
+        );
+        check(
+            Every,
+            "pattern; joined 0; joined 0; up 1; end 1",
+            &expect!["duplicates 1"],
+        );
+        check(
+            Book,
+            "pattern; snap 5; lost; pattern; snap 8; up 9; end 9",
+            &expect!["replaced 3, begun_anew 1"],
+        );
+        check(
+            Conflate,
+            "pattern; snap 5; lost; pattern; up 8; end 8",
+            &expect!["conflated 2, recovered 1"],
+        );
+        check(
+            Conflate,
+            "pattern; snap 5; lost; up 8; end 8",
+            &expect!["undeclared 2"],
         );
     }
 

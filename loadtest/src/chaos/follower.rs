@@ -42,6 +42,8 @@ pub(super) struct Follower {
     pub(super) url: String,
     pub(super) codec: Codec,
     pub(super) way: Way,
+    /// Whether it subscribes to a pattern, which resumes the topics in it, and not to their names.
+    pub(super) by_pattern: bool,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -49,6 +51,7 @@ pub(super) struct Follower {
 struct Work {
     number: usize,
     way: Way,
+    by_pattern: bool,
     shared: Arc<Shared>,
     audits: Vec<Audit>,
     followed: Followed,
@@ -60,6 +63,7 @@ impl Follower {
         let mut work = Work {
             number: self.number,
             way: self.way,
+            by_pattern: self.by_pattern,
             shared: self.shared.clone(),
             audits: (0..topics::EACH).map(|_| Audit::new(self.way)).collect(),
             followed: Followed::default(),
@@ -98,8 +102,7 @@ impl Follower {
 
 impl Work {
     async fn follow(&mut self, client: &Client, mut events: Events) {
-        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
-        let names = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
+        let names = self.names();
         let mode = match self.way {
             Way::Every | Way::Book => Mode::Every,
             Way::Conflate => Mode::Conflate,
@@ -127,6 +130,16 @@ impl Work {
         if let Some(task) = subscribing {
             task.abort();
         }
+    }
+
+    /// What it subscribes to.
+    fn names(&self) -> Vec<String> {
+        if self.by_pattern {
+            return vec![topics::pattern(self.way)];
+        }
+        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
+        let topics = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
+        topics.collect()
     }
 
     /// Whether publishing has ended and everything has come.
@@ -201,6 +214,11 @@ impl Work {
                     audit.gap(from.0, to.0, reason);
                 }
             }
+            ServerMessage::Control(Control::Joined { topic, seq, .. }) => {
+                if let Some(audit) = self.audit(&topic) {
+                    audit.joined(seq.0);
+                }
+            }
             ServerMessage::Control(Control::Ack { results, .. }) => {
                 for result in results {
                     self.acked(&result);
@@ -214,6 +232,7 @@ impl Work {
     fn acked(&mut self, result: &AckResult) {
         match &result.error {
             Some(refusal) => self.fault("refused", format_args!("{}: {refusal}", result.topic)),
+            None if result.matched.is_some() => self.audits.iter_mut().for_each(Audit::acked_by_pattern),
             None => {
                 if let Some(audit) = self.audit(&result.topic) {
                     audit.acked(result);

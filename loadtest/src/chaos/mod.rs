@@ -1,7 +1,7 @@
 //! Scenario: many clients on a bad network, every message of every one of them accounted for.
 //!
-//! This program publishes, so it knows what there is to receive. Clients of the three kinds of topics, in both codecs, are
-//! connected through the [proxy](crate::proxy), which stalls, trickles and cuts their connections; they reconnect and resume
+//! This program publishes, so it knows what there is to receive. Clients of the three kinds of topics, in both codecs, by
+//! the topics' names and by a pattern, are connected through the [proxy](crate::proxy), which stalls, trickles and cuts their connections; they reconnect and resume
 //! by themselves. Ends when as many messages as were asked for have been received, the network has become good again and
 //! every client is at the head of its topics. Fails when a message is missing that nothing named, when one came twice,
 //! when a resume was told to be complete and was not, or when a message is not the one that was published.
@@ -49,7 +49,7 @@ pub(crate) struct ChaosArgs {
     /// Decides which faults befall which connection
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Clients; a third of them for each kind of topic, half of them for each codec
+    /// Clients; a third of them for each kind of topic, half of them for each codec, every other six by a pattern
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(6..=2_000))]
     clients: u32,
     /// Messages to publish per second, over all topics
@@ -159,6 +159,7 @@ async fn chaos(
             url: format!("ws://{}/v1/ws", proxy.address()),
             codec: [Codec::Json, Codec::MessagePack][number / topics::WAYS.len() % 2],
             way: topics::WAYS[number % topics::WAYS.len()],
+            by_pattern: number / (2 * topics::WAYS.len()) % 2 == 1,
             shared: shared.clone(),
         };
         followers.spawn(follower.run());

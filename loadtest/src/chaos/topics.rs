@@ -40,22 +40,29 @@ pub(super) fn way(number: usize) -> Way {
     WAYS[number / EACH]
 }
 
-/// The name of topic `number`.
-pub(super) fn name(number: usize) -> String {
-    let channel = match way(number) {
+/// The first token of the topics of a kind.
+fn channel(way: Way) -> &'static str {
+    match way {
         Way::Every => "trade",
         Way::Conflate => "ticker",
         Way::Book => "book",
-    };
-    format!("{channel}.C{}", number % EACH)
+    }
+}
+
+/// The name of topic `number`.
+pub(super) fn name(number: usize) -> String {
+    format!("{}.C{}", channel(way(number)), number % EACH)
+}
+
+/// The pattern of the topics of a kind.
+pub(super) fn pattern(way: Way) -> String {
+    format!("{}.*", channel(way))
 }
 
 /// The topic of that name.
 pub(super) fn number(name: &str) -> Option<usize> {
     let (channel, symbol) = name.split_once('.')?;
-    let kind = ["trade", "ticker", "book"]
-        .iter()
-        .position(|known| *known == channel)?;
+    let kind = WAYS.iter().position(|way| self::channel(*way) == channel)?;
     let within: usize = symbol.strip_prefix('C')?.parse().ok()?;
     (within < EACH).then_some(kind * EACH + within)
 }
