@@ -220,7 +220,7 @@ impl Audit {
             _ if self.way == Way::Conflate => self.sums.conflated += missing.saturating_sub(1),
             Due::Replay => self.sums.false_recovered += 1,
             Due::Told | Due::MaybeSnapshot | Due::Shown if self.way == Way::Book => {
-                self.sums.replaced += missing
+                self.sums.replaced += missing;
             }
             // The snapshot of an event is its last message.
             Due::MaybeSnapshot | Due::Shown => self.miss_untold(missing.saturating_sub(1)),
