@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use serde::Serialize;
+use tickwire_metrics::Metric;
 use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Opcode, payload_of};
@@ -121,9 +122,10 @@ impl Body for StreamBody {
         }
         if let Some(code) = this.events.closed {
             if code == CloseCode::SLOW {
-                this.context.metrics.sse_dropped();
+                this.context.metrics.add(Metric::SseDropped, &[], 1);
             }
-            this.context.metrics.failed(u64::from(this.events.failed));
+            let failed = u64::from(this.events.failed);
+            this.context.metrics.add(Metric::SessionsFailed, &[], failed);
             this.end();
         }
         if this.events.piece.is_empty() && !ended {
@@ -142,7 +144,7 @@ impl Body for StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         if self.stalled.is_set() && self.events.closed.is_none() {
-            self.context.metrics.sse_dropped();
+            self.context.metrics.add(Metric::SseDropped, &[], 1);
         }
         self.stalled.set_streaming(false);
         self.end();

@@ -47,7 +47,7 @@ impl Hub {
             }
         };
         self.set_link(id, Link::Sse(tether));
-        self.metrics.connection_opened(TransportLabel::Sse);
+        self.connection_opened(TransportLabel::Sse);
         self.check_gate();
         self.kick();
         Ok((id, granted))

@@ -48,9 +48,9 @@ impl Unit {
     }
 }
 
-/// One row: a metric and what it means.
+/// What a metric means.
 #[derive(Debug, Clone, Copy)]
-pub struct Metric {
+pub struct Definition {
     /// Its name in the exposition format.
     pub name: &'static str,
     /// What its values mean.
@@ -61,45 +61,4 @@ pub struct Metric {
     pub labels: &'static [Label],
     /// What it tells an operator, in one sentence.
     pub help: &'static str,
-}
-
-/// A row of a counter.
-pub(crate) const fn counter(
-    name: &'static str,
-    unit: Unit,
-    labels: &'static [Label],
-    help: &'static str,
-) -> Metric {
-    row(MetricType::Counter, name, unit, labels, help)
-}
-
-/// A row of a gauge.
-pub(crate) const fn gauge(
-    name: &'static str,
-    unit: Unit,
-    labels: &'static [Label],
-    help: &'static str,
-) -> Metric {
-    row(MetricType::Gauge, name, unit, labels, help)
-}
-
-/// A row of a histogram of seconds, without labels.
-pub(crate) const fn seconds(name: &'static str, help: &'static str) -> Metric {
-    row(MetricType::Histogram, name, Unit::Seconds, &[], help)
-}
-
-const fn row(
-    kind: MetricType,
-    name: &'static str,
-    unit: Unit,
-    labels: &'static [Label],
-    help: &'static str,
-) -> Metric {
-    Metric {
-        name,
-        kind,
-        unit,
-        labels,
-        help,
-    }
 }
