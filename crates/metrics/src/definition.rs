@@ -30,9 +30,9 @@ impl MetricType {
 pub enum Unit {
     /// A number of things.
     One,
-    /// Bytes.
+    /// A number of bytes.
     Bytes,
-    /// Seconds.
+    /// A time in seconds.
     Seconds,
 }
 

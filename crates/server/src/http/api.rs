@@ -41,7 +41,7 @@ pub(crate) enum Endpoint<'p> {
     History(&'p str),
     /// Bulk publication.
     Publish,
-    /// Nothing.
+    /// A path at which there is nothing.
     Nowhere,
 }
 
