@@ -9,6 +9,7 @@ mod health;
 mod making;
 mod reconfigure;
 mod relief;
+mod search;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +33,7 @@ use crate::queue::{Batch, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
+pub(crate) use search::Search;
 
 /// A shard's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,13 +122,6 @@ struct Topics {
     tree: TopicTree,
     /// How many of them each publisher has made.
     made_by: HashMap<Publisher, u32>,
-}
-
-/// The topics that a pattern selects, and what finding them took.
-pub(crate) struct Matching {
-    pub(crate) cells: Vec<Arc<TopicCell>>,
-    /// Tokens of topics that were looked at: the work it was.
-    pub(crate) visited: usize,
 }
 
 /// All topics, and the ways into all shards.
@@ -405,27 +400,6 @@ impl Directory {
         }
         if interest.mask() == 0 {
             interests.remove(pattern);
-        }
-    }
-
-    /// The existing topics that `pattern` matches, in the order they were made.
-    #[must_use]
-    pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
-        self.select(pattern, usize::MAX).cells
-    }
-
-    /// As [`Self::matching`], with the work that it was. Of more than `most` topics it stops at one more.
-    pub(crate) fn select(&self, pattern: &Pattern, most: usize) -> Matching {
-        if let Some(topic) = pattern.as_topic() {
-            let cells = self.find(topic.as_str()).into_iter().collect();
-            return Matching { cells, visited: 1 };
-        }
-        let topics = self.topics_read();
-        let selected = topics.tree.select(pattern, most);
-        let cells = selected.topics.iter();
-        Matching {
-            cells: cells.map(|id| topics.by_id[id.index()].clone()).collect(),
-            visited: selected.visited,
         }
     }
 

@@ -33,6 +33,7 @@ mod session;
 mod shard;
 mod staleness;
 mod syncs;
+mod topic_set;
 mod tree;
 
 pub use book::Book;

@@ -94,6 +94,8 @@ pub(crate) enum Phase {
     Leaving(Micros),
     /// A close frame is queued or sent; gone at the latest then.
     Closing(Micros),
+    /// There is no connection any more: the session stays until its subscriptions are taken out.
+    Gone,
 }
 
 /// Where a session stands in the rounds of writing. Only a dirty one is handed out, so a batch holds a session once.
@@ -166,6 +168,10 @@ pub(crate) struct Session {
     pub(crate) pattern_tokens: usize,
     /// A topic appeared that did not fit any more: until the indexes hold none of its patterns, none joins it.
     pub(crate) topics_full: bool,
+    /// Topics that a wildcard of the request under way is still to bring.
+    pub(crate) reserved: usize,
+    /// It has ended, and not all of its subscriptions are taken out yet.
+    pub(crate) parting: bool,
     /// The classes asked for of topics that more than one of the patterns cover.
     pub(crate) classes: ClassCounts,
     pub(crate) pulls: Pulls,

@@ -1,16 +1,14 @@
 //! The topics that exist, by their tokens: what a pattern with wildcards selects is found without looking at the others.
 //!
-//! Only grows, as the topics do. Finding visits the branches that the pattern leaves open, no more: a token by its name
-//! costs one look-up, `*` all branches of one node, `>` all topics below it.
+//! Only grows, as the topics do: branches stand in the order they were made, so a search may stop anywhere and go on later. Finding
+//! visits the branches that the pattern leaves open, no more: a token by its name costs one look-up, `*` all branches of one node,
+//! `>` all topics below it.
 
 use std::collections::HashMap;
 
 use tickwire_wire::{Pattern, Topic};
 
 use crate::publication::TopicId;
-
-// The standard hasher: publishers choose the tokens, so they must not be able to choose their hashes.
-type Children = HashMap<Box<str>, Node>;
 
 #[derive(Debug, Default)]
 struct Node {
@@ -19,10 +17,34 @@ struct Node {
     topic: Option<TopicId>,
 }
 
+/// The branches of a node.
+#[derive(Debug, Default)]
+struct Children {
+    // The standard hasher: publishers choose the tokens, so they must not be able to choose their hashes.
+    places: HashMap<Box<str>, u32>,
+    /// In the order they were made.
+    nodes: Vec<Node>,
+}
+
 /// Topics by token.
 #[derive(Debug, Default)]
 pub(crate) struct TopicTree {
     root: Node,
+}
+
+/// Where a search is to go on.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    /// Of each node on the way down from the root, the branch that is looked at next.
+    next: Vec<usize>,
+    is_done: bool,
+}
+
+impl Cursor {
+    /// Whether the search has come to its end.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.is_done
+    }
 }
 
 /// What a pattern selects, and what finding it took.
@@ -36,62 +58,100 @@ pub(crate) struct Selected {
 
 impl TopicTree {
     /// Adds a topic.
+    ///
+    /// # Panics
+    /// With 2³² tokens below one, more than there are topics.
     pub(crate) fn insert(&mut self, topic: &Topic, id: TopicId) {
         let mut node = &mut self.root;
         for token in topic.tokens() {
-            node = node
-                .children
-                .get_or_insert_default()
-                .entry(token.into())
-                .or_default();
+            let children = node.children.get_or_insert_default();
+            let at = match children.places.get(token) {
+                Some(at) => *at as usize,
+                None => {
+                    let at = children.nodes.len();
+                    let place = u32::try_from(at).expect("no more branches than topics");
+                    children.places.insert(token.into(), place);
+                    children.nodes.push(Node::default());
+                    at
+                }
+            };
+            node = &mut children.nodes[at];
         }
         node.topic = Some(id);
     }
 
-    /// The topics that `pattern` matches. Of more than `most` it finds one more, and stops.
-    pub(crate) fn select(&self, pattern: &Pattern, most: usize) -> Selected {
-        let tokens: Vec<&str> = pattern.tokens().collect();
+    /// The topics that `pattern` matches.
+    pub(crate) fn select(&self, pattern: &Pattern) -> Selected {
         let mut selected = Selected::default();
-        self.root.select(&tokens, most, &mut selected);
-        // Maps hand out their entries in any order; whoever is served by this must not depend on it.
-        selected.topics.sort_unstable();
+        let Selected { topics, visited } = &mut selected;
+        *visited = self.search(pattern, &mut Cursor::default(), usize::MAX, |topic| {
+            topics.push(topic);
+        });
+        // Branches are not in the order of topics; whoever is served by this must not depend on it.
+        topics.sort_unstable();
         selected
+    }
+
+    /// Goes on with a search for the topics that `pattern` matches, always the same for one `cursor`, and looks at up to `most`
+    /// nodes, at least one. Returns how many it looked at.
+    pub(crate) fn search(
+        &self,
+        pattern: &Pattern,
+        cursor: &mut Cursor,
+        most: usize,
+        mut found: impl FnMut(TopicId),
+    ) -> usize {
+        let tokens: Vec<&str> = pattern.tokens().collect();
+        let mut visited = usize::from(cursor.next.is_empty());
+        if cursor.next.is_empty() {
+            cursor.next.push(0);
+        }
+        let mut way = vec![&self.root];
+        for next in &cursor.next[..cursor.next.len() - 1] {
+            let below = way.last().and_then(|node| node.child(next.checked_sub(1)?));
+            way.extend(below);
+        }
+        while let Some(node) = way.last() {
+            if visited >= most.max(1) {
+                return visited;
+            }
+            let depth = way.len() - 1;
+            let Some(at) = node.branch(&tokens, depth, cursor.next[depth]) else {
+                way.pop();
+                cursor.next.pop();
+                continue;
+            };
+            cursor.next[depth] = at + 1;
+            let Some(child) = node.child(at) else { continue };
+            visited += 1;
+            way.push(child);
+            cursor.next.push(0);
+            if depth + 1 >= tokens.len() {
+                child.topic.into_iter().for_each(&mut found);
+            }
+        }
+        cursor.is_done = true;
+        visited
     }
 }
 
 impl Node {
-    fn select(&self, tokens: &[&str], most: usize, selected: &mut Selected) {
-        if selected.topics.len() > most {
-            return;
-        }
-        selected.visited += 1;
-        let Some((token, later)) = tokens.split_first() else {
-            selected.topics.extend(self.topic);
-            return;
-        };
-        let Some(children) = &self.children else { return };
-        match *token {
-            ">" => children
-                .values()
-                .for_each(|child| child.select_all(most, selected)),
-            "*" => children
-                .values()
-                .for_each(|child| child.select(later, most, selected)),
-            token => children
-                .get(token)
-                .into_iter()
-                .for_each(|child| child.select(later, most, selected)),
-        }
+    fn child(&self, at: usize) -> Option<&Self> {
+        self.children.as_ref()?.nodes.get(at)
     }
 
-    fn select_all(&self, most: usize, selected: &mut Selected) {
-        if selected.topics.len() > most {
-            return;
+    /// The branch of this node, `depth` tokens below the root, to be looked at for `tokens` when those before `next` have been.
+    fn branch(&self, tokens: &[&str], depth: usize, next: usize) -> Option<usize> {
+        let children = self.children.as_ref()?;
+        let token = match tokens.get(depth) {
+            Some(token) => *token,
+            None => tokens.last().copied().filter(|last| *last == ">")?,
+        };
+        match token {
+            "*" | ">" => (next < children.nodes.len()).then_some(next),
+            // There is one, and it has been looked at if any has.
+            token => (next == 0).then(|| children.places.get(token).map(|at| *at as usize))?,
         }
-        selected.visited += 1;
-        selected.topics.extend(self.topic);
-        let children = self.children.iter().flat_map(|children| children.values());
-        children.for_each(|child| child.select_all(most, selected));
     }
 }
 
@@ -107,6 +167,14 @@ mod tests {
             tree.insert(topic, TopicId(id));
         }
         tree
+    }
+
+    fn matching(topics: &[Topic], pattern: &Pattern) -> Vec<TopicId> {
+        let ids = (0..).map(TopicId);
+        let matching = ids
+            .zip(topics)
+            .filter(|(_, topic)| pattern.matches(topic.as_str()));
+        matching.map(|(id, _)| id).collect()
     }
 
     #[test]
@@ -134,25 +202,12 @@ mod tests {
             ("*.*.*.*", 0, 1 + 2 + 1_002 + 2_000),
             (">", 3_000, 1 + 2 + 2 + 3_000),
         ] {
-            let selected = tree.select(&pattern.parse().expect("a pattern"), usize::MAX);
+            let selected = tree.select(&pattern.parse().expect("a pattern"));
             assert_eq!(
                 (selected.topics.len(), selected.visited),
                 (found, visited),
                 "{pattern}"
             );
-        }
-    }
-
-    #[test]
-    fn stops_at_one_more_than_enough() {
-        let topics: Vec<Topic> = (0..1_000)
-            .map(|n| format!("t.S{n}").parse().expect("a topic"))
-            .collect();
-        let tree = tree(&topics);
-        for pattern in ["t.*", "*.*", ">", "t.>"] {
-            let selected = tree.select(&pattern.parse().expect("a pattern"), 10);
-            assert_eq!(selected.topics.len(), 11, "{pattern}");
-            assert!(selected.visited < 20, "{pattern}: {} nodes", selected.visited);
         }
     }
 
@@ -164,10 +219,40 @@ mod tests {
         ) {
             let topics: Vec<Topic> = topics.iter().map(|text| text.parse().expect("a topic")).collect();
             let pattern: Pattern = pattern.parse().expect("a pattern");
-            let ids = (0..).map(TopicId);
-            let expected: Vec<TopicId> =
-                ids.zip(&topics).filter(|(_, topic)| pattern.matches(topic.as_str())).map(|(id, _)| id).collect();
-            prop_assert_eq!(tree(&topics).select(&pattern, usize::MAX).topics, expected);
+            let expected = matching(&topics, &pattern);
+            prop_assert_eq!(tree(&topics).select(&pattern).topics, expected);
+        }
+
+        /// Topics that are made between two pieces may be found or not; those before are, once each, for the same work.
+        #[test]
+        fn a_search_in_pieces_finds_each_topic_that_was_there_once(
+            topics in prop::collection::hash_set("[ab](\\.[abc]){0,3}", 2..40),
+            pattern in "([ab*](\\.[abc*]){0,3}(\\.>)?|>)",
+            pieces in prop::collection::vec(1_usize..6, 1..5),
+            later in 0_usize..20,
+        ) {
+            let topics: Vec<Topic> = topics.iter().map(|text| text.parse().expect("a topic")).collect();
+            let pattern: Pattern = pattern.parse().expect("a pattern");
+            let (before, mut after) = topics.split_at(topics.len().saturating_sub(later).max(1));
+            let (mut tree, mut cursor) = (tree(before), Cursor::default());
+            let all = tree.select(&pattern);
+            let (mut found, mut visited) = (Vec::new(), 0);
+            for most in pieces.iter().cycle() {
+                visited += tree.search(&pattern, &mut cursor, *most, |topic| found.push(topic));
+                if cursor.is_done() {
+                    break;
+                }
+                if let Some((next, others)) = after.split_first() {
+                    tree.insert(next, TopicId(u32::try_from(topics.len() - after.len()).expect("few")));
+                    after = others;
+                }
+            }
+            found.sort_unstable();
+            prop_assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{found:?}");
+            prop_assert!(found.iter().all(|id| pattern.matches(topics[id.index()].as_str())));
+            found.retain(|id| id.index() < before.len());
+            prop_assert_eq!(&found, &all.topics);
+            prop_assert!(visited >= all.visited);
         }
     }
 }

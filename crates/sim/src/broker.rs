@@ -142,6 +142,7 @@ impl Broker {
                 self.cut(client);
             }
         }
+        let parts = self.shards[shard].part();
         if !more {
             self.mark_full(shard, now);
         }
@@ -149,6 +150,7 @@ impl Broker {
         Ledger::after_step(&self.shards[shard])?;
         Ok(heard
             || more
+            || parts
             || wrote
             || self.shards[shard].dirty_count() > 0
             || self.shards[shard].queue_depth() > 0)

@@ -16,6 +16,27 @@ pub(crate) struct Handled {
     /// Topics of it that were seen to by then.
     pub(crate) topics: usize,
     pub(crate) heads: [u64; NAMES.len()],
+    /// The same numbers for the first of those topics, if it is a wildcard that was begun before.
+    pub(crate) first: Option<[u64; NAMES.len()]>,
+}
+
+/// A wildcard that the broker sees to in pieces.
+#[derive(Debug, Clone)]
+pub(crate) struct Wide {
+    /// The newest numbers when it was decided which topics it is about: those that are made later join it.
+    pub(crate) decided: [u64; NAMES.len()],
+    /// The newest number of each when it was seen to.
+    pub(crate) seen: [Option<u64>; NAMES.len()],
+}
+
+impl Wide {
+    /// The newest number of each topic when it was seen to, the rest of them when these were the newest.
+    pub(crate) fn heads(&self, now: &[u64; NAMES.len()]) -> [u64; NAMES.len()] {
+        std::array::from_fn(|topic| match self.decided[topic] {
+            0 => 0,
+            _ => self.seen[topic].unwrap_or(now[topic]),
+        })
+    }
 }
 
 /// Where in the stream an answer must begin at the latest, not to stand behind market data.
@@ -64,6 +85,10 @@ pub(crate) struct Link {
     pub(crate) newest_only: u32,
     /// The request that the broker is at.
     pub(crate) under_way: Option<u64>,
+    /// Topics of it that were seen to.
+    pub(crate) handled_topics: Option<usize>,
+    /// The wildcard of it that the broker is at, once its topics are known.
+    pub(crate) wide: Option<Wide>,
     pub(crate) handled: Vec<Handled>,
     pub(crate) due: Vec<Due>,
     /// When the broker read which ping of the protocol.
@@ -93,6 +118,8 @@ impl Link {
             full_since: None,
             newest_only: 0,
             under_way: None,
+            handled_topics: None,
+            wide: None,
             handled: Vec::new(),
             due: Vec::new(),
             pings: Vec::new(),

@@ -10,8 +10,8 @@ use tickwire_wire::frame::Event;
 use tickwire_wire::message::{Position, Positions};
 use tickwire_wire::{ClientMessage, Codec, Micros};
 
-use crate::link::{Due, Handled, Link};
-use crate::topics;
+use crate::link::{Due, Handled, Link, Wide};
+use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
 /// Handles one frame or message of a client as the server does, and takes note of what its answer must be like.
@@ -63,6 +63,7 @@ pub(crate) fn handle(
                     id: request,
                     topics: usize::MAX,
                     heads: truth.heads(),
+                    first: None,
                 });
             }
         }
@@ -84,16 +85,37 @@ pub(crate) fn go_on(shard: &mut Shard, link: &mut Link, truth: &Truth, id: Sessi
 
 /// Takes note of what the newest numbers were when the broker handled a request, or so much of it.
 fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
-    let done = shard.unfinished(id);
+    let (done, heads) = (shard.unfinished(id), truth.heads());
     if let Some(request) = link.under_way {
+        let topics = done.unwrap_or(usize::MAX);
+        let before = link.handled_topics.replace(topics).unwrap_or(0);
+        let first = link
+            .wide
+            .take_if(|_| topics > before)
+            .map(|wide| wide.heads(&heads));
         link.handled.push(Handled {
             id: request,
-            topics: done.unwrap_or(usize::MAX),
-            heads: truth.heads(),
+            topics,
+            heads,
+            first,
         });
+        if let Some(from) = shard.seen_to(id) {
+            let wide = link.wide.get_or_insert(Wide {
+                decided: heads,
+                seen: [None; NAMES.len()],
+            });
+            for (topic, seen) in wide.seen.iter_mut().enumerate() {
+                let cell = shard.directory().find(topics::name(topic));
+                if cell.is_some_and(|cell| cell.id() < from) {
+                    seen.get_or_insert(heads[topic]);
+                }
+            }
+        }
     }
     if done.is_none() {
         link.under_way = None;
+        link.wide = None;
+        link.handled_topics = None;
     }
 }
 

@@ -5,8 +5,6 @@
 //! it, and nothing can be subscribed to in addition, until it has unsubscribed its wildcards; so every pattern of a session
 //! covers either all the topics that the session has of it, or the session knows that it does not.
 
-use std::sync::Arc;
-
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{
     PATTERN_TOKENS_MAX, RATE_LIMITED_MAX, REFUSALS_IN_A_ROW_MAX, REPLAY_BYTES_PER_CONNECTION_MAX, REPLAY_MS,
@@ -79,7 +77,8 @@ impl Shard {
             return Ok(());
         }
         if let Some(cell) = cell {
-            return self.check_topics(id, pattern, &[cell]);
+            let new = usize::from(!session.topics.contains_key(&cell.id()));
+            return self.check_topics(id, pattern, 1, new);
         }
         let (held, more) = (session.pattern_tokens, pattern.tokens().count());
         if held + more > limits.pattern_tokens {
@@ -93,43 +92,23 @@ impl Shard {
         Ok(())
     }
 
-    /// How many topics of a pattern are worth finding for a session: one more is too many.
-    pub(super) fn topics_wanted(&mut self, id: SessionId, pattern: &Pattern) -> usize {
-        let most = self.settings.session_limits.topics;
-        match self.open_session(id) {
-            // What it has stays, and all of it is needed.
-            Some(session) if session.patterns.contains_key(pattern) => usize::MAX,
-            _ => most,
-        }
-    }
-
-    /// Whether a session may have the topics of a pattern that is new to it.
+    /// Whether a session may have the `found` topics of a pattern that is new to it, of which it does not have `new` yet.
     pub(super) fn check_topics(
         &mut self,
         id: SessionId,
         pattern: &Pattern,
-        cells: &[Arc<TopicCell>],
+        found: usize,
+        new: usize,
     ) -> Result<(), Refusal> {
         let most = self.settings.session_limits.topics;
         let Some(session) = self.open_session(id) else {
             return Ok(());
         };
-        if session.patterns.contains_key(pattern) {
-            return Ok(());
-        }
-        let (held, found) = (session.topics.len(), cells.len());
         if found > most {
             let reason = format!("{pattern} matches more than {most} topics, the most of a connection");
             return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
         }
-        if held + found <= most {
-            return Ok(());
-        }
-        let topics = &session.topics;
-        let new = cells
-            .iter()
-            .filter(|cell| !topics.contains_key(&cell.id()))
-            .count();
+        let held = session.topics.len();
         if held + new <= most {
             return Ok(());
         }
@@ -160,13 +139,14 @@ impl Shard {
     /// Whether a topic that has appeared may join a session; if not, the session is told, the first time.
     pub(super) fn takes_topic(&mut self, id: SessionId, cell: &TopicCell) -> bool {
         let most = self.settings.session_limits.topics;
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let session = self.sessions.get_mut(id.index());
+        let Some(session) = session.filter(|session| session.is_open()) else {
             return false;
         };
         if session.topics.contains_key(&cell.id()) {
             return true;
         }
-        if !session.topics_full && session.topics.len() < most {
+        if !session.topics_full && session.topics.len() + session.reserved < most {
             return true;
         }
         if !std::mem::replace(&mut session.topics_full, true) {

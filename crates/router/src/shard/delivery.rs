@@ -154,12 +154,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
             return Handed::Skipped;
         };
+        // Looked at before adding, so that no single message is too large for a client that reads.
+        let full = session.outbox.live_bytes() >= session.live_bytes_end;
+        if full && !session.is_open() {
+            return Handed::Skipped;
+        }
         if session.writing == Writing::Idle {
             session.writing = Writing::Dirty;
             self.dirty.push_back(subscriber.session);
         }
-        // Looked at before adding, so that no single message is too large for a client that reads.
-        let full = session.outbox.live_bytes() >= session.live_bytes_end;
         // Not the next one where every one counts: the queue was full.
         let skips = publication.seq.0 - subscriber.after.0 - 1;
         if full || (subscriber.every && skips != 0) {
@@ -229,7 +232,7 @@ impl Shard {
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
-                if let Some(session) = self.sessions.get_mut(subscriber.session.index()) {
+                if let Some(session) = self.open_session(subscriber.session) {
                     session.superseded |= !subscriber.every;
                     session.pulls.follow_later(topic, subscriber.every);
                 }
@@ -360,11 +363,6 @@ impl Shard {
                 subscriber.behind = false;
                 return Turn::Passes;
             };
-            if !self.has_room(id) {
-                // The message to which the subscription went on has taken it: the snapshot stays due.
-                subscriber.opening.set_first(first);
-                return Turn::GoesOn;
-            }
             if first == First::Recovery {
                 self.push_recovery(id, cell, subscriber, snapshot, true);
             } else {

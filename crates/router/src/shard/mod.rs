@@ -13,6 +13,7 @@ mod drain;
 mod echo;
 mod joined;
 mod lagging;
+mod parting;
 mod piecewise;
 mod publishing;
 mod pulled;
@@ -28,6 +29,7 @@ mod subscriptions;
 mod synced;
 mod timers;
 mod watching;
+mod wide;
 
 pub use caps::SessionLimits;
 pub use drain::Drain;
@@ -42,6 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use drain::Draining;
+use parting::Parting;
 use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
@@ -108,6 +111,10 @@ pub struct Shard {
     /// How many of them this round of writing has left; none between two rounds.
     round: Option<usize>,
     gone: VecDeque<(SessionId, u32)>,
+    /// Sessions that have ended and whose subscriptions are being taken out, the first of them now.
+    partings: VecDeque<Parting>,
+    /// How many of them have no connection any more.
+    removed: usize,
     deadlines: BinaryHeap<Reverse<(Micros, SessionId, u32)>>,
     /// When tokens of open sessions expire.
     expiries: BTreeSet<(Micros, SessionId)>,
@@ -156,6 +163,8 @@ impl Shard {
             dirty: VecDeque::new(),
             round: None,
             gone: VecDeque::new(),
+            partings: VecDeque::new(),
+            removed: 0,
             deadlines: BinaryHeap::new(),
             expiries: BTreeSet::new(),
             auths: VecDeque::new(),
@@ -186,10 +195,10 @@ impl Shard {
         &self.counts
     }
 
-    /// Number of sessions, closing ones included.
+    /// Number of sessions, closing ones included, those without a connection not.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - self.removed
     }
 
     /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
@@ -244,6 +253,8 @@ impl Shard {
             topics: FxHashMap::default(),
             pattern_tokens: 0,
             topics_full: false,
+            reserved: 0,
+            parting: false,
             classes: ClassCounts::default(),
             pulls: Pulls::default(),
             one_shots: FxHashMap::default(),
@@ -357,23 +368,13 @@ impl Shard {
         self.sessions.iter().any(|(_, session)| is_there(session))
     }
 
-    /// Forgets a session whose connection has ended.
-    pub fn remove(&mut self, id: SessionId) {
-        self.expires_never(id);
-        self.unsubscribe_all(id);
-        if self.sessions.contains(id.index()) {
-            let session = self.sessions.remove(id.index());
-            self.counts.ledger.dropped += session.outbox.stands_for();
-        }
-    }
-
     /// A session whose connection can be dropped.
     pub fn next_gone(&mut self) -> Option<SessionId> {
         while let Some((id, generation)) = self.gone.pop_front() {
             // A session that was removed meanwhile may have left its number to another.
             if self
                 .session(id)
-                .is_some_and(|session| session.generation == generation)
+                .is_some_and(|session| session.generation == generation && session.phase != Phase::Gone)
             {
                 return Some(id);
             }

@@ -7,22 +7,26 @@
 //!
 //! One request is under way at a time in a session, and whoever feeds the shard handles nothing else that the client sent
 //! before it is done, so that its answers are in order. The next request and other rights finish it; what ends the session ends
-//! it without an answer. A piece is one name at least, however many topics that matches.
+//! it without an answer. A piece is one name at least, or a part of a [wildcard](super::wide).
 
 use std::collections::BTreeSet;
 
-use tickwire_wire::message::{AckResult, Subscribe};
+use tickwire_wire::message::{AckResult, Since, Subscribe};
 use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 
 use super::Shard;
 use super::requests::Answer;
 use super::resume::Places;
+use super::wide::Wide;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
+use crate::topic_set::TopicSet;
 
 /// Topics that are looked at for wildcards, or messages of replays, in the time that one more name takes.
 const VISITS_PER_TOPIC: usize = 16;
+/// The same in the time that subscribing to a topic which a wildcard matches takes, or leaving it.
+const VISITS_PER_SUBSCRIPTION: usize = 4;
 /// Messages of replays that cost the client what a look at one topic does: who resumes pays little, who does so again and again
 /// pays.
 const MESSAGES_PER_VISIT: usize = 16;
@@ -48,6 +52,20 @@ impl Naming {
             Self::Unsubscribe(_, topics) => topics.len(),
         }
     }
+
+    fn since(&self, at: usize) -> Option<&Since> {
+        match self {
+            Self::Subscribe(request) => request.topics[at].since(),
+            Self::Unsubscribe(..) => None,
+        }
+    }
+
+    fn name(&self, at: usize) -> &str {
+        match self {
+            Self::Subscribe(request) => request.topics[at].topic(),
+            Self::Unsubscribe(_, topics) => &topics[at],
+        }
+    }
 }
 
 /// A request that is under way.
@@ -56,11 +74,15 @@ pub(crate) struct Unfinished {
     request: Naming,
     /// Those of the first names, in their order.
     answers: Vec<Answer>,
+    /// The next name, if it is a wildcard that was begun.
+    wide: Option<Wide>,
     /// Positions that were sent ahead of it.
     ahead: Option<Box<Places>>,
     /// Topics that flow already, and of which a snapshot comes: that of where they stand when the request is answered. However
     /// many names are theirs, it comes once.
     repeats: BTreeSet<TopicId>,
+    /// Topics that the session has left by it.
+    left: TopicSet,
     /// What the client is to be told of behind the answer.
     later: Option<Control>,
 }
@@ -70,6 +92,18 @@ impl Unfinished {
     pub(super) fn tell_later(&mut self, message: Control) {
         self.later = Some(message);
     }
+
+    /// The wildcard that it was seeing to.
+    pub(super) fn wide(&self) -> Option<&Wide> {
+        self.wide.as_ref()
+    }
+}
+
+/// What has become of a name in a piece.
+pub(super) enum Step {
+    Done(Answer),
+    /// A wildcard, of which more is to be done.
+    Wide(Wide),
 }
 
 /// What the piece that is being done comes to.
@@ -80,10 +114,14 @@ pub(super) struct Piece {
     pub(super) visited: usize,
     /// Messages that were promised, or are not any more.
     pub(super) replayed: usize,
+    /// Topics of wildcards that were seen to.
+    pub(super) seen_to: usize,
+    /// Names that were answered.
+    names: usize,
     /// Topics that the session has joined.
     joined: Vec<TopicId>,
     /// Topics that it has left.
-    left: Vec<TopicId>,
+    pub(super) left: Vec<TopicId>,
     /// See [`Unfinished`].
     pub(super) repeats: Vec<TopicId>,
 }
@@ -94,10 +132,17 @@ impl Piece {
             session,
             visited: 0,
             replayed: 0,
+            seen_to: 0,
+            names: 0,
             joined: Vec::new(),
             left: Vec::new(),
             repeats: Vec::new(),
         }
+    }
+
+    /// The work that it has been, in looks at topics.
+    pub(super) const fn spent(&self) -> usize {
+        self.names * VISITS_PER_TOPIC + self.visited + self.replayed + self.seen_to * VISITS_PER_SUBSCRIPTION
     }
 
     pub(super) fn joined(&mut self, session: SessionId, topic: TopicId) {
@@ -114,6 +159,14 @@ impl Shard {
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
         let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
+    }
+
+    /// Of the wildcard that a session's request under way has come to: topics that were made before this one, by number, have been
+    /// seen to. None while its topics are looked for.
+    #[must_use]
+    pub fn seen_to(&self, id: SessionId) -> Option<TopicId> {
+        let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
+        unfinished.wide()?.seen_to()
     }
 
     /// Does one more piece of a session's request that is under way. Returns whether there was one.
@@ -151,50 +204,49 @@ impl Shard {
         let unfinished = Unfinished {
             request,
             answers,
+            wide: None,
             ahead,
             repeats: BTreeSet::new(),
+            left: TopicSet::default(),
             later: None,
         };
         self.do_piece(id, unfinished, now);
     }
 
+    /// The work of a piece, in looks at topics.
+    fn visits_at_once(&self) -> usize {
+        let names = self.settings.topics_at_once.max(1);
+        names.saturating_mul(VISITS_PER_TOPIC)
+    }
+
+    /// Subscriptions that are made, given a snapshot or taken out before others have their turn.
+    pub(super) fn subscriptions_at_once(&self) -> usize {
+        self.visits_at_once() / VISITS_PER_SUBSCRIPTION
+    }
+
     /// Does a piece of a request, which is put away if something is left.
     fn do_piece(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
-        let Unfinished {
-            request,
-            answers,
-            ahead,
-            ..
-        } = &mut unfinished;
-        let most = self.settings.topics_at_once;
+        let most = self.visits_at_once();
         self.piece = Some(Piece::new(id));
-        for (at, done) in (answers.len()..request.names()).zip(0..) {
-            let visited = self
-                .piece
-                .as_ref()
-                .map_or(0, |piece| piece.visited + piece.replayed);
-            if done > 0 && done + visited / VISITS_PER_TOPIC >= most {
-                break;
-            }
-            let answer = match request {
-                Naming::Subscribe(request) => {
-                    let topic = &request.topics[at];
-                    let answer = self.subscribe_one(id, topic, request, ahead.as_deref(), now);
-                    answer.unwrap_or_else(|refusal| Answer::refused(topic.topic(), refusal))
-                }
-                Naming::Unsubscribe(_, topics) => {
-                    let answer = self.unsubscribe_one(id, &topics[at], now);
-                    answer.unwrap_or_else(|refusal| Answer::refused(&topics[at], refusal))
-                }
-            };
-            answers.push(answer);
+        let mut left = most;
+        while left > 0 && unfinished.answers.len() < unfinished.request.names() {
+            self.do_name(id, &mut unfinished, left, now);
+            left = most.saturating_sub(self.piece.as_ref().map_or(most, Piece::spent));
         }
-        let is_done = answers.len() == request.names();
         let piece = self.piece.take().unwrap_or_else(|| Piece::new(id));
-        self.drop_left(id, piece.left);
         self.charge(id, piece.replayed / MESSAGES_PER_VISIT, now);
         unfinished.repeats.extend(piece.repeats);
-        if is_done {
+        let is_named = unfinished.answers.len() == unfinished.request.names();
+        if is_named {
+            self.repeat_some(id, &mut unfinished.repeats);
+        }
+        if !piece.left.is_empty() {
+            for topic in piece.left {
+                unfinished.left.insert(topic);
+            }
+            self.drop_waiting(id, &unfinished.left);
+        }
+        if is_named && unfinished.repeats.is_empty() {
             self.answer_named(id, unfinished, now);
             return;
         }
@@ -207,25 +259,71 @@ impl Shard {
         }
         if let Some(session) = self.open_session(id) {
             session.unfinished = Some(Box::new(unfinished));
+        } else if let Some(wide) = unfinished.wide() {
+            self.abandon_wide(wide);
         }
     }
 
-    /// Ends one subscription as a request names it. Looking for its topics is paid for, like a look at others.
-    fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Answer, Refusal> {
+    /// Puts snapshots of topics that flow on their way, a piece of them.
+    fn repeat_some(&mut self, id: SessionId, repeats: &mut BTreeSet<TopicId>) {
+        for _ in 0..self.subscriptions_at_once() {
+            let Some(topic) = repeats.pop_first() else { return };
+            if let Some(cell) = self.directory.get(topic) {
+                self.send_snapshot(id, &cell);
+            }
+        }
+    }
+
+    /// Sees to the next name of a request, or to more of it, which is up to about `most` looks at topics if it is a wildcard.
+    fn do_name(&mut self, id: SessionId, unfinished: &mut Unfinished, most: usize, now: Micros) {
+        let at = unfinished.answers.len();
+        let from = (unfinished.request.since(at), unfinished.ahead.as_deref());
+        let name = unfinished.request.name(at);
+        let step = match unfinished.wide.take() {
+            Some(wide) => self.go_on_wide(id, wide, from, most, now),
+            None => match &unfinished.request {
+                Naming::Subscribe(request) => {
+                    self.subscribe_one(id, &request.topics[at], request, from.1.is_some(), now)
+                }
+                Naming::Unsubscribe(_, topics) => self.unsubscribe_one(id, &topics[at], now),
+            },
+        };
+        let answer = match step {
+            Ok(Step::Wide(wide)) => {
+                unfinished.wide = Some(wide);
+                return;
+            }
+            Ok(Step::Done(answer)) => answer,
+            Err(refusal) => Answer::refused(name, refusal),
+        };
+        if let Some(piece) = &mut self.piece {
+            piece.names += 1;
+        }
+        unfinished.answers.push(answer);
+    }
+
+    /// Ends one subscription as a request names it, of a wildcard begins with it. Looking for its topics is paid for, like a look
+    /// at others.
+    fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
-        let Some(left) = self.unsubscribe(id, &pattern) else {
+        let is_there = |session: &mut Session| session.patterns.contains_key(&pattern);
+        if !self.open_session(id).is_some_and(is_there) {
             let reason = "no subscription of this connection has this name";
             return Err(Refusal::new(ErrorCode::NotSubscribed, reason));
-        };
-        self.charge(id, left.visited, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += left.visited;
-            piece.left.extend(left.topics);
         }
-        Ok(Answer::new(AckResult {
+        if pattern.is_wildcard() {
+            return Ok(Step::Wide(Wide::unsubscribe(pattern)));
+        }
+        self.charge(id, 1, now);
+        let left = self.unsubscribe(id, &pattern);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += 1;
+            piece.left.extend(left);
+        }
+        Ok(Step::Done(Answer::new(AckResult {
             topic: topic.to_owned(),
             ..AckResult::default()
-        }))
+        })))
     }
 
     /// Answers a request that was seen to the end.
@@ -233,10 +331,13 @@ impl Shard {
         let Unfinished {
             request,
             mut answers,
-            repeats,
+            left,
             later,
-            ahead: _,
+            ..
         } = unfinished;
+        if !left.is_empty() {
+            self.drop_pulls(id, &left);
+        }
         for answer in answers.iter_mut().filter(|answer| answer.in_order) {
             // What flows has gone on since its turn came.
             if let Some(seq) = &mut answer.result.seq
@@ -247,11 +348,6 @@ impl Shard {
                     *seq = at.seq;
                 }
                 self.lineage_told(id, cell.id());
-            }
-        }
-        for topic in repeats {
-            if let Some(cell) = self.directory.get(topic) {
-                self.send_snapshot(id, &cell);
             }
         }
         self.ack(id, request.id(), answers, now);

@@ -12,6 +12,7 @@ use tickwire_wire::{CloseCode, Control, ErrorCode, Micros, Pattern, Refusal, Req
 use super::Shard;
 use crate::rights::Rights;
 use crate::session::{Phase, Session, SessionId, Transport};
+use crate::topic_set::TopicSet;
 
 /// A token that a session showed.
 #[derive(Debug)]
@@ -153,30 +154,31 @@ impl Shard {
         let forbidden = |pattern: &Pattern| Some((pattern.clone(), rights.check_subscribe(pattern).err()?));
         let mut lost: Vec<(Pattern, Refusal)> = session.patterns.keys().filter_map(forbidden).collect();
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut left = Vec::new();
+        let mut left = TopicSet::default();
         // One-shots belong to no subscription.
         for topic in session.one_shots.keys() {
             let cell = self.directory.get(*topic);
             if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
-                left.push(*topic);
+                left.insert(*topic);
             }
         }
         for waiting in session.outbox.waiting() {
             if let Some(fanout) = waiting.fanout {
                 let lineage = &fanout.publication.lineage;
                 if !rights.subscribe.has(lineage.topic.as_str()) {
-                    left.push(fanout.publication.lineage.id);
+                    left.insert(lineage.id);
                 }
             }
         }
         for (pattern, _) in &lost {
-            left.extend(
-                self.unsubscribe(id, pattern)
-                    .into_iter()
-                    .flat_map(|ended| ended.topics),
-            );
+            for topic in self.unsubscribe(id, pattern) {
+                left.insert(topic);
+            }
         }
-        self.drop_left(id, left);
+        if !left.is_empty() {
+            self.drop_waiting(id, &left);
+            self.drop_pulls(id, &left);
+        }
         let reason = |(pattern, refusal): (Pattern, Refusal)| {
             let reason = format!("{pattern} is no longer subscribed: {}", refusal.reason);
             Refusal::new(refusal.code, reason)
@@ -207,7 +209,7 @@ impl Shard {
         match self.session(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
             Some(Phase::Leaving(_)) => self.end_patience(id, now),
-            Some(Phase::Closing(_)) | None => {}
+            Some(Phase::Closing(_) | Phase::Gone) | None => {}
         }
     }
 }

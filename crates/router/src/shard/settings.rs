@@ -47,7 +47,7 @@ impl Shard {
         self.deflater = Deflater::new(compression);
         let live_bytes_end = self.live_bytes_end();
         for (_, session) in &mut self.sessions {
-            if session.lagging_since.is_none() {
+            if session.is_open() && session.lagging_since.is_none() {
                 session.live_bytes_end = live_bytes_end;
             }
         }

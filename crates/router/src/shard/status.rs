@@ -142,7 +142,7 @@ impl Shard {
                 news.known = true;
                 continue;
             }
-            let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
+            let Some(session) = self.open_session(subscriber.session) else {
                 continue;
             };
             if session.outbox.live_bytes() >= session.live_bytes_end {

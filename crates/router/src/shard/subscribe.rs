@@ -1,20 +1,18 @@
-//! `subscribe`: who may have what, and what is sent first. Where a subscription begins is seen to in [`super::resume`].
+//! `subscribe`: who may have what, and what is sent first. Where a subscription begins is seen to in [`super::resume`], a wildcard
+//! in [`super::wide`].
 //!
-//! A refused topic leaves everything as it was. Looking for the topics of a wildcard is work that a client causes with
-//! few bytes, so it is paid from the allowance for requests; what cannot be paid is refused with `rate_limited`.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+//! A refused topic leaves everything as it was.
 
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
+use super::piecewise::Step;
 use super::requests::Answer;
-use super::resume::{Named, Places, check_since};
+use super::resume::check_since;
+use super::wide::Wide;
 use super::{First, Shard};
 use crate::cell::{Attached, TopicCell};
-use crate::directory::Matching;
 use crate::pace::Pace;
 use crate::publication::TopicId;
 use crate::session::{PatternSub, Place, SessionId};
@@ -33,21 +31,26 @@ impl Shard {
         Ok(())
     }
 
+    /// Subscribes to one name of a request, of a wildcard begins with it. `ahead` is whether positions were sent ahead.
     pub(super) fn subscribe_one(
         &mut self,
         id: SessionId,
         topic: &TopicRequest,
         request: &Subscribe,
-        ahead: Option<&Places>,
+        ahead: bool,
         now: Micros,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.topic().parse()?;
         self.check_subscribe(id, &pattern)?;
         check_since(&pattern, topic.since(), request.mode)?;
         let pace = Pace::asked(request.mode, request.conflate_ms)?;
         self.check_kind(&pattern, request.mode, pace)?;
         if request.mode == Some(Mode::Snapshot) {
-            return self.one_shot(id, &pattern, now);
+            self.check_allowance(id, now)?;
+            return match pattern.as_topic() {
+                None => Ok(Step::Wide(Wide::one_shot(pattern))),
+                Some(_) => self.one_shot(id, &pattern, now).map(Step::Done),
+            };
         }
         let most = self.settings.limits.subscriptions;
         let Some(session) = self.open_session(id) else {
@@ -60,11 +63,14 @@ impl Shard {
         self.check_caps(id, &pattern)?;
         match pattern.as_topic() {
             None => {
-                let own = self.places_of(id, topic.since(), now);
-                self.subscribe_wildcard(id, &pattern, request, [own.as_ref(), ahead], pace, now)
+                let resumes = (topic.since().is_some(), ahead);
+                let wide = self.subscribe_wildcard(id, pattern, request, resumes, pace, now);
+                wide.map(Step::Wide)
             }
             Some(single) => {
-                self.subscribe_topic(id, &single, &pattern, topic.position(), pace, request.snapshot)
+                let since = topic.position();
+                let answer = self.subscribe_topic(id, &single, &pattern, since, pace, request.snapshot);
+                answer.map(Step::Done)
             }
         }
     }
@@ -80,151 +86,52 @@ impl Shard {
         }
     }
 
-    /// The topics of a wildcard, which cost the session some of its allowance.
-    fn select(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Matching, Refusal> {
-        self.check_allowance(id, now)?;
-        let wanted = self.topics_wanted(id, pattern);
-        let matching = self.directory.select(pattern, wanted);
-        self.charge(id, matching.visited, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += matching.visited;
-        }
-        Ok(matching)
-    }
-
+    /// Sends the value of one topic, once.
     fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Answer, Refusal> {
-        let cells = self.select(id, pattern, now)?.cells;
-        self.check_one_shots(id, pattern, cells.len())?;
-        let mut in_order = false;
-        for cell in &cells {
-            let topic = cell.id();
-            self.meet(cell);
-            if self.place_of(id, topic).is_some() {
-                // Of a topic that flows, the snapshot keeps its place among the topic's messages.
-                in_order = true;
-                if let Some(piece) = &mut self.piece {
-                    piece.repeats.push(topic);
-                }
-            } else if let Some(session) = self.open_session(id) {
-                if !session.one_shots.contains_key(&topic) {
-                    session.pulls.shoot_later(topic);
-                }
-                let awaited = session.one_shots.entry(topic).or_default();
-                session.syncs.bring(awaited);
-            }
+        let cell = self.directory.find(pattern.as_str());
+        self.charge(id, 1, now);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += 1;
         }
+        self.check_one_shots(id, pattern, usize::from(cell.is_some()))?;
+        let in_order = cell.as_ref().is_some_and(|cell| {
+            self.meet(cell);
+            self.shoot(id, cell.id())
+        });
         self.mark_dirty(id);
-        let mut result = AckResult {
+        let at = match cell {
+            Some(cell) => self.standing(id, &cell).unwrap_or_else(|| cell.position()),
+            None => self.directory.before_first(),
+        };
+        let result = AckResult {
             topic: pattern.to_string(),
             mode: Some(Mode::Snapshot),
+            epoch: Some(at.epoch),
+            seq: Some(at.seq),
             ..AckResult::default()
         };
-        if pattern.is_wildcard() {
-            result.matched = Some(cells.len());
-        } else {
-            let at = match cells.first() {
-                Some(cell) => self.standing(id, cell).unwrap_or_else(|| cell.position()),
-                None => self.directory.before_first(),
-            };
-            (result.epoch, result.seq) = (Some(at.epoch), Some(at.seq));
-        }
         Ok(Answer {
             in_order,
             ..Answer::new(result)
         })
     }
 
-    fn subscribe_wildcard(
-        &mut self,
-        id: SessionId,
-        pattern: &Pattern,
-        request: &Subscribe,
-        places: [Option<&Places>; 2],
-        pace: Pace,
-        now: Micros,
-    ) -> Result<Answer, Refusal> {
-        let known = self
-            .open_session(id)
-            .is_some_and(|session| session.patterns.contains_key(pattern));
-        if known && places[0].is_some() {
-            let reason = "this connection has the pattern already; \"since\" is for a new subscription";
-            return Err(Refusal::bad_request(reason));
-        }
-        if !known {
-            self.directory.register(self.id, pattern);
-        }
-        let cells = match self
-            .select(id, pattern, now)
-            .and_then(|matching| all_fit(matching, request.mode, pace))
-            .and_then(|cells| self.check_topics(id, pattern, &cells).map(|()| cells))
-        {
-            Ok(cells) => cells,
-            Err(refusal) => {
-                if !known {
-                    self.directory.unregister(self.id, pattern);
-                }
-                return Err(refusal);
+    /// Lets a session wait for the value of a topic that was met. Returns whether the topic flows already.
+    pub(super) fn shoot(&mut self, id: SessionId, topic: TopicId) -> bool {
+        let flows = self.place_of(id, topic).is_some();
+        if flows {
+            // Its snapshot keeps its place among the topic's messages.
+            if let Some(piece) = &mut self.piece {
+                piece.repeats.push(topic);
             }
-        };
-        // The mode of a topic that flows may change: what waits of it was chosen by the old one.
-        let mut in_order = known;
-        let resumes = !known && places.iter().any(Option::is_some);
-        let mut resumed = resumes.then_some((0, 0));
-        if known {
-            self.change_pace(id, pattern, pace, &cells);
-        } else {
-            for cell in &cells {
-                self.meet(cell);
-                if self.place_of(id, cell.id()).is_some() {
-                    in_order = true;
-                    self.join(id, cell, Seq::ZERO, pace, false);
-                    continue;
-                }
-                let mut given = places.iter().flatten();
-                let left_at = given.find_map(|places| places.get(&cell.id()).copied());
-                let begun = self.begin(id, cell, left_at, (pace, request.snapshot), Named::ByPattern);
-                if let Some((resumed, not_resumed)) = &mut resumed {
-                    *resumed += usize::from(begun.recovered);
-                    *not_resumed += usize::from(!begun.recovered);
-                }
+        } else if let Some(session) = self.open_session(id) {
+            if !session.one_shots.contains_key(&topic) {
+                session.pulls.shoot_later(topic);
             }
-            self.add_pattern(id, pattern, PatternSub { pace, indexed: true });
+            let awaited = session.one_shots.entry(topic).or_default();
+            session.syncs.bring(awaited);
         }
-        let result = AckResult {
-            topic: pattern.to_string(),
-            matched: Some(cells.len()),
-            resumed: resumed.map(|(resumed, _)| resumed),
-            not_resumed: resumed.map(|(_, not_resumed)| not_resumed),
-            ..AckResult::default()
-        };
-        Ok(Answer {
-            in_order,
-            ..Answer::new(self.granted_to_all(result, pattern, pace, &cells))
-        })
-    }
-
-    /// `result` with what was granted on the topics of a wildcard: those that exist and those that may come.
-    fn granted_to_all(
-        &self,
-        result: AckResult,
-        pattern: &Pattern,
-        pace: Pace,
-        cells: &[Arc<TopicCell>],
-    ) -> AckResult {
-        let possible = self.directory.kinds_of_pattern(pattern);
-        let kinds: BTreeSet<Kind> = possible
-            .into_iter()
-            .chain(cells.iter().map(|cell| cell.kind()))
-            .collect();
-        let modes: BTreeMap<Kind, Mode> = kinds.iter().map(|kind| (*kind, pace.on(*kind).mode())).collect();
-        match modes.values().collect::<BTreeSet<_>>().len() {
-            0 | 1 => granted(result, kinds.first().map_or(pace, |kind| pace.on(*kind))),
-            _ => AckResult {
-                modes: Some(modes),
-                mode: None,
-                ..granted(result, pace)
-            },
-        }
+        flows
     }
 
     /// Sends a subscription's topic's current value before anything else of it, if it has one.
@@ -295,7 +202,10 @@ impl Shard {
             return Err(Refusal::bad_request(reason));
         }
         if known {
-            self.change_pace(id, pattern, pace, cell.as_slice());
+            let before = self.switch_pace(id, pattern, pace);
+            if let (Some(before), Some(cell)) = (before, &cell) {
+                self.repace(id, cell, before, pace);
+            }
         } else {
             let indexed = cell.is_none();
             self.add_pattern(id, pattern, PatternSub { pace, indexed });
@@ -354,21 +264,11 @@ fn sample(pattern: &Pattern) -> String {
 }
 
 /// Whether a request asks for topics to be conflated, and not as their kind has it.
-fn wants_conflation(mode: Option<Mode>, pace: Pace) -> bool {
+pub(super) fn wants_conflation(mode: Option<Mode>, pace: Pace) -> bool {
     mode == Some(Mode::Conflate) || pace.class().is_limited()
 }
 
-/// The topics of a wildcard, unless one of them does not go with what is asked for.
-fn all_fit(matching: Matching, mode: Option<Mode>, pace: Pace) -> Result<Vec<Arc<TopicCell>>, Refusal> {
-    let mut cells = matching.cells.iter();
-    let other = cells.find(|cell| wants_conflation(mode, pace) && cell.kind() != Kind::State);
-    match other {
-        Some(cell) => Err(not_conflated(cell.topic().as_str(), cell.kind())),
-        None => Ok(matching.cells),
-    }
-}
-
-fn not_conflated(topic: &str, kind: Kind) -> Refusal {
+pub(super) fn not_conflated(topic: &str, kind: Kind) -> Refusal {
     let kind = kind.as_str();
     Refusal::bad_request(format!(
         "mode conflate: {topic} is of kind {kind}, whose messages all count"
@@ -376,7 +276,7 @@ fn not_conflated(topic: &str, kind: Kind) -> Refusal {
 }
 
 /// `result` with the mode and the least time between two updates that were granted.
-fn granted(result: AckResult, pace: Pace) -> AckResult {
+pub(super) fn granted(result: AckResult, pace: Pace) -> AckResult {
     AckResult {
         mode: Some(pace.mode()),
         conflate_ms: match pace {

@@ -3,26 +3,17 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use tickwire_wire::{Pattern, Seq};
 
 use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{Item, SourceState};
-use crate::pace::{ClassCounts, Pace};
+use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
-use crate::pulls::Pulls;
 use crate::session::{PatternSub, Place, SessionId, SubRef};
-use crate::syncs::{Awaited, Syncs};
-
-/// What ended with a subscription.
-pub(super) struct Left {
-    /// Topics that no other subscription of the session covers.
-    pub(super) topics: Vec<TopicId>,
-    /// Topics that were looked at to find them.
-    pub(super) visited: usize,
-}
+use crate::syncs::Awaited;
+use crate::topic_set::TopicSet;
 
 impl Shard {
     /// Makes the topic known to the shard: every session with a pattern that matches joins it. They have missed
@@ -97,7 +88,7 @@ impl Shard {
     }
 
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
-    fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
+    pub(super) fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
         let topic = cell.id();
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return false;
@@ -148,41 +139,33 @@ impl Shard {
         self.slots[topic.index()].at_mut(place).every = pace.is_every();
     }
 
-    /// Changes what a pattern of a session asks for, `cells` being the topics that it matches.
-    pub(super) fn change_pace(
-        &mut self,
-        id: SessionId,
-        pattern: &Pattern,
-        pace: Pace,
-        cells: &[Arc<TopicCell>],
-    ) {
-        let Some(session) = self.open_session(id) else {
-            return;
-        };
-        let Some(sub) = session.patterns.get_mut(pattern) else {
-            return;
-        };
+    /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was something else: the topics that the
+    /// session has by it are to be [changed](Self::repace) then.
+    pub(super) fn switch_pace(&mut self, id: SessionId, pattern: &Pattern, pace: Pace) -> Option<Pace> {
+        let sub = self.open_session(id)?.patterns.get_mut(pattern)?;
         let before = std::mem::replace(&mut sub.pace, pace);
-        let indexed = sub.indexed;
         if pace == before {
-            return;
+            return None;
         }
-        if indexed
+        if sub.indexed
             && let Some(expecting) = self.patterns.get_mut(pattern)
             && let Some(own) = expecting.sessions.iter_mut().find(|other| other.session == id)
         {
             own.pace = pace;
         }
-        for cell in cells {
-            let (topic, kind) = (cell.id(), cell.kind());
-            let Some(session) = self.sessions.get_mut(id.index()) else {
-                return;
-            };
-            if session.topics.contains_key(&topic) {
-                session.cover(topic, pace.on(kind));
-                session.uncover(topic, before.on(kind));
-                self.refresh_pace(id, topic);
-            }
+        Some(before)
+    }
+
+    /// Changes what a pattern asks for of a topic that it matches, if the session has it.
+    pub(super) fn repace(&mut self, id: SessionId, cell: &TopicCell, before: Pace, pace: Pace) {
+        let (topic, kind) = (cell.id(), cell.kind());
+        if pace != before
+            && let Some(session) = self.sessions.get_mut(id.index())
+            && session.topics.contains_key(&topic)
+        {
+            session.cover(topic, pace.on(kind));
+            session.uncover(topic, before.on(kind));
+            self.refresh_pace(id, topic);
         }
     }
 
@@ -199,7 +182,7 @@ impl Shard {
     }
 
     /// Ends a topic's subscriber.
-    fn forget(&mut self, topic: TopicId, place: Place) {
+    pub(super) fn forget(&mut self, topic: TopicId, place: Place) {
         let ended = self.take_out(topic, place);
         self.subscriptions -= 1;
         let slot = &mut self.slots[topic.index()];
@@ -245,7 +228,7 @@ impl Shard {
         }
     }
 
-    fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
+    pub(super) fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
         self.directory.unregister(self.id, pattern);
         let Some(expecting) = self.patterns.get_mut(pattern) else {
             return;
@@ -259,47 +242,40 @@ impl Shard {
         }
     }
 
-    /// Ends one subscription as the client named it, if there is one. What waits of the topics that the session has left by it
-    /// is to be dropped, see [`Self::drop_left`].
-    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Option<Left> {
+    /// Takes a pattern from those of a session: no topic joins by it any more, and those that have are to be [left](Self::leave).
+    pub(super) fn take_pattern(&mut self, id: SessionId, pattern: &Pattern) -> Option<PatternSub> {
         let removed = self.open_session(id)?.patterns.remove(pattern)?;
         if removed.indexed {
             self.unexpect(id, pattern);
             self.give_back_tokens(id, pattern);
         }
-        let matching = self.directory.select(pattern, usize::MAX);
-        let cells = matching.cells.iter();
-        Some(Left {
-            topics: cells
-                .filter(|cell| self.leave(id, cell, removed.pace))
-                .map(|cell| cell.id())
-                .collect(),
-            visited: matching.visited,
-        })
+        Some(removed)
     }
 
-    /// Drops what waits of topics that a session has left. When it was told so, [`Self::send_synced`] is to follow.
-    pub(super) fn drop_left(&mut self, id: SessionId, mut left: Vec<TopicId>) {
-        let Some(session) = self.sessions.get_mut(id.index()).filter(|_| !left.is_empty()) else {
+    /// Ends one subscription as the client named it, if there is one. Returns the topics that no other one covers: what waits of
+    /// them is to be dropped, see [`Self::drop_waiting`] and [`Self::drop_pulls`].
+    pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
+        let Some(removed) = self.take_pattern(id, pattern) else {
+            return Vec::new();
+        };
+        let cells = self.directory.matching(pattern).into_iter();
+        cells
+            .filter(|cell| self.leave(id, cell, removed.pace))
+            .map(|cell| cell.id())
+            .collect()
+    }
+
+    /// Drops what waits to be written of topics that a session has left. When it was told so, [`Self::send_synced`] is to follow.
+    pub(super) fn drop_waiting(&mut self, id: SessionId, left: &TopicSet) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        left.sort_unstable();
-        let is_left = |topic: &TopicId| left.binary_search(topic).is_ok();
-        let syncs = &mut session.syncs;
-        session.one_shots.retain(|topic, awaited| {
-            let left = is_left(topic);
-            if left {
-                syncs.arrived(awaited);
-            }
-            !left
-        });
-        session.pulls.forget(|topic| is_left(&topic));
         let (is_open, mut any_dropped) = (session.is_open(), false);
         self.counts.ledger.dropped += session.outbox.purge(|item| match item {
             // Who leaves already is not told what was dropped, and so not that all has come.
             Item::Synced(_) => any_dropped && !is_open,
             item => {
-                let dropped = item.topic().is_some_and(|topic| is_left(&topic))
+                let dropped = item.topic().is_some_and(|topic| left.has(topic))
                     && !is_planted(Fault::DeliveredAfterUnsubscribe);
                 any_dropped |= dropped;
                 dropped
@@ -314,32 +290,22 @@ impl Shard {
                 session.syncs.take_back(synced.request);
             }
         }
-        self.live_again(id);
     }
 
-    /// Ends every subscription of a session.
-    pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
+    /// Drops what waits to be pulled in of topics that a session has left.
+    pub(super) fn drop_pulls(&mut self, id: SessionId, left: &TopicSet) {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        session.pulls = Pulls::default();
-        session.lagging_since = None;
-        self.lagging.remove(&id);
-        session.one_shots = FxHashMap::default();
-        session.missed = None;
-        session.replays = None;
-        session.syncs = Syncs::default();
-        session.positions = None;
-        session.unfinished = None;
-        session.classes = ClassCounts::default();
-        (session.pattern_tokens, session.topics_full) = (0, false);
-        let patterns = std::mem::take(&mut session.patterns);
-        let topics = std::mem::take(&mut session.topics);
-        for (pattern, _) in patterns.iter().filter(|(_, sub)| sub.indexed) {
-            self.unexpect(id, pattern);
-        }
-        for (topic, subscription) in topics {
-            self.forget(topic, subscription.place);
-        }
+        let syncs = &mut session.syncs;
+        session.one_shots.retain(|topic, awaited| {
+            let left = left.has(*topic);
+            if left {
+                syncs.arrived(awaited);
+            }
+            !left
+        });
+        session.pulls.forget(|topic| left.has(topic));
+        self.live_again(id);
     }
 }

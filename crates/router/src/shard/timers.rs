@@ -89,7 +89,7 @@ impl Shard {
         match session.phase {
             Phase::Closing(deadline) if deadline <= now => return self.give_up(id),
             Phase::Leaving(until) if until <= now => return self.end_patience(id, now),
-            Phase::Closing(_) | Phase::Leaving(_) => return,
+            Phase::Closing(_) | Phase::Leaving(_) | Phase::Gone => return,
             Phase::Open => {}
         }
         if session.leaves_at.is_some_and(|at| at <= now) {

@@ -8,7 +8,6 @@ use std::ops::Bound;
 use tickwire_wire::{Codec, Micros};
 
 use super::Shard;
-use crate::directory::ShardId;
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId, Transport};
 
@@ -45,12 +44,6 @@ pub struct SessionLag {
 }
 
 impl Shard {
-    /// The shard's number.
-    #[must_use]
-    pub fn id(&self) -> ShardId {
-        self.id
-    }
-
     /// Publications waiting for this shard, queued or taken and not delivered yet.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
@@ -93,7 +86,8 @@ impl Shard {
             });
             session.outbox.stands_for() + behind.sum::<u64>()
         };
-        let sessions = self.sessions.iter().map(|(_, session)| (owed(session), session));
+        let stays = self.sessions.iter().filter(|(_, session)| !session.parting);
+        let sessions = stays.map(|(_, session)| (owed(session), session));
         let mut worst: Vec<(u64, &Session)> = sessions.filter(|(messages, _)| *messages > 0).collect();
         worst.sort_unstable_by_key(|(messages, session)| Reverse((*messages, session.id)));
         worst.truncate(top_k);

@@ -79,20 +79,199 @@ fn the_next_request_waits_for_it() {
     );
 }
 
+/// With 4 names at once, a piece is 64 looks at topics, or 16 subscriptions.
 #[test]
-fn looking_for_the_topics_of_wildcards_is_work_too() {
-    let topics: Vec<String> = (0..40).map(|number| format!("pub t.{number} 1;")).collect();
+fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
+    const TOPICS: usize = 200;
+    const PIECE: usize = 16;
+    let mut setup = Setup::default();
+    setup.settings.topics_at_once = 4;
+    let mut world = World::new(setup);
+    let client = world.open(0, Codec::Json, Vec::new());
+    for number in 0..TOPICS {
+        world.publish(&format!("t.{number}"), "1");
+    }
+    let id = world.clients[client].id.expect("it is connected");
+    for (request, held) in [
+        (r#"{"op":"subscribe","id":1,"topics":["t.*"]}"#, TOPICS),
+        (
+            r#"{"op":"subscribe","id":2,"topics":["t.*"],"mode":"every"}"#,
+            TOPICS,
+        ),
+        (
+            r#"{"op":"subscribe","id":3,"topics":["t.*"],"mode":"snapshot"}"#,
+            TOPICS,
+        ),
+        (r#"{"op":"unsubscribe","id":4,"topics":["t.*"]}"#, 0),
+        (
+            r#"{"op":"subscribe","id":5,"topics":["t.*"],"mode":"snapshot"}"#,
+            0,
+        ),
+        (r#"{"op":"subscribe","id":6,"topics":[">"]}"#, TOPICS),
+    ] {
+        let mut before = world.shards[0].subscription_count();
+        world.send(client, request.as_bytes());
+        let mut pieces = 0;
+        while world.shards[0].unfinished(id).is_some() {
+            let after = world.shards[0].subscription_count();
+            assert!(
+                after.abs_diff(before) <= PIECE,
+                "{request}: {before}, then {after}"
+            );
+            (before, pieces) = (after, pieces + 1);
+            world.drain(0, 1_000);
+            world.write_dirty(0);
+            world.check_ledgers();
+            world.shards[0].go_on(id, world.now);
+        }
+        assert!(pieces > TOPICS / PIECE, "{request}: {pieces} pieces");
+        world.run();
+        world.check_ledgers();
+        assert_eq!(world.shards[0].subscription_count(), held, "{request}");
+    }
+    world.disconnect(client);
+    let mut left = world.shards[0].subscription_count();
+    assert_eq!((left, world.shards[0].session_count()), (TOPICS, 0));
+    while world.shards[0].part() {
+        let now = world.shards[0].subscription_count();
+        // One here, and one in the round of the world.
+        assert!((1..=2 * PIECE).contains(&(left - now)), "{left}, then {now}");
+        left = now;
+        // What is published meanwhile goes nowhere, and nobody joins.
+        world.publish("t.1", "1");
+        world.publish(&format!("new.{now}"), "1");
+        world.run();
+        world.check_ledgers();
+    }
+    assert_eq!(world.shards[0].subscription_count(), 0);
+    let subscribers = world.directory.list(&">".parse().expect("a pattern"));
+    assert!(subscribers.iter().all(|topic| topic.subscribers == 0));
+}
+
+/// Its number is not another's before it has left all its topics.
+#[test]
+fn who_comes_while_another_leaves_gets_nothing_of_what_that_one_had() {
+    check(
+        "at_once 1; open a; pub t.1 1; pub t.2 1; pub t.3 1; pub t.4 1; pub t.5 1; pub t.6 1; sub a > nosnapshot; step a; step a; step a; go; lost a; again a;
+         pub t.1 2; pub t.6 2; pub t.7 1; ping a; go; show subscribers t.1; show subscribers t.6; show subscribers t.7; show sessions",
+        expect![[r#"
+            a: ack 1 > matched=6 state=conflate book=every event=every
+            a: pong 1
+            subscribers t.1: 0
+            subscribers t.6: 1
+            subscribers t.7: 0
+            sessions: 1"#]],
+    );
+}
+
+#[test]
+fn topics_that_are_made_while_a_wildcard_is_looked_for_or_entered_join_it() {
+    let topics: Vec<String> = (0..20).map(|number| format!("pub t.{number} 1;")).collect();
     check(
         &format!(
-            "at_once 4; open a; {} sub a t.* u.1 *.2 u.3 u.4 u.5 u.6 nosnapshot; show unfinished a; step a; show unfinished a; step a; show unfinished a; go",
-            topics.concat()
+            "at_once 1; open a; {} sub a t.* mode=every; show unfinished a; pub t.found 1; drain; {} show unfinished a; pub t.joins 1; drain; pub t.found 2; {} \
+             show unfinished a; go; show subscribers t.found; show subscribers t.joins; pub t.joins 2; go",
+            topics.concat(),
+            "step a;".repeat(2),
+            "step a;".repeat(6),
         ),
         expect![[r#"
-            unfinished a: 2 done
-            unfinished a: 6 done
+            unfinished a: 0 done
+            … and 1 more of it
             unfinished a: nothing
-            a: ack 1 t.* matched=40 every, u.1@0 every, *.2 matched=1 state=conflate book=every event=every, u.3@0 every, u.4@0 every, u.5@0 every, u.6@0 every"#]],
+            a: ack 1 t.* matched=21 every
+            a: snapshot t.0 1 1
+            a: snapshot t.1 1 1
+            a: snapshot t.2 1 1
+            a: snapshot t.3 1 1
+            a: snapshot t.4 1 1
+            a: snapshot t.5 1 1
+            a: joined t.joins 0
+            a: update t.joins 1 1
+            a: snapshot t.6 1 1
+            a: snapshot t.7 1 1
+            a: snapshot t.8 1 1
+            a: snapshot t.9 1 1
+            a: snapshot t.10 1 1
+            a: snapshot t.11 1 1
+            a: snapshot t.12 1 1
+            a: snapshot t.13 1 1
+            a: snapshot t.14 1 1
+            a: snapshot t.15 1 1
+            a: snapshot t.16 1 1
+            a: snapshot t.17 1 1
+            a: snapshot t.18 1 1
+            a: snapshot t.19 1 1
+            a: snapshot t.found 2 2
+            subscribers t.found: 1
+            subscribers t.joins: 1
+            a: update t.joins 2 2"#]],
     );
+}
+
+#[test]
+fn topics_that_are_made_while_a_wildcard_is_left_do_not_come() {
+    let topics: Vec<String> = (0..20).map(|number| format!("pub t.{number} 1;")).collect();
+    check(
+        &format!(
+            "at_once 1; open a; {} sub a t.* nosnapshot; {} go; unsub a t.*; pub t.early 1; drain; {} pub t.late 1; drain; {} show unfinished a; pub t.1 2; pub t.late 2; \
+             go; show subscribers t.early; show subscribers t.late; show subscribers t.19",
+            topics.concat(),
+            "step a;".repeat(8),
+            "step a;".repeat(3),
+            "step a;".repeat(8),
+        ),
+        expect![[r#"
+            a: ack 1 t.* matched=20 every
+            unfinished a: nothing
+            a: ack 2 t.*
+            subscribers t.early: 0
+            subscribers t.late: 0
+            subscribers t.19: 0"#]],
+    );
+}
+
+/// A refusal that comes when topics were looked at leaves everything as it was.
+#[test]
+fn a_wildcard_that_is_refused_when_its_topics_are_known_leaves_nothing() {
+    let topics: Vec<String> = (0..20).map(|number| format!("pub t.{number} 1;")).collect();
+    check(
+        &format!(
+            "caps 22 100; at_once 1; open a; {} pub u.1 1; pub u.2 1; pub u.3 1; sub a u.1 u.2 u.3 nosnapshot; step a; step a; step a; sub a t.*; show unfinished a; {} show unfinished a; pub t.new 1; go; \
+             sub a t.* mode=conflate; {} go; show subscribers t.new; show subscribers t.1",
+            topics.concat(),
+            "step a;".repeat(2),
+            "step a;".repeat(2),
+        ),
+        expect![[r#"
+            unfinished a: 0 done
+            unfinished a: nothing
+            a: ack 1 u.1@1 every, u.2@1 every, u.3@1 every
+            a: ack 2 t.* limit_exceeded: t.* matches 20 topics that the connection does not have; it has 3 and may have 22
+            a: ack 3 t.* bad_request: mode conflate: t.* is of kind event, whose messages all count
+            subscribers t.new: 0
+            subscribers t.1: 0"#]],
+    );
+}
+
+#[test]
+fn a_connection_that_ends_while_a_wildcard_is_looked_for_leaves_no_interest() {
+    let topics: Vec<String> = (0..20).map(|number| format!("pub t.{number} 1;")).collect();
+    for ends in ["lost a", "closing a"] {
+        check(
+            &format!(
+                "at_once 1; queue 10; open a; {} drain; sub a t.*; show unfinished a; {ends}; pub t.new 1; show queue",
+                topics.concat()
+            ),
+            expect![[r#"
+                unfinished a: 0 done
+                queue: 0"#]],
+        );
+    }
+}
+
+#[test]
+fn names_are_work_too() {
     // Without wildcards, and a request of its own for each.
     check(
         "at_once 4; open a; sub a u.1 u.2 u.3 u.4; show unfinished a; sub a u.5 u.6 u.7 u.8 u.9; show unfinished a; step a; show unfinished a",

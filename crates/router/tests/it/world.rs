@@ -366,6 +366,7 @@ impl World {
             self.disconnect(client);
             self.gone.push((self.now, client));
         }
+        self.shards[shard].part();
     }
 
     /// Moves as many bytes as the client's socket takes, one write as the server does it, and reads them there.

@@ -73,6 +73,14 @@ struct Granted<'a> {
     result: &'a AckResult,
 }
 
+/// The newest numbers when topic `at` of a request was handled in these pieces.
+fn heads_at(pieces: &[Handled], at: usize) -> Option<&Heads> {
+    let index = pieces.iter().position(|piece| at < piece.topics)?;
+    let before = index.checked_sub(1).map_or(0, |before| pieces[before].topics);
+    let first = pieces[index].first.as_ref().filter(|_| at == before);
+    Some(first.unwrap_or(&pieces[index].heads))
+}
+
 /// The expectations of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -183,8 +191,7 @@ impl Oracle {
                 let ahead = self.sent_ahead(id);
                 self.syncing.insert(id, Vec::new());
                 for (((pattern, from), result), at) in topics.iter().zip(results).zip(0..) {
-                    let piece = pieces.iter().find(|piece| at < piece.topics);
-                    let heads = piece.map_or(heads, |piece| &piece.heads);
+                    let heads = heads_at(&pieces, at).unwrap_or(heads);
                     if result.error.is_some() {
                         continue; // refused: nothing changed
                     }

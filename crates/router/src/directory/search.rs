@@ -1,0 +1,63 @@
+//! How the topics of a pattern are found: at once, or a piece at a time while others are made.
+
+use std::sync::Arc;
+
+use tickwire_wire::Pattern;
+
+use super::Directory;
+use crate::cell::TopicCell;
+use crate::tree::Cursor;
+
+/// A search that is done in pieces. It finds each topic that exists when it ends, some of them more than once.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    cursor: Cursor,
+    /// The first topic of the list that the tree need not have held when the search began, from there on each is looked at.
+    listed: Option<usize>,
+}
+
+impl Directory {
+    /// The existing topics that `pattern` matches, in the order they were made.
+    #[must_use]
+    pub fn matching(&self, pattern: &Pattern) -> Vec<Arc<TopicCell>> {
+        if let Some(topic) = pattern.as_topic() {
+            return self.find(topic.as_str()).into_iter().collect();
+        }
+        let topics = self.topics_read();
+        let found = topics.tree.select(pattern).topics.into_iter();
+        found.map(|id| topics.by_id[id.index()].clone()).collect()
+    }
+
+    /// Goes on with a search for the topics that `pattern`, always the same, matches: up to about `most` looks at topics. Returns how
+    /// many there were, and whether `found` has been called with every topic that exists.
+    ///
+    /// The list of topics is locked meanwhile: `found` must not use a topic's state.
+    pub(crate) fn search(
+        &self,
+        pattern: &Pattern,
+        search: &mut Search,
+        most: usize,
+        mut found: impl FnMut(&Arc<TopicCell>),
+    ) -> (usize, bool) {
+        let topics = self.topics_read();
+        let listed = search.listed.get_or_insert(topics.by_id.len());
+        let mut visited = 0;
+        if !search.cursor.is_done() {
+            visited = topics.tree.search(pattern, &mut search.cursor, most, |id| {
+                found(&topics.by_id[id.index()]);
+            });
+        }
+        // Those that were made meanwhile may be in branches that the search had left behind.
+        while search.cursor.is_done()
+            && visited < most
+            && let Some(cell) = topics.by_id.get(*listed)
+        {
+            visited += 1;
+            *listed += 1;
+            if pattern.matches(cell.topic().as_str()) {
+                found(cell);
+            }
+        }
+        (visited, search.cursor.is_done() && *listed == topics.by_id.len())
+    }
+}

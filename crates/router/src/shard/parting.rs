@@ -1,0 +1,144 @@
+//! How the subscriptions of a session that has ended are taken out: of few at once, of many a piece at a time.
+//!
+//! As long as it takes, the session keeps its number, and nothing is handed to it or joins it. What its subscriptions are owed
+//! meanwhile is dropped with them.
+
+use std::collections::btree_map;
+use std::vec;
+
+use rustc_hash::FxHashMap;
+use tickwire_wire::Pattern;
+
+use super::Shard;
+use crate::outbox::Outbox;
+use crate::pace::ClassCounts;
+use crate::publication::TopicId;
+use crate::pulls::Pulls;
+use crate::session::{PatternSub, Phase, SessionId};
+use crate::syncs::Syncs;
+
+/// What is left to be taken out of a session's subscriptions.
+#[derive(Debug)]
+pub(super) struct Parting {
+    session: SessionId,
+    patterns: btree_map::IntoIter<Pattern, PatternSub>,
+    topics: vec::IntoIter<TopicId>,
+}
+
+impl Shard {
+    /// Forgets a session whose connection has ended.
+    pub fn remove(&mut self, id: SessionId) {
+        self.expires_never(id);
+        self.unsubscribe_all(id);
+        let waiting_bytes = self.waiting_bytes.clone();
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let outbox = Outbox::counted(session.variant, waiting_bytes);
+        let outbox = std::mem::replace(&mut session.outbox, outbox);
+        self.counts.ledger.dropped += outbox.stands_for();
+        if !session.parting {
+            self.sessions.remove(id.index());
+        } else if session.phase != Phase::Gone {
+            session.phase = Phase::Gone;
+            self.removed += 1;
+        }
+    }
+
+    /// Whether the session has ended, and not all of its subscriptions are taken out yet.
+    #[must_use]
+    pub fn is_parting(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(id.index())
+            .is_some_and(|session| session.parting)
+    }
+
+    /// Takes out subscriptions of sessions that have ended, a piece of them. Returns whether more are left.
+    pub fn part(&mut self) -> bool {
+        let most = self.subscriptions_at_once();
+        let Some(mut parting) = self.partings.pop_front() else {
+            return false;
+        };
+        if self.take_out_some(&mut parting, most) {
+            self.partings.push_front(parting);
+        } else if let Some(session) = self.sessions.get_mut(parting.session.index()) {
+            session.parting = false;
+            if session.phase == Phase::Gone {
+                self.removed -= 1;
+                self.sessions.remove(parting.session.index());
+            }
+        }
+        !self.partings.is_empty()
+    }
+
+    /// Ends every subscription of a session, which ends itself.
+    pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        session.pulls = Pulls::default();
+        session.lagging_since = None;
+        self.lagging.remove(&id);
+        // Nothing is handed to it from here on.
+        session.live_bytes_end = 0;
+        session.one_shots = FxHashMap::default();
+        session.missed = None;
+        session.replays = None;
+        session.syncs = Syncs::default();
+        session.positions = None;
+        let unfinished = session.unfinished.take();
+        session.classes = ClassCounts::default();
+        (session.pattern_tokens, session.topics_full) = (0, false);
+        session.reserved = 0;
+        if session.parting {
+            return;
+        }
+        let patterns = std::mem::take(&mut session.patterns);
+        let topics: Vec<TopicId> = session.topics.keys().copied().collect();
+        if let Some(wide) = unfinished.as_ref().and_then(|unfinished| unfinished.wide()) {
+            self.abandon_wide(wide);
+        }
+        let few = patterns.len() + topics.len() <= self.subscriptions_at_once();
+        let mut parting = Parting {
+            session: id,
+            patterns: patterns.into_iter(),
+            topics: topics.into_iter(),
+        };
+        if few {
+            self.take_out_some(&mut parting, usize::MAX);
+        } else if let Some(session) = self.sessions.get_mut(id.index()) {
+            session.parting = true;
+            self.partings.push_back(parting);
+        }
+    }
+
+    /// Takes out up to `most` subscriptions. Returns whether there are more.
+    fn take_out_some(&mut self, parting: &mut Parting, most: usize) -> bool {
+        let id = parting.session;
+        let mut done = 0;
+        while done < most
+            && let Some((pattern, sub)) = parting.patterns.next()
+        {
+            done += 1;
+            if sub.indexed {
+                self.unexpect(id, &pattern);
+            }
+        }
+        while done < most
+            && let Some(topic) = parting.topics.next()
+        {
+            done += 1;
+            let session = self.sessions.get_mut(id.index());
+            if let Some(subscription) = session.and_then(|session| session.topics.remove(&topic)) {
+                self.forget(topic, subscription.place);
+            }
+        }
+        if parting.patterns.len() + parting.topics.len() > 0 {
+            return true;
+        }
+        if let Some(session) = self.sessions.get_mut(id.index()) {
+            session.topics = FxHashMap::default();
+        }
+        false
+    }
+}

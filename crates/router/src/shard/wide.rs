@@ -1,0 +1,400 @@
+//! A wildcard of a request, which is as much work as it matches topics: found and seen to a piece at a time.
+//!
+//! First its topics are found, and each is made known to the shard. When all that exist are, it is decided whether the session may
+//! have them; up to there a refusal leaves everything as it was. In the same step the pattern is entered, changed or taken out, so
+//! a topic that is made later joins by what holds then, and one that was found has what held before. Then each that was found is
+//! seen to.
+//!
+//! Looking for topics is work that a client causes with few bytes, so it is paid from the allowance for requests; what cannot be
+//! paid is refused with `rate_limited`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tickwire_wire::message::{AckResult, Since, Subscribe};
+use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq};
+
+use super::Shard;
+use super::piecewise::Step;
+use super::requests::Answer;
+use super::resume::{Named, Places};
+use super::subscribe::{granted, not_conflated, wants_conflation};
+use crate::cell::TopicCell;
+use crate::directory::Search;
+use crate::pace::Pace;
+use crate::publication::TopicId;
+use crate::session::{PatternSub, SessionId};
+use crate::topic_set::TopicSet;
+
+/// What is wanted of the topics.
+#[derive(Debug)]
+enum Wish {
+    /// A subscription that is new to the session.
+    Begin {
+        pace: Pace,
+        snapshot: bool,
+        /// Positions that came with the pattern, of the topics that were found.
+        own: Option<Places>,
+    },
+    /// Another pace for one that it has.
+    Change { pace: Pace },
+    /// The values, once.
+    Shoot,
+    /// The end of a subscription.
+    Leave,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+enum Stage {
+    /// Topics are looked for.
+    Finding(Search),
+    /// Those that were found are seen to, from this number on. They had this pace before, if they change it or end.
+    SeeingTo(usize, Pace),
+}
+
+/// A wildcard of the request that is under way.
+#[derive(Debug)]
+pub(super) struct Wide {
+    pattern: Pattern,
+    wish: Wish,
+    stage: Stage,
+    found: TopicSet,
+    /// Those of them that the session does not have.
+    new: usize,
+    kinds: BTreeSet<Kind>,
+    /// Whether what is asked for goes with topics of kind `state` alone, and the first topic of another kind.
+    conflates: bool,
+    unfit: Option<TopicId>,
+    in_order: bool,
+    /// Topics that were resumed and that were not, if that was asked for.
+    resumed: Option<(usize, usize)>,
+}
+
+impl Wide {
+    fn new(pattern: Pattern, wish: Wish) -> Self {
+        Self {
+            pattern,
+            wish,
+            stage: Stage::Finding(Search::default()),
+            found: TopicSet::default(),
+            new: 0,
+            kinds: BTreeSet::new(),
+            conflates: false,
+            unfit: None,
+            in_order: false,
+            resumed: None,
+        }
+    }
+
+    /// The values of the topics, once.
+    pub(super) fn one_shot(pattern: Pattern) -> Self {
+        Self::new(pattern, Wish::Shoot)
+    }
+
+    /// The end of the subscription to the pattern, which the session has.
+    pub(super) fn unsubscribe(pattern: Pattern) -> Self {
+        Self::new(pattern, Wish::Leave)
+    }
+
+    /// The first topic that may not be seen to yet; none while topics are looked for.
+    pub(super) fn seen_to(&self) -> Option<TopicId> {
+        match self.stage {
+            Stage::Finding(_) => None,
+            Stage::SeeingTo(from, _) => u32::try_from(from).ok().map(TopicId),
+        }
+    }
+
+    /// Whether the directory knows the pattern and the shard does not yet.
+    fn is_registered_alone(&self) -> bool {
+        matches!((&self.wish, &self.stage), (Wish::Begin { .. }, Stage::Finding(_)))
+    }
+}
+
+impl Shard {
+    /// Begins to subscribe to a wildcard, with positions of its `own` or with some that were sent `ahead`.
+    pub(super) fn subscribe_wildcard(
+        &mut self,
+        id: SessionId,
+        pattern: Pattern,
+        request: &Subscribe,
+        (own, ahead): (bool, bool),
+        pace: Pace,
+        now: Micros,
+    ) -> Result<Wide, Refusal> {
+        let known = self
+            .open_session(id)
+            .is_some_and(|session| session.patterns.contains_key(&pattern));
+        if known && own {
+            let reason = "this connection has the pattern already; \"since\" is for a new subscription";
+            return Err(Refusal::bad_request(reason));
+        }
+        self.check_allowance(id, now)?;
+        let resumes = !known && (own || ahead);
+        let wish = if known {
+            Wish::Change { pace }
+        } else {
+            self.directory.register(self.id, &pattern);
+            Wish::Begin {
+                pace,
+                snapshot: request.snapshot,
+                own: None,
+            }
+        };
+        Ok(Wide {
+            conflates: wants_conflation(request.mode, pace),
+            // The mode of a topic that flows may change: what waits of it was chosen by the old one.
+            in_order: known,
+            resumed: resumes.then_some((0, 0)),
+            ..Wide::new(pattern, wish)
+        })
+    }
+
+    /// Does a piece of a wildcard, of up to about `most` looks at topics; `since` and `ahead` are the positions that it resumes from.
+    pub(super) fn go_on_wide(
+        &mut self,
+        id: SessionId,
+        mut wide: Wide,
+        (since, ahead): (Option<&Since>, Option<&Places>),
+        most: usize,
+        now: Micros,
+    ) -> Result<Step, Refusal> {
+        let is_done = match &mut wide.stage {
+            Stage::Finding(_) => {
+                match self.find_wide(id, &mut wide, most, now) {
+                    Ok(true) => {
+                        if let Wish::Begin { own, .. } = &mut wide.wish {
+                            // Not before: a position of a topic that is made meanwhile is one of a topic.
+                            *own = self.places_of(id, since, now);
+                        }
+                        let before = self.enter_wide(id, &wide);
+                        wide.stage = Stage::SeeingTo(0, before);
+                    }
+                    Ok(false) => {}
+                    Err(refusal) => {
+                        self.abandon_wide(&wide);
+                        return Err(refusal);
+                    }
+                }
+                false
+            }
+            Stage::SeeingTo(..) => self.see_to_wide(id, &mut wide, ahead, most),
+        };
+        Ok(if is_done {
+            Step::Done(self.answer_wide(wide))
+        } else {
+            Step::Wide(wide)
+        })
+    }
+
+    /// Takes back what a wildcard has left behind that will not be gone on with.
+    pub(super) fn abandon_wide(&self, wide: &Wide) {
+        if wide.is_registered_alone() {
+            self.directory.unregister(self.id, &wide.pattern);
+        }
+    }
+
+    /// Finds topics of a wildcard. Returns whether all are found, and may be had.
+    fn find_wide(
+        &mut self,
+        id: SessionId,
+        wide: &mut Wide,
+        most: usize,
+        now: Micros,
+    ) -> Result<bool, Refusal> {
+        let Stage::Finding(search) = &mut wide.stage else {
+            return Ok(true);
+        };
+        let mut unknown = Vec::new();
+        let (found, kinds, unfit) = (&mut wide.found, &mut wide.kinds, &mut wide.unfit);
+        let (session, slots) = (self.sessions.get(id.index()), &self.slots);
+        let (mut new, conflates) = (0, wide.conflates);
+        let (visited, is_all) = self.directory.search(&wide.pattern, search, most, |cell| {
+            let topic = cell.id();
+            if !found.insert(topic) {
+                return;
+            }
+            kinds.insert(cell.kind());
+            if conflates && cell.kind() != Kind::State {
+                *unfit = Some(unfit.map_or(topic, |first| first.min(topic)));
+            }
+            new += usize::from(session.is_some_and(|session| !session.topics.contains_key(&topic)));
+            if slots.get(topic.index()).is_none_or(|slot| slot.cell.is_none()) {
+                unknown.push(cell.clone());
+            }
+        });
+        wide.new += new;
+        for cell in &unknown {
+            let had = self.place_of(id, cell.id()).is_some();
+            self.meet(cell);
+            // It is in the session's topics by another pattern.
+            wide.new -= usize::from(!had && self.place_of(id, cell.id()).is_some());
+        }
+        self.charge(id, visited, now);
+        if let Some(piece) = &mut self.piece {
+            piece.visited += visited;
+        }
+        match wide.wish {
+            Wish::Begin { .. } => {
+                let too_many = wide.found.len() > self.settings.session_limits.topics;
+                if is_all || too_many {
+                    self.check_fit(wide)?;
+                    self.check_topics(id, &wide.pattern, wide.found.len(), wide.new)?;
+                }
+            }
+            Wish::Change { .. } if is_all => self.check_fit(wide)?,
+            Wish::Shoot => self.check_one_shots(id, &wide.pattern, wide.found.len())?,
+            Wish::Change { .. } | Wish::Leave => {}
+        }
+        Ok(is_all)
+    }
+
+    /// Whether all topics that were found go with what is asked for.
+    fn check_fit(&self, wide: &Wide) -> Result<(), Refusal> {
+        let other = wide.unfit.and_then(|topic| self.directory.get(topic));
+        match other {
+            Some(cell) => Err(not_conflated(cell.topic().as_str(), cell.kind())),
+            None => Ok(()),
+        }
+    }
+
+    /// Enters the pattern of a wildcard whose topics have been found, or changes it or takes it out. Returns the pace that it had.
+    fn enter_wide(&mut self, id: SessionId, wide: &Wide) -> Pace {
+        match wide.wish {
+            Wish::Begin { pace, .. } => {
+                self.add_pattern(id, &wide.pattern, PatternSub { pace, indexed: true });
+                if let Some(session) = self.open_session(id) {
+                    session.reserved = wide.new;
+                    // At once, while there is little to be moved: growing later would move all that was added by then.
+                    session.topics.reserve(wide.new);
+                }
+                pace
+            }
+            Wish::Change { pace } => self.switch_pace(id, &wide.pattern, pace).unwrap_or(pace),
+            Wish::Shoot => Pace::Every,
+            Wish::Leave => {
+                let removed = self.take_pattern(id, &wide.pattern);
+                removed.map_or(Pace::Every, |removed| removed.pace)
+            }
+        }
+    }
+
+    /// Sees to topics of a wildcard, at least one. Returns whether it was the last.
+    fn see_to_wide(&mut self, id: SessionId, wide: &mut Wide, ahead: Option<&Places>, most: usize) -> bool {
+        let Stage::SeeingTo(mut from, before) = wide.stage else {
+            return false;
+        };
+        let spent = |shard: &Self| {
+            shard
+                .piece
+                .as_ref()
+                .map_or(usize::MAX, super::piecewise::Piece::spent)
+        };
+        let until = spent(self).saturating_add(most.max(1));
+        let mut next = wide.found.next(from);
+        while let Some(topic) = next
+            && spent(self) < until
+        {
+            from = topic.index() + 1;
+            if let Some(piece) = &mut self.piece {
+                piece.seen_to += 1;
+            }
+            if let Some(cell) = self.slots[topic.index()].cell.clone() {
+                self.see_to(id, wide, &cell, before, ahead);
+            }
+            next = wide.found.next(from);
+        }
+        wide.stage = Stage::SeeingTo(from, before);
+        if next.is_none() && matches!(wide.wish, Wish::Shoot) {
+            self.mark_dirty(id);
+        }
+        next.is_none()
+    }
+
+    /// Does with one topic of a wildcard what the request asks for.
+    fn see_to(
+        &mut self,
+        id: SessionId,
+        wide: &mut Wide,
+        cell: &Arc<TopicCell>,
+        before: Pace,
+        ahead: Option<&Places>,
+    ) {
+        let topic = cell.id();
+        match &wide.wish {
+            Wish::Begin { pace, .. } if self.place_of(id, topic).is_some() => {
+                wide.in_order = true;
+                self.join(id, cell, Seq::ZERO, *pace, false);
+            }
+            Wish::Begin { pace, snapshot, own } => {
+                if let Some(session) = self.open_session(id) {
+                    session.reserved = session.reserved.saturating_sub(1);
+                }
+                let mut given = [own.as_ref(), ahead].into_iter().flatten();
+                let left_at = given.find_map(|places| places.get(&topic).copied());
+                let begun = self.begin(id, cell, left_at, (*pace, *snapshot), Named::ByPattern);
+                if let Some((resumed, not_resumed)) = &mut wide.resumed {
+                    *resumed += usize::from(begun.recovered);
+                    *not_resumed += usize::from(!begun.recovered);
+                }
+            }
+            Wish::Change { pace } => self.repace(id, cell, before, *pace),
+            Wish::Shoot => wide.in_order |= self.shoot(id, topic),
+            Wish::Leave => {
+                if self.leave(id, cell, before)
+                    && let Some(piece) = &mut self.piece
+                {
+                    piece.left.push(topic);
+                }
+            }
+        }
+    }
+
+    /// The answer to a wildcard that was seen to the end.
+    fn answer_wide(&self, wide: Wide) -> Answer {
+        let result = AckResult {
+            topic: wide.pattern.to_string(),
+            matched: Some(wide.found.len()),
+            resumed: wide.resumed.map(|(resumed, _)| resumed),
+            not_resumed: wide.resumed.map(|(_, not_resumed)| not_resumed),
+            ..AckResult::default()
+        };
+        let result = match wide.wish {
+            Wish::Begin { pace, .. } | Wish::Change { pace } => {
+                self.granted_to_all(result, &wide.pattern, pace, wide.kinds)
+            }
+            Wish::Shoot => AckResult {
+                mode: Some(Mode::Snapshot),
+                ..result
+            },
+            Wish::Leave => AckResult {
+                matched: None,
+                ..result
+            },
+        };
+        Answer {
+            in_order: wide.in_order,
+            ..Answer::new(result)
+        }
+    }
+
+    /// `result` with what was granted on the topics of a wildcard, of `kinds`, and on those that may come.
+    fn granted_to_all(
+        &self,
+        result: AckResult,
+        pattern: &Pattern,
+        pace: Pace,
+        mut kinds: BTreeSet<Kind>,
+    ) -> AckResult {
+        kinds.extend(self.directory.kinds_of_pattern(pattern));
+        let modes: BTreeMap<Kind, Mode> = kinds.iter().map(|kind| (*kind, pace.on(*kind).mode())).collect();
+        match modes.values().collect::<BTreeSet<_>>().len() {
+            0 | 1 => granted(result, kinds.first().map_or(pace, |kind| pace.on(*kind))),
+            _ => AckResult {
+                modes: Some(modes),
+                mode: None,
+                ..granted(result, pace)
+            },
+        }
+    }
+}
