@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
-use tickwire_metrics::{LocalMetrics, Metric};
+use tickwire_metrics::FeedMetrics;
 use tickwire_router::{Directory, PublishError, Published, ShardId, TopicCell};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Kind, Micros};
@@ -35,7 +35,7 @@ pub(crate) struct FeedPlan {
     pub(crate) directory: Arc<Directory>,
     pub(crate) shards: u8,
     pub(crate) clock: Clock,
-    pub(crate) metrics: LocalMetrics,
+    pub(crate) metrics: FeedMetrics,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -98,7 +98,7 @@ impl FeedPlan {
                     return;
                 }
             }
-            self.metrics.observe(Metric::FeedLateness, now.since(due));
+            self.metrics.lateness.observe_n(now.since(due), 1);
             self.publish(tick, &mut cells, now);
             match self.feed.next_tick() {
                 Some(next) => tick = next,
@@ -147,20 +147,19 @@ impl FeedPlan {
 
     fn publish(&mut self, tick: Tick, cells: &mut Vec<Option<Arc<TopicCell>>>, now: Micros) {
         let topic = tick.topic;
-        self.metrics.add(Metric::FeedTicks, &[], 1);
+        self.metrics.ticks += 1;
         match self.try_publish(tick, cells, now) {
             Ok(published) => {
                 self.pulse.beat(now);
-                self.metrics
-                    .add(Metric::Publications, &[published.kind as usize], 1);
+                self.metrics.publications.add(published.kind as usize, 1);
             }
             Err(error) => {
                 // One line says it for all until the counters are exported.
-                if self.metrics.unflushed(Metric::FeedRefused, &[]) == 0 {
+                if self.metrics.refused_ticks == 0 {
                     let topic = self.feed.topic(topic);
                     tracing::warn!(%topic, %error, "ticks of the feed are not published");
                 }
-                self.metrics.add(Metric::FeedRefused, &[], 1);
+                self.metrics.refused_ticks += 1;
             }
         }
     }
@@ -195,7 +194,7 @@ impl FeedPlan {
     fn count(&mut self, kind: FaultKind, more: u64) {
         let index = FaultKind::ANOMALIES.iter().position(|anomaly| *anomaly == kind);
         if let Some(index) = index {
-            self.metrics.add(Metric::FeedAnomalies, &[index], more);
+            self.metrics.anomalies.add(index, more);
         }
     }
 
@@ -203,8 +202,7 @@ impl FeedPlan {
     fn flush(&mut self, told: &mut Told) {
         let (stats, before) = (self.feed.stats(), told.stats.faults);
         let more = |kind| stats.faults.of(kind) - before.of(kind);
-        self.metrics
-            .add(Metric::FeedMalformed, &[], more(FaultKind::Malformed));
+        self.metrics.malformed_lines += more(FaultKind::Malformed);
         for kind in FaultKind::ANOMALIES {
             self.count(kind, more(kind));
         }

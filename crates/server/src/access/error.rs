@@ -15,7 +15,7 @@ pub enum AccessError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
     /// The file is longer than any that holds keys.

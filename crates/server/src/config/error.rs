@@ -38,7 +38,7 @@ pub enum ConfigError {
     FileUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
     /// The configuration file is not TOML.
@@ -94,7 +94,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where its name came from.
         origin: Origin,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
 }

@@ -123,7 +123,7 @@ pub enum LogLevel {
     Info,
     /// What a developer wants to know.
     Debug,
-    /// Every event that the program reports.
+    /// Everything.
     Trace,
 }
 

@@ -10,7 +10,6 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use tickwire_metrics::Metric;
 use tickwire_wire::Refusal;
 
 use super::arrival::Arrival;
@@ -20,7 +19,7 @@ use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, Tether, body, bulk, coding, cors, gzip, publish, reply, topics};
 use crate::access::Admission;
 use crate::gatekeeper::Place;
-use crate::labels::Route;
+use crate::labels::{Route, refused_status};
 
 /// What there is, for those who look elsewhere.
 const PATHS: &str =
@@ -41,7 +40,7 @@ pub(crate) enum Endpoint<'p> {
     History(&'p str),
     /// Bulk publication.
     Publish,
-    /// A path at which there is nothing.
+    /// Nothing.
     Nowhere,
 }
 
@@ -113,11 +112,11 @@ pub(crate) async fn answer(
         Ok(response) => response,
         Err(refused) => {
             if !refused.counted {
-                let code = refused.response.refusal.code as usize;
-                context.metrics.add(Metric::Refusals, &[code], 1);
+                context.metrics.refused(refused.response.refusal.code as usize);
             }
             if endpoint == Endpoint::Sse {
-                context.handshake_refused(refused.response.status);
+                let status = refused.response.status.as_u16();
+                context.metrics.handshake_refused(refused_status(status));
             }
             reply::whole(refused.response.into_response())
         }
@@ -133,7 +132,9 @@ pub(crate) async fn answer(
     if !body.is_end_stream() && !waits {
         tokio::task::spawn_local(body::linger(body));
     }
-    context.answered(endpoint.route(), response.status());
+    context
+        .metrics
+        .answered(endpoint.route() as usize, response.status().as_u16());
     response
 }
 
@@ -256,7 +257,8 @@ async fn dispatch(
         }
         Endpoint::Sse if head.method == Method::GET => {
             let tether = Tether::new(caller.arrival.client, caller.place);
-            return stream::open(context, stalled, (tether, caller.admission), query, &head.headers);
+            let admitted = (tether, caller.admission);
+            return stream::open(context, stalled, admitted, query, &head.headers).await;
         }
         Endpoint::Topics if reads => topics::list(context, reader, query).await,
         Endpoint::Topic(segment) if reads => topics::value(context, reader, segment, &head.headers),

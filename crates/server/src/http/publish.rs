@@ -2,7 +2,6 @@
 
 use hyper::body::Incoming;
 use serde::Serialize;
-use tickwire_metrics::Metric;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
 use super::arrival::Arrival;
@@ -38,9 +37,9 @@ pub(super) async fn message(
         .directory
         .publish_by(publisher, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;
-    let metrics = &context.metrics;
-    metrics.add(Metric::Publications, &[published.kind as usize], 1);
-    metrics.add(Metric::PublishedBytes, &[], text.len() as u64);
+    context
+        .metrics
+        .published(published.kind as usize, text.len() as u64);
     Ok(reply::json(&Receipt {
         topic: topic.as_str(),
         epoch: &published.epoch,

@@ -17,7 +17,7 @@ use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Top
 
 use super::context::HttpContext;
 use super::progress::Stalled;
-use super::stream_body::{StreamBody, Track};
+use super::stream_body::{StreamBody, StreamSession, Track};
 use super::{Cursor, ErrorResponse, Query, Reply, Tether, sse};
 use crate::access::Admission;
 
@@ -54,8 +54,8 @@ impl From<ErrorResponse> for StreamRefused {
     }
 }
 
-/// Opens a stream on the connection that `stalled` is about.
-pub(super) fn open(
+/// Opens a stream on the connection that `stalled` is about. What it subscribes to may be much, and is done a piece in each turn.
+pub(super) async fn open(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     (tether, admission): (Tether, Admission),
@@ -67,18 +67,24 @@ pub(super) fn open(
     let visits = tether
         .client()
         .and_then(|client| context.gatekeeper.visits(client.ip()));
-    let (session, results) = context
+    let id = context
         .hub
         .borrow_mut()
-        .open_sse(tether.clone(), (admission, visits), wanted.subscribe(), answer_in)
-        .map_err(|refusal| StreamRefused {
-            response: refusal.into(),
-            counted: true,
-        })?;
+        .open_sse(tether.clone(), (admission, visits), wanted.subscribe());
+    // Ends the session if the client does not wait for the answer.
+    let session = StreamSession {
+        context: context.clone(),
+        id,
+        tether,
+    };
+    let results = answer_to(&session).await.map_err(|refusal| StreamRefused {
+        response: refusal.into(),
+        counted: true,
+    })?;
     let track = wanted
         .resumable
         .then(|| wanted.track(&context.directory, &results));
-    let body = StreamBody::new(context.clone(), session, tether, stalled.clone(), track);
+    let body = StreamBody::new(session, stalled.clone(), track);
     let mut response = Response::new(Either::Right(body));
     for (name, value) in [
         (CONTENT_TYPE, sse::CONTENT_TYPE),
@@ -215,6 +221,20 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
         None => query.one("last_event_id")?,
     };
     Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// The results of a session's subscription, when all of it is done.
+async fn answer_to(session: &StreamSession) -> Result<Vec<AckResult>, Refusal> {
+    let (hub, tether) = (&session.context.hub, &session.tether);
+    // When its shard has begun anew, the number is another's.
+    while !tether.is_ended() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
+        tokio::task::yield_now().await;
+    }
+    let mut hub = hub.borrow_mut();
+    let outbox = (!tether.is_ended()).then(|| hub.shard.outbox(session.id));
+    let results = answer_in(outbox.flatten())?;
+    hub.grant_sse(tether);
+    Ok(results)
 }
 
 /// The results of the subscription, from the answer that waits in a new session's outbox.

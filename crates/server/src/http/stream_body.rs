@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use serde::Serialize;
-use tickwire_metrics::Metric;
 use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Opcode, payload_of};
@@ -53,24 +52,39 @@ impl Track {
     }
 }
 
+/// The session of a stream, which ends when this is dropped.
+pub(super) struct StreamSession {
+    pub(super) context: Rc<HttpContext>,
+    pub(super) id: SessionId,
+    pub(super) tether: Rc<Tether>,
+}
+
+impl StreamSession {
+    /// Ends the session, if it is still there.
+    fn end(&self) {
+        // The sessions of a broken hub are all about to end.
+        if self.tether.release() && !self.context.hub.is_broken() {
+            self.context.hub.borrow_mut().end_sse(self.id);
+        }
+    }
+}
+
+impl Drop for StreamSession {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// The body of a stream.
 pub(crate) struct StreamBody {
-    context: Rc<HttpContext>,
-    session: SessionId,
-    tether: Rc<Tether>,
+    session: StreamSession,
     stalled: Stalled,
     events: Events,
 }
 
 impl StreamBody {
     /// The body that serves `session` on the connection that `stalled` is about.
-    pub(super) fn new(
-        context: Rc<HttpContext>,
-        session: SessionId,
-        tether: Rc<Tether>,
-        stalled: Stalled,
-        track: Option<Track>,
-    ) -> Self {
+    pub(super) fn new(session: StreamSession, stalled: Stalled, track: Option<Track>) -> Self {
         let mut events = Events {
             piece: Vec::new(),
             track,
@@ -80,19 +94,9 @@ impl StreamBody {
         sse::write_retry(RETRY_MS, &mut events.piece);
         stalled.set_streaming(true);
         Self {
-            context,
             session,
-            tether,
             stalled,
             events,
-        }
-    }
-
-    /// Ends the session, if it is still there.
-    fn end(&self) {
-        // The sessions of a broken hub are all about to end.
-        if self.tether.release() && !self.context.hub.is_broken() {
-            self.context.hub.borrow_mut().end_sse(self.session);
         }
     }
 }
@@ -106,30 +110,34 @@ impl Body for StreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        let ended = this.tether.is_ended();
-        if let Some(close) = this.tether.take_farewell() {
+        let StreamSession {
+            context: served,
+            id,
+            tether,
+        } = &this.session;
+        let ended = tether.is_ended();
+        if let Some(close) = tether.take_farewell() {
             this.events.write_rfc6455(&close);
         } else if ended {
             return Poll::Ready(None);
         } else {
-            let mut hub = this.context.hub.borrow_mut();
+            let mut hub = served.hub.borrow_mut();
             // Being polled is how the client's readiness shows here.
-            hub.shard.refill(this.session);
-            if let Some(outbox) = hub.shard.outbox(this.session) {
+            hub.shard.refill(*id);
+            if let Some(outbox) = hub.shard.outbox(*id) {
                 let taken = this.events.write(outbox.waiting());
-                hub.took_sse(this.session, taken);
+                hub.took_sse(*id, taken);
             }
         }
         if let Some(code) = this.events.closed {
             if code == CloseCode::SLOW {
-                this.context.metrics.add(Metric::SseDropped, &[], 1);
+                served.metrics.sse_dropped();
             }
-            let failed = u64::from(this.events.failed);
-            this.context.metrics.add(Metric::SessionsFailed, &[], failed);
-            this.end();
+            served.metrics.failed(u64::from(this.events.failed));
+            this.session.end();
         }
         if this.events.piece.is_empty() && !ended {
-            this.tether.set_waker(context.waker().clone());
+            tether.set_waker(context.waker().clone());
             return Poll::Pending;
         }
         let piece = std::mem::take(&mut this.events.piece);
@@ -137,17 +145,17 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tether.is_ended() && !self.tether.has_farewell()
+        let tether = &self.session.tether;
+        tether.is_ended() && !tether.has_farewell()
     }
 }
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
         if self.stalled.is_set() && self.events.closed.is_none() {
-            self.context.metrics.add(Metric::SseDropped, &[], 1);
+            self.session.context.metrics.sse_dropped();
         }
         self.stalled.set_streaming(false);
-        self.end();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::proxied::ClientAddr;
 #[derive(Debug, Default)]
 pub(crate) struct Tether {
     ended: Cell<bool>,
+    granted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     farewell: RefCell<Option<Box<[u8]>>>,
     client: Option<ClientAddr>,
@@ -45,6 +46,16 @@ impl Tether {
     pub(crate) fn wake(&self) {
         let waker = self.waker.take();
         waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// What the client asked for was granted.
+    pub(crate) fn grant(&self) {
+        self.granted.set(true);
+    }
+
+    /// Whether what the client asked for was granted.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.granted.get()
     }
 
     /// Whether one of the two sides has ended it.

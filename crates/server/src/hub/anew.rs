@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use socket2::SockRef;
-use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
 use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Inflater;
@@ -55,17 +54,14 @@ impl Hub {
         self.resume_at = None;
         self.scratch = vec![0; READ_BYTES].into_boxed_slice();
         self.under_way = None;
+        self.parked.clear();
+        self.parting.clear();
         self.inflater = Inflater::new();
         self.panics_later = false;
-        for transport in [Transport::WebSocket, Transport::Sse] {
-            self.metrics.set(Metric::Connections, &[transport as usize], 0);
-        }
-        let shard = usize::from(self.shard.id().0);
-        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
-        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
+        self.metrics.began_anew(failed as u64);
         self.flush(self.clock.now());
         tracing::error!(
-            shard,
+            shard = self.metrics.shard(),
             sessions = failed,
             "a shard begins anew after a panic; its sessions were closed with 1011"
         );

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::{Hub, Link};
 use crate::inspector::{Question, ShardSessions, SlowSession};
+use crate::permit::Permit;
 
 impl Hub {
     /// Answers a question, if someone still waits for the answer.
@@ -18,7 +19,7 @@ impl Hub {
         let slowest = self.shard.sessions_debug(top_k, self.clock.now());
         let with_peer = |lag: tickwire_router::SessionLag| {
             let peer = match self.links.get(lag.session.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) => Some(socket.permit.client()),
+                Some(Some(Link::WebSocket(socket))) => socket.permit.as_ref().map(Permit::client),
                 Some(Some(Link::Sse(tether))) => tether.client(),
                 _ => None,
             };

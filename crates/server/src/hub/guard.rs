@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
-use tickwire_metrics::{Catalogue, Metric};
+use tickwire_metrics::HttpMetrics;
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
 use tickwire_wire::{CloseCode, Micros, Variant};
 
@@ -36,12 +36,12 @@ pub(crate) struct Guard {
     /// What those without a token may do, shared by all of them.
     anonymous: Rc<Rights>,
     clock: Clock,
-    metrics: Arc<Catalogue>,
+    metrics: HttpMetrics,
     visitors: HashMap<SessionId, Visitor>,
 }
 
 impl Guard {
-    pub(crate) fn new(access: Arc<Access>, clock: Clock, metrics: Arc<Catalogue>) -> Self {
+    pub(crate) fn new(access: Arc<Access>, clock: Clock, metrics: HttpMetrics) -> Self {
         Self {
             anonymous: Rc::new(access.anonymous().clone()),
             access,
@@ -201,8 +201,7 @@ impl Guard {
     }
 
     fn count(&self, denied: &Denied) {
-        let reason = denied.failure() as usize;
-        self.metrics.add(Metric::AuthFailures, &[reason], 1);
+        self.metrics.auth_failed(denied.failure());
         tracing::debug!(reason = %denied, "a client was not let in, or its token not taken");
     }
 }
@@ -251,7 +250,7 @@ mod tests {
         let settings = reload::shard_settings(&Config::default());
         let shard = Shard::new(ShardId(0), directory, settings);
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
-        let guard = Guard::new(access, Clock::start(), catalogue.clone());
+        let guard = Guard::new(access, Clock::start(), catalogue.http_metrics());
         (guard, shard)
     }
 

@@ -19,7 +19,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
+use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
 use tickwire_router::{Counts, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Inflater;
@@ -38,7 +38,7 @@ use crate::reload;
 use crate::start_gate::StartGate;
 pub(crate) use anew::Anew;
 pub(crate) use guard::Guard;
-use reading::UnderWay;
+use reading::{Parked, UnderWay};
 pub(crate) use shared::{HubCell, SharedHub};
 pub(crate) use stream::Stream;
 
@@ -46,8 +46,8 @@ pub(crate) use stream::Stream;
 const READ_BYTES: usize = 64 * 1024;
 /// Deliveries between two rounds of writing.
 const DRAIN_BUDGET: usize = 64 * 1024;
-/// Microseconds of a cycle in which connections that have ended are let go: each has subscriptions to be taken out of as many
-/// lists, and what others are owed does not wait for all of them.
+/// Microseconds of a cycle in which connections that have ended are let go, and their subscriptions taken out of as many lists: what
+/// others are owed does not wait for all of them.
 const FAREWELL_BUDGET_US: u64 = 500;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
@@ -73,7 +73,7 @@ impl Drop for Link {
 #[derive(Debug)]
 struct WebSocket {
     stream: Stream,
-    /// Bytes that came behind the handshake, and were not looked at yet.
+    /// Bytes that came behind the handshake or a request that is not done, and were not looked at yet.
     #[expect(
         clippy::box_collection,
         reason = "few connections ever have some, and all pay for its size"
@@ -92,8 +92,8 @@ struct WebSocket {
     shut: bool,
     /// The far end sends no more: what it sent is to be read to its end.
     ended: bool,
-    /// Frees the connection's place among those that the broker may have, and tells whose it is.
-    permit: Permit,
+    /// Frees the connection's place among those that the broker may have, and tells whose it is. None once the connection has ended.
+    permit: Option<Permit>,
 }
 
 /// A shard and its connections.
@@ -108,8 +108,7 @@ pub(crate) struct Hub {
     results: Vec<io::Result<Wrote>>,
     /// What is to be encrypted, put together.
     gathered: Vec<u8>,
-    metrics: LocalMetrics,
-    /// What was counted at the last flush.
+    metrics: ShardMetrics,
     exported: Counts,
     flushed: Micros,
     /// Microseconds of the last cycle after what was read in it.
@@ -122,12 +121,17 @@ pub(crate) struct Hub {
     scratch: Box<[u8]>,
     /// What is left of what one client sent, if the last cycle had no time for all of it.
     under_way: Option<UnderWay>,
+    /// Sessions with a request that is not done, the next in turn first.
+    parked: VecDeque<Parked>,
     /// Inflates what clients send compressed.
     inflater: Inflater,
     frame_limits: FrameLimits,
     /// Most bytes that a slow connection is written at a time.
     piece_bytes: usize,
     pub(crate) guard: Guard,
+    /// Connections that have ended and whose subscriptions are being taken out. Their places are not free before: nobody leaves
+    /// more behind than connections may have.
+    parting: Vec<(SessionId, Permit)>,
     wake: Arc<Notify>,
     gate: Arc<StartGate>,
     /// Whether clients may ask for a panic: `test.panic`.
@@ -141,7 +145,7 @@ pub(crate) struct HubParts {
     pub(crate) clock: Clock,
     pub(crate) poller: Poller,
     pub(crate) egress: Box<dyn Egress>,
-    pub(crate) metrics: LocalMetrics,
+    pub(crate) metrics: ShardMetrics,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) piece_bytes: usize,
     pub(crate) guard: Guard,
@@ -170,10 +174,12 @@ impl Hub {
             resume_at: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             under_way: None,
+            parked: VecDeque::new(),
             inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
             guard: parts.guard,
+            parting: Vec::new(),
             wake: parts.wake,
             gate: parts.gate,
             may_panic: parts.may_panic,
@@ -233,10 +239,10 @@ impl Hub {
                 held: false,
                 shut: false,
                 ended: false,
-                permit,
+                permit: Some(permit),
             }),
         );
-        self.connection_opened(TransportLabel::WebSocket);
+        self.metrics.connection_opened(TransportLabel::WebSocket);
         if is_early {
             self.read_later(id);
         }
@@ -274,15 +280,24 @@ impl Hub {
         self.shard.remove(id);
         self.guard.forget(id);
         self.under_way.take_if(|it| it.session == id);
+        self.parked.retain(|parked| parked.session != id);
         match &mut link {
             Link::WebSocket(socket) => {
+                if self.shard.is_parting(id)
+                    && let Some(permit) = socket.permit.take()
+                {
+                    self.parting.push((id, permit));
+                }
                 self.egress.remove(id);
                 if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
                 }
-                self.connection_closed(TransportLabel::WebSocket);
+                self.metrics.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(_) => self.connection_closed(TransportLabel::Sse),
+            Link::Sse(tether) if tether.is_granted() => {
+                self.metrics.connection_closed(TransportLabel::Sse);
+            }
+            Link::Sse(_) => {}
         }
     }
 
@@ -298,25 +313,34 @@ impl Hub {
         let more_gone = self.drop_gone();
         let now = self.clock.now();
         self.delivering_us = now.since(read);
-        self.metrics.observe(Metric::ShardCycle, now.since(began));
+        self.metrics.cycle_duration.observe_n(now.since(began), 1);
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
         let more_unread = self.under_way.is_some() || !self.unread.is_empty() && self.resume_at.is_none();
+        let more_unread = more_unread || !self.parked.is_empty();
         more_events || more_queued || more_gone || self.shard.dirty_count() > 0 || more_unread
     }
 
-    /// Drops the sessions whose connections can be dropped, as far as there is time. Returns whether some may be left.
+    /// Drops the sessions whose connections can be dropped, and takes out the subscriptions of those that have ended, as far as there
+    /// is time. Returns whether some may be left.
     fn drop_gone(&mut self) -> bool {
         let began = self.clock.now();
-        while let Some(id) = self.shard.next_gone() {
-            self.last_words(id);
-            self.drop_session(id);
-            if self.clock.now().since(began) > FAREWELL_BUDGET_US {
-                return true;
+        loop {
+            let more = match self.shard.next_gone() {
+                Some(id) => {
+                    self.last_words(id);
+                    self.drop_session(id);
+                    true
+                }
+                None => self.shard.part(),
+            };
+            let shard = &self.shard;
+            self.parting.retain(|(id, _)| shard.is_parting(*id));
+            if !more || self.clock.now().since(began) > FAREWELL_BUDGET_US {
+                return more;
             }
         }
-        false
     }
 
     /// When the next cycle is due if nothing happens before: a deadline, or counters to be flushed.
@@ -359,8 +383,8 @@ impl Hub {
         more
     }
 
-    /// Handles bytes that a client sent, and goes on with its request that is under way, if one is. Returns how many are left
-    /// when it is `until`.
+    /// Handles bytes that a client sent. Returns how many are left when it is `until`, or when there is a request among them that is
+    /// not done at once.
     fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros, until: Micros) -> usize {
         let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
             return 0;
@@ -373,12 +397,6 @@ impl Hub {
         let mut inflater = variant.window().map(|_| &mut self.inflater);
         let mut input = bytes;
         loop {
-            if self.shard.go_on(id, now) {
-                if self.clock.now() >= until {
-                    break;
-                }
-                continue;
-            }
             match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => return 0,
                 Ok(Some(event)) => {
@@ -387,7 +405,7 @@ impl Hub {
                     }
                     handle_event(&mut self.shard, id, codec, event, now);
                     self.guard.answer(&mut self.shard, now);
-                    if self.clock.now() >= until {
+                    if self.shard.unfinished(id).is_some() || self.clock.now() >= until {
                         break;
                     }
                 }
@@ -408,31 +426,20 @@ impl Hub {
         }
     }
 
-    /// Counts a connection that completed its handshake.
-    fn connection_opened(&mut self, transport: TransportLabel) {
-        self.metrics.add(Metric::Connections, &[transport as usize], 1);
-        self.metrics
-            .add(Metric::ConnectionsOpened, &[transport as usize], 1);
-    }
-
-    fn connection_closed(&mut self, transport: TransportLabel) {
-        self.metrics.sub(Metric::Connections, &[transport as usize], 1);
-    }
-
     /// Takes note that the far end of a session took `count` bytes.
     ///
     /// # Errors
     /// When fewer bytes waited for it: the session cannot go on.
     fn took(&mut self, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
-        let metrics = &mut self.metrics;
+        let latency = &mut self.metrics.delivery_latency;
         let wrote = self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
-                metrics.observe(Metric::DeliveryLatency, now.since(fanout.publication.ts));
+                latency.observe_n(now.since(fanout.publication.ts), 1);
             }
         });
         wrote.map_err(|overrun| {
             tracing::error!(session = id.0, %overrun, "a fault of the broker: the connection is dropped");
-            self.metrics.add(Metric::SessionsFailed, &[], 1);
+            self.metrics.sessions_failed += 1;
             io::Error::other(overrun)
         })
     }

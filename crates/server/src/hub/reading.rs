@@ -1,13 +1,16 @@
 //! The reading half of a cycle: one round over the connections that have something to be read, within a budget of time.
 //!
-//! The budget is looked at between two requests, and between two pieces of a large one. What is left then waits in the one read
-//! buffer, and no other connection is read before it is done: memory does not grow with the number of clients that send much,
-//! but others' requests, pongs and closes wait as many cycles as it takes.
+//! The budget is looked at between two requests. What is left of a read then waits in the one read buffer, and no other connection
+//! is read before it is done: memory does not grow with the number of clients that send much. A request that is not done at once
+//! is [parked]: others are read meanwhile, and it is gone on with behind them, a piece at a time, at least one in each cycle. What
+//! its client had sent behind it is kept until it is done, and when there is much of that in all, nobody else is read before some
+//! of it is.
+//!
+//! [parked]: Parked
 
 use std::io;
 use std::ops::Range;
 
-use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
@@ -28,16 +31,36 @@ const READ_SHARE: u64 = 10;
 /// The most of it, in microseconds.
 const READ_SHARE_MAX_US: u64 = 5_000;
 
+/// Bytes that clients have sent behind requests which are not done, from which on nobody else is read.
+const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// What a client has sent, and the budget did not suffice for.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     pub(super) session: SessionId,
-    /// In the read buffer. May be empty, if a request is not done yet.
+    /// In the read buffer.
     rest: Range<usize>,
 }
 
+/// A session with a request that is not done.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) session: SessionId,
+    /// Bytes that came behind the request.
+    bytes: usize,
+}
+
 impl WebSocket {
-    /// Reads once: what came behind the handshake, then the stream.
+    /// Puts bytes back that were read and not looked at.
+    fn unread(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.early
+                .get_or_insert_default()
+                .splice(..0, rest.iter().copied());
+        }
+    }
+
+    /// Reads once: what was not looked at yet, then the stream.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         let Some(mut early) = self.early.take() else {
             return self.stream.read(buffer);
@@ -57,17 +80,26 @@ impl WebSocket {
 }
 
 impl Hub {
-    /// Reads the connections that have something to be read; of publishers only while no shard is congested.
+    /// Reads the connections that have something to be read, and goes on with requests that are not done.
     pub(super) fn read_waiting(&mut self, now: Micros) {
         // Requests are work that clients choose; what others are owed does not wait for all of it.
         let share_us = (self.delivering_us / READ_SHARE).min(READ_SHARE_MAX_US);
         let until = Micros(self.clock.now().0 + share_us.max(READ_BUDGET_US));
-        if !self.go_on(now, until) {
-            return;
+        if self.go_on(now, until) {
+            self.read_others(now, until);
         }
+        self.go_on_parked(now, until);
+    }
+
+    /// Reads the connections that have something to be read; of publishers only while no shard is congested.
+    fn read_others(&mut self, now: Micros, until: Micros) {
         let congested = self.is_congested();
         self.resume_at = congested.then(|| now.plus_ms(CONGESTED_PAUSE_MS));
         for _ in 0..self.unread.len() {
+            let parked: usize = self.parked.iter().map(|parked| parked.bytes).sum();
+            if parked > PARKED_BYTES_MAX {
+                break;
+            }
             let Some(id) = self.unread.pop_front() else { break };
             if congested && self.shard.publishes(id) {
                 self.unread.push_back(id);
@@ -105,8 +137,34 @@ impl Hub {
         self.under_way.is_none()
     }
 
-    /// Handles the bytes of `range`, which a client sent, and puts away what is left when it is `until`. At least a request or a
-    /// piece of one is done.
+    /// Does a piece of the requests that are not done, by turns, until it is `until`. At least one is done.
+    fn go_on_parked(&mut self, now: Micros, until: Micros) {
+        while let Some(parked) = self.parked.pop_front() {
+            let id = parked.session;
+            self.shard.go_on(id, now);
+            if self.shard.unfinished(id).is_some() {
+                self.parked.push_back(parked);
+            } else {
+                self.check_gate();
+                self.read_later(id);
+            }
+            if self.clock.now() >= until {
+                break;
+            }
+        }
+    }
+
+    /// Puts a session aside whose request is not done, with what came behind that.
+    fn park(&mut self, id: SessionId, rest: &[u8]) {
+        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            socket.unread(rest);
+            let bytes = socket.early.as_ref().map_or(0, |early| early.len());
+            self.parked.push_back(Parked { session: id, bytes });
+        }
+    }
+
+    /// Handles the bytes of `range`, which a client sent, and puts away what is left when it is `until`. At least a request is
+    /// handled, or begun.
     fn handle(
         &mut self,
         session: SessionId,
@@ -116,14 +174,14 @@ impl Hub {
         until: Micros,
     ) {
         let left = self.received(session, &mut scratch[range.clone()], now, until);
-        let unfinished = self.shard.unfinished(session).is_some();
-        if left > 0 || unfinished {
-            let rest = range.end - left..range.end;
+        let rest = range.end - left..range.end;
+        if self.shard.unfinished(session).is_some() {
+            return self.park(session, &scratch[rest]);
+        }
+        if left > 0 {
             self.under_way = Some(UnderWay { session, rest });
         }
-        if !unfinished {
-            self.check_gate();
-        }
+        self.check_gate();
     }
 
     fn read(&mut self, id: SessionId, now: Micros, until: Micros) {
@@ -136,19 +194,21 @@ impl Hub {
             let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if self.shard.unfinished(id).is_some() {
+                break; // it is read when its request is done
+            }
             if self.shard.echo_waits(id) {
                 socket.held = true;
                 break;
             }
-            let reads = u64::from(socket.early.is_none());
-            self.metrics.add(Metric::SocketReads, &[], reads);
+            self.metrics.socket_reads += u64::from(socket.early.is_none());
             match socket.read(&mut scratch) {
                 Ok(Heard { count: 0, .. }) => {
                     self.drop_session(id);
                     break;
                 }
                 Ok(Heard { count, wire, drained }) => {
-                    self.metrics.add(Metric::SocketReadBytes, &[], wire as u64);
+                    self.metrics.socket_read_bytes += wire as u64;
                     // A short read leaves nothing behind but the end, for which the poller does not call again.
                     let drained = drained && !socket.ended;
                     self.shard.heard(id, now);

@@ -6,7 +6,6 @@
 
 use std::io;
 
-use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 
 use super::{Hub, Link, Stream, WebSocket};
@@ -119,9 +118,8 @@ impl Hub {
     }
 
     fn count(&mut self, flushed: Flushed) {
-        self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
-        self.metrics
-            .add(Metric::SocketWrittenBytes, &[], flushed.wire as u64);
+        self.metrics.socket_writes += flushed.calls;
+        self.metrics.socket_written_bytes += flushed.wire as u64;
     }
 }
 

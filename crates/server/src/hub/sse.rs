@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use tickwire_metrics::Transport as TransportLabel;
-use tickwire_router::{Outbox, SessionId, SharedBucket, Transport};
+use tickwire_router::{SessionId, SharedBucket, Transport};
 use tickwire_wire::message::Subscribe;
 use tickwire_wire::{ClientMessage, Codec};
 
@@ -12,18 +12,13 @@ use crate::access::Admission;
 use crate::http::Tether;
 
 impl Hub {
-    /// Opens a session that an HTTP response body serves, and subscribes; `check` looks at the answer, which waits in the
-    /// outbox.
-    ///
-    /// # Errors
-    /// What `check` found; there is no session then.
-    pub(crate) fn open_sse<T, E>(
+    /// Opens a session that an HTTP response body serves, and begins to subscribe; [`Self::go_on_sse`] does the rest.
+    pub(crate) fn open_sse(
         &mut self,
         tether: Rc<Tether>,
         (admission, visits): (Admission, Option<SharedBucket>),
         subscribe: Subscribe,
-        check: impl FnOnce(Option<&Outbox>) -> Result<T, E>,
-    ) -> Result<(SessionId, T), E> {
+    ) -> SessionId {
         let now = self.clock.now();
         let id = self.guard.open(
             &mut self.shard,
@@ -35,22 +30,24 @@ impl Hub {
         if let Some(visits) = visits {
             self.shard.shares(id, visits);
         }
+        self.set_link(id, Link::Sse(tether));
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
-        self.shard.finish(id, now);
-        let granted = match check(self.shard.outbox(id)) {
-            Ok(granted) => granted,
-            Err(refused) => {
-                self.shard.remove(id);
-                self.guard.forget(id);
-                return Err(refused);
-            }
-        };
-        self.set_link(id, Link::Sse(tether));
-        self.connection_opened(TransportLabel::Sse);
+        id
+    }
+
+    /// Does one more piece of a session's subscription. Returns whether there was one; if not, the answer waits in the outbox.
+    pub(crate) fn go_on_sse(&mut self, id: SessionId) -> bool {
+        let now = self.clock.now();
+        self.shard.go_on(id, now)
+    }
+
+    /// What a session asked for was granted: it is a stream from now on.
+    pub(crate) fn grant_sse(&mut self, tether: &Tether) {
+        tether.grant();
+        self.metrics.connection_opened(TransportLabel::Sse);
         self.check_gate();
         self.kick();
-        Ok((id, granted))
     }
 
     /// Takes note that the response body of an SSE session took `count` bytes.

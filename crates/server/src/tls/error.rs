@@ -15,7 +15,7 @@ pub enum TlsError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
     /// A file has nothing of what it is for.
@@ -56,7 +56,7 @@ pub enum TlsError {
         cert_file: PathBuf,
         /// The file with the key.
         key_file: PathBuf,
-        /// What is wrong with it.
+        /// Why.
         source: rustls::Error,
     },
 }

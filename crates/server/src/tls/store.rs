@@ -7,8 +7,7 @@ use std::io;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::SystemTime;
 
-use std::sync::Arc;
-use tickwire_metrics::{Catalogue, Metric};
+use tickwire_metrics::TlsMetrics;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -23,12 +22,12 @@ use crate::config::Tls;
 #[derive(Debug)]
 pub(crate) struct TlsStore {
     current: RwLock<TlsIdentity>,
-    metrics: Arc<Catalogue>,
+    metrics: TlsMetrics,
 }
 
 impl TlsStore {
     /// A store that begins with `identity`.
-    pub(crate) fn new(identity: TlsIdentity, metrics: Arc<Catalogue>) -> Self {
+    pub(crate) fn new(identity: TlsIdentity, metrics: TlsMetrics) -> Self {
         note(&identity, &metrics);
         Self {
             current: RwLock::new(identity),
@@ -63,7 +62,7 @@ impl TlsStore {
                 Ok(true)
             }
             Err(error) => {
-                self.metrics.add(Metric::TlsReloadsFailed, &[], 1);
+                self.metrics.reloaded(false);
                 Err(error)
             }
         }
@@ -72,7 +71,7 @@ impl TlsStore {
     fn show(&self, current: &mut TlsIdentity, identity: TlsIdentity) {
         note(&identity, &self.metrics);
         *current = identity;
-        self.metrics.add(Metric::TlsReloads, &[], 1);
+        self.metrics.reloaded(true);
     }
 
     fn changing(&self) -> RwLockWriteGuard<'_, TlsIdentity> {
@@ -111,7 +110,7 @@ impl TlsStore {
         match accepted {
             Ok(stream) => Ok(HttpStream::Tls(Box::new(stream))),
             Err(error) => {
-                self.metrics.add(Metric::TlsHandshakesFailed, &[], 1);
+                self.metrics.handshake_failed();
                 Err(error)
             }
         }
@@ -119,11 +118,8 @@ impl TlsStore {
 }
 
 /// Tells operators until when `identity` is good.
-fn note(identity: &TlsIdentity, metrics: &Arc<Catalogue>) {
-    match identity.not_after() {
-        Some(seconds) => metrics.set(Metric::TlsNotAfter, &[], seconds.saturating_mul(1_000_000)),
-        None => metrics.set_nothing(Metric::TlsNotAfter, &[]),
-    }
+fn note(identity: &TlsIdentity, metrics: &TlsMetrics) {
+    metrics.set_not_after(identity.not_after());
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -165,7 +161,7 @@ mod tests {
     fn store(settings: &Tls) -> TlsStore {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let identity = TlsIdentity::load(settings).expect("good files");
-        TlsStore::new(identity, catalogue.clone())
+        TlsStore::new(identity, catalogue.tls_metrics())
     }
 
     #[test]

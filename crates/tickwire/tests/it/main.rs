@@ -41,3 +41,4 @@ mod timers;
 mod tls;
 mod unread;
 mod usage;
+mod wildcards;
