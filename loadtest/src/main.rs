@@ -1,49 +1,24 @@
 //! Load tests of Tickwire: a broker, very many clients, and a check of everything that they are sent.
 //!
-//! Each scenario is a module with its arguments, its run and its outcome. What they share: connections on one thread
-//! (`conn`, `swarm`), a broker that is started and observed (`broker`, `proc`, `scrape`), and the report. Scenarios that compare
-//! servers (`compare`) are TOML files, see `scenario`; how to talk to each server is in `peers`. A scenario ends
+//! `swarm` is what every run is made of: connections on one thread, the broker, the report. `compare` measures servers
+//! side by side, in scenarios that are TOML files. `trials` put to the test what the broker promises. A run ends
 //! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
-mod attack;
-mod broker;
-mod certificates;
-mod chaos;
 mod compare;
-mod conn;
-mod drain;
-mod frame;
-mod handshake;
-mod idle;
-mod inflated;
-mod interrupt;
-mod latency;
-mod payload;
-mod peers;
-mod proc;
-mod proxy;
-mod report;
-mod scenario;
-mod scrape;
-mod slowlink;
-mod soak;
-mod sockets;
-mod source;
-mod stall;
 mod swarm;
-mod tls_reload;
-mod wire;
+mod trials;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::interrupt::Interrupt;
+use crate::compare::peers;
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::report;
+use crate::trials::{attack, chaos, drain, proxy, slowlink, soak, stall, tls_reload};
 
 const EXAMPLES: &str = "\
 Examples:
-  Nineteen thousand quiet connections, three heartbeats of two seconds each:
-    cargo run --release -p tickwire-loadtest -- idle --heartbeats 3 --heartbeat-ms 2000
   A minute of market data to a hundred subscribers:
     cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
   The market to a thousand connections, from Tickwire and from uWebSockets, with a report:
@@ -66,8 +41,6 @@ Examples:
     cargo run --release -p tickwire-loadtest -- drain --window-s 30
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
-  A broker that runs already:
-    tickwire-loadtest idle --url ws://127.0.0.1:7400/v1/ws --metrics http://127.0.0.1:7401/metrics --pid 4711
 
 Settings of the broker that is started can be given as TICKWIRE_... in the environment; the outcome names them.
 Exit status: 0 all went well, 1 the broker did something wrong, 2 the test could not be run.";
@@ -85,7 +58,6 @@ enum Scenario {
     Run(compare::RunArgs),
     /// List the scenarios that `run` knows
     Scenarios,
-    Idle(idle::IdleArgs),
     Soak(soak::SoakArgs),
     Peers(peers::CheckArgs),
     Chaos(chaos::ChaosArgs),
@@ -119,9 +91,6 @@ fn run(scenario: &Scenario) -> anyhow::Result<bool> {
     match scenario {
         Scenario::Run(args) => compare::run(args, &Interrupt::watch()?),
         Scenario::Scenarios => compare::list(),
-        Scenario::Idle(args) => {
-            report::publish(&idle::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
         Scenario::Soak(args) => {
             report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
         }

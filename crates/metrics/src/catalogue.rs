@@ -5,20 +5,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{Registry, TextEncoder};
 use thiserror::Error;
 
-use crate::family::Family;
-use crate::feed::FeedMetrics;
-use crate::http::HttpMetrics;
+use crate::family::{Family, Layout, NOTHING};
 use crate::labels::{
     AuthFailure, DeliveryOp, EncodeOp, Label, LabelSets, Reload, StatusClass, Transport, TurnedAway,
 };
+use crate::local::LocalMetrics;
 use crate::process::ProcessCollector;
-use crate::shard::ShardMetrics;
-use crate::table::{Id, TABLE};
-use crate::tls::TlsMetrics;
+use crate::table::{Metric, TABLE};
 
 /// Content type of [`Catalogue::render`]: the text exposition format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -55,12 +53,14 @@ pub enum CatalogueError {
 pub struct RenderError(#[from] prometheus::Error);
 
 /// All metrics of one broker.
+///
+/// Its own methods count at once, by an atomic operation. Labels are given as indices of their values, in the order in which
+/// the metric's [`Definition`](crate::Definition) names the labels; an index beyond a label's values counts as the last.
 #[derive(Debug)]
 pub struct Catalogue {
-    families: Box<[Family]>,
+    layouts: Box<[Layout]>,
+    cells: Arc<[AtomicU64]>,
     registry: Registry,
-    shards: usize,
-    codecs: usize,
 }
 
 impl Catalogue {
@@ -69,119 +69,70 @@ impl Catalogue {
     /// # Errors
     /// When there are no shards, or when a set is empty or names a value twice.
     pub fn new(shards: usize, version: &str, sets: &LabelSets) -> Result<Arc<Self>, CatalogueError> {
-        let registry = Registry::new();
-        let mut families = Vec::with_capacity(TABLE.len());
-        for metric in TABLE {
-            let mut values = Vec::with_capacity(metric.labels.len());
-            for &label in metric.labels {
+        let mut layouts: Vec<Layout> = Vec::with_capacity(TABLE.len());
+        let mut values = Vec::with_capacity(TABLE.len());
+        for definition in TABLE {
+            let sets = definition.labels.iter().map(|&label| {
                 let set = label_values(label, shards, version, sets);
-                check(metric.name, label, &set)?;
-                values.push(set);
-            }
-            let family = Family::new(metric, &values)?;
-            registry.register(Box::new(family.clone()))?;
-            families.push(family);
+                check(definition.name, label, &set)?;
+                Ok(set)
+            });
+            let sets: Vec<_> = sets.collect::<Result<_, CatalogueError>>()?;
+            let counts: Vec<_> = sets.iter().map(Vec::len).collect();
+            let first = layouts.last().map_or(0, Layout::end);
+            layouts.push(Layout::new(definition.kind, first, &counts));
+            values.push(sets);
+        }
+        let cells = layouts.last().map_or(0, Layout::end);
+        let cells: Arc<[AtomicU64]> = (0..cells).map(|_| AtomicU64::new(0)).collect();
+        let registry = Registry::new();
+        for ((definition, layout), values) in TABLE.iter().zip(&layouts).zip(&values) {
+            registry.register(Box::new(Family::new(definition, values, *layout, &cells)?))?;
         }
         registry.register(Box::new(ProcessCollector::new()?))?;
         let catalogue = Self {
-            families: families.into(),
+            layouts: layouts.into(),
+            cells,
             registry,
-            shards,
-            codecs: sets.codecs.len(),
         };
-        catalogue.family(Id::BuildInfo).set(0, 1);
-        catalogue.family(Id::TlsNotAfter).set_nothing(0);
+        catalogue.set(Metric::BuildInfo, &[], 1);
+        catalogue.set_nothing(Metric::TlsNotAfter, &[]);
         Ok(Arc::new(catalogue))
     }
 
-    /// One counting struct per shard, in the order of the shards.
+    /// A thread's part of the metrics, for what is counted too often for atomic operations.
     #[must_use]
-    pub fn shard_metrics(self: &Arc<Self>) -> Vec<ShardMetrics> {
-        (0..self.shards)
-            .map(|shard| ShardMetrics::new(self, shard))
-            .collect()
+    pub fn local(self: &Arc<Self>) -> LocalMetrics {
+        LocalMetrics::new(self)
     }
 
-    /// A counting struct for a thread that runs the built-in feed.
-    #[must_use]
-    pub fn feed_metrics(self: &Arc<Self>) -> FeedMetrics {
-        FeedMetrics::new(self)
+    /// Adds `n` to a counter or a gauge.
+    pub fn add(&self, metric: Metric, labels: &[usize], n: u64) {
+        self.add_to_cell(self.layout(metric).cell(labels), n);
     }
 
-    /// A handle for the HTTP side; cloning it is cheap.
-    #[must_use]
-    pub fn http_metrics(self: &Arc<Self>) -> HttpMetrics {
-        HttpMetrics::new(self)
+    /// Takes `n` off a gauge. Another thread may have added it.
+    pub fn sub(&self, metric: Metric, labels: &[usize], n: u64) {
+        self.add(metric, labels, n.wrapping_neg());
     }
 
-    /// A handle for those who shake hands by TLS; cloning it is cheap.
-    #[must_use]
-    pub fn tls_metrics(self: &Arc<Self>) -> TlsMetrics {
-        TlsMetrics::new(self)
+    /// Sets a gauge, in microseconds where the unit is seconds, or a counter that is counted elsewhere. A negative number is
+    /// given as its two's complement.
+    pub fn set(&self, metric: Metric, labels: &[usize], value: u64) {
+        let cell = self.layout(metric).cell(labels);
+        self.cells[cell].store(value, Ordering::Relaxed);
     }
 
-    /// Sets the number of topics that exist.
-    pub fn set_topics(&self, topics: u64) {
-        self.family(Id::Topics).set(0, topics);
-    }
-
-    /// Sets the bytes that the histories of all topics hold.
-    pub fn set_history_bytes(&self, bytes: u64) {
-        self.family(Id::HistoryBytes).set(0, bytes);
-    }
-
-    /// Sets the bytes that the newest messages of all topics and their books hold.
-    pub fn set_value_bytes(&self, bytes: u64) {
-        self.family(Id::ValueBytes).set(0, bytes);
-    }
-
-    /// Sets the bytes of messages that promised replays keep.
-    pub fn set_replay_bytes(&self, bytes: u64) {
-        self.family(Id::ReplayBytes).set(0, bytes);
-    }
-
-    /// Sets the microseconds by which the system's clock is ahead of the broker's.
-    pub fn set_clock_offset(&self, offset_us: i64) {
-        self.family(Id::ClockOffset).set(0, offset_us.cast_unsigned());
-    }
-
-    /// Sets the number of topics that are stale, and how often one became so or ceased to be, ever.
-    pub fn set_stale_topics(&self, topics: u64, changes: u64) {
-        self.family(Id::StaleTopics).set(0, topics);
-        self.family(Id::StaleChanges).set(0, changes);
-    }
-
-    /// Sets how often a book became crossed, ever.
-    pub fn set_crossed_books(&self, times: u64) {
-        self.family(Id::CrossedBooks).set(0, times);
-    }
-
-    /// Sets the number of addresses that something is counted of.
-    pub fn set_addresses(&self, addresses: u64) {
-        self.family(Id::Addresses).set(0, addresses);
-    }
-
-    /// Sets how many lines of the log were lost, ever.
-    pub fn set_log_lines_lost(&self, lines: u64) {
-        self.family(Id::LogLost).set(0, lines);
-    }
-
-    /// Counts that the configuration was read again.
-    pub fn reloaded(&self, result: Reload) {
-        self.family(Id::ConfigReloads).add(result as usize, 1);
-    }
-
-    /// Sets when a configuration was last read that holds, in seconds since 1970.
-    pub fn set_config_loaded(&self, at_s: u64) {
-        self.family(Id::ConfigLoaded)
-            .set(0, at_s.saturating_mul(1_000_000));
+    /// Has a gauge not exported until it is set.
+    pub fn set_nothing(&self, metric: Metric, labels: &[usize]) {
+        self.set(metric, labels, NOTHING);
     }
 
     /// Number of series that the broker has, the process's own not counted; it never changes. Each is exported while it has
     /// something to tell.
     #[must_use]
     pub fn series(&self) -> usize {
-        self.families.iter().map(Family::len).sum()
+        self.layouts.iter().map(Layout::series).sum()
     }
 
     /// Everything in the text exposition format, version 0.0.4, metrics in alphabetical order.
@@ -194,12 +145,24 @@ impl Catalogue {
         Ok(text)
     }
 
-    pub(crate) fn family(&self, id: Id) -> &Family {
-        &self.families[id as usize]
+    /// Adds to a cell by its position.
+    pub(crate) fn add_to_cell(&self, cell: usize, n: u64) {
+        self.cells[cell].fetch_add(n, Ordering::Relaxed);
     }
 
-    pub(crate) fn codecs(&self) -> usize {
-        self.codecs
+    #[inline]
+    pub(crate) fn layout(&self, metric: Metric) -> Layout {
+        self.layouts[metric as usize]
+    }
+
+    /// Where the cells of each metric are, in the order of the table.
+    pub(crate) fn layouts(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    /// Number of cells.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells.len()
     }
 }
 

@@ -1,8 +1,8 @@
-//! The shared cells of one metric and their export.
+//! One metric's cells among those of all metrics, and their export.
 //!
-//! All series exist from the start; their number never changes. A gauge that has nothing to tell is not exported, since any number
-//! would be read as one. Cells are relaxed atomics: each is exact by itself, and
-//! a scrape that falls into a flush may see some of the flush's figures and not yet others.
+//! All series exist from the start; their number never changes. A gauge that has nothing to tell is not exported, since any
+//! number would be read as one. Cells are relaxed atomics: each is exact by itself, and a scrape that falls into a flush may
+//! see some of the flush's figures and not yet others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,124 +11,127 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-use crate::histogram::{BUCKETS, BUCKETS_MICROS};
-use crate::metric::{Metric, MetricType, Unit};
+use crate::definition::{Definition, MetricType, Unit};
+use crate::histogram::{BUCKETS, BUCKETS_MICROS, HISTOGRAM_CELLS};
 
-/// Cells of a histogram's series: the buckets, then the sum, in microseconds where the unit is seconds.
-const HISTOGRAM_CELLS: usize = BUCKETS + 1;
+/// The cell of a gauge that has nothing to tell holds this.
+pub(crate) const NOTHING: u64 = i64::MIN.cast_unsigned();
 
-/// What the cell of a gauge holds that has nothing to tell.
-const NOTHING: u64 = i64::MIN.cast_unsigned();
+/// Where the cells of a metric are, in row-major order of its labels' values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// Position of the first cell.
+    pub(crate) first: usize,
+    /// Number of values of each label; 1 where there is no such label.
+    values: [usize; 2],
+    cells_per_series: usize,
+}
 
-/// One metric: its series in row-major order of its labels' values.
-#[derive(Debug, Clone)]
+impl Layout {
+    /// The layout of a metric with a label of as many values as each of `values` says, at most two.
+    pub(crate) fn new(kind: MetricType, first: usize, values: &[usize]) -> Self {
+        let of = |at: usize| values.get(at).copied().unwrap_or(1);
+        Self {
+            first,
+            values: [of(0), of(1)],
+            cells_per_series: match kind {
+                MetricType::Counter | MetricType::Gauge => 1,
+                MetricType::Histogram => HISTOGRAM_CELLS,
+            },
+        }
+    }
+
+    /// Number of series.
+    pub(crate) fn series(&self) -> usize {
+        self.values[0] * self.values[1]
+    }
+
+    /// Position after the last cell.
+    pub(crate) fn end(&self) -> usize {
+        self.first + self.series() * self.cells_per_series
+    }
+
+    /// The first cell of the series with these indices of label values. An index beyond a label's values counts as the last,
+    /// so that a set of values can end with a catch-all.
+    #[inline]
+    pub(crate) fn cell(&self, labels: &[usize]) -> usize {
+        let index = |at: usize| {
+            labels
+                .get(at)
+                .map_or(0, |index| (*index).min(self.values[at] - 1))
+        };
+        self.first + (index(0) * self.values[1] + index(1)) * self.cells_per_series
+    }
+}
+
+/// One metric for the exporter.
+#[derive(Debug)]
 pub(crate) struct Family {
-    metric: &'static Metric,
+    definition: &'static Definition,
     desc: Desc,
-    series: Arc<[Vec<proto::LabelPair>]>,
+    series: Vec<Vec<proto::LabelPair>>,
+    layout: Layout,
     cells: Arc<[AtomicU64]>,
 }
 
 impl Family {
-    /// The family of `metric`, whose labels take `values`: one set per label, none of them empty.
-    pub(crate) fn new(metric: &'static Metric, values: &[Vec<String>]) -> Result<Self, prometheus::Error> {
-        let names = metric
-            .labels
-            .iter()
-            .map(|label| label.name().to_owned())
-            .collect();
+    /// The family of `definition`, whose labels take `values`: one set per label, none of them empty.
+    pub(crate) fn new(
+        definition: &'static Definition,
+        values: &[Vec<String>],
+        layout: Layout,
+        cells: &Arc<[AtomicU64]>,
+    ) -> Result<Self, prometheus::Error> {
+        let names = definition.labels.iter().map(|label| label.name().to_owned());
         let desc = Desc::new(
-            metric.name.to_owned(),
-            metric.help.to_owned(),
-            names,
+            definition.name.to_owned(),
+            definition.help.to_owned(),
+            names.collect(),
             HashMap::new(),
         )?;
         let mut series = vec![Vec::new()];
-        for (label, values) in metric.labels.iter().zip(values) {
+        for (label, values) in definition.labels.iter().zip(values) {
+            let with = |pairs: &Vec<proto::LabelPair>, value: &String| {
+                [pairs.as_slice(), &[pair(label.name(), value)]].concat()
+            };
             series = series
                 .iter()
-                .flat_map(|pairs| {
-                    values
-                        .iter()
-                        .map(|value| [pairs.as_slice(), &[pair(label.name(), value)]].concat())
-                })
+                .flat_map(|pairs| values.iter().map(|value| with(pairs, value)))
                 .collect();
         }
-        let cells_per_series = match metric.kind {
-            MetricType::Counter | MetricType::Gauge => 1,
-            MetricType::Histogram => HISTOGRAM_CELLS,
-        };
-        let cells = (0..series.len() * cells_per_series)
-            .map(|_| AtomicU64::new(0))
-            .collect();
         Ok(Self {
-            metric,
+            definition,
             desc,
-            series: series.into(),
-            cells,
+            series,
+            layout,
+            cells: Arc::clone(cells),
         })
     }
 
-    /// Number of series.
-    pub(crate) fn len(&self) -> usize {
-        self.series.len()
-    }
-
-    /// Adds `n` to the counter or gauge `series`; a series beyond the last counts as the last. To lower a gauge, add
-    /// the two's complement.
-    #[inline]
-    pub(crate) fn add(&self, series: usize, n: u64) {
-        let last = self.series.len() - 1;
-        self.cells[series.min(last)].fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Sets the gauge `series` to `value`, in microseconds where the unit is seconds, or a counter that is counted elsewhere.
-    pub(crate) fn set(&self, series: usize, value: u64) {
-        self.cells[series].store(value, Ordering::Relaxed);
-    }
-
-    /// Has the gauge `series` not exported until it is set.
-    pub(crate) fn set_nothing(&self, series: usize) {
-        self.set(series, NOTHING);
-    }
-
-    fn has_something(&self, series: usize) -> bool {
-        self.metric.kind != MetricType::Gauge || self.cells[series].load(Ordering::Relaxed) != NOTHING
-    }
-
-    /// Adds the counts of each bucket, and the sum, to the only series of a histogram.
-    pub(crate) fn merge(&self, (counts, sum_micros): ([u64; BUCKETS], u64)) {
-        for (cell, n) in self.cells.iter().zip(counts.into_iter().chain([sum_micros])) {
-            if n > 0 {
-                cell.fetch_add(n, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn sample(&self, series: usize) -> proto::Metric {
-        let mut sample = proto::Metric::from_label(self.series[series].clone());
-        let value = |at: usize| self.cells[at].load(Ordering::Relaxed);
-        let in_unit = |raw: f64| match self.metric.unit {
+    fn sample(&self, labels: &[proto::LabelPair], first: usize) -> Option<proto::Metric> {
+        let mut sample = proto::Metric::from_label(labels.to_vec());
+        let value = |at: usize| self.cells[first + at].load(Ordering::Relaxed);
+        let in_unit = |raw: f64| match self.definition.unit {
             Unit::Seconds => raw / 1e6,
             Unit::One | Unit::Bytes => raw,
         };
-        match self.metric.kind {
+        match self.definition.kind {
             MetricType::Counter => {
                 let mut counter = proto::Counter::default();
-                counter.set_value(value(series) as f64);
+                counter.set_value(value(0) as f64);
                 sample.set_counter(counter);
             }
+            MetricType::Gauge if value(0) == NOTHING => return None,
             MetricType::Gauge => {
                 let mut gauge = proto::Gauge::default();
-                gauge.set_value(in_unit(value(series).cast_signed() as f64));
+                gauge.set_value(in_unit(value(0).cast_signed() as f64));
                 sample.set_gauge(gauge);
             }
             MetricType::Histogram => {
-                let first = series * HISTOGRAM_CELLS;
                 let mut cumulative = 0_u64;
                 let mut buckets = Vec::with_capacity(BUCKETS_MICROS.len());
                 for (at, &bound) in BUCKETS_MICROS.iter().enumerate() {
-                    cumulative = cumulative.wrapping_add(value(first + at));
+                    cumulative = cumulative.wrapping_add(value(at));
                     let mut bucket = proto::Bucket::default();
                     bucket.set_upper_bound(in_unit(bound as f64));
                     bucket.set_cumulative_count(cumulative);
@@ -136,12 +139,12 @@ impl Family {
                 }
                 let mut histogram = proto::Histogram::default();
                 histogram.set_bucket(buckets);
-                histogram.set_sample_count(cumulative.wrapping_add(value(first + BUCKETS - 1)));
-                histogram.set_sample_sum(in_unit(value(first + BUCKETS) as f64));
+                histogram.set_sample_count(cumulative.wrapping_add(value(BUCKETS - 1)));
+                histogram.set_sample_sum(in_unit(value(BUCKETS) as f64));
                 sample.set_histogram(histogram);
             }
         }
-        sample
+        Some(sample)
     }
 }
 
@@ -152,15 +155,17 @@ impl Collector for Family {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let mut family = proto::MetricFamily::default();
-        family.set_name(self.metric.name.to_owned());
-        family.set_help(self.metric.help.to_owned());
-        family.set_field_type(match self.metric.kind {
+        family.set_name(self.definition.name.to_owned());
+        family.set_help(self.definition.help.to_owned());
+        family.set_field_type(match self.definition.kind {
             MetricType::Counter => proto::MetricType::COUNTER,
             MetricType::Gauge => proto::MetricType::GAUGE,
             MetricType::Histogram => proto::MetricType::HISTOGRAM,
         });
-        let told = (0..self.series.len()).filter(|series| self.has_something(*series));
-        family.set_metric(told.map(|series| self.sample(series)).collect());
+        let firsts = (self.layout.first..).step_by(self.layout.cells_per_series);
+        let samples = self.series.iter().zip(firsts);
+        let samples = samples.filter_map(|(labels, first)| self.sample(labels, first));
+        family.set_metric(samples.collect());
         vec![family]
     }
 }

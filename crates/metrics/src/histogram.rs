@@ -1,7 +1,8 @@
 //! Histograms of durations: fixed buckets from 10 µs to 10 s, three to a decade.
 //!
-//! Observations are whole microseconds (or bytes, which the same buckets suit, from 10 B to 10 MB). A bucket holds what is at most its bound, as Prometheus' `le` has it. Sums and
-//! counts are exact; a quantile read from the buckets is right to within a factor of 2.5.
+//! Observations are whole microseconds, or bytes, which the same buckets suit, from 10 B to 10 MB. A bucket holds what is at
+//! most its bound, as Prometheus' `le` has it. Sums and counts are exact; a quantile read from the buckets is right to within
+//! a factor of 2.5.
 
 /// Upper bounds of the buckets, in microseconds; above the last is the unbounded bucket.
 pub const BUCKETS_MICROS: [u64; 19] = [
@@ -11,6 +12,9 @@ pub const BUCKETS_MICROS: [u64; 19] = [
 
 /// Number of buckets with the unbounded one.
 pub(crate) const BUCKETS: usize = BUCKETS_MICROS.len() + 1;
+
+/// Cells of a histogram's series: the buckets, then the sum of the observations.
+pub(crate) const HISTOGRAM_CELLS: usize = BUCKETS + 1;
 
 /// For each number of significant bits, the first bucket that a value of that many bits can belong to.
 const FIRST_BUCKET: [u8; 65] = first_buckets();
@@ -43,50 +47,6 @@ pub(crate) fn bucket_of(micros: u64) -> usize {
     bucket
 }
 
-/// A histogram of one thread, holding what was observed since the last flush.
-#[derive(Debug, Clone)]
-pub struct LocalHistogram {
-    counts: [u64; BUCKETS],
-    sum_micros: u64,
-    is_dirty: bool,
-}
-
-impl LocalHistogram {
-    pub(crate) fn new() -> Self {
-        Self {
-            counts: [0; BUCKETS],
-            sum_micros: 0,
-            is_dirty: false,
-        }
-    }
-
-    /// Counts one observation of `micros` microseconds.
-    #[inline]
-    pub fn observe(&mut self, micros: u64) {
-        self.observe_n(micros, 1);
-    }
-
-    /// Counts `n` observations of `micros` microseconds each: what a publication means for its `n` subscribers.
-    #[inline]
-    pub fn observe_n(&mut self, micros: u64, n: u64) {
-        let count = &mut self.counts[bucket_of(micros)];
-        *count = count.wrapping_add(n);
-        self.sum_micros = self.sum_micros.wrapping_add(micros.wrapping_mul(n));
-        self.is_dirty = true;
-    }
-
-    /// What was observed since the last flush, if anything: the count of each bucket and the sum in microseconds.
-    pub(crate) fn take(&mut self) -> Option<([u64; BUCKETS], u64)> {
-        if !std::mem::take(&mut self.is_dirty) {
-            return None;
-        }
-        Some((
-            std::mem::replace(&mut self.counts, [0; BUCKETS]),
-            std::mem::take(&mut self.sum_micros),
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,17 +74,5 @@ mod tests {
         assert_eq!(bucket_of(10), 0);
         assert_eq!(bucket_of(11), 1);
         assert_eq!(bucket_of(10_000_001), BUCKETS_MICROS.len());
-    }
-
-    #[test]
-    fn take_returns_what_was_observed_once() {
-        let mut histogram = LocalHistogram::new();
-        assert_eq!(histogram.take(), None);
-        histogram.observe_n(15, 4);
-        histogram.observe(20_000_000);
-        let (counts, sum_micros) = histogram.take().expect("something was observed");
-        assert_eq!((counts[1], counts[BUCKETS - 1], sum_micros), (4, 1, 20_000_060));
-        assert_eq!(counts.iter().sum::<u64>(), 5);
-        assert_eq!(histogram.take(), None);
     }
 }

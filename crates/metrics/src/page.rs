@@ -1,7 +1,7 @@
 //! The page that documents every metric, made from the table so that the two cannot differ.
 
-use crate::metric::Metric;
-use crate::process_table::PROCESS_TABLE;
+use crate::definition::Definition;
+use crate::process::PROCESS_TABLE;
 use crate::table::TABLE;
 
 /// The page that documents every metric, as Markdown.
@@ -23,7 +23,7 @@ pub fn markdown() -> String {
     page
 }
 
-fn write_table(page: &mut String, table: &[Metric]) {
+fn write_table(page: &mut String, table: &[Definition]) {
     page.push_str("| metric | type | labels | tells |\n|---|---|---|---|\n");
     for metric in table {
         let labels: Vec<_> = metric
@@ -31,7 +31,7 @@ fn write_table(page: &mut String, table: &[Metric]) {
             .iter()
             .map(|label| format!("`{}`: {}", label.name(), label.values()))
             .collect();
-        let Metric { name, help, .. } = metric;
+        let Definition { name, help, .. } = metric;
         let (kind, labels) = (metric.kind.as_str(), labels.join("; "));
         page.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
     }

@@ -8,8 +8,63 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-use crate::metric::{Metric, MetricType};
-use crate::process_table::PROCESS_TABLE;
+use crate::definition::{Definition, MetricType, Unit};
+
+const fn row(kind: MetricType, unit: Unit, name: &'static str, help: &'static str) -> Definition {
+    Definition {
+        name,
+        kind,
+        unit,
+        labels: &[],
+        help,
+    }
+}
+
+/// What the process itself adds, under the names that every Prometheus client uses.
+pub const PROCESS_TABLE: &[Definition] = &[
+    row(
+        MetricType::Counter,
+        Unit::Seconds,
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::One,
+        "process_open_fds",
+        "Number of open file descriptors.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::One,
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::Bytes,
+        "process_virtual_memory_bytes",
+        "Virtual memory size in bytes.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::Bytes,
+        "process_resident_memory_bytes",
+        "Resident memory size in bytes.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::Seconds,
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+    ),
+    row(
+        MetricType::Gauge,
+        Unit::One,
+        "process_threads",
+        "Number of OS threads in the process.",
+    ),
+];
 
 /// Exports [`PROCESS_TABLE`].
 #[derive(Debug)]
@@ -19,7 +74,7 @@ pub(crate) struct ProcessCollector {
 
 impl ProcessCollector {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
-        let desc = |metric: &Metric| {
+        let desc = |metric: &Definition| {
             Desc::new(
                 metric.name.to_owned(),
                 metric.help.to_owned(),
@@ -83,7 +138,7 @@ fn figures() -> [Option<f64>; PROCESS_TABLE.len()] {
     [None; PROCESS_TABLE.len()]
 }
 
-fn family(metric: &Metric, value: f64) -> proto::MetricFamily {
+fn family(metric: &Definition, value: f64) -> proto::MetricFamily {
     let mut sample = proto::Metric::default();
     let mut family = proto::MetricFamily::default();
     family.set_name(metric.name.to_owned());

@@ -348,7 +348,7 @@ mod tests {
         let rules = DoorRules::of(&config::Config::default(), 100);
         let mut acceptor = Acceptor {
             doors: Vec::new(),
-            gatekeeper: Arc::new(Gatekeeper::new(rules, Clock::start(), catalogue.http_metrics())),
+            gatekeeper: Arc::new(Gatekeeper::new(rules, Clock::start(), catalogue.clone())),
             socket: config::Config::default().socket,
             secured: false,
         };

@@ -14,7 +14,7 @@ pub(crate) struct Room {
     pub(crate) access: String,
 }
 
-/// Writes it.
+/// Writes the lines that a starting broker writes to its log: where it listens, what it feeds, how much room there is.
 pub(crate) fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
     let feed = match &config.feed.source {
         FeedSource::None => "none; ticks come from publishers".to_owned(),

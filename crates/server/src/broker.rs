@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tickwire_feed::{Feed, Replay, Sim, SimConfig};
-use tickwire_metrics::{Catalogue, Reload, ShardMetrics};
+use tickwire_metrics::{Catalogue, Metric, Reload};
 use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
@@ -107,10 +107,10 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     let connections_max = config.limits.connections_max(open_files);
 
     let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
-    common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.tls_metrics())));
+    common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
     common.log_lines_lost = log_lines_lost;
     common.dials.set(&common.config);
-    common.catalogue.set_config_loaded(reload::unix_time_s());
+    config_loaded(&common.catalogue);
     let (doors, shards) = common.start_shards()?;
     let mut others = Vec::new();
     let (stop, stop_accepting) = oneshot::channel();
@@ -183,15 +183,17 @@ impl Broker {
             .and_then(|config| self.reconfigure(Arc::new(config)));
         match &reloaded {
             Ok(Reloaded { needs_restart }) => {
-                self.catalogue.reloaded(Reload::Ok);
-                self.catalogue.set_config_loaded(reload::unix_time_s());
+                self.catalogue
+                    .add(Metric::ConfigReloads, &[Reload::Ok as usize], 1);
+                config_loaded(&self.catalogue);
                 tracing::info!("the settings were read again and hold");
                 for key in needs_restart {
                     tracing::warn!(key, "a setting has changed that needs a restart");
                 }
             }
             Err(error) => {
-                self.catalogue.reloaded(Reload::Refused);
+                self.catalogue
+                    .add(Metric::ConfigReloads, &[Reload::Refused as usize], 1);
                 tracing::error!(%error, "the settings were read again and are refused; those before hold on");
             }
         }
@@ -268,6 +270,12 @@ impl Drop for Broker {
     }
 }
 
+/// Exports that the configuration that holds was loaded now.
+fn config_loaded(catalogue: &Catalogue) {
+    let at_us = reload::unix_time_s().saturating_mul(1_000_000);
+    catalogue.set(Metric::ConfigLoaded, &[], at_us);
+}
+
 impl Common {
     fn new(
         config: Config,
@@ -291,7 +299,7 @@ impl Common {
         let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
         let gate = Arc::new(StartGate::new(config.feed.start == FeedStart::Now));
         let rules = DoorRules::of(&config, connections_max);
-        let gatekeeper = Arc::new(Gatekeeper::new(rules, clock, catalogue.http_metrics()));
+        let gatekeeper = Arc::new(Gatekeeper::new(rules, clock, catalogue.clone()));
         Ok(Self {
             config: Arc::new(config),
             connections_max,
@@ -311,8 +319,8 @@ impl Common {
 
     fn start_shards(&self) -> Result<(Vec<ShardDoor>, Vec<JoinHandle<()>>), StartError> {
         let (mut doors, mut threads) = (Vec::new(), Vec::new());
-        for (metrics, wake) in self.catalogue.shard_metrics().into_iter().zip(&self.wakes) {
-            let (door, thread) = self.start_shard(metrics, wake.clone())?;
+        for (number, wake) in self.wakes.iter().enumerate() {
+            let (door, thread) = self.start_shard(number, wake.clone())?;
             doors.push(door);
             threads.push(thread);
         }
@@ -321,11 +329,10 @@ impl Common {
 
     fn start_shard(
         &self,
-        metrics: ShardMetrics,
+        number: usize,
         wake: Arc<Notify>,
     ) -> Result<(ShardDoor, JoinHandle<()>), StartError> {
         let (sender, commands) = mpsc::channel(COMMANDS);
-        let number = metrics.shard();
         let plan = ShardPlan {
             id: ShardId(u8::try_from(number).map_err(io::Error::other)?),
             config: self.config.clone(),
@@ -334,8 +341,8 @@ impl Common {
             clock: self.clock,
             access: self.access.clone(),
             settings: reload::shard_settings(&self.config),
-            metrics,
-            http: self.catalogue.http_metrics(),
+            metrics: self.catalogue.local(),
+            http: self.catalogue.clone(),
             wake,
             gate: self.gate.clone(),
             gatekeeper: self.gatekeeper.clone(),
@@ -437,7 +444,7 @@ impl Common {
             directory: self.directory.clone(),
             shards: u8::try_from(shards).map_err(io::Error::other)?,
             clock: self.clock,
-            metrics: self.catalogue.feed_metrics(),
+            metrics: self.catalogue.local(),
             gate: self.gate.clone(),
             pulse: self.pulse.clone(),
         };

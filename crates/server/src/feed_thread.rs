@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
-use tickwire_metrics::FeedMetrics;
+use tickwire_metrics::{LocalMetrics, Metric};
 use tickwire_router::{Directory, PublishError, Published, ShardId, TopicCell};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Kind, Micros};
@@ -35,7 +35,7 @@ pub(crate) struct FeedPlan {
     pub(crate) directory: Arc<Directory>,
     pub(crate) shards: u8,
     pub(crate) clock: Clock,
-    pub(crate) metrics: FeedMetrics,
+    pub(crate) metrics: LocalMetrics,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -98,7 +98,7 @@ impl FeedPlan {
                     return;
                 }
             }
-            self.metrics.lateness.observe_n(now.since(due), 1);
+            self.metrics.observe(Metric::FeedLateness, now.since(due));
             self.publish(tick, &mut cells, now);
             match self.feed.next_tick() {
                 Some(next) => tick = next,
@@ -147,19 +147,20 @@ impl FeedPlan {
 
     fn publish(&mut self, tick: Tick, cells: &mut Vec<Option<Arc<TopicCell>>>, now: Micros) {
         let topic = tick.topic;
-        self.metrics.ticks += 1;
+        self.metrics.add(Metric::FeedTicks, &[], 1);
         match self.try_publish(tick, cells, now) {
             Ok(published) => {
                 self.pulse.beat(now);
-                self.metrics.publications.add(published.kind as usize, 1);
+                self.metrics
+                    .add(Metric::Publications, &[published.kind as usize], 1);
             }
             Err(error) => {
                 // One line says it for all until the counters are exported.
-                if self.metrics.refused_ticks == 0 {
+                if self.metrics.unflushed(Metric::FeedRefused, &[]) == 0 {
                     let topic = self.feed.topic(topic);
                     tracing::warn!(%topic, %error, "ticks of the feed are not published");
                 }
-                self.metrics.refused_ticks += 1;
+                self.metrics.add(Metric::FeedRefused, &[], 1);
             }
         }
     }
@@ -194,7 +195,7 @@ impl FeedPlan {
     fn count(&mut self, kind: FaultKind, more: u64) {
         let index = FaultKind::ANOMALIES.iter().position(|anomaly| *anomaly == kind);
         if let Some(index) = index {
-            self.metrics.anomalies.add(index, more);
+            self.metrics.add(Metric::FeedAnomalies, &[index], more);
         }
     }
 
@@ -202,7 +203,8 @@ impl FeedPlan {
     fn flush(&mut self, told: &mut Told) {
         let (stats, before) = (self.feed.stats(), told.stats.faults);
         let more = |kind| stats.faults.of(kind) - before.of(kind);
-        self.metrics.malformed_lines += more(FaultKind::Malformed);
+        self.metrics
+            .add(Metric::FeedMalformed, &[], more(FaultKind::Malformed));
         for kind in FaultKind::ANOMALIES {
             self.count(kind, more(kind));
         }

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
-use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue};
+use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue, Metric};
 use tickwire_router::Directory;
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::net::{TcpListener, TcpStream};
@@ -186,21 +186,21 @@ impl Ops {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.catalogue.set_topics(self.directory.topic_count() as u64);
-        self.catalogue
-            .set_history_bytes(self.directory.history_bytes() as u64);
-        self.catalogue
-            .set_value_bytes(self.directory.value_bytes() as u64);
-        self.catalogue
-            .set_replay_bytes(self.directory.replay_bytes() as u64);
-        self.catalogue.set_clock_offset(self.clock.offset_us());
-        self.catalogue
-            .set_stale_topics(self.directory.stale_topics(), self.directory.stale_changes());
-        self.catalogue.set_crossed_books(self.directory.crossed_books());
-        self.catalogue
-            .set_addresses(self.gatekeeper.address_count() as u64);
-        self.catalogue
-            .set_log_lines_lost(self.log_lines_lost.load(Ordering::Relaxed));
+        let directory = &self.directory;
+        for (metric, value) in [
+            (Metric::Topics, directory.topic_count() as u64),
+            (Metric::HistoryBytes, directory.history_bytes() as u64),
+            (Metric::ValueBytes, directory.value_bytes() as u64),
+            (Metric::ReplayBytes, directory.replay_bytes() as u64),
+            (Metric::StaleTopics, directory.stale_topics()),
+            (Metric::StaleChanges, directory.stale_changes()),
+            (Metric::CrossedBooks, directory.crossed_books()),
+            (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
+            (Metric::Addresses, self.gatekeeper.address_count() as u64),
+            (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
+        ] {
+            self.catalogue.set(metric, &[], value);
+        }
         match self.catalogue.render() {
             Ok(page) => {
                 let mut response = Response::new(Full::from(page));

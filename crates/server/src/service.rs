@@ -14,7 +14,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioTimer;
 use tickwire_router::Transport;
 use tickwire_wire::Variant;
@@ -27,7 +27,7 @@ use crate::gatekeeper::Allowance;
 use crate::handshake;
 use crate::http::{self, Arrival, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Smuggling, Stalled};
 use crate::hub::Stream;
-use crate::labels::{Route, refused_status};
+use crate::labels::Route;
 use crate::permit::Permit;
 use crate::proxied::ClientAddr;
 use crate::tls::HttpStream;
@@ -140,8 +140,11 @@ async fn unasked(asked: &Cell<bool>, within: Duration) {
 /// Counts a request that hyper answered by itself because its head broke the rules.
 fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
     if error.is_parse() {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
-        context.metrics.answered(Route::Other as usize, status);
+        let status = match error.is_parse_too_large() {
+            true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            false => StatusCode::BAD_REQUEST,
+        };
+        context.answered(Route::Other, status);
     }
 }
 
@@ -161,7 +164,7 @@ fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorRespon
 fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, refused: ErrorResponse) -> Reply {
     let refused = refused.with_header(CONNECTION, "close");
     let route = Endpoint::of(request.uri().path()).route();
-    context.metrics.answered(route as usize, refused.status.as_u16());
+    context.answered(route, refused.status);
     refused.into_response().map(Either::Left)
 }
 
@@ -178,12 +181,8 @@ async fn answer_for_now(
     let mut response = if lasts && context.curfew.is_draining() {
         let route = endpoint.route();
         let refused = http::draining();
-        context
-            .metrics
-            .handshake_refused(refused_status(refused.status().as_u16()));
-        context
-            .metrics
-            .answered(route as usize, refused.status().as_u16());
+        context.handshake_refused(refused.status());
+        context.answered(route, refused.status());
         refused.map(Either::Left)
     } else {
         answer(context, stalled, request, place).await
@@ -226,9 +225,7 @@ async fn answer(
         _ => return http::answer(context, stalled, request).await,
     };
     let response = upgrade(context, &mut request, transport, place);
-    context
-        .metrics
-        .answered(Route::WebSocket as usize, response.status().as_u16());
+    context.answered(Route::WebSocket, response.status());
     response.map(Either::Left)
 }
 
@@ -250,9 +247,7 @@ fn upgrade(
         Ok(checked) => checked,
         Err(refused) => {
             let response = refused.into_response();
-            context
-                .metrics
-                .handshake_refused(refused_status(response.status().as_u16()));
+            context.handshake_refused(response.status());
             return response;
         }
     };

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tickwire_metrics::{HttpMetrics, ShardMetrics};
+use tickwire_metrics::{Catalogue, LocalMetrics, Metric};
 use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
@@ -61,8 +61,8 @@ pub(crate) struct ShardPlan {
     pub(crate) clock: Clock,
     pub(crate) access: Arc<Access>,
     pub(crate) settings: ShardSettings,
-    pub(crate) metrics: ShardMetrics,
-    pub(crate) http: HttpMetrics,
+    pub(crate) metrics: LocalMetrics,
+    pub(crate) http: Arc<Catalogue>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) gate: Arc<StartGate>,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
@@ -282,7 +282,7 @@ fn accept(
                     .await
                     .is_err()
                 {
-                    context.metrics.failed(1);
+                    context.metrics.add(Metric::SessionsFailed, &[], 1);
                     tracing::error!(%peer, "an HTTP connection ended by a panic");
                 }
             });

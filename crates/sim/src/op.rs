@@ -29,7 +29,7 @@ pub enum Pace {
     Eager,
     /// So many bytes at a time.
     Trickle(usize),
-    /// Nothing.
+    /// The socket takes nothing.
     Stalled,
 }
 
@@ -155,7 +155,7 @@ pub enum Op {
     },
     /// Time passes.
     Wait {
-        /// Milliseconds.
+        /// How long, in milliseconds.
         ms: u64,
     },
     /// The broker dies and comes back with nothing but its configuration.

@@ -37,7 +37,7 @@ impl ClientSetup {
 /// The limits of a world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// Shards.
+    /// Number of shards.
     pub shards: usize,
     /// Publications that a shard's queue holds.
     pub queue: usize,

@@ -11,7 +11,7 @@ pub struct Tally {
     pub steps: u64,
     /// Starts of a broker.
     pub starts: u64,
-    /// Connections.
+    /// Connections that clients opened.
     pub connections: u64,
     /// Writes of which the socket took a part.
     pub partial_writes: u64,
@@ -27,7 +27,7 @@ pub struct Tally {
     pub resumed: u64,
     /// Messages that a newer one replaced.
     pub conflated: u64,
-    /// Gaps.
+    /// Gaps that clients were told of.
     pub gaps: u64,
     /// Messages that gaps named.
     pub gapped: u64,

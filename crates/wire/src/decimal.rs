@@ -54,7 +54,7 @@ impl Ord for Decimal {
 }
 
 impl Decimal {
-    /// Zero.
+    /// The number 0.
     pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
 
     /// The number `mantissa` / 10^`scale`.

@@ -109,7 +109,7 @@ pub struct Trade {
     pub symbol: Symbol,
     /// The venue's number of the trade, increasing per instrument.
     pub id: u64,
-    /// Price.
+    /// Price of one unit of the base currency, in the quote currency.
     pub price: Decimal,
     /// Size in the base currency.
     pub size: Decimal,
@@ -147,7 +147,7 @@ pub struct Candle {
 /// One price level of a book, `[price, size]` on the wire. Size 0 in an update removes the level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
-    /// Price.
+    /// Price of the level, in the quote currency.
     pub price: Decimal,
     /// Total size at the price.
     pub size: Decimal,

@@ -101,9 +101,9 @@ impl Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Clock;
-    use crate::peers::peers;
-    use crate::scenario::Scenario;
+    use crate::compare::peers::peers;
+    use crate::compare::scenario::Scenario;
+    use crate::swarm::payload::Clock;
 
     /// Three subscribers of two of three topics each: 0 and 1, 1 and 2, 2 and 0.
     fn crowd(seqs: [u64; 6]) -> Crowd {

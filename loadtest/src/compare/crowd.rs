@@ -12,14 +12,14 @@ use rustc_hash::FxHashMap;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
 
+use crate::compare::peers::{Message, Protocol};
+use crate::compare::scenario::Scenario;
 use crate::compare::script::Script;
 use crate::compare::tally::Tally;
 use crate::compare::update::Update;
-use crate::conn::{ConnId, Ending, Handler, Reply};
-use crate::payload::Clock;
-use crate::peers::{Message, Protocol};
-use crate::report::Faults;
-use crate::scenario::Scenario;
+use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
+use crate::swarm::payload::Clock;
+use crate::swarm::report::Faults;
 
 /// The publisher.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
@@ -366,8 +366,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::payload::Nanos;
-    use crate::peers::peers;
+    use crate::compare::peers::peers;
+    use crate::swarm::payload::Nanos;
 
     const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
         "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;

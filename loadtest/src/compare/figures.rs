@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::report::{bytes, grouped, micros};
+use crate::swarm::report::{bytes, grouped, micros};
 
 macro_rules! figures {
     ($($(#[$about:meta])* $name:ident = ($key:literal, $label:literal, $unit:ident, $better:ident),)+) => {

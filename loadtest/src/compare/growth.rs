@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::compare::figures::Figures;
     use crate::compare::outcome::Round;
-    use crate::scenario::Scenario;
+    use crate::compare::scenario::Scenario;
 
     /// A scenario in which these servers' deliveries cost so much.
     fn compared(name: &str, costs: &[(&'static str, f64)]) -> Compared {

@@ -169,10 +169,10 @@ mod tests {
     use crate::compare::machine::Machine;
     use crate::compare::measure::Measured;
     use crate::compare::outcome::Round;
+    use crate::compare::scenario::Scenario;
     use crate::compare::script::Script;
     use crate::compare::tally::Tally;
-    use crate::report::Faults;
-    use crate::scenario::Scenario;
+    use crate::swarm::report::Faults;
 
     fn comparison() -> Comparison {
         let script = Rc::new(Script::plain(1));

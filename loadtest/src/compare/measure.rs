@@ -11,15 +11,15 @@ use hdrhistogram::Histogram;
 
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
+use crate::compare::peers::Peer;
 use crate::compare::rig::Rig;
 use crate::compare::sample::{Sample, Used};
+use crate::compare::scenario::{Kind, Scenario};
 use crate::compare::script::Script;
-use crate::interrupt::Interrupt;
-use crate::payload::Nanos;
-use crate::peers::Peer;
-use crate::proc::{self, KernelMemory};
-use crate::report::{Faults, grouped, progress};
-use crate::scenario::{Kind, Scenario};
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::payload::Nanos;
+use crate::swarm::proc::{self, KernelMemory};
+use crate::swarm::report::{Faults, grouped, progress};
 
 /// Time that what was sent gets to arrive after the end of a measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -413,7 +413,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::peers::peers;
+    use crate::compare::peers::peers;
 
     /// What is made of a probe at 1,000,000 deliveries per second that is good but for `changes`.
     #[track_caller]

@@ -7,8 +7,8 @@ use tickwire_wire::frame::Opcode;
 use tickwire_wire::message::{Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Mode, Payload, RequestId, ServerMessage};
 
-use crate::payload::PAYLOAD_BYTES;
-use crate::peers::{Inbound, Message, Protocol};
+use crate::compare::peers::{Inbound, Message, Protocol};
+use crate::swarm::payload::PAYLOAD_BYTES;
 
 const CODEC: Codec = Codec::MessagePack;
 
@@ -155,7 +155,7 @@ mod tests {
     use tickwire_wire::{Epoch, Micros, Seq};
 
     use super::*;
-    use crate::payload;
+    use crate::swarm::payload;
 
     /// An update as the broker's own encoder writes it is read, and its payload is what was published.
     #[test]

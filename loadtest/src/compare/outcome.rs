@@ -16,9 +16,9 @@ use crate::compare::growth::Growth;
 use crate::compare::machine::Machine;
 use crate::compare::measure::Measured;
 use crate::compare::ratio::Ratio;
+use crate::compare::scenario::Scenario;
 use crate::compare::tally::TIMELINE_STEP_MS;
-use crate::report::Faults;
-use crate::scenario::Scenario;
+use crate::swarm::report::Faults;
 
 /// The server that ratios are to.
 const REFERENCE: &str = "uwebsockets";

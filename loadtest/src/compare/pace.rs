@@ -6,8 +6,8 @@
 use std::fmt::{self, Display};
 use std::rc::Rc;
 
-use crate::payload::Nanos;
-use crate::report::grouped;
+use crate::swarm::payload::Nanos;
+use crate::swarm::report::grouped;
 
 /// When each message of a recording is due after its beginning, and when it begins anew.
 #[derive(Debug, PartialEq, Eq)]

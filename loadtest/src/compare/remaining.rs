@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::scenario::{Kind, Scenario};
+use crate::compare::scenario::{Kind, Scenario};
 
 /// Time in which a server starts and stops, the client settles, and what is left arrives.
 const AROUND: Duration = Duration::from_secs(2);

@@ -15,15 +15,15 @@ use hdrhistogram::Histogram;
 use crate::compare::crowd::{Crowd, PUBLISHER};
 use crate::compare::msgpack::MessagePack;
 use crate::compare::pace::Schedule;
+use crate::compare::peers::{self, Peer, Protocol, Server};
 use crate::compare::sample::{self, Sample};
+use crate::compare::scenario::{Scenario, Wording};
 use crate::compare::script::Script;
-use crate::conn::ConnId;
-use crate::handshake::Handshake;
-use crate::interrupt::Interrupt;
-use crate::payload::{Clock, Nanos};
-use crate::peers::{self, Peer, Protocol, Server};
-use crate::scenario::{Scenario, Wording};
-use crate::swarm::{Endpoint, Swarm};
+use crate::swarm::conn::ConnId;
+use crate::swarm::connections::{Endpoint, Swarm};
+use crate::swarm::handshake::Handshake;
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::payload::{Clock, Nanos};
 
 /// Connections that are on their way at a time.
 const CONNECTING_MAX: usize = 256;

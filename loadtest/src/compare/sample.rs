@@ -7,9 +7,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::payload::{Clock, Nanos};
-use crate::proc::{self, CpuTime, ProcError};
-use crate::scrape::{self, Metrics};
+use crate::swarm::payload::{Clock, Nanos};
+use crate::swarm::proc::{self, CpuTime, ProcError};
+use crate::swarm::scrape::{self, Metrics};
 
 /// A server at one moment.
 #[derive(Debug, Clone)]

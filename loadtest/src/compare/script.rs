@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::compare::pace::Tempo;
 use crate::compare::recording::Recording;
-use crate::payload::{self, Nanos, PAYLOAD_BYTES, Payload};
+use crate::swarm::payload::{self, Nanos, PAYLOAD_BYTES, Payload};
 
 #[derive(Debug)]
 struct Part {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 
 use crate::compare::script::Script;
-use crate::payload::Nanos;
+use crate::swarm::payload::Nanos;
 
 /// Longest latency, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;

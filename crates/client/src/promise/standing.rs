@@ -19,7 +19,7 @@ pub(super) enum Standing {
 /// Whether a snapshot may come that is not the next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Awaiting {
-    /// No.
+    /// Nothing is awaited.
     #[default]
     Nothing,
     /// Before any update, or not at all: after a first ack or a gap.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Write as _};
 use std::process::{Command, Stdio};
 
-use tickwire_metrics::{Catalogue, LabelSets, Metric, MetricType, PROCESS_TABLE, TABLE, Unit};
+use tickwire_metrics::{Catalogue, Definition, LabelSets, Metric, MetricType, PROCESS_TABLE, TABLE, Unit};
 
 /// Units that are not base units, whole or shortened: parts of a name that `promtool` objects to.
 const FOREIGN_UNITS: &[&str] = &[
@@ -36,8 +36,8 @@ const FOREIGN_UNITS: &[&str] = &[
 
 /// What is wrong with a row, by the rules of `promtool check metrics` and the project's own two: the prefix, and the
 /// unit as last word before `_total`.
-fn faults(metric: &Metric) -> Vec<String> {
-    let Metric {
+fn faults(metric: &Definition) -> Vec<String> {
+    let Definition {
         name,
         kind,
         unit,
@@ -110,21 +110,21 @@ fn rows_that_break_a_convention_are_found() {
     let good = TABLE[0];
     for (metric, what) in [
         (
-            Metric {
+            Definition {
                 name: "publications_total",
                 ..good
             },
             "prefix",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_publications",
                 ..good
             },
             "_total",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_topics_total",
                 kind: MetricType::Gauge,
                 ..good
@@ -132,14 +132,14 @@ fn rows_that_break_a_convention_are_found() {
             "_total",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_latency_ms_total",
                 ..good
             },
             "base unit",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_bytes_sent_total",
                 unit: Unit::Bytes,
                 ..good
@@ -147,21 +147,21 @@ fn rows_that_break_a_convention_are_found() {
             "end with its unit",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_written_bytes_total",
                 ..good
             },
             "end with its unit",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_counter_total",
                 ..good
             },
             "type",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_topic_count",
                 kind: MetricType::Gauge,
                 ..good
@@ -169,13 +169,13 @@ fn rows_that_break_a_convention_are_found() {
             "suffix",
         ),
         (
-            Metric {
+            Definition {
                 name: "tickwire_topicCount_total",
                 ..good
             },
             "snake",
         ),
-        (Metric { help: "", ..good }, "help"),
+        (Definition { help: "", ..good }, "help"),
     ] {
         let faults = faults(&metric);
         assert!(
@@ -190,10 +190,9 @@ fn rows_that_break_a_convention_are_found() {
 fn promtool_has_nothing_to_say() {
     let program = std::env::var("TICKWIRE_TEST_PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
     let catalogue = Catalogue::new(3, "0.1.0", &LabelSets::EXAMPLE).unwrap();
-    for mut shard in catalogue.shard_metrics() {
-        shard.delivery_latency.observe_n(1_234, 5);
-        shard.flush();
-    }
+    let mut shard = catalogue.local();
+    shard.observe(Metric::DeliveryLatency, 1_234);
+    shard.flush();
     let child = Command::new(&program)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tickwire_metrics::{
-    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, LabelSets, PROCESS_TABLE, Settled,
-    ShardMetrics, TABLE, Transport,
+    BUCKETS_MICROS, Catalogue, CatalogueError, DeliveryOp, EncodeOp, LabelSets, LocalMetrics, Metric,
+    MetricType, PROCESS_TABLE, StatusClass, TABLE, Transport,
 };
 
 use crate::exposition::Scrape;
@@ -12,7 +12,7 @@ use crate::exposition::Scrape;
 /// A catalogue of which every series has something to tell.
 fn catalogue(shards: usize) -> Arc<Catalogue> {
     let catalogue = Catalogue::new(shards, "1.2.3", &LabelSets::EXAMPLE).unwrap();
-    catalogue.tls_metrics().set_not_after(Some(0));
+    catalogue.set(Metric::TlsNotAfter, &[], 0);
     catalogue
 }
 
@@ -20,35 +20,14 @@ fn scrape(catalogue: &Catalogue) -> Scrape {
     Scrape::read(&catalogue.render().unwrap())
 }
 
-/// Counts everything that a shard can count, `n` of each.
-fn load(shard: &mut ShardMetrics, n: u64) {
-    for index in 0..40 {
-        shard.publications.add(index, n);
-        shard.requests.add(index, n);
-        shard.refusals.add(index, n);
-        shard.closes.add(index, n);
-        shard.encoded(index, EncodeOp::Snapshot, n);
+/// Counts everything that a thread can count, `n` of each, for label values within and beyond their sets.
+fn load(local: &mut LocalMetrics, n: u64) {
+    for (metric, definition) in Metric::ALL.iter().zip(TABLE) {
+        match definition.kind {
+            MetricType::Histogram => local.observe(*metric, n),
+            _ => (0..40).for_each(|index| local.add(*metric, &[index, index], n)),
+        }
     }
-    for op in [DeliveryOp::Update, DeliveryOp::Snapshot, DeliveryOp::Gap] {
-        shard.delivered(op, n);
-    }
-    shard.connection_opened(Transport::WebSocket);
-    shard.delivery_latency.observe_n(n, n);
-    shard.cycle_duration.observe(n * 1_000);
-    shard.socket_written_bytes += n;
-    shard.queue_overflows += n;
-    shard.lags += n;
-    shard.owed += 10 * n;
-    shard.settled = Settled {
-        delivered: n,
-        conflated: 2 * n,
-        gapped: 3 * n,
-        dropped: n,
-    };
-    shard.pending = 3 * n;
-    shard.lagging_bytes.observe(n * 100);
-    shard.lag.observe(n);
-    shard.sessions = n;
 }
 
 #[test]
@@ -98,10 +77,9 @@ fn a_gauge_with_nothing_to_tell_is_not_exported() {
         told
     };
     assert_eq!(is_there(), None);
-    let tls = catalogue.tls_metrics();
-    tls.set_not_after(Some(67));
+    catalogue.set(Metric::TlsNotAfter, &[], 67_000_000);
     assert_eq!(is_there(), Some(67.0));
-    tls.set_not_after(None);
+    catalogue.set_nothing(Metric::TlsNotAfter, &[]);
     assert_eq!(is_there(), None);
 }
 
@@ -109,10 +87,10 @@ fn a_gauge_with_nothing_to_tell_is_not_exported() {
 #[test]
 fn every_series_of_what_is_encoded_moves() {
     let catalogue = catalogue(1);
-    let mut shard = catalogue.shard_metrics().remove(0);
+    let mut shard = catalogue.local();
     for codec in 0..LabelSets::EXAMPLE.codecs.len() {
-        shard.encoded(codec, EncodeOp::Update, 1);
-        shard.encoded(codec, EncodeOp::Snapshot, 1);
+        shard.add(Metric::Encodes, &[codec, EncodeOp::Update as usize], 1);
+        shard.add(Metric::Encodes, &[codec, EncodeOp::Snapshot as usize], 1);
     }
     shard.flush();
     let scrape = scrape(&catalogue);
@@ -129,13 +107,14 @@ fn every_series_of_what_is_encoded_moves() {
 #[test]
 fn flush_moves_exact_sums_once() {
     let catalogue = catalogue(1);
-    let mut shard = catalogue.shard_metrics().remove(0);
-    shard.publications.add(2, 7);
-    shard.published_bytes += 1_000;
-    shard.delivered(DeliveryOp::Gap, 3);
-    shard.encoded(1, EncodeOp::Update, 4);
-    shard.requests.add(99, 5);
-    shard.socket_writes += u64::from(u32::MAX);
+    let mut shard = catalogue.local();
+    shard.add(Metric::Publications, &[2], 7);
+    shard.set(Metric::PublishedBytes, &[], 1_000);
+    shard.add(Metric::Deliveries, &[DeliveryOp::Gap as usize], 3);
+    shard.add(Metric::Encodes, &[1, EncodeOp::Update as usize], 4);
+    shard.add(Metric::Requests, &[99], 5);
+    shard.add(Metric::SocketWrites, &[], u64::from(u32::MAX));
+    assert_eq!(shard.unflushed(Metric::Requests, &[99]), 5);
     let series = r#"tickwire_publications_total{kind="event"}"#;
     assert_eq!(scrape(&catalogue).value(series), 0.0, "visible before the flush");
     for _ in 0..3 {
@@ -157,11 +136,12 @@ fn flush_moves_exact_sums_once() {
 #[test]
 fn histogram_buckets_are_cumulative_and_inclusive() {
     let catalogue = catalogue(1);
-    let mut shard = catalogue.shard_metrics().remove(0);
+    let mut shard = catalogue.local();
     let mut sum_micros = 0;
     for bound in BUCKETS_MICROS {
-        shard.delivery_latency.observe(bound);
-        shard.delivery_latency.observe_n(bound + 1, 2);
+        shard.observe(Metric::DeliveryLatency, bound);
+        shard.observe(Metric::DeliveryLatency, bound + 1);
+        shard.observe(Metric::DeliveryLatency, bound + 1);
         sum_micros += 3 * bound + 2;
     }
     shard.flush();
@@ -189,15 +169,15 @@ fn histogram_buckets_are_cumulative_and_inclusive() {
 #[test]
 fn shards_add_up_across_threads() {
     let catalogue = catalogue(2);
-    let threads: Vec<_> = catalogue
-        .shard_metrics()
-        .into_iter()
-        .map(|mut shard| {
+    let threads: Vec<_> = (0..2)
+        .map(|number| {
+            let mut shard = catalogue.local();
             std::thread::spawn(move || {
                 for _ in 0..1_000 {
-                    shard.delivered(DeliveryOp::Update, 3);
-                    shard.delivery_latency.observe_n(1_000_000, 2);
-                    shard.queue_overflows += 1 + shard.shard() as u64;
+                    shard.add(Metric::Deliveries, &[DeliveryOp::Update as usize], 3);
+                    shard.observe(Metric::DeliveryLatency, 1_000_000);
+                    shard.observe(Metric::DeliveryLatency, 1_000_000);
+                    shard.add(Metric::ShardOverflows, &[number], 1 + number as u64);
                     shard.flush();
                 }
             })
@@ -218,39 +198,40 @@ fn shards_add_up_across_threads() {
 }
 
 #[test]
-fn gauges_follow_and_leave_with_their_shard() {
+fn gauges_follow_and_leave_with_their_thread() {
+    const WEBSOCKET: &[usize] = &[Transport::WebSocket as usize];
+    const SSE: &[usize] = &[Transport::Sse as usize];
     let catalogue = catalogue(2);
-    let http = catalogue.http_metrics();
-    let mut shards = catalogue.shard_metrics();
-    shards[1].sessions = 5;
-    shards[1].outbox_bytes = 4_096;
-    shards[0].connection_opened(Transport::WebSocket);
-    shards[1].connection_opened(Transport::WebSocket);
-    shards[1].connection_opened(Transport::WebSocket);
-    http.connection_opened(Transport::Sse);
-    shards.iter_mut().for_each(ShardMetrics::flush);
+    let mut shards = [catalogue.local(), catalogue.local()];
+    shards[1].set(Metric::Sessions, &[1], 5);
+    shards[1].set(Metric::OutboxBytes, &[1], 4_096);
+    shards[0].add(Metric::Connections, WEBSOCKET, 1);
+    shards[1].add(Metric::Connections, WEBSOCKET, 2);
+    shards[1].add(Metric::ConnectionsOpened, WEBSOCKET, 2);
+    catalogue.add(Metric::Connections, SSE, 1);
+    shards.iter_mut().for_each(LocalMetrics::flush);
     let open = r#"tickwire_connections{transport="websocket"}"#;
     let opened = r#"tickwire_connections_opened_total{transport="websocket"}"#;
     let now = scrape(&catalogue);
-    assert_eq!((now.value(open), now.value(opened)), (3.0, 3.0));
+    assert_eq!((now.value(open), now.value(opened)), (3.0, 2.0));
     assert_eq!(now.value(r#"tickwire_connections{transport="sse"}"#), 1.0);
     assert_eq!(now.value(r#"tickwire_sessions{shard="0"}"#), 0.0);
     assert_eq!(now.value(r#"tickwire_sessions{shard="1"}"#), 5.0);
     assert_eq!(now.value(r#"tickwire_outbox_bytes{shard="1"}"#), 4_096.0);
 
-    shards[1].connection_closed(Transport::WebSocket);
-    http.connection_closed(Transport::Sse);
-    shards[1].sessions = 4;
+    shards[1].sub(Metric::Connections, WEBSOCKET, 1);
+    catalogue.sub(Metric::Connections, SSE, 1);
+    shards[1].set(Metric::Sessions, &[1], 4);
     shards[1].flush();
     let now = scrape(&catalogue);
-    assert_eq!((now.value(open), now.value(opened)), (2.0, 3.0));
+    assert_eq!((now.value(open), now.value(opened)), (2.0, 2.0));
     assert_eq!(now.value(r#"tickwire_connections{transport="sse"}"#), 0.0);
     assert_eq!(now.value(r#"tickwire_sessions{shard="1"}"#), 4.0);
 
-    shards[0].delivered(DeliveryOp::Update, 9);
+    shards[0].add(Metric::Deliveries, &[DeliveryOp::Update as usize], 9);
     drop(shards);
     let now = scrape(&catalogue);
-    assert_eq!((now.value(open), now.value(opened)), (0.0, 3.0));
+    assert_eq!((now.value(open), now.value(opened)), (0.0, 2.0));
     assert_eq!(now.value(r#"tickwire_sessions{shard="1"}"#), 0.0);
     assert_eq!(
         now.value(r#"tickwire_deliveries_total{op="update"}"#),
@@ -260,11 +241,11 @@ fn gauges_follow_and_leave_with_their_shard() {
 }
 
 #[test]
-fn a_connection_handed_to_another_counter_is_open_once() {
+fn what_one_thread_adds_another_takes_off() {
     let catalogue = catalogue(1);
-    let mut shard = catalogue.shard_metrics().remove(0);
-    catalogue.http_metrics().connection_opened(Transport::WebSocket);
-    shard.connection_closed(Transport::WebSocket);
+    let mut shard = catalogue.local();
+    catalogue.add(Metric::Connections, &[0], 1);
+    shard.sub(Metric::Connections, &[0], 1);
     shard.flush();
     assert_eq!(
         scrape(&catalogue).value(r#"tickwire_connections{transport="websocket"}"#),
@@ -273,30 +254,21 @@ fn a_connection_handed_to_another_counter_is_open_once() {
 }
 
 #[test]
-fn http_and_feed_count() {
+fn labels_and_units_are_the_definitions() {
     let catalogue = catalogue(1);
-    let http = catalogue.http_metrics();
-    http.answered(1, 304);
-    http.answered(1, 200);
-    http.answered(77, 503);
-    http.handshake_refused(1);
-    http.refused(2);
-    http.sse_dropped();
-    http.published(0, 21);
-    catalogue.set_topics(12);
-    catalogue.set_history_bytes(345);
-    catalogue.set_value_bytes(346);
-    catalogue.set_replay_bytes(347);
-    catalogue.set_clock_offset(-1_500_000);
-    catalogue.set_stale_topics(3, 8);
-    let mut feed = catalogue.feed_metrics();
-    feed.ticks += 10;
-    feed.malformed_lines += 1;
-    feed.anomalies.add(1, 3);
-    catalogue.set_crossed_books(2);
-    feed.refused_ticks += 2;
-    feed.publications.add(0, 10);
-    feed.lateness.observe(15);
+    for (route, status) in [(1, 304), (1, 200), (77, 503)] {
+        let labels = [route, StatusClass::of(status) as usize];
+        catalogue.add(Metric::HttpRequests, &labels, 1);
+    }
+    catalogue.add(Metric::HandshakesRefused, &[1], 1);
+    catalogue.add(Metric::Refusals, &[2], 1);
+    catalogue.set(Metric::Topics, &[], 12);
+    catalogue.set(Metric::ClockOffset, &[], (-1_500_000_i64).cast_unsigned());
+    let mut feed = catalogue.local();
+    feed.add(Metric::FeedAnomalies, &[1], 3);
+    feed.add(Metric::Publications, &[0], 10);
+    catalogue.add(Metric::Publications, &[0], 1);
+    feed.observe(Metric::FeedLateness, 15);
     drop(feed);
     let scrape = scrape(&catalogue);
     for (series, expected) in [
@@ -311,19 +283,10 @@ fn http_and_feed_count() {
         (r#"tickwire_http_requests_total{route="other",status="5xx"}"#, 1.0),
         (r#"tickwire_handshakes_refused_total{status="403"}"#, 1.0),
         (r#"tickwire_refusals_total{code="internal"}"#, 1.0),
-        ("tickwire_sse_streams_dropped_total", 1.0),
         (r#"tickwire_publications_total{kind="state"}"#, 11.0),
-        ("tickwire_published_bytes_total", 21.0),
         ("tickwire_topics", 12.0),
-        ("tickwire_history_bytes", 345.0),
-        ("tickwire_value_bytes", 346.0),
-        ("tickwire_replay_bytes", 347.0),
         ("tickwire_clock_offset_seconds", -1.5),
-        ("tickwire_feed_refused_ticks_total", 2.0),
-        ("tickwire_feed_ticks_total", 10.0),
-        ("tickwire_feed_malformed_lines_total", 1.0),
         (r#"tickwire_feed_anomalies_total{kind="depth_hole"}"#, 3.0),
-        ("tickwire_crossed_books_total", 2.0),
         (r#"tickwire_feed_lateness_seconds_bucket{le="0.00002"}"#, 1.0),
         (r#"tickwire_feed_lateness_seconds_bucket{le="0.00001"}"#, 0.0),
     ] {
@@ -335,14 +298,14 @@ fn http_and_feed_count() {
 fn the_number_of_series_never_changes() {
     let catalogue = catalogue(4);
     let before = scrape(&catalogue);
-    let mut shards = catalogue.shard_metrics();
-    let http = catalogue.http_metrics();
+    let mut shard = catalogue.local();
     for round in 1..50 {
-        shards.iter_mut().for_each(|shard| load(shard, round));
-        http.answered(round as usize, round as u16 * 20);
-        http.handshake_refused(round as usize);
+        load(&mut shard, round);
+        for index in 0..40 {
+            catalogue.add(Metric::HttpRequests, &[index, index], round);
+        }
     }
-    shards.iter_mut().for_each(ShardMetrics::flush);
+    shard.flush();
     let after = scrape(&catalogue);
     assert_eq!(before.own_series(), after.own_series());
     assert!(

@@ -363,6 +363,11 @@ impl Shard {
                 subscriber.behind = false;
                 return Turn::Passes;
             };
+            if !self.has_room(id) {
+                // The message to which the subscription went on has taken it: the snapshot stays due.
+                subscriber.opening.set_first(first);
+                return Turn::GoesOn;
+            }
             if first == First::Recovery {
                 self.push_recovery(id, cell, subscriber, snapshot, true);
             } else {

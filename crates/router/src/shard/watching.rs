@@ -8,6 +8,7 @@ use std::ops::Bound;
 use tickwire_wire::{Codec, Micros};
 
 use super::Shard;
+use crate::directory::ShardId;
 use crate::publication::TopicId;
 use crate::session::{Session, SessionId, Transport};
 
@@ -44,6 +45,12 @@ pub struct SessionLag {
 }
 
 impl Shard {
+    /// The shard's number.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
     /// Publications waiting for this shard, queued or taken and not delivered yet.
     #[must_use]
     pub fn queue_depth(&self) -> usize {

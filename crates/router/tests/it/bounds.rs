@@ -1,8 +1,9 @@
 //! Bounds on memory and on work, at the sizes where they matter. Counts, never times.
 
+use tickwire_router::KindRule;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::{Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Mode, Pattern, ServerMessage};
+use tickwire_wire::{ClientMessage, Codec, Control, Kind, Mode, Pattern, ServerMessage};
 
 use crate::world::{Frame, Setup, World};
 
@@ -89,6 +90,39 @@ fn snapshots_of_20_000_topics_are_pulled_as_there_is_room() {
         assert_eq!(waiting(&world, client), 0);
     }
     assert_eq!(world.shards[0].subscription_count(), TOPICS);
+}
+
+#[test]
+fn the_snapshot_of_an_event_waits_for_room_behind_the_message_that_it_is_of() {
+    let rule = KindRule {
+        pattern: "chat.>".parse().expect("a pattern"),
+        kind: Kind::Event,
+        history: 1,
+    };
+    let mut world = World::new(Setup {
+        rules: vec![rule],
+        ..Setup::default()
+    });
+    let client = world.open(0, Codec::Json, Vec::new());
+    world.clients[client].room = Some(0);
+    let long = format!("\"{}\"", "x".repeat(OUTBOX_REFILL_BYTES));
+    world.publish("chat.a", &long);
+    world.subscribe(client, "chat.a");
+    // What the subscription stands at is gone: it goes on to the next message, whose snapshot comes.
+    world.publish("chat.a", &long);
+    for _ in 0..3 {
+        world.run();
+        assert!(waiting(&world, client) < long.len() + 1_000);
+        world.make_room(client, Some(10_000));
+    }
+    world.make_room(client, None);
+    let expected = Read {
+        acks: 1,
+        snapshots: 1,
+        updates: 1,
+    };
+    assert_eq!(read(&mut world, client), expected);
+    world.check_ledgers();
 }
 
 #[test]

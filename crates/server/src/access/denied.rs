@@ -11,7 +11,7 @@ use tickwire_wire::{ErrorCode, Refusal};
 use super::TOKEN_BYTES_MAX;
 use crate::http::ErrorResponse;
 
-/// Why not.
+/// Why a token, or a request without one, is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Denied {
     #[error("pages of this origin may not connect to this broker")]

@@ -15,7 +15,7 @@ pub enum AccessError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// The file is longer than any that holds keys.

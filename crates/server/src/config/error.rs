@@ -38,7 +38,7 @@ pub enum ConfigError {
     FileUnreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// The configuration file is not TOML.
@@ -94,7 +94,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where its name came from.
         origin: Origin,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
 }

@@ -123,7 +123,7 @@ pub enum LogLevel {
     Info,
     /// What a developer wants to know.
     Debug,
-    /// Everything.
+    /// Every event that the program reports.
     Trace,
 }
 

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
-use tickwire_metrics::HttpMetrics;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{PublishRate, Publisher, Rate, SharedBucket};
 use tickwire_wire::Micros;
 use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
@@ -92,12 +92,12 @@ pub(crate) struct Gatekeeper {
     addresses: Addresses,
     holders: Holders,
     clock: Clock,
-    metrics: HttpMetrics,
+    metrics: Arc<Catalogue>,
 }
 
 impl Gatekeeper {
     /// One that goes by `rules`.
-    pub(crate) fn new(rules: DoorRules, clock: Clock, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(rules: DoorRules, clock: Clock, metrics: Arc<Catalogue>) -> Self {
         Self {
             addresses: Addresses::new(rules.connections_max),
             holders: Holders::default(),
@@ -265,14 +265,14 @@ impl Gatekeeper {
 
     /// Counts one that is turned away.
     pub(crate) fn turned_away(&self, why: TurnedAway) -> TurnedAway {
-        self.metrics.turned_away(why.label());
+        self.metrics.add(Metric::TurnedAway, &[why.label() as usize], 1);
         why
     }
 
     /// Counts a connection of a trusted proxy that did not say where it came from.
     pub(crate) fn nameless(&self) {
-        self.metrics
-            .turned_away(tickwire_metrics::TurnedAway::ProxyHeader);
+        let why = tickwire_metrics::TurnedAway::ProxyHeader as usize;
+        self.metrics.add(Metric::TurnedAway, &[why], 1);
     }
 
     /// Number of addresses that something is remembered of.
@@ -301,7 +301,7 @@ mod tests {
 
     fn gatekeeper(rules: DoorRules) -> Gatekeeper {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
-        Gatekeeper::new(rules, Clock::start(), catalogue.http_metrics())
+        Gatekeeper::new(rules, Clock::start(), catalogue.clone())
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -16,7 +16,7 @@ const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 /// Seconds after which one may try again who found the broker full.
 const RETRY_FULL_S: u64 = 5;
 
-/// Why.
+/// Why a connection, a handshake or a request is refused before it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TurnedAway {
     /// The broker has its most connections.

@@ -10,6 +10,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use tickwire_metrics::Metric;
 use tickwire_wire::Refusal;
 
 use super::arrival::Arrival;
@@ -19,7 +20,7 @@ use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, Tether, body, bulk, coding, cors, gzip, publish, reply, topics};
 use crate::access::Admission;
 use crate::gatekeeper::Place;
-use crate::labels::{Route, refused_status};
+use crate::labels::Route;
 
 /// What there is, for those who look elsewhere.
 const PATHS: &str =
@@ -40,7 +41,7 @@ pub(crate) enum Endpoint<'p> {
     History(&'p str),
     /// Bulk publication.
     Publish,
-    /// Nothing.
+    /// A path at which there is nothing.
     Nowhere,
 }
 
@@ -112,11 +113,11 @@ pub(crate) async fn answer(
         Ok(response) => response,
         Err(refused) => {
             if !refused.counted {
-                context.metrics.refused(refused.response.refusal.code as usize);
+                let code = refused.response.refusal.code as usize;
+                context.metrics.add(Metric::Refusals, &[code], 1);
             }
             if endpoint == Endpoint::Sse {
-                let status = refused.response.status.as_u16();
-                context.metrics.handshake_refused(refused_status(status));
+                context.handshake_refused(refused.response.status);
             }
             reply::whole(refused.response.into_response())
         }
@@ -132,9 +133,7 @@ pub(crate) async fn answer(
     if !body.is_end_stream() && !waits {
         tokio::task::spawn_local(body::linger(body));
     }
-    context
-        .metrics
-        .answered(endpoint.route() as usize, response.status().as_u16());
+    context.answered(endpoint.route(), response.status());
     response
 }
 

@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, RETRY_AFTER};
 use thiserror::Error;
-use tickwire_metrics::HttpMetrics;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_wire::{ErrorCode, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -80,11 +80,11 @@ pub(super) async fn read(
 #[derive(Debug)]
 pub(super) struct Taken {
     permit: OwnedSemaphorePermit,
-    metrics: HttpMetrics,
+    metrics: Arc<Catalogue>,
 }
 
 impl Taken {
-    fn nothing_of(room: &Arc<Semaphore>, metrics: HttpMetrics) -> Result<Self, BodyError> {
+    fn nothing_of(room: &Arc<Semaphore>, metrics: Arc<Catalogue>) -> Result<Self, BodyError> {
         let permit = room.clone().try_acquire_many_owned(0);
         let permit = permit.map_err(|_| BodyError::NoRoom)?;
         Ok(Self { permit, metrics })
@@ -95,14 +95,15 @@ impl Taken {
         let count = u32::try_from(bytes).map_err(|_| BodyError::NoRoom)?;
         let more = room.clone().try_acquire_many_owned(count);
         self.permit.merge(more.map_err(|_| BodyError::NoRoom)?);
-        self.metrics.bulk_bytes_taken(bytes as u64);
+        self.metrics.add(Metric::BulkBytes, &[], bytes as u64);
         Ok(())
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.metrics.bulk_bytes_freed(self.permit.num_permits() as u64);
+        self.metrics
+            .sub(Metric::BulkBytes, &[], self.permit.num_permits() as u64);
     }
 }
 
@@ -112,7 +113,7 @@ pub(super) async fn read_into(
     (body, coding): (&mut Incoming, Coding),
     bytes_max: usize,
     within: Duration,
-    metrics: &HttpMetrics,
+    metrics: &Arc<Catalogue>,
     charge: impl Fn(usize),
 ) -> Result<(Bytes, Taken), BodyError> {
     let mut taken = Taken::nothing_of(room, metrics.clone())?;

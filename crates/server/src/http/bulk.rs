@@ -18,7 +18,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
-use tickwire_metrics::HttpMetrics;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, PublishError, Publisher, Rights};
 use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
@@ -116,7 +116,7 @@ struct Bulk {
     directory: Arc<Directory>,
     clock: Clock,
     gate: Arc<StartGate>,
-    metrics: HttpMetrics,
+    metrics: Arc<Catalogue>,
 }
 
 /// The lines about one book, with their numbers.
@@ -186,7 +186,10 @@ impl Bulk {
                 .directory
                 .publish_by(publisher, &message.topic, message.payload, now);
             match outcome {
-                Ok(place) => self.metrics.published(place.kind as usize, bytes),
+                Ok(place) => {
+                    self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
+                    self.metrics.add(Metric::PublishedBytes, &[], bytes);
+                }
                 Err(error) => return Err(stopped_at(message.line, published, error)),
             }
             published += 1;
@@ -244,7 +247,7 @@ mod tests {
             directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
             clock: Clock::start(),
             gate: Arc::new(StartGate::new(true)),
-            metrics: catalogue.http_metrics(),
+            metrics: catalogue.clone(),
         };
         // As it is when the broker's last topic is made between check and publication.
         assert!(bulk.check().is_err());

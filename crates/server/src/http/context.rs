@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::labels::{Route, refused_status};
+use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
-use tickwire_metrics::HttpMetrics;
+use tickwire_metrics::{Catalogue, Metric, StatusClass};
 use tickwire_router::{Directory, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
@@ -34,7 +36,7 @@ pub(crate) struct HttpContext {
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<StartGate>,
-    pub(crate) metrics: HttpMetrics,
+    pub(crate) metrics: Arc<Catalogue>,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(super) bulk: BulkPlaces,
     pub(super) encoder: Encoder,
@@ -90,10 +92,22 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
+    /// Counts a request that was answered with `status`.
+    pub(crate) fn answered(&self, route: Route, status: StatusCode) {
+        let labels = [route as usize, StatusClass::of(status.as_u16()) as usize];
+        self.metrics.add(Metric::HttpRequests, &labels, 1);
+    }
+
+    /// Counts a handshake, of WebSocket or of server-sent events, that was refused with `status`.
+    pub(crate) fn handshake_refused(&self, status: StatusCode) {
+        let status = refused_status(status.as_u16());
+        self.metrics.add(Metric::HandshakesRefused, &[status], 1);
+    }
+
     pub(crate) fn new(
         hub: SharedHub,
         config: &Config,
-        metrics: HttpMetrics,
+        metrics: Arc<Catalogue>,
         gatekeeper: Arc<Gatekeeper>,
         curfew: Rc<Curfew>,
     ) -> Self {

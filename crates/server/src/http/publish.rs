@@ -2,6 +2,7 @@
 
 use hyper::body::Incoming;
 use serde::Serialize;
+use tickwire_metrics::Metric;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
 use super::arrival::Arrival;
@@ -37,9 +38,9 @@ pub(super) async fn message(
         .directory
         .publish_by(publisher, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;
-    context
-        .metrics
-        .published(published.kind as usize, text.len() as u64);
+    let metrics = &context.metrics;
+    metrics.add(Metric::Publications, &[published.kind as usize], 1);
+    metrics.add(Metric::PublishedBytes, &[], text.len() as u64);
     Ok(reply::json(&Receipt {
         topic: topic.as_str(),
         epoch: &published.epoch,

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use serde::Serialize;
+use tickwire_metrics::Metric;
 use tickwire_router::{Fanout, Outbox, SessionId, Waiting};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::{Opcode, payload_of};
@@ -131,9 +132,10 @@ impl Body for StreamBody {
         }
         if let Some(code) = this.events.closed {
             if code == CloseCode::SLOW {
-                served.metrics.sse_dropped();
+                served.metrics.add(Metric::SseDropped, &[], 1);
             }
-            served.metrics.failed(u64::from(this.events.failed));
+            let failed = u64::from(this.events.failed);
+            served.metrics.add(Metric::SessionsFailed, &[], failed);
             this.session.end();
         }
         if this.events.piece.is_empty() && !ended {
@@ -153,7 +155,7 @@ impl Body for StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         if self.stalled.is_set() && self.events.closed.is_none() {
-            self.session.context.metrics.sse_dropped();
+            self.session.context.metrics.add(Metric::SseDropped, &[], 1);
         }
         self.stalled.set_streaming(false);
     }

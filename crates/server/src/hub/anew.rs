@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use socket2::SockRef;
+use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
 use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Inflater;
@@ -58,10 +59,15 @@ impl Hub {
         self.parting.clear();
         self.inflater = Inflater::new();
         self.panics_later = false;
-        self.metrics.began_anew(failed as u64);
+        for transport in [Transport::WebSocket, Transport::Sse] {
+            self.metrics.set(Metric::Connections, &[transport as usize], 0);
+        }
+        let shard = usize::from(self.shard.id().0);
+        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
+        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
         self.flush(self.clock.now());
         tracing::error!(
-            shard = self.metrics.shard(),
+            shard,
             sessions = failed,
             "a shard begins anew after a panic; its sessions were closed with 1011"
         );

@@ -1,6 +1,6 @@
 //! What a shard counted, moved into the metrics.
 
-use tickwire_metrics::{DeliveryOp, EncodeOp, Settled};
+use tickwire_metrics::{DeliveryOp, EncodeOp, Metric};
 use tickwire_wire::Micros;
 
 use super::Hub;
@@ -9,56 +9,61 @@ impl Hub {
     /// Moves what was counted into the catalogue.
     pub(crate) fn flush(&mut self, now: Micros) {
         self.flushed = now;
-        let counts = self.shard.counts().clone();
-        let before = std::mem::replace(&mut self.exported, counts.clone());
-        let metrics = &mut self.metrics;
-        metrics.delivered(DeliveryOp::Update, counts.updates - before.updates);
-        metrics.delivered(DeliveryOp::Snapshot, counts.snapshots - before.snapshots);
-        metrics.delivered(DeliveryOp::Gap, counts.gaps - before.gaps);
-        let (ledger, ledger_before) = (&counts.ledger, &before.ledger);
-        metrics.conflated += ledger.conflated - ledger_before.conflated;
-        metrics.gapped += ledger.gapped - ledger_before.gapped + counts.unresumed - before.unresumed;
-        metrics.lags += counts.lagged - before.lagged;
-        metrics.owed += ledger.owed - ledger_before.owed;
-        metrics.settled = Settled {
-            delivered: ledger.delivered - ledger_before.delivered,
-            conflated: ledger.conflated - ledger_before.conflated,
-            gapped: ledger.gapped - ledger_before.gapped,
-            dropped: ledger.dropped - ledger_before.dropped,
-        };
-        metrics.pending = ledger.pending();
-        metrics.queue_overflows += counts.queue_overflows - before.queue_overflows;
-        for (codec, (now, then)) in counts.encodes.iter().zip(before.encodes).enumerate() {
-            metrics.encoded(codec, EncodeOp::Update, now[0] - then[0]);
-            metrics.encoded(codec, EncodeOp::Snapshot, now[1] - then[1]);
-        }
-        metrics.replays_refused += counts.replays_refused - before.replays_refused;
-        metrics.published_bytes += counts.published_bytes - before.published_bytes;
-        metrics.compressed_from_bytes += counts.deflated_from_bytes - before.deflated_from_bytes;
-        metrics.compressed_to_bytes += counts.deflated_to_bytes - before.deflated_to_bytes;
-        for (into, now, then) in [
-            (
-                &mut metrics.publications,
-                &counts.published[..],
-                &before.published[..],
-            ),
-            (&mut metrics.requests, &counts.ops, &before.ops),
-            (&mut metrics.refusals, &counts.refusals, &before.refusals),
-            (&mut metrics.closes, &counts.closes, &before.closes),
+        let (shard, counts, metrics) = (&self.shard, self.shard.counts(), &mut self.metrics);
+        let (number, ledger) = (usize::from(shard.id().0), &counts.ledger);
+        for (metric, value) in [
+            (Metric::Conflated, ledger.conflated),
+            (Metric::Gapped, ledger.gapped + counts.unresumed),
+            (Metric::ReplaysRefused, counts.replays_refused),
+            (Metric::PublishedBytes, counts.published_bytes),
+            (Metric::CompressedFrom, counts.deflated_from_bytes),
+            (Metric::CompressedTo, counts.deflated_to_bytes),
         ] {
-            for (index, (now, then)) in now.iter().zip(then).enumerate() {
-                into.add(index, now - then);
+            metrics.set(metric, &[], value);
+        }
+        for (metric, value) in [
+            (Metric::Lags, counts.lagged),
+            (Metric::LedgerOwed, ledger.owed),
+            (Metric::LedgerDelivered, ledger.delivered),
+            (Metric::LedgerConflated, ledger.conflated),
+            (Metric::LedgerGapped, ledger.gapped),
+            (Metric::LedgerDropped, ledger.dropped),
+            (Metric::LedgerPending, ledger.pending()),
+            (Metric::ShardOverflows, counts.queue_overflows),
+            (Metric::Sessions, shard.session_count() as u64),
+            (Metric::Subscriptions, shard.subscription_count() as u64),
+            (Metric::LaggingSessions, shard.lagging_count() as u64),
+            (Metric::OutboxBytes, shard.waiting_bytes() as u64),
+            (Metric::ShardQueue, shard.queue_depth() as u64),
+        ] {
+            metrics.set(metric, &[number], value);
+        }
+        for (op, count) in [
+            (DeliveryOp::Update, counts.updates),
+            (DeliveryOp::Snapshot, counts.snapshots),
+            (DeliveryOp::Gap, counts.gaps),
+        ] {
+            metrics.set(Metric::Deliveries, &[op as usize], count);
+        }
+        for (codec, [updates, snapshots]) in counts.encodes.into_iter().enumerate() {
+            metrics.set(Metric::Encodes, &[codec, EncodeOp::Update as usize], updates);
+            metrics.set(Metric::Encodes, &[codec, EncodeOp::Snapshot as usize], snapshots);
+        }
+        for (metric, values) in [
+            (Metric::Publications, &counts.published[..]),
+            (Metric::Requests, &counts.ops),
+            (Metric::Refusals, &counts.refusals),
+            (Metric::Closes, &counts.closes),
+        ] {
+            for (index, value) in values.iter().enumerate() {
+                metrics.set(metric, &[index], *value);
             }
         }
+        self.exported = counts.clone();
         self.shard.each_lagging(now, |bytes, age_us| {
-            metrics.lag.observe(age_us);
-            metrics.lagging_bytes.observe(bytes as u64);
+            metrics.observe(Metric::LagSeconds, age_us);
+            metrics.observe(Metric::LagBytes, bytes as u64);
         });
-        metrics.sessions = self.shard.session_count() as u64;
-        metrics.subscriptions = self.shard.subscription_count() as u64;
-        metrics.lagging_sessions = self.shard.lagging_count() as u64;
-        metrics.outbox_bytes = self.shard.waiting_bytes() as u64;
-        metrics.queue_publications = self.shard.queue_depth() as u64;
         metrics.flush();
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
-use tickwire_metrics::HttpMetrics;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
 use tickwire_wire::{CloseCode, Micros, Variant};
 
@@ -36,12 +36,12 @@ pub(crate) struct Guard {
     /// What those without a token may do, shared by all of them.
     anonymous: Rc<Rights>,
     clock: Clock,
-    metrics: HttpMetrics,
+    metrics: Arc<Catalogue>,
     visitors: HashMap<SessionId, Visitor>,
 }
 
 impl Guard {
-    pub(crate) fn new(access: Arc<Access>, clock: Clock, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(access: Arc<Access>, clock: Clock, metrics: Arc<Catalogue>) -> Self {
         Self {
             anonymous: Rc::new(access.anonymous().clone()),
             access,
@@ -201,7 +201,8 @@ impl Guard {
     }
 
     fn count(&self, denied: &Denied) {
-        self.metrics.auth_failed(denied.failure());
+        let reason = denied.failure() as usize;
+        self.metrics.add(Metric::AuthFailures, &[reason], 1);
         tracing::debug!(reason = %denied, "a client was not let in, or its token not taken");
     }
 }
@@ -250,7 +251,7 @@ mod tests {
         let settings = reload::shard_settings(&Config::default());
         let shard = Shard::new(ShardId(0), directory, settings);
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
-        let guard = Guard::new(access, Clock::start(), catalogue.http_metrics());
+        let guard = Guard::new(access, Clock::start(), catalogue.clone());
         (guard, shard)
     }
 

@@ -19,7 +19,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_metrics::{ShardMetrics, Transport as TransportLabel};
+use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
 use tickwire_router::{Counts, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Inflater;
@@ -108,7 +108,8 @@ pub(crate) struct Hub {
     results: Vec<io::Result<Wrote>>,
     /// What is to be encrypted, put together.
     gathered: Vec<u8>,
-    metrics: ShardMetrics,
+    metrics: LocalMetrics,
+    /// What was counted at the last flush.
     exported: Counts,
     flushed: Micros,
     /// Microseconds of the last cycle after what was read in it.
@@ -145,7 +146,7 @@ pub(crate) struct HubParts {
     pub(crate) clock: Clock,
     pub(crate) poller: Poller,
     pub(crate) egress: Box<dyn Egress>,
-    pub(crate) metrics: ShardMetrics,
+    pub(crate) metrics: LocalMetrics,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) piece_bytes: usize,
     pub(crate) guard: Guard,
@@ -242,7 +243,7 @@ impl Hub {
                 permit: Some(permit),
             }),
         );
-        self.metrics.connection_opened(TransportLabel::WebSocket);
+        self.connection_opened(TransportLabel::WebSocket);
         if is_early {
             self.read_later(id);
         }
@@ -292,11 +293,9 @@ impl Hub {
                 if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
                     tracing::debug!(session = id.0, %error, "the socket was not watched any more");
                 }
-                self.metrics.connection_closed(TransportLabel::WebSocket);
+                self.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(tether) if tether.is_granted() => {
-                self.metrics.connection_closed(TransportLabel::Sse);
-            }
+            Link::Sse(tether) if tether.is_granted() => self.connection_closed(TransportLabel::Sse),
             Link::Sse(_) => {}
         }
     }
@@ -313,7 +312,7 @@ impl Hub {
         let more_gone = self.drop_gone();
         let now = self.clock.now();
         self.delivering_us = now.since(read);
-        self.metrics.cycle_duration.observe_n(now.since(began), 1);
+        self.metrics.observe(Metric::ShardCycle, now.since(began));
         if now.since(self.flushed) >= FLUSH_US {
             self.flush(now);
         }
@@ -426,20 +425,31 @@ impl Hub {
         }
     }
 
+    /// Counts a connection that completed its handshake.
+    fn connection_opened(&mut self, transport: TransportLabel) {
+        self.metrics.add(Metric::Connections, &[transport as usize], 1);
+        self.metrics
+            .add(Metric::ConnectionsOpened, &[transport as usize], 1);
+    }
+
+    fn connection_closed(&mut self, transport: TransportLabel) {
+        self.metrics.sub(Metric::Connections, &[transport as usize], 1);
+    }
+
     /// Takes note that the far end of a session took `count` bytes.
     ///
     /// # Errors
     /// When fewer bytes waited for it: the session cannot go on.
     fn took(&mut self, id: SessionId, count: usize, now: Micros) -> io::Result<()> {
-        let latency = &mut self.metrics.delivery_latency;
+        let metrics = &mut self.metrics;
         let wrote = self.shard.wrote(id, count, now, |fanout| {
             if fanout.op == DataOp::Update {
-                latency.observe_n(now.since(fanout.publication.ts), 1);
+                metrics.observe(Metric::DeliveryLatency, now.since(fanout.publication.ts));
             }
         });
         wrote.map_err(|overrun| {
             tracing::error!(session = id.0, %overrun, "a fault of the broker: the connection is dropped");
-            self.metrics.sessions_failed += 1;
+            self.metrics.add(Metric::SessionsFailed, &[], 1);
             io::Error::other(overrun)
         })
     }

@@ -11,6 +11,7 @@
 use std::io;
 use std::ops::Range;
 
+use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
@@ -201,14 +202,15 @@ impl Hub {
                 socket.held = true;
                 break;
             }
-            self.metrics.socket_reads += u64::from(socket.early.is_none());
+            let reads = u64::from(socket.early.is_none());
+            self.metrics.add(Metric::SocketReads, &[], reads);
             match socket.read(&mut scratch) {
                 Ok(Heard { count: 0, .. }) => {
                     self.drop_session(id);
                     break;
                 }
                 Ok(Heard { count, wire, drained }) => {
-                    self.metrics.socket_read_bytes += wire as u64;
+                    self.metrics.add(Metric::SocketReadBytes, &[], wire as u64);
                     // A short read leaves nothing behind but the end, for which the poller does not call again.
                     let drained = drained && !socket.ended;
                     self.shard.heard(id, now);

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 
 use super::{Hub, Link, Stream, WebSocket};
@@ -118,8 +119,9 @@ impl Hub {
     }
 
     fn count(&mut self, flushed: Flushed) {
-        self.metrics.socket_writes += flushed.calls;
-        self.metrics.socket_written_bytes += flushed.wire as u64;
+        self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
+        self.metrics
+            .add(Metric::SocketWrittenBytes, &[], flushed.wire as u64);
     }
 }
 

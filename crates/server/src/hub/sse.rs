@@ -45,7 +45,7 @@ impl Hub {
     /// What a session asked for was granted: it is a stream from now on.
     pub(crate) fn grant_sse(&mut self, tether: &Tether) {
         tether.grant();
-        self.metrics.connection_opened(TransportLabel::Sse);
+        self.connection_opened(TransportLabel::Sse);
         self.check_gate();
         self.kick();
     }

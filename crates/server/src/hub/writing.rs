@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
@@ -75,7 +76,8 @@ impl Hub {
         });
         let ready: Vec<egress::Ready<'_>> = ready.collect();
         let mut results = std::mem::take(&mut self.results);
-        self.metrics.socket_writes += self.egress.write(&ready, &mut results);
+        let calls = self.egress.write(&ready, &mut results);
+        self.metrics.add(Metric::SocketWrites, &[], calls);
         drop(ready);
         let now = self.clock.now();
         for (id, result) in batch.iter().zip(results.drain(..)) {
@@ -95,7 +97,7 @@ impl Hub {
             socket.slow |= socket.blocked;
         }
         if count > 0 {
-            self.metrics.socket_written_bytes += count as u64;
+            self.metrics.add(Metric::SocketWrittenBytes, &[], count as u64);
             self.took(id, count, now)?;
         }
         if self.shard.is_finished(id) {

@@ -15,7 +15,7 @@ pub enum TlsError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// A file has nothing of what it is for.
@@ -56,7 +56,7 @@ pub enum TlsError {
         cert_file: PathBuf,
         /// The file with the key.
         key_file: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         source: rustls::Error,
     },
 }

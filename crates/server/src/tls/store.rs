@@ -7,7 +7,8 @@ use std::io;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::SystemTime;
 
-use tickwire_metrics::TlsMetrics;
+use std::sync::Arc;
+use tickwire_metrics::{Catalogue, Metric};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,12 +23,12 @@ use crate::config::Tls;
 #[derive(Debug)]
 pub(crate) struct TlsStore {
     current: RwLock<TlsIdentity>,
-    metrics: TlsMetrics,
+    metrics: Arc<Catalogue>,
 }
 
 impl TlsStore {
     /// A store that begins with `identity`.
-    pub(crate) fn new(identity: TlsIdentity, metrics: TlsMetrics) -> Self {
+    pub(crate) fn new(identity: TlsIdentity, metrics: Arc<Catalogue>) -> Self {
         note(&identity, &metrics);
         Self {
             current: RwLock::new(identity),
@@ -62,7 +63,7 @@ impl TlsStore {
                 Ok(true)
             }
             Err(error) => {
-                self.metrics.reloaded(false);
+                self.metrics.add(Metric::TlsReloadsFailed, &[], 1);
                 Err(error)
             }
         }
@@ -71,7 +72,7 @@ impl TlsStore {
     fn show(&self, current: &mut TlsIdentity, identity: TlsIdentity) {
         note(&identity, &self.metrics);
         *current = identity;
-        self.metrics.reloaded(true);
+        self.metrics.add(Metric::TlsReloads, &[], 1);
     }
 
     fn changing(&self) -> RwLockWriteGuard<'_, TlsIdentity> {
@@ -110,7 +111,7 @@ impl TlsStore {
         match accepted {
             Ok(stream) => Ok(HttpStream::Tls(Box::new(stream))),
             Err(error) => {
-                self.metrics.handshake_failed();
+                self.metrics.add(Metric::TlsHandshakesFailed, &[], 1);
                 Err(error)
             }
         }
@@ -118,8 +119,11 @@ impl TlsStore {
 }
 
 /// Tells operators until when `identity` is good.
-fn note(identity: &TlsIdentity, metrics: &TlsMetrics) {
-    metrics.set_not_after(identity.not_after());
+fn note(identity: &TlsIdentity, metrics: &Arc<Catalogue>) {
+    match identity.not_after() {
+        Some(seconds) => metrics.set(Metric::TlsNotAfter, &[], seconds.saturating_mul(1_000_000)),
+        None => metrics.set_nothing(Metric::TlsNotAfter, &[]),
+    }
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -161,7 +165,7 @@ mod tests {
     fn store(settings: &Tls) -> TlsStore {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let identity = TlsIdentity::load(settings).expect("good files");
-        TlsStore::new(identity, catalogue.tls_metrics())
+        TlsStore::new(identity, catalogue.clone())
     }
 
     #[test]

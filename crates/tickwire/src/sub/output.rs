@@ -15,9 +15,9 @@ const FULL_BYTES: usize = 64 * 1024;
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// Yes.
+    /// More is to be printed.
     Continue,
-    /// No: everything wanted was printed, or nobody reads.
+    /// Everything wanted was printed, or nobody reads the output.
     End,
 }
 

@@ -1,6 +1,8 @@
 //! The commands together: a broker, its publishers and subscribers.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 
 use serde_json::Value;
 
@@ -170,6 +172,62 @@ fn a_snapshot_ends_where_the_broker_says_that_all_has_come() {
     let outcome = run(
         &["sub", "--url", &url, "--mode", "snapshot", "chat.a", "chat.*"],
         "",
+    );
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(lines(&outcome.stdout).len(), 1, "{}", outcome.stdout);
+}
+
+/// Passes connections on to `to`, and loses the first where the broker is about to send `marker`.
+fn losing_one_before(marker: &'static str, to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let mut is_first = true;
+        for client in listener.incoming().map_while(Result::ok) {
+            let broker = TcpStream::connect(to).expect("the broker listens");
+            let cut = std::mem::take(&mut is_first).then_some(marker);
+            thread::spawn(move || pass_on(&client, &broker, cut));
+        }
+    });
+    address
+}
+
+fn pass_on(client: &TcpStream, broker: &TcpStream, cut: Option<&str>) {
+    let (mut up, mut to_broker) = (
+        client.try_clone().expect("a socket"),
+        broker.try_clone().expect("a socket"),
+    );
+    // Both directions end with the first that does.
+    thread::spawn(move || {
+        std::io::copy(&mut up, &mut to_broker).unwrap_or_default();
+        to_broker.shutdown(Shutdown::Both).unwrap_or_default();
+    });
+    let (mut from_broker, mut to_client) = (broker, client);
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from_broker.read(&mut bytes) {
+        let read = &bytes[..count];
+        let at = cut.and_then(|cut| read.windows(cut.len()).position(|part| part == cut.as_bytes()));
+        let passed = to_client.write_all(&read[..at.unwrap_or(count)]);
+        if passed.is_err() || at.is_some() {
+            break;
+        }
+    }
+    client.shutdown(Shutdown::Both).unwrap_or_default();
+    broker.shutdown(Shutdown::Both).unwrap_or_default();
+}
+
+#[test]
+fn a_snapshot_is_asked_for_again_when_the_connection_is_lost_before_it() {
+    let broker = Broker::start(&OPEN);
+    let outcome = run(&["pub", "--url", &broker.url(), "chat.a"], "1\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let address = losing_one_before(r#""op":"snapshot""#, broker.listen);
+    let url = format!("ws://{address}/v1/ws");
+    let outcome = run(&["sub", "--url", &url, "--mode", "snapshot", "chat.a"], "");
+    assert!(
+        outcome.stderr.contains("connected again"),
+        "it was lost: {}",
+        outcome.stderr
     );
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(lines(&outcome.stdout).len(), 1, "{}", outcome.stdout);

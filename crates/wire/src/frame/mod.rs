@@ -21,7 +21,7 @@ pub enum Opcode {
     Continuation = 0x0,
     /// Text, UTF-8.
     Text = 0x1,
-    /// Bytes.
+    /// Any bytes.
     Binary = 0x2,
     /// The closing handshake.
     Close = 0x8,

@@ -1,0 +1,229 @@
+//! The naive server: what one writes first with tokio, kept as the baseline that Tickwire must be worth its complexity over.
+//!
+//! One thread. Each connection is a task with a bounded queue; a publication is cloned into the queue of each subscriber of
+//! its topic, under one lock, and each task frames and writes what its queue holds, all of it before it flushes. It is
+//! ordinary and not bad: no work is done twice for want of care. A subscriber whose queue is full misses the message, which
+//! is not said to anybody. It speaks the plain protocol (`plain`), and stops when it is signalled.
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::accept_async_with_config;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::server::{Server, loopback, pinned};
+
+/// Messages that may wait for a connection.
+const QUEUE_MAX: usize = 1_024;
+/// What tungstenite's documentation advises for many connections; its default of 128 KiB is for few busy ones.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What it is made of, with the version that Cargo.lock has.
+const VERSION: &str = "tokio-tungstenite 0.30.0";
+
+/// Arguments of the naive server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NaiveArgs {
+    /// Port on the loopback; 0 takes any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+/// Starts it as a process of its own.
+pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
+    let own = env::current_exe().context("cannot find this program")?;
+    let mut command = pinned(&[core], &own);
+    command.arg("naive-server");
+    Server::spawn_announced(command)
+}
+
+/// Serves until the process is ended.
+///
+/// # Errors
+/// When the port is taken or connections cannot be accepted any more.
+pub(crate) fn serve(args: &NaiveArgs) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot start a runtime")?
+        .block_on(accept(args.port))
+}
+
+async fn accept(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(loopback(port))
+        .await
+        .with_context(|| format!("cannot listen on port {port}"))?;
+    let ready = serde_json::json!({ "port": listener.local_addr()?.port(), "version": VERSION });
+    writeln!(io::stdout().lock(), "{ready}").context("cannot tell the port")?;
+    let hub = Arc::new(Hub::default());
+    for id in 0.. {
+        let (stream, _) = listener.accept().await.context("cannot accept connections")?;
+        let hub = hub.clone();
+        tokio::spawn(async move {
+            // A connection that breaks is over, as one that is closed.
+            let _ = connection(id, stream, &hub).await;
+            hub.leave(id);
+        });
+    }
+    Ok(())
+}
+
+async fn connection(id: u64, stream: TcpStream, hub: &Hub) -> Result<(), Error> {
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+    let mut socket = accept_async_with_config(stream, Some(config)).await?;
+    let (sender, mut queue) = mpsc::channel(QUEUE_MAX);
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(text))) => if let Some(answer) = hub.take(id, &sender, &text) {
+                    socket.send(Message::Text(answer)).await?;
+                },
+                Some(message) => drop(message?),
+                None => return Ok(()),
+            },
+            Some(payload) = queue.recv() => {
+                socket.feed(Message::Text(payload)).await?;
+                while let Ok(payload) = queue.try_recv() {
+                    socket.feed(Message::Text(payload)).await?;
+                }
+                socket.flush().await?;
+            }
+        }
+    }
+}
+
+type Subscribers = HashMap<u64, mpsc::Sender<Utf8Bytes>>;
+
+/// Who subscribed to what.
+#[derive(Debug, Default)]
+struct Hub {
+    topics: Mutex<HashMap<String, Subscribers>>,
+}
+
+impl Hub {
+    /// Does what `text` asks, and returns what to answer.
+    fn take(&self, id: u64, sender: &mpsc::Sender<Utf8Bytes>, text: &str) -> Option<Utf8Bytes> {
+        if let Some((topic, payload)) = text.strip_prefix("pub ").and_then(|rest| rest.split_once(' ')) {
+            self.publish(topic, payload);
+            return None;
+        }
+        let Some(topics) = text.strip_prefix("sub ") else {
+            return Some("neither sub nor pub".into());
+        };
+        let mut subscribed = 0;
+        for topic in topics.split(',') {
+            self.topics()
+                .entry(topic.to_owned())
+                .or_default()
+                .insert(id, sender.clone());
+            subscribed += 1;
+        }
+        Some(format!("ok {subscribed}").into())
+    }
+
+    fn publish(&self, topic: &str, payload: &str) {
+        if let Some(subscribers) = self.topics().get(topic) {
+            let payload = Utf8Bytes::from(payload);
+            for subscriber in subscribers.values() {
+                // Full: this subscriber misses the message. Closed: it is leaving.
+                let _ = subscriber.try_send(payload.clone());
+            }
+        }
+    }
+
+    fn leave(&self, id: u64) {
+        self.topics().retain(|_, subscribers| {
+            subscribers.remove(&id);
+            !subscribers.is_empty()
+        });
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Subscribers>> {
+        // Nothing that panics is done under the lock.
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_lock() {
+        let (name, version) = VERSION.split_once(' ').expect("a name and a version");
+        let locked = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(
+            include_str!("../../../../Cargo.lock").contains(&locked),
+            "not {locked}"
+        );
+    }
+
+    /// A subscriber with a queue of `room`.
+    fn subscriber(hub: &Hub, id: u64, topics: &str, room: usize) -> mpsc::Receiver<Utf8Bytes> {
+        let (sender, queue) = mpsc::channel(room);
+        let answer = hub
+            .take(id, &sender, &format!("sub {topics}"))
+            .expect("an answer");
+        assert_eq!(answer.as_str(), format!("ok {}", topics.split(',').count()));
+        queue
+    }
+
+    fn taken(queue: &mut mpsc::Receiver<Utf8Bytes>) -> Vec<String> {
+        std::iter::from_fn(|| queue.try_recv().ok())
+            .map(|payload| payload.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_publication_reaches_the_subscribers_of_its_topic() {
+        let hub = Hub::default();
+        let (mut both, mut one) = (subscriber(&hub, 0, "a,b", 8), subscriber(&hub, 1, "b", 8));
+        let (sender, _queue) = mpsc::channel(1);
+        for text in ["pub a \"x y\"", "pub b \"z\"", "pub c \"nobody\""] {
+            assert_eq!(hub.take(2, &sender, text), None);
+        }
+        assert_eq!(
+            (taken(&mut both), taken(&mut one)),
+            (vec!["\"x y\"".into(), "\"z\"".into()], vec!["\"z\"".into()])
+        );
+    }
+
+    #[test]
+    fn whoever_leaves_is_forgotten_with_its_topics() {
+        let hub = Hub::default();
+        let _queues = [subscriber(&hub, 0, "a,b", 1), subscriber(&hub, 1, "b", 1)];
+        hub.leave(0);
+        assert_eq!(hub.topics().keys().collect::<Vec<_>>(), ["b"]);
+        hub.leave(1);
+        assert!(hub.topics().is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_misses_messages_and_holds_up_nobody() {
+        let hub = Hub::default();
+        let (mut slow, mut quick) = (subscriber(&hub, 0, "a", 1), subscriber(&hub, 1, "a", 8));
+        for payload in ["1", "2", "3"] {
+            hub.publish("a", payload);
+        }
+        assert_eq!(
+            (taken(&mut slow), taken(&mut quick)),
+            (vec!["1".into()], vec!["1".into(), "2".into(), "3".into()])
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let (sender, _queue) = mpsc::channel(1);
+        for strange in ["", "sub", "hello", "pub a"] {
+            let answer = Hub::default().take(0, &sender, strange).expect("an answer");
+            assert_eq!(answer.as_str(), "neither sub nor pub", "{strange:?}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! NATS: its client protocol, in binary WebSocket messages.
+//!
+//! Protocol lines follow one another in a message as the server had them; see the module above for why a message never
+//! holds part of one. Subscriptions are not confirmed by NATS (without `verbose`, which would make it answer publications
+//! too), so a `PING` follows each and its `PONG` confirms it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{ChildStderr, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tickwire_wire::frame::Opcode;
+
+use super::packages::folder;
+use super::server::{Server, free_port, installed_program, loopback, pinned};
+use super::{Inbound, Message, Protocol, whole_number};
+use crate::swarm::report::progress;
+
+/// The configuration; `CLIENT_PORT` and `WEBSOCKET_PORT` stand for ports.
+const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
+/// Where Debian's package puts the server, which is not in everybody's PATH.
+const DEBIAN: &str = "/usr/sbin/nats-server";
+/// Time that the server's first line may take.
+const INFO_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is said to NATS.
+pub(super) struct Nats;
+
+impl Protocol for Nats {
+    fn endpoint(&self) -> (&'static str, Option<&'static str>) {
+        ("/", None)
+    }
+
+    fn greet(&self) -> Vec<Message> {
+        let options = r#"{"verbose":false,"pedantic":false,"tls_required":false,"protocol":1,"echo":true,"lang":"tickwire-loadtest","version":"1"}"#;
+        vec![binary(format!("CONNECT {options}\r\n"))]
+    }
+
+    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
+        let mut lines = String::new();
+        for (index, topic) in topics.iter().enumerate() {
+            lines += &format!("SUB {topic} {}\r\nPING\r\n", index + 1);
+        }
+        vec![binary(lines)]
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode {
+        out.extend_from_slice(b"PUB ");
+        out.extend_from_slice(topic.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(payload.len().to_string().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(payload);
+        out.extend_from_slice(b"\r\n");
+        Opcode::Binary
+    }
+
+    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound {
+        let (mut found, mut rest) = (Inbound::default(), message);
+        while !rest.is_empty() {
+            match Line::read(rest) {
+                Some((Line::Delivery(payload), after)) => {
+                    delivered(payload);
+                    rest = after;
+                }
+                Some((Line::Other(line), after)) => {
+                    note(line, &mut found);
+                    rest = after;
+                }
+                None => {
+                    found.fault = Inbound::not_understood(rest).fault;
+                    break;
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What a message goes on with.
+enum Line<'m> {
+    /// A delivery's payload.
+    Delivery(&'m [u8]),
+    /// Another line, without its end.
+    Other(&'m [u8]),
+}
+
+impl<'m> Line<'m> {
+    /// The next line with its payload if it has one, and what follows it.
+    fn read(bytes: &'m [u8]) -> Option<(Self, &'m [u8])> {
+        let end = bytes.iter().position(|byte| *byte == b'\r')?;
+        let (line, rest) = bytes.split_at(end);
+        let rest = rest.strip_prefix(b"\r\n")?;
+        if !line.starts_with(b"MSG ") {
+            return Some((Self::Other(line), rest));
+        }
+        // MSG <subject> <sid> [reply-to] <bytes>
+        let space = line.iter().rposition(|byte| *byte == b' ')?;
+        let (payload, rest) = rest.split_at_checked(whole_number(&line[space + 1..])?)?;
+        Some((Self::Delivery(payload), rest.strip_prefix(b"\r\n")?))
+    }
+}
+
+/// Notes what a line says that is no delivery.
+fn note(line: &[u8], found: &mut Inbound) {
+    match line {
+        b"PONG" => found.confirmed += 1,
+        b"PING" => found.answer = Some(binary("PONG\r\n")),
+        b"+OK" => {}
+        [b'I', b'N', b'F', b'O', b' ', ..] => found.greeted = true,
+        _ => found.fault = Inbound::not_understood(line).fault,
+    }
+}
+
+fn binary(payload: impl Into<Vec<u8>>) -> Message {
+    Message {
+        opcode: Opcode::Binary,
+        payload: payload.into(),
+    }
+}
+
+/// Why it cannot be started, if it is not installed.
+pub(super) fn missing() -> Option<String> {
+    program()
+        .is_none()
+        .then(|| "nats-server is not installed; it comes with the Debian package `nats-server`".to_owned())
+}
+
+fn program() -> Option<PathBuf> {
+    installed_program("nats-server")
+        .or_else(|| Some(PathBuf::from(DEBIAN)).filter(|program| program.is_file()))
+}
+
+/// Starts the server with one thread for its goroutines.
+pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
+    let Some(program) = program() else {
+        bail!(missing().unwrap_or_default());
+    };
+    let (port, client_port) = (free_port()?, free_port()?);
+    let configuration = configured(port, client_port)?;
+    let mut command = pinned(&[core], &program);
+    command
+        .arg("--config")
+        .arg(&configuration)
+        .env("GOMAXPROCS", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut server = Server::spawn(command, port)?;
+    if let Some(log) = server.process.stderr.take() {
+        thread::spawn(|| pass_on(log));
+    }
+    // The client port opens after the other (nats-server's `Server.Start`).
+    let stream = server.wait_until(|| Ok(TcpStream::connect(loopback(client_port)).ok()));
+    // It reads its configuration once.
+    fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
+    server.version = version(&stream?)?;
+    Ok(server)
+}
+
+/// Passes on what the server logs, except its many words about starting and stopping, and that there is no TLS.
+fn pass_on(log: ChildStderr) {
+    for line in BufReader::new(log).lines().map_while(Result::ok) {
+        if !line.contains("[INF]") && !line.contains("not configured with TLS") {
+            progress(format_args!("nats-server: {line}"));
+        }
+    }
+}
+
+/// A file with the configuration for these ports.
+fn configured(port: u16, client_port: u16) -> anyhow::Result<PathBuf> {
+    let text = CONFIGURATION
+        .replace("WEBSOCKET_PORT", &port.to_string())
+        .replace("CLIENT_PORT", &client_port.to_string());
+    let path = folder()?.join(format!("nats-{port}.conf"));
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The version in the line that NATS greets with, `INFO {"version":…}`.
+fn version(stream: &TcpStream) -> anyhow::Result<String> {
+    stream.set_read_timeout(Some(INFO_WITHIN))?;
+    let mut line = String::new();
+    BufReader::new(stream)
+        .read_line(&mut line)
+        .context("nats-server sent no INFO")?;
+    let info: serde_json::Value = line
+        .strip_prefix("INFO ")
+        .and_then(|json| serde_json::from_str(json).ok())
+        .with_context(|| format!("nats-server greets with {line:?} and not with INFO"))?;
+    let field = |name: &str| info[name].as_str().unwrap_or("unknown").to_owned();
+    Ok(format!("NATS {} ({})", field("version"), field("go")))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::super::tests::{inbound, published, sent, topics};
+    use super::*;
+
+    #[test]
+    fn what_is_sent() {
+        expect![[r#"binary "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"protocol\":1,\"echo\":true,\"lang\":\"tickwire-loadtest\",\"version\":\"1\"}\r\n""#]]
+            .assert_eq(&sent(&Nats.greet()));
+        expect![[r#"binary "SUB bench.t0 1\r\nPING\r\nSUB bench.t1 2\r\nPING\r\n""#]]
+            .assert_eq(&sent(&Nats.subscribe(&topics(2))));
+        expect![[r#"binary "PUB bench.t1 5\r\n\"17.\"\r\n""#]]
+            .assert_eq(&published(&Nats, "bench.t1", "\"17.\""));
+    }
+
+    #[test]
+    fn what_comes_in() {
+        expect!["greeted"].assert_eq(&inbound(&Nats, b"INFO {\"server_id\":\"x\"} \r\n"));
+        expect!["confirmed 2"].assert_eq(&inbound(&Nats, b"PONG\r\nPONG\r\n"));
+        expect![[r#"answer binary "PONG\r\n""#]].assert_eq(&inbound(&Nats, b"PING\r\n"));
+        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(&Nats, b"MSG bench.t1 1 5\r\n\"17.\"\r\n"));
+        // With a subject to reply to.
+        expect![[r#"delivered "\"17.\"""#]]
+            .assert_eq(&inbound(&Nats, b"MSG bench.t1 1 inbox 5\r\n\"17.\"\r\n"));
+    }
+
+    #[test]
+    fn several_lines_in_one_message() {
+        let message = b"PONG\r\nMSG a 1 3\r\n\"1\"\r\nPING\r\nMSG b 2 3\r\n\r\n2\r\nMSG a 1 0\r\n\r\n+OK\r\n";
+        expect![[r#"
+            delivered "\"1\""
+            delivered "\r\n2"
+            delivered ""
+            confirmed 1
+            answer binary "PONG\r\n""#]]
+        .assert_eq(&inbound(&Nats, message));
+    }
+
+    #[test]
+    fn what_is_cut_or_refused_is_a_fault() {
+        let whole = b"MSG bench.t1 1 5\r\n\"17.\"\r\n";
+        for end in 1..whole.len() {
+            let found = inbound(&Nats, &whole[..end]);
+            assert!(found.starts_with("fault a message of "), "{end} bytes: {found}");
+        }
+        expect![[r#"fault a message of 31 bytes is not understood: "-ERR 'Maximum Payload Violation""#]]
+            .assert_eq(&inbound(&Nats, b"-ERR 'Maximum Payload Violation\r\n"));
+        for strange in [
+            &b"MSG a 1 x\r\n\r\n"[..],
+            b"MSG a 1 18446744073709551615\r\n\r\n",
+            b"MSG a 1 1\r\nxyz",
+        ] {
+            let found = inbound(&Nats, strange);
+            assert!(found.starts_with("fault a message of "), "{found}");
+        }
+    }
+}

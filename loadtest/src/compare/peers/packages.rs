@@ -1,0 +1,181 @@
+//! The peers' own folder under `target/`, and what npm puts there: ws, Socket.IO and Bun.
+//!
+//! The versions are pinned by the lock that this program carries; `npm ci` installs exactly those, on first use and again
+//! when the lock changes, without running any package's own scripts. A lock on the folder keeps two programs from
+//! installing at once. When npm or Node is missing, or the registry out of reach, the error says so, and nothing is half
+//! there: the mark of a finished installation is written last.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+use super::Install;
+use super::server::{Server, installed_program, pinned};
+use crate::swarm::report::progress;
+
+const PACKAGES: &str = include_str!("../../../peers/package.json");
+const LOCK: &str = include_str!("../../../peers/package-lock.json");
+const SCRIPTS: [(&str, &str); 3] = [
+    ("uwebsockets.mjs", include_str!("../../../peers/uwebsockets.mjs")),
+    ("ws.mjs", include_str!("../../../peers/ws.mjs")),
+    ("socketio.mjs", include_str!("../../../peers/socketio.mjs")),
+];
+/// Name of the file that holds the lock of a finished installation.
+const INSTALLED: &str = "installed-lock.json";
+/// What tells the scripts to compress.
+const DEFLATE: &[(&str, &str)] = &[("PEER_DEFLATE", "1")];
+/// Where the npm packages of Bun have it, within `node_modules`.
+const BUN: &str = if cfg!(target_arch = "aarch64") {
+    "@oven/bun-linux-aarch64/bin/bun"
+} else {
+    "@oven/bun-linux-x64/bin/bun"
+};
+
+const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it";
+
+/// Starts uWebSockets, as Bun has it.
+pub(super) fn launch_uwebsockets(core: usize) -> anyhow::Result<Server> {
+    launch_bun(core, &[])
+}
+
+/// The same with compression.
+pub(super) fn launch_uwebsockets_deflate(core: usize) -> anyhow::Result<Server> {
+    launch_bun(core, DEFLATE)
+}
+
+fn launch_bun(core: usize, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
+    let folder = install()?;
+    let bun = folder.join("node_modules").join(BUN);
+    ensure!(bun.exists(), "npm has no Bun for this machine");
+    launch(core, &bun, &folder.join("uwebsockets.mjs"), variables)
+}
+
+/// Starts ws on Node.
+pub(super) fn launch_ws(core: usize) -> anyhow::Result<Server> {
+    launch(core, &node()?, &install()?.join("ws.mjs"), &[])
+}
+
+/// The same with compression.
+pub(super) fn launch_ws_deflate(core: usize) -> anyhow::Result<Server> {
+    launch(core, &node()?, &install()?.join("ws.mjs"), DEFLATE)
+}
+
+/// Starts Socket.IO on Node.
+pub(super) fn launch_socketio(core: usize) -> anyhow::Result<Server> {
+    launch(core, &node()?, &install()?.join("socketio.mjs"), &[])
+}
+
+fn launch(core: usize, runtime: &Path, script: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
+    let mut command = pinned(&[core], runtime);
+    command
+        .arg(script)
+        .env("NODE_ENV", "production")
+        .env_remove("PEER_DEFLATE")
+        .envs(variables.iter().copied());
+    Server::spawn_announced(command)
+}
+
+/// What the peers on Node need and is not there.
+pub(super) fn missing_for_node(install: Install) -> Option<String> {
+    match node() {
+        Ok(_) => missing_for_bun(install),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// What Bun needs and is not there.
+pub(super) fn missing_for_bun(install: Install) -> Option<String> {
+    match folder().and_then(|folder| is_installed(&folder)) {
+        Ok(true) => None,
+        Ok(false) if install == Install::Never => {
+            Some("its npm packages are not installed; `tickwire-loadtest peers` installs them".to_owned())
+        }
+        Ok(false) => installed_program("npm").is_none().then(|| NO_NPM.to_owned()),
+        Err(error) => Some(format!("{error:#}")),
+    }
+}
+
+/// Node, which runs the scripts other than Bun's.
+fn node() -> anyhow::Result<PathBuf> {
+    installed_program("node").context("Node.js is not installed; ws and Socket.IO need version 20 or later")
+}
+
+/// The folder of the peers, `peers` in cargo's target folder; made if it is not there.
+pub(super) fn folder() -> anyhow::Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program's own folder")?;
+    // Cargo marks its target folder with this file; a program that was copied elsewhere has its peers beside it.
+    let target = own
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let folder = target.or(own.parent()).unwrap_or(Path::new(".")).join("peers");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn is_installed(folder: &Path) -> anyhow::Result<bool> {
+    Ok(read(&folder.join(INSTALLED))?.as_deref() == Some(LOCK))
+}
+
+/// The folder with the scripts and their packages, which are installed if they are not there.
+fn install() -> anyhow::Result<PathBuf> {
+    let folder = folder()?;
+    let lock = File::create(folder.join("lock")).context("cannot make the peers' lock")?;
+    lock.lock().context("cannot take the peers' lock")?;
+    for (name, text) in SCRIPTS {
+        write(&folder.join(name), text)?;
+    }
+    if is_installed(&folder)? {
+        return Ok(folder);
+    }
+    write(&folder.join("package.json"), PACKAGES)?;
+    write(&folder.join("package-lock.json"), LOCK)?;
+    progress(format_args!(
+        "installing ws, Socket.IO and Bun with npm in {}",
+        folder.display()
+    ));
+    let npm = Command::new("npm")
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel",
+            "error",
+        ])
+        .current_dir(&folder)
+        .output();
+    let output = match npm {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(NO_NPM),
+        ran => ran.context("cannot run npm")?,
+    };
+    ensure!(
+        output.status.success(),
+        "npm ci in {} failed: {}",
+        folder.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    write(&folder.join(INSTALLED), LOCK)?;
+    Ok(folder)
+}
+
+/// Writes `text` unless it is there already: another program may be reading it.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if read(path)?.as_deref() == Some(text) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The text of a file, if there is one.
+fn read(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => text
+            .map(Some)
+            .with_context(|| format!("cannot read {}", path.display())),
+    }
+}

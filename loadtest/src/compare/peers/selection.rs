@@ -1,0 +1,247 @@
+//! Which servers take part: those that were asked for or, in each scenario, those that it is meant for and that are there.
+//!
+//! Another build of Tickwire, named with its path, always takes part where Tickwire can. A server that was not asked for and
+//! is not installed is left out, and said so once; one that was asked for and is not there fails when it is started.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+
+use super::tickwire::Build;
+use super::{Peer, TICKWIRE, peers};
+use crate::swarm::report::progress;
+
+/// Another build of Tickwire: `NAME=PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedBinary {
+    name: String,
+    path: PathBuf,
+}
+
+impl FromStr for NamedBinary {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (name, path) = text
+            .split_once('=')
+            .with_context(|| format!("{text:?} must be NAME=PATH"))?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        ensure!(
+            !name.is_empty() && name.bytes().all(is_plain),
+            "the name {name:?} must be letters, digits, '-' and '.'"
+        );
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "there is no file {}", path.display());
+        Ok(Self {
+            name: format!("{TICKWIRE}-{name}"),
+            path,
+        })
+    }
+}
+
+impl NamedBinary {
+    /// The peer. What it says of itself stays for as long as this program runs, as with all peers.
+    fn peer(&self) -> anyhow::Result<Peer> {
+        ensure!(
+            peers().iter().all(|peer| peer.name != self.name),
+            "{} is a peer already; give the binary another name",
+            self.name
+        );
+        let path = self.path.canonicalize().context("the binary's path")?;
+        let build = Build {
+            program: Some(Box::leak(path.into_boxed_path())),
+            ..Build::default()
+        };
+        Ok(Peer::tickwire(self.name.clone().leak(), false, build))
+    }
+}
+
+/// Who takes part.
+pub(crate) struct Selection {
+    /// Those that were asked for; none if nobody asked.
+    asked: Vec<Peer>,
+    binaries: Vec<Peer>,
+    /// Those that can be started, for when nobody asked.
+    there: Vec<Peer>,
+}
+
+impl Selection {
+    /// The servers called `names`, or those that are installed, and these builds.
+    ///
+    /// # Errors
+    /// When there is no such server, or two of one name.
+    pub(crate) fn new(names: &[String], binaries: &[NamedBinary]) -> anyhow::Result<Self> {
+        let there = |peer: &&Peer| match peer.missing() {
+            None => true,
+            Some(why) => {
+                if peer.by_default {
+                    progress(format_args!("{} takes no part: {why}", peer.name));
+                }
+                false
+            }
+        };
+        let binaries: Vec<Peer> = binaries.iter().map(NamedBinary::peer).collect::<Result<_, _>>()?;
+        for (number, binary) in binaries.iter().enumerate() {
+            let before = &binaries[..number];
+            ensure!(
+                before.iter().all(|other| other.name != binary.name),
+                "two binaries are called {}",
+                binary.name
+            );
+        }
+        let asked = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let there = match asked.is_empty() {
+            true => peers().iter().filter(there).copied().collect(),
+            false => Vec::new(),
+        };
+        Ok(Self {
+            asked,
+            binaries,
+            there,
+        })
+    }
+
+    /// Who takes part in a scenario that only the servers `able` can do and that is meant for the servers `meant`; empty
+    /// lists are all, and all that take part by default.
+    ///
+    /// # Errors
+    /// When one that it is meant for is no server at all.
+    pub(crate) fn taking_part(&self, able: &[String], meant: &[String]) -> anyhow::Result<Vec<Peer>> {
+        for name in meant {
+            find(name)?;
+        }
+        let by_default = |peer: &&Peer| match meant.is_empty() {
+            true => peer.by_default,
+            false => meant.iter().any(|name| name == peer.name),
+        };
+        let unasked = self.there.iter().filter(by_default);
+        let all = self.asked.iter().chain(unasked).chain(&self.binaries);
+        Ok(all.filter(|peer| peer.is_among(able)).copied().collect())
+    }
+}
+
+fn find(name: impl AsRef<str> + Display) -> anyhow::Result<Peer> {
+    peers()
+        .iter()
+        .find(|peer| peer.name == name.as_ref())
+        .copied()
+        .with_context(|| {
+            let known: Vec<_> = peers().iter().map(|peer| peer.name).collect();
+            format!("there is no peer \"{name}\", only {}", known.join(", "))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::scenario::{MapNames, NAMED, Scenario};
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// A selection where everything is installed.
+    fn selection(asked: &[&str], binaries: &[&str]) -> Selection {
+        let own = std::env::current_exe().expect("this program");
+        let binaries: Vec<NamedBinary> = binaries
+            .iter()
+            .map(|name| format!("{name}={}", own.display()).parse().expect("a binary"))
+            .collect();
+        Selection {
+            there: match asked {
+                [] => peers().to_vec(),
+                _ => Vec::new(),
+            },
+            asked: asked.iter().map(find).collect::<Result<_, _>>().expect("peers"),
+            binaries: binaries
+                .iter()
+                .map(NamedBinary::peer)
+                .collect::<Result<_, _>>()
+                .expect("binaries"),
+        }
+    }
+
+    #[track_caller]
+    fn check(asked: &[&str], binaries: &[&str], able: &[&str], meant: &[&str], expected: &[&str]) {
+        let taking_part = selection(asked, binaries)
+            .taking_part(&names(able), &names(meant))
+            .expect("known peers");
+        let found: Vec<&str> = taking_part.iter().map(|peer| peer.name).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn who_takes_part() {
+        let all = ["tickwire", "uwebsockets", "nats", "ws", "socketio", "naive"];
+        check(&[], &[], &[], &[], &all);
+        check(&[], &[], &["nats", "tickwire"], &[], &["tickwire", "nats"]);
+        check(&[], &[], &[], &["tickwire", "floor"], &["tickwire", "floor"]);
+        check(
+            &[],
+            &[],
+            &["tickwire"],
+            &["tickwire", "tickwire-2shards"],
+            &["tickwire", "tickwire-2shards"],
+        );
+        check(&["floor", "ws"], &[], &[], &["tickwire"], &["floor", "ws"]);
+        check(&["ws"], &[], &["tickwire"], &[], &[]);
+        check(
+            &["tickwire-plain", "ws"],
+            &[],
+            &["tickwire"],
+            &[],
+            &["tickwire-plain"],
+        );
+        check(
+            &["tickwire"],
+            &["old", "new"],
+            &["tickwire"],
+            &[],
+            &["tickwire", "tickwire-old", "tickwire-new"],
+        );
+        check(&[], &["old"], &["nats"], &[], &["nats"]);
+    }
+
+    #[test]
+    fn names_that_mean_nothing_or_two_things() {
+        let own = std::env::current_exe().expect("this program");
+        let binary = |name: &str| format!("{name}={}", own.display()).parse::<NamedBinary>();
+        let refused = |binaries: &[NamedBinary]| {
+            let selection = Selection::new(&names(&["tickwire"]), binaries);
+            selection.err().expect("must be refused").to_string()
+        };
+        let plain = binary("plain").expect("a binary");
+        assert!(refused(&[plain]).starts_with("tickwire-plain is a peer already"));
+        let old = binary("old").expect("a binary");
+        assert_eq!(
+            refused(&[old.clone(), old]),
+            "two binaries are called tickwire-old"
+        );
+        for (text, why) in [
+            ("old", "\"old\" must be NAME=PATH"),
+            ("=/bin/sh", "the name \"\" must be letters, digits, '-' and '.'"),
+            ("old=/no/such/file", "there is no file /no/such/file"),
+        ] {
+            let error = text.parse::<NamedBinary>().expect_err("must be refused");
+            assert_eq!(error.to_string(), why);
+        }
+    }
+
+    #[test]
+    fn the_projects_scenarios_name_servers_that_exist() {
+        let selection = selection(&[], &[]);
+        for name in NAMED.map_names() {
+            let scenario = Scenario::load(name, false).expect("a good scenario");
+            for peer in &scenario.peers {
+                find(peer).expect("a server");
+            }
+            let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers);
+            assert!(
+                !taking_part.expect("servers that exist").is_empty(),
+                "nobody takes part in {name}"
+            );
+        }
+    }
+}

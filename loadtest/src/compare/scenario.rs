@@ -1,0 +1,449 @@
+//! What is measured: a scenario, as a small TOML file says it.
+//!
+//! Those of the project are part of the program and known by name; others are read from files. Every value is checked
+//! here, so that a run that begins is one that can be run. A file's `[quick]` table replaces values for a short run.
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The project's own, in the order in which they are listed and run.
+pub(crate) const NAMED: &[(&str, &str)] = &[
+    ("hot-1k", include_str!("../../scenarios/hot-1k.toml")),
+    ("hot-10k", include_str!("../../scenarios/hot-10k.toml")),
+    ("hot-19k", include_str!("../../scenarios/hot-19k.toml")),
+    ("hot-open", include_str!("../../scenarios/hot-open.toml")),
+    ("market", include_str!("../../scenarios/market.toml")),
+    ("market-150k", include_str!("../../scenarios/market-150k.toml")),
+    (
+        "market-deflate",
+        include_str!("../../scenarios/market-deflate.toml"),
+    ),
+    (
+        "market-deflate-peers",
+        include_str!("../../scenarios/market-deflate-peers.toml"),
+    ),
+    ("market-max", include_str!("../../scenarios/market-max.toml")),
+    ("replay", include_str!("../../scenarios/replay.toml")),
+    ("slow", include_str!("../../scenarios/slow.toml")),
+    ("slow-link", include_str!("../../scenarios/slow-link.toml")),
+    ("storm", include_str!("../../scenarios/storm.toml")),
+    ("wildcards", include_str!("../../scenarios/wildcards.toml")),
+    ("codec-json", include_str!("../../scenarios/codec-json.toml")),
+    (
+        "codec-msgpack",
+        include_str!("../../scenarios/codec-msgpack.toml"),
+    ),
+    (
+        "two-shards-hot",
+        include_str!("../../scenarios/two-shards-hot.toml"),
+    ),
+    (
+        "two-shards-market",
+        include_str!("../../scenarios/two-shards-market.toml"),
+    ),
+    ("idle", include_str!("../../scenarios/idle.toml")),
+    ("idle-19k", include_str!("../../scenarios/idle-19k.toml")),
+];
+
+/// What every topic's name begins with; a number follows.
+const TOPIC_PREFIX: &str = "bench.t";
+
+/// What is done with the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// One message at a time: the next when all have it.
+    Hot,
+    /// Messages at a fixed rate, whatever becomes of them.
+    Open,
+    /// Messages as they were recorded, some times faster.
+    Replay,
+    /// The highest rate that keeps a bound on the latency.
+    Max,
+    /// A fixed rate, without and with readers that stop.
+    Slow,
+    /// A fixed rate, while all connections are lost and come back.
+    Storm,
+    /// Nothing.
+    Idle,
+}
+
+/// How messages are written, where a server knows several ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wording {
+    /// As the server's own protocol does.
+    #[default]
+    Json,
+    /// In MessagePack, which only Tickwire knows.
+    Msgpack,
+}
+
+/// Why a scenario cannot be had.
+#[derive(Debug, Error)]
+pub(crate) enum ScenarioError {
+    #[error("{name:?} is neither a scenario ({known}) nor a file that can be read: {source}")]
+    Unknown {
+        name: String,
+        known: String,
+        source: std::io::Error,
+    },
+    #[error("scenario {name}: {source}")]
+    Malformed {
+        name: String,
+        source: Box<toml::de::Error>,
+    },
+    #[error("scenario {name}: {field} = {value} must be {expected}")]
+    Refused {
+        name: String,
+        field: &'static str,
+        value: String,
+        expected: String,
+    },
+}
+
+/// A scenario.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// Its name: of the file, without its end.
+    #[serde(skip_deserializing)]
+    pub(crate) name: String,
+    /// What it measures, in a sentence.
+    pub(crate) about: String,
+    pub(crate) kind: Kind,
+    /// Connections that subscribe.
+    pub(crate) subscribers: u32,
+    /// Topics that there are.
+    #[serde(default = "one")]
+    pub(crate) topics: u32,
+    /// Topics that each connection has.
+    #[serde(default = "one")]
+    pub(crate) topics_each: u32,
+    /// The pattern that stands for all topics, instead of their names.
+    #[serde(default)]
+    pub(crate) pattern: Option<String>,
+    /// Deliveries per second: messages per second times the subscribers of each.
+    #[serde(default)]
+    pub(crate) rate: u32,
+    /// Messages that become due within this time are sent together; none waits longer.
+    #[serde(default)]
+    pub(crate) publish_every_us: u32,
+    /// How many times faster than it was recorded a recording is replayed.
+    #[serde(default)]
+    pub(crate) speed: u32,
+    /// Time that is measured.
+    pub(crate) seconds: u32,
+    /// Time before it that is not.
+    #[serde(default = "one")]
+    pub(crate) warmup_seconds: u32,
+    /// Share of the readers that stop.
+    #[serde(default)]
+    pub(crate) stopped_percent: u32,
+    /// Bytes per second that these go on to read, each of them.
+    #[serde(default)]
+    pub(crate) slow_bytes_per_s: u32,
+    /// The bound that the highest rate must keep.
+    #[serde(default)]
+    pub(crate) p99_ms_max: u32,
+    /// Rates that are tried to find the highest.
+    #[serde(default)]
+    pub(crate) probes: u32,
+    #[serde(default)]
+    pub(crate) codec: Wording,
+    /// Whether messages come compressed, and must.
+    #[serde(default)]
+    pub(crate) deflate: bool,
+    /// The servers that can do it; empty for all.
+    #[serde(default)]
+    pub(crate) peers: Vec<String>,
+    /// The servers that it is meant for, which take part unless others are asked for; empty for those that usually do.
+    #[serde(default)]
+    pub(crate) default_peers: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Scenario {
+    /// The scenario called `name`, or in the file of that name. With `quick`, the short form of it.
+    ///
+    /// # Errors
+    /// When there is none, or it says something that cannot be run.
+    pub(crate) fn load(name: &str, quick: bool) -> Result<Self, ScenarioError> {
+        if let Some((name, text)) = NAMED.iter().find(|(known, _)| *known == name) {
+            return Self::parse(name, text, quick);
+        }
+        let text = fs::read_to_string(name).map_err(|source| ScenarioError::Unknown {
+            name: name.to_owned(),
+            known: NAMED.map_names().join(", "),
+            source,
+        })?;
+        let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy());
+        Self::parse(&stem.unwrap_or_default(), &text, quick)
+    }
+
+    /// The scenario that `text` says.
+    ///
+    /// # Errors
+    /// When it is no TOML, or says something that cannot be run.
+    pub(crate) fn parse(name: &str, text: &str, quick: bool) -> Result<Self, ScenarioError> {
+        let malformed = |source| ScenarioError::Malformed {
+            name: name.to_owned(),
+            source: Box::new(source),
+        };
+        let mut table: toml::Table = text.parse().map_err(malformed)?;
+        if let Some(toml::Value::Table(shorter)) = table.remove("quick")
+            && quick
+        {
+            table.extend(shorter);
+        }
+        let mut scenario: Self = table.try_into().map_err(malformed)?;
+        name.clone_into(&mut scenario.name);
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let within = |field, value: u32, allowed: RangeInclusive<u32>| {
+            if allowed.contains(&value) {
+                return Ok(());
+            }
+            Err(ScenarioError::Refused {
+                name: self.name.clone(),
+                field,
+                value: value.to_string(),
+                expected: format!("from {} to {}", allowed.start(), allowed.end()),
+            })
+        };
+        within("subscribers", self.subscribers, 1..=1_000_000)?;
+        within("topics", self.topics, 1..=10_000)?;
+        within("topics_each", self.topics_each, 1..=self.topics)?;
+        within("seconds", self.seconds, 1..=3_600)?;
+        within("warmup_seconds", self.warmup_seconds, 0..=600)?;
+        within("publish_every_us", self.publish_every_us, 0..=1_000_000)?;
+        let timed = matches!(self.kind, Kind::Open | Kind::Max | Kind::Slow | Kind::Storm);
+        within("rate", self.rate, u32::from(timed)..=1_000_000_000)?;
+        if self.kind == Kind::Slow {
+            within("stopped_percent", self.stopped_percent, 1..=99)?;
+            within("slow_bytes_per_s", self.slow_bytes_per_s, 0..=100_000_000)?;
+        }
+        if self.kind == Kind::Max {
+            within("p99_ms_max", self.p99_ms_max, 1..=60_000)?;
+            within("probes", self.probes, 1..=30)?;
+        }
+        if self.kind == Kind::Replay {
+            within("speed", self.speed, 1..=1_000)?;
+        }
+        if self.codec == Wording::Msgpack && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
+            return Err(ScenarioError::Refused {
+                name: self.name.clone(),
+                field: "peers",
+                value: format!("{:?}", self.peers),
+                expected: "[\"tickwire\"], and the kind not replay, with codec = \"msgpack\"".to_owned(),
+            });
+        }
+        if self.pattern.is_some() {
+            // A pattern stands for all of them.
+            within("topics_each", self.topics_each, self.topics..=self.topics)?;
+        }
+        Ok(())
+    }
+
+    /// The name of topic `number`.
+    pub(crate) fn topic(number: u32) -> String {
+        format!("{TOPIC_PREFIX}{number}")
+    }
+
+    /// The number of a topic with this name, if it is one of a scenario's.
+    #[inline]
+    pub(crate) fn topic_number(name: &[u8]) -> Option<u32> {
+        let digits = name.strip_prefix(TOPIC_PREFIX.as_bytes())?;
+        if digits.is_empty() || digits.len() > 9 {
+            return None;
+        }
+        digits.iter().try_fold(0, |number, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + u32::from(digit - b'0'))
+        })
+    }
+
+    /// What subscriber `number` subscribes to.
+    pub(crate) fn wishes(&self, number: u32) -> Vec<String> {
+        match &self.pattern {
+            Some(pattern) => vec![pattern.clone()],
+            None => (0..self.topics_each)
+                .map(|slot| Self::topic((number + slot) % self.topics))
+                .collect(),
+        }
+    }
+
+    /// Which of subscriber `number`'s topics this is, from 0; none if it has not subscribed to it.
+    #[inline]
+    pub(crate) fn slot(&self, number: u32, topic: u32) -> Option<u32> {
+        self.slot_after(self.first_topic(number), topic)
+    }
+
+    /// The first topic of subscriber `number`.
+    pub(crate) fn first_topic(&self, number: u32) -> u32 {
+        number % self.topics
+    }
+
+    /// Which of a subscriber's topics this is, as [`Self::slot`], if its first one is known.
+    #[inline]
+    pub(crate) fn slot_after(&self, first: u32, topic: u32) -> Option<u32> {
+        if topic >= self.topics {
+            return None;
+        }
+        let slot = match topic.checked_sub(first) {
+            Some(slot) => slot,
+            None => topic + self.topics - first,
+        };
+        (slot < self.topics_each).then_some(slot)
+    }
+
+    /// Subscribers of topic `number`.
+    pub(crate) fn subscribers_of(&self, topic: u32) -> u32 {
+        // Subscriber n has topic t when (t - n) mod topics is less than topics_each.
+        let having = |residue: u32| {
+            (topic + self.topics - residue) % self.topics < self.topics_each && residue < self.subscribers
+        };
+        (0..self.topics)
+            .filter(|residue| having(*residue))
+            .map(|residue| (self.subscribers - residue).div_ceil(self.topics))
+            .sum()
+    }
+
+    /// Messages per second that make `rate` deliveries per second.
+    pub(crate) fn messages_per_s(&self, rate: f64) -> f64 {
+        let deliveries: u64 = (0..self.topics)
+            .map(|topic| u64::from(self.subscribers_of(topic)))
+            .sum();
+        rate * f64::from(self.topics) / deliveries.max(1) as f64
+    }
+}
+
+/// Names of the project's scenarios.
+pub(crate) trait MapNames {
+    /// Only the names.
+    fn map_names(&self) -> Vec<&'static str>;
+}
+
+impl MapNames for [(&'static str, &'static str)] {
+    fn map_names(&self) -> Vec<&'static str> {
+        self.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    fn the_projects_own_are_good() {
+        for quick in [false, true] {
+            for (name, _) in NAMED {
+                let scenario = Scenario::load(name, quick).expect("a good scenario");
+                assert_eq!(scenario.name, *name);
+            }
+        }
+    }
+
+    #[test]
+    fn quick_replaces_values() {
+        let text = "about = 'x'\nkind = 'hot'\nsubscribers = 9\nseconds = 3\n[quick]\nseconds = 1\n";
+        let seconds = |quick| Scenario::parse("x", text, quick).expect("good").seconds;
+        assert_eq!((seconds(false), seconds(true)), (3, 1));
+    }
+
+    #[track_caller]
+    fn check(change: &str, expected: &Expect) {
+        let text = format!("about = 'x'\nseconds = 3\n{change}");
+        let error = Scenario::parse("x", &text, false).expect_err("must be refused");
+        expected.assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        check(
+            "kind = 'hot'\nsubscribers = 0",
+            &expect!["scenario x: subscribers = 0 must be from 1 to 1000000"],
+        );
+        check(
+            "kind = 'open'\nsubscribers = 1",
+            &expect!["scenario x: rate = 0 must be from 1 to 1000000000"],
+        );
+        check(
+            "kind = 'hot'\nsubscribers = 1\ntopics = 2\ntopics_each = 3",
+            &expect!["scenario x: topics_each = 3 must be from 1 to 2"],
+        );
+        check(
+            "kind = 'hot'\nsubscribers = 1\ntopics = 2\npattern = 'bench.*'",
+            &expect!["scenario x: topics_each = 1 must be from 2 to 2"],
+        );
+        check(
+            "kind = 'max'\nsubscribers = 1\nrate = 1",
+            &expect!["scenario x: p99_ms_max = 0 must be from 1 to 60000"],
+        );
+        check(
+            "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
+            &expect![[
+                r#"scenario x: peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack""#
+            ]],
+        );
+        check(
+            "kind = 'replay'\nsubscribers = 1",
+            &expect!["scenario x: speed = 0 must be from 1 to 1000"],
+        );
+        let unknown = Scenario::load("no-such", false).expect_err("is none").to_string();
+        assert!(
+            unknown.starts_with("\"no-such\" is neither a scenario (hot-1k, "),
+            "{unknown}"
+        );
+    }
+
+    /// Wishes, slots and counts of subscribers agree with each other.
+    #[test]
+    fn who_has_which_topic() {
+        for (subscribers, topics, topics_each) in [(1, 1, 1), (7, 1, 1), (10, 3, 2), (3, 10, 4), (25, 10, 10)]
+        {
+            let text = format!(
+                "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = {subscribers}\ntopics = {topics}\ntopics_each = {topics_each}"
+            );
+            let scenario = Scenario::parse("x", &text, false).expect("good");
+            for topic in 0..topics {
+                let having = (0..subscribers).filter(|number| {
+                    let at = scenario
+                        .wishes(*number)
+                        .iter()
+                        .position(|name| Scenario::topic_number(name.as_bytes()) == Some(topic));
+                    assert_eq!(at, scenario.slot(*number, topic).map(|slot| slot as usize));
+                    at.is_some()
+                });
+                assert_eq!(having.count(), scenario.subscribers_of(topic) as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn topics_have_numbers() {
+        for (name, number) in [
+            ("bench.t0", Some(0)),
+            ("bench.t17", Some(17)),
+            ("bench.t", None),
+            ("bench.tx", None),
+            ("ticker.A", None),
+            ("bench.t1234567890", None),
+        ] {
+            assert_eq!(Scenario::topic_number(name.as_bytes()), number, "{name}");
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! One non-blocking WebSocket connection of the load: connect, handshake, frames in, masked frames out.
+//!
+//! Knows WebSocket and nothing of what is said over it. Holds no buffer while nothing is incomplete: bytes are read into
+//! memory that all connections share. Pings are answered here. What waits to be written is not bounded by itself; callers
+//! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use thiserror::Error;
+use tickwire_wire::deflate::BadDeflate;
+use tickwire_wire::frame::{Opcode, client_frame};
+use tickwire_wire::{CloseCode, Micros};
+
+use crate::swarm::frame::{Frame, FrameFault, FrameReader};
+use crate::swarm::handshake::{Handshake, HandshakeFault};
+use crate::swarm::inflated::Inflated;
+use crate::swarm::tls::{TlsClient, Wire};
+
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: usize = 8;
+/// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// Number of a connection within its swarm, dense from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnId(pub(crate) usize);
+
+/// What happens on connections.
+pub(crate) trait Handler {
+    /// A text or binary message came. `received` is what [`Self::reading`] said when its last bytes were read.
+    fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>);
+
+    /// The handshake of a connection is done. Its messages come after this.
+    fn opened(&mut self, _id: ConnId, _reply: &mut Reply<'_>) {}
+
+    /// Bytes were read; the messages that they complete come next. Returns the time to be told with them: the wall time,
+    /// unless the handler goes by another clock.
+    fn reading(&mut self) -> Micros {
+        now()
+    }
+
+    /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it.
+    fn ended(&mut self, id: ConnId, ending: &Ending);
+}
+
+/// Why a connection is no more.
+#[derive(Debug, Error)]
+pub(crate) enum Ending {
+    /// This side asked for it.
+    #[error("it was closed as asked")]
+    Finished,
+    #[error("it could not be made: {0}")]
+    NotConnected(#[source] io::Error),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeFault),
+    #[error(transparent)]
+    Frame(#[from] FrameFault),
+    #[error("a compressed message: {0}")]
+    Inflate(#[from] BadDeflate),
+    #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
+    TooMuchHeld { held: usize, max: usize },
+    #[error("the broker closed it with {} {reason:?}", code.map_or("no code".to_owned(), |code| code.to_string()))]
+    Closed { code: Option<CloseCode>, reason: String },
+    #[error("it ended without a close frame")]
+    Eof,
+    #[error("it broke: {0}")]
+    Broke(#[source] io::Error),
+}
+
+/// How a handler answers.
+#[derive(Debug)]
+pub(crate) struct Reply<'c> {
+    out: &'c mut Vec<u8>,
+    settled: &'c mut bool,
+}
+
+impl<'c> Reply<'c> {
+    /// A reply that collects frames in `out`.
+    pub(crate) fn new(out: &'c mut Vec<u8>, settled: &'c mut bool) -> Self {
+        Self { out, settled }
+    }
+
+    /// Sends a text message.
+    pub(crate) fn text(&mut self, text: &[u8]) {
+        self.out
+            .extend_from_slice(&client_frame(true, Opcode::Text, MASK, text));
+    }
+
+    /// Sends a message.
+    pub(crate) fn message(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.out
+            .extend_from_slice(&client_frame(true, opcode, MASK, payload));
+    }
+
+    /// The connection is ready for its part; another may be begun.
+    pub(crate) fn settle(&mut self) {
+        *self.settled = true;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Handshaking,
+    Open,
+    /// A close frame was sent.
+    Closing,
+}
+
+/// What the connections of a swarm share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) handshake: Handshake,
+    pub(crate) scratch: Box<[u8]>,
+    pub(crate) inflated: Inflated,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: ConnId,
+    stream: Wire,
+    phase: Phase,
+    settled: bool,
+    reader: FrameReader,
+    /// The handshake's answer as far as it came.
+    head: Vec<u8>,
+    /// What waits to be written.
+    out: Vec<u8>,
+}
+
+impl Connection {
+    /// Begins to connect, from `source` and by TLS as `client` if these are given; the number is also the token under which `registry` reports it.
+    ///
+    /// # Errors
+    /// When the system has no socket, port or memory left for it.
+    pub(crate) fn start(
+        id: ConnId,
+        address: SocketAddr,
+        source: Option<Ipv4Addr>,
+        client: Option<&TlsClient>,
+        registry: &Registry,
+    ) -> Result<Self, Ending> {
+        let start = || {
+            let mut stream = connect(address, source)?;
+            stream.set_nodelay(true)?;
+            registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
+            Wire::new(stream, client, address.ip())
+        };
+        Ok(Self {
+            id,
+            stream: start().map_err(Ending::NotConnected)?,
+            phase: Phase::Connecting,
+            settled: false,
+            reader: FrameReader::default(),
+            head: Vec::new(),
+            out: Vec::new(),
+        })
+    }
+
+    /// Whether the handshake is done and no close was sent.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether the handler said so.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Sends a text message.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub(crate) fn send(&mut self, text: &[u8]) -> Result<(), Ending> {
+        self.out
+            .extend_from_slice(&client_frame(true, Opcode::Text, MASK, text));
+        self.flush()
+    }
+
+    /// Lets `fill` add messages, and writes them with what waits already, in one call if the kernel takes them.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
+        fill(&mut Reply::new(&mut self.out, &mut self.settled));
+        self.flush()
+    }
+
+    /// Bytes of an incomplete message.
+    pub(crate) fn held(&self) -> usize {
+        self.reader.held()
+    }
+
+    /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
+    pub(crate) fn reset_when_dropped(&self) {
+        // A socket that refuses this keeps its port for a minute, which costs nobody anything but the port.
+        let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Bytes that the kernel has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Sends a close frame; the connection ends when the broker answers it.
+    ///
+    /// # Errors
+    /// When the connection broke, or was not open and thereby is finished.
+    pub(crate) fn close(&mut self) -> Result<(), Ending> {
+        if self.phase != Phase::Open {
+            return Err(Ending::Finished);
+        }
+        self.phase = Phase::Closing;
+        let code = CloseCode::NORMAL.0.to_be_bytes();
+        self.out
+            .extend_from_slice(&client_frame(true, Opcode::Close, MASK, &code));
+        self.flush()
+    }
+
+    /// Does what readiness allows. Returns whether more can be read at once.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub(crate) fn ready(&mut self, shared: &mut Shared, handler: &mut impl Handler) -> Result<bool, Ending> {
+        if self.phase == Phase::Connecting && !self.connected(&shared.handshake)? {
+            return Ok(false);
+        }
+        let mut more = true;
+        for _ in 0..READS_PER_TURN {
+            let (read, drained) = match self.stream.read(&mut shared.scratch) {
+                Ok((0, _)) => return Err(self.end_of_stream()),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.broke(error)),
+            };
+            self.take(read, shared, handler)?;
+            if drained {
+                more = false;
+                break;
+            }
+        }
+        self.flush()?;
+        Ok(more)
+    }
+
+    /// Reads once, at most so many bytes.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub(crate) fn sip(
+        &mut self,
+        bytes_max: usize,
+        shared: &mut Shared,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
+        let room = bytes_max.min(shared.scratch.len());
+        match self.stream.read(&mut shared.scratch[..room]) {
+            Ok((0, _)) => return Err(self.end_of_stream()),
+            Ok((read, _)) => self.take(read, shared, handler)?,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(self.broke(error)),
+        }
+        self.flush()
+    }
+
+    /// Whether the connection is made; if so, the handshake is on its way.
+    fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
+        if let Some(error) = self.stream.socket().take_error().map_err(Ending::NotConnected)? {
+            return Err(Ending::NotConnected(error));
+        }
+        match self.stream.socket().peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(error) => return Err(Ending::NotConnected(error)),
+        }
+        self.phase = Phase::Handshaking;
+        self.out.extend_from_slice(handshake.request().as_bytes());
+        self.flush()?;
+        Ok(true)
+    }
+
+    /// Takes so many bytes that were read.
+    fn take(&mut self, read: usize, shared: &mut Shared, handler: &mut impl Handler) -> Result<(), Ending> {
+        let (bytes, handshake) = (&shared.scratch[..read], &shared.handshake);
+        if self.phase != Phase::Handshaking {
+            return self.frames(bytes, &mut shared.inflated, handler);
+        }
+        self.head.extend_from_slice(bytes);
+        let Some(end) = handshake.check(&self.head)? else {
+            return Ok(());
+        };
+        self.phase = Phase::Open;
+        if handshake.deflate {
+            self.reader.accept_deflated();
+        }
+        handler.opened(self.id, &mut Reply::new(&mut self.out, &mut self.settled));
+        let head = std::mem::take(&mut self.head);
+        self.frames(&head[end..], &mut shared.inflated, handler)
+    }
+
+    fn frames(
+        &mut self,
+        bytes: &[u8],
+        inflated: &mut Inflated,
+        handler: &mut impl Handler,
+    ) -> Result<(), Ending> {
+        let mut closed = None;
+        let deflate = self.reader.accepts_deflated();
+        let received = handler.reading();
+        let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
+        self.reader.feed(
+            bytes,
+            |Frame {
+                 opcode,
+                 deflated,
+                 payload,
+             }| match opcode {
+                // RFC 6455 §5.5.1: nothing counts after a close frame.
+                _ if closed.is_some() => {}
+                Opcode::Text | Opcode::Binary | Opcode::Continuation if deflated => {
+                    match inflated.message(payload) {
+                        Ok(payload) => handler.message(id, payload, received, &mut Reply::new(out, settled)),
+                        Err(bad) => closed = Some(bad.into()),
+                    }
+                }
+                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                    if deflate {
+                        inflated.plain(payload);
+                    }
+                    handler.message(id, payload, received, &mut Reply::new(out, settled));
+                }
+                Opcode::Ping => {
+                    out.extend_from_slice(&client_frame(true, Opcode::Pong, MASK, payload));
+                }
+                Opcode::Pong => {}
+                Opcode::Close => closed = Some(close_of(payload)),
+            },
+        )?;
+        match closed {
+            None => Ok(()),
+            Some(_) if self.phase == Phase::Closing => Err(Ending::Finished),
+            Some(ending) => Err(ending),
+        }
+    }
+
+    /// Writes what waits, as far as the kernel takes it.
+    fn flush(&mut self) -> Result<(), Ending> {
+        self.stream.flush().map_err(|error| self.broke(error))?;
+        let mut written = 0;
+        while written < self.out.len() {
+            match self.stream.write(&self.out[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(self.broke(error)),
+            }
+        }
+        self.out.drain(..written);
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn end_of_stream(&self) -> Ending {
+        match self.phase {
+            Phase::Closing => Ending::Finished,
+            _ => Ending::Eof,
+        }
+    }
+
+    fn broke(&self, error: io::Error) -> Ending {
+        match self.phase {
+            Phase::Closing => Ending::Finished,
+            _ => Ending::Broke(error),
+        }
+    }
+}
+
+/// A socket on its way to `address`.
+pub(crate) fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+        connected => connected?,
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// RFC 6455 §5.5.1: nothing, or two bytes of code and a text.
+fn close_of(payload: &[u8]) -> Ending {
+    let (code, reason) = match payload {
+        [high, low, reason @ ..] => (Some(CloseCode(u16::from_be_bytes([*high, *low]))), reason),
+        short => (None, short),
+    };
+    Ending::Closed {
+        code,
+        reason: String::from_utf8_lossy(reason).into_owned(),
+    }
+}
+
+/// The wall time, as the broker stamps its messages.
+pub(crate) fn now() -> Micros {
+    // A clock before 1970 is taken for 1970.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_say_what_they_carry() {
+        for (payload, text) in [
+            (&b""[..], "the broker closed it with no code \"\""),
+            (b"\x0f\xa2slow", "the broker closed it with 4002 \"slow\""),
+            (b"\x0f", "the broker closed it with no code \"\\u{f}\""),
+        ] {
+            assert_eq!(close_of(payload).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Many connections on one thread: an edge-triggered epoll loop.
+//!
+//! At most so many connections are on their way at a time that the broker's backlog is not what is measured; the next
+//! is begun when one settles or ends. A connection that always has more to read gives way to the others after a few
+//! reads. The loop never sleeps longer than it is told to and never by itself. A connection whose incomplete message is one
+//! too many for the memory that all of them share is ended, with the reason.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mio::{Events, Poll};
+use tickwire_wire::Codec;
+use url::Url;
+
+use crate::swarm::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
+use crate::swarm::handshake::Handshake;
+use crate::swarm::inflated::{self, Inflated};
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::source::Sources;
+use crate::swarm::tls::TlsClient;
+
+/// Bytes read at once, into memory that all connections share.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// Readiness events taken at once.
+const EVENTS: usize = 1_024;
+/// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one frame.
+const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Where to connect.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// By which TLS is spoken there, if it is.
+    pub(crate) client: Option<TlsClient>,
+    pub(crate) handshake: Handshake,
+}
+
+impl Endpoint {
+    /// The endpoint of a broker at `url`, `ws://HOST:PORT/PATH`.
+    ///
+    /// # Errors
+    /// When it is no such URL or its host has no address.
+    pub(crate) fn of_broker(url: &str) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
+        anyhow::ensure!(parsed.scheme() == "ws", "{url:?} must begin with ws://");
+        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port().unwrap_or(80));
+        let path = match parsed.path() {
+            "/" => "/v1/ws",
+            path => path,
+        };
+        let address = address_of(host, port)?;
+        let handshake = Handshake {
+            host: format!("{host}:{port}"),
+            path: path.to_owned(),
+            subprotocol: Some(Codec::Json.subprotocol()),
+            deflate: false,
+        };
+        Ok(Self {
+            address,
+            client: None,
+            handshake,
+        })
+    }
+}
+
+/// The first address of a host.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    // URLs have the addresses of IPv6 in brackets.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut addresses = (bare, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot find the host {host:?}"))?;
+    addresses
+        .next()
+        .with_context(|| format!("the host {host:?} has no address"))
+}
+
+/// Connections and what handles them.
+#[derive(Debug)]
+pub(crate) struct Swarm<H> {
+    /// What is told of all that happens.
+    pub(crate) handler: H,
+    poll: Poll,
+    events: Events,
+    address: SocketAddr,
+    /// Where connections to the loopback come from.
+    sources: Sources,
+    /// By which the connections speak TLS, if they do.
+    client: Option<TlsClient>,
+    shared: Shared,
+    /// Bytes of incomplete messages of all connections.
+    held: usize,
+    held_max: usize,
+    interrupt: Interrupt,
+    connections: Vec<Option<Connection>>,
+    /// Connections that were begun.
+    begun: usize,
+    /// Of these, the ones that have neither settled nor ended.
+    unsettled: usize,
+    unsettled_max: usize,
+    /// Connections that were begun and have not ended.
+    alive: usize,
+    /// Connections that may have more to read although no event will say so.
+    again: Vec<usize>,
+    /// Connections that nothing is read from.
+    stopped: Range<usize>,
+}
+
+impl<H: Handler> Swarm<H> {
+    /// What came on connections that agreed on compression.
+    pub(crate) fn compressed(&self) -> inflated::Counts {
+        self.shared.inflated.counts()
+    }
+
+    /// A swarm of `count` connections, none of them begun.
+    ///
+    /// # Errors
+    /// When the system refuses an epoll instance.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        count: usize,
+        unsettled_max: usize,
+        interrupt: Interrupt,
+        handler: H,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            handler,
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            address: endpoint.address,
+            sources: Sources::take(count),
+            client: endpoint.client.clone(),
+            shared: Shared {
+                handshake: endpoint.handshake.clone(),
+                scratch: vec![0; SCRATCH_BYTES].into(),
+                inflated: Inflated::default(),
+            },
+            held: 0,
+            held_max: HELD_BYTES_MAX,
+            interrupt,
+            connections: std::iter::repeat_with(|| None).take(count).collect(),
+            begun: 0,
+            unsettled: 0,
+            unsettled_max: unsettled_max.max(1),
+            alive: 0,
+            again: Vec::new(),
+            stopped: 0..0,
+        })
+    }
+
+    /// Takes at most so many connections' readiness at once, so that a turn stays short.
+    pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
+        self.events = Events::with_capacity(events_max);
+        self
+    }
+
+    /// Whether every connection was begun and has settled or ended.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.begun == self.connections.len() && self.unsettled == 0
+    }
+
+    /// Connections that have settled or ended.
+    pub(crate) fn settled(&self) -> usize {
+        self.begun - self.unsettled
+    }
+
+    /// Connections whose handshake is done and that have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.connections
+            .iter()
+            .flatten()
+            .filter(|connection| connection.is_open())
+            .count()
+    }
+
+    /// Sends a text message; one to a connection that has ended goes nowhere.
+    pub(crate) fn send(&mut self, id: ConnId, text: &[u8]) {
+        self.with(id.0, |connection, _, _| connection.send(text).map(|()| false));
+    }
+
+    /// Lets `fill` add messages for a connection and writes them; one that has ended gets none.
+    pub(crate) fn send_all(&mut self, id: ConnId, fill: impl FnOnce(&mut Reply<'_>)) {
+        self.with(id.0, |connection, _, _| connection.send_all(fill).map(|()| false));
+    }
+
+    /// Bytes that wait to be written on a connection.
+    pub(crate) fn waiting(&self, id: ConnId) -> usize {
+        self.connections[id.0].as_ref().map_or(0, Connection::waiting)
+    }
+
+    /// From now on, reads nothing from these connections, as if their users had gone to sleep; from all others it does.
+    pub(crate) fn stop_reading(&mut self, connections: Range<usize>) {
+        let again = std::mem::replace(&mut self.stopped, connections);
+        self.again.extend(again);
+    }
+
+    /// Reads at most so many bytes from each connection that nothing else is read from.
+    pub(crate) fn sip(&mut self, bytes_max: usize) {
+        for index in self.stopped.clone() {
+            self.with(index, |connection, shared, handler| {
+                connection.sip(bytes_max, shared, handler).map(|()| false)
+            });
+        }
+    }
+
+    /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
+    pub(crate) fn reconnect(&mut self, first: ConnId) {
+        for connection in &mut self.connections[first.0..self.begun] {
+            if let Some(connection) = connection.take() {
+                self.held -= connection.held();
+                self.unsettled -= usize::from(!connection.is_settled());
+                self.alive -= 1;
+            }
+        }
+        self.again.clear();
+        self.sources = Sources::take(self.connections.len());
+        self.begun = self.begun.min(first.0);
+    }
+
+    /// Makes every connection end with a reset when the swarm is dropped: ports are free at once, and no close of thousands
+    /// of connections is under way when the next server is measured.
+    pub(crate) fn reset_when_dropped(&self) {
+        self.connections
+            .iter()
+            .flatten()
+            .for_each(Connection::reset_when_dropped);
+    }
+
+    /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
+    /// something could be.
+    ///
+    /// # Errors
+    /// When the system fails, or a signal asked for the end.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<bool> {
+        self.interrupt.check()?;
+        self.begin();
+        let timeout = if self.again.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.interrupt.check()?;
+                return Ok(false);
+            }
+            polled => polled.context("cannot wait for sockets")?,
+        }
+        let mut ready = std::mem::take(&mut self.again);
+        ready.extend(self.events.iter().map(|event| event.token().0));
+        let any = !ready.is_empty();
+        for index in ready {
+            if self.stopped.contains(&index) {
+                continue;
+            }
+            self.with(index, |connection, shared, handler| {
+                connection.ready(shared, handler)
+            });
+        }
+        Ok(any)
+    }
+
+    /// Turns until `until` or until `done` says so, whichever comes first. Returns whether `done` said so.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn turn_until(
+        &mut self,
+        until: Instant,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> anyhow::Result<bool> {
+        while !done(self) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.turn(left.min(Duration::from_millis(50)))?;
+        }
+        Ok(true)
+    }
+
+    /// Closes every connection and waits for the broker's answers. Returns how many did not come in time.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn finish(&mut self, within: Duration) -> anyhow::Result<usize> {
+        for index in 0..self.begun {
+            self.with(index, |connection, _, _| connection.close().map(|()| false));
+        }
+        let until = Instant::now() + within;
+        self.turn_until(until, |swarm| swarm.alive == 0)?;
+        Ok(self.alive)
+    }
+
+    fn begin(&mut self) {
+        while self.begun < self.connections.len() && self.unsettled < self.unsettled_max {
+            let id = ConnId(self.begun);
+            self.begun += 1;
+            let source = match self.address.ip() {
+                IpAddr::V4(ip) if ip.is_loopback() => Some(self.sources.of(id.0)),
+                _ => None,
+            };
+            let client = self.client.as_ref();
+            match Connection::start(id, self.address, source, client, self.poll.registry()) {
+                Ok(connection) => {
+                    self.connections[id.0] = Some(connection);
+                    self.unsettled += 1;
+                    self.alive += 1;
+                }
+                Err(ending) => self.handler.ended(id, &ending),
+            }
+        }
+    }
+
+    /// Lets a connection do something, and keeps account of what came of it.
+    fn with(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Connection, &mut Shared, &mut H) -> Result<bool, Ending>,
+    ) {
+        let Some(connection) = &mut self.connections[index] else {
+            return;
+        };
+        let was_settled = connection.is_settled();
+        self.held -= connection.held();
+        let outcome = act(connection, &mut self.shared, &mut self.handler);
+        self.held += connection.held();
+        let (held, max) = (self.held, self.held_max);
+        let outcome = match held > max {
+            true => outcome.and(Err(Ending::TooMuchHeld { held, max })),
+            false => outcome,
+        };
+        if !was_settled && (connection.is_settled() || outcome.is_err()) {
+            self.unsettled -= 1;
+        }
+        match outcome {
+            Ok(more) => {
+                if more {
+                    self.again.push(index);
+                }
+            }
+            Err(ending) => {
+                self.held -= connection.held();
+                self.alive -= 1;
+                // Closing the socket takes it out of epoll.
+                self.connections[index] = None;
+                self.handler.ended(ConnId(index), &ending);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use tickwire_wire::Micros;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+    const ACCEPTED: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    /// The header of a frame of 1,000 bytes.
+    const HEADER: &[u8] = b"\x82\x7e\x03\xe8";
+
+    /// Notes what happens.
+    #[derive(Default)]
+    struct Notes {
+        lengths: Vec<usize>,
+        endings: Vec<String>,
+    }
+
+    impl Handler for Notes {
+        fn message(&mut self, _: ConnId, message: &[u8], _: Micros, _: &mut Reply<'_>) {
+            self.lengths.push(message.len());
+        }
+
+        fn opened(&mut self, _: ConnId, reply: &mut Reply<'_>) {
+            reply.settle();
+        }
+
+        fn ended(&mut self, _: ConnId, ending: &Ending) {
+            self.endings.push(ending.to_string());
+        }
+    }
+
+    /// A swarm of `count` connections, all open, and the server's ends of them.
+    fn swarm(listener: &TcpListener, count: usize) -> (Swarm<Notes>, Vec<TcpStream>) {
+        let address = listener.local_addr().expect("it listens");
+        let handshake = Handshake {
+            host: address.to_string(),
+            path: "/".to_owned(),
+            subprotocol: None,
+            deflate: false,
+        };
+        let endpoint = Endpoint {
+            address,
+            client: None,
+            handshake,
+        };
+        let interrupt = Interrupt::default();
+        let mut swarm = Swarm::new(&endpoint, count, count, interrupt, Notes::default()).expect("an epoll");
+        let mut ends = Vec::new();
+        std::thread::scope(|scope| {
+            let accepting = scope.spawn(|| (0..count).map(|_| accept(listener)).collect());
+            let settled = swarm.turn_until(Instant::now() + WITHIN, |swarm| swarm.is_settled());
+            assert!(settled.expect("no interruption"), "{:?}", swarm.handler.endings);
+            ends = accepting.join().expect("all are accepted");
+        });
+        assert_eq!(swarm.open(), count, "{:?}", swarm.handler.endings);
+        (swarm, ends)
+    }
+
+    fn accept(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.set_read_timeout(Some(WITHIN)).expect("a time limit");
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a request");
+            request.push(byte[0]);
+        }
+        stream.write_all(ACCEPTED).expect("it is there");
+        stream
+    }
+
+    fn sources(ends: &[TcpStream]) -> Vec<SocketAddr> {
+        ends.iter()
+            .map(|end| end.peer_addr().expect("connected"))
+            .collect()
+    }
+
+    /// Rounds of ten thousand connections ran out of ports: those of the round before were not free yet.
+    #[test]
+    fn swarms_share_no_address_and_leave_no_port_behind() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let (one, mut ends) = swarm(&listener, 2);
+        let before = sources(&ends);
+        one.reset_when_dropped();
+        drop(one);
+        for end in &mut ends {
+            let error = end.read(&mut [0]).expect_err("no orderly end");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+        let (mut other, ends) = swarm(&listener, 2);
+        let after = sources(&ends);
+        assert!(
+            before
+                .iter()
+                .all(|one| after.iter().all(|other| one.ip() != other.ip())),
+            "{before:?}, {after:?}"
+        );
+        // Those that come back after a storm have new ones as well.
+        other.reconnect(ConnId(0));
+        assert!(
+            other.sources.of(0) != after[0].ip(),
+            "{:?}, {after:?}",
+            other.sources
+        );
+    }
+
+    /// Each may hold a message that is not whole yet, all together not more than is allowed.
+    #[test]
+    fn what_all_hold_together_is_bounded() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let (mut swarm, mut ends) = swarm(&listener, 3);
+        swarm.held_max = 1_500;
+        let until = Instant::now() + WITHIN;
+        let part = [HEADER, &[b'x'; 700]].concat();
+        // Which end is which connection's does not matter.
+        for (end, held) in ends[..2].iter_mut().zip([704, 1_408]) {
+            end.write_all(&part).expect("open");
+            let came = swarm.turn_until(until, |swarm| swarm.held == held);
+            assert!(came.expect("no interruption"), "{} held", swarm.held);
+        }
+        // The third is one too many, and what it held is given back.
+        ends[2].write_all(&part).expect("open");
+        let ended = swarm.turn_until(until, |swarm| !swarm.handler.endings.is_empty());
+        assert!(ended.expect("no interruption"));
+        let ending = &swarm.handler.endings[0];
+        assert!(
+            ending.starts_with("all connections together have ") && ending.ends_with("at most 1500 are held"),
+            "{ending}"
+        );
+        assert_eq!((swarm.held, swarm.open()), (1_408, 2));
+        for end in &mut ends[..2] {
+            end.write_all(&[b'x'; 300]).expect("open");
+        }
+        let whole = swarm.turn_until(until, |swarm| swarm.handler.lengths.len() == 2);
+        assert!(whole.expect("no interruption"));
+        assert_eq!((swarm.held, &swarm.handler.lengths[..]), (0, &[1_000, 1_000][..]));
+    }
+}

@@ -1,0 +1,20 @@
+//! What every run is made of: very many connections on one thread, what they read, the broker under test, and the report.
+//!
+//! Knows WebSocket and Tickwire's messages, and nothing of what a run is for.
+
+pub(crate) mod broker;
+pub(crate) mod certificates;
+pub(crate) mod conn;
+pub(crate) mod connections;
+pub(crate) mod frame;
+pub(crate) mod handshake;
+pub(crate) mod inflated;
+pub(crate) mod interrupt;
+pub(crate) mod latency;
+pub(crate) mod payload;
+pub(crate) mod proc;
+pub(crate) mod report;
+pub(crate) mod scrape;
+pub(crate) mod sockets;
+pub(crate) mod source;
+pub(crate) mod tls;

@@ -1,0 +1,225 @@
+//! What came of each row, as the closing table, as JSON and as a table in Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::swarm::latency::Latency;
+use crate::swarm::report::{Faults, Outcome, Table, byte_change, grouped, micros};
+
+/// Most that the broker may grow during an attack.
+pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most that the 99th percentile of the honest may rise.
+pub(super) const RATIO_MAX: f64 = 2.0;
+
+/// What came of a form of an attack.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct VariantOutcome {
+    pub(super) what: String,
+    pub(super) expected: Vec<String>,
+    pub(super) answers: BTreeMap<String, u64>,
+    pub(super) longest_ms: u64,
+}
+
+/// What came of a row.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RowOutcome {
+    pub(super) row: u8,
+    pub(super) name: &'static str,
+    /// Settings of the broker other than its defaults.
+    pub(super) settings: Vec<String>,
+    pub(super) attempts: u64,
+    pub(super) variants: Vec<VariantOutcome>,
+    /// What the broker said of attackers who cannot see their answers.
+    pub(super) by_the_broker: Option<String>,
+    pub(super) rss_before_bytes: u64,
+    pub(super) rss_most_bytes: u64,
+    pub(super) honest_messages: u64,
+    pub(super) honest_missed: u64,
+    /// Latencies of the honest subscribers, before the attack and during it.
+    pub(super) quiet_us: Latency,
+    pub(super) attacked_us: Latency,
+    /// Of one core, used by the broker during the attack.
+    pub(super) broker_cpu: f64,
+    pub(super) faults: Faults,
+}
+
+impl RowOutcome {
+    /// How much the 99th percentile of the honest rose.
+    pub(super) fn ratio(&self) -> f64 {
+        self.attacked_us.p99 as f64 / self.quiet_us.p99.max(1) as f64
+    }
+
+    pub(super) fn growth_bytes(&self) -> u64 {
+        self.rss_most_bytes.saturating_sub(self.rss_before_bytes)
+    }
+
+    /// The answers of all forms together.
+    fn answers(&self) -> String {
+        let mut all = BTreeMap::<&str, u64>::new();
+        for variant in &self.variants {
+            for (answer, count) in &variant.answers {
+                *all.entry(answer).or_default() += count;
+            }
+        }
+        let mut shown: Vec<String> = all
+            .iter()
+            .map(|(answer, count)| format!("{answer} × {}", grouped(*count)))
+            .collect();
+        shown.extend(self.by_the_broker.clone());
+        shown.join("; ")
+    }
+
+    fn latency(&self) -> String {
+        format!(
+            "{} → {} ({:.2}×)",
+            micros(self.quiet_us.p99),
+            micros(self.attacked_us.p99),
+            self.ratio()
+        )
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.faults.count(), self.ratio() <= RATIO_MAX) {
+            (0, true) => "passed",
+            (0, false) => "passed, but the p99",
+            _ => "FAILED",
+        }
+    }
+}
+
+/// What came of all rows.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct AttackOutcome {
+    pub(super) scenario: &'static str,
+    pub(super) broker: String,
+    pub(super) attackers: usize,
+    pub(super) subscribers: usize,
+    pub(super) seconds: u64,
+    pub(super) rows: Vec<RowOutcome>,
+    pub(super) faults: Faults,
+}
+
+impl AttackOutcome {
+    /// A table in Markdown, a line for each row.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!(
+            "{} attackers beside {} honest subscribers, {} s each row\n\n\
+             | # | attack | answers | broker's memory | missed | p99 of the honest, quiet → attacked | verdict |\n\
+             |---|---|---|---|---|---|---|\n",
+            grouped(self.attackers as u64),
+            grouped(self.subscribers as u64),
+            self.seconds
+        );
+        for row in &self.rows {
+            // Writing to a text cannot fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                row.row,
+                row.name,
+                row.answers(),
+                byte_change(row.rss_before_bytes, row.rss_most_bytes),
+                row.honest_missed,
+                row.latency(),
+                row.verdict()
+            );
+        }
+        text
+    }
+}
+
+impl Outcome for AttackOutcome {
+    fn table(&self) -> Table {
+        let mut table = Table::default();
+        table.row("broker", &self.broker);
+        table.row(
+            "load",
+            format_args!(
+                "{} attackers beside {} honest subscribers, {} s each row",
+                grouped(self.attackers as u64),
+                grouped(self.subscribers as u64),
+                self.seconds
+            ),
+        );
+        for row in &self.rows {
+            table.row(
+                format!("{:2} {}", row.row, row.name),
+                format_args!(
+                    "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",
+                    row.verdict(),
+                    row.answers(),
+                    grouped(row.attempts),
+                    byte_change(row.rss_before_bytes, row.rss_most_bytes),
+                    row.honest_missed,
+                    grouped(row.honest_messages),
+                    row.latency(),
+                    row.broker_cpu * 100.0
+                ),
+            );
+        }
+        let late: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|row| row.ratio() > RATIO_MAX)
+            .map(|row| row.row.to_string())
+            .collect();
+        let late = match late.is_empty() {
+            true => "of no row".to_owned(),
+            false => format!("of rows {}", late.join(", ")),
+        };
+        table.row(format!("p99 over {RATIO_MAX}×"), late);
+        table
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(p99: u64) -> RowOutcome {
+        let latency = |p99| Latency {
+            p99,
+            ..Latency::default()
+        };
+        RowOutcome {
+            row: 7,
+            name: "never ends",
+            variants: vec![VariantOutcome {
+                answers: [("1009".to_owned(), 1_200)].into(),
+                ..VariantOutcome::default()
+            }],
+            rss_before_bytes: 10,
+            rss_most_bytes: 12,
+            quiet_us: latency(100),
+            attacked_us: latency(p99),
+            ..RowOutcome::default()
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_line() {
+        let mut failed = row(100);
+        failed.faults.add("missed", 1);
+        let outcome = AttackOutcome {
+            rows: vec![row(200), row(201), failed],
+            ..AttackOutcome::default()
+        };
+        let text = outcome.markdown();
+        let lines: Vec<&str> = text.lines().skip(4).collect();
+        let start = "| 7 | never ends | 1009 × 1,200 | +2 B | 0 | 100 µs → ";
+        for (line, end) in lines.iter().zip([
+            "200 µs (2.00×) | passed |",
+            "201 µs (2.01×) | passed, but the p99 |",
+            "100 µs (1.00×) | FAILED |",
+        ]) {
+            assert_eq!(*line, format!("{start}{end}"));
+        }
+        assert_eq!(lines.len(), 3);
+    }
+}

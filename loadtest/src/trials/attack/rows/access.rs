@@ -1,0 +1,251 @@
+//! Rows 15 to 19: pages of other sites, tokens that are none, topics that somebody may not have.
+//!
+//! The honest show no token here: who shows none may subscribe to everything, and a broker that takes tokens is what is
+//! attacked.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use serde_json::{Value, json};
+use tickwire_wire::frame::Opcode;
+
+use super::{GET, GOOD, asks, frame, head, seconds};
+use crate::trials::attack::attackers::shared;
+use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
+
+/// The secret of tokens signed by HS256.
+const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
+/// A public key, which is no secret.
+const PUBLIC: &[u8] = include_bytes!("../../../../../crates/server/tests/keys/rsa.public.pem");
+/// Whose quotes those of row 18 have, one after the other, once a second. Data must flow so that none after the close means
+/// something; but the more of it, the more what is measured is what the broker is for, and not the attack.
+const QUOTED: [&str; 20] = [
+    "BTC", "ETH", "SOL", "XRP", "BNB", "DOGE", "ADA", "AVAX", "LINK", "PEPE", "TRX", "TON", "DOT", "LTC",
+    "BCH", "NEAR", "UNI", "SHIB", "MATIC", "ICP",
+];
+/// Seconds from the making of the rows to the quiet time of one.
+const UNTIL_QUIET: f64 = 4.0;
+
+/// The configuration of a broker that takes tokens, with `more` lines of `[auth]`.
+fn config(more: &str) -> String {
+    format!(
+        "[auth]\n{more}\n[auth.jwt]\nalgorithms = [\"RS256\", \"HS256\"]\nsecret_file = \"{{folder}}/secret\"\n\
+         public_key_files = [\"{{folder}}/public.pem\"]\naudience = \"tickwire\"\nissuer = \"tests\"\n"
+    )
+}
+
+pub(super) fn rows(attack_seconds: u64) -> Vec<Row> {
+    let with = |row: Row, more: &str| Row {
+        files: vec![("secret", SECRET.to_vec()), ("public.pem", PUBLIC.to_vec())],
+        config: Some(config(more)),
+        ..row
+    };
+    let allowed = r#"allowed_origins = ["https://app.example.com"]"#;
+    let expiring = Row {
+        within: seconds(attack_seconds * 2 + 20),
+        ..Row::new(
+            18,
+            "tokens that expire or change hands",
+            expiring(attack_seconds as f64),
+        )
+    };
+    vec![
+        with(Row::new(15, "pages of other sites", origins()), allowed),
+        with(Row::new(16, "tokens that are none", tokens()), ""),
+        with(Row::new(17, "tokens that would steer a fetch", steering()), ""),
+        with(expiring, ""),
+        with(Row::new(19, "topics beyond the grant", beyond()), ""),
+    ]
+}
+
+/// Seconds since the Unix epoch, so many from now.
+fn seconds_from_now(seconds: f64) -> f64 {
+    // A clock before 1970 is taken for 1970.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs_f64() + seconds
+}
+
+/// Claims that are in order, with what `changes` says instead; null takes a claim away.
+fn claims(subject: &str, changes: &Value) -> Value {
+    let mut claims = json!({
+        "sub": subject,
+        "aud": "tickwire",
+        "iss": "tests",
+        "exp": seconds_from_now(86_400.0),
+        "tickwire": {"subscribe": ["bbo.>"], "deny_subscribe": ["bbo.secret.>"]},
+    });
+    if let (Some(all), Some(changes)) = (claims.as_object_mut(), changes.as_object()) {
+        all.extend(changes.clone());
+        all.retain(|_, value| !value.is_null());
+    }
+    claims
+}
+
+/// A token with these claims that `secret` signs.
+fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let message = format!("{}.{}", encode(header), encode(claims));
+    let key = EncodingKey::from_secret(secret);
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
+    format!(
+        "{message}.{}",
+        signature.expect("an HMAC can be made of anything")
+    )
+}
+
+/// A good token, but for `changes`.
+fn token(subject: &str, changes: &Value) -> String {
+    signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
+}
+
+/// A handshake that shows `token`.
+fn showing(token: &str) -> String {
+    let line = format!("Authorization: Bearer {token}");
+    head(GET, &[&GOOD[..], &[&line]].concat())
+}
+
+fn text(message: &Value) -> Vec<u8> {
+    frame(true, Opcode::Text, message.to_string().as_bytes())
+}
+
+fn origins() -> Vec<Variant> {
+    let from = |origin: &str| {
+        let line = format!("Origin: {origin}");
+        asks(origin, head(GET, &[&GOOD[..], &[&line]].concat()), 403)
+    };
+    [
+        "https://evil.example",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "null",
+    ]
+    .map(from)
+    .into()
+}
+
+/// A token that is refused with 401 at the handshake, and in band.
+fn none(what: &str, token: &str) -> [Variant; 2] {
+    let auth = text(&json!({"op": "auth", "id": 1, "token": token}));
+    let steps = super::then([Step::Send(shared(auth))]);
+    [
+        asks(what, showing(token), 401),
+        Variant::new(
+            format!("{what}, in band"),
+            steps,
+            Answer::refusal("unauthenticated"),
+        ),
+    ]
+}
+
+fn tokens() -> Vec<Variant> {
+    let good = claims("mallory", &json!({}));
+    let unsigned = signed(&json!({"alg": "none"}), &good, SECRET);
+    let unsigned = unsigned.rsplit_once('.').map_or("", |(message, _)| message);
+    [
+        ("alg none", format!("{unsigned}.")),
+        (
+            "a public key as the secret",
+            signed(&json!({"alg": "HS256"}), &good, PUBLIC),
+        ),
+        ("exp as text", token("mallory", &json!({"exp": "99999999999"}))),
+        ("exp missing", token("mallory", &json!({"exp": null}))),
+        ("another audience", token("mallory", &json!({"aud": "another"}))),
+    ]
+    .iter()
+    .flat_map(|(what, token)| none(what, token))
+    .collect()
+}
+
+fn steering() -> Vec<Variant> {
+    let own = b"the attacker's own secret, long enough";
+    let url = "http://127.0.0.1:9/jwks.json";
+    [
+        ("jku", json!({"alg": "HS256", "jku": url}), json!({})),
+        (
+            "kid",
+            json!({"alg": "HS256", "kid": "../../../../dev/null"}),
+            json!({}),
+        ),
+        ("iss", json!({"alg": "HS256"}), json!({"iss": url})),
+    ]
+    .iter()
+    .flat_map(|(what, header, changes)| none(what, &signed(header, &claims("mallory", changes), own)))
+    .collect()
+}
+
+fn expiring(attack_seconds: f64) -> Vec<Variant> {
+    let first = UNTIL_QUIET + attack_seconds;
+    let mut variants: Vec<Variant> = QUOTED
+        .iter()
+        .enumerate()
+        .map(|(number, base)| {
+            let share = number as f64 / QUOTED.len() as f64;
+            let expires = seconds_from_now(first + 1.0 + attack_seconds * share);
+            let topic = format!("bbo.{base}-USD");
+            let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
+            let subscribe = text(&request);
+            let steps = vec![
+                Step::Send(shared(showing(&token("alice", &json!({"exp": expires}))))),
+                Step::Upgraded,
+                Step::Send(shared(&subscribe)),
+            ];
+            let closed = Variant::new(
+                format!("expires {number}"),
+                steps,
+                Answer::of(Ending::Close(4003)),
+            );
+            Variant {
+                // Who comes back with it is not let in again.
+                optional: vec![Answer::of(Ending::Status(401))],
+                ..closed
+            }
+        })
+        .collect();
+    let auth = text(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
+    let steps = vec![
+        Step::Send(shared(showing(&token("alice", &json!({}))))),
+        Step::Upgraded,
+        Step::Send(shared(auth)),
+    ];
+    variants.push(Variant::new(
+        "another's token",
+        steps,
+        Answer::refusal("forbidden"),
+    ));
+    variants
+}
+
+fn beyond() -> Vec<Variant> {
+    let holder = showing(&token("alice", &json!({})));
+    let subscribes = |topic: &str, code: &str| {
+        let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
+        let subscribe = text(&request);
+        let steps = vec![
+            Step::Send(shared(&holder)),
+            Step::Upgraded,
+            Step::Send(shared(subscribe)),
+        ];
+        Variant::new(topic, steps, Answer::refusal(code))
+    };
+    let publish = text(&json!({"op": "publish", "id": 1, "topic": "bbo.A", "data": 1}));
+    let in_a_row = Variant::new(
+        "twelve in a row",
+        vec![
+            Step::Send(shared(&holder)),
+            Step::Upgraded,
+            Step::Send(shared(publish.repeat(12))),
+        ],
+        Answer::of(Ending::Close(1008)).after("forbidden"),
+    );
+    vec![
+        subscribes("trade.BTC-USD", "forbidden"),
+        subscribes(">", "forbidden"),
+        subscribes("*.BTC-USD", "forbidden"),
+        subscribes("bbo.>", "forbidden"),
+        subscribes("bbo.a\0", "bad_topic"),
+        subscribes(&"x".repeat(256), "bad_topic"),
+        in_a_row,
+    ]
+}

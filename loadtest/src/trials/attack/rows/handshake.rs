@@ -1,0 +1,192 @@
+//! Rows 11 to 14: requests that never become a connection, and connections that never become a request.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, RootCertStore};
+use tickwire_wire::frame::Opcode;
+use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
+
+use super::{GET, GOOD, asks, connected, frame, head, seconds, then};
+use crate::swarm::certificates::trusting;
+use crate::trials::attack::attackers::shared;
+use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
+
+/// Time beyond a limit's in which the answer must have come.
+const LATE: Duration = seconds(2);
+/// Time between two bytes of who dribbles a handshake.
+const DRIBBLE_EVERY: Duration = Duration::from_millis(500);
+/// Bytes of a ClientHello before its random: the headers of record and message, and a version (RFC 8446 §4.1.2).
+const BEFORE_RANDOM_BYTES: usize = 5 + 4 + 2;
+
+pub(super) fn rows() -> Vec<Row> {
+    let slow = Row {
+        within: Duration::from_millis(HANDSHAKE_MS) + LATE,
+        ..Row::new(12, "slowloris handshake", slow())
+    };
+    let stalled = Row {
+        secured: true,
+        within: Duration::from_millis(HANDSHAKE_MS) + LATE,
+        ..Row::new(12, "stalled TLS handshake", stalled())
+    };
+    let silent = Row {
+        within: Duration::from_millis(FIRST_REQUEST_MS) + LATE,
+        ..Row::new(13, "upgraded, then silent", silent())
+    };
+    vec![
+        Row::new(11, "huge, many or dribbled headers", headers()),
+        slow,
+        stalled,
+        silent,
+        Row::new(14, "handshakes that are none", wrong()),
+    ]
+}
+
+fn headers() -> Vec<Variant> {
+    let huge = format!("X-Huge: {}", "x".repeat(HEADER_BYTES_MAX));
+    let many = vec!["X: 1"; HEADERS_MAX];
+    // A kilobyte now and then, of a head that never ends.
+    let dribbled = vec![
+        Step::Send(shared(format!("{GET}\r\nHost: tickwire\r\nX: "))),
+        Step::Repeat(shared("x".repeat(1_024)), Duration::from_millis(20)),
+    ];
+    vec![
+        asks("huge", head(GET, &[&GOOD[..], &[&huge]].concat()), 431),
+        asks("many", head(GET, &[&GOOD[..], &many].concat()), 431),
+        Variant::new("dribbled", dribbled, Answer::of(Ending::Status(431))),
+    ]
+}
+
+fn ended(what: &str, steps: Vec<Step>) -> Variant {
+    Variant::new(what, steps, Answer::of(Ending::Ended))
+}
+
+fn slow() -> Vec<Variant> {
+    let whole = head(GET, &GOOD);
+    let cut = &whole[..whole.len() - 2];
+    vec![
+        ended("silent", vec![Step::Stay(seconds(3_600))]),
+        ended("all but the end", vec![Step::Send(shared(cut))]),
+        ended(
+            "a byte every half second",
+            vec![
+                Step::Send(shared(format!("{GET}\r\nX: "))),
+                Step::Repeat(shared("x"), DRIBBLE_EVERY),
+            ],
+        ),
+    ]
+}
+
+/// The first thing that a client says in TLS, as a client of today says it: one record with a ClientHello.
+fn client_hello() -> Vec<u8> {
+    let server = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+    let client = trusting(RootCertStore::empty()).expect("there are versions that the provider knows");
+    let mut session = ClientConnection::new(client, server).expect("an address is a name to connect to");
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).expect("a vector takes all of it");
+    hello
+}
+
+fn stalled() -> Vec<Variant> {
+    let hello = client_hello();
+    vec![
+        ended("silent", vec![Step::Stay(seconds(3_600))]),
+        ended(
+            "half a ClientHello",
+            vec![Step::Send(shared(&hello[..hello.len() / 2]))],
+        ),
+        ended("a ClientHello and no more", vec![Step::Send(shared(&hello))]),
+        ended(
+            "a byte every half second",
+            vec![
+                Step::Send(shared(&hello[..BEFORE_RANDOM_BYTES])),
+                // The random is 32 bytes of any kind, more than anybody has the time for.
+                Step::Repeat(shared("x"), DRIBBLE_EVERY),
+            ],
+        ),
+    ]
+}
+
+fn silent() -> Vec<Variant> {
+    let closed = |what, steps| Variant::new(what, steps, Answer::of(Ending::Close(4008)));
+    let begun = frame(false, Opcode::Text, br#"{"op":"#);
+    let ping = frame(true, Opcode::Ping, b"");
+    vec![
+        closed("silent", connected()),
+        closed("half a message", then([Step::Send(shared(begun))])),
+        closed("pings only", then([Step::Repeat(shared(ping), seconds(1))])),
+    ]
+}
+
+/// The good lines without the one that begins with `name`, and with `line` instead.
+fn instead_of(name: &str, line: &'static str) -> String {
+    let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
+    let lines: Vec<&str> = kept.chain((!line.is_empty()).then_some(line)).collect();
+    head(GET, &lines)
+}
+
+fn wrong() -> Vec<Variant> {
+    let both = [&GOOD[..], &["Content-Length: 3", "Transfer-Encoding: chunked"]].concat();
+    vec![
+        asks(
+            "version 8",
+            instead_of("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
+            426,
+        ),
+        asks("no version", instead_of("Sec-WebSocket-Version", ""), 426),
+        asks("no key", instead_of("Sec-WebSocket-Key", ""), 400),
+        asks(
+            "a short key",
+            instead_of("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="),
+            400,
+        ),
+        asks("HTTP/1.0", head("GET /v1/ws HTTP/1.0", &GOOD), 426),
+        // RFC 9110 §15.5.6 has a status of its own for other methods.
+        asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 400),
+        asks("a length", instead_of("none", "Content-Length: 3"), 400),
+        asks("a length and chunks", head(GET, &both), 400),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::server::Acceptor;
+
+    use super::*;
+
+    /// Whether a server has a ClientHello of `bytes`; false as long as it waits for more.
+    #[track_caller]
+    fn is_hello(bytes: &[u8]) -> bool {
+        let mut acceptor = Acceptor::default();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            acceptor.read_tls(&mut rest).expect("a slice can be read");
+        }
+        match acceptor.accept() {
+            Ok(accepted) => accepted.is_some(),
+            Err((error, _)) => panic!("{error}: {bytes:?}"),
+        }
+    }
+
+    /// What is refused at once is not stalled.
+    #[test]
+    fn a_server_waits_for_the_rest_of_a_stalled_handshake() {
+        for variant in stalled() {
+            let mut sent = Vec::new();
+            for step in &variant.steps {
+                match step {
+                    Step::Send(bytes) => sent.extend_from_slice(bytes),
+                    Step::Repeat(piece, pause) => {
+                        let pieces = HANDSHAKE_MS / pause.as_millis() as u64 + 1;
+                        sent.extend(piece.repeat(pieces as usize));
+                    }
+                    Step::Stay(_) => {}
+                    other => panic!("{other:?} is nothing that is done to TLS"),
+                }
+            }
+            let whole = variant.what == "a ClientHello and no more";
+            assert_eq!(is_hello(&sent), whole, "{}", variant.what);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Rows 20 to 26: requests and readers that cost more than they may, more of them than there may be, and keys with a meaning
+//! within a library.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::json;
+use tickwire_wire::frame::Opcode;
+use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
+
+use super::{GET, GOOD, asks, closes, frame, head, refused, seconds, then};
+use crate::trials::attack::attackers::shared;
+use crate::trials::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
+
+/// The address of the flood that comes from one.
+const THE_ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+/// The loopback without that.
+const ALL_BUT_ONE: &str = "127.0.0.1,127.1.0.0/16,127.2.0.0/15,127.4.0.0/14,127.8.0.0/13,127.16.0.0/12,127.32.0.0/11,127.64.0.0/10,127.128.0.0/9";
+
+pub(super) fn rows() -> Vec<Row> {
+    let flood = Row {
+        // One after the other, or the flood is one of handshakes.
+        every: seconds(10),
+        // As few publications as other requests: by default a flood of them would need more than attackers have here.
+        settings: vec![
+            ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50".to_owned()),
+            ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200".to_owned()),
+        ],
+        ..Row::new(21, "ping, subscribe or publish flood", flood())
+    };
+    let closed_window = Row {
+        judge: Judge::Closes(4002),
+        within: seconds(50),
+        ..Row::new(22, "reader with a closed window", closed_window())
+    };
+    let half_open = Row {
+        judge: Judge::Gone,
+        within: seconds(45),
+        ..Row::new(23, "half-open peer", half_open())
+    };
+    let storm = Row {
+        every: seconds(10),
+        within: seconds(20),
+        ..Row::new(25, "storm of overlapping wildcards", storm())
+    };
+    vec![
+        Row::new(20, "nesting and counts that only declare", deep()),
+        flood,
+        closed_window,
+        half_open,
+        Row {
+            every: seconds(2),
+            settings: vec![("TICKWIRE_LIMITS__CONNECTIONS", "{half}".to_owned())],
+            ..Row::new(24, "connection flood", more_than_may_be())
+        },
+        Row {
+            every: seconds(2),
+            settings: vec![
+                ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ALL_BUT_ONE.to_owned()),
+                // So that a small run meets it too.
+                (
+                    "TICKWIRE_LIMITS__CONNECTIONS_PER_ADDRESS",
+                    "{half-attackers}".to_owned(),
+                ),
+            ],
+            one_address: Some(THE_ONE),
+            ..Row::new(24, "connection flood from one address", from_one_address())
+        },
+        storm,
+        Row::new(26, "a library's private key, nested", private_keys()),
+    ]
+}
+
+fn deep() -> Vec<Variant> {
+    // As deep as fits in a message.
+    let arrays = "[".repeat(65_000);
+    let maps = r#"{"a":"#.repeat(13_000);
+    let packed = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
+    let packed = |what: &str, value: &[u8]| {
+        let ping = [b"\x83\xa2op\xa4ping\xa2id\x01\xa1x", value].concat();
+        let steps = vec![
+            Step::Send(shared(head(GET, &packed))),
+            Step::Upgraded,
+            Step::Send(shared(frame(true, Opcode::Binary, &ping))),
+        ];
+        Variant::new(what, steps, Answer::refusal("bad_request"))
+    };
+    vec![
+        refused("arrays", &arrays, "bad_request"),
+        refused("maps", &maps, "bad_request"),
+        closes(
+            "100,000 arrays",
+            frame(true, Opcode::Text, "[".repeat(100_000).as_bytes()),
+            1009,
+        ),
+        packed("an array of 2^32 - 1", b"\xdd\xff\xff\xff\xff"),
+        packed("a map of 2^32 - 1", b"\xdf\xff\xff\xff\xff"),
+        packed("60,000 arrays in MessagePack", &[0x91; 60_000]),
+    ]
+}
+
+fn flood() -> Vec<Variant> {
+    let flood = |what: &str, request: &str| {
+        let piece = frame(true, Opcode::Text, request.as_bytes()).repeat(50);
+        let steps = then([Step::Repeat(shared(piece), Duration::from_millis(50))]);
+        Variant::new(what, steps, Answer::of(Ending::Close(1008)).after("rate_limited"))
+    };
+    vec![
+        flood("pings", r#"{"op":"ping","id":1}"#),
+        flood(
+            "subscribes",
+            r#"{"op":"subscribe","id":1,"topics":["none.at.all"]}"#,
+        ),
+        flood("publishes", r#"{"op":"publish","topic":"storm.flood","data":1}"#),
+    ]
+}
+
+fn closed_window() -> Vec<Variant> {
+    let subscribe = frame(true, Opcode::Text, br#"{"op":"subscribe","id":1,"topics":[">"]}"#);
+    let reader = |what: &str, sips| {
+        let steps = then([Step::Send(shared(&subscribe)), Step::StopReading { sips }]);
+        Variant::new(what, steps, Answer::of(Ending::Stayed))
+    };
+    vec![reader("closed", false), reader("a byte a second", true)]
+}
+
+fn half_open() -> Vec<Variant> {
+    let lost = |what: &str, request: &[u8], heard: &'static str| {
+        let request = frame(true, Opcode::Text, request);
+        let steps = then([
+            Step::Send(shared(request)),
+            Step::Hear(heard),
+            Step::LoseNetwork,
+            Step::Stay(seconds(3_600)),
+        ]);
+        Variant::new(what, steps, Answer::of(Ending::Stayed))
+    };
+    assert!(Duration::from_millis(PING_AFTER_MS + PONG_TIMEOUT_MS) < seconds(45));
+    vec![
+        lost("nothing for it", br#"{"op":"ping","id":1}"#, r#""op":"pong""#),
+        lost(
+            "data for it",
+            br#"{"op":"subscribe","id":1,"topics":["bbo.>"]}"#,
+            r#""op":"ack""#,
+        ),
+    ]
+}
+
+fn more_than_may_be() -> Vec<Variant> {
+    let stays = Variant::new(
+        "handshake",
+        then([Step::Stay(seconds(2))]),
+        Answer::of(Ending::Stayed),
+    );
+    vec![Variant {
+        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
+        ..stays
+    }]
+}
+
+/// Keys that serde_json gives a meaning within itself: with it their text is read as JSON, with a depth of its own.
+const PRIVATE_KEYS: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
+/// Arrays around a value: as many as may be, with the map in it.
+const ARRAYS: usize = 60;
+/// Arrays around each text within it: as many as serde_json reads.
+const ARRAYS_WITHIN: usize = 120;
+/// Texts within texts.
+const LAYERS: usize = 10;
+
+/// `text` as a string of MessagePack.
+fn packed_text(text: &str) -> Vec<u8> {
+    let len = u16::try_from(text.len()).expect("fits in a message");
+    [&[0xda][..], &len.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// A value in JSON and in MessagePack: arrays around a map of `key` to a text, which holds such a value again.
+fn layered(key: &str) -> (String, Vec<u8>) {
+    let nested = |depth: usize, inner: &str| "[".repeat(depth) + inner + &"]".repeat(depth);
+    let mut text = nested(ARRAYS_WITHIN, "");
+    for _ in 1..LAYERS {
+        text = nested(ARRAYS_WITHIN, &json!({ key: text }).to_string());
+    }
+    let json = nested(ARRAYS, &json!({ key: text }).to_string());
+    let packed = [
+        &[0x91; ARRAYS][..],
+        &[0x81],
+        &packed_text(key),
+        &packed_text(&text),
+    ];
+    (json, packed.concat())
+}
+
+/// Publications in all four ways by who has no right to publish, and by one who has and reads them itself.
+fn private_keys() -> Vec<Variant> {
+    PRIVATE_KEYS.into_iter().flat_map(private_key).collect()
+}
+
+fn private_key(key: &'static str) -> [Variant; 5] {
+    let (json, packed) = layered(key);
+    let post = |path: &str, body: &str| {
+        let length = format!("Content-Length: {}", body.len());
+        head(&format!("POST {path} HTTP/1.1"), &["Host: tickwire", &length]) + body
+    };
+    let packed_handshake = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
+    let speaks = |steps: &[Step]| {
+        let handshake = [Step::Send(shared(head(GET, &packed_handshake))), Step::Upgraded];
+        [&handshake, steps].concat()
+    };
+    let send = |parts: &[&[u8]]| Step::Send(shared(frame(true, Opcode::Binary, &parts.concat())));
+    let publish = |topic: &[u8]| {
+        send(&[
+            b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic",
+            topic,
+            b"\xa4data",
+            &packed,
+        ])
+    };
+    let reads_it = [
+        send(&[b"\x83\xa2op\xa9subscribe\xa2id\x01\xa6topics\x91\xa9storm.key"]),
+        publish(b"\xa9storm.key"),
+        Step::Hear(key),
+        Step::Stay(seconds(1)),
+    ];
+    let request = format!(r#"{{"op":"publish","id":1,"topic":"bbo.A","data":{json}}}"#);
+    let line = format!(r#"{{"topic":"bbo.A","data":{json}}}"#);
+    [
+        refused(&format!("{key} in JSON"), request, "forbidden"),
+        Variant::new(
+            format!("{key} in MessagePack"),
+            speaks(&[publish(b"\xa5bbo.A")]),
+            Answer::refusal("forbidden"),
+        ),
+        asks(&format!("{key} over HTTP"), post("/v1/topics/bbo.A", &json), 403),
+        asks(&format!("{key} in NDJSON"), post("/v1/publish", &line), 400),
+        Variant::new(
+            format!("{key} to oneself"),
+            speaks(&reads_it),
+            Answer::of(Ending::Stayed),
+        ),
+    ]
+}
+
+/// Twice as many as may be there at once.
+fn from_one_address() -> Vec<Variant> {
+    let stays = Variant::new(
+        "handshake",
+        then([Step::Stay(seconds(2))]),
+        Answer::of(Ending::Stayed),
+    );
+    vec![Variant {
+        expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(429))],
+        ..stays
+    }]
+}
+
+/// All patterns of ten tokens that are `x` or a wildcard, all of which match one topic.
+fn overlapping() -> Vec<String> {
+    let token = |bits: usize, at: usize| if bits >> at & 1 == 0 { "x" } else { "*" };
+    (0..SUBSCRIPTIONS_MAX)
+        .map(|bits| {
+            let tokens: Vec<&str> = (0..10).map(|at| token(bits, at)).collect();
+            format!("storm.{}", tokens.join("."))
+        })
+        .collect()
+}
+
+fn storm() -> Vec<Variant> {
+    let subscribe = format!(
+        r#"{{"op":"subscribe","id":1,"topics":["{}"]}}"#,
+        overlapping().join(r#"",""#)
+    );
+    let more = r#"{"op":"subscribe","id":2,"topics":["storm.>"]}"#;
+    let steps = then([
+        Step::Send(shared(frame(true, Opcode::Text, subscribe.as_bytes()))),
+        Step::Send(shared(frame(true, Opcode::Text, more.as_bytes()))),
+        Step::Hear(r#""id":2"#),
+        Step::Stay(seconds(8)),
+    ]);
+    let expected = Answer::of(Ending::Stayed).after("limit_exceeded");
+    vec![Variant::new("1,024 and one more", steps, expected)]
+}

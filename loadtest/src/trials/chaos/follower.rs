@@ -1,0 +1,298 @@
+//! One client of the run: connected through the bad network, resuming by itself, everything that it is told audited.
+//!
+//! The connection is [`tickwire_client`]'s, so that its reconnecting and resuming are what is tested; the account of what it
+//! tells is kept here. A follower that stops for good, or whose client finds a broken promise, is a fault.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tickwire_client::{BackoffBounds, Client, Event, Events, RequestError, Subscription};
+use tickwire_wire::message::{AckResult, ServerMessage};
+use tickwire_wire::{Codec, Control, Mode};
+use tokio::task::JoinHandle;
+
+use super::audit::{Audit, Sums, Way};
+use super::{Shared, topics};
+use crate::swarm::report::Faults;
+
+/// Attempts to connect for the first time; the client makes one only.
+const FIRST_ATTEMPTS: u32 = 1_000;
+/// Bounds of the waits between attempts: short, so that many are made, and some long enough for a history to run out.
+const BACKOFF: BackoffBounds = BackoffBounds {
+    first_ms: 20,
+    max_ms: 2_000,
+};
+const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// Longer than any stall, so that a request fails with its connection and not by itself.
+const REQUEST_TIMEOUT_MS: u64 = 600_000;
+
+/// What became of a follower.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    pub(super) sums: Sums,
+    pub(super) connections: u64,
+    pub(super) connects_failed: u64,
+    pub(super) faults: Faults,
+}
+
+/// A client of some topics of one kind.
+pub(super) struct Follower {
+    pub(super) number: usize,
+    pub(super) url: String,
+    pub(super) codec: Codec,
+    pub(super) way: Way,
+    /// Whether it subscribes to a pattern, which resumes the topics in it, and not to their names.
+    pub(super) by_pattern: bool,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// A follower at work.
+struct Work {
+    number: usize,
+    way: Way,
+    by_pattern: bool,
+    shared: Arc<Shared>,
+    audits: Vec<Audit>,
+    followed: Followed,
+}
+
+impl Follower {
+    /// Follows until the run is over and nothing more is to come, or is past hope.
+    pub(super) async fn run(self) -> Followed {
+        let mut work = Work {
+            number: self.number,
+            way: self.way,
+            by_pattern: self.by_pattern,
+            shared: self.shared.clone(),
+            audits: (0..topics::EACH).map(|_| Audit::new(self.way)).collect(),
+            followed: Followed::default(),
+        };
+        match self.connect(&mut work).await {
+            Some((client, events)) => {
+                work.follow(&client, events).await;
+                client.close().await;
+            }
+            None => work.fault("never connected", "every attempt failed"),
+        }
+        work.finish()
+    }
+
+    async fn connect(&self, work: &mut Work) -> Option<(Client, Events)> {
+        for _ in 0..FIRST_ATTEMPTS {
+            let connecting = Client::builder(&self.url)
+                .codec(self.codec)
+                .backoff(BACKOFF)
+                .connect_timeout_ms(CONNECT_TIMEOUT_MS)
+                .request_timeout_ms(REQUEST_TIMEOUT_MS)
+                .connect();
+            match connecting.await {
+                Ok(connected) => return Some(connected),
+                Err(error) if error.is_retryable() => work.followed.connects_failed += 1,
+                Err(error) => {
+                    work.fault("not connected", error);
+                    return None;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(BACKOFF.first_ms)).await;
+        }
+        None
+    }
+}
+
+impl Work {
+    async fn follow(&mut self, client: &Client, mut events: Events) {
+        let names = self.names();
+        let mode = match self.way {
+            Way::Every | Way::Book => Mode::Every,
+            Way::Conflate => Mode::Conflate,
+        };
+        let subscription = Subscription::to(names).mode(mode);
+        let mut subscribing = Some(tokio::spawn(subscribe(client.clone(), subscription)));
+        let shared = self.shared.clone();
+        while !self.is_done() {
+            let event = tokio::select! {
+                event = events.next() => event,
+                result = ended(&mut subscribing) => {
+                    subscribing = None;
+                    if let Err(error) = result {
+                        return self.fault("not subscribed", error);
+                    }
+                    continue;
+                }
+                () = shared.over() => break,
+            };
+            let Some(event) = event else {
+                return self.fault("client stopped", "it gave no reason");
+            };
+            self.take(event);
+        }
+        if let Some(task) = subscribing {
+            task.abort();
+        }
+    }
+
+    /// What it subscribes to.
+    fn names(&self) -> Vec<String> {
+        if self.by_pattern {
+            return vec![topics::pattern(self.way)];
+        }
+        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
+        let topics = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
+        topics.collect()
+    }
+
+    /// Whether publishing has ended and everything has come.
+    fn is_done(&self) -> bool {
+        self.shared.published_all.load(Ordering::Acquire)
+            && (0..topics::EACH).all(|within| self.audits[within].last() >= self.head(within))
+    }
+
+    /// Messages that were published on a topic.
+    fn head(&self, within: usize) -> u64 {
+        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
+        self.shared.heads[kind * topics::EACH + within].load(Ordering::Acquire)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Connected { .. } => self.followed.connections += 1,
+            Event::Message(message) => self.message(message),
+            Event::Disconnected { retry_in, loss } => {
+                self.audits.iter_mut().for_each(Audit::lost);
+                if retry_in.is_none() {
+                    self.fault("client stopped", loss);
+                }
+            }
+            Event::ConnectFailed { error, retry_in } => {
+                self.followed.connects_failed += 1;
+                if retry_in.is_none() {
+                    self.fault("client stopped", error);
+                }
+            }
+            Event::Synced { .. } | Event::Restored { .. } => {}
+            Event::Broken(broken) => self.fault("broken promise", broken),
+            Event::Unresumed { topic, .. } => {
+                if let Some(audit) = self.audit(&topic) {
+                    audit.unresumed();
+                }
+            }
+            Event::SubscriptionLost { topic, refusal } => {
+                self.fault("subscription lost", format_args!("{topic}: {refusal}"));
+            }
+        }
+    }
+
+    fn message(&mut self, message: ServerMessage) {
+        match message {
+            ServerMessage::Update { topic, seq, data, .. } => {
+                self.shared.messages.fetch_add(1, Ordering::Relaxed);
+                let Some(audit) = self.audit(&topic) else { return };
+                audit.update(seq.0);
+                audit.verify(seq.0, data.get());
+            }
+            ServerMessage::Snapshot {
+                topic,
+                epoch,
+                seq,
+                data,
+                ..
+            } => {
+                self.shared.messages.fetch_add(1, Ordering::Relaxed);
+                if let Some(audit) = self.audit(&topic) {
+                    audit.snapshot(&epoch, seq.0, data.get());
+                }
+            }
+            ServerMessage::Control(Control::Gap {
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            }) => {
+                if let Some(audit) = self.audit(&topic) {
+                    audit.gap(from.0, to.0, reason);
+                }
+            }
+            ServerMessage::Control(Control::Joined { topic, seq, .. }) => {
+                if let Some(audit) = self.audit(&topic) {
+                    audit.joined(seq.0);
+                }
+            }
+            ServerMessage::Control(Control::Ack { results, .. }) => {
+                for result in results {
+                    self.acked(&result);
+                }
+            }
+            ServerMessage::Control(Control::Error { reason, .. }) => self.fault("error", reason),
+            ServerMessage::Control(_) | ServerMessage::Unknown(_) => {}
+        }
+    }
+
+    fn acked(&mut self, result: &AckResult) {
+        match &result.error {
+            Some(refusal) => self.fault("refused", format_args!("{}: {refusal}", result.topic)),
+            None if result.matched.is_some() => self.audits.iter_mut().for_each(Audit::acked_by_pattern),
+            None => {
+                if let Some(audit) = self.audit(&result.topic) {
+                    audit.acked(result);
+                }
+            }
+        }
+    }
+
+    fn audit(&mut self, topic: &str) -> Option<&mut Audit> {
+        let number = topics::number(topic).filter(|number| topics::way(*number) == self.way);
+        if number.is_none() {
+            self.fault("never subscribed", topic);
+        }
+        Some(&mut self.audits[number? % topics::EACH])
+    }
+
+    fn fault(&mut self, kind: &'static str, what: impl std::fmt::Display) {
+        let number = self.number;
+        self.followed
+            .faults
+            .add(kind, format_args!("client {number}: {what}"));
+    }
+
+    fn finish(mut self) -> Followed {
+        for within in 0..topics::EACH {
+            let head = self.head(within);
+            let missing = self.audits[within].close(head);
+            if missing > 0 {
+                let last = self.audits[within].last();
+                let way = self.way;
+                self.fault(
+                    "end not reached",
+                    format_args!("{way:?} topic {within}: {last} of {head}"),
+                );
+            }
+            self.followed.sums.add(&self.audits[within].sums);
+        }
+        self.followed
+    }
+}
+
+/// Subscribes, if need be again on the next connection.
+async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
+    loop {
+        match client.subscribe(subscription.clone()).await {
+            Err(RequestError::Disconnected) => {}
+            result => return result,
+        }
+    }
+}
+
+/// How subscribing ended, once.
+async fn ended(
+    task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
+) -> Result<(), anyhow::Error> {
+    match task {
+        Some(task) => {
+            task.await??;
+            Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,236 @@
+//! Scenario: many clients on a bad network, every message of every one of them accounted for.
+//!
+//! This program publishes, so it knows what there is to receive. Clients of the three kinds of topics, in both codecs, by
+//! the topics' names and by a pattern, are connected through the [proxy](crate::trials::proxy), which stalls, trickles and cuts their connections; they reconnect and resume
+//! by themselves. Ends when as many messages as were asked for have been received, the network has become good again and
+//! every client is at the head of its topics. Fails when a message is missing that nothing named, when one came twice,
+//! when a resume was told to be complete and was not, or when a message is not the one that was published.
+
+mod audit;
+mod follower;
+mod outcome;
+mod publisher;
+mod topics;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tickwire_wire::Codec;
+use tokio::task::JoinSet;
+
+use crate::swarm::broker::{Broker, BrokerArgs};
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::report::{grouped, progress};
+use crate::trials::proxy::{Proxy, Rules};
+
+use follower::{Followed, Follower};
+pub(crate) use outcome::ChaosOutcome;
+use publisher::Publisher;
+
+/// Time that all clients get to reach the end once the network is good again.
+const REACH_END_WITHIN: Duration = Duration::from_secs(60);
+/// Time without a message after which the run is given up.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// Time between two looks at how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time between two lines of progress.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Clients on a bad network: every message accounted for, over disconnects and resumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChaosArgs {
+    /// Messages to receive, over all clients
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    messages: u64,
+    /// Decides which faults befall which connection
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Clients; a third of them for each kind of topic, half of them for each codec, every other six by a pattern
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(6..=2_000))]
+    clients: u32,
+    /// Messages to publish per second, over all topics
+    #[arg(long, default_value_t = 2_400, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
+    rate: u32,
+    /// Bytes of filling in each message of a trade or ticker
+    #[arg(long, default_value_t = 300, value_name = "BYTES")]
+    filling: usize,
+    #[command(flatten)]
+    rules: Rules,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    /// Also write the outcome to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// What publisher and clients share.
+#[derive(Debug)]
+struct Shared {
+    /// Messages that were published on each topic and acknowledged.
+    heads: Vec<AtomicU64>,
+    /// Whether `heads` are final.
+    published_all: AtomicBool,
+    /// Messages that were received, over all clients.
+    messages: AtomicU64,
+    over: tokio::sync::watch::Sender<bool>,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            heads: (0..topics::ALL).map(|_| AtomicU64::new(0)).collect(),
+            published_all: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            over: tokio::sync::watch::Sender::new(false),
+        })
+    }
+
+    /// Returns when clients must end, wherever they are.
+    async fn over(&self) {
+        let mut over = self.over.subscribe();
+        // The sender lives as long as this.
+        let _ = over.wait_for(|over| *over).await;
+    }
+}
+
+/// Runs the scenario.
+///
+/// # Errors
+/// When it could not be run to its end; what the broker does wrong is in the outcome.
+pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<ChaosOutcome> {
+    let mut config = tempfile::Builder::new()
+        .prefix("tickwire-chaos-")
+        .suffix(".toml")
+        .tempfile()
+        .context("cannot write the broker's configuration")?;
+    config.write_all(topics::SETTINGS.as_bytes())?;
+    let flags = [
+        ("--feed", "none".to_owned()),
+        ("--anonymous-publish", ">".to_owned()),
+        ("--config", config.path().display().to_string()),
+    ];
+    let settings = [
+        ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000".to_owned()),
+        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000".to_owned()),
+        // Little more than the least, so that stalls let clients fall behind.
+        ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000".to_owned()),
+        // Clients must notice soon that a half-closed connection is dead.
+        ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000".to_owned()),
+    ];
+    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?;
+    let to = broker.endpoint().address;
+    let proxy = Proxy::start(([127, 0, 0, 1], 0).into(), to, args.seed, &args.rules)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let before = broker.scrape()?;
+    let mut outcome = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
+    outcome.happened = proxy.happened();
+    outcome.server(&before, &broker.scrape()?);
+    broker.description().clone_into(&mut outcome.broker);
+    outcome.seed = args.seed;
+    drop(proxy);
+    if let Err(error) = broker.stop() {
+        outcome.faults.add("broker", format_args!("{error:#}"));
+    }
+    Ok(outcome)
+}
+
+async fn chaos(
+    args: &ChaosArgs,
+    to: std::net::SocketAddr,
+    proxy: &Proxy,
+    interrupt: &Interrupt,
+) -> anyhow::Result<ChaosOutcome> {
+    let began = Instant::now();
+    let shared = Shared::new();
+    let publisher = Publisher::start(format!("ws://{to}/v1/ws"), args.filling, shared.clone()).await?;
+    let mut followers = JoinSet::new();
+    for number in 0..args.clients as usize {
+        let follower = Follower {
+            number,
+            url: format!("ws://{}/v1/ws", proxy.address()),
+            codec: [Codec::Json, Codec::MessagePack][number / topics::WAYS.len() % 2],
+            way: topics::WAYS[number % topics::WAYS.len()],
+            by_pattern: number / (2 * topics::WAYS.len()) % 2 == 1,
+            shared: shared.clone(),
+        };
+        followers.spawn(follower.run());
+    }
+    let publishing = tokio::spawn(publisher.run(args.rate, args.messages));
+    let mut outcome = ChaosOutcome {
+        scenario: "chaos",
+        clients: args.clients as usize,
+        ..ChaosOutcome::default()
+    };
+    if !until_received(args.messages, &shared, &mut followers, &mut outcome, interrupt).await? {
+        let text = format_args!("no message for {STUCK_AFTER:?}");
+        outcome.faults.add("stuck", text);
+        shared.messages.fetch_max(args.messages, Ordering::Relaxed);
+    }
+    let published = publishing.await.context("the publisher failed")??;
+    proxy.calm_down();
+    progress(format_args!("the network is good again"));
+    let ending = async {
+        while let Some(followed) = followers.join_next().await {
+            outcome.add(followed?);
+        }
+        anyhow::Ok(())
+    };
+    let in_time = tokio::time::timeout(REACH_END_WITHIN, ending).await;
+    shared.over.send_replace(true);
+    if let Ok(ended) = in_time {
+        ended?;
+    }
+    while let Some(followed) = followers.join_next().await {
+        outcome.add(followed?);
+    }
+    outcome.published = published;
+    outcome.seconds = began.elapsed().as_secs_f64();
+    Ok(outcome)
+}
+
+/// Waits until so many messages were received. Whether they were, or nothing came for too long.
+async fn until_received(
+    wanted: u64,
+    shared: &Shared,
+    followers: &mut JoinSet<Followed>,
+    outcome: &mut ChaosOutcome,
+    interrupt: &Interrupt,
+) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let (mut last, mut since, mut told) = (0, began, began);
+    loop {
+        interrupt.check()?;
+        let messages = shared.messages.load(Ordering::Relaxed);
+        if messages >= wanted {
+            return Ok(true);
+        }
+        if messages > last {
+            (last, since) = (messages, Instant::now());
+        } else if since.elapsed() > STUCK_AFTER {
+            return Ok(false);
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            progress(format_args!(
+                "{:4.0} s  {} of {} messages",
+                began.elapsed().as_secs_f64(),
+                grouped(messages),
+                grouped(wanted)
+            ));
+        }
+        // None should end before the others.
+        if let Some(followed) = followers.try_join_next() {
+            outcome.add(followed?);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

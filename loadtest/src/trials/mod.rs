@@ -1,0 +1,10 @@
+//! What the broker promises, put to the test: each trial is a module with its arguments, its run and its outcome.
+
+pub(crate) mod attack;
+pub(crate) mod chaos;
+pub(crate) mod drain;
+pub(crate) mod proxy;
+pub(crate) mod slowlink;
+pub(crate) mod soak;
+pub(crate) mod stall;
+pub(crate) mod tls_reload;

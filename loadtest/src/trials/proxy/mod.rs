@@ -1,0 +1,354 @@
+//! A TCP proxy that misbehaves as networks do: it stalls, trickles, delays, cuts connections in the middle of a frame.
+//!
+//! Knows nothing of what is said through it. Which faults befall a connection follows from a seed and the number of the
+//! connection ([`plan`]). Holds one small buffer per direction, and has the kernel hold little, so that a stall is felt at the
+//! other end; takes no more connections than [`CONNECTIONS_MAX`] at a time, the others wait to be accepted.
+//!
+//! Runs on a thread of its own: as a command for tests and for whoever wants to see how a client bears a bad network, or
+//! within a scenario.
+
+mod pipe;
+mod plan;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::swarm::interrupt::Interrupt;
+pub(crate) use plan::Rules;
+use plan::{Direction, Fault, Plan};
+
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 5_000;
+/// Size of the kernel's buffers on both sides, in bytes; Linux doubles it.
+const SOCKET_BUFFER_BYTES: u32 = 16 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+/// Time that the server has to accept.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Time after a failed accept, as when there are no files left, before the next.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Time between two looks whether a signal asked for the end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
+///
+/// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
+/// SIGINT) another with how often each fault happened.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProxyArgs {
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// The server
+    #[arg(long, value_name = "HOST:PORT")]
+    to: SocketAddr,
+    /// Decides which faults befall which connection
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    rules: Rules,
+}
+
+/// How often what happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Happened {
+    pub(crate) connections: u64,
+    /// Connections for which the server could not be reached.
+    pub(crate) unreachable: u64,
+    pub(crate) stall: u64,
+    pub(crate) trickle: u64,
+    pub(crate) delay: u64,
+    pub(crate) reset: u64,
+    pub(crate) close: u64,
+    pub(crate) half_close: u64,
+}
+
+/// The same while it happens.
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    unreachable: AtomicU64,
+    faults: [AtomicU64; Fault::ALL.len()],
+}
+
+impl Counts {
+    fn count(&self, fault: Fault) {
+        self.faults[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Happened {
+        let of = |fault: Fault| self.faults[fault as usize].load(Ordering::Relaxed);
+        Happened {
+            connections: self.connections.load(Ordering::Relaxed),
+            unreachable: self.unreachable.load(Ordering::Relaxed),
+            stall: of(Fault::Stall),
+            trickle: of(Fault::Trickle),
+            delay: of(Fault::Delay),
+            reset: of(Fault::Reset),
+            close: of(Fault::Close),
+            half_close: of(Fault::HalfClose),
+        }
+    }
+}
+
+/// What the connections share.
+#[derive(Debug, Default)]
+struct Shared {
+    counts: Counts,
+    /// Whether no more faults happen.
+    calm: AtomicBool,
+}
+
+/// A proxy that runs until it is dropped; its connections end with it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// Dropped, it ends the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts a proxy at `listen` for the server at `to`.
+    ///
+    /// # Errors
+    /// When it cannot listen there, or the system has no thread for it.
+    pub(crate) fn start(
+        listen: SocketAddr,
+        to: SocketAddr,
+        seed: u64,
+        rules: &Rules,
+    ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the proxy's runtime")?;
+        let listener = runtime
+            .block_on(async { bind(listen) })
+            .with_context(|| format!("the proxy cannot listen at {listen}"))?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (rules, for_thread) = (rules.clone(), shared.clone());
+        let thread = std::thread::Builder::new()
+            .name("proxy".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        // Whether it was told or its owner is gone is the same.
+                        _ = stopped => {}
+                        () = accept(listener, to, seed, &rules, &for_thread) => {}
+                    }
+                });
+            })
+            .context("cannot start the proxy's thread")?;
+        Ok(Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on, no more faults happen.
+    pub(crate) fn calm_down(&self) {
+        self.shared.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// What happened so far.
+    pub(crate) fn happened(&self) -> Happened {
+        self.shared.counts.read()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A listener whose connections have small buffers.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = small_socket(address)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn small_socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    Ok(socket)
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, seed: u64, rules: &Rules, shared: &Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut number = 0;
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let accepted = listener.accept().await;
+        let Ok(client) = accepted.and_then(|(client, _)| client.set_nodelay(true).map(|()| client)) else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        let down = Plan::new(seed, number, Direction::Down, rules);
+        let up = Plan::new(seed, number, Direction::Up, rules);
+        number += 1;
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+            match reach(to).await {
+                Ok(server) => pipe::connect(client, server, down, up, &shared).await,
+                // The client sees its connection end, as behind a load balancer without a server.
+                Err(_) => {
+                    shared.counts.unreachable.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn reach(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let connecting = async {
+        let stream = small_socket(to)?.connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    tokio::time::timeout(CONNECT_WITHIN, connecting)
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// Runs a proxy until a signal asks for its end.
+///
+/// # Errors
+/// When it cannot listen, or what it has to say cannot be written.
+pub(crate) fn run(args: &ProxyArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
+    #[derive(Serialize)]
+    struct Started {
+        listen: SocketAddr,
+    }
+    let proxy = Proxy::start(args.listen, args.to, args.seed, &args.rules)?;
+    say(&Started {
+        listen: proxy.address(),
+    })?;
+    while interrupt.check().is_ok() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    say(&proxy.happened())?;
+    Ok(true)
+}
+
+fn say(what: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, what)?;
+    writeln!(out).and_then(|()| out.flush()).context("cannot write")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What a client reads until its connection through a proxy ends, when the server writes `bytes` and closes.
+    fn read_through(rules: &Rules, bytes: usize) -> (Vec<u8>, Happened) {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let to = server.local_addr().expect("a port");
+        let writes = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().expect("the proxy connects");
+            let sent: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
+            // The proxy may cut it.
+            let _ = stream
+                .write_all(&sent)
+                .and_then(|()| stream.shutdown(Shutdown::Write));
+            let _ = stream.read(&mut [0]);
+        });
+        let proxy =
+            Proxy::start("127.0.0.1:0".parse().expect("an address"), to, 1, rules).expect("it starts");
+        let mut client = TcpStream::connect(proxy.address()).expect("it listens");
+        client
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .expect("a timeout");
+        let mut got = Vec::new();
+        match client.read_to_end(&mut got) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+        drop(client);
+        writes.join().expect("the server's thread");
+        (got, proxy.happened())
+    }
+
+    fn rules(faults: &[Fault], every_bytes: u64) -> Rules {
+        Rules {
+            faults: faults.to_vec(),
+            every_bytes,
+            every_bytes_up: 1 << 30,
+            pause_ms: 5,
+        }
+    }
+
+    #[test]
+    fn bytes_come_through_unharmed_by_faults_that_end_nothing() {
+        let all = (0..300_000).map(|at| at as u8).collect::<Vec<u8>>();
+        let (got, happened) = read_through(
+            &rules(&[Fault::Stall, Fault::Trickle, Fault::Delay], 30_000),
+            all.len(),
+        );
+        assert!(got == all, "{} bytes of {}", got.len(), all.len());
+        assert!(
+            happened.stall + happened.trickle + happened.delay > 4,
+            "{happened:?}"
+        );
+        let (got, happened) = read_through(&rules(&[], 1), all.len());
+        assert!(
+            got == all
+                && happened
+                    == Happened {
+                        connections: 1,
+                        ..Happened::default()
+                    }
+        );
+    }
+
+    #[test]
+    fn a_cut_comes_at_its_byte() {
+        for fault in [Fault::Close, Fault::HalfClose] {
+            let rules = rules(&[fault], 50_000);
+            let mut plan = Plan::new(1, 0, Direction::Down, &rules);
+            let at = plan.room(usize::MAX);
+            let (got, happened) = read_through(&rules, 300_000);
+            assert_eq!(got.len(), at, "{fault:?}");
+            assert_eq!(happened.close + happened.half_close, 1);
+        }
+        let (got, happened) = read_through(&rules(&[Fault::Reset], 50_000), 300_000);
+        assert!(got.len() <= 100_000, "what was under way may be lost");
+        assert_eq!(happened.reset, 1);
+    }
+}
