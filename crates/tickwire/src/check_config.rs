@@ -3,7 +3,7 @@
 use std::env;
 
 use tickwire_feed::Replay;
-use tickwire_server::access::Access;
+use tickwire_server::auth::Access;
 use tickwire_server::config::{Config, FeedSource, Overrides};
 use tickwire_server::tls::TlsIdentity;
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use anyhow::anyhow;
-use tickwire_server::access::{KEY_BYTES_MIN, KeyHash, generate_key};
+use tickwire_server::auth::{KEY_BYTES_MIN, KeyHash, generate_key};
 use tickwire_wire::Secret;
 
 use crate::cli::HashKeyArgs;

@@ -1,6 +1,6 @@
 //! Who may do what: the key table `[auth]`, its keys and `[auth.jwt]`.
 //!
-//! Holds no secret: of a static key its hash, of the rest the names of files, which [`crate::access::Access::load`] reads.
+//! Holds no secret: of a static key its hash, of the rest the names of files, which [`crate::auth::Access::load`] reads.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::fields::Fields;
 use super::keys::{Key, Preset, Shape};
 use super::publishing;
 use super::settings::Settings;
-use crate::access::{KeyHash, OriginRule};
+use crate::auth::{KeyHash, OriginRule};
 
 /// Fields of an entry of `auth.keys`.
 const KEY_FIELDS: [&str; 8] = [

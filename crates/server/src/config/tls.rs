@@ -1,6 +1,6 @@
 //! Whether clients speak TLS, and who they are shown: the key table `[tls]`.
 //!
-//! Only the settings are checked here; what the files hold is looked at by [`crate::tls::TlsIdentity::load`].
+//! Only the settings are checked here; what the files hold is looked at by [`crate::net::tls::TlsIdentity::load`].
 
 use std::path::PathBuf;
 

@@ -13,14 +13,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use tickwire_metrics::Metric;
 use tickwire_wire::Refusal;
 
-use super::arrival::Arrival;
 use super::context::HttpContext;
 use super::progress::Stalled;
+use super::requester::Requester;
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, Tether, body, bulk, coding, cors, gzip, publish, reply, topics};
-use crate::access::Admission;
-use crate::gatekeeper::Place;
-use crate::labels::Route;
+use super::{ErrorResponse, Reply, SseLink, body, bulk, coding, cors, gzip, publish, reply, topics};
+use crate::auth::Admission;
+use crate::limits::Place;
+use crate::ops::labels::Route;
 
 /// What there is, for those who look elsewhere.
 const PATHS: &str =
@@ -139,7 +139,7 @@ pub(crate) async fn answer(
 
 /// Who asks, and was let in.
 struct Caller {
-    arrival: Arrival,
+    arrival: Requester,
     admission: Admission,
     /// A stream's among those of its address, where the connection has none.
     place: Option<Place>,
@@ -148,26 +148,26 @@ struct Caller {
 impl Caller {
     /// Whoever makes the request with this head, which costs him before his token is looked at.
     fn enter(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Self, ErrorResponse> {
-        let arrival = Arrival::of(&head.extensions)?;
-        let gatekeeper = &context.gatekeeper;
+        let arrival = Requester::of(&head.extensions)?;
+        let address_limits = &context.address_limits;
         let publishes =
             matches!(endpoint, Endpoint::Topic(_) | Endpoint::Publish) && head.method == Method::POST;
         let place = match endpoint {
-            Endpoint::Sse if head.method == Method::GET => arrival.connect(gatekeeper)?,
+            Endpoint::Sse if head.method == Method::GET => arrival.connect(address_limits)?,
             _ if publishes => {
-                arrival.ask_to_publish(gatekeeper)?;
+                arrival.ask_to_publish(address_limits)?;
                 None
             }
             _ => {
-                arrival.ask(gatekeeper)?;
+                arrival.ask(address_limits)?;
                 None
             }
         };
         let admitted = context.admit(&head.headers);
         if publishes {
             match &admitted {
-                Ok(admission) => arrival.publish(gatekeeper, admission)?,
-                Err(_) => arrival.charge_refused_publish(gatekeeper),
+                Ok(admission) => arrival.publish(address_limits, admission)?,
+                Err(_) => arrival.charge_refused_publish(address_limits),
             }
         }
         Ok(Self {
@@ -183,7 +183,7 @@ impl Caller {
         context: &HttpContext,
         outcome: Result<T, ErrorResponse>,
     ) -> Result<T, ErrorResponse> {
-        outcome.inspect_err(|_| self.arrival.charge_refused_publish(&context.gatekeeper))
+        outcome.inspect_err(|_| self.arrival.charge_refused_publish(&context.address_limits))
     }
 }
 
@@ -201,21 +201,21 @@ async fn encode(context: &HttpContext, head: &Parts, response: Reply) -> Result<
     reply::vary(answer.headers_mut(), HeaderValue::from_static("Accept-Encoding"));
     let plain_bytes = answer.body().size_hint().lower();
     if let Some(coded) = gzip::of_answer(&context.encoder, &head.headers, &answer).await {
-        let arrival = Arrival::of(&head.extensions)?;
+        let arrival = Requester::of(&head.extensions)?;
         arrival.charge_coding(
-            &context.gatekeeper,
+            &context.address_limits,
             usize::try_from(plain_bytes).unwrap_or(usize::MAX),
         );
         // The place of what was encoded is given up first.
         *answer.body_mut() = Full::default();
-        gzip::replace(&mut answer, arrival.hold(&context.gatekeeper, coded)?);
+        gzip::replace(&mut answer, arrival.hold(&context.address_limits, coded)?);
     }
     Ok(reply::whole(answer))
 }
 
 /// Tells a browser what its page may ask for. It asks by itself, without the token that its page has.
 fn preflight(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Reply, ErrorResponse> {
-    Arrival::of(&head.extensions)?.ask(&context.gatekeeper)?;
+    Requester::of(&head.extensions)?.ask(&context.address_limits)?;
     context.admit_page(&head.headers)?;
     if endpoint == Endpoint::Nowhere {
         return Err(nothing_at(head.uri.path()));
@@ -255,8 +255,8 @@ async fn dispatch(
             Ok(reply::options(endpoint.methods()))
         }
         Endpoint::Sse if head.method == Method::GET => {
-            let tether = Tether::new(caller.arrival.client, caller.place);
-            let admitted = (tether, caller.admission);
+            let sse_link = SseLink::new(caller.arrival.client, caller.place);
+            let admitted = (sse_link, caller.admission);
             return stream::open(context, stalled, admitted, query, &head.headers).await;
         }
         Endpoint::Topics if reads => topics::list(context, reader, query).await,

@@ -23,13 +23,13 @@ use tickwire_router::{Directory, PublishError, Publisher, Rights};
 use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
 
-use super::arrival::Arrival;
 use super::coding::Coding;
 use super::context::HttpContext;
+use super::requester::Requester;
 use super::{BadLine, ErrorResponse, Reply, body, parse_line, parse_lines, reply};
-use crate::access::Admission;
-use crate::clock::Clock;
-use crate::start_gate::StartGate;
+use crate::auth::Admission;
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
 
 /// Messages between two looks at the shards' queues.
 const MESSAGES_PER_LOOK: usize = 256;
@@ -47,7 +47,7 @@ struct Receipt {
 /// Publishes the lines of `body`.
 pub(super) async fn lines(
     context: &HttpContext,
-    (arrival, admission): (&Arrival, &Admission),
+    (arrival, admission): (&Requester, &Admission),
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {
     if admission.rights.publish.is_empty() {
@@ -57,11 +57,11 @@ pub(super) async fn lines(
     let is_coded = coding == Coding::Gzip;
     if is_coded {
         // Few bytes may make a long body, so it is not only a publication.
-        arrival.ask(&context.gatekeeper)?;
+        arrival.ask(&context.address_limits)?;
     }
     let charge = |bytes| {
         if is_coded {
-            arrival.charge_coding(&context.gatekeeper, bytes);
+            arrival.charge_coding(&context.address_limits, bytes);
         }
     };
     let (room, within) = (&context.bulk.room, context.limits.bulk_within);
@@ -96,7 +96,7 @@ pub(super) async fn lines(
             let published = outcome?;
             // The first was paid for with the request.
             let more = published.saturating_sub(1);
-            arrival.charge_publishes(&context.gatekeeper, admission, more);
+            arrival.charge_publishes(&context.address_limits, admission, more);
             Ok(reply::json(&Receipt { published }))
         }
         Err(error) => {
@@ -115,7 +115,7 @@ struct Bulk {
     publisher: Publisher,
     directory: Arc<Directory>,
     clock: Clock,
-    gate: Arc<StartGate>,
+    gate: Arc<Lifecycle>,
     metrics: Arc<Catalogue>,
 }
 
@@ -226,7 +226,7 @@ mod tests {
     use tickwire_router::{DirectoryLimits, Kinds};
 
     use super::*;
-    use crate::labels::LABELS;
+    use crate::ops::labels::LABELS;
 
     #[test]
     fn a_line_that_another_publisher_forestalled_ends_the_publication() {
@@ -246,7 +246,7 @@ mod tests {
             publisher: Publisher(1),
             directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
             clock: Clock::start(),
-            gate: Arc::new(StartGate::new(true)),
+            gate: Arc::new(Lifecycle::new(true)),
             metrics: catalogue.clone(),
         };
         // As it is when the broker's last topic is made between check and publication.

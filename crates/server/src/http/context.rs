@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::labels::{Route, refused_status};
+use crate::ops::labels::{Route, refused_status};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::{Catalogue, Metric, StatusClass};
@@ -14,14 +14,14 @@ use tokio::sync::Semaphore;
 
 use super::cors::Readers;
 use super::{Encoder, ErrorResponse};
-use crate::access::Admission;
-use crate::clock::Clock;
+use crate::auth::Admission;
 use crate::config::{Config, TestOnly};
-use crate::curfew::Curfew;
-use crate::gatekeeper::Gatekeeper;
+use crate::http::shutdown::HttpShutdown;
 use crate::hub::SharedHub;
-use crate::start_gate::StartGate;
-use crate::tls::TlsStore;
+use crate::limits::AddressLimits;
+use crate::net::tls::TlsStore;
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
 
 /// Bulk bodies that are published at a time, and the longest ones that there may be at a time; more are refused.
 const BULK_AT_A_TIME: usize = 4;
@@ -35,9 +35,9 @@ pub(crate) struct HttpContext {
     pub(crate) hub: SharedHub,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Clock,
-    pub(crate) gate: Arc<StartGate>,
+    pub(crate) gate: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Catalogue>,
-    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) address_limits: Arc<AddressLimits>,
     pub(super) bulk: BulkPlaces,
     pub(super) encoder: Encoder,
     pub(crate) limits: HttpLimits,
@@ -49,7 +49,7 @@ pub(crate) struct HttpContext {
     pub(crate) compression: bool,
     /// What only tests have.
     pub(crate) test: TestOnly,
-    pub(crate) curfew: Rc<Curfew>,
+    pub(crate) shutdown: Rc<HttpShutdown>,
 }
 
 /// What bulk bodies take up. Clones are the same.
@@ -108,8 +108,8 @@ impl HttpContext {
         hub: SharedHub,
         config: &Config,
         metrics: Arc<Catalogue>,
-        gatekeeper: Arc<Gatekeeper>,
-        curfew: Rc<Curfew>,
+        address_limits: Arc<AddressLimits>,
+        shutdown: Rc<HttpShutdown>,
     ) -> Self {
         let (directory, clock, gate) = {
             let hub = hub.borrow();
@@ -121,7 +121,7 @@ impl HttpContext {
             clock,
             gate,
             metrics,
-            gatekeeper,
+            address_limits,
             bulk: BulkPlaces::new(),
             encoder: Encoder::default(),
             limits: HttpLimits::new(config),
@@ -129,7 +129,7 @@ impl HttpContext {
             tls: None,
             compression: config.compression.enabled,
             test: config.test,
-            curfew,
+            shutdown,
         }
     }
 
@@ -141,7 +141,7 @@ impl HttpContext {
             clock: self.clock,
             gate: self.gate.clone(),
             metrics: self.metrics.clone(),
-            gatekeeper: self.gatekeeper.clone(),
+            address_limits: self.address_limits.clone(),
             bulk: self.bulk.clone(),
             encoder: self.encoder.clone(),
             limits: HttpLimits::new(config),
@@ -149,7 +149,7 @@ impl HttpContext {
             tls: self.tls.clone(),
             compression: config.compression.enabled,
             test: self.test,
-            curfew: self.curfew.clone(),
+            shutdown: self.shutdown.clone(),
         }
     }
 
@@ -161,18 +161,18 @@ impl HttpContext {
 
     /// What the client behind a request with these `headers` may do: first of all whether it is let in.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admission, ErrorResponse> {
-        Ok(self.hub.borrow().guard.admit(headers)?)
+        Ok(self.hub.borrow().auth.admit(headers)?)
     }
 
     /// What whoever was let in with `admission` may do now.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
-        Ok(self.hub.borrow().guard.still(admission)?)
+        Ok(self.hub.borrow().auth.still(admission)?)
     }
 
     /// Which pages may read an answer to a request with these `headers`.
     pub(super) fn readers(&self, headers: &HeaderMap) -> Readers {
         let hub = self.hub.borrow();
-        let access = hub.guard.access();
+        let access = hub.auth.access();
         if access.lets_any_page_in() {
             return Readers::Anyone;
         }
@@ -184,7 +184,7 @@ impl HttpContext {
 
     /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.
     pub(super) fn admit_page(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        Ok(self.hub.borrow().guard.admit_page(headers)?)
+        Ok(self.hub.borrow().auth.admit_page(headers)?)
     }
 }
 

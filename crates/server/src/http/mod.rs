@@ -5,7 +5,6 @@
 //! stream is bounded.
 
 mod api;
-mod arrival;
 mod body;
 mod bulk;
 mod coding;
@@ -16,6 +15,7 @@ mod error;
 mod etag;
 mod gzip;
 mod host;
+pub(crate) mod identify;
 mod ndjson;
 mod path;
 mod percent;
@@ -23,16 +23,18 @@ mod progress;
 mod publish;
 mod query;
 mod reply;
+mod requester;
+pub(crate) mod service;
+pub(crate) mod shutdown;
 mod smuggling;
 pub mod sse;
+mod sse_link;
 mod stream;
 mod stream_body;
-mod tether;
 mod topics;
 mod unreadable;
 
 pub(crate) use self::api::{Endpoint, answer};
-pub(crate) use self::arrival::Arrival;
 pub(crate) use self::coding::check_transfer;
 pub(crate) use self::context::HttpContext;
 pub use self::cursor::{Cursor, CursorError};
@@ -46,6 +48,7 @@ pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Progress, Stalled};
 pub use self::query::Query;
 pub(crate) use self::reply::Reply;
+pub(crate) use self::requester::Requester;
 pub(crate) use self::smuggling::Smuggling;
+pub(crate) use self::sse_link::SseLink;
 pub(crate) use self::stream_body::close_frame_in;
-pub(crate) use self::tether::Tether;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::smuggling::{HeadScan, Smuggling};
 use super::unreadable;
-use crate::tls::HttpStream;
+use crate::net::tls::HttpStream;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 8 * 1024;

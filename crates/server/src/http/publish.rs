@@ -5,11 +5,11 @@ use serde::Serialize;
 use tickwire_metrics::Metric;
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
-use super::arrival::Arrival;
 use super::coding::Coding;
 use super::context::HttpContext;
+use super::requester::Requester;
 use super::{ErrorResponse, Reply, body, reply, topic_of_segment};
-use crate::access::Admission;
+use crate::auth::Admission;
 
 /// Where a message went.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct Receipt<'a> {
 /// Publishes `body` to the topic that `segment` names.
 pub(super) async fn message(
     context: &HttpContext,
-    (arrival, admission): (&Arrival, &Admission),
+    (arrival, admission): (&Requester, &Admission),
     segment: &str,
     (body, coding): (&mut Incoming, Coding),
 ) -> Result<Reply, ErrorResponse> {

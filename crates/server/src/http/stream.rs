@@ -18,8 +18,8 @@ use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Top
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream_body::{StreamBody, StreamSession, Track};
-use super::{Cursor, ErrorResponse, Query, Reply, Tether, sse};
-use crate::access::Admission;
+use super::{Cursor, ErrorResponse, Query, Reply, SseLink, sse};
+use crate::auth::Admission;
 
 /// The id that the subscription of a stream has in its `ack`.
 const REQUEST: RequestId = RequestId(0);
@@ -58,24 +58,24 @@ impl From<ErrorResponse> for StreamRefused {
 pub(super) async fn open(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
-    (tether, admission): (Tether, Admission),
+    (sse_link, admission): (SseLink, Admission),
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Reply, StreamRefused> {
     let wanted = Wanted::read(query, headers)?;
-    let tether = Rc::new(tether);
-    let visits = tether
+    let sse_link = Rc::new(sse_link);
+    let visits = sse_link
         .client()
-        .and_then(|client| context.gatekeeper.visits(client.ip()));
+        .and_then(|client| context.address_limits.visits(client.ip()));
     let id = context
         .hub
         .borrow_mut()
-        .open_sse(tether.clone(), (admission, visits), wanted.subscribe());
+        .open_sse(sse_link.clone(), (admission, visits), wanted.subscribe());
     // Ends the session if the client does not wait for the answer.
     let session = StreamSession {
         context: context.clone(),
         id,
-        tether,
+        sse_link,
     };
     let results = answer_to(&session).await.map_err(|refusal| StreamRefused {
         response: refusal.into(),
@@ -225,15 +225,15 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
 
 /// The results of a session's subscription, when all of it is done.
 async fn answer_to(session: &StreamSession) -> Result<Vec<AckResult>, Refusal> {
-    let (hub, tether) = (&session.context.hub, &session.tether);
+    let (hub, sse_link) = (&session.context.hub, &session.sse_link);
     // When its shard has begun anew, the number is another's.
-    while !tether.is_ended() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
+    while !sse_link.is_ended() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
         tokio::task::yield_now().await;
     }
     let mut hub = hub.borrow_mut();
-    let outbox = (!tether.is_ended()).then(|| hub.shard.outbox(session.id));
+    let outbox = (!sse_link.is_ended()).then(|| hub.shard.outbox(session.id));
     let results = answer_in(outbox.flatten())?;
-    hub.grant_sse(tether);
+    hub.grant_sse(sse_link);
     Ok(results)
 }
 

@@ -21,7 +21,7 @@ use tickwire_wire::{CloseCode, Control, Seq};
 use super::context::HttpContext;
 use super::progress::Stalled;
 use super::stream::is_text;
-use super::{Cursor, Tether, sse};
+use super::{Cursor, SseLink, sse};
 
 /// Bytes of events after which a piece of the body is full.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -57,14 +57,14 @@ impl Track {
 pub(super) struct StreamSession {
     pub(super) context: Rc<HttpContext>,
     pub(super) id: SessionId,
-    pub(super) tether: Rc<Tether>,
+    pub(super) sse_link: Rc<SseLink>,
 }
 
 impl StreamSession {
     /// Ends the session, if it is still there.
     fn end(&self) {
         // The sessions of a broken hub are all about to end.
-        if self.tether.release() && !self.context.hub.is_broken() {
+        if self.sse_link.release() && !self.context.hub.is_broken() {
             self.context.hub.borrow_mut().end_sse(self.id);
         }
     }
@@ -114,10 +114,10 @@ impl Body for StreamBody {
         let StreamSession {
             context: served,
             id,
-            tether,
+            sse_link,
         } = &this.session;
-        let ended = tether.is_ended();
-        if let Some(close) = tether.take_farewell() {
+        let ended = sse_link.is_ended();
+        if let Some(close) = sse_link.take_farewell() {
             this.events.write_rfc6455(&close);
         } else if ended {
             return Poll::Ready(None);
@@ -139,7 +139,7 @@ impl Body for StreamBody {
             this.session.end();
         }
         if this.events.piece.is_empty() && !ended {
-            tether.set_waker(context.waker().clone());
+            sse_link.set_waker(context.waker().clone());
             return Poll::Pending;
         }
         let piece = std::mem::take(&mut this.events.piece);
@@ -147,8 +147,8 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let tether = &self.session.tether;
-        tether.is_ended() && !tether.has_farewell()
+        let sse_link = &self.session.sse_link;
+        sse_link.is_ended() && !sse_link.has_farewell()
     }
 }
 

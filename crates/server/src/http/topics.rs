@@ -16,8 +16,8 @@ use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
 use tickwire_wire::{Codec, Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
-use super::arrival::Arrival;
 use super::context::HttpContext;
+use super::requester::Requester;
 use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
 
 /// Topics that a listing looks at before others get their turn.
@@ -26,7 +26,7 @@ const WALK_STEP: usize = 4_096;
 /// `GET /v1/topics/{topic}`
 pub(super) fn value(
     context: &HttpContext,
-    (arrival, rights): (&Arrival, &Rights),
+    (arrival, rights): (&Requester, &Rights),
     segment: &str,
     headers: &HeaderMap,
 ) -> Result<Reply, ErrorResponse> {
@@ -41,7 +41,7 @@ pub(super) fn value(
         (response, etag.header_as_named(headers))
     } else {
         let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
-        let value = arrival.hold(&context.gatekeeper, payload_of(frame).to_vec())?;
+        let value = arrival.hold(&context.address_limits, payload_of(frame).to_vec())?;
         (reply::json_text(value), etag.header())
     };
     if let Some(tag) = tag {
@@ -53,7 +53,7 @@ pub(super) fn value(
 /// `GET /v1/topics/{topic}/history`
 pub(super) fn history(
     context: &HttpContext,
-    (arrival, rights): (&Arrival, &Rights),
+    (arrival, rights): (&Requester, &Rights),
     segment: &str,
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
@@ -83,7 +83,7 @@ pub(super) fn history(
         body.extend_from_slice(update);
     }
     body.extend_from_slice(b"]}");
-    Ok(reply::json_text(arrival.hold(&context.gatekeeper, body)?))
+    Ok(reply::json_text(arrival.hold(&context.address_limits, body)?))
 }
 
 /// `GET /v1/topics`
@@ -92,7 +92,7 @@ pub(super) fn history(
 /// costs the client as it does one that subscribes to a wildcard.
 pub(super) async fn list(
     context: &HttpContext,
-    (arrival, rights): (&Arrival, &Rights),
+    (arrival, rights): (&Requester, &Rights),
     query: Option<&str>,
 ) -> Result<Reply, ErrorResponse> {
     let query = Query::parse(query)?;
@@ -108,7 +108,7 @@ pub(super) async fn list(
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
     if pattern.as_topic().is_none() {
-        arrival.charge_visits(&context.gatekeeper, context.directory.topic_count());
+        arrival.charge_visits(&context.address_limits, context.directory.topic_count());
     }
     let cells = first_by_name(
         &context.directory,
@@ -138,7 +138,7 @@ pub(super) async fn list(
         topics: topics.collect(),
         next,
     });
-    Ok(reply::json_text(arrival.hold(&context.gatekeeper, listing)?))
+    Ok(reply::json_text(arrival.hold(&context.address_limits, listing)?))
 }
 
 #[derive(Serialize)]

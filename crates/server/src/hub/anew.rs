@@ -15,10 +15,10 @@ use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::close_frame;
 
 use super::{Hub, Link, READ_BYTES, Stream, WebSocket};
-use crate::access::Access;
+use crate::auth::Access;
 use crate::config::Config;
-use crate::egress::{Egress, SEND_FLAGS};
-use crate::reload;
+use crate::net::egress::{Egress, SEND_FLAGS};
+use crate::run::reload;
 
 /// What the close frame says.
 const REASON: &str = "a fault of the broker; reconnect";
@@ -45,7 +45,7 @@ impl Hub {
             reload::shard_settings(anew.config),
             anew.config.compression.settings(),
         );
-        self.guard = self.guard.anew(anew.access);
+        self.auth = self.auth.anew(anew.access);
         self.frame_limits = super::frame_limits(anew.config);
         self.batch = Vec::new();
         self.results = Vec::new();
@@ -80,7 +80,7 @@ impl Hub {
                 return;
             };
             match link {
-                Some(Link::Sse(tether)) => tether.session_gone(Some(frame.clone())),
+                Some(Link::Sse(sse_link)) => sse_link.session_gone(Some(frame.clone())),
                 Some(Link::WebSocket(socket)) if self.shard.is_between_frames(id) => {
                     if let Err(error) = last_frame(socket, &frame) {
                         tracing::debug!(session = id.0, %error, "it was gone before it could be told");

@@ -4,9 +4,8 @@
 //! waiting. Nothing in it waits.
 
 mod anew;
-mod answering;
 mod export;
-mod guard;
+mod inspection;
 mod reading;
 mod secured;
 mod shared;
@@ -27,17 +26,17 @@ use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
 use tickwire_wire::{Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
-use crate::access::{Access, Admission};
-use crate::clock::Clock;
+use crate::auth::sessions::AuthSessions;
+use crate::auth::{Access, Admission};
 use crate::config::{Config, test_only};
-use crate::egress::{Egress, Wrote};
-use crate::http::{Tether, close_frame_in};
-use crate::permit::Permit;
-use crate::poller::{Poller, Ready};
-use crate::reload;
-use crate::start_gate::StartGate;
+use crate::http::{SseLink, close_frame_in};
+use crate::net::egress::{Egress, Wrote};
+use crate::net::permit::ConnectionPermit;
+use crate::net::poller::{Poller, Ready};
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
+use crate::run::reload;
 pub(crate) use anew::Anew;
-pub(crate) use guard::Guard;
 use reading::{Parked, UnderWay};
 pub(crate) use shared::{HubCell, SharedHub};
 pub(crate) use stream::Stream;
@@ -57,15 +56,15 @@ const FLUSH_US: u64 = 250_000;
 enum Link {
     WebSocket(WebSocket),
     /// The body of an HTTP response, which takes frames when it is polled.
-    Sse(Rc<Tether>),
+    Sse(Rc<SseLink>),
 }
 
 impl Drop for Link {
     /// The body of a stream learns that its session is gone in any case, also when a panic came before it could be told why: the
     /// session's number will be another's.
     fn drop(&mut self) {
-        if let Self::Sse(tether) = self {
-            tether.session_gone(None);
+        if let Self::Sse(sse_link) = self {
+            sse_link.session_gone(None);
         }
     }
 }
@@ -93,7 +92,7 @@ struct WebSocket {
     /// The far end sends no more: what it sent is to be read to its end.
     ended: bool,
     /// Frees the connection's place among those that the broker may have, and tells whose it is. None once the connection has ended.
-    permit: Option<Permit>,
+    permit: Option<ConnectionPermit>,
 }
 
 /// A shard and its connections.
@@ -129,12 +128,12 @@ pub(crate) struct Hub {
     frame_limits: FrameLimits,
     /// Most bytes that a slow connection is written at a time.
     piece_bytes: usize,
-    pub(crate) guard: Guard,
+    pub(crate) auth: AuthSessions,
     /// Connections that have ended and whose subscriptions are being taken out. Their places are not free before: nobody leaves
     /// more behind than connections may have.
-    parting: Vec<(SessionId, Permit)>,
+    parting: Vec<(SessionId, ConnectionPermit)>,
     wake: Arc<Notify>,
-    gate: Arc<StartGate>,
+    gate: Arc<Lifecycle>,
     /// Whether clients may ask for a panic: `test.panic`.
     may_panic: bool,
     panics_later: bool,
@@ -149,9 +148,9 @@ pub(crate) struct HubParts {
     pub(crate) metrics: LocalMetrics,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) piece_bytes: usize,
-    pub(crate) guard: Guard,
+    pub(crate) auth: AuthSessions,
     pub(crate) wake: Arc<Notify>,
-    pub(crate) gate: Arc<StartGate>,
+    pub(crate) gate: Arc<Lifecycle>,
     pub(crate) may_panic: bool,
 }
 
@@ -179,7 +178,7 @@ impl Hub {
             inflater: Inflater::new(),
             frame_limits: parts.frame_limits,
             piece_bytes: parts.piece_bytes,
-            guard: parts.guard,
+            auth: parts.auth,
             parting: Vec::new(),
             wake: parts.wake,
             gate: parts.gate,
@@ -191,7 +190,7 @@ impl Hub {
     /// Takes other settings: sessions have them at their next check, and new connections in full.
     pub(crate) fn reconfigure(&mut self, config: &Config, access: Arc<Access>) {
         let now = self.clock.now();
-        self.guard.replace(access, &mut self.shard, now);
+        self.auth.replace(access, &mut self.shard, now);
         self.shard
             .reconfigure(reload::shard_settings(config), config.compression.settings());
         self.frame_limits = frame_limits(config);
@@ -205,7 +204,7 @@ impl Hub {
     pub(crate) fn adopt(
         &mut self,
         mut stream: Stream,
-        permit: Permit,
+        permit: ConnectionPermit,
         transport: Transport,
         variant: Variant,
         admission: Admission,
@@ -214,12 +213,12 @@ impl Hub {
         let now = self.clock.now();
         let publisher = admission.publisher(permit.client().ip());
         let id = self
-            .guard
+            .auth
             .open(&mut self.shard, variant, transport, admission, now);
         self.shard.publishes_as(id, publisher);
         if let Err(error) = self.poller.add(stream.socket_mut(), id) {
             self.shard.remove(id);
-            self.guard.forget(id);
+            self.auth.forget(id);
             return Err(error);
         }
         if let Stream::Plain(socket) = &stream {
@@ -253,7 +252,7 @@ impl Hub {
     }
 
     /// The gate of the feed.
-    pub(crate) fn gate(&self) -> Arc<StartGate> {
+    pub(crate) fn gate(&self) -> Arc<Lifecycle> {
         self.gate.clone()
     }
 
@@ -275,11 +274,11 @@ impl Hub {
         let Some(mut link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
-        if let Link::Sse(tether) = &link {
-            tether.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        if let Link::Sse(sse_link) = &link {
+            sse_link.session_gone(self.shard.outbox(id).and_then(close_frame_in));
         }
         self.shard.remove(id);
-        self.guard.forget(id);
+        self.auth.forget(id);
         self.under_way.take_if(|it| it.session == id);
         self.parked.retain(|parked| parked.session != id);
         match &mut link {
@@ -295,7 +294,7 @@ impl Hub {
                 }
                 self.connection_closed(TransportLabel::WebSocket);
             }
-            Link::Sse(tether) if tether.is_granted() => self.connection_closed(TransportLabel::Sse),
+            Link::Sse(sse_link) if sse_link.is_granted() => self.connection_closed(TransportLabel::Sse),
             Link::Sse(_) => {}
         }
     }
@@ -403,7 +402,7 @@ impl Hub {
                         self.panics_later |= test_only::asks_for_panic(&event);
                     }
                     handle_event(&mut self.shard, id, codec, event, now);
-                    self.guard.answer(&mut self.shard, now);
+                    self.auth.answer(&mut self.shard, now);
                     if self.shard.unfinished(id).is_some() || self.clock.now() >= until {
                         break;
                     }
@@ -499,9 +498,9 @@ mod tests {
     /// The number of a session is used again: its body would read what waits for another client.
     #[test]
     fn a_stream_ends_with_its_link_whatever_becomes_of_its_session() {
-        let tether = Rc::new(Tether::default());
-        drop(Link::Sse(tether.clone()));
-        assert!(tether.is_ended() && !tether.has_farewell());
-        assert!(!tether.release(), "there is no session to be ended");
+        let sse_link = Rc::new(SseLink::default());
+        drop(Link::Sse(sse_link.clone()));
+        assert!(sse_link.is_ended() && !sse_link.has_farewell());
+        assert!(!sse_link.release(), "there is no session to be ended");
     }
 }

@@ -16,7 +16,7 @@ use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
 use super::{Hub, Link, WebSocket};
-use crate::tls::Heard;
+use crate::net::tls::Heard;
 
 /// Reads of one connection in a row before the others get their turn.
 const READS_IN_A_ROW: usize = 4;

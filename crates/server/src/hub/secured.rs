@@ -10,8 +10,8 @@ use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 
 use super::{Hub, Link, Stream, WebSocket};
-use crate::egress::{BYTES_PER_WRITE, Wrote, gather, single};
-use crate::tls::{Flushed, RECORD_BYTES, Secured};
+use crate::net::egress::{BYTES_PER_WRITE, Wrote, gather, single};
+use crate::net::tls::{Flushed, RECORD_BYTES, Secured};
 
 impl Hub {
     /// Writes what waits for a session.

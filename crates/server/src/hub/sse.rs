@@ -8,19 +8,19 @@ use tickwire_wire::message::Subscribe;
 use tickwire_wire::{ClientMessage, Codec};
 
 use super::{Hub, Link};
-use crate::access::Admission;
-use crate::http::Tether;
+use crate::auth::Admission;
+use crate::http::SseLink;
 
 impl Hub {
     /// Opens a session that an HTTP response body serves, and begins to subscribe; [`Self::go_on_sse`] does the rest.
     pub(crate) fn open_sse(
         &mut self,
-        tether: Rc<Tether>,
+        sse_link: Rc<SseLink>,
         (admission, visits): (Admission, Option<SharedBucket>),
         subscribe: Subscribe,
     ) -> SessionId {
         let now = self.clock.now();
-        let id = self.guard.open(
+        let id = self.auth.open(
             &mut self.shard,
             Codec::Json.into(),
             Transport::Sse,
@@ -30,7 +30,7 @@ impl Hub {
         if let Some(visits) = visits {
             self.shard.shares(id, visits);
         }
-        self.set_link(id, Link::Sse(tether));
+        self.set_link(id, Link::Sse(sse_link));
         self.shard
             .request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
         id
@@ -43,8 +43,8 @@ impl Hub {
     }
 
     /// What a session asked for was granted: it is a stream from now on.
-    pub(crate) fn grant_sse(&mut self, tether: &Tether) {
-        tether.grant();
+    pub(crate) fn grant_sse(&mut self, sse_link: &SseLink) {
+        sse_link.grant();
         self.connection_opened(TransportLabel::Sse);
         self.check_gate();
         self.kick();

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use crate::tls::{Heard, HttpStream, Secured};
+use crate::net::tls::{Heard, HttpStream, Secured};
 
 /// The stream of an upgraded connection.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
 use super::{Hub, Link, Stream};
-use crate::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
+use crate::net::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 /// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
 /// that takes nothing.
@@ -34,7 +34,7 @@ impl Hub {
                         Stream::Plain(_) => batch.push(id),
                         Stream::Tls(_) => self.write_secured(id),
                     },
-                    Some(Some(Link::Sse(tether))) => tether.wake(),
+                    Some(Some(Link::Sse(sse_link))) => sse_link.wake(),
                     _ => {}
                 }
             }

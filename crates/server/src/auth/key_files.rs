@@ -1,0 +1,281 @@
+//! The keys of JSON Web Tokens, read from the files that the settings name. Every key that was loaded can verify.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tickwire_wire::byte_order_mark;
+
+use super::AccessError;
+use super::jwt::{VerifyingKey, library_name};
+use super::object::Object;
+use crate::config::{Jwt, JwtAlgorithm};
+use crate::net::der;
+
+const SECRET: &str = "auth.jwt.secret_file";
+const PUBLIC: &str = "auth.jwt.public_key_files";
+const SET: &str = "auth.jwt.jwks_file";
+
+/// Longest file that is read.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Shortest secret of HS256, in bytes.
+const SECRET_BYTES_MIN: usize = 32;
+/// Shortest modulus of RSA, in bits (RFC 7518 §3.3).
+const RSA_BITS_MIN: usize = 2_048;
+/// The tag of an integer in DER (X.690 §8.1.2).
+const INTEGER: u8 = 0x02;
+/// Bytes of a public key of Ed25519.
+const ED25519_BYTES: usize = 32;
+/// Most keys: a token without a `kid` is tried with each of its algorithm.
+const KEYS_MAX: usize = 32;
+/// Keys of a set that are named when they cannot be used.
+const IGNORED_TOLD_MAX: usize = 16;
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) keys: Vec<VerifyingKey>,
+    /// Those of a set that cannot be used, a line each.
+    pub(super) ignored: Vec<String>,
+}
+
+/// The keys of `settings`, none without an algorithm, and at least one for each unless the set has some that cannot be used.
+pub(super) fn load(settings: &Jwt) -> Result<Keys, AccessError> {
+    let (mut keys, mut ignored) = (Vec::new(), Vec::new());
+    let taken = |key: &'static str, path: &Path, algorithm: JwtAlgorithm| {
+        if settings.algorithms.contains(&algorithm) {
+            return Ok(());
+        }
+        Err(AccessError::KeyWithoutAlgorithm {
+            key,
+            path: path.to_owned(),
+            algorithm: algorithm.as_str(),
+        })
+    };
+    if let Some(path) = &settings.secret_file {
+        taken(SECRET, path, JwtAlgorithm::Hs256)?;
+        keys.push(secret(path)?);
+    }
+    for path in &settings.public_key_files {
+        let key = public_key(path)?;
+        taken(PUBLIC, path, key.algorithm)?;
+        keys.push(key);
+    }
+    if let Some(path) = &settings.jwks_file {
+        let set = key_set(path, &settings.algorithms)?;
+        keys.extend(set.keys);
+        ignored.extend(set.ignored);
+    }
+    if keys.len() > KEYS_MAX {
+        return Err(AccessError::TooManyKeys {
+            keys: keys.len(),
+            keys_max: KEYS_MAX,
+        });
+    }
+    let without_key = |algorithm: &&JwtAlgorithm| !keys.iter().any(|key| key.algorithm == **algorithm);
+    match settings.algorithms.iter().find(without_key) {
+        // The one for it may be among those that cannot be used.
+        Some(algorithm) if ignored.is_empty() => Err(AccessError::AlgorithmWithoutKey {
+            algorithm: algorithm.as_str(),
+        }),
+        _ => Ok(Keys { keys, ignored }),
+    }
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, AccessError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|source| AccessError::Unreadable {
+            key,
+            path: path.to_owned(),
+            source,
+        })?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(AccessError::TooLong {
+            key,
+            path: path.to_owned(),
+            bytes_max: FILE_BYTES_MAX,
+        });
+    }
+    Ok(bytes)
+}
+
+/// The secret is the file's bytes, without the line break that editors end a file with.
+fn secret(path: &Path) -> Result<VerifyingKey, AccessError> {
+    let bytes = read(SECRET, path)?;
+    let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(AccessError::WeakSecret {
+            path: path.to_owned(),
+            bytes: secret.len(),
+            bytes_min: SECRET_BYTES_MIN,
+        });
+    }
+    Ok(VerifyingKey {
+        algorithm: JwtAlgorithm::Hs256,
+        name: None,
+        key: DecodingKey::from_secret(secret),
+    })
+}
+
+/// The key says by itself what it is for: the algorithm that it is bound to is never a token's choice.
+fn public_key(path: &Path) -> Result<VerifyingKey, AccessError> {
+    let bytes = read(PUBLIC, path)?;
+    let bytes = byte_order_mark::without(&bytes);
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains("PRIVATE KEY-----") {
+        return Err(AccessError::PrivateKey {
+            path: path.to_owned(),
+        });
+    }
+    let kinds = [
+        (JwtAlgorithm::Rs256, DecodingKey::from_rsa_pem(bytes)),
+        (JwtAlgorithm::Es256, DecodingKey::from_ec_pem(bytes)),
+        (JwtAlgorithm::EdDsa, DecodingKey::from_ed_pem(bytes)),
+    ];
+    let is_public = text.contains("PUBLIC KEY-----");
+    let found = kinds.into_iter().find_map(|(algorithm, key)| {
+        let key = key.ok().filter(|key| is_public && is_sound(algorithm, key))?;
+        Some(VerifyingKey {
+            algorithm,
+            name: None,
+            key,
+        })
+    });
+    found.ok_or_else(|| AccessError::NoPublicKey {
+        path: path.to_owned(),
+    })
+}
+
+/// A JSON Web Key Set (RFC 7517 §5), its keys unread.
+#[derive(Deserialize)]
+struct KeySet<'b> {
+    #[serde(borrow)]
+    keys: Vec<&'b RawValue>,
+}
+
+/// What every key of a set must say (RFC 7517 §4.1).
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "kty")]
+    _kty: String,
+}
+
+/// The keys of the set at `path` for `algorithms`. Those for others, or for encryption, are passed over; those that cannot be
+/// used are as well, and named (RFC 7517 §5).
+fn key_set(path: &Path, algorithms: &[JwtAlgorithm]) -> Result<Keys, AccessError> {
+    let bytes = read(SET, path)?;
+    // The parser's message names a place and a field, never a value of a key.
+    let set = serde_json::from_slice::<Object<KeySet<'_>>>(byte_order_mark::without(&bytes));
+    let Object(set) = set.map_err(|error| AccessError::NoKeySet {
+        path: path.to_owned(),
+        message: format!("line {}, column {}", error.line(), error.column()),
+    })?;
+    let (mut keys, mut ignored) = (Vec::new(), Vec::new());
+    for (at, jwk) in set.keys.iter().enumerate() {
+        match key_of(jwk.get(), algorithms) {
+            Ok(key) => keys.extend(key),
+            Err(fault) => ignored.push(format!("its key number {} (from 1) {fault}", at + 1)),
+        }
+    }
+    if keys.is_empty() {
+        return Err(AccessError::NoUsableKey {
+            path: path.to_owned(),
+            keys: set.keys.len(),
+            first: ignored.into_iter().next(),
+        });
+    }
+    let more = ignored.len().saturating_sub(IGNORED_TOLD_MAX);
+    ignored.truncate(IGNORED_TOLD_MAX);
+    if more > 0 {
+        ignored.push(format!("{more} more of its keys cannot be used"));
+    }
+    let told = |what: String| format!("{SET} names {}: {what}", path.display());
+    let ignored = ignored.into_iter().map(told).collect();
+    Ok(Keys { keys, ignored })
+}
+
+/// The key that the JSON `text` is, if it is one for `algorithms`.
+///
+/// # Errors
+/// With what is wrong with it.
+fn key_of(text: &str, algorithms: &[JwtAlgorithm]) -> Result<Option<VerifyingKey>, &'static str> {
+    // The library takes one without a kind for what its other members look like.
+    serde_json::from_str::<Object<Kind>>(text).map_err(|_| "has no kty")?;
+    let read = serde_json::from_str::<Object<Jwk>>(text);
+    let Object(jwk) =
+        read.map_err(|_| "is none that is known: its kty, kid or another member is not understood")?;
+    let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
+    if matches!(jwk.common.key_algorithm, Some(KeyAlgorithm::UNKNOWN_ALGORITHM)) {
+        return Err("is for an algorithm that is not known");
+    }
+    let Some(algorithm) = algorithm_of(&jwk).filter(|algorithm| signs && algorithms.contains(algorithm))
+    else {
+        return Ok(None);
+    };
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "is not base64url")?;
+    if !is_sound(algorithm, &key) {
+        return Err("is too short or no point of its curve");
+    }
+    Ok(Some(VerifyingKey {
+        algorithm,
+        name: jwk.common.key_id.clone(),
+        key,
+    }))
+}
+
+/// What a key of a set is for: what its kind allows, if the key itself says nothing else.
+fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => JwtAlgorithm::Hs256,
+        AlgorithmParameters::RSA(_) => JwtAlgorithm::Rs256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => JwtAlgorithm::Es256,
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => JwtAlgorithm::EdDsa,
+        _ => return None,
+    };
+    let says = match jwk.common.key_algorithm {
+        None => true,
+        Some(KeyAlgorithm::HS256) => algorithm == JwtAlgorithm::Hs256,
+        Some(KeyAlgorithm::RS256) => algorithm == JwtAlgorithm::Rs256,
+        Some(KeyAlgorithm::ES256) => algorithm == JwtAlgorithm::Es256,
+        Some(KeyAlgorithm::EdDSA) => algorithm == JwtAlgorithm::EdDsa,
+        Some(_) => false,
+    };
+    says.then_some(algorithm)
+}
+
+/// Whether a key can verify: long enough, and one of its kind. Asked before a token is verified with it, since the library
+/// takes the length for granted.
+fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
+    let long_enough = match (algorithm, key.kind()) {
+        (JwtAlgorithm::Hs256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= SECRET_BYTES_MIN,
+        (JwtAlgorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => {
+            modulus(der).is_some_and(|modulus| bits(modulus) >= RSA_BITS_MIN)
+        }
+        (JwtAlgorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, .. }) => bits(n) >= RSA_BITS_MIN,
+        (JwtAlgorithm::EdDsa, DecodingKeyKind::SecretOrDer(point)) => point.len() == ED25519_BYTES,
+        (JwtAlgorithm::Es256, DecodingKeyKind::SecretOrDer(_)) => true,
+        (_, DecodingKeyKind::RsaModulusExponent { .. }) => false,
+    };
+    // A key that is none of its kind is an error; a wrong signature is none.
+    long_enough && jsonwebtoken::crypto::verify("AAAA", b"", key, library_name(algorithm)).is_ok()
+}
+
+/// The modulus of the `RSAPublicKey` that `der` is, the first of its two integers (RFC 8017 §A.1.1).
+fn modulus(mut der: &[u8]) -> Option<&[u8]> {
+    let mut integers = der::of(der::SEQUENCE, &mut der)?;
+    der::of(INTEGER, &mut integers)
+}
+
+/// Bits of the number that `bytes` are, the highest first.
+fn bits(bytes: &[u8]) -> usize {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let leading = bytes.get(zeros).map_or(0, |first| first.leading_zeros() as usize);
+    (bytes.len() - zeros) * 8 - leading
+}

@@ -1,0 +1,192 @@
+//! Who a client is and what it may do: origins of web pages, static keys, JSON Web Tokens.
+//!
+//! [`Access::load`] reads every file that the settings name and builds the whole, or says what is wrong; what it built
+//! never changes and reads nothing more. Verifying a token opens no file and no connection, whatever the token says
+//! about where its key may be had. Nothing that a client showed is logged or repeated in an answer.
+
+mod claim;
+mod claims;
+mod denied;
+mod error;
+mod jwt;
+mod key_files;
+mod object;
+mod origin;
+mod publisher;
+pub(crate) mod sessions;
+mod shown;
+mod static_keys;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use hyper::header::HeaderMap;
+use tickwire_router::{Grant, Rights};
+use tickwire_wire::{Micros, Secret};
+
+pub(crate) use self::denied::Denied;
+pub use self::error::AccessError;
+use self::jwt::Verifier;
+pub use self::origin::{OriginRule, WebOrigin};
+pub(crate) use self::shown::{is_token_entry, shown_token};
+pub use self::static_keys::{KEY_BYTES_MIN, KeyHash, generate_key};
+use crate::config::{AuthKey, Config};
+
+/// Longest token that is looked at.
+pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Whom a token belongs to: a connection may renew its rights with a token of the same holder only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Of the static key with this hash.
+    Key(KeyHash),
+    /// The subject of a JSON Web Token, which is one only together with who issued it (RFC 7519 §4.1.2).
+    Subject { issuer: Option<String>, subject: String },
+}
+
+/// What a client that was let in may do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Admission {
+    /// Whose token it showed, if it showed one.
+    pub(crate) holder: Option<Holder>,
+    pub(crate) rights: Rights,
+    /// When the token expires.
+    pub(crate) expires: Option<Micros>,
+}
+
+/// The rules of who may do what, ready to be asked.
+#[derive(Debug)]
+pub struct Access {
+    required: bool,
+    anonymous: Rights,
+    origins: Vec<OriginRule>,
+    keys: Vec<AuthKey>,
+    jwt: Option<Verifier>,
+}
+
+impl Access {
+    /// The rules of `config`, with the keys that its files hold.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no key that can be used.
+    pub fn load(config: &Config) -> Result<Self, AccessError> {
+        let auth = &config.auth;
+        Ok(Self {
+            required: auth.required,
+            anonymous: Rights {
+                subscribe: Grant::new(auth.anonymous_subscribe.clone(), []),
+                publish: Grant::new(config.anonymous_publish.clone(), []),
+                publish_rate: None,
+            },
+            origins: auth.allowed_origins.clone(),
+            keys: auth.keys.clone(),
+            jwt: auth.jwt.as_ref().map(Verifier::load).transpose()?,
+        })
+    }
+
+    /// Keys of `auth.jwt.jwks_file` that cannot be used and are passed over, a line each: for people.
+    #[must_use]
+    pub fn ignored_keys(&self) -> &[String] {
+        self.jwt.as_ref().map_or(&[], Verifier::ignored)
+    }
+
+    /// The rights of those who show no token.
+    pub(crate) fn anonymous(&self) -> &Rights {
+        &self.anonymous
+    }
+
+    /// Whether the pages of any site are let in.
+    pub(crate) fn lets_any_page_in(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Whether the page that a browser makes this request for may do so. What names no origin is not made by a page.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        origin::check(&self.origins, headers)
+    }
+
+    /// What a client that showed `token`, or none, may do at `now`.
+    pub(crate) fn admit(&self, token: Option<&Secret>, now: Micros) -> Result<Admission, Denied> {
+        match token {
+            Some(token) => self.verify(token, now),
+            None if self.required => Err(Denied::NoToken),
+            None => Ok(Admission {
+                holder: None,
+                rights: self.anonymous.clone(),
+                expires: None,
+            }),
+        }
+    }
+
+    /// What the holder of `token` may do at `now`.
+    pub(crate) fn verify(&self, token: &Secret, now: Micros) -> Result<Admission, Denied> {
+        let token = token.expose();
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Denied::TooLong);
+        }
+        if let Some(key) = static_keys::find(&self.keys, token) {
+            return Ok(Admission {
+                holder: Some(Holder::Key(key.hash)),
+                rights: key.rights.clone(),
+                expires: None,
+            });
+        }
+        match &self.jwt {
+            Some(jwt) if self.keys.is_empty() || token.contains('.') => jwt.verify(token, now),
+            None if self.keys.is_empty() => Err(Denied::NoTokens),
+            _ => Err(Denied::UnknownKey),
+        }
+    }
+
+    /// What whoever was let in with `admission` may do at `now`. Its token may have expired since, its key be withdrawn or have
+    /// other rights.
+    pub(crate) fn still<'a>(&'a self, admission: &'a Admission, now: Micros) -> Result<&'a Rights, Denied> {
+        if admission.expires.is_some_and(|at| at <= now) {
+            return Err(Denied::Expired);
+        }
+        match &admission.holder {
+            Some(Holder::Key(key)) => self.rights_of_key(*key).ok_or(Denied::UnknownKey),
+            Some(Holder::Subject { .. }) => Ok(&admission.rights),
+            None => Ok(&self.anonymous),
+        }
+    }
+
+    /// What the holder of the static key with this `hash` may do, if there is such a key.
+    pub(crate) fn rights_of_key(&self, hash: KeyHash) -> Option<&Rights> {
+        let key = self.keys.iter().find(|key| key.hash == hash);
+        key.map(|key| &key.rights)
+    }
+
+    /// The static keys that `after` does not have, or with other rights: these, or none for a key that is gone.
+    pub(crate) fn changed_keys<'a>(
+        &'a self,
+        after: &'a Self,
+    ) -> impl Iterator<Item = (KeyHash, Option<&'a Rights>)> {
+        let after: HashMap<KeyHash, &Rights> = after.keys.iter().map(|key| (key.hash, &key.rights)).collect();
+        let now = self
+            .keys
+            .iter()
+            .map(move |key| (key, after.get(&key.hash).copied()));
+        let changed = now.filter(|(key, now)| *now != Some(&key.rights));
+        changed.map(|(key, now)| (key.hash, now))
+    }
+
+    /// What those without a token may do, and whether one is needed: for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if self.required {
+            return "a token is required".to_owned();
+        }
+        let list = |grant: &Grant| {
+            let patterns: Vec<&str> = grant.allow().iter().map(tickwire_wire::Pattern::as_str).collect();
+            match patterns[..] {
+                [] => "nothing".to_owned(),
+                [">"] => "everything".to_owned(),
+                _ => patterns.join(", "),
+            }
+        };
+        let (subscribe, publish) = (list(&self.anonymous.subscribe), list(&self.anonymous.publish));
+        format!("anyone may subscribe to {subscribe} and publish to {publish}")
+    }
+}

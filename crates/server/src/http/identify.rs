@@ -1,0 +1,87 @@
+//! Finds out whose connection and whose request it is, before either is served.
+//!
+//! A trusted proxy's connection begins with a header of the PROXY protocol, if that is how it was set up; it has the time of a
+//! request's head for it. Whoever is named is then let in, or not, like one who has connected by himself.
+
+use std::io;
+
+use hyper::Request;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::http::{HttpContext, Requester};
+use crate::limits::{Allowance, TurnedAway};
+use crate::net::permit::ConnectionPermit;
+use crate::net::proxied::{self, ClientAddr, HeaderError, Source};
+
+/// Why a connection is not served.
+#[derive(Debug, Error)]
+pub(crate) enum NotServed {
+    #[error("its header of the PROXY protocol: {0}")]
+    Header(#[from] HeaderError),
+    #[error("no header of the PROXY protocol within {0} ms")]
+    Late(u128),
+    #[error("its client is turned away: {0:?}")]
+    TurnedAway(TurnedAway),
+}
+
+/// Reads who is behind a trusted proxy, where it says so in front of the connection, and lets him in.
+///
+/// # Errors
+/// When it does not say so as it should, or when its client may not come in, which he is told then.
+pub(crate) async fn identify(
+    context: &HttpContext,
+    stream: &TcpStream,
+    permit: &mut ConnectionPermit,
+) -> Result<(), NotServed> {
+    let address_limits = &context.address_limits;
+    let trust = &address_limits.rules().trust;
+    if !trust.proxy_header || !trust.covers(permit.client().ip()) {
+        return Ok(());
+    }
+    let within = context.limits.headers_within;
+    let read = timeout(within, proxied::read_header(stream)).await;
+    let source = read
+        .map_err(|_| NotServed::Late(within.as_millis()))
+        .and_then(|read| Ok(read?))
+        .inspect_err(|_| address_limits.nameless())?;
+    let Source::Client(client) = source else {
+        return Ok(());
+    };
+    match address_limits.connect(client.ip()) {
+        Ok(place) => {
+            permit.hand_to(client.into(), place);
+            Ok(())
+        }
+        Err(why) => {
+            tell(stream, &why.told(context.tls.is_some()));
+            Err(NotServed::TurnedAway(why))
+        }
+    }
+}
+
+fn tell(stream: &TcpStream, answer: &[u8]) {
+    // The socket's buffer is empty, so it takes this without waiting, or the proxy is gone.
+    match stream.try_write(answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => tracing::debug!(%error, "a proxy was gone"),
+    }
+}
+
+/// Notes down whose request it is, on a connection of `peer` with this allowance.
+pub(crate) fn locate<B>(
+    context: &HttpContext,
+    (peer, allowance): (ClientAddr, Allowance),
+    mut request: Request<B>,
+) -> Request<B> {
+    let trust = &context.address_limits.rules().trust;
+    let arrival = Requester {
+        client: trust.client_of(request.headers(), peer),
+        proxied: trust.covers(peer.ip()),
+        allowance,
+    };
+    request.extensions_mut().insert(arrival);
+    request
+}

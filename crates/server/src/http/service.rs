@@ -1,0 +1,315 @@
+//! HTTP on the clients' listener: one task per connection until it is upgraded or ends.
+//!
+//! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioTimer;
+use tickwire_router::Transport;
+use tickwire_wire::Variant;
+use tokio::net::TcpStream;
+
+use crate::auth::Admission;
+use crate::http::identify;
+use crate::http::shutdown::Answering;
+use crate::http::{
+    self, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Requester, Smuggling, Stalled,
+};
+use crate::hub::Stream;
+use crate::limits::Allowance;
+use crate::net::permit::ConnectionPermit;
+use crate::net::proxied::ClientAddr;
+use crate::net::tls::HttpStream;
+use crate::ops::labels::Route;
+use crate::ws::handshake;
+
+/// The least that hyper buffers.
+const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// Where messages come back as they came, when `test.echo` says so.
+const ECHO_PATH: &str = "/v1/echo";
+/// What makes the task of its connection panic, when `test.panic` says so.
+const PANIC_PATH: &str = "/v1/panic";
+
+/// Time that a connection is kept beyond the one that its client is told, or beyond the end of a drain, so that a request which is
+/// on its way still arrives.
+const KEPT_LONGER: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// Serves one connection for as long as it speaks HTTP.
+pub(crate) async fn serve(
+    context: Rc<HttpContext>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut permit: ConnectionPermit,
+    answering: Answering,
+) {
+    if let Err(error) = identify::identify(&context, &stream, &mut permit).await {
+        tracing::debug!(%peer, %error, "a proxy's connection ended before it was served");
+        return;
+    }
+    let client = permit.client();
+    let transport = match &context.tls {
+        None => HttpStream::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%client, %error, "a TLS handshake failed");
+                return;
+            }
+        },
+    };
+    let place = Rc::new(RefCell::new(Some((permit, answering))));
+    speak(context, transport, client, place).await;
+}
+
+/// What a connection takes up, until it goes on with a WebSocket.
+type PlaceSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
+
+async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PlaceSlot>) {
+    let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
+    let transport =
+        Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
+    let (asked, allowance) = (Cell::new(false), Allowance::default());
+    let service = hyper::service::service_fn(|request| {
+        asked.set(true);
+        stalled.set_answered(false);
+        let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
+        let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
+        async move {
+            let response = match unclear {
+                Some(refused) => refuse_unclear(&context, &request, refused),
+                None => {
+                    let request = identify::locate(&context, (client, allowance), request);
+                    answer_for_now(&context, &stalled, request, &place).await
+                }
+            };
+            stalled.set_answered(true);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let limits = context.limits;
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers_within + KEPT_LONGER)
+        .max_headers(limits.headers)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
+        .serve_connection(transport, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = context.shutdown.called() => tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            () = tokio::time::sleep(KEPT_LONGER) => {
+                if stalled.is_answered() {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.await
+            }
+        },
+        () = unasked(&asked, limits.headers_within) => {
+            tracing::debug!(%client, "a connection made no request in time");
+            return;
+        }
+    };
+    if let Err(error) = served {
+        count_unreadable(&context, &error);
+        tracing::debug!(%client, %error, "HTTP connection ended");
+    }
+}
+
+/// Waits until the time for a connection's first request is over, if none has come by then.
+async fn unasked(asked: &Cell<bool>, within: Duration) {
+    tokio::time::sleep(within).await;
+    if asked.get() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Counts a request that hyper answered by itself because its head broke the rules.
+fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
+    if error.is_parse() {
+        let status = match error.is_parse_too_large() {
+            true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            false => StatusCode::BAD_REQUEST,
+        };
+        context.answered(Route::Other, status);
+    }
+}
+
+/// What refuses a request of which it is not clear where it ends, what its body is, or whom it is for.
+fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorResponse> {
+    if smuggling.is_found() {
+        let reason = "Content-Length and Transfer-Encoding do not go together";
+        return Some(ErrorResponse::bad_request(reason));
+    }
+    if !http::is_named(request) {
+        return Some(ErrorResponse::bad_request(http::ONE_HOST));
+    }
+    http::check_transfer(request.headers()).err()
+}
+
+/// The answer to a request that is not clear; nothing that follows it is read.
+fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, refused: ErrorResponse) -> Reply {
+    let refused = refused.with_header(CONNECTION, "close");
+    let route = Endpoint::of(request.uri().path()).route();
+    context.answered(route, refused.status);
+    refused.into_response().map(Either::Left)
+}
+
+/// Answers, and says whether further requests will be answered on the connection.
+async fn answer_for_now(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    request: Request<Incoming>,
+    place: &PlaceSlot,
+) -> Reply {
+    let kept = context.kept.clone().filter(|_| is_kept(&request));
+    let endpoint = Endpoint::of(request.uri().path());
+    let lasts = matches!(endpoint, Endpoint::WebSocket | Endpoint::Sse);
+    let mut response = if lasts && context.shutdown.is_draining() {
+        let route = endpoint.route();
+        let refused = http::draining();
+        context.handshake_refused(refused.status());
+        context.answered(route, refused.status());
+        refused.map(Either::Left)
+    } else {
+        answer(context, stalled, request, place).await
+    };
+    let is_whole = matches!(response.body(), Either::Left(_));
+    let is_last = place
+        .borrow()
+        .as_ref()
+        .is_some_and(|(_, answering)| answering.is_last());
+    let headers = response.headers_mut();
+    if is_last {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if let Some(kept) = kept.filter(|_| is_whole && !headers.contains_key(CONNECTION)) {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        headers.insert(KEEP_ALIVE, kept);
+    }
+    response
+}
+
+/// Whether the client of a request lets its connection be kept, without having to ask for it.
+fn is_kept<B>(request: &Request<B>) -> bool {
+    let closes = |line: &HeaderValue| {
+        let mut options = line.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    request.version() == Version::HTTP_11 && !request.headers().get_all(CONNECTION).iter().any(closes)
+}
+
+async fn answer(
+    context: &Rc<HttpContext>,
+    stalled: &Stalled,
+    mut request: Request<Incoming>,
+    place: &PlaceSlot,
+) -> Reply {
+    let transport = match request.uri().path() {
+        _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
+        ECHO_PATH if context.test.echo => Transport::Echo,
+        PANIC_PATH if context.test.panic => panic!("test.panic: in the task of an HTTP connection"),
+        path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
+        _ => return http::answer(context, stalled, request).await,
+    };
+    let response = upgrade(context, &mut request, transport, place);
+    context.answered(Route::WebSocket, response.status());
+    response.map(Either::Left)
+}
+
+/// Answers a WebSocket handshake and, when it is accepted, hands the connection to the hub.
+fn upgrade(
+    context: &Rc<HttpContext>,
+    request: &mut Request<Incoming>,
+    transport: Transport,
+    slot: &PlaceSlot,
+) -> Response<Full<Bytes>> {
+    let checked = Requester::of(request.extensions()).and_then(|arrival| {
+        let place = arrival.connect(&context.address_limits)?;
+        let admission = context.admit(request.headers())?;
+        let accepted = handshake::check(request)?.with_compression(context.compression);
+        let (variant, response) = (accepted.variant(), accepted.response()?);
+        Ok((arrival, admission, variant, response, place))
+    });
+    let (arrival, admission, variant, response, place) = match checked {
+        Ok(checked) => checked,
+        Err(refused) => {
+            let response = refused.into_response();
+            context.handshake_refused(response.status());
+            return response;
+        }
+    };
+    let on_upgrade = hyper::upgrade::on(request);
+    if let Some((mut permit, answering)) = slot.borrow_mut().take() {
+        if arrival.proxied {
+            permit.hand_to(arrival.client, place);
+        }
+        let (context, kind) = (context.clone(), (transport, variant));
+        tokio::task::spawn_local(async move {
+            adopt(context, on_upgrade, kind, admission, permit).await;
+            // A drain that begins meanwhile waits for the session.
+            drop(answering);
+        });
+    }
+    response.map(|_| Full::default())
+}
+
+async fn adopt(
+    context: Rc<HttpContext>,
+    on_upgrade: OnUpgrade,
+    kind: (Transport, Variant),
+    admission: Admission,
+    permit: ConnectionPermit,
+) {
+    let adopted = match on_upgrade.await {
+        Ok(upgraded) => take_over(&context, upgraded, kind, admission, permit),
+        Err(error) => {
+            tracing::debug!(%error, "a handshake was not completed");
+            return;
+        }
+    };
+    if let Err(error) = adopted {
+        tracing::warn!(%error, "an upgraded connection could not be taken over");
+    }
+}
+
+fn take_over(
+    context: &HttpContext,
+    upgraded: Upgraded,
+    (transport, variant): (Transport, Variant),
+    admission: Admission,
+    permit: ConnectionPermit,
+) -> std::io::Result<()> {
+    let parts = upgraded
+        .downcast::<Progress>()
+        .map_err(|_| std::io::Error::other("not the transport that was served"))?;
+    let stream = Stream::of(parts.io.into_inner())?;
+    let visits = context.address_limits.visits(permit.client().ip());
+    let mut hub = context.hub.borrow_mut();
+    let id = hub.adopt(
+        stream,
+        permit,
+        transport,
+        variant,
+        admission,
+        parts.read_buf.to_vec(),
+    )?;
+    if let Some(visits) = visits {
+        hub.shard.shares(id, visits);
+    }
+    Ok(())
+}

@@ -1,0 +1,458 @@
+//! Who may come in: limits of the process and of each address, and which proxies are believed.
+//!
+//! One for the broker, shared by the acceptor and the shards, and asked once a connection, handshake or request over HTTP,
+//! never for a delivery. Its rules can be replaced while it runs: what was let in stays.
+
+mod addresses;
+mod allowance;
+mod holders;
+mod turned_away;
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ipnet::IpNet;
+use tickwire_metrics::{Catalogue, Metric};
+use tickwire_router::{PublishRate, Publisher, Rate, SharedBucket};
+use tickwire_wire::Micros;
+use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
+
+pub(crate) use self::addresses::{AddressKey, Place, WaitingAnswer};
+use self::addresses::{Addresses, Refused};
+pub(crate) use self::allowance::Allowance;
+use self::holders::Holders;
+pub(crate) use self::turned_away::TurnedAway;
+use crate::config::Config;
+use crate::net::proxied::{self, Trust};
+use crate::run::clock::Clock;
+
+/// What holds at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LimitRules {
+    /// Most connections of the process.
+    pub(crate) connections_max: usize,
+    /// Which proxies are believed.
+    pub(crate) trust: Trust,
+    /// Most connections of an address; 0 for any number.
+    connections_per_address: u32,
+    handshakes: Rate,
+    /// Of publications over HTTP.
+    publishes: Rate,
+    /// Of publications that are refused and, apart from them, of other requests.
+    requests: Rate,
+    /// Most bytes of large answers that wait.
+    answer_bytes: usize,
+    /// Of requests over HTTP that go on after they were refused.
+    patience: Rate,
+    /// Addresses without limits of their own.
+    exempt: Vec<IpNet>,
+}
+
+impl LimitRules {
+    /// Those of `config`, for a process that may have so many connections.
+    pub(crate) fn of(config: &Config, connections_max: usize) -> Self {
+        let (limits, proxy) = (&config.limits, &config.proxy);
+        let doors = &limits.addresses;
+        Self {
+            connections_max,
+            trust: Trust {
+                proxies: proxy.trusted.clone(),
+                proxy_header: proxy.proxy_protocol,
+            },
+            connections_per_address: doors.connections,
+            handshakes: Rate::new(doors.handshakes_per_s, doors.handshake_burst),
+            publishes: limits.publish_rate.rate(),
+            requests: Rate::new(limits.ops_per_s, limits.ops_burst),
+            answer_bytes: limits.answer_bytes,
+            patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
+            exempt: doors.exempt.clone(),
+        }
+    }
+
+    /// Whether what comes from `ip` is not counted: by a rule, or because it is a proxy, whose clients are.
+    fn is_exempt(&self, ip: IpAddr) -> bool {
+        self.trust.covers(ip) || proxied::covers(&self.exempt, ip)
+    }
+}
+
+/// Who publishes over HTTP.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HttpPublisher {
+    pub(crate) ip: IpAddr,
+    /// Whose token was shown, if one was: it counts then, not the address.
+    pub(crate) holder: Option<Publisher>,
+    /// The rate that the token grants, if it grants one.
+    pub(crate) own_rate: Option<PublishRate>,
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub(crate) struct AddressLimits {
+    rules: RwLock<Arc<LimitRules>>,
+    addresses: Addresses,
+    holders: Holders,
+    clock: Clock,
+    metrics: Arc<Catalogue>,
+}
+
+impl AddressLimits {
+    /// One that goes by `rules`.
+    pub(crate) fn new(rules: LimitRules, clock: Clock, metrics: Arc<Catalogue>) -> Self {
+        Self {
+            addresses: Addresses::new(rules.connections_max),
+            holders: Holders::default(),
+            rules: RwLock::new(Arc::new(rules)),
+            clock,
+            metrics,
+        }
+    }
+
+    /// Its rules.
+    pub(crate) fn rules(&self) -> Arc<LimitRules> {
+        // Whole rules are put in, so there are no half ones.
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces its rules. What was let in before stays, and counts.
+    pub(crate) fn replace(&self, rules: LimitRules) {
+        self.addresses.resize(rules.connections_max);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Lets one more connection of `ip` in; there is no place to be kept for an address that is not counted.
+    pub(crate) fn connect(&self, ip: IpAddr) -> Result<Option<Place>, TurnedAway> {
+        let rules = self.rules();
+        if rules.is_exempt(ip) {
+            return Ok(None);
+        }
+        let most = rules.connections_per_address;
+        let key = AddressKey::from(ip);
+        let place = self
+            .addresses
+            .connect(key, most, rules.handshakes, self.clock.now());
+        place.map(Some).map_err(|refused| {
+            self.turned_away(match refused {
+                Refused::Connections => TurnedAway::AddressConnections(most),
+                Refused::Handshakes(us) => TurnedAway::AddressHandshakes(us),
+            })
+        })
+    }
+
+    /// Lets `ip` ask for a publication over HTTP, unless too many of its were refused.
+    pub(crate) fn check_refused_publishes(&self, ip: IpAddr) -> Result<(), TurnedAway> {
+        let rules = self.rules();
+        if rules.is_exempt(ip) {
+            return Ok(());
+        }
+        let checked = self
+            .addresses
+            .check_refused(ip.into(), rules.requests, self.clock.now());
+        checked.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
+    }
+
+    /// Charges `ip` for a publication over HTTP that was refused.
+    pub(crate) fn charge_refused_publish(&self, ip: IpAddr) {
+        let rules = self.rules();
+        if !rules.is_exempt(ip) {
+            self.addresses
+                .charge_refused(ip.into(), rules.requests, self.clock.now());
+        }
+    }
+
+    /// Lets a publisher publish once more over HTTP.
+    pub(crate) fn publish(&self, who: &HttpPublisher) -> Result<(), TurnedAway> {
+        let Some(rate) = self.publish_rate(who) else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        match who.holder {
+            Some(holder) => self
+                .holders
+                .publish(holder, rate, now)
+                .map_err(|us| self.turned_away(TurnedAway::HolderPublishes(us))),
+            None => self
+                .addresses
+                .publish(who.ip.into(), rate, now)
+                .map_err(|us| self.turned_away(TurnedAway::AddressPublishes(us))),
+        }
+    }
+
+    /// Charges a publisher for so many publications more over HTTP.
+    pub(crate) fn charge_publishes(&self, who: &HttpPublisher, count: usize) {
+        let (rate, now) = (self.publish_rate(who), self.clock.now());
+        match (rate, who.holder) {
+            (None, _) => {}
+            (Some(rate), Some(holder)) => self.holders.charge(holder, rate, count, now),
+            (Some(rate), None) => self.addresses.charge_publishes(who.ip.into(), rate, count, now),
+        }
+    }
+
+    /// The rate of a publisher over HTTP, if it has one: an address that is not counted has only that of its token.
+    fn publish_rate(&self, who: &HttpPublisher) -> Option<Rate> {
+        let rules = self.rules();
+        let common = (!rules.is_exempt(who.ip)).then_some(rules.publishes);
+        who.own_rate.map(PublishRate::rate).or(common)
+    }
+
+    /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
+    pub(crate) fn shake_hands(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
+        let (rules, now) = (self.rules(), self.clock.now());
+        if rules.is_exempt(ip) {
+            return Ok(());
+        }
+        self.ask_connection(own, &rules, now)?;
+        if own.is_first_handshake() {
+            return Ok(());
+        }
+        let spent = self.addresses.shake_hands(ip.into(), rules.handshakes, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::AddressHandshakes(us)))
+    }
+
+    /// Lets `ip` ask once more over HTTP, on a connection with an allowance of its `own`.
+    pub(crate) fn ask(&self, ip: IpAddr, own: Option<&Allowance>) -> Result<(), TurnedAway> {
+        let (rules, now) = (self.rules(), self.clock.now());
+        if rules.is_exempt(ip) {
+            return Ok(());
+        }
+        own.map_or(Ok(()), |own| self.ask_connection(own, &rules, now))?;
+        let spent = self.addresses.ask(ip.into(), rules.requests, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::AddressRequests(us)))
+    }
+
+    fn ask_connection(&self, own: &Allowance, rules: &LimitRules, now: Micros) -> Result<(), TurnedAway> {
+        let spent = own.ask(rules.requests, now);
+        spent.map_err(|us| self.turned_away(TurnedAway::ConnectionRequests(us)))
+    }
+
+    /// Charges `ip`, and its connection, for a request over HTTP that looks at so many topics.
+    pub(crate) fn charge_visits(&self, ip: IpAddr, own: Option<&Allowance>, visits: usize) {
+        let (rules, now) = (self.rules(), self.clock.now());
+        if rules.is_exempt(ip) {
+            return;
+        }
+        if let Some(own) = own {
+            own.charge_visits(rules.requests, visits, now);
+        }
+        self.addresses
+            .charge_visits(ip.into(), rules.requests, visits, now);
+    }
+
+    /// What is left of the looks at topics that all sessions of `ip` share, if it is counted.
+    pub(crate) fn visits(&self, ip: IpAddr) -> Option<SharedBucket> {
+        let counted = !self.rules().is_exempt(ip);
+        counted.then(|| self.addresses.visits(ip.into(), self.clock.now()))
+    }
+
+    /// Lets an answer of so many bytes wait until `ip` has taken it. Small ones need no place.
+    pub(crate) fn hold_answer(&self, ip: IpAddr, bytes: usize) -> Result<Option<WaitingAnswer>, TurnedAway> {
+        if bytes <= SMALL_ANSWER_BYTES_MAX {
+            return Ok(None);
+        }
+        let rules = self.rules();
+        let key = (!rules.is_exempt(ip)).then(|| AddressKey::from(ip));
+        let place = self
+            .addresses
+            .hold_answer(key, bytes, rules.answer_bytes, self.clock.now());
+        place
+            .map(Some)
+            .ok_or_else(|| self.turned_away(TurnedAway::Answers))
+    }
+
+    /// Whether a connection whose request was refused for its rate has gone on too long with such requests.
+    pub(crate) fn is_worn_out_by(&self, own: &Allowance) -> bool {
+        !own.forgives(self.rules().patience, self.clock.now())
+    }
+
+    /// Counts one that is turned away.
+    pub(crate) fn turned_away(&self, why: TurnedAway) -> TurnedAway {
+        self.metrics.add(Metric::TurnedAway, &[why.label() as usize], 1);
+        why
+    }
+
+    /// Counts a connection of a trusted proxy that did not say where it came from.
+    pub(crate) fn nameless(&self) {
+        let why = tickwire_metrics::TurnedAway::ProxyHeader as usize;
+        self.metrics.add(Metric::TurnedAway, &[why], 1);
+    }
+
+    /// Number of addresses that something is remembered of.
+    pub(crate) fn address_count(&self) -> usize {
+        self.addresses.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tickwire_metrics::Catalogue;
+
+    use super::*;
+    use crate::config::Overrides;
+    use crate::ops::labels::LABELS;
+
+    fn rules(text: &str) -> LimitRules {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, text).expect("a file");
+        let config = Config::load(Some(Path::new(&path)), [], &Overrides::default()).expect("valid");
+        LimitRules::of(&config, 100)
+    }
+
+    fn address_limits(rules: LimitRules) -> AddressLimits {
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        AddressLimits::new(rules, Clock::start(), catalogue.clone())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn proxies_and_exempt_addresses_are_not_counted() {
+        let door = address_limits(rules(
+            "[limits]\nconnections_per_address = 1\nexempt_addresses = [\"192.0.2.0/24\"]\n\
+             [proxy]\ntrusted = [\"10.0.0.1\"]\n",
+        ));
+        for address in ["192.0.2.1", "10.0.0.1"] {
+            let places: Vec<_> = (0..5).map(|_| door.connect(ip(address))).collect();
+            assert!(places.iter().all(|place| matches!(place, Ok(None))), "{places:?}");
+        }
+        let kept = door.connect(ip("127.0.0.1"));
+        assert!(matches!(kept, Ok(Some(_))), "it is exempt by default only");
+        assert_eq!(
+            door.connect(ip("127.0.0.1")).err(),
+            Some(TurnedAway::AddressConnections(1))
+        );
+        assert_eq!(door.address_count(), 1);
+    }
+
+    #[test]
+    fn rules_that_are_replaced_hold_for_those_who_come_then() {
+        let door = address_limits(rules("[limits]\nconnections_per_address = 2\n"));
+        let client = ip("192.0.2.1");
+        let kept = [door.connect(client), door.connect(client)];
+        assert!(kept.iter().all(Result::is_ok));
+        door.replace(rules("[limits]\nconnections_per_address = 1\n"));
+        assert_eq!(
+            door.connect(client).err(),
+            Some(TurnedAway::AddressConnections(1))
+        );
+        drop(kept);
+        assert!(door.connect(client).is_ok());
+    }
+
+    #[test]
+    fn publishing_over_http_has_the_rate_of_a_connection() {
+        let door = address_limits(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
+        let own_rate = PublishRate::of(Some(1), Some(5)).expect("a rate");
+        let by = |address: &str, holder: Option<u128>, own_rate| HttpPublisher {
+            ip: ip(address),
+            holder: holder.map(Publisher),
+            own_rate,
+        };
+        let spent = |who| (0..9).filter(|_| door.publish(&who).is_ok()).count();
+        assert_eq!(spent(by("2001:db8::1", None, None)), 3);
+        let refused = door.publish(&by("2001:db8::1", None, None));
+        assert!(matches!(refused, Err(TurnedAway::AddressPublishes(_))));
+        assert_eq!(spent(by("127.0.0.1", None, None)), 9, "it is not counted");
+        // A holder counts, wherever it comes from, and may have a rate of its own.
+        assert_eq!(spent(by("2001:db8::1", Some(1), None)), 3);
+        let refused = door.publish(&by("192.0.2.1", Some(1), None));
+        assert!(matches!(refused, Err(TurnedAway::HolderPublishes(_))));
+        assert_eq!(spent(by("127.0.0.1", Some(2), own_rate)), 5);
+        let many = by("192.0.2.7", None, None);
+        door.charge_publishes(&many, 100);
+        assert!(door.publish(&many).is_err(), "a body with many of them");
+    }
+
+    #[test]
+    fn publications_over_http_that_are_refused_have_the_rate_of_requests() {
+        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        for (address, counted) in [("192.0.2.1", true), ("127.0.0.1", false)] {
+            let tried = (0..9).filter(|_| {
+                let let_in = door.check_refused_publishes(ip(address)).is_ok();
+                if let_in {
+                    door.charge_refused_publish(ip(address));
+                }
+                let_in
+            });
+            // One more than the burst: it is checked before, and charged behind.
+            assert_eq!(tried.count(), if counted { 4 } else { 9 }, "{address}");
+        }
+        assert!(door.ask(ip("192.0.2.1"), None).is_ok(), "apart from requests");
+    }
+
+    #[test]
+    fn asking_over_http_has_the_rate_of_a_connection() {
+        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let client = ip("2001:db8::1");
+        let spent = (0..4).filter(|_| {
+            let own = Allowance::default();
+            door.ask(client, Some(&own)).is_ok()
+        });
+        assert_eq!(spent.count(), 3, "another connection does not help");
+        let refused = door.ask(ip("2001:db8::2"), None);
+        assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
+        // What is spent is the connection's as well, whoever comes on it; an address that is not counted has no rates.
+        let own = Allowance::default();
+        let all = (1..=4).map(|host| door.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
+        assert_eq!(all.filter(Result::is_ok).count(), 3);
+        assert!(matches!(
+            door.ask(ip("192.0.2.5"), Some(&own)),
+            Err(TurnedAway::ConnectionRequests(_))
+        ));
+        assert!((0..9).all(|_| door.ask(ip("127.0.0.1"), Some(&own)).is_ok()));
+    }
+
+    #[test]
+    fn a_look_at_many_topics_costs_the_connection_and_the_address() {
+        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        for (address, charged) in [("192.0.2.1", true), ("127.0.0.1", false)] {
+            let own = Allowance::default();
+            assert!(door.ask(ip(address), Some(&own)).is_ok());
+            door.charge_visits(ip(address), Some(&own), 2_000);
+            let refused = door.ask(ip(address), Some(&own)).is_err();
+            assert_eq!(refused, charged, "{address}");
+        }
+        assert!(door.ask(ip("192.0.2.1"), None).is_err());
+        let own = Allowance::default();
+        door.charge_visits(ip("192.0.2.2"), Some(&own), 3_000);
+        assert!(door.ask(ip("192.0.2.3"), Some(&own)).is_err(), "the connection");
+    }
+
+    #[test]
+    fn a_second_handshake_on_a_connection_costs_as_much_as_a_connection() {
+        let door = address_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
+        let client = ip("192.0.2.1");
+        let _place = door.connect(client).expect("the first");
+        let own = Allowance::default();
+        assert!(door.shake_hands(client, &own).is_ok(), "paid for");
+        assert!(door.shake_hands(client, &own).is_ok(), "the second of two");
+        assert!(matches!(
+            door.shake_hands(client, &own),
+            Err(TurnedAway::AddressHandshakes(_))
+        ));
+    }
+
+    #[test]
+    fn the_sessions_of_an_address_share_what_they_may_look_at() {
+        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let (rate, now) = (Rate::new(1, 3), door.clock.now());
+        let one = door.visits(ip("192.0.2.1")).expect("it is counted");
+        one.charge_visits(rate, 4_000, now);
+        let same = door.visits(ip("::ffff:192.0.2.1")).expect("it is counted");
+        assert!(same.check(rate, now).is_err());
+        let other = door.visits(ip("192.0.2.2")).expect("it is counted");
+        assert!(other.check(rate, now).is_ok());
+        assert!(door.visits(ip("127.0.0.1")).is_none(), "it is exempt");
+    }
+
+    #[test]
+    fn patience_with_a_connection_ends() {
+        let door = address_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
+        let own = Allowance::default();
+        let worn_out: Vec<bool> = (0..5).map(|_| door.is_worn_out_by(&own)).collect();
+        assert_eq!(worn_out, [false, false, false, true, true]);
+    }
+}

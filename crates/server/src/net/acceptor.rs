@@ -1,0 +1,430 @@
+//! Accepts connections and hands each to the shard with the fewest.
+//!
+//! Never waits for a shard: one that has no room for a new connection is passed over. Whoever may not come in is answered with
+//! 503 or 429, or with an alert where TLS is spoken, and closed, and its socket is kept for a moment so that the answer arrives;
+//! of so many at a time, further ones are closed at once. Out of file descriptors, one that is kept for this lets clients be told so one by one, until there are some again. When accepting ends,
+//! connections that the kernel has made already are accepted first: closing the listener would reset them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::config;
+use crate::limits::{AddressLimits, TurnedAway};
+use crate::net::permit::ConnectionPermit;
+use crate::run::shard_thread::Command;
+
+/// Pause after an error that a moment may heal.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Sockets of clients that were turned away which are kept at a time.
+const LINGERING_MAX: usize = 256;
+/// Time that they are kept.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes of what they sent that are read.
+const LINGER_BYTES: usize = 64 * 1024;
+/// Time between two log lines about the same trouble.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// A shard as the acceptor sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl ShardHandle {
+    /// Connections that the shard has.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// The doors of all shards and the limit on what goes through them.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    pub(crate) doors: Vec<ShardHandle>,
+    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) socket: config::Socket,
+    /// Whether clients speak TLS.
+    pub(crate) secured: bool,
+}
+
+/// Ends accepting.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    /// Dropped, it says that it is time.
+    pub(crate) stop: oneshot::Sender<()>,
+    /// Its sender is dropped when the last connection was handed to its shard.
+    pub(crate) stopped: oneshot::Receiver<()>,
+}
+
+impl Accepting {
+    /// Ends it. Returns when the last connection was handed to its shard; must not be called in a runtime.
+    pub(crate) fn end(self) {
+        drop(self.stop);
+        // An error is what the sender's end is told by.
+        self.stopped.blocking_recv().unwrap_or_default();
+    }
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// When the address cannot be had.
+pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+impl Acceptor {
+    /// Accepts until it is dropped.
+    pub(crate) async fn run(&self, listener: &TcpListener) {
+        let mut quiet_until = Instant::now();
+        let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
+        let mut spare = spare_descriptor();
+        loop {
+            let accepted = listener.accept().await;
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+                Ok((stream, peer)) => self.hand_over(stream, peer, &lingering),
+                Err(error) if is_of_the_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    if Instant::now() >= quiet_until {
+                        quiet_until = Instant::now() + LOG_EVERY;
+                        tracing::error!(%error, "cannot accept connections; trying again");
+                    }
+                    if is_out_of_descriptors(&error) && self.turn_one_away(listener, &mut spare) {
+                        continue;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Accepts whoever is connected already, and listens no longer.
+    pub(crate) fn empty(&self, listener: TcpListener) {
+        if let Err(error) = self.accept_waiting(listener) {
+            tracing::warn!(%error, "connections that were not accepted yet are reset");
+        }
+    }
+
+    fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
+        let lingering = Arc::new(Semaphore::new(LINGERING_MAX));
+        let listener = listener.into_std()?;
+        // No more than the kernel can have made by now: clients that go on connecting do not keep the broker.
+        for _ in 0..=self.socket.backlog {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    self.hand_over(stream, peer, &lingering);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
+        let open = self
+            .doors
+            .iter()
+            .map(|door| door.connections.load(Ordering::Relaxed))
+            .sum::<usize>();
+        if let Err(error) = self.prepare(&stream) {
+            tracing::debug!(%peer, %error, "a new connection could not be set up");
+            return;
+        }
+        let admitted = if open >= self.address_limits.rules().connections_max {
+            Err(self.address_limits.turned_away(TurnedAway::Full))
+        } else {
+            self.address_limits.connect(peer.ip())
+        };
+        let place = match admitted {
+            Ok(place) => place,
+            Err(why) => {
+                tracing::debug!(%peer, ?why, "a connection is turned away");
+                if let Some(stream) = refuse(stream, peer, &why.told(self.secured)) {
+                    linger(stream, lingering);
+                }
+                return;
+            }
+        };
+        let Some((door, room)) = emptiest(&self.doors) else {
+            drop(place);
+            let why = self.address_limits.turned_away(TurnedAway::Busy);
+            tracing::debug!(%peer, ?why, "a connection is turned away");
+            if let Some(stream) = refuse(stream, peer, &why.told(self.secured)) {
+                linger(stream, lingering);
+            }
+            return;
+        };
+        let permit = ConnectionPermit::take(&door.connections, peer.into(), place);
+        room.send(Command::Serve(stream, peer, permit));
+    }
+
+    /// Tells the next client that there are no file descriptors, by means of the one that is kept for it. Returns whether
+    /// there was one to be told.
+    fn turn_one_away(&self, listener: &TcpListener, spare: &mut Option<File>) -> bool {
+        // Without this one there is a number free.
+        drop(spare.take());
+        let accepted = listener.accept().now_or_never();
+        let told = match accepted {
+            Some(Ok((stream, peer))) => {
+                let why = self.address_limits.turned_away(TurnedAway::NoDescriptors);
+                if let Ok(stream) = stream.into_std() {
+                    refuse(stream, peer, &why.told(self.secured));
+                }
+                true
+            }
+            Some(Err(_)) | None => false,
+        };
+        *spare = spare_descriptor();
+        told
+    }
+
+    /// Sets the options that every client's socket has.
+    fn prepare(&self, stream: &std::net::TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(true)?;
+        // What is not yet on the wire stays with the broker, where it can still be replaced by something newer.
+        socket.set_tcp_notsent_lowat(self.socket.notsent_lowat_bytes)?;
+        let dead_after = Duration::from_millis(u64::from(self.socket.user_timeout_ms));
+        socket.set_tcp_user_timeout(Some(dead_after))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(dead_after))?;
+        if let Some(bytes) = self.socket.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The shard with the fewest connections, of several the first, of those that take one more; and the room for it there. A shard
+/// that does not come around to its new connections holds up nobody else's. Only the acceptor adds to the counts, so between
+/// this and taking the place they can only fall.
+fn emptiest(doors: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
+    let by_connections = |door: &&ShardHandle| door.connections();
+    if let Some(door) = doors.iter().min_by_key(by_connections)
+        && let Ok(room) = door.commands.try_reserve()
+    {
+        return Some((door, room));
+    }
+    let mut others: Vec<&ShardHandle> = doors.iter().collect();
+    others.sort_by_key(by_connections);
+    others
+        .into_iter()
+        .find_map(|door| Some((door, door.commands.try_reserve().ok()?)))
+}
+
+/// Whether an error of `accept` is about the connection that was to be accepted, not about accepting.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// Whether an error of `accept` says that the process, or the system, can have no more files open.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// A file descriptor to be given up when there are none left.
+fn spare_descriptor() -> Option<File> {
+    // Without one, clients that find no descriptors wait until there are some.
+    File::open("/dev/null").ok()
+}
+
+/// Tells a client why it may not come in. Gives its socket back, to be read on for a moment, if it was there to be told.
+fn refuse(mut stream: std::net::TcpStream, peer: SocketAddr, answer: &[u8]) -> Option<std::net::TcpStream> {
+    // The socket's buffer is empty, so it takes this without waiting, or the client is gone.
+    let told = stream
+        .write_all(answer)
+        .and_then(|()| stream.shutdown(Shutdown::Write));
+    match told {
+        Ok(()) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a refused client was gone");
+            None
+        }
+    }
+}
+
+/// Reads on for a moment what a client sends that was turned away: a socket that is closed with unread bytes resets the
+/// connection, and the answer would be lost on its way (RFC 9112 §9.6).
+fn linger(stream: std::net::TcpStream, places: &Arc<Semaphore>) {
+    let Ok(place) = places.clone().try_acquire_owned() else {
+        return;
+    };
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    tokio::task::spawn_local(async move {
+        // Whether it goes by itself or in time, nothing follows from it.
+        let _ended = tokio::time::timeout(LINGER, discard(&stream)).await;
+        drop(place);
+    });
+}
+
+async fn discard(stream: &TcpStream) -> io::Result<()> {
+    let (mut piece, mut left) = ([0; 4_096], LINGER_BYTES);
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut piece) {
+            Ok(count) if count == 0 || count > left => return Ok(()),
+            Ok(count) => left -= count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use tickwire_metrics::Catalogue;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::limits::LimitRules;
+    use crate::ops::labels::LABELS;
+    use crate::run::clock::Clock;
+
+    /// Doors, and what is behind them.
+    fn doors(count: usize) -> (Vec<ShardHandle>, Vec<mpsc::Receiver<Command>>) {
+        let door = |_| {
+            let (commands, behind) = mpsc::channel(1);
+            let connections = Arc::default();
+            let door = ShardHandle {
+                commands,
+                connections,
+            };
+            (door, behind)
+        };
+        (0..count).map(door).unzip()
+    }
+
+    fn counts(doors: &[ShardHandle]) -> Vec<usize> {
+        doors
+            .iter()
+            .map(|door| door.connections.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// So many new connections.
+    fn admit(doors: &[ShardHandle], count: usize) -> Vec<ConnectionPermit> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let admit = |_| {
+            let (door, _) = emptiest(doors).expect("a shard with room");
+            ConnectionPermit::take(&door.connections, peer.into(), None)
+        };
+        (0..count).map(admit).collect()
+    }
+
+    /// Whoever goes on connecting, faster than is accepted, would keep a broker that leaves from ever getting further.
+    #[test]
+    fn the_end_of_accepting_does_not_wait_for_clients_that_go_on_connecting() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 128).expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let rules = LimitRules::of(&config::Config::default(), 100);
+        let mut acceptor = Acceptor {
+            doors: Vec::new(),
+            address_limits: Arc::new(AddressLimits::new(rules, Clock::start(), catalogue.clone())),
+            socket: config::Config::default().socket,
+            secured: false,
+        };
+        // As many as that wait at first, and one that is being made; the others came meanwhile.
+        acceptor.socket.backlog = 3;
+        let clients: Vec<_> = (0..20)
+            .map(|_| std::net::TcpStream::connect(address).expect("it listens"))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            acceptor.empty(TcpListener::from_std(listener).expect("a listener"));
+        });
+        let told = |mut client: std::net::TcpStream| {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap_or_default();
+            answer.starts_with("HTTP/1.1 503 ")
+        };
+        assert_eq!(clients.into_iter().map(told).filter(|told| *told).count(), 4);
+    }
+
+    #[test]
+    fn shards_fill_alike() {
+        let (doors, _shards) = doors(3);
+        let _connections = admit(&doors, 10);
+        assert_eq!(counts(&doors), [4, 3, 3]);
+    }
+
+    /// Taking turns would leave the shard that lost its connections behind for good.
+    #[test]
+    fn a_shard_that_lost_its_connections_gets_the_next_ones() {
+        let (doors, _shards) = doors(2);
+        let mut connections = admit(&doors, 100);
+        // Those of the second shard, and a few of the first.
+        let mut number = 0;
+        connections.retain(|_| {
+            number += 1;
+            number % 2 == 1 && number > 10
+        });
+        assert_eq!(counts(&doors), [45, 0]);
+        connections.extend(admit(&doors, 40));
+        assert_eq!(counts(&doors), [45, 40]);
+        connections.extend(admit(&doors, 15));
+        assert_eq!(counts(&doors), [50, 50]);
+        drop(connections);
+        assert_eq!(counts(&doors), [0, 0]);
+    }
+
+    #[test]
+    fn a_shard_that_takes_no_connections_does_not_hold_up_those_of_the_others() {
+        let (doors, mut shards) = doors(2);
+        let fill = |door: &ShardHandle| {
+            let drain = Command::Drain(crate::run::leaving::Leave::new(
+                config::Config::default().drain,
+                0,
+                0,
+            ));
+            door.commands.try_send(drain).expect("there is room");
+        };
+        let chosen = || {
+            let (door, _) = emptiest(&doors)?;
+            doors.iter().position(|other| std::ptr::eq(other, door))
+        };
+        assert_eq!(chosen(), Some(0));
+        fill(&doors[0]);
+        assert_eq!(chosen(), Some(1), "the other, though it has no fewer");
+        fill(&doors[1]);
+        assert_eq!(chosen(), None, "it is turned away");
+        assert!(shards[0].try_recv().is_ok());
+        assert_eq!(chosen(), Some(0));
+        // A shard that has ended takes none either.
+        drop(shards.remove(0));
+        assert_eq!(chosen(), None);
+        assert!(shards[0].try_recv().is_ok());
+        assert_eq!(chosen(), Some(1));
+    }
+}

@@ -1,0 +1,208 @@
+//! Where each new handshake takes what it is done with.
+//!
+//! Holds one identity, replaced in one step and only by one that loaded; never by one that was loaded by settings which have been
+//! replaced meanwhile. Connections that are open do not notice: theirs has been shown.
+
+use std::io;
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use std::sync::Arc;
+use tickwire_metrics::{Catalogue, Metric};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::error::TlsError;
+use super::fingerprint::Fingerprint;
+use super::http_stream::HttpStream;
+use super::identity::TlsIdentity;
+use super::secured::RECORD_BYTES;
+use crate::config::Tls;
+
+/// The identity that is shown now.
+#[derive(Debug)]
+pub(crate) struct TlsStore {
+    current: RwLock<TlsIdentity>,
+    metrics: Arc<Catalogue>,
+}
+
+impl TlsStore {
+    /// A store that begins with `identity`.
+    pub(crate) fn new(identity: TlsIdentity, metrics: Arc<Catalogue>) -> Self {
+        note(&identity, &metrics);
+        Self {
+            current: RwLock::new(identity),
+            metrics,
+        }
+    }
+
+    /// Shows `identity` in every handshake that begins from now on.
+    pub(crate) fn install(&self, identity: TlsIdentity) {
+        self.show(&mut self.changing(), identity);
+    }
+
+    /// Reads the files anew and shows what they hold from now on. Returns whether it does: if another identity was installed
+    /// meanwhile, perhaps by other settings, that one stays, whatever was read.
+    ///
+    /// # Errors
+    /// When the files cannot be used; what was shown before still is.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        self.reload_by(TlsIdentity::load)
+    }
+
+    fn reload_by(&self, load: impl FnOnce(&Tls) -> Result<TlsIdentity, TlsError>) -> Result<bool, TlsError> {
+        let before = self.current();
+        let loaded = load(before.settings());
+        let mut current = self.changing();
+        if !current.is(&before) {
+            return Ok(false);
+        }
+        match loaded {
+            Ok(identity) => {
+                self.show(&mut current, identity);
+                Ok(true)
+            }
+            Err(error) => {
+                self.metrics.add(Metric::TlsReloadsFailed, &[], 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn show(&self, current: &mut TlsIdentity, identity: TlsIdentity) {
+        note(&identity, &self.metrics);
+        *current = identity;
+        self.metrics.add(Metric::TlsReloads, &[], 1);
+    }
+
+    fn changing(&self) -> RwLockWriteGuard<'_, TlsIdentity> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its identity was loaded by, and what tells the files from later ones.
+    pub(super) fn files(&self) -> (Tls, Fingerprint) {
+        let current = self.current();
+        (current.settings().clone(), current.files())
+    }
+
+    fn current(&self) -> TlsIdentity {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// When the client does not speak TLS, shows no certificate or a wrong one, or takes too long.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<HttpStream> {
+        let identity = self.current();
+        // What rustls has encrypted can no longer be replaced by something newer: little may wait there.
+        let accepting = TlsAcceptor::from(identity.served())
+            .accept_with(stream, |session| session.set_buffer_limit(Some(RECORD_BYTES)));
+        let within = identity.handshake_within();
+        let accepted = tokio::time::timeout(within, accepting)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                let reason = format!("no TLS handshake within {} ms", within.as_millis());
+                Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+            });
+        match accepted {
+            Ok(stream) => Ok(HttpStream::Tls(Box::new(stream))),
+            Err(error) => {
+                self.metrics.add(Metric::TlsHandshakesFailed, &[], 1);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Tells operators until when `identity` is good.
+fn note(identity: &TlsIdentity, metrics: &Arc<Catalogue>) {
+    match identity.not_after() {
+        Some(seconds) => metrics.set(Metric::TlsNotAfter, &[], seconds.saturating_mul(1_000_000)),
+        None => metrics.set_nothing(Metric::TlsNotAfter, &[]),
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let file = identity.settings().cert_file.display();
+    match identity.not_after() {
+        Some(not_after) if not_after <= now => {
+            tracing::warn!(%file, not_after, "the certificate has expired: clients will refuse it");
+        }
+        not_after => tracing::debug!(%file, not_after, "certificate loaded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tickwire_metrics::Catalogue;
+
+    use super::*;
+    use crate::config::TlsClients;
+    use crate::ops::labels::LABELS;
+
+    /// Settings of a certificate of its own in files called `name`.
+    fn settings(folder: &Path, name: &str) -> Tls {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let settings = Tls {
+            cert_file: folder.join(format!("{name}.pem")),
+            key_file: folder.join(format!("{name}.key")),
+            clients: TlsClients::Anonymous,
+            handshake_ms: 1_000,
+        };
+        std::fs::write(&settings.cert_file, certificate.pem()).expect("a file");
+        std::fs::write(&settings.key_file, key.serialize_pem()).expect("a file");
+        settings
+    }
+
+    fn store(settings: &Tls) -> TlsStore {
+        let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
+        let identity = TlsIdentity::load(settings).expect("good files");
+        TlsStore::new(identity, catalogue.clone())
+    }
+
+    #[test]
+    fn other_settings_that_come_while_files_are_read_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [old, new] = ["old", "new"].map(|name| settings(folder.path(), name));
+        for files in [old.clone(), missing(&old)] {
+            let store = store(&old);
+            let shown = store.reload_by(|settings| {
+                assert_eq!(settings.cert_file, old.cert_file);
+                store.install(TlsIdentity::load(&new).expect("good files"));
+                TlsIdentity::load(&files)
+            });
+            assert!(matches!(shown, Ok(false)), "{shown:?}");
+            assert_eq!(store.files().0.cert_file, new.cert_file);
+        }
+    }
+
+    #[test]
+    fn files_that_are_read_in_peace_are_shown_if_they_are_good() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let old = settings(folder.path(), "same");
+        let store = store(&old);
+        let before = store.current();
+        assert!(store.reload_by(|_| TlsIdentity::load(&missing(&old))).is_err());
+        assert!(store.current().is(&before));
+        let new = settings(folder.path(), "same");
+        assert!(matches!(store.reload(), Ok(true)));
+        assert!(!store.current().is(&before));
+        assert_eq!(store.files().0, new);
+    }
+
+    /// As `settings`, but of files that are not there.
+    fn missing(settings: &Tls) -> Tls {
+        Tls {
+            cert_file: settings.cert_file.with_extension("nowhere"),
+            ..settings.clone()
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The operators' listener: metrics, health, slow sessions and hot topics. Loopback by default; never behind the clients' one.
+//!
+//! Bounded: connections in number, heads and the writing of answers in time. Whoever holds all places keeps nobody from asking
+//! whether the broker is well: further connections are accepted for that alone, and the oldest of them gives way to the next.
+
+mod debug_pages;
+pub(crate) mod inspector;
+pub(crate) mod labels;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioTimer;
+use tickwire_metrics::{CONTENT_TYPE as METRICS_TYPE, Catalogue, Metric};
+use tickwire_router::Directory;
+use tickwire_wire::{ErrorCode, Refusal};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::http::{self, Encoder, ErrorResponse, Progress, Stalled};
+use crate::limits::AddressLimits;
+use crate::net::tls::HttpStream;
+use crate::ops::inspector::Inspector;
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
+use crate::run::pulse::Pulse;
+use crate::run::reload::LiveSettings;
+
+/// Most connections at a time that may ask for everything.
+const CONNECTIONS_MAX: usize = 64;
+/// Most connections beyond these, which may only ask whether the broker is well.
+const PROBES_MAX: usize = 16;
+/// Time that such a connection lasts.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// Time that a client has for its request headers, and that a connection may be idle.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// What there is.
+const PATHS: [&str; 5] = [
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/debug/sessions",
+    "/debug/topics",
+];
+/// What is answered beyond the most connections.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+/// Pause after an error of accepting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the operators' listener shows.
+#[derive(Debug)]
+pub(crate) struct Ops {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) inspector: Inspector,
+    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) live_settings: Arc<LiveSettings>,
+    /// Lines of the program's log that were lost.
+    pub(crate) log_lines_lost: Arc<AtomicU64>,
+    pub(crate) encoder: Encoder,
+}
+
+impl Ops {
+    /// Serves until it is dropped. To be called within a `LocalSet`.
+    pub(crate) async fn run(self: Arc<Self>, listener: &TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut probes: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let ops = self.clone();
+                    if let Ok(place) = places.clone().try_acquire_owned() {
+                        tokio::task::spawn_local(async move {
+                            ops.serve(stream, false).await;
+                            drop(place);
+                        });
+                        continue;
+                    }
+                    probes.retain(|probe| !probe.is_finished());
+                    if probes.len() == PROBES_MAX {
+                        probes.pop_front().iter().for_each(AbortHandle::abort);
+                    }
+                    let served = tokio::time::timeout(PROBE_WITHIN, ops.serve(stream, true));
+                    probes.push_back(tokio::task::spawn_local(served).abort_handle());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an operator's connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a connection, be it one that may only ask whether the broker is well.
+    async fn serve(self: Arc<Self>, stream: TcpStream, only_probes: bool) {
+        let service = hyper::service::service_fn(|request| {
+            let ops = self.clone();
+            async move {
+                let refused = refusal(&request, only_probes);
+                let response = match refused {
+                    Some(refused) => refused.into_response(),
+                    None => ops.encode(&request, ops.answer(&request).await).await,
+                };
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stall = Duration::from_millis(self.live_settings.stall_ms.load(Ordering::Relaxed));
+        let transport = Progress::new(HttpStream::Plain(stream), stall, Stalled::default());
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN)
+            .serve_connection(transport, service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "an operator's connection ended");
+        }
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if !PATHS.contains(&path) {
+            let reason = format!("there is nothing at {path}; there are {}", PATHS.join(", "));
+            return ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason)).into_response();
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return ErrorResponse::method_not_allowed(path, "GET, HEAD").into_response();
+        }
+        match path {
+            "/metrics" => self.metrics(),
+            "/readyz" => self.readiness(),
+            "/debug/sessions" => debug_pages::sessions(&self.inspector, request.uri().query())
+                .await
+                .unwrap_or_else(ErrorResponse::into_response),
+            "/debug/topics" => debug_pages::topics(&self.inspector, &self.directory, request.uri().query())
+                .await
+                .unwrap_or_else(ErrorResponse::into_response),
+            _ => text(StatusCode::OK, "ok\n"),
+        }
+    }
+
+    /// An answer as its client prefers it.
+    async fn encode<B>(
+        &self,
+        request: &Request<B>,
+        mut answer: Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        if let Some(coded) = http::gzip_of_answer(&self.encoder, request.headers(), &answer).await {
+            http::replace_by_gzip(&mut answer, coded.into());
+        }
+        answer
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        if self.gate.is_draining() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        }
+        if self.pulse.is_empty() {
+            let body = "the feed has nothing to publish: not one line of its recordings can be used\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
+        if self.pulse.has_failed() {
+            let body = "the feed has ended by a fault of the broker; the log says more\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
+        if let Some(shard) = self.inspector.ended() {
+            let body = format!("shard {shard} has ended by a fault of the broker; the log says more\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, body);
+        }
+        let most = self.live_settings.silent_ms.load(Ordering::Relaxed);
+        match self.pulse.silent_ms(self.clock.now(), most) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(silent) => {
+                let body =
+                    format!("the feed has published nothing for {silent} ms; feed.silent_ms is {most}\n");
+                text(StatusCode::SERVICE_UNAVAILABLE, body)
+            }
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let directory = &self.directory;
+        for (metric, value) in [
+            (Metric::Topics, directory.topic_count() as u64),
+            (Metric::HistoryBytes, directory.history_bytes() as u64),
+            (Metric::ValueBytes, directory.value_bytes() as u64),
+            (Metric::ReplayBytes, directory.replay_bytes() as u64),
+            (Metric::StaleTopics, directory.stale_topics()),
+            (Metric::StaleChanges, directory.stale_changes()),
+            (Metric::CrossedBooks, directory.crossed_books()),
+            (Metric::ClockOffset, self.clock.offset_us().cast_unsigned()),
+            (Metric::Addresses, self.address_limits.address_count() as u64),
+            (Metric::LogLost, self.log_lines_lost.load(Ordering::Relaxed)),
+        ] {
+            self.catalogue.set(metric, &[], value);
+        }
+        match self.catalogue.render() {
+            Ok(page) => {
+                let mut response = Response::new(Full::from(page));
+                response.headers_mut().insert(
+                    CONTENT_TYPE,
+                    hyper::header::HeaderValue::from_static(METRICS_TYPE),
+                );
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "the metrics cannot be written");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the metrics cannot be written; see the log\n",
+                )
+            }
+        }
+    }
+}
+
+/// Why a request is not answered, or not on a connection of those that are there for probes.
+fn refusal<B>(request: &Request<B>, only_probes: bool) -> Option<ErrorResponse> {
+    if !http::is_named(request) {
+        return Some(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
+    }
+    if !only_probes || PROBES.contains(&request.uri().path()) {
+        return None;
+    }
+    let reason = format!(
+        "operators have {CONNECTIONS_MAX} connections open, the most there may be; beyond them only {} are answered",
+        PROBES.join(" and ")
+    );
+    let refused = ErrorResponse::from(Refusal::new(ErrorCode::LimitExceeded, reason));
+    Some(
+        refused
+            .with_header(RETRY_AFTER, "1")
+            .with_header(CONNECTION, "close"),
+    )
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}

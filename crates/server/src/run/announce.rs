@@ -1,0 +1,45 @@
+//! The start-up line: what is served, where, and to whom.
+
+use std::net::SocketAddr;
+
+use crate::config::{Config, FeedSource};
+use crate::run::broker::VERSION;
+
+/// What the machine gives the broker.
+pub(crate) struct Room {
+    pub(crate) shards: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) egress: &'static str,
+    /// Who may do what without a token.
+    pub(crate) access: String,
+}
+
+/// Writes the lines that a starting broker writes to its log: where it listens, what it feeds, how much room there is.
+pub(crate) fn announce(config: &Config, listen: SocketAddr, ops: SocketAddr, room: &Room) {
+    let feed = match &config.feed.source {
+        FeedSource::None => "none; ticks come from publishers".to_owned(),
+        FeedSource::Sim => {
+            let feed = &config.feed;
+            format!(
+                "simulated market, {} symbols, {} ticks/s, seed {}",
+                feed.symbols, feed.rate, feed.seed
+            )
+        }
+        FeedSource::Replay(files) => {
+            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("replay of {} at {}x", names.join(", "), config.feed.speed)
+        }
+    };
+    let scheme = if config.tls.is_some() { "wss" } else { "ws" };
+    tracing::info!(
+        url = %format!("{scheme}://{listen}/v1/ws"),
+        metrics = %format!("http://{ops}/metrics"),
+        feed,
+        shards = room.shards,
+        connections_max = room.connections_max,
+        egress = room.egress,
+        "tickwire {VERSION} is ready; {}",
+        room.access,
+    );
+    config.test.warn();
+}

@@ -1,0 +1,546 @@
+//! Starts a broker's threads, says what they serve, and stops them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tickwire_feed::{Feed, Replay, Sim, SimConfig};
+use tickwire_metrics::{Catalogue, Metric, Reload};
+use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
+use tickwire_wire::Epoch;
+use tickwire_wire::limits::SHARD_QUEUE_MAX;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::auth::Access;
+use crate::config::{Config, ConfigError, FeedSource, FeedStart};
+use crate::http::Encoder;
+use crate::limits::{AddressLimits, LimitRules};
+use crate::net::acceptor::{self, Accepting, Acceptor, ShardHandle};
+use crate::net::egress;
+use crate::net::tls::{self, TlsIdentity, TlsStore};
+use crate::ops::Ops;
+use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
+use crate::ops::labels::LABELS;
+use crate::run::announce::{Room, announce};
+use crate::run::clock::Clock;
+use crate::run::feed_thread::FeedPlan;
+use crate::run::kept_up::kept_up;
+use crate::run::leaving::Leave;
+use crate::run::lifecycle::Lifecycle;
+use crate::run::pulse::Pulse;
+use crate::run::reload::{self, LiveSettings, Parts, Places, ReloadError, Reloaded};
+use crate::run::shard_thread::{Command, ShardPlan};
+use crate::run::stale_watch;
+use crate::run::start_error::StartError;
+use crate::run::trim;
+
+/// The version that the broker tells its clients.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// New connections that may wait for a shard.
+const COMMANDS: usize = 1_024;
+
+/// A running broker. Dropping it stops it without waiting for its clients.
+#[derive(Debug)]
+pub struct Broker {
+    listen: SocketAddr,
+    ops: SocketAddr,
+    doors: Vec<ShardHandle>,
+    clock: Clock,
+    directory: Arc<Directory>,
+    catalogue: Arc<Catalogue>,
+    address_limits: Arc<AddressLimits>,
+    live_settings: Arc<LiveSettings>,
+    open_files: u64,
+    /// What it was started with, and what holds now.
+    started: Arc<Config>,
+    config: Mutex<Arc<Config>>,
+    gate: Arc<Lifecycle>,
+    tls: Option<Arc<TlsStore>>,
+    accepting: Option<Accepting>,
+    /// Dropped, it ends the operators' listener.
+    stop_operating: Option<oneshot::Sender<()>>,
+    shards: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// What all parts of a broker share.
+struct Common {
+    config: Arc<Config>,
+    connections_max: usize,
+    live_settings: Arc<LiveSettings>,
+    clock: Clock,
+    access: Arc<Access>,
+    directory: Arc<Directory>,
+    catalogue: Arc<Catalogue>,
+    gate: Arc<Lifecycle>,
+    address_limits: Arc<AddressLimits>,
+    pulse: Arc<Pulse>,
+    wakes: Vec<Arc<Notify>>,
+    tls: Option<Arc<TlsStore>>,
+    log_lines_lost: Arc<AtomicU64>,
+}
+
+/// Starts a broker with `config` and returns once it listens. `log_lines_lost` is what the program's log has lost, to be shown
+/// among the metrics.
+///
+/// # Errors
+/// When an address is taken, the feed cannot be opened or a thread cannot be made; nothing runs then.
+pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, StartError> {
+    let open_files = raise_open_files();
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let shard_count = config.shard_count(cores);
+    let egress = egress::probe(config.socket.egress).map_err(StartError::Egress)?;
+    let identity = config.tls.as_ref().map(TlsIdentity::load).transpose()?;
+    let access = reload::load_access(&config)?;
+    let feed = open_feed(&config)?;
+    let listener = bind("listen", config.listen, config.socket.backlog)?;
+    let ops_listener = bind("ops", config.ops, 128)?;
+    let listen = listener.local_addr()?;
+    let ops = ops_listener.local_addr()?;
+    let connections_max = config.limits.connections_max(open_files);
+
+    let mut common = Common::new(config, access.clone(), shard_count, connections_max)?;
+    common.tls = identity.map(|identity| Arc::new(TlsStore::new(identity, common.catalogue.clone())));
+    common.log_lines_lost = log_lines_lost;
+    common.live_settings.set(&common.config);
+    config_loaded(&common.catalogue);
+    let (doors, shards) = common.start_shards()?;
+    let mut others = Vec::new();
+    let (stop, stop_accepting) = oneshot::channel();
+    let (accepting, stopped) = oneshot::channel();
+    let (stop_operating, ended) = oneshot::channel();
+    let acceptor = Acceptor {
+        doors: doors.clone(),
+        address_limits: common.address_limits.clone(),
+        socket: common.config.socket,
+        secured: common.tls.is_some(),
+    };
+    let ends = (stop_accepting, accepting, ended);
+    others.push(common.start_acceptor(acceptor, listener, ops_listener, ends)?);
+    let room = Room {
+        shards: shard_count,
+        connections_max,
+        egress,
+        access: access.summary(),
+    };
+    announce(&common.config, listen, ops, &room);
+    if let Some((feed, speed)) = feed {
+        others.push(common.start_feed(feed, speed, shard_count)?);
+    }
+    let gate = common.gate.clone();
+    Ok(Broker {
+        listen,
+        ops,
+        doors,
+        clock: common.clock,
+        directory: common.directory.clone(),
+        catalogue: common.catalogue.clone(),
+        address_limits: common.address_limits.clone(),
+        live_settings: common.live_settings.clone(),
+        open_files,
+        started: common.config.clone(),
+        config: Mutex::new(common.config.clone()),
+        gate,
+        tls: common.tls.clone(),
+        accepting: Some(Accepting { stop, stopped }),
+        stop_operating: Some(stop_operating),
+        shards,
+        others,
+    })
+}
+
+impl Broker {
+    /// Where clients connect.
+    #[must_use]
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where operators connect.
+    #[must_use]
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops
+    }
+
+    /// Takes what reading the settings again gave: everything that can change while the broker runs changes, or, if
+    /// anything is wrong, nothing does. Settings that cannot change are passed over and named. Logs what it did; must not be
+    /// called in a runtime, as it may wait for a shard that has much to do.
+    ///
+    /// Sessions that exist have new limits at their next check. Topics that exist keep their kind and history.
+    ///
+    /// # Errors
+    /// What is wrong. The settings before hold on.
+    pub fn reload(&self, settings: Result<Config, ConfigError>) -> Result<Reloaded, ReloadError> {
+        let reloaded = settings
+            .map_err(ReloadError::from)
+            .and_then(|config| self.reconfigure(Arc::new(config)));
+        match &reloaded {
+            Ok(Reloaded { needs_restart }) => {
+                self.catalogue
+                    .add(Metric::ConfigReloads, &[Reload::Ok as usize], 1);
+                config_loaded(&self.catalogue);
+                tracing::info!("the settings were read again and hold");
+                for key in needs_restart {
+                    tracing::warn!(key, "a setting has changed that needs a restart");
+                }
+            }
+            Err(error) => {
+                self.catalogue
+                    .add(Metric::ConfigReloads, &[Reload::Refused as usize], 1);
+                tracing::error!(%error, "the settings were read again and are refused; those before hold on");
+            }
+        }
+        reloaded
+    }
+
+    fn reconfigure(&self, config: Arc<Config>) -> Result<Reloaded, ReloadError> {
+        let parts = Parts::build(config.clone(), self.open_files)?;
+        // One at a time, so that all shards see them in one order.
+        let mut current = self.config();
+        parts.apply(&Places {
+            directory: &self.directory,
+            doors: &self.doors,
+            address_limits: &self.address_limits,
+            live_settings: &self.live_settings,
+            tls: self.tls.as_deref(),
+        });
+        let needs_restart = reload::needs_restart(&self.started, &config);
+        *current = config;
+        Ok(Reloaded { needs_restart })
+    }
+
+    fn config(&self) -> MutexGuard<'_, Arc<Config>> {
+        // It holds a whole configuration at any moment.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drains and ends: says on `/readyz` that it leaves, accepts for `drain.delay_ms` more, tells every client, closes each with
+    /// 4000 at its own moment within `drain.window_ms`, and returns when they are gone, at `drain.deadline_ms` after the delay at
+    /// the latest. What is published meanwhile still reaches those who are left.
+    pub fn stop(mut self) {
+        let delay_ms = self.config().drain.delay_ms;
+        self.gate.drain();
+        if delay_ms > 0 {
+            tracing::info!(delay_ms, "no longer ready; clients are still taken");
+            self.gate.wait(Duration::from_millis(delay_ms));
+        }
+        // First, so that no shard ends before the last connection has come to it.
+        if let Some(accepting) = self.accepting.take() {
+            accepting.end();
+        }
+        let connections = self.doors.iter().map(ShardHandle::connections).sum();
+        let leave = Leave::new(self.config().drain, connections, self.clock.now().0);
+        tracing::info!(
+            connections,
+            window_ms = leave.drain.window_ms,
+            deadline_ms = leave.drain.deadline_ms,
+            "draining"
+        );
+        for (index, door) in self.doors.iter().enumerate() {
+            let command = Command::Drain(leave.of_shard(index));
+            if door.commands.blocking_send(command).is_err() {
+                tracing::error!("a shard had stopped before it was told to");
+            }
+        }
+        join(self.shards.drain(..));
+        self.gate.stop();
+        self.stop_operating.take();
+        join(self.others.drain(..));
+    }
+}
+
+fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the broker had panicked");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.gate.stop();
+    }
+}
+
+/// Exports that the configuration that holds was loaded now.
+fn config_loaded(catalogue: &Catalogue) {
+    let at_us = reload::unix_time_s().saturating_mul(1_000_000);
+    catalogue.set(Metric::ConfigLoaded, &[], at_us);
+}
+
+impl Common {
+    fn new(
+        config: Config,
+        access: Arc<Access>,
+        shard_count: usize,
+        connections_max: usize,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let wakes: Vec<Arc<Notify>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let queues = wakes.iter().cloned().map(|wake: Arc<Notify>| {
+            Arc::new(ShardQueue::new(
+                SHARD_QUEUE_MAX,
+                Box::new(move || wake.notify_one()),
+            ))
+        });
+        let limits = reload::directory_limits(&config);
+        let epoch = Epoch::from_number(clock.number_of_start());
+        let kinds = Kinds::with_rules(config.kinds.clone());
+        let directory =
+            Directory::new(epoch, kinds, limits, queues.collect()).with_stale_rules(config.staleness.clone());
+        let catalogue = Catalogue::new(shard_count, VERSION, &LABELS)?;
+        let gate = Arc::new(Lifecycle::new(config.feed.start == FeedStart::Now));
+        let rules = LimitRules::of(&config, connections_max);
+        let address_limits = Arc::new(AddressLimits::new(rules, clock, catalogue.clone()));
+        Ok(Self {
+            config: Arc::new(config),
+            connections_max,
+            live_settings: Arc::default(),
+            clock,
+            access,
+            directory: Arc::new(directory),
+            catalogue,
+            gate,
+            address_limits,
+            pulse: Arc::new(Pulse::new()),
+            wakes,
+            tls: None,
+            log_lines_lost: Arc::default(),
+        })
+    }
+
+    fn start_shards(&self) -> Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>), StartError> {
+        let (mut doors, mut threads) = (Vec::new(), Vec::new());
+        for (number, wake) in self.wakes.iter().enumerate() {
+            let (door, thread) = self.start_shard(number, wake.clone())?;
+            doors.push(door);
+            threads.push(thread);
+        }
+        Ok((doors, threads))
+    }
+
+    fn start_shard(
+        &self,
+        number: usize,
+        wake: Arc<Notify>,
+    ) -> Result<(ShardHandle, JoinHandle<()>), StartError> {
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let plan = ShardPlan {
+            id: ShardId(u8::try_from(number).map_err(io::Error::other)?),
+            config: self.config.clone(),
+            connections_max: self.connections_max,
+            directory: self.directory.clone(),
+            clock: self.clock,
+            access: self.access.clone(),
+            settings: reload::shard_settings(&self.config),
+            metrics: self.catalogue.local(),
+            http: self.catalogue.clone(),
+            wake,
+            gate: self.gate.clone(),
+            address_limits: self.address_limits.clone(),
+            tls: self.tls.clone(),
+            commands,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{number}"))
+            .spawn(move || {
+                // What a shard cannot contain by itself ends it: others go on.
+                match catch_unwind(AssertUnwindSafe(|| plan.run())) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(shard = number, %error, "a shard ended"),
+                    Err(_) => tracing::error!(shard = number, "a shard ended by a panic"),
+                }
+            })?;
+        Ok((
+            ShardHandle {
+                commands: sender,
+                connections: Arc::default(),
+            },
+            thread,
+        ))
+    }
+
+    fn start_acceptor(
+        &self,
+        acceptor: Acceptor,
+        listener: std::net::TcpListener,
+        ops_listener: std::net::TcpListener,
+        (stop, accepting, ended): (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<()>),
+    ) -> Result<JoinHandle<()>, StartError> {
+        let commands = acceptor.doors.iter().map(|door| door.commands.clone());
+        let ops = Arc::new(Ops {
+            inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
+            catalogue: self.catalogue.clone(),
+            directory: self.directory.clone(),
+            gate: self.gate.clone(),
+            address_limits: self.address_limits.clone(),
+            clock: self.clock,
+            pulse: self.pulse.clone(),
+            live_settings: self.live_settings.clone(),
+            log_lines_lost: self.log_lines_lost.clone(),
+            encoder: Encoder::default(),
+        });
+        let (directory, clock, tls) = (self.directory.clone(), self.clock, self.tls.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let serve = async move {
+            let listener = TcpListener::from_std(listener)?;
+            let ops_listener = TcpListener::from_std(ops_listener)?;
+            tokio::task::spawn_local(async move {
+                kept_up("the operators' listener", || ops.clone().run(&ops_listener)).await;
+            });
+            let watched = directory.clone();
+            tokio::task::spawn_local(async move {
+                kept_up("the look for silent topics", || {
+                    stale_watch::run(watched.clone(), clock)
+                })
+                .await;
+            });
+            tokio::task::spawn_local(async move {
+                kept_up("the look for memory to give back", || {
+                    trim::run(directory.clone())
+                })
+                .await;
+            });
+            if let Some(tls) = tls {
+                tokio::task::spawn_local(async move {
+                    kept_up("the look for certificates", || tls::watch(tls.clone())).await;
+                });
+            }
+            tokio::select! {
+                () = kept_up("accepting", || acceptor.run(&listener)) => {}
+                // The sender says that it is time by being dropped.
+                _ = stop => {}
+            }
+            acceptor.empty(listener);
+            drop(accepting);
+            // Operators are answered until the last client is gone.
+            ended.await.unwrap_or_default();
+            Ok::<_, io::Error>(())
+        };
+        let thread = std::thread::Builder::new()
+            .name("acceptor".to_owned())
+            .spawn(move || {
+                if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
+                    tracing::error!(%error, "the acceptor ended");
+                }
+            })?;
+        Ok(thread)
+    }
+
+    fn start_feed(&self, feed: Feed, speed: f64, shards: usize) -> Result<JoinHandle<()>, StartError> {
+        let plan = FeedPlan {
+            feed,
+            speed,
+            directory: self.directory.clone(),
+            shards: u8::try_from(shards).map_err(io::Error::other)?,
+            clock: self.clock,
+            metrics: self.catalogue.local(),
+            gate: self.gate.clone(),
+            pulse: self.pulse.clone(),
+        };
+        let pulse = self.pulse.clone();
+        Ok(std::thread::Builder::new()
+            .name("feed".to_owned())
+            .spawn(move || {
+                // It cannot go on from the middle of a tick; readiness says that it is over.
+                if catch_unwind(AssertUnwindSafe(|| plan.run())).is_err() {
+                    tracing::error!("the feed ended by a panic: it publishes nothing any more");
+                    pulse.fail();
+                }
+            })?)
+    }
+}
+
+fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
+    acceptor::listen(address, backlog).map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn open_feed(config: &Config) -> Result<Option<(Feed, f64)>, StartError> {
+    let feed = &config.feed;
+    Ok(match &feed.source {
+        FeedSource::None => None,
+        FeedSource::Sim => {
+            let sim = SimConfig {
+                symbols: feed.symbols,
+                rate: feed.rate,
+                seed: feed.seed,
+                start: Clock::start().now(),
+            };
+            Some((Feed::Sim(Sim::new(sim)?), 1.0))
+        }
+        FeedSource::Replay(files) => Some((Feed::Replay(Replay::open(files)?), feed.speed)),
+    })
+}
+
+/// Raises the limit on open files as far as it goes and returns it.
+fn raise_open_files() -> u64 {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use tickwire_wire::{Micros, Payload, Topic};
+
+    use super::*;
+    use crate::net::permit::ConnectionPermit;
+
+    /// A bulk publication that waits for it would keep its thread, and so the broker, from ever ending.
+    #[test]
+    fn nobody_waits_for_the_queue_of_a_shard_that_has_ended() {
+        let config = Config::default();
+        let access = reload::load_access(&config).expect("no files are named");
+        let common = Common::new(config, access, 1, 100).expect("a broker");
+        let (doors, shards) = common.start_shards().expect("a thread");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
+        let (stream, peer) = listener.accept().expect("it is there");
+        stream.set_nonblocking(true).expect("a socket");
+        let permit = ConnectionPermit::take(&doors[0].connections, peer.into(), None);
+        let served = doors[0]
+            .commands
+            .blocking_send(Command::Serve(stream, peer, permit));
+        assert!(served.is_ok());
+        let subscribe = br#"{"op":"subscribe","id":1,"topics":["chat.*"]}"#;
+        let head = b"GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        // A mask of zeros changes nothing.
+        let frame = [0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0];
+        client
+            .write_all(&[&head[..], &frame, subscribe].concat())
+            .expect("it is taken");
+        let (mut read, mut piece) = (Vec::new(), [0; 1_024]);
+        while !String::from_utf8_lossy(&read).contains("\"ack\"") {
+            let count = client.read(&mut piece).expect("it answers");
+            assert!(count > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..count]);
+        }
+        // Without a way to be told anything it ends, though it has a session.
+        drop(doors);
+        join(shards.into_iter());
+        let topic: Topic = "chat.a".parse().expect("a topic");
+        let payload = Payload::from_json(b"1").expect("JSON");
+        common
+            .directory
+            .publish(&topic, payload, Micros(1))
+            .expect("there is room");
+        assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
+    }
+}

@@ -1,0 +1,230 @@
+//! The thread that publishes the built-in feed at its own pace.
+//!
+//! Ticks are due at their virtual time, mapped to real time once at the start. A feed that cannot keep up is late, which
+//! a metric shows, and waits for the shards rather than overrun their queues: it never drops a tick. What is wrong with a
+//! recording is counted and logged, and where a book is not to be relied on, its subscribers are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
+use tickwire_metrics::{LocalMetrics, Metric};
+use tickwire_router::{Directory, PublishError, Published, ShardId, TopicCell};
+use tickwire_wire::message::StaleReason;
+use tickwire_wire::{Kind, Micros};
+
+use crate::run::clock::Clock;
+use crate::run::lifecycle::Lifecycle;
+use crate::run::pulse::Pulse;
+
+/// Ticks that are due within this time of each other are published together.
+const BATCH: Duration = Duration::from_micros(500);
+/// Ticks between two looks at the clock and the queues.
+const TICKS_PER_LOOK: usize = 64;
+/// Publications waiting for a shard above which the feed waits for it. Below what makes other publishers wait, so that a
+/// feed that is more than the shards can hand out does not shut them out.
+const QUEUE_HIGH: usize = 2_048;
+/// Time between two flushes of the counters.
+const FLUSH_US: u64 = 250_000;
+
+/// Everything that the feed's thread needs.
+pub(crate) struct FeedPlan {
+    pub(crate) feed: Feed,
+    /// How many times faster than its own time the feed runs.
+    pub(crate) speed: f64,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) shards: u8,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: LocalMetrics,
+    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+/// Where virtual time stands in real time.
+struct Pace {
+    real_start: Micros,
+    virtual_start: Micros,
+    speed: f64,
+}
+
+impl Pace {
+    fn due(&self, at: Micros) -> Micros {
+        let offset = at.since(self.virtual_start) as f64 / self.speed;
+        Micros(self.real_start.0.saturating_add(offset as u64))
+    }
+}
+
+/// What was exported and logged of a feed.
+#[derive(Debug, Default)]
+struct Told {
+    stats: FeedStats,
+    /// Faults that were logged.
+    faults: usize,
+}
+
+impl FeedPlan {
+    /// Publishes until the feed or the broker ends.
+    pub(crate) fn run(mut self) {
+        let Some(mut tick) = self.feed.next_tick() else {
+            self.flush(&mut Told::default());
+            self.pulse.has_nothing();
+            tracing::error!("the feed has nothing to publish");
+            return;
+        };
+        if !self.gate.is_open() {
+            tracing::info!("the feed waits for the first subscription");
+        }
+        if !self.gate.wait_open() {
+            return;
+        }
+        let mut now = self.clock.now();
+        self.pulse.beat(now);
+        let pace = Pace {
+            real_start: now,
+            virtual_start: tick.at,
+            speed: self.speed,
+        };
+        let mut cells: Vec<Option<Arc<TopicCell>>> = Vec::new();
+        let (mut flushed, mut told) = (now, Told::default());
+        for count in 1_usize.. {
+            let due = pace.due(tick.at);
+            if count % TICKS_PER_LOOK == 0 || due > now {
+                now = self.clock.now();
+                if now.since(flushed) >= FLUSH_US {
+                    self.flush(&mut told);
+                    flushed = now;
+                }
+                if !self.wait_until(due, &mut now) || !self.wait_for_shards() {
+                    return;
+                }
+            }
+            self.metrics.observe(Metric::FeedLateness, now.since(due));
+            self.publish(tick, &mut cells, now);
+            match self.feed.next_tick() {
+                Some(next) => tick = next,
+                None => break,
+            }
+        }
+        self.pulse.rest();
+        self.flush(&mut told);
+        let FeedStats {
+            ticks, lines, faults, ..
+        } = told.stats;
+        let wrong: Vec<String> = faults
+            .iter()
+            .filter(|(kind, _)| kind.is_wrong())
+            .map(|(kind, count)| format!("{count} {}", kind.name()))
+            .collect();
+        let wrong = if wrong.is_empty() {
+            "nothing".to_owned()
+        } else {
+            wrong.join(", ")
+        };
+        tracing::info!(ticks, lines, wrong, "the recording is over; its last values stay");
+    }
+
+    /// Waits until `due`. Returns whether the broker goes on.
+    fn wait_until(&self, due: Micros, now: &mut Micros) -> bool {
+        while *now < due {
+            let wait = Duration::from_micros(due.since(*now)).max(BATCH);
+            if !self.gate.wait(wait) {
+                return false;
+            }
+            *now = self.clock.now();
+        }
+        !self.gate.is_stopping()
+    }
+
+    /// Waits while a shard has too much to do. Returns whether the broker goes on.
+    fn wait_for_shards(&self) -> bool {
+        while (0..self.shards).any(|shard| self.directory.queue(ShardId(shard)).depth() > QUEUE_HIGH) {
+            if !self.gate.wait(BATCH) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn publish(&mut self, tick: Tick, cells: &mut Vec<Option<Arc<TopicCell>>>, now: Micros) {
+        let topic = tick.topic;
+        self.metrics.add(Metric::FeedTicks, &[], 1);
+        match self.try_publish(tick, cells, now) {
+            Ok(published) => {
+                self.pulse.beat(now);
+                self.metrics
+                    .add(Metric::Publications, &[published.kind as usize], 1);
+            }
+            Err(error) => {
+                // One line says it for all until the counters are exported.
+                if self.metrics.unflushed(Metric::FeedRefused, &[]) == 0 {
+                    let topic = self.feed.topic(topic);
+                    tracing::warn!(%topic, %error, "ticks of the feed are not published");
+                }
+                self.metrics.add(Metric::FeedRefused, &[], 1);
+            }
+        }
+    }
+
+    fn try_publish(
+        &mut self,
+        tick: Tick,
+        cells: &mut Vec<Option<Arc<TopicCell>>>,
+        now: Micros,
+    ) -> Result<Published, PublishError> {
+        let index = tick.topic.index();
+        if cells.len() <= index {
+            cells.resize_with(index + 1, || None);
+        }
+        let cell = match &mut cells[index] {
+            Some(cell) => cell,
+            slot => slot.insert(self.directory.open(self.feed.topic(tick.topic))?),
+        };
+        if let Some(reason) = tick.doubt {
+            cell.doubt(reason);
+        }
+        let published = self.directory.publish_to(cell, tick.payload, now);
+        if published.is_err() && cell.kind() == Kind::Book {
+            // What was refused is missing in the book.
+            cell.doubt(StaleReason::Hole);
+            self.count(FaultKind::FullBook, 1);
+        }
+        published
+    }
+
+    /// Counts lines of a recording that are not as they should be.
+    fn count(&mut self, kind: FaultKind, more: u64) {
+        let index = FaultKind::ANOMALIES.iter().position(|anomaly| *anomaly == kind);
+        if let Some(index) = index {
+            self.metrics.add(Metric::FeedAnomalies, &[index], more);
+        }
+    }
+
+    /// Exports what was counted and names what is wrong with recordings.
+    fn flush(&mut self, told: &mut Told) {
+        let (stats, before) = (self.feed.stats(), told.stats.faults);
+        let more = |kind| stats.faults.of(kind) - before.of(kind);
+        self.metrics
+            .add(Metric::FeedMalformed, &[], more(FaultKind::Malformed));
+        for kind in FaultKind::ANOMALIES {
+            self.count(kind, more(kind));
+        }
+        let faults = self.feed.faults();
+        for fault in &faults[told.faults..] {
+            let kind = fault.kind.name();
+            match fault.kind {
+                FaultKind::Malformed => tracing::warn!(%fault, "a line of a recording is skipped"),
+                FaultKind::Unused => tracing::debug!(%fault, "a line of a recording is of no use"),
+                _ => tracing::warn!(%fault, kind, "a recording is not as it should be"),
+            }
+        }
+        if stats.faults.all() > before.all() && stats.faults.all() > faults.len() as u64 {
+            tracing::warn!(
+                all = stats.faults.all(),
+                "more is wrong with the recording than is named; the metrics count it"
+            );
+        }
+        told.faults = faults.len();
+        told.stats = stats;
+        self.metrics.flush();
+    }
+}

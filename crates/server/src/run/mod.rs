@@ -1,0 +1,20 @@
+//! Starting, running and stopping: the threads and what they are made of, settings that change meanwhile, and the clock.
+
+mod announce;
+pub(crate) mod broker;
+pub(crate) mod clock;
+mod feed_thread;
+pub(crate) mod http_budget;
+mod kept_up;
+pub(crate) mod leaving;
+pub(crate) mod lifecycle;
+pub(crate) mod pulse;
+pub(crate) mod reload;
+pub(crate) mod shard_thread;
+mod stale_watch;
+mod start_error;
+mod trim;
+
+pub use broker::{Broker, start};
+pub use reload::{ReloadError, Reloaded};
+pub use start_error::StartError;

@@ -1,0 +1,313 @@
+//! The thread of a shard: its runtime, its tasks, its loop.
+//!
+//! One task per connection exists only while it speaks HTTP; an upgraded connection is the hub's. The loop sleeps until
+//! the poller, the queue, a deadline or a command wakes it, and then cycles until nothing is left to do, letting the
+//! thread's other tasks run in between. A panic ends the task that it is in; one that comes out of the hub ends all sessions of the
+//! shard, which then goes on as new.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tickwire_metrics::{Catalogue, LocalMetrics, Metric};
+use tickwire_router::{Directory, Shard, ShardId, ShardSettings};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+
+use crate::auth::Access;
+use crate::auth::sessions::AuthSessions;
+use crate::config::{self, Config, EgressKind};
+use crate::http::HttpContext;
+use crate::http::service;
+use crate::http::shutdown::HttpShutdown;
+use crate::hub::{self, Anew, Hub, HubCell, HubParts, SharedHub};
+use crate::limits::AddressLimits;
+use crate::net::egress::{self, BYTES_PER_WRITE};
+use crate::net::permit::ConnectionPermit;
+use crate::net::poller::{Poller, Readiness};
+use crate::net::tls::TlsStore;
+use crate::ops::inspector::Question;
+use crate::run::clock::Clock;
+use crate::run::http_budget::HttpBudget;
+use crate::run::leaving::{Leave, Leaving};
+use crate::run::lifecycle::Lifecycle;
+
+/// Least bytes that a slow connection is offered at a time.
+const PIECE_BYTES_MIN: usize = 2 * 1024;
+
+/// What a shard is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A new connection, to be served by this shard.
+    Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
+    /// An operator wants to know something.
+    Answer(Question),
+    /// Other settings and rules of access hold from now on.
+    Reconfigure(Arc<Config>, Arc<Access>),
+    /// Say so to every client, close each at its own moment, then end.
+    Drain(Leave),
+}
+
+/// Everything that a shard's thread needs; made on another thread.
+pub(crate) struct ShardPlan {
+    pub(crate) id: ShardId,
+    pub(crate) config: Arc<Config>,
+    /// Most connections of all shards together.
+    pub(crate) connections_max: usize,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: Clock,
+    pub(crate) access: Arc<Access>,
+    pub(crate) settings: ShardSettings,
+    pub(crate) metrics: LocalMetrics,
+    pub(crate) http: Arc<Catalogue>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) gate: Arc<Lifecycle>,
+    pub(crate) address_limits: Arc<AddressLimits>,
+    pub(crate) tls: Option<Arc<TlsStore>>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+impl ShardPlan {
+    /// Runs the shard on this thread until it is told to stop.
+    ///
+    /// # Errors
+    /// When the runtime or the poller cannot be made.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        // However it ends, nobody waits for its queue. Dropped behind its tasks, and before the runtime, which waits for the bulk
+        // publications that are under way.
+        let _forgotten = Forgotten(self.id, self.directory.clone());
+        let local = LocalSet::new();
+        let turns = HttpBudget::default();
+        local.block_on(&runtime, turns.lead(self.serve(&turns)))
+    }
+
+    async fn serve(self, turns: &HttpBudget) -> io::Result<()> {
+        let mut running = Running::new(self)?;
+        loop {
+            // A panic costs the sessions of this shard, and nothing else.
+            match AssertUnwindSafe(running.turn(turns)).catch_unwind().await {
+                Ok(Ok(ControlFlow::Continue(()))) => {}
+                Ok(Ok(ControlFlow::Break(()))) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => running.hub.break_off(),
+            }
+            if running.hub.is_broken() {
+                running.begin_anew();
+            }
+        }
+    }
+}
+
+/// A shard that is wanted for nothing any more once this is dropped.
+struct Forgotten(ShardId, Arc<Directory>);
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        self.1.forget_shard(self.0);
+    }
+}
+
+/// A shard's loop.
+struct Running {
+    hub: SharedHub,
+    context: Rc<HttpContext>,
+    readiness: Readiness,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    clock: Clock,
+    /// What holds now.
+    config: Arc<Config>,
+    access: Arc<Access>,
+    connections_max: usize,
+    leave: Option<Leave>,
+    leaving: Option<Leaving>,
+}
+
+impl Running {
+    fn new(plan: ShardPlan) -> io::Result<Self> {
+        let (poller, readiness) = Poller::new()?;
+        let (egress, name) = egress::open(plan.config.socket.egress, plan.connections_max)?;
+        tracing::debug!(shard = plan.id.0, egress = name, "writing to connections");
+        let hub = Hub::new(HubParts {
+            shard: Shard::new(plan.id, plan.directory, plan.settings)
+                .with_compression(plan.config.compression.settings()),
+            clock: plan.clock,
+            poller,
+            egress,
+            metrics: plan.metrics,
+            frame_limits: hub::frame_limits(&plan.config),
+            piece_bytes: piece_bytes(&plan.config.socket),
+            auth: AuthSessions::new(plan.access.clone(), plan.clock, plan.http.clone()),
+            wake: plan.wake.clone(),
+            gate: plan.gate,
+            may_panic: plan.config.test.panic,
+        });
+        let hub: SharedHub = Rc::new(HubCell::new(hub));
+        let shutdown = Rc::new(HttpShutdown::new(plan.wake.clone()));
+        let context = HttpContext::new(
+            hub.clone(),
+            &plan.config,
+            plan.http,
+            plan.address_limits,
+            shutdown,
+        );
+        Ok(Self {
+            hub,
+            context: Rc::new(context.with_tls(plan.tls)),
+            readiness,
+            commands: plan.commands,
+            wake: plan.wake,
+            clock: plan.clock,
+            config: plan.config,
+            access: plan.access,
+            connections_max: plan.connections_max,
+            leave: None,
+            leaving: None,
+        })
+    }
+
+    /// Waits for something to do, and does it. Says whether to go on.
+    async fn turn(&mut self, turns: &HttpBudget) -> io::Result<ControlFlow<()>> {
+        if let Some(leaving) = &self.leaving
+            && leaving.is_over(&self.hub, &self.context)
+        {
+            end(&self.hub);
+            return Ok(ControlFlow::Break(()));
+        }
+        let due = self.hub.borrow().next_timeout().map(|at| self.clock.instant(at));
+        let ends = self.leaving.as_ref().map(|leaving| leaving.deadline().into_std());
+        tokio::select! {
+            command = self.commands.recv() => match command {
+                Some(Command::Serve(stream, peer, permit)) => {
+                    accept(&self.context, turns, (stream, peer), permit);
+                    // The connection's own task goes first.
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Some(command) => self.obey(command),
+                None => return Ok(ControlFlow::Break(())),
+            },
+            ready = self.readiness.wait() => ready?,
+            () = self.wake.notified() => {}
+            () = until(due.into_iter().chain(ends).min()) => {}
+        }
+        while !self.hub.is_broken() && self.hub.borrow_mut().cycle() {
+            tokio::task::yield_now().await;
+            // A flood of data must not keep commands waiting.
+            if !self.commands.is_empty() {
+                break;
+            }
+        }
+        if !self.commands.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what it is told. What holds from then on is noted down first: it holds also if a panic comes in between.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Serve(..) => {}
+            Command::Answer(question) => self.hub.borrow().answer(question),
+            Command::Reconfigure(config, access) => {
+                (self.config, self.access) = (config, access);
+                // Connections that speak HTTP have what they began with, and end with their next answer.
+                self.context = Rc::new(self.context.reconfigured(&self.config));
+                self.context.shutdown.renew();
+                self.hub
+                    .borrow_mut()
+                    .reconfigure(&self.config, self.access.clone());
+            }
+            Command::Drain(leave) => {
+                if self.leave.is_none() {
+                    self.leave = Some(leave);
+                    self.leaving = Some(Leaving::begin(leave, &self.hub, &self.context));
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions that there are and goes on without them.
+    fn begin_anew(&mut self) {
+        let kind = self.config.socket.egress;
+        let opened = egress::open(kind, self.connections_max).or_else(|error| {
+            tracing::error!(%error, "io_uring is not to be had any more; writing plainly");
+            egress::open(EgressKind::Plain, self.connections_max)
+        });
+        match opened {
+            Ok((egress, _)) => self.hub.begin_anew(Anew {
+                config: &self.config,
+                access: self.access.clone(),
+                egress,
+            }),
+            // Not for the plain one; the hub is still broken, so this is tried again.
+            Err(error) => tracing::error!(%error, "nothing can be written to connections"),
+        }
+        if let Some(leave) = self.leave {
+            let again = Leaving::begin(leave, &self.hub, &self.context);
+            self.leaving = Some(again.no_later_than(self.leaving.take()));
+        }
+        self.wake.notify_one();
+    }
+}
+
+/// Most bytes that a slow connection is written at a time: about what the kernel then takes before it has enough.
+fn piece_bytes(socket: &config::Socket) -> usize {
+    let half = usize::try_from(socket.notsent_lowat_bytes / 2).unwrap_or(BYTES_PER_WRITE);
+    half.clamp(PIECE_BYTES_MIN, BYTES_PER_WRITE)
+}
+
+async fn until(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn accept(
+    context: &Rc<HttpContext>,
+    turns: &HttpBudget,
+    (stream, peer): (std::net::TcpStream, SocketAddr),
+    permit: ConnectionPermit,
+) {
+    match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => {
+            let (context, turns) = (context.clone(), turns.clone());
+            // Counted before its task runs, so that a drain that begins meanwhile waits for it.
+            let answering = context.shutdown.answer();
+            tokio::task::spawn_local(async move {
+                let serving = service::serve(context.clone(), stream, peer, permit, answering);
+                // What a panic costs is this connection, and the shard if it came out of the hub.
+                if AssertUnwindSafe(turns.take(serving))
+                    .catch_unwind()
+                    .await
+                    .is_err()
+                {
+                    context.metrics.add(Metric::SessionsFailed, &[], 1);
+                    tracing::error!(%peer, "an HTTP connection ended by a panic");
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%peer, %error, "cannot watch a new connection; it is dropped"),
+    }
+}
+
+/// Lets go of whoever is left.
+fn end(hub: &SharedHub) {
+    let mut hub = hub.borrow_mut();
+    let now = hub.clock.now();
+    hub.flush(now);
+    let left = hub.session_count();
+    if left > 0 {
+        tracing::warn!(
+            connections = left,
+            "connections did not answer the close in time and are dropped"
+        );
+    }
+}
