@@ -1,4 +1,4 @@
-//! Who is let in and whose sessions they are: asks [`Access`] on behalf of a shard.
+//! The sessions of a shard as access control knows them: which token each has shown, and what it may do by it.
 //!
 //! Knows the holder of each session that showed a token, since only the same holder may renew its rights. Bounded by
 //! the sessions. Verifying takes processor time of the shard's thread, never a wait.
@@ -22,14 +22,14 @@ const WITHDRAWN: &str = "the key was withdrawn";
 
 /// What is known of a session that showed a token.
 #[derive(Debug, Default)]
-struct Visitor {
+struct SessionHolder {
     /// Whose token was taken last.
     holder: Option<Holder>,
     /// Tokens since then that were not.
     bad_tokens: u32,
 }
 
-/// Asks who may do what, for one shard.
+/// Asks [`Access`] who may do what, for one shard, and remembers the holders of its sessions.
 #[derive(Debug)]
 pub(crate) struct AuthSessions {
     access: Arc<Access>,
@@ -37,7 +37,7 @@ pub(crate) struct AuthSessions {
     anonymous: Rc<Rights>,
     clock: Clock,
     metrics: Arc<Catalogue>,
-    visitors: HashMap<SessionId, Visitor>,
+    holders: HashMap<SessionId, SessionHolder>,
 }
 
 impl AuthSessions {
@@ -47,7 +47,7 @@ impl AuthSessions {
             access,
             clock,
             metrics,
-            visitors: HashMap::new(),
+            holders: HashMap::new(),
         }
     }
 
@@ -105,18 +105,18 @@ impl AuthSessions {
         }
         shard.expires(id, admission.expires.map(|at| self.clock.at_wall(at)));
         if admission.holder.is_some() {
-            let visitor = Visitor {
+            let holder_of_session = SessionHolder {
                 holder: admission.holder,
                 bad_tokens: 0,
             };
-            self.visitors.insert(id, visitor);
+            self.holders.insert(id, holder_of_session);
         }
         id
     }
 
     /// A session is gone.
     pub(crate) fn forget(&mut self, id: SessionId) {
-        self.visitors.remove(&id);
+        self.holders.remove(&id);
     }
 
     /// Answers the tokens that sessions of `shard` have shown.
@@ -131,9 +131,9 @@ impl AuthSessions {
                     if let Some(holder) = &admission.holder {
                         shard.publishes_as(id, holder.publisher());
                     }
-                    let visitor = self.visitors.entry(id).or_default();
-                    visitor.holder = admission.holder;
-                    visitor.bad_tokens = 0;
+                    let holder_of_session = self.holders.entry(id).or_default();
+                    holder_of_session.holder = admission.holder;
+                    holder_of_session.bad_tokens = 0;
                 }
                 Err(denied) => {
                     self.count(&denied);
@@ -151,9 +151,9 @@ impl AuthSessions {
     fn renewal(&self, auth: &AuthRequest) -> Result<Admission, Denied> {
         let admission = self.access.verify(&auth.token, self.clock.wall())?;
         let holder = self
-            .visitors
+            .holders
             .get(&auth.session)
-            .and_then(|visitor| visitor.holder.as_ref());
+            .and_then(|holder_of_session| holder_of_session.holder.as_ref());
         match holder {
             Some(_) if holder != admission.holder.as_ref() => Err(Denied::OtherHolder),
             _ => Ok(admission),
@@ -162,9 +162,9 @@ impl AuthSessions {
 
     /// Counts one more bad token of a session, and says whether it was one too many.
     fn has_worn_out(&mut self, id: SessionId) -> bool {
-        let visitor = self.visitors.entry(id).or_default();
-        visitor.bad_tokens += 1;
-        visitor.bad_tokens >= BAD_TOKENS_IN_A_ROW_MAX
+        let holder_of_session = self.holders.entry(id).or_default();
+        holder_of_session.bad_tokens += 1;
+        holder_of_session.bad_tokens >= BAD_TOKENS_IN_A_ROW_MAX
     }
 
     /// Puts other rules in place. They hold for who comes from now on, and at once for those without a token and for the holders
@@ -180,8 +180,8 @@ impl AuthSessions {
             .changed_keys(&self.access)
             .map(|(key, rights)| (key, rights.cloned().map(Rc::new)))
             .collect();
-        for (id, visitor) in &self.visitors {
-            let Some(Holder::Key(key)) = &visitor.holder else {
+        for (id, holder_of_session) in &self.holders {
+            let Some(Holder::Key(key)) = &holder_of_session.holder else {
                 continue;
             };
             match changed.get(key) {
@@ -239,8 +239,8 @@ mod tests {
         Arc::new(Access::load(&config).expect("no file is read"))
     }
 
-    /// A guard with `access`, and a shard without sessions.
-    fn guarded(access: Arc<Access>) -> (AuthSessions, Shard) {
+    /// A sessions with `access`, and a shard without sessions.
+    fn with_rules(access: Arc<Access>) -> (AuthSessions, Shard) {
         let limits = DirectoryLimits {
             topics_max: 10,
             topics_per_key_max: 0,
@@ -251,19 +251,19 @@ mod tests {
         let settings = reload::shard_settings(&Config::default());
         let shard = Shard::new(ShardId(0), directory, settings);
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
-        let guard = AuthSessions::new(access, Clock::start(), catalogue.clone());
-        (guard, shard)
+        let sessions = AuthSessions::new(access, Clock::start(), catalogue.clone());
+        (sessions, shard)
     }
 
     /// What a client gets in that shows [`KEY`], or no token.
-    fn admission(guard: &AuthSessions, shows: bool) -> Admission {
+    fn admission(sessions: &AuthSessions, shows: bool) -> Admission {
         let token = shows.then(|| Secret::from(KEY));
-        let admitted = guard.access().admit(token.as_ref(), guard.clock.wall());
+        let admitted = sessions.access().admit(token.as_ref(), sessions.clock.wall());
         admitted.expect("it is let in")
     }
 
-    fn adopt(guard: &mut AuthSessions, shard: &mut Shard, admission: Admission) -> SessionId {
-        guard.open(
+    fn adopt(sessions: &mut AuthSessions, shard: &mut Shard, admission: Admission) -> SessionId {
+        sessions.open(
             shard,
             Codec::Json.into(),
             Transport::WebSocket,
@@ -288,16 +288,16 @@ mod tests {
 
     #[test]
     fn a_static_keys_other_rights_are_those_of_its_sessions_at_once() {
-        let (mut guard, mut shard) = guarded(rules(Some("")));
+        let (mut sessions, mut shard) = with_rules(rules(Some("")));
         let [holder, anonymous] = [true, false].map(|shows| {
-            let admission = admission(&guard, shows);
-            let id = adopt(&mut guard, &mut shard, admission);
+            let admission = admission(&sessions, shows);
+            let id = adopt(&mut sessions, &mut shard, admission);
             for topic in ["trade.A", "secret.A"] {
                 subscribe(&mut shard, id, topic);
             }
             id
         });
-        guard.replace(rules(Some("secret.>")), &mut shard, Micros(0));
+        sessions.replace(rules(Some("secret.>")), &mut shard, Micros(0));
         let lost = "secret.A is no longer subscribed";
         assert!(
             waiting(&shard, holder).contains(lost),
@@ -315,10 +315,10 @@ mod tests {
             "{}",
             waiting(&shard, holder)
         );
-        guard.replace(rules(Some("")), &mut shard, Micros(0));
+        sessions.replace(rules(Some("")), &mut shard, Micros(0));
         subscribe(&mut shard, holder, "secret.C");
         assert!(!waiting(&shard, holder).contains("may not subscribe to secret.C"));
-        guard.replace(rules(None), &mut shard, Micros(0));
+        sessions.replace(rules(None), &mut shard, Micros(0));
         assert!(waiting(&shard, holder).contains(WITHDRAWN));
         assert!(!shard.is_open(holder) && shard.is_open(anonymous));
     }
@@ -326,15 +326,15 @@ mod tests {
     /// Between the answer to its handshake and its session the rules may change.
     #[test]
     fn who_was_let_in_by_other_rules_has_the_rights_of_those_that_hold() {
-        let (mut guard, mut shard) = guarded(rules(Some("")));
-        let [narrowed, withdrawn] = [(), ()].map(|()| admission(&guard, true));
-        guard.replace(rules(Some("secret.>")), &mut shard, Micros(0));
-        let id = adopt(&mut guard, &mut shard, narrowed);
+        let (mut sessions, mut shard) = with_rules(rules(Some("")));
+        let [narrowed, withdrawn] = [(), ()].map(|()| admission(&sessions, true));
+        sessions.replace(rules(Some("secret.>")), &mut shard, Micros(0));
+        let id = adopt(&mut sessions, &mut shard, narrowed);
         subscribe(&mut shard, id, "secret.A");
         assert!(waiting(&shard, id).contains("may not subscribe to secret.A"));
 
-        guard.replace(rules(None), &mut shard, Micros(0));
-        let id = adopt(&mut guard, &mut shard, withdrawn);
+        sessions.replace(rules(None), &mut shard, Micros(0));
+        let id = adopt(&mut sessions, &mut shard, withdrawn);
         assert!(!shard.is_open(id));
         assert!(waiting(&shard, id).contains(WITHDRAWN), "{}", waiting(&shard, id));
     }

@@ -35,7 +35,7 @@ pub(super) const KEY_PER_S: &str = "publishes_per_s";
 /// The field of `auth.keys` with a key's publications at once.
 pub(super) const KEY_BURST: &str = "publishes_burst";
 
-/// The rate of everybody who has none of his own.
+/// The rate of publishers without one of their own.
 pub(super) fn read(settings: &Settings) -> Result<PublishRate, ConfigError> {
     let rate = PublishRate {
         per_s: settings.integer(PER_S.path)?,

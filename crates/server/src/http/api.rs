@@ -19,7 +19,7 @@ use super::requester::Requester;
 use super::stream::{self, StreamRefused};
 use super::{ErrorResponse, Reply, SseLink, body, bulk, coding, cors, gzip, publish, reply, topics};
 use crate::auth::Admission;
-use crate::limits::Place;
+use crate::limits::AddressSlot;
 use crate::ops::labels::Route;
 
 /// What there is, for those who look elsewhere.
@@ -142,11 +142,11 @@ struct Caller {
     arrival: Requester,
     admission: Admission,
     /// A stream's among those of its address, where the connection has none.
-    place: Option<Place>,
+    place: Option<AddressSlot>,
 }
 
 impl Caller {
-    /// Whoever makes the request with this head, which costs him before his token is looked at.
+    /// Who makes the request with this head. The request is paid for before the token is looked at.
     fn enter(context: &HttpContext, endpoint: Endpoint<'_>, head: &Parts) -> Result<Self, ErrorResponse> {
         let arrival = Requester::of(&head.extensions)?;
         let address_limits = &context.address_limits;

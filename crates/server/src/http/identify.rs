@@ -1,7 +1,7 @@
 //! Finds out whose connection and whose request it is, before either is served.
 //!
 //! A trusted proxy's connection begins with a header of the PROXY protocol, if that is how it was set up; it has the time of a
-//! request's head for it. Whoever is named is then let in, or not, like one who has connected by himself.
+//! request's head for it. The client that it names is then accepted or refused like one that has connected directly.
 
 use std::io;
 
@@ -26,10 +26,10 @@ pub(crate) enum NotServed {
     TurnedAway(TurnedAway),
 }
 
-/// Reads who is behind a trusted proxy, where it says so in front of the connection, and lets him in.
+/// Reads who is behind a trusted proxy, where it says so in front of the connection, and counts the client's connection.
 ///
 /// # Errors
-/// When it does not say so as it should, or when its client may not come in, which he is told then.
+/// When the header is not as it should be, or when the limits refuse the client, which is told so.
 pub(crate) async fn identify(
     context: &HttpContext,
     stream: &TcpStream,

@@ -6,7 +6,7 @@ use hyper::http::Extensions;
 
 use super::ErrorResponse;
 use crate::auth::{Admission, Holder};
-use crate::limits::{AddressLimits, Allowance, HttpPublisher, Place, TurnedAway, WaitingAnswer};
+use crate::limits::{AddressLimits, AddressSlot, Allowance, HttpPublisher, TurnedAway, WaitingAnswer};
 use crate::net::proxied::ClientAddr;
 
 /// Bytes that are encoded or decoded for what it costs to look at a topic: a quarter of a megabyte for a request.
@@ -32,10 +32,15 @@ impl Requester {
     }
 
     /// Lets the client make a handshake, and its session in unless it was counted with its connection.
-    pub(crate) fn connect(&self, address_limits: &AddressLimits) -> Result<Option<Place>, ErrorResponse> {
+    pub(crate) fn connect(
+        &self,
+        address_limits: &AddressLimits,
+    ) -> Result<Option<AddressSlot>, ErrorResponse> {
         let connected = match self.own() {
             None => address_limits.connect(self.client.ip()),
-            Some(own) => address_limits.shake_hands(self.client.ip(), own).map(|()| None),
+            Some(own) => address_limits
+                .admit_handshake(self.client.ip(), own)
+                .map(|()| None),
         };
         connected.map_err(|why| self.refused(address_limits, why))
     }

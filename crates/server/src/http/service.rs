@@ -74,9 +74,9 @@ pub(crate) async fn serve(
 }
 
 /// What a connection takes up, until it goes on with a WebSocket.
-type PlaceSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
+type PermitSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
 
-async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PlaceSlot>) {
+async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PermitSlot>) {
     let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
     let transport =
         Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
@@ -175,7 +175,7 @@ async fn answer_for_now(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     request: Request<Incoming>,
-    place: &PlaceSlot,
+    place: &PermitSlot,
 ) -> Reply {
     let kept = context.kept.clone().filter(|_| is_kept(&request));
     let endpoint = Endpoint::of(request.uri().path());
@@ -217,7 +217,7 @@ async fn answer(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
     mut request: Request<Incoming>,
-    place: &PlaceSlot,
+    place: &PermitSlot,
 ) -> Reply {
     let transport = match request.uri().path() {
         _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
@@ -236,7 +236,7 @@ fn upgrade(
     context: &Rc<HttpContext>,
     request: &mut Request<Incoming>,
     transport: Transport,
-    slot: &PlaceSlot,
+    slot: &PermitSlot,
 ) -> Response<Full<Bytes>> {
     let checked = Requester::of(request.extensions()).and_then(|arrival| {
         let place = arrival.connect(&context.address_limits)?;

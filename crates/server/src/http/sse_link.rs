@@ -1,4 +1,4 @@
-//! Ties a session of server-sent events to the response body that serves it.
+//! What a session of server-sent events and the response body that serves it know of each other.
 //!
 //! Either side may go first. The number of a session is used again once it is gone, so the body asks here, not the shard,
 //! whether its session still is. When the session goes first its close frame is kept here, so that a reader which gets that
@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-use crate::limits::Place;
+use crate::limits::AddressSlot;
 use crate::net::proxied::ClientAddr;
 
 /// What the hub and a response body share.
@@ -16,15 +16,15 @@ pub(crate) struct SseLink {
     ended: Cell<bool>,
     granted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    farewell: RefCell<Option<Box<[u8]>>>,
+    close: RefCell<Option<Box<[u8]>>>,
     client: Option<ClientAddr>,
     /// The client's place among those of its address, where the connection has none.
-    _place: Option<Place>,
+    _place: Option<AddressSlot>,
 }
 
 impl SseLink {
     /// One for the session of a client, which gives `place` back when it ends.
-    pub(crate) fn new(client: ClientAddr, place: Option<Place>) -> Self {
+    pub(crate) fn new(client: ClientAddr, place: Option<AddressSlot>) -> Self {
         Self {
             client: Some(client),
             _place: place,
@@ -71,19 +71,19 @@ impl SseLink {
     /// The session is gone; `close` is the close frame that the body has not taken.
     pub(crate) fn session_gone(&self, close: Option<Box<[u8]>>) {
         if !self.ended.replace(true) {
-            *self.farewell.borrow_mut() = close;
+            *self.close.borrow_mut() = close;
             self.wake();
         }
     }
 
     /// Whether there is a close frame of a session that is gone.
-    pub(crate) fn has_farewell(&self) -> bool {
-        self.farewell.borrow().is_some()
+    pub(crate) fn has_close(&self) -> bool {
+        self.close.borrow().is_some()
     }
 
     /// The close frame of a session that is gone, once.
-    pub(crate) fn take_farewell(&self) -> Option<Box<[u8]>> {
-        self.farewell.take()
+    pub(crate) fn take_close(&self) -> Option<Box<[u8]>> {
+        self.close.take()
     }
 }
 
@@ -95,10 +95,10 @@ mod tests {
     fn the_session_goes_first() {
         let sse_link = SseLink::default();
         sse_link.session_gone(Some(Box::new(*b"bye")));
-        assert!(sse_link.is_ended() && sse_link.has_farewell());
+        assert!(sse_link.is_ended() && sse_link.has_close());
         assert!(!sse_link.release(), "there is no session to be ended");
-        assert_eq!(sse_link.take_farewell().as_deref(), Some(&b"bye"[..]));
-        assert_eq!(sse_link.take_farewell(), None);
+        assert_eq!(sse_link.take_close().as_deref(), Some(&b"bye"[..]));
+        assert_eq!(sse_link.take_close(), None);
     }
 
     #[test]
@@ -106,6 +106,6 @@ mod tests {
         let sse_link = SseLink::default();
         assert!(sse_link.release());
         sse_link.session_gone(Some(Box::new(*b"bye")));
-        assert!(sse_link.is_ended() && !sse_link.has_farewell());
+        assert!(sse_link.is_ended() && !sse_link.has_close());
     }
 }

@@ -117,7 +117,7 @@ impl Body for StreamBody {
             sse_link,
         } = &this.session;
         let ended = sse_link.is_ended();
-        if let Some(close) = sse_link.take_farewell() {
+        if let Some(close) = sse_link.take_close() {
             this.events.write_rfc6455(&close);
         } else if ended {
             return Poll::Ready(None);
@@ -148,7 +148,7 @@ impl Body for StreamBody {
 
     fn is_end_stream(&self) -> bool {
         let sse_link = &self.session.sse_link;
-        sse_link.is_ended() && !sse_link.has_farewell()
+        sse_link.is_ended() && !sse_link.has_close()
     }
 }
 

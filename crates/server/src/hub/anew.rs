@@ -35,7 +35,7 @@ impl Hub {
     pub(super) fn begin_anew(&mut self, anew: Anew<'_>) {
         let failed = self.links.iter().flatten().count();
         // The state that is looked at for it may be what panicked.
-        if catch_unwind(AssertUnwindSafe(|| self.say_farewell())).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| self.close_all())).is_err() {
             tracing::error!("not all sessions of the shard could be told");
         }
         self.links = Vec::new();
@@ -73,7 +73,7 @@ impl Hub {
         );
     }
 
-    fn say_farewell(&mut self) {
+    fn close_all(&mut self) {
         let frame = close_frame(CloseCode::INTERNAL, REASON);
         for (index, link) in self.links.iter_mut().enumerate() {
             let Ok(id) = u32::try_from(index).map(SessionId) else {

@@ -500,7 +500,7 @@ mod tests {
     fn a_stream_ends_with_its_link_whatever_becomes_of_its_session() {
         let sse_link = Rc::new(SseLink::default());
         drop(Link::Sse(sse_link.clone()));
-        assert!(sse_link.is_ended() && !sse_link.has_farewell());
+        assert!(sse_link.is_ended() && !sse_link.has_close());
         assert!(!sse_link.release(), "there is no session to be ended");
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Bounded: an address without connections and answers whose rates have filled up again is forgotten when room is needed, since a new
 //! entry would be the same. When even that does not help, all without them are forgotten. That is no hole: only one
-//! who has more addresses than fit can bring it about, and he has as many bursts anyway. Nor does it shut anyone out: there
+//! who has more addresses than fit can bring it about, and has as many bursts anyway. Nor does it shut anyone out: there
 //! is room for the broker's most connections, large answers are few, and as many addresses again, so a newcomer always finds a place.
 
 use std::collections::HashMap;
@@ -129,7 +129,7 @@ impl Addresses {
         most: u32,
         rate: Rate,
         now: Micros,
-    ) -> Result<Place, Refused> {
+    ) -> Result<AddressSlot, Refused> {
         self.with(|table| {
             let entry = table.entry(key, now);
             if most > 0 && entry.connections >= most {
@@ -139,7 +139,7 @@ impl Addresses {
             entry.connections += 1;
             Ok(())
         })?;
-        Ok(Place {
+        Ok(AddressSlot {
             addresses: self.clone(),
             key,
         })
@@ -175,7 +175,7 @@ impl Addresses {
     ///
     /// # Errors
     /// With the microseconds until it may.
-    pub(crate) fn shake_hands(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
+    pub(crate) fn admit_handshake(&self, key: AddressKey, rate: Rate, now: Micros) -> Result<(), u64> {
         self.with(|table| table.entry(key, now).handshakes.take(rate, now))
     }
 
@@ -236,12 +236,12 @@ impl Addresses {
 
 /// An address's connection. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct AddressSlot {
     addresses: Addresses,
     key: AddressKey,
 }
 
-impl Drop for Place {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
         self.addresses.with(|table| {
             if let Some(entry) = table.entries.get_mut(&self.key) {
@@ -316,7 +316,7 @@ mod tests {
     fn no_limit_is_none() {
         let (addresses, rate) = (Addresses::new(1), Rate::new(1_000, 1_000));
         let connect = |_| addresses.connect(key("192.0.2.1"), 0, rate, Micros(0));
-        let places: Result<Vec<Place>, Refused> = (0..1_000).map(connect).collect();
+        let places: Result<Vec<AddressSlot>, Refused> = (0..1_000).map(connect).collect();
         assert!(places.is_ok());
     }
 

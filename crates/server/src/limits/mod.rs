@@ -1,7 +1,7 @@
-//! Who may come in: limits of the process and of each address, and which proxies are believed.
+//! Limits of the process and of each address on connections, handshakes and requests over HTTP, and which proxies are believed.
 //!
 //! One for the broker, shared by the acceptor and the shards, and asked once a connection, handshake or request over HTTP,
-//! never for a delivery. Its rules can be replaced while it runs: what was let in stays.
+//! never for a delivery. The rules can be replaced while the broker runs: connections that were accepted stay.
 
 mod addresses;
 mod allowance;
@@ -17,7 +17,7 @@ use tickwire_router::{PublishRate, Publisher, Rate, SharedBucket};
 use tickwire_wire::Micros;
 use tickwire_wire::limits::SMALL_ANSWER_BYTES_MAX;
 
-pub(crate) use self::addresses::{AddressKey, Place, WaitingAnswer};
+pub(crate) use self::addresses::{AddressKey, AddressSlot, WaitingAnswer};
 use self::addresses::{Addresses, Refused};
 pub(crate) use self::allowance::Allowance;
 use self::holders::Holders;
@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::net::proxied::{self, Trust};
 use crate::run::clock::Clock;
 
-/// What holds at the door.
+/// The limits that hold: those of the process and those of each address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LimitRules {
     /// Most connections of the process.
@@ -49,23 +49,23 @@ pub(crate) struct LimitRules {
 }
 
 impl LimitRules {
-    /// Those of `config`, for a process that may have so many connections.
+    /// The rules of `config`, for a process that may have so many connections.
     pub(crate) fn of(config: &Config, connections_max: usize) -> Self {
         let (limits, proxy) = (&config.limits, &config.proxy);
-        let doors = &limits.addresses;
+        let addresses = &limits.addresses;
         Self {
             connections_max,
             trust: Trust {
                 proxies: proxy.trusted.clone(),
                 proxy_header: proxy.proxy_protocol,
             },
-            connections_per_address: doors.connections,
-            handshakes: Rate::new(doors.handshakes_per_s, doors.handshake_burst),
+            connections_per_address: addresses.connections,
+            handshakes: Rate::new(addresses.handshakes_per_s, addresses.handshake_burst),
             publishes: limits.publish_rate.rate(),
             requests: Rate::new(limits.ops_per_s, limits.ops_burst),
             answer_bytes: limits.answer_bytes,
             patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
-            exempt: doors.exempt.clone(),
+            exempt: addresses.exempt.clone(),
         }
     }
 
@@ -85,7 +85,7 @@ pub(crate) struct HttpPublisher {
     pub(crate) own_rate: Option<PublishRate>,
 }
 
-/// Who may come in.
+/// Decides whether a connection, a handshake or a request of an address is accepted, and counts those that are.
 #[derive(Debug)]
 pub(crate) struct AddressLimits {
     rules: RwLock<Arc<LimitRules>>,
@@ -96,7 +96,7 @@ pub(crate) struct AddressLimits {
 }
 
 impl AddressLimits {
-    /// One that goes by `rules`.
+    /// Limits that follow `rules`.
     pub(crate) fn new(rules: LimitRules, clock: Clock, metrics: Arc<Catalogue>) -> Self {
         Self {
             addresses: Addresses::new(rules.connections_max),
@@ -107,20 +107,20 @@ impl AddressLimits {
         }
     }
 
-    /// Its rules.
+    /// The rules that hold now.
     pub(crate) fn rules(&self) -> Arc<LimitRules> {
         // Whole rules are put in, so there are no half ones.
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces its rules. What was let in before stays, and counts.
+    /// Replaces the rules. Connections that were accepted before stay, and count.
     pub(crate) fn replace(&self, rules: LimitRules) {
         self.addresses.resize(rules.connections_max);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// Lets one more connection of `ip` in; there is no place to be kept for an address that is not counted.
-    pub(crate) fn connect(&self, ip: IpAddr) -> Result<Option<Place>, TurnedAway> {
+    pub(crate) fn connect(&self, ip: IpAddr) -> Result<Option<AddressSlot>, TurnedAway> {
         let rules = self.rules();
         if rules.is_exempt(ip) {
             return Ok(None);
@@ -195,7 +195,7 @@ impl AddressLimits {
     }
 
     /// Lets `ip` make one more handshake on a connection that it has. The first was paid for with the connection.
-    pub(crate) fn shake_hands(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
+    pub(crate) fn admit_handshake(&self, ip: IpAddr, own: &Allowance) -> Result<(), TurnedAway> {
         let (rules, now) = (self.rules(), self.clock.now());
         if rules.is_exempt(ip) {
             return Ok(());
@@ -204,7 +204,7 @@ impl AddressLimits {
         if own.is_first_handshake() {
             return Ok(());
         }
-        let spent = self.addresses.shake_hands(ip.into(), rules.handshakes, now);
+        let spent = self.addresses.admit_handshake(ip.into(), rules.handshakes, now);
         spent.map_err(|us| self.turned_away(TurnedAway::AddressHandshakes(us)))
     }
 
@@ -310,149 +310,149 @@ mod tests {
 
     #[test]
     fn proxies_and_exempt_addresses_are_not_counted() {
-        let door = address_limits(rules(
+        let limits = address_limits(rules(
             "[limits]\nconnections_per_address = 1\nexempt_addresses = [\"192.0.2.0/24\"]\n\
              [proxy]\ntrusted = [\"10.0.0.1\"]\n",
         ));
         for address in ["192.0.2.1", "10.0.0.1"] {
-            let places: Vec<_> = (0..5).map(|_| door.connect(ip(address))).collect();
+            let places: Vec<_> = (0..5).map(|_| limits.connect(ip(address))).collect();
             assert!(places.iter().all(|place| matches!(place, Ok(None))), "{places:?}");
         }
-        let kept = door.connect(ip("127.0.0.1"));
+        let kept = limits.connect(ip("127.0.0.1"));
         assert!(matches!(kept, Ok(Some(_))), "it is exempt by default only");
         assert_eq!(
-            door.connect(ip("127.0.0.1")).err(),
+            limits.connect(ip("127.0.0.1")).err(),
             Some(TurnedAway::AddressConnections(1))
         );
-        assert_eq!(door.address_count(), 1);
+        assert_eq!(limits.address_count(), 1);
     }
 
     #[test]
     fn rules_that_are_replaced_hold_for_those_who_come_then() {
-        let door = address_limits(rules("[limits]\nconnections_per_address = 2\n"));
+        let limits = address_limits(rules("[limits]\nconnections_per_address = 2\n"));
         let client = ip("192.0.2.1");
-        let kept = [door.connect(client), door.connect(client)];
+        let kept = [limits.connect(client), limits.connect(client)];
         assert!(kept.iter().all(Result::is_ok));
-        door.replace(rules("[limits]\nconnections_per_address = 1\n"));
+        limits.replace(rules("[limits]\nconnections_per_address = 1\n"));
         assert_eq!(
-            door.connect(client).err(),
+            limits.connect(client).err(),
             Some(TurnedAway::AddressConnections(1))
         );
         drop(kept);
-        assert!(door.connect(client).is_ok());
+        assert!(limits.connect(client).is_ok());
     }
 
     #[test]
     fn publishing_over_http_has_the_rate_of_a_connection() {
-        let door = address_limits(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
+        let limits = address_limits(rules("[limits]\npublishes_per_s = 1\npublishes_burst = 3\n"));
         let own_rate = PublishRate::of(Some(1), Some(5)).expect("a rate");
         let by = |address: &str, holder: Option<u128>, own_rate| HttpPublisher {
             ip: ip(address),
             holder: holder.map(Publisher),
             own_rate,
         };
-        let spent = |who| (0..9).filter(|_| door.publish(&who).is_ok()).count();
+        let spent = |who| (0..9).filter(|_| limits.publish(&who).is_ok()).count();
         assert_eq!(spent(by("2001:db8::1", None, None)), 3);
-        let refused = door.publish(&by("2001:db8::1", None, None));
+        let refused = limits.publish(&by("2001:db8::1", None, None));
         assert!(matches!(refused, Err(TurnedAway::AddressPublishes(_))));
         assert_eq!(spent(by("127.0.0.1", None, None)), 9, "it is not counted");
         // A holder counts, wherever it comes from, and may have a rate of its own.
         assert_eq!(spent(by("2001:db8::1", Some(1), None)), 3);
-        let refused = door.publish(&by("192.0.2.1", Some(1), None));
+        let refused = limits.publish(&by("192.0.2.1", Some(1), None));
         assert!(matches!(refused, Err(TurnedAway::HolderPublishes(_))));
         assert_eq!(spent(by("127.0.0.1", Some(2), own_rate)), 5);
         let many = by("192.0.2.7", None, None);
-        door.charge_publishes(&many, 100);
-        assert!(door.publish(&many).is_err(), "a body with many of them");
+        limits.charge_publishes(&many, 100);
+        assert!(limits.publish(&many).is_err(), "a body with many of them");
     }
 
     #[test]
     fn publications_over_http_that_are_refused_have_the_rate_of_requests() {
-        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         for (address, counted) in [("192.0.2.1", true), ("127.0.0.1", false)] {
             let tried = (0..9).filter(|_| {
-                let let_in = door.check_refused_publishes(ip(address)).is_ok();
+                let let_in = limits.check_refused_publishes(ip(address)).is_ok();
                 if let_in {
-                    door.charge_refused_publish(ip(address));
+                    limits.charge_refused_publish(ip(address));
                 }
                 let_in
             });
             // One more than the burst: it is checked before, and charged behind.
             assert_eq!(tried.count(), if counted { 4 } else { 9 }, "{address}");
         }
-        assert!(door.ask(ip("192.0.2.1"), None).is_ok(), "apart from requests");
+        assert!(limits.ask(ip("192.0.2.1"), None).is_ok(), "apart from requests");
     }
 
     #[test]
     fn asking_over_http_has_the_rate_of_a_connection() {
-        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         let client = ip("2001:db8::1");
         let spent = (0..4).filter(|_| {
             let own = Allowance::default();
-            door.ask(client, Some(&own)).is_ok()
+            limits.ask(client, Some(&own)).is_ok()
         });
         assert_eq!(spent.count(), 3, "another connection does not help");
-        let refused = door.ask(ip("2001:db8::2"), None);
+        let refused = limits.ask(ip("2001:db8::2"), None);
         assert!(matches!(refused, Err(TurnedAway::AddressRequests(_))));
         // What is spent is the connection's as well, whoever comes on it; an address that is not counted has no rates.
         let own = Allowance::default();
-        let all = (1..=4).map(|host| door.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
+        let all = (1..=4).map(|host| limits.ask(ip(&format!("192.0.2.{host}")), Some(&own)));
         assert_eq!(all.filter(Result::is_ok).count(), 3);
         assert!(matches!(
-            door.ask(ip("192.0.2.5"), Some(&own)),
+            limits.ask(ip("192.0.2.5"), Some(&own)),
             Err(TurnedAway::ConnectionRequests(_))
         ));
-        assert!((0..9).all(|_| door.ask(ip("127.0.0.1"), Some(&own)).is_ok()));
+        assert!((0..9).all(|_| limits.ask(ip("127.0.0.1"), Some(&own)).is_ok()));
     }
 
     #[test]
     fn a_look_at_many_topics_costs_the_connection_and_the_address() {
-        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
         for (address, charged) in [("192.0.2.1", true), ("127.0.0.1", false)] {
             let own = Allowance::default();
-            assert!(door.ask(ip(address), Some(&own)).is_ok());
-            door.charge_visits(ip(address), Some(&own), 2_000);
-            let refused = door.ask(ip(address), Some(&own)).is_err();
+            assert!(limits.ask(ip(address), Some(&own)).is_ok());
+            limits.charge_visits(ip(address), Some(&own), 2_000);
+            let refused = limits.ask(ip(address), Some(&own)).is_err();
             assert_eq!(refused, charged, "{address}");
         }
-        assert!(door.ask(ip("192.0.2.1"), None).is_err());
+        assert!(limits.ask(ip("192.0.2.1"), None).is_err());
         let own = Allowance::default();
-        door.charge_visits(ip("192.0.2.2"), Some(&own), 3_000);
-        assert!(door.ask(ip("192.0.2.3"), Some(&own)).is_err(), "the connection");
+        limits.charge_visits(ip("192.0.2.2"), Some(&own), 3_000);
+        assert!(limits.ask(ip("192.0.2.3"), Some(&own)).is_err(), "the connection");
     }
 
     #[test]
     fn a_second_handshake_on_a_connection_costs_as_much_as_a_connection() {
-        let door = address_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
+        let limits = address_limits(rules("[limits]\nhandshake_burst_per_address = 2\n"));
         let client = ip("192.0.2.1");
-        let _place = door.connect(client).expect("the first");
+        let _place = limits.connect(client).expect("the first");
         let own = Allowance::default();
-        assert!(door.shake_hands(client, &own).is_ok(), "paid for");
-        assert!(door.shake_hands(client, &own).is_ok(), "the second of two");
+        assert!(limits.admit_handshake(client, &own).is_ok(), "paid for");
+        assert!(limits.admit_handshake(client, &own).is_ok(), "the second of two");
         assert!(matches!(
-            door.shake_hands(client, &own),
+            limits.admit_handshake(client, &own),
             Err(TurnedAway::AddressHandshakes(_))
         ));
     }
 
     #[test]
     fn the_sessions_of_an_address_share_what_they_may_look_at() {
-        let door = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
-        let (rate, now) = (Rate::new(1, 3), door.clock.now());
-        let one = door.visits(ip("192.0.2.1")).expect("it is counted");
+        let limits = address_limits(rules("[limits]\nops_per_s = 1\nops_burst = 3\n"));
+        let (rate, now) = (Rate::new(1, 3), limits.clock.now());
+        let one = limits.visits(ip("192.0.2.1")).expect("it is counted");
         one.charge_visits(rate, 4_000, now);
-        let same = door.visits(ip("::ffff:192.0.2.1")).expect("it is counted");
+        let same = limits.visits(ip("::ffff:192.0.2.1")).expect("it is counted");
         assert!(same.check(rate, now).is_err());
-        let other = door.visits(ip("192.0.2.2")).expect("it is counted");
+        let other = limits.visits(ip("192.0.2.2")).expect("it is counted");
         assert!(other.check(rate, now).is_ok());
-        assert!(door.visits(ip("127.0.0.1")).is_none(), "it is exempt");
+        assert!(limits.visits(ip("127.0.0.1")).is_none(), "it is exempt");
     }
 
     #[test]
     fn patience_with_a_connection_ends() {
-        let door = address_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
+        let limits = address_limits(rules("[limits]\nops_per_s = 1\nrate_limited = 3\n"));
         let own = Allowance::default();
-        let worn_out: Vec<bool> = (0..5).map(|_| door.is_worn_out_by(&own)).collect();
+        let worn_out: Vec<bool> = (0..5).map(|_| limits.is_worn_out_by(&own)).collect();
         assert_eq!(worn_out, [false, false, false, true, true]);
     }
 }

@@ -1,4 +1,4 @@
-//! Why a connection or request is turned away at the door, and what it is told.
+//! Why a connection or a request is refused by the limits, and what its client is told.
 
 use bytes::Bytes;
 use hyper::StatusCode;

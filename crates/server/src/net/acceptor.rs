@@ -34,7 +34,7 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// Time between two log lines about the same trouble.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// A shard as the acceptor sees it.
+/// A shard as others see it: where to send what is for it, and how many connections it has.
 #[derive(Debug, Clone)]
 pub(crate) struct ShardHandle {
     pub(crate) commands: mpsc::Sender<Command>,
@@ -48,10 +48,10 @@ impl ShardHandle {
     }
 }
 
-/// The doors of all shards and the limit on what goes through them.
+/// What accepts: the shards that connections go to, and the limits on them.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    pub(crate) doors: Vec<ShardHandle>,
+    pub(crate) handles: Vec<ShardHandle>,
     pub(crate) address_limits: Arc<AddressLimits>,
     pub(crate) socket: config::Socket,
     /// Whether clients speak TLS.
@@ -143,9 +143,9 @@ impl Acceptor {
 
     fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr, lingering: &Arc<Semaphore>) {
         let open = self
-            .doors
+            .handles
             .iter()
-            .map(|door| door.connections.load(Ordering::Relaxed))
+            .map(|handle| handle.connections.load(Ordering::Relaxed))
             .sum::<usize>();
         if let Err(error) = self.prepare(&stream) {
             tracing::debug!(%peer, %error, "a new connection could not be set up");
@@ -166,7 +166,7 @@ impl Acceptor {
                 return;
             }
         };
-        let Some((door, room)) = emptiest(&self.doors) else {
+        let Some((handle, room)) = emptiest(&self.handles) else {
             drop(place);
             let why = self.address_limits.turned_away(TurnedAway::Busy);
             tracing::debug!(%peer, ?why, "a connection is turned away");
@@ -175,7 +175,7 @@ impl Acceptor {
             }
             return;
         };
-        let permit = ConnectionPermit::take(&door.connections, peer.into(), place);
+        let permit = ConnectionPermit::take(&handle.connections, peer.into(), place);
         room.send(Command::Serve(stream, peer, permit));
     }
 
@@ -218,18 +218,18 @@ impl Acceptor {
 /// The shard with the fewest connections, of several the first, of those that take one more; and the room for it there. A shard
 /// that does not come around to its new connections holds up nobody else's. Only the acceptor adds to the counts, so between
 /// this and taking the place they can only fall.
-fn emptiest(doors: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
-    let by_connections = |door: &&ShardHandle| door.connections();
-    if let Some(door) = doors.iter().min_by_key(by_connections)
-        && let Ok(room) = door.commands.try_reserve()
+fn emptiest(handles: &[ShardHandle]) -> Option<(&ShardHandle, mpsc::Permit<'_, Command>)> {
+    let by_connections = |handle: &&ShardHandle| handle.connections();
+    if let Some(handle) = handles.iter().min_by_key(by_connections)
+        && let Ok(room) = handle.commands.try_reserve()
     {
-        return Some((door, room));
+        return Some((handle, room));
     }
-    let mut others: Vec<&ShardHandle> = doors.iter().collect();
+    let mut others: Vec<&ShardHandle> = handles.iter().collect();
     others.sort_by_key(by_connections);
     others
         .into_iter()
-        .find_map(|door| Some((door, door.commands.try_reserve().ok()?)))
+        .find_map(|handle| Some((handle, handle.commands.try_reserve().ok()?)))
 }
 
 /// Whether an error of `accept` is about the connection that was to be accepted, not about accepting.
@@ -309,32 +309,32 @@ mod tests {
     use crate::run::clock::Clock;
 
     /// Doors, and what is behind them.
-    fn doors(count: usize) -> (Vec<ShardHandle>, Vec<mpsc::Receiver<Command>>) {
-        let door = |_| {
+    fn handles(count: usize) -> (Vec<ShardHandle>, Vec<mpsc::Receiver<Command>>) {
+        let handle = |_| {
             let (commands, behind) = mpsc::channel(1);
             let connections = Arc::default();
-            let door = ShardHandle {
+            let handle = ShardHandle {
                 commands,
                 connections,
             };
-            (door, behind)
+            (handle, behind)
         };
-        (0..count).map(door).unzip()
+        (0..count).map(handle).unzip()
     }
 
-    fn counts(doors: &[ShardHandle]) -> Vec<usize> {
-        doors
+    fn counts(handles: &[ShardHandle]) -> Vec<usize> {
+        handles
             .iter()
-            .map(|door| door.connections.load(Ordering::Relaxed))
+            .map(|handle| handle.connections.load(Ordering::Relaxed))
             .collect()
     }
 
     /// So many new connections.
-    fn admit(doors: &[ShardHandle], count: usize) -> Vec<ConnectionPermit> {
+    fn admit(handles: &[ShardHandle], count: usize) -> Vec<ConnectionPermit> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let admit = |_| {
-            let (door, _) = emptiest(doors).expect("a shard with room");
-            ConnectionPermit::take(&door.connections, peer.into(), None)
+            let (handle, _) = emptiest(handles).expect("a shard with room");
+            ConnectionPermit::take(&handle.connections, peer.into(), None)
         };
         (0..count).map(admit).collect()
     }
@@ -347,7 +347,7 @@ mod tests {
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let rules = LimitRules::of(&config::Config::default(), 100);
         let mut acceptor = Acceptor {
-            doors: Vec::new(),
+            handles: Vec::new(),
             address_limits: Arc::new(AddressLimits::new(rules, Clock::start(), catalogue.clone())),
             socket: config::Config::default().socket,
             secured: false,
@@ -374,50 +374,50 @@ mod tests {
 
     #[test]
     fn shards_fill_alike() {
-        let (doors, _shards) = doors(3);
-        let _connections = admit(&doors, 10);
-        assert_eq!(counts(&doors), [4, 3, 3]);
+        let (handles, _shards) = handles(3);
+        let _connections = admit(&handles, 10);
+        assert_eq!(counts(&handles), [4, 3, 3]);
     }
 
     /// Taking turns would leave the shard that lost its connections behind for good.
     #[test]
     fn a_shard_that_lost_its_connections_gets_the_next_ones() {
-        let (doors, _shards) = doors(2);
-        let mut connections = admit(&doors, 100);
+        let (handles, _shards) = handles(2);
+        let mut connections = admit(&handles, 100);
         // Those of the second shard, and a few of the first.
         let mut number = 0;
         connections.retain(|_| {
             number += 1;
             number % 2 == 1 && number > 10
         });
-        assert_eq!(counts(&doors), [45, 0]);
-        connections.extend(admit(&doors, 40));
-        assert_eq!(counts(&doors), [45, 40]);
-        connections.extend(admit(&doors, 15));
-        assert_eq!(counts(&doors), [50, 50]);
+        assert_eq!(counts(&handles), [45, 0]);
+        connections.extend(admit(&handles, 40));
+        assert_eq!(counts(&handles), [45, 40]);
+        connections.extend(admit(&handles, 15));
+        assert_eq!(counts(&handles), [50, 50]);
         drop(connections);
-        assert_eq!(counts(&doors), [0, 0]);
+        assert_eq!(counts(&handles), [0, 0]);
     }
 
     #[test]
     fn a_shard_that_takes_no_connections_does_not_hold_up_those_of_the_others() {
-        let (doors, mut shards) = doors(2);
-        let fill = |door: &ShardHandle| {
+        let (handles, mut shards) = handles(2);
+        let fill = |handle: &ShardHandle| {
             let drain = Command::Drain(crate::run::leaving::Leave::new(
                 config::Config::default().drain,
                 0,
                 0,
             ));
-            door.commands.try_send(drain).expect("there is room");
+            handle.commands.try_send(drain).expect("there is room");
         };
         let chosen = || {
-            let (door, _) = emptiest(&doors)?;
-            doors.iter().position(|other| std::ptr::eq(other, door))
+            let (handle, _) = emptiest(&handles)?;
+            handles.iter().position(|other| std::ptr::eq(other, handle))
         };
         assert_eq!(chosen(), Some(0));
-        fill(&doors[0]);
+        fill(&handles[0]);
         assert_eq!(chosen(), Some(1), "the other, though it has no fewer");
-        fill(&doors[1]);
+        fill(&handles[1]);
         assert_eq!(chosen(), None, "it is turned away");
         assert!(shards[0].try_recv().is_ok());
         assert_eq!(chosen(), Some(0));

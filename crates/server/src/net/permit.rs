@@ -1,22 +1,23 @@
-//! Counts connections: one permit each, from accept to close. Tells whose a connection is.
+//! Counts connections: one permit each, from accept to close. A permit knows whose connection it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::limits::Place;
+use crate::limits::AddressSlot;
 use crate::net::proxied::ClientAddr;
 
-/// A connection's place. Dropping it frees the place, among those of the broker and those of the client's address.
+/// An accepted connection, as long as it is counted. Dropping the permit frees its places in the limits of the broker and of
+/// the client's address.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     count: Arc<AtomicUsize>,
     client: ClientAddr,
-    place: Option<Place>,
+    place: Option<AddressSlot>,
 }
 
 impl ConnectionPermit {
     /// One more of `count`: `client`, with the place of its address if that is counted.
-    pub(crate) fn take(count: &Arc<AtomicUsize>, client: ClientAddr, place: Option<Place>) -> Self {
+    pub(crate) fn take(count: &Arc<AtomicUsize>, client: ClientAddr, place: Option<AddressSlot>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self {
             count: count.clone(),
@@ -31,7 +32,7 @@ impl ConnectionPermit {
     }
 
     /// The connection turned out to be that of another client.
-    pub(crate) fn hand_to(&mut self, client: ClientAddr, place: Option<Place>) {
+    pub(crate) fn hand_to(&mut self, client: ClientAddr, place: Option<AddressSlot>) {
         self.client = client;
         self.place = place;
     }

@@ -133,8 +133,8 @@ mod tests {
     use super::*;
 
     fn inspector(shards: usize, within: Duration) -> (Inspector, Vec<mpsc::Receiver<Command>>) {
-        let (doors, commands) = (0..shards).map(|_| mpsc::channel(1)).unzip();
-        (Inspector::new(doors, within), commands)
+        let (handles, commands) = (0..shards).map(|_| mpsc::channel(1)).unzip();
+        (Inspector::new(handles, within), commands)
     }
 
     /// Takes a question about topics and keeps its asker waiting.

@@ -35,7 +35,7 @@ use crate::run::kept_up::kept_up;
 use crate::run::leaving::Leave;
 use crate::run::lifecycle::Lifecycle;
 use crate::run::pulse::Pulse;
-use crate::run::reload::{self, LiveSettings, Parts, Places, ReloadError, Reloaded};
+use crate::run::reload::{self, LiveSettings, Parts, ReloadError, Reloaded, Running};
 use crate::run::shard_thread::{Command, ShardPlan};
 use crate::run::stale_watch;
 use crate::run::start_error::StartError;
@@ -51,7 +51,7 @@ const COMMANDS: usize = 1_024;
 pub struct Broker {
     listen: SocketAddr,
     ops: SocketAddr,
-    doors: Vec<ShardHandle>,
+    handles: Vec<ShardHandle>,
     clock: Clock,
     directory: Arc<Directory>,
     catalogue: Arc<Catalogue>,
@@ -111,13 +111,13 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     common.log_lines_lost = log_lines_lost;
     common.live_settings.set(&common.config);
     config_loaded(&common.catalogue);
-    let (doors, shards) = common.start_shards()?;
+    let (handles, shards) = common.start_shards()?;
     let mut others = Vec::new();
     let (stop, stop_accepting) = oneshot::channel();
     let (accepting, stopped) = oneshot::channel();
     let (stop_operating, ended) = oneshot::channel();
     let acceptor = Acceptor {
-        doors: doors.clone(),
+        handles: handles.clone(),
         address_limits: common.address_limits.clone(),
         socket: common.config.socket,
         secured: common.tls.is_some(),
@@ -138,7 +138,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     Ok(Broker {
         listen,
         ops,
-        doors,
+        handles,
         clock: common.clock,
         directory: common.directory.clone(),
         catalogue: common.catalogue.clone(),
@@ -204,9 +204,9 @@ impl Broker {
         let parts = Parts::build(config.clone(), self.open_files)?;
         // One at a time, so that all shards see them in one order.
         let mut current = self.config();
-        parts.apply(&Places {
+        parts.apply(&Running {
             directory: &self.directory,
-            doors: &self.doors,
+            handles: &self.handles,
             address_limits: &self.address_limits,
             live_settings: &self.live_settings,
             tls: self.tls.as_deref(),
@@ -235,7 +235,7 @@ impl Broker {
         if let Some(accepting) = self.accepting.take() {
             accepting.end();
         }
-        let connections = self.doors.iter().map(ShardHandle::connections).sum();
+        let connections = self.handles.iter().map(ShardHandle::connections).sum();
         let leave = Leave::new(self.config().drain, connections, self.clock.now().0);
         tracing::info!(
             connections,
@@ -243,9 +243,9 @@ impl Broker {
             deadline_ms = leave.drain.deadline_ms,
             "draining"
         );
-        for (index, door) in self.doors.iter().enumerate() {
+        for (index, handle) in self.handles.iter().enumerate() {
             let command = Command::Drain(leave.of_shard(index));
-            if door.commands.blocking_send(command).is_err() {
+            if handle.commands.blocking_send(command).is_err() {
                 tracing::error!("a shard had stopped before it was told to");
             }
         }
@@ -318,13 +318,13 @@ impl Common {
     }
 
     fn start_shards(&self) -> Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>), StartError> {
-        let (mut doors, mut threads) = (Vec::new(), Vec::new());
+        let (mut handles, mut threads) = (Vec::new(), Vec::new());
         for (number, wake) in self.wakes.iter().enumerate() {
-            let (door, thread) = self.start_shard(number, wake.clone())?;
-            doors.push(door);
+            let (handle, thread) = self.start_shard(number, wake.clone())?;
+            handles.push(handle);
             threads.push(thread);
         }
-        Ok((doors, threads))
+        Ok((handles, threads))
     }
 
     fn start_shard(
@@ -375,7 +375,7 @@ impl Common {
         ops_listener: std::net::TcpListener,
         (stop, accepting, ended): (oneshot::Receiver<()>, oneshot::Sender<()>, oneshot::Receiver<()>),
     ) -> Result<JoinHandle<()>, StartError> {
-        let commands = acceptor.doors.iter().map(|door| door.commands.clone());
+        let commands = acceptor.handles.iter().map(|handle| handle.commands.clone());
         let ops = Arc::new(Ops {
             inspector: Inspector::new(commands.collect(), ANSWER_WITHIN),
             catalogue: self.catalogue.clone(),
@@ -508,13 +508,13 @@ mod tests {
         let config = Config::default();
         let access = reload::load_access(&config).expect("no files are named");
         let common = Common::new(config, access, 1, 100).expect("a broker");
-        let (doors, shards) = common.start_shards().expect("a thread");
+        let (handles, shards) = common.start_shards().expect("a thread");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).expect("it listens");
         let (stream, peer) = listener.accept().expect("it is there");
         stream.set_nonblocking(true).expect("a socket");
-        let permit = ConnectionPermit::take(&doors[0].connections, peer.into(), None);
-        let served = doors[0]
+        let permit = ConnectionPermit::take(&handles[0].connections, peer.into(), None);
+        let served = handles[0]
             .commands
             .blocking_send(Command::Serve(stream, peer, permit));
         assert!(served.is_ok());
@@ -533,7 +533,7 @@ mod tests {
             read.extend_from_slice(&piece[..count]);
         }
         // Without a way to be told anything it ends, though it has a session.
-        drop(doors);
+        drop(handles);
         join(shards.into_iter());
         let topic: Topic = "chat.a".parse().expect("a topic");
         let payload = Payload::from_json(b"1").expect("JSON");

@@ -1,5 +1,5 @@
-//! HttpBudget of the tasks that speak HTTP on a shard's thread: together they take little time between two looks of the shard's loop at
-//! what is to be delivered.
+//! The time of the tasks that speak HTTP on a shard's thread: together they get little between two cycles of the shard, so that
+//! they do not hold up deliveries.
 //!
 //! A flood of handshakes, each with a signature to be verified, is many tasks that are ready at once, and tokio polls sixty of them
 //! before it comes back to the loop. Those beyond the time wait for the next round, in their order. One poll is one piece,

@@ -1,12 +1,13 @@
-//! Holds a feed until it may start.
+//! How far a broker is in its life: whether its feed may start, whether it drains, whether it stops. Threads can wait for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A gate that opens once, and a bell that ends all waiting at the end.
+/// The steps of a broker's life, each of which is taken once.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
+    /// The feed may start.
     open: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
@@ -22,20 +23,22 @@ impl Lifecycle {
         }
     }
 
-    /// Whether it is open.
+    /// Whether the feed may start.
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Lets the feed start.
     pub(crate) fn open(&self) {
         self.set(&self.open);
     }
 
-    /// Whether the broker leaves, though it still serves.
+    /// Whether the broker drains: it still serves, and leaves soon.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// The broker begins to drain.
     pub(crate) fn drain(&self) {
         self.set(&self.draining);
     }
@@ -45,6 +48,7 @@ impl Lifecycle {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// The broker stops: whoever waits here goes on at once.
     pub(crate) fn stop(&self) {
         self.set(&self.stopping);
     }
@@ -55,7 +59,7 @@ impl Lifecycle {
         self.changed.notify_all();
     }
 
-    /// Waits until the gate is open. Returns whether it is; if not, the broker stops.
+    /// Waits until the feed may start. Returns `false` if the broker stops instead.
     pub(crate) fn wait_open(&self) -> bool {
         let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = self

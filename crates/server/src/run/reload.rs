@@ -104,11 +104,11 @@ impl LiveSettings {
     }
 }
 
-/// Where the parts belong.
+/// The running broker, as far as new parts are put into it.
 #[derive(Debug)]
-pub(crate) struct Places<'a> {
+pub(crate) struct Running<'a> {
     pub(crate) directory: &'a Directory,
-    pub(crate) doors: &'a [ShardHandle],
+    pub(crate) handles: &'a [ShardHandle],
     pub(crate) address_limits: &'a AddressLimits,
     pub(crate) live_settings: &'a LiveSettings,
     /// None if clients do not speak TLS.
@@ -120,7 +120,7 @@ pub(crate) struct Places<'a> {
 pub(crate) struct Parts {
     kinds: Kinds,
     limits: DirectoryLimits,
-    door_rules: LimitRules,
+    limit_rules: LimitRules,
     access: Arc<Access>,
     identity: Option<TlsIdentity>,
     config: Arc<Config>,
@@ -135,7 +135,7 @@ impl Parts {
         Ok(Self {
             kinds: Kinds::with_rules(config.kinds.clone()),
             limits: directory_limits(&config),
-            door_rules: LimitRules::of(&config, config.limits.connections_max(open_files)),
+            limit_rules: LimitRules::of(&config, config.limits.connections_max(open_files)),
             access: load_access(&config)?,
             identity: config.tls.as_ref().map(TlsIdentity::load).transpose()?,
             config,
@@ -143,17 +143,19 @@ impl Parts {
     }
 
     /// Puts all parts in place.
-    pub(crate) fn apply(self, places: &Places<'_>) {
+    pub(crate) fn apply(self, running: &Running<'_>) {
         let stale_rules = self.config.staleness.clone();
-        places.live_settings.set(&self.config);
-        places.address_limits.replace(self.door_rules);
-        places.directory.reconfigure(self.limits, self.kinds, stale_rules);
-        if let (Some(tls), Some(identity)) = (places.tls, self.identity) {
+        running.live_settings.set(&self.config);
+        running.address_limits.replace(self.limit_rules);
+        running
+            .directory
+            .reconfigure(self.limits, self.kinds, stale_rules);
+        if let (Some(tls), Some(identity)) = (running.tls, self.identity) {
             tls.install(identity);
         }
-        for door in places.doors {
+        for handle in running.handles {
             let command = Command::Reconfigure(self.config.clone(), self.access.clone());
-            if door.commands.blocking_send(command).is_err() {
+            if handle.commands.blocking_send(command).is_err() {
                 tracing::error!("a shard had stopped before it was told of other settings");
             }
         }
