@@ -15,4 +15,4 @@ mod ws;
 
 pub use config::Config;
 pub use net::tls;
-pub use run::{Broker, ReloadError, Reloaded, StartError, start};
+pub use run::{Broker, ReloadError, Reloaded, StartError, share_heap, start};

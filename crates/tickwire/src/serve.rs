@@ -48,6 +48,8 @@ impl Source {
 
 /// Runs a broker. The first signal to end stops it in order; the second ends the program at once.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    // Before the log has its thread.
+    tickwire_server::share_heap();
     let source = Source { args };
     let config = source.load().map_err(Failure::usage)?;
     let log = logging::start(config.log)?;

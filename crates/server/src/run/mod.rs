@@ -18,3 +18,4 @@ mod trim;
 pub use broker::{Broker, start};
 pub use reload::{ReloadError, Reloaded};
 pub use start_error::StartError;
+pub use trim::share_heap;

@@ -17,6 +17,7 @@ mod echo;
 mod faults;
 mod floods;
 mod handshake;
+mod heap;
 mod http;
 mod logging;
 mod metrics;
