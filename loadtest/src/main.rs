@@ -8,41 +8,35 @@ mod compare;
 mod swarm;
 mod trials;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::compare::peers;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report;
+use crate::swarm::report::{Outcome, progress};
 use crate::trials::{attack, chaos, drain, proxy, slowlink, soak, stall, tls_reload};
 
 const EXAMPLES: &str = "\
 Examples:
-  A minute of market data to a hundred subscribers:
-    cargo run --release -p tickwire-loadtest -- soak --seconds 60 --json soak.json
   The market to a thousand connections, from Tickwire and from uWebSockets, with a report:
-    cargo run --release -p tickwire-loadtest -- run market --peer tickwire --peer uwebsockets --html market.html
+    tickwire-loadtest run market --peer tickwire --peer uwebsockets --markdown market.md
   Many short rounds, for a comparison that what else the machine does disturbs less:
-    cargo run --release -p tickwire-loadtest -- run hot-10k --rounds 9 --seconds 2 --json hot.json
-  The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
-    cargo run --release -p tickwire-loadtest -- peers
+    tickwire-loadtest run hot-10k --rounds 9 --seconds 2 --json hot.json
   The market from Tickwire, from another build of it, and from the floor that the kernel's work sets:
     tickwire-loadtest run market --peer tickwire --peer floor --tickwire-binary before=/path/to/tickwire
+  The servers that Tickwire is compared with, installed where they come from npm, and a message through each:
+    tickwire-loadtest peers
+  A minute of market data to a hundred subscribers:
+    tickwire-loadtest soak --seconds 60 --json soak.json
   A million messages over a bad network, every one accounted for:
-    cargo run --release -p tickwire-loadtest -- chaos --seed 7
-  Ten thousand readers, a thousand of which stand still for a minute:
-    cargo run --release -p tickwire-loadtest -- stall
-  Ten thousand connections over TLS, while the certificate is replaced five times:
-    cargo run --release -p tickwire-loadtest -- tls-reload
-  A thousand attackers of each kind beside a thousand honest subscribers:
-    cargo run --release -p tickwire-loadtest -- attack
-  Fifteen thousand clients of a broker that stops, which all come back:
-    cargo run --release -p tickwire-loadtest -- drain --window-s 30
+    tickwire-loadtest chaos --seed 7
   A bad network before a broker that runs already:
     tickwire-loadtest proxy --to 127.0.0.1:7400 --faults stall,reset --every-bytes 50000
 
-Settings of the broker that is started can be given as TICKWIRE_... in the environment; the outcome names them.
+The broker is the program tickwire beside this one: build both, cargo build --release -p tickwire -p tickwire-loadtest.
+Its settings can be given as TICKWIRE_... in the environment; the outcome names them.
 Exit status: 0 all went well, 1 the broker did something wrong, 2 the test could not be run.";
 
 /// Load tests of the Tickwire broker.
@@ -50,73 +44,87 @@ Exit status: 0 all went well, 1 the broker did something wrong, 2 the test could
 #[command(version, after_help = EXAMPLES, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
+}
+
+/// The arguments of a trial.
+#[derive(Debug, Args)]
+struct Trial<A: Args> {
+    #[command(flatten)]
+    args: A,
+    /// Also write the outcome to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl<A: Args> Trial<A> {
+    /// Runs it and tells the outcome. Returns whether all went well.
+    fn run(self, run: fn(&A, &Interrupt) -> anyhow::Result<Outcome>) -> anyhow::Result<bool> {
+        run(&self.args, &Interrupt::watch()?)?.publish(self.json.as_deref())
+    }
 }
 
 #[derive(Debug, Subcommand)]
-enum Scenario {
+enum Command {
+    /// Compare servers: each scenario, several rounds, alternating between the servers
     Run(compare::RunArgs),
     /// List the scenarios that `run` knows
     Scenarios,
-    Soak(soak::SoakArgs),
-    Peers(peers::CheckArgs),
-    Chaos(chaos::ChaosArgs),
-    Stall(stall::StallArgs),
-    Attack(attack::AttackArgs),
-    Drain(drain::DrainArgs),
-    Slowlink(slowlink::SlowLinkArgs),
+    /// Check the servers that Tickwire is compared with, and install those that come from npm
+    Peers(compare::CheckArgs),
+    /// The simulated market to many subscribers: every message checked, memory and CPU time over time
+    Soak(Trial<soak::SoakArgs>),
+    /// Clients on a bad network: every message accounted for, over disconnects and resumes
+    Chaos(Trial<chaos::ChaosArgs>),
+    /// Very many readers of which some stand still for a while: what it costs the broker, and the others
+    Stall(Trial<stall::StallArgs>),
+    /// Clients that mean harm beside clients that do not: each gets its answer, the others notice nothing
+    Attack(Trial<attack::AttackArgs>),
+    /// A broker that stops while very many clients read: all told, all closed, evenly, and no message lost in silence
+    Drain(Trial<drain::DrainArgs>),
+    /// One reader behind a slow link: how old what it reads is, from Tickwire and from other servers. Needs root, ip and tc
+    Slowlink(Trial<slowlink::SlowLinkArgs>),
+    /// Very many connections over TLS, and the certificate replaced under them: none may notice
+    TlsReload(Trial<tls_reload::TlsReloadArgs>),
+    /// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
+    ///
+    /// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
+    /// SIGINT) another with how often each fault happened.
     Proxy(proxy::ProxyArgs),
-    TlsReload(tls_reload::TlsReloadArgs),
     /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
     #[command(hide = true)]
-    NaiveServer(peers::NaiveArgs),
+    NaiveServer,
     /// Serve with next to nothing but the system's calls, to compare with; other scenarios start it themselves
     #[command(hide = true)]
-    FloorServer(peers::FloorArgs),
+    FloorServer,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(&cli.scenario) {
+    match run(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            report::progress(format_args!("error: {error:#}"));
+            progress(format_args!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
 }
 
-fn run(scenario: &Scenario) -> anyhow::Result<bool> {
-    match scenario {
-        Scenario::Run(args) => compare::run(args, &Interrupt::watch()?),
-        Scenario::Scenarios => compare::list(),
-        Scenario::Soak(args) => {
-            report::publish(&soak::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::Peers(args) => peers::check(args, &Interrupt::watch()?),
-        Scenario::Chaos(args) => {
-            report::publish(&chaos::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::Stall(args) => {
-            report::publish(&stall::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::Attack(args) => {
-            report::publish(&attack::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::Drain(args) => {
-            report::publish(&drain::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::Slowlink(args) => {
-            report::publish(&slowlink::run(args, &Interrupt::watch()?)?, args.json.as_deref())
-        }
-        Scenario::TlsReload(args) => report::publish(
-            &tls_reload::run(args, &Interrupt::watch()?)?,
-            args.json.as_deref(),
-        ),
-        Scenario::Proxy(args) => proxy::run(args, &Interrupt::watch()?),
+fn run(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Run(args) => compare::run(&args, &Interrupt::watch()?),
+        Command::Scenarios => compare::list(),
+        Command::Peers(args) => compare::check(&args, &Interrupt::watch()?),
+        Command::Soak(trial) => trial.run(soak::run),
+        Command::Chaos(trial) => trial.run(chaos::run),
+        Command::Stall(trial) => trial.run(stall::run),
+        Command::Attack(trial) => trial.run(attack::run),
+        Command::Drain(trial) => trial.run(drain::run),
+        Command::Slowlink(trial) => trial.run(slowlink::run),
+        Command::TlsReload(trial) => trial.run(tls_reload::run),
+        Command::Proxy(args) => proxy::run(&args, &Interrupt::watch()?),
         // Ended by a signal, as servers are.
-        Scenario::NaiveServer(args) => peers::serve_naive(args).map(|()| true),
-        Scenario::FloorServer(args) => peers::serve_floor(args).map(|()| true),
+        Command::NaiveServer => peers::serve_naive().map(|()| true),
+        Command::FloorServer => peers::serve_floor().map(|()| true),
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn run(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
     measure.args(["--rounds", &args.rounds.to_string()]);
     let figures = figures_file(workspace, "compare")?;
     measure.arg("--json").arg(&figures);
-    measure.arg("--html").arg(folder.join("report.html"));
+    measure.arg("--markdown").arg(folder.join("report.md"));
     let status = measure.status().context("cannot run the load test")?;
     println!(
         "\nthe report is in {}, each round's figures in {}",

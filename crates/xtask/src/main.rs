@@ -87,7 +87,7 @@ enum Command {
     Bench(BenchArgs),
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
-    /// Builds for release, runs the load test's scenarios and writes `report.html` to
+    /// Builds for release, runs the load test's scenarios and writes `report.md` to
     /// `docs/perf/DAY-MACHINE`, and each round's figures below the target folder. Takes about half an hour, says how much is left, and wants two cores that nobody else uses.
     #[command(
         after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"

@@ -5,19 +5,21 @@
 //! for exactly what it names. What comes most is read by the shortest way: an update of Tickwire's, and a message that is
 //! nothing but a payload. One of these in so many goes the long way through the protocol, like everything else.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
+use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Position, Subscribe, TopicRequest};
-use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq, ServerMessage};
+use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, RequestId, Seq};
 
 use crate::compare::peers::{Message, Protocol};
 use crate::compare::scenario::Scenario;
 use crate::compare::script::Script;
 use crate::compare::tally::Tally;
-use crate::compare::update::Update;
 use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
+use crate::swarm::head::Head;
 use crate::swarm::payload::Clock;
 use crate::swarm::report::Faults;
 
@@ -50,8 +52,6 @@ pub(crate) struct Crowd {
     pub(crate) tally: Tally,
     /// What went wrong.
     pub(crate) faults: Faults,
-    /// Connections that ended without being asked to.
-    pub(crate) ended: u64,
     /// Messages that a gap named.
     pub(crate) gapped: u64,
     /// Subscriptions that were resumed without loss.
@@ -98,7 +98,6 @@ impl Crowd {
         Ok(Self {
             tally: Tally::new(script)?,
             faults: Faults::default(),
-            ended: 0,
             gapped: 0,
             recovered: 0,
             started_over: 0,
@@ -184,21 +183,25 @@ impl Crowd {
         })
     }
 
-    /// A message that is no delivery, or any that must be looked at thoroughly.
-    fn thoroughly(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
-        let protocol = self.protocol;
-        let counted = !self.uncounted.contains(&id.0);
-        let tally = &mut self.tally;
-        let inbound = protocol.inbound(message, &mut |payload| {
+    /// A message that is read by the protocol in full. Whether its number was looked at already, `is_numbered` says.
+    fn thoroughly(&mut self, id: ConnId, message: &[u8], is_numbered: bool, reply: &mut Reply<'_>) {
+        let (protocol, counted) = (self.protocol, !self.uncounted.contains(&id.0));
+        let inbound = protocol.inbound(message, &mut |payload, number| {
+            if let Some((topic, seq)) = number.filter(|_| !is_numbered) {
+                match Scenario::topic_number(topic) {
+                    Some(topic) => self.follows(id, topic, seq),
+                    None => self.never_subscribed(id, topic),
+                }
+            }
             if counted {
-                tally.deliver(payload);
+                self.tally.deliver(payload);
             }
         });
         if let Some(answer) = inbound.answer {
             reply.message(answer.opcode, &answer.payload);
         }
-        if inbound.missing > 0 {
-            self.gap(id, message, inbound.missing);
+        if let Some(told) = inbound.told {
+            self.told(id, told);
         }
         if let Some(fault) = inbound.fault {
             self.faults.add(
@@ -206,54 +209,42 @@ impl Crowd {
                 format_args!("connection {}: {fault}", id.0),
             );
         }
-        if inbound.greeted && self.members[id.0].step == Step::AwaitsGreeting {
-            self.subscribe(id, reply);
-        }
-        if inbound.confirmed > 0 {
-            self.confirmed(id, inbound.confirmed, message, reply);
-        }
-    }
-
-    fn confirmed(&mut self, id: ConnId, count: usize, message: &[u8], reply: &mut Reply<'_>) {
-        if let Ok(ServerMessage::Control(Control::Ack { results, .. })) = Codec::Json.decode_server(message) {
-            for result in results {
-                let topic = Scenario::topic_number(result.topic.as_bytes());
-                if let (Some(topic), Some(epoch)) = (topic, result.epoch) {
-                    self.epochs.insert(topic, epoch);
-                }
-                self.recovered += u64::from(result.recovered == Some(true));
-                self.started_over += u64::from(result.recovered == Some(false));
-            }
-        }
         let member = &mut self.members[id.0];
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let count = u32::try_from(inbound.confirmed).unwrap_or(u32::MAX);
         member.unconfirmed = member.unconfirmed.saturating_sub(count);
-        if member.unconfirmed == 0 && member.step == Step::AwaitsConfirmation {
+        if inbound.greeted && member.step == Step::AwaitsGreeting {
+            self.subscribe(id, reply);
+        } else if count > 0 && member.unconfirmed == 0 && member.step == Step::AwaitsConfirmation {
             member.step = Step::Ready;
             reply.settle();
         }
     }
 
-    /// Accounts for the `missing` messages that Tickwire's gap names.
-    fn gap(&mut self, id: ConnId, message: &[u8], missing: u64) {
-        self.gapped += missing;
-        let Ok(ServerMessage::Control(Control::Gap { topic, from, to, .. })) =
-            Codec::Json.decode_server(message)
-        else {
-            return;
-        };
-        let last = Scenario::topic_number(topic.as_bytes()).and_then(|topic| self.last_seq(id, topic));
-        let Some(last) = last else {
-            self.never_subscribed(id, topic.as_bytes());
-            return;
-        };
-        let before = std::mem::replace(last, to.0);
-        if before != 0 && before + 1 != from.0 {
-            self.misnumbered += 1;
-            self.faults.add(
-                "order",
-                format_args!("connection {}: {topic}: gap from {} after {before}", id.0, from.0),
-            );
+    /// Takes what Tickwire says of a subscription, or accounts for the messages that its gap names.
+    fn told(&mut self, id: ConnId, told: Control) {
+        match told {
+            Control::Ack { results, .. } => {
+                for result in results {
+                    let topic = Scenario::topic_number(result.topic.as_bytes());
+                    if let (Some(topic), Some(epoch)) = (topic, result.epoch) {
+                        self.epochs.insert(topic, epoch);
+                    }
+                    self.recovered += u64::from(result.recovered == Some(true));
+                    self.started_over += u64::from(result.recovered == Some(false));
+                }
+            }
+            Control::Gap { topic, from, to, .. } => {
+                self.gapped += to.0.saturating_sub(from.0) + 1;
+                let number = Scenario::topic_number(topic.as_bytes());
+                let Some(last) = number.and_then(|number| self.last_seq(id, number)) else {
+                    return self.never_subscribed(id, topic.as_bytes());
+                };
+                let before = std::mem::replace(last, to.0);
+                if before != 0 && before + 1 != from.0 {
+                    self.out_of_order(id, &topic, format_args!("gap from {}", from.0), before);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -276,18 +267,15 @@ impl Crowd {
         };
         let before = std::mem::replace(last, seq);
         if before != 0 && seq != before + 1 {
-            self.out_of_order(id, topic, seq, before);
+            self.out_of_order(id, &Scenario::topic(topic), seq, before);
         }
     }
 
     #[cold]
-    fn out_of_order(&mut self, id: ConnId, topic: u32, seq: u64, before: u64) {
+    fn out_of_order(&mut self, id: ConnId, topic: &str, what: impl Display, before: u64) {
         self.misnumbered += 1;
-        let topic = Scenario::topic(topic);
-        self.faults.add(
-            "order",
-            format_args!("connection {}: {topic}: {seq} after {before}", id.0),
-        );
+        let text = format_args!("connection {}: {topic}: {what} after {before}", id.0);
+        self.faults.add("order", text);
     }
 
     #[cold]
@@ -302,34 +290,25 @@ impl Crowd {
     fn short_way(&mut self, id: ConnId, payload: &[u8], message: &[u8], reply: &mut Reply<'_>) {
         self.short += 1;
         if self.short.is_multiple_of(THOROUGH_EVERY) {
-            self.thoroughly(id, message, reply);
+            self.thoroughly(id, message, true, reply);
         } else if !self.uncounted.contains(&id.0) {
             self.tally.deliver(payload);
         }
-    }
-
-    /// What is neither an update in Tickwire's JSON nor a payload alone.
-    fn long_way(&mut self, id: ConnId, message: &[u8], reply: &mut Reply<'_>) {
-        if let Some((topic, seq)) = self.protocol.sequence(message) {
-            match Scenario::topic_number(topic) {
-                Some(topic) => self.follows(id, topic, seq),
-                None => self.never_subscribed(id, topic),
-            }
-        }
-        self.thoroughly(id, message, reply);
     }
 }
 
 impl Handler for Crowd {
     #[inline]
     fn message(&mut self, id: ConnId, message: &[u8], _: Micros, reply: &mut Reply<'_>) {
-        if let Some(update) = Update::read(message) {
-            self.follows(id, update.topic, update.seq);
+        let update = Head::of(message).filter(|head| head.op == DataOp::Update);
+        let topic = update.and_then(|update| Some((Scenario::topic_number(update.topic)?, update)));
+        if let Some((topic, update)) = topic {
+            self.follows(id, topic, update.seq);
             self.short_way(id, update.data, message, reply);
         } else if message.first() == Some(&b'"') {
             self.short_way(id, message, message, reply);
         } else {
-            self.long_way(id, message, reply);
+            self.thoroughly(id, message, false, reply);
         }
     }
 
@@ -349,10 +328,13 @@ impl Handler for Crowd {
         Micros(0)
     }
 
+    fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
     fn ended(&mut self, id: ConnId, ending: &Ending) {
         let step = std::mem::replace(&mut self.members[id.0].step, Step::Ended);
         if !matches!(ending, Ending::Finished) {
-            self.ended += 1;
             self.faults.add(
                 "connection ended",
                 format_args!("connection {}, {step:?}: {ending}", id.0),
@@ -445,8 +427,8 @@ mod tests {
     /// An update in a layout that is read the long way only is checked and counted just the same.
     #[test]
     fn the_long_way_leads_to_the_same() {
-        let long = |topic, seq| update(topic, seq).replace(":1700000000000000,", ":9,");
-        assert!(Update::read(long(0, 5).as_bytes()).is_none());
+        let long = |topic, seq| update(topic, seq).replace(r#""update","#, r#""update", "#);
+        assert!(Head::of(long(0, 5).as_bytes()).is_none());
         check(
             &[long(0, 5), update(0, 6), long(0, 7), long(0, 9)],
             &expect!["4 delivered, 0 gapped, 1 × order (connection 1: bench.t0: 9 after 7)"],

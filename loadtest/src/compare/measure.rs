@@ -13,12 +13,11 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
 use crate::compare::peers::Peer;
 use crate::compare::rig::Rig;
-use crate::compare::sample::{Sample, Used};
 use crate::compare::scenario::{Kind, Scenario};
 use crate::compare::script::Script;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::payload::Nanos;
-use crate::swarm::proc::{self, KernelMemory};
+use crate::swarm::proc::{self, KernelMemory, Sample, Used};
 use crate::swarm::report::{Faults, grouped, progress};
 
 /// Time that what was sent gets to arrive after the end of a measured time.
@@ -43,10 +42,6 @@ const NOISE_MAX: f64 = 3.0;
 pub(crate) struct Measured {
     pub(crate) version: String,
     pub(crate) figures: Figures,
-    /// Microseconds: of deliveries or, message by message, until all have it.
-    pub(crate) latency: Histogram<u64>,
-    /// Deliveries per step of time.
-    pub(crate) timeline: Vec<u64>,
     pub(crate) faults: Faults,
     /// Deliveries whose number or content was not what it must be, whatever a server has to bear.
     pub(crate) misdelivered: u64,
@@ -110,9 +105,7 @@ impl Setup<'_> {
         let mut figures = begin.end(&rig)?;
         figures.set(Figure::FanoutP50, fanouts.value_at_quantile(0.5) as f64);
         figures.set(Figure::FanoutP99, fanouts.value_at_quantile(0.99) as f64);
-        let mut measured = measured(rig, figures)?;
-        measured.latency = fanouts;
-        Ok(measured)
+        measured(rig, figures)
     }
 
     /// Messages by the script, or at `rate` deliveries per second if it does not say when they are due.
@@ -222,9 +215,9 @@ impl Setup<'_> {
     fn idle(&self) -> anyhow::Result<Measured> {
         let kernel_before = proc::kernel_memory()?;
         let mut rig = self.open()?;
-        settle(&mut rig, self.warmup())?;
+        rig.swarm.turn_for(self.warmup())?;
         let begin = rig.sample()?;
-        settle(&mut rig, self.seconds())?;
+        rig.swarm.turn_for(self.seconds())?;
         let end = rig.sample()?;
         let mut figures = Figures::default();
         of_server(&mut figures, end.since(&begin), &end);
@@ -239,13 +232,6 @@ impl Setup<'_> {
     }
 }
 
-/// Turns without haste.
-fn settle(rig: &mut Rig, time: Duration) -> anyhow::Result<()> {
-    rig.swarm
-        .turn_until(std::time::Instant::now() + time, |_| false)?;
-    Ok(())
-}
-
 /// Sends a message, waits until all have it, and so on for `time`.
 fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) -> anyhow::Result<()> {
     let end = rig.clock.now().plus(time);
@@ -258,7 +244,7 @@ fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) ->
                 let missing = rig.expected - rig.delivered();
                 bail!(
                     "after {FANOUT_WITHIN:?}, {missing} deliveries of a message are missing; faults: {}",
-                    serde_json::to_string(&rig.swarm.handler.faults)?
+                    rig.swarm.handler.faults
                 );
             }
         }
@@ -281,7 +267,7 @@ impl Begin {
     fn now(rig: &Rig) -> anyhow::Result<Self> {
         Ok(Self {
             server: rig.sample()?,
-            client: Sample::take(std::process::id(), rig.clock)?,
+            client: Sample::take(std::process::id())?,
             delivered: rig.delivered(),
             busy: rig.busy,
             at: rig.clock.now(),
@@ -291,7 +277,7 @@ impl Begin {
     /// The figures of the time from then until now.
     fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
         let time = rig.clock.now().since(self.at);
-        let client = Sample::take(std::process::id(), rig.clock)?.since(&self.client);
+        let client = Sample::take(std::process::id())?.since(&self.client);
         // The client never sleeps, so that what it did not get of its core others had. Of what it was busy for by the
         // clock, it really had that share.
         let had = (client.cpu.as_secs_f64() / client.time.as_secs_f64()).min(1.0);
@@ -332,6 +318,12 @@ pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     if latency.is_empty() {
         return;
     }
+    quantiles(latency, figures);
+    figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
+}
+
+/// Sets the figures of latencies.
+pub(super) fn quantiles(latency: &Histogram<u64>, figures: &mut Figures) {
     for (figure, quantile) in [
         (Figure::LatencyP50, 0.5),
         (Figure::LatencyP99, 0.99),
@@ -340,7 +332,6 @@ pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     ] {
         figures.set(figure, latency.value_at_quantile(quantile) as f64);
     }
-    figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
 }
 
 pub(super) fn micros(time: Duration) -> f64 {
@@ -400,8 +391,6 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
     Ok(Measured {
         version,
         figures,
-        latency: crowd.tally.latency,
-        timeline: crowd.tally.timeline,
         faults,
         misdelivered,
         notes,
@@ -421,8 +410,6 @@ mod tests {
         let mut probe = Measured {
             version: String::new(),
             figures: Figures::default(),
-            latency: Histogram::new(2).expect("good digits"),
-            timeline: Vec::new(),
             faults: Faults::default(),
             misdelivered: 0,
             notes: Vec::new(),

@@ -5,51 +5,39 @@
 //! A round that a server does not survive is a fault of that server and the run goes on. Only Tickwire's faults fail it.
 
 mod arrears;
+mod check;
 mod crowd;
 mod figures;
-mod growth;
-mod html;
-mod machine;
 mod measure;
-mod msgpack;
 mod outcome;
 mod pace;
 pub(crate) mod peers;
-mod ratio;
 mod recording;
-mod remaining;
 mod rig;
-mod sample;
-pub(crate) mod scenario;
+mod scenario;
 mod script;
 mod slow;
 mod storm;
-mod svg;
 mod tally;
-mod update;
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use anyhow::ensure;
 
-use crate::compare::machine::Machine;
 use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
 use crate::compare::peers::{NamedBinary, Peer, Selection};
-use crate::compare::recording::{Recording, RecordingError};
-use crate::compare::remaining::Remaining;
-use crate::compare::scenario::{Kind, MapNames, NAMED, Scenario};
+use crate::compare::recording::{Absent, Recording};
+use crate::compare::scenario::{Kind, NAMED, Scenario};
 use crate::compare::script::Script;
+use crate::swarm::connections::allow_files;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::progress;
+use crate::swarm::process::run_on;
+use crate::swarm::report::{progress, say, write_file, write_json};
 
-/// Files that the process has open besides its connections.
-const OTHER_FILES: u64 = 64;
+pub(crate) use check::{CheckArgs, run as check};
 
 /// Compare servers: each scenario, several rounds, alternating between the servers.
 #[derive(Debug, clap::Args)]
@@ -75,9 +63,9 @@ pub(crate) struct RunArgs {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a report with diagrams to this file
+    /// Write a report to this file, in Markdown
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    markdown: Option<PathBuf>,
     /// The core that servers are bound to
     #[arg(long, default_value_t = 0, value_name = "N")]
     server_core: usize,
@@ -91,12 +79,10 @@ pub(crate) struct RunArgs {
 /// # Errors
 /// When standard output is closed.
 pub(crate) fn list() -> anyhow::Result<bool> {
-    let mut text = String::new();
-    for name in NAMED.map_names() {
-        let scenario = Scenario::load(name, false)?;
-        text += &format!("{name:12} {}\n", scenario.about);
+    for (name, _) in NAMED {
+        let about = Scenario::load(name, false)?.about;
+        say(&format!("{name:20} {about}\n"))?;
     }
-    std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(true)
 }
 
@@ -112,59 +98,63 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         .collect::<Result<Vec<_>, _>>()?;
     for scenario in &mut scenarios {
         scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+        allow_files(scenario.subscribers as usize + 1)?;
     }
-    allow_files(&scenarios)?;
-    bind(args)?;
+    let (server, client) = (args.server_core, args.client_core);
+    ensure!(
+        server != client,
+        "server and client need a core each, both are on core {server}"
+    );
+    run_on(client)?;
     let selection = Selection::new(&args.peers, &args.binaries)?;
-    let mut comparison = Comparison {
-        machine: Machine::here(),
-        quick: args.quick,
-        rounds: args.rounds,
-        compared: Vec::new(),
-    };
-    let mut remaining = Remaining::default();
-    let mut plan = Vec::new();
+    let mut comparison = Comparison::new(args.quick, args.rounds);
+    let (mut plan, mut takes) = (Vec::new(), Duration::ZERO);
     for scenario in scenarios {
         let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
         if taking_part.is_empty() {
+            let (name, able) = (&scenario.name, scenario.peers.join(", "));
             progress(format_args!(
-                "{}: none of these servers can do it, only {}",
-                scenario.name,
-                scenario.peers.join(", ")
+                "{name}: none of these servers can do it, only {able}"
             ));
             continue;
         }
-        let script = match script(&scenario) {
-            Ok(script) => Rc::new(script),
-            Err(absent @ RecordingError::Absent(_)) => {
-                progress(format_args!("skipped: {}: {absent}", scenario.name));
-                continue;
+        match script(&scenario) {
+            Ok(script) => {
+                takes += scenario.takes() * args.rounds * taking_part.len() as u32;
+                plan.push((scenario, Rc::new(script), taking_part));
             }
-            Err(error) => return Err(error.into()),
-        };
-        let names = taking_part.iter().map(|peer| peer.name);
-        remaining.add(&scenario, names, args.rounds);
-        plan.push((scenario, script, taking_part));
+            Err(error) if error.is::<Absent>() => {
+                progress(format_args!("skipped: {}: {error}", scenario.name));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let count = remaining.measurements();
-    progress(format_args!("{count} measurements, {remaining}"));
+    progress(format_args!(
+        "about {:.0} min",
+        (takes.as_secs_f64() / 60.0).ceil()
+    ));
     for (scenario, script, taking_part) in plan {
-        let rounds = rounds(args, &scenario, &script, &taking_part, &mut remaining, interrupt)?;
-        let compared = Compared { scenario, rounds };
-        std::io::stdout().lock().write_all(compared.table().as_bytes())?;
-        comparison.compared.push(compared);
+        let rounds = rounds(args, &scenario, &script, &taking_part, interrupt)?;
+        let compared = Compared::new(scenario, rounds);
+        say(&compared.table())?;
+        comparison.add(compared);
         // What is there already survives a run that is broken off.
-        write(args, &comparison)?;
+        if let Some(path) = &args.json {
+            write_json(path, &comparison)?;
+        }
+        if let Some(path) = &args.markdown {
+            write_file(path, comparison.markdown())?;
+        }
     }
     ensure!(!comparison.is_empty(), "nothing was measured");
-    if let Some(growth) = comparison.growth().line() {
-        writeln!(std::io::stdout().lock(), "\n{growth}")?;
+    if let Some(growth) = comparison.growth() {
+        say(&format!("\n{growth}\n"))?;
     }
     Ok(comparison.tickwire_faults() == 0)
 }
 
 /// What is published in a scenario.
-fn script(scenario: &Scenario) -> Result<Script, RecordingError> {
+fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
         _ if scenario.deflate => Script::market(scenario.topics),
@@ -178,7 +168,6 @@ fn rounds(
     scenario: &Scenario,
     script: &Rc<Script>,
     taking_part: &[Peer],
-    remaining: &mut Remaining,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
@@ -192,62 +181,12 @@ fn rounds(
                 core: args.server_core,
                 interrupt,
             };
-            let began = Instant::now();
             let measured = setup.measure();
             interrupt.check()?;
-            let round = match measured {
-                Ok(measured) => Round::new(peer.name, number, measured),
-                Err(error) => Round::failed(peer.name, number, &error),
-            };
-            remaining.done(&scenario.name, peer.name, began.elapsed());
-            progress(format_args!(
-                "  round {number} of {}: {round} ({remaining})",
-                args.rounds
-            ));
+            let round = Round::new(peer.name, number, measured);
+            progress(format_args!("  round {number} of {}: {round}", args.rounds));
             rounds.push(round);
         }
     }
     Ok(rounds)
-}
-
-fn write(args: &RunArgs, comparison: &Comparison) -> anyhow::Result<()> {
-    if let Some(path) = &args.json {
-        let mut json = serde_json::to_vec_pretty(comparison)?;
-        json.push(b'\n');
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &args.html {
-        let page = html::page(comparison);
-        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Raises the limit of open files, and checks that it suffices.
-fn allow_files(scenarios: &[Scenario]) -> anyhow::Result<()> {
-    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
-    for scenario in scenarios {
-        let needed = u64::from(scenario.subscribers) + OTHER_FILES;
-        ensure!(
-            needed <= limit,
-            "scenario {} needs {needed} open files, the limit is {limit}: raise it (ulimit -Hn)",
-            scenario.name
-        );
-    }
-    Ok(())
-}
-
-/// Binds this thread to its core.
-fn bind(args: &RunArgs) -> anyhow::Result<()> {
-    let (server, client) = (args.server_core, args.client_core);
-    if server == client {
-        bail!("server and client need a core each, both are on core {server}");
-    }
-    for core in [server, client] {
-        ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
-    }
-    let mut only = CpuSet::new();
-    only.set(client);
-    sched_setaffinity(None, &only).with_context(|| format!("cannot run on core {client}"))?;
-    Ok(())
 }

@@ -6,9 +6,10 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, ensure};
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
@@ -23,28 +24,10 @@ const MESSAGE_BYTES_MAX: usize = 64_000;
 /// Most messages of all files together.
 const MESSAGES_MAX: usize = 2_000_000;
 
-/// Why there is no recording.
+/// There is no recording in this folder.
 #[derive(Debug, Error)]
-pub(crate) enum RecordingError {
-    #[error("no recording *{FILE_END} in {}: set {FOLDER_VARIABLE} to the folder that has them", .0.display())]
-    Absent(PathBuf),
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("line {line} of {} is not a time and a message: {text:?}", path.display())]
-    Malformed {
-        path: PathBuf,
-        line: usize,
-        text: String,
-    },
-    #[error("line {line} of {} has {bytes} bytes, at most {MESSAGE_BYTES_MAX} can be published", path.display())]
-    TooLong {
-        path: PathBuf,
-        line: usize,
-        bytes: usize,
-    },
-    #[error("there are more than {MESSAGES_MAX} messages up to {}", .0.display())]
-    TooMany(PathBuf),
-}
+#[error("no recording *{FILE_END} in {}: set {FOLDER_VARIABLE} to the folder that has them", .0.display())]
+pub(crate) struct Absent(PathBuf);
 
 /// A message as it was received.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,15 +53,15 @@ impl Recording {
     ///
     /// # Errors
     /// When there are none, or one cannot be read.
-    pub(crate) fn load() -> Result<Self, RecordingError> {
+    pub(crate) fn load() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let named = env::var_os(FOLDER_VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from);
         Self::read_folder(&root.join(named))
     }
 
-    fn read_folder(folder: &Path) -> Result<Self, RecordingError> {
-        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-            .map_err(|_| RecordingError::Absent(folder.to_owned()))?
+    fn read_folder(folder: &Path) -> anyhow::Result<Self> {
+        let entries = fs::read_dir(folder).map_err(|_| Absent(folder.to_owned()))?;
+        let mut paths: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.to_string_lossy().ends_with(FILE_END))
@@ -86,43 +69,38 @@ impl Recording {
         paths.sort_unstable();
         let mut recording = Self::default();
         for path in &paths {
-            let unreadable = |source| RecordingError::Unreadable {
-                path: path.clone(),
-                source,
-            };
-            let file = File::open(path).map_err(unreadable)?;
+            let shown = path.display();
+            let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
             let lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
-            recording.read(path, lines)?;
+            recording
+                .read(lines)
+                .with_context(|| format!("recording {shown}"))?;
         }
         recording.put_in_order();
-        if recording.messages.is_empty() {
-            return Err(RecordingError::Absent(folder.to_owned()));
-        }
+        ensure!(!recording.messages.is_empty(), Absent(folder.to_owned()));
         Ok(recording)
     }
 
     /// Appends the messages of `lines`, with their times as they are.
-    fn read(&mut self, path: &Path, lines: impl BufRead) -> Result<(), RecordingError> {
+    fn read(&mut self, lines: impl BufRead) -> anyhow::Result<()> {
         for (index, text) in lines.split(b'\n').enumerate() {
-            let (line, path) = (index + 1, path.to_owned());
-            let text = match text {
-                Ok(text) => text,
-                Err(source) => return Err(RecordingError::Unreadable { path, source }),
-            };
-            let Some((at_ns, message)) = timed(&text) else {
-                let text = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
-                return Err(RecordingError::Malformed { path, line, text });
-            };
+            let (line, text) = (index + 1, text?);
+            let (at_ns, message) = timed(&text).with_context(|| {
+                let text = String::from_utf8_lossy(&text[..text.len().min(100)]);
+                format!("line {line} is not a time and a message: {text:?}")
+            })?;
             let Some(stream) = stream_of(message) else {
                 continue;
             };
-            if message.len() > MESSAGE_BYTES_MAX {
-                let bytes = message.len();
-                return Err(RecordingError::TooLong { path, line, bytes });
-            }
-            if self.messages.len() == MESSAGES_MAX {
-                return Err(RecordingError::TooMany(path));
-            }
+            let bytes = message.len();
+            ensure!(
+                bytes <= MESSAGE_BYTES_MAX,
+                "line {line} has {bytes} bytes, at most {MESSAGE_BYTES_MAX} can be published"
+            );
+            ensure!(
+                self.messages.len() < MESSAGES_MAX,
+                "more than {MESSAGES_MAX} messages up to line {line}"
+            );
             let known = self.streams.iter().position(|known| **known == *stream);
             let stream = known.unwrap_or_else(|| {
                 self.streams.push(stream.into());
@@ -168,10 +146,10 @@ mod tests {
 
     use super::*;
 
-    fn read(files: &[&str]) -> Result<Recording, RecordingError> {
+    fn read(files: &[&str]) -> anyhow::Result<Recording> {
         let mut recording = Recording::default();
         for text in files {
-            recording.read(Path::new("some.jsonl.gz"), text.as_bytes())?;
+            recording.read(text.as_bytes())?;
         }
         recording.put_in_order();
         Ok(recording)
@@ -210,16 +188,16 @@ mod tests {
     fn what_is_no_recording_is_refused() {
         check(
             "1 {\"stream\":\"a\"}\nnonsense",
-            &expect![[r#"line 2 of some.jsonl.gz is not a time and a message: "nonsense""#]],
+            &expect![[r#"line 2 is not a time and a message: "nonsense""#]],
         );
         check(
             "1x {\"stream\":\"a\"}",
-            &expect![[r#"line 1 of some.jsonl.gz is not a time and a message: "1x {\"stream\":\"a\"}""#]],
+            &expect![[r#"line 1 is not a time and a message: "1x {\"stream\":\"a\"}""#]],
         );
         let long = "x".repeat(MESSAGE_BYTES_MAX);
         check(
             &format!("1 {{\"stream\":\"a\",\"data\":\"{long}\"}}"),
-            &expect!["line 1 of some.jsonl.gz has 64024 bytes, at most 64000 can be published"],
+            &expect!["line 1 has 64024 bytes, at most 64000 can be published"],
         );
     }
 

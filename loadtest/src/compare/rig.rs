@@ -13,22 +13,17 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
 use crate::compare::crowd::{Crowd, PUBLISHER};
-use crate::compare::msgpack::MessagePack;
 use crate::compare::pace::Schedule;
 use crate::compare::peers::{self, Peer, Protocol, Server};
-use crate::compare::sample::{self, Sample};
 use crate::compare::scenario::{Scenario, Wording};
 use crate::compare::script::Script;
 use crate::swarm::conn::ConnId;
-use crate::swarm::connections::{Endpoint, Swarm};
-use crate::swarm::handshake::Handshake;
+use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::payload::{Clock, Nanos};
+use crate::swarm::proc::{self, Sample};
+use crate::swarm::scrape::{self, Metrics};
 
-/// Connections that are on their way at a time.
-const CONNECTING_MAX: usize = 256;
-/// Time without a connection getting ready after which a run is given up.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
 /// Readiness that is taken at once; few, so that messages are sent in time.
 const EVENTS_MAX: usize = 64;
 /// Bytes of messages that may wait until the server takes them.
@@ -39,9 +34,6 @@ const BATCH_MAX: u64 = 512;
 pub(super) const QUIET: Duration = Duration::from_millis(500);
 /// Longest lateness of a message that is told apart, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
-
-/// Requests that the publisher may send per second, the most that Tickwire can be told; its default is meant for people.
-const OPS_PER_S: &str = "1000000";
 
 /// Time between two reads of a slow reader.
 const SIP_EVERY: Duration = Duration::from_millis(50);
@@ -97,33 +89,19 @@ impl Rig {
         core: usize,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        let settings = ["TICKWIRE_LIMITS__OPS_PER_S", "TICKWIRE_LIMITS__OPS_BURST"]
-            .map(|name| (name.to_owned(), OPS_PER_S.to_owned()));
-        let server = peers::start(peer, core, &settings)?;
-        let clock = Clock::start();
         let protocol = match scenario.codec {
             Wording::Json => peer.protocol,
-            Wording::Msgpack => &MessagePack,
+            Wording::Msgpack => peers::packed(),
         };
-        let (path, subprotocol) = protocol.endpoint();
-        let address = server.address();
-        let handshake = Handshake {
-            host: address.to_string(),
-            path: path.to_owned(),
-            subprotocol,
-            deflate: scenario.deflate,
-        };
-        let endpoint = Endpoint {
-            address,
-            client: None,
-            handshake,
-        };
+        let server = peers::start(peer, core, &[], interrupt)?;
+        let clock = Clock::start();
+        let mut endpoint = server.endpoint(protocol);
+        endpoint.handshake.deflate = scenario.deflate;
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
         let connections = scenario.subscribers as usize + 1;
-        let swarm = Swarm::new(&endpoint, connections, CONNECTING_MAX, interrupt.clone(), crowd)?
-            .with_events_max(EVENTS_MAX);
-        let before = Sample::take(server.pid, clock)?;
-        let writes_before = sample::writes(server.pid, server.ops)?;
+        let swarm = Swarm::new(&endpoint, connections, interrupt, crowd)?.with_events_max(EVENTS_MAX);
+        let before = Sample::take(server.pid())?;
+        let writes_before = writes(&server)?;
         let mut rig = Self {
             swarm,
             clock,
@@ -160,7 +138,7 @@ impl Rig {
     /// # Errors
     /// When it is gone.
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
-        Sample::take(self.server.pid, self.clock)
+        Ok(Sample::take(self.server.pid())?)
     }
 
     /// System calls that the server wrote with since it started; none if it is not known.
@@ -168,7 +146,7 @@ impl Rig {
     /// # Errors
     /// When it is gone.
     pub(crate) fn writes(&self) -> anyhow::Result<Option<u64>> {
-        let now = sample::writes(self.server.pid, self.server.ops)?;
+        let now = writes(&self.server)?;
         Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
     }
 
@@ -179,20 +157,10 @@ impl Rig {
 
     /// Waits until everyone is connected and subscribed.
     fn connect(&mut self) -> anyhow::Result<()> {
-        let (mut settled, mut since) = (0, Instant::now());
-        while !self.swarm.is_settled() {
-            let soon = Instant::now() + Duration::from_millis(500);
-            self.swarm.turn_until(soon, |swarm| swarm.is_settled())?;
-            let now = self.swarm.settled();
-            if now > settled {
-                (settled, since) = (now, Instant::now());
-            } else if since.elapsed() > STUCK_AFTER {
-                bail!("connecting is stuck with {settled} connections subscribed");
-            }
-        }
+        self.swarm.connect()?;
         let crowd = &self.swarm.handler;
         if crowd.faults.count() > 0 {
-            bail!("connecting failed: {}", serde_json::to_string(&crowd.faults)?);
+            bail!("connecting failed: {}", crowd.faults);
         }
         Ok(())
     }
@@ -376,4 +344,15 @@ impl Rig {
         self.swarm.handler.tally.never_came(missed, now);
         Ok(missed)
     }
+}
+
+/// System calls that a server wrote with so far: as its metrics say or, without, as the kernel counts.
+///
+/// A server that is busy answers late, so this is not for a measured time.
+fn writes(server: &Server) -> anyhow::Result<u64> {
+    let Some(ops) = server.ops else {
+        return Ok(proc::writes(server.pid())?);
+    };
+    let page = Metrics::parse(&scrape::get(ops, "/metrics")?);
+    Ok(page.sum("tickwire_socket_writes_total", "") as u64)
 }

@@ -6,47 +6,40 @@
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Each name with the text of its file.
+macro_rules! named {
+    ($($name:literal),+ $(,)?) => {
+        [$(($name, include_str!(concat!("../../scenarios/", $name, ".toml")))),+]
+    };
+}
+
 /// The project's own, in the order in which they are listed and run.
-pub(crate) const NAMED: &[(&str, &str)] = &[
-    ("hot-1k", include_str!("../../scenarios/hot-1k.toml")),
-    ("hot-10k", include_str!("../../scenarios/hot-10k.toml")),
-    ("hot-19k", include_str!("../../scenarios/hot-19k.toml")),
-    ("hot-open", include_str!("../../scenarios/hot-open.toml")),
-    ("market", include_str!("../../scenarios/market.toml")),
-    ("market-150k", include_str!("../../scenarios/market-150k.toml")),
-    (
-        "market-deflate",
-        include_str!("../../scenarios/market-deflate.toml"),
-    ),
-    (
-        "market-deflate-peers",
-        include_str!("../../scenarios/market-deflate-peers.toml"),
-    ),
-    ("market-max", include_str!("../../scenarios/market-max.toml")),
-    ("replay", include_str!("../../scenarios/replay.toml")),
-    ("slow", include_str!("../../scenarios/slow.toml")),
-    ("slow-link", include_str!("../../scenarios/slow-link.toml")),
-    ("storm", include_str!("../../scenarios/storm.toml")),
-    ("wildcards", include_str!("../../scenarios/wildcards.toml")),
-    ("codec-json", include_str!("../../scenarios/codec-json.toml")),
-    (
-        "codec-msgpack",
-        include_str!("../../scenarios/codec-msgpack.toml"),
-    ),
-    (
-        "two-shards-hot",
-        include_str!("../../scenarios/two-shards-hot.toml"),
-    ),
-    (
-        "two-shards-market",
-        include_str!("../../scenarios/two-shards-market.toml"),
-    ),
-    ("idle", include_str!("../../scenarios/idle.toml")),
-    ("idle-19k", include_str!("../../scenarios/idle-19k.toml")),
+pub(crate) const NAMED: &[(&str, &str)] = &named![
+    "hot-1k",
+    "hot-10k",
+    "hot-19k",
+    "hot-open",
+    "market",
+    "market-150k",
+    "market-deflate",
+    "market-deflate-peers",
+    "market-max",
+    "replay",
+    "slow",
+    "slow-link",
+    "storm",
+    "wildcards",
+    "codec-json",
+    "codec-msgpack",
+    "two-shards-hot",
+    "two-shards-market",
+    "idle",
+    "idle-19k",
 ];
 
 /// What every topic's name begins with; a number follows.
@@ -181,7 +174,7 @@ impl Scenario {
         }
         let text = fs::read_to_string(name).map_err(|source| ScenarioError::Unknown {
             name: name.to_owned(),
-            known: NAMED.map_names().join(", "),
+            known: NAMED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             source,
         })?;
         let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy());
@@ -255,6 +248,23 @@ impl Scenario {
         Ok(())
     }
 
+    /// About how long one measurement of it takes.
+    pub(crate) fn takes(&self) -> Duration {
+        /// Time in which a server starts and stops, and what is left arrives.
+        const AROUND: Duration = Duration::from_secs(2);
+        /// Connections that are made in a second.
+        const CONNECTED_PER_S: f64 = 4_000.0;
+        let connecting = Duration::from_secs_f64(f64::from(self.subscribers) / CONNECTED_PER_S);
+        let measuring = Duration::from_secs(u64::from(self.warmup_seconds + self.seconds));
+        match self.kind {
+            // With a server of its own for each.
+            Kind::Max => (AROUND + connecting + measuring) * self.probes,
+            // Without and with, twice.
+            Kind::Slow => AROUND + connecting + measuring * 4,
+            _ => AROUND + connecting + measuring,
+        }
+    }
+
     /// The name of topic `number`.
     pub(crate) fn topic(number: u32) -> String {
         format!("{TOPIC_PREFIX}{number}")
@@ -326,18 +336,6 @@ impl Scenario {
             .map(|topic| u64::from(self.subscribers_of(topic)))
             .sum();
         rate * f64::from(self.topics) / deliveries.max(1) as f64
-    }
-}
-
-/// Names of the project's scenarios.
-pub(crate) trait MapNames {
-    /// Only the names.
-    fn map_names(&self) -> Vec<&'static str>;
-}
-
-impl MapNames for [(&'static str, &'static str)] {
-    fn map_names(&self) -> Vec<&'static str> {
-        self.iter().map(|(name, _)| *name).collect()
     }
 }
 

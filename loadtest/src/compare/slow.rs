@@ -8,19 +8,11 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 
 use crate::compare::figures::{Figure, Figures};
-use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, measured, micros};
+use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, measured, micros, quantiles};
 use crate::compare::rig::Rig;
 
 /// Turns of both halves.
 const TURNS: u32 = 2;
-/// Quantiles that are told of the others.
-const TOLD: [(Figure, f64); 4] = [
-    (Figure::LatencyP50, 0.5),
-    (Figure::LatencyP99, 0.99),
-    (Figure::LatencyP999, 0.999),
-    (Figure::LatencyMax, 1.0),
-];
-
 /// One half of all turns.
 struct Half {
     figures: Vec<Figures>,
@@ -45,8 +37,8 @@ impl Half {
         Ok(())
     }
 
-    fn quantile(&self, quantile: f64) -> f64 {
-        self.latency.value_at_quantile(quantile) as f64
+    fn p99(&self) -> f64 {
+        self.latency.value_at_quantile(0.99) as f64
     }
 }
 
@@ -76,19 +68,15 @@ impl Setup<'_> {
             rig.lost_silently(owed);
         }
         let mut figures = Figures::median(&with.figures);
-        for (figure, quantile) in TOLD {
-            figures.set(figure, with.quantile(quantile));
-        }
-        figures.set(Figure::BaseP99, without.quantile(0.99));
-        figures.set(Figure::P99Growth, with.quantile(0.99) / without.quantile(0.99));
+        quantiles(&with.latency, &mut figures);
+        figures.set(Figure::BaseP99, without.p99());
+        figures.set(Figure::P99Growth, with.p99() / without.p99());
         figures.set(Figure::Missed, without.missed + with.missed);
         figures.set(Figure::RssGrowth, growth as f64);
         if let Some(caught_up) = caught_up {
             figures.set(Figure::CaughtUp, caught_up as f64);
         }
         rig.losses(&mut figures);
-        let mut measured = measured(rig, figures)?;
-        measured.latency = with.latency;
-        Ok(measured)
+        measured(rig, figures)
     }
 }

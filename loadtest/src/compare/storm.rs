@@ -17,7 +17,7 @@ impl Setup<'_> {
         let to = from.plus(self.seconds());
         rig.measure(from, to);
         rig.run(&schedule, from.plus(self.seconds() / 4), |_| false)?;
-        let lost = rig.sample()?;
+        let (lost, lost_at) = (rig.sample()?, rig.clock.now());
         rig.lose_all();
         rig.run(&schedule, to, |rig| rig.swarm.is_settled())?;
         let back = rig.sample()?;
@@ -41,7 +41,7 @@ impl Setup<'_> {
             figures.set(Figure::ReconnectCpu, micros(used.cpu) / connections);
         }
         if caught_up && owed.is_some() {
-            figures.set(Figure::CaughtUp, micros(caught_up_at.since(lost.at)));
+            figures.set(Figure::CaughtUp, micros(caught_up_at.since(lost_at)));
         }
         figures.set(Figure::Missed, missed as f64);
         figures.set(Figure::Recovered, rig.swarm.handler.recovered as f64);

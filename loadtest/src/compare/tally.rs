@@ -1,4 +1,4 @@
-//! What is counted of deliveries: how many, how late, and when.
+//! What is counted of deliveries: how many, and how late.
 //!
 //! Lateness is counted from the moment at which a message was due, for messages that were due in the measured time. A
 //! delivery costs a time that is read and one counter. Latencies beyond a minute count as a minute.
@@ -13,8 +13,6 @@ use crate::swarm::payload::Nanos;
 
 /// Longest latency, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
-/// Time of one point of the timeline.
-pub(crate) const TIMELINE_STEP_MS: u64 = 100;
 /// One payload in so many is looked at in full.
 const VERIFY_EVERY: u64 = 1_024;
 
@@ -27,13 +25,9 @@ pub(crate) struct Tally {
     pub(crate) damaged: u64,
     /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// Deliveries per step of the measured time.
-    pub(crate) timeline: Vec<u64>,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
     now: Nanos,
-    /// Which step it is now, if it is measured.
-    step: Option<usize>,
 }
 
 impl Tally {
@@ -47,10 +41,8 @@ impl Tally {
             delivered: 0,
             damaged: 0,
             latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
-            timeline: Vec::new(),
             window: None,
             now: Nanos(0),
-            step: None,
         })
     }
 
@@ -58,18 +50,12 @@ impl Tally {
     pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
         self.window = Some((from, to));
         self.latency.reset();
-        let steps = to.since(from).as_millis().div_ceil(u128::from(TIMELINE_STEP_MS));
-        self.timeline = vec![0; steps as usize];
     }
 
     /// It is `now`; the deliveries that follow came now.
     #[inline]
     pub(crate) fn set_now(&mut self, now: Nanos) {
         self.now = now;
-        self.step = self.window.and_then(|(from, to)| {
-            let step = (now.0.checked_sub(from.0)? / (TIMELINE_STEP_MS * 1_000_000)) as usize;
-            (now < to && step < self.timeline.len()).then_some(step)
-        });
     }
 
     /// Counts a delivery.
@@ -83,9 +69,6 @@ impl Tally {
             self.damaged += 1;
             return;
         };
-        if let Some(step) = self.step {
-            self.timeline[step] += 1;
-        }
         if let Some((from, to)) = self.window
             && due >= from
             && due < to
@@ -134,7 +117,6 @@ mod tests {
             .map(|value| value.value_iterated_to())
             .collect();
         assert_eq!((tally.delivered, tally.damaged, latencies), (4, 0, vec![7, 9]));
-        assert_eq!(tally.timeline, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         tally.never_came(3, Nanos(3 * SECOND));
         assert_eq!((tally.latency.len(), tally.latency.max() / 1_000), (5, 1_000));
     }

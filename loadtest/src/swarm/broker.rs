@@ -1,156 +1,105 @@
-//! A broker under test: started here or running already; observed through /proc and its metrics.
-//!
-//! A broker that was started is stopped again, whatever happens: with SIGTERM in the ordinary course, else killed when this
-//! is dropped. Of a broker that runs already without a known process, memory and CPU time are those that its metrics tell.
+//! A broker under test: started here, observed through /proc and its metrics, and stopped again.
 
 use std::env;
-use std::ffi::OsStr;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use url::Url;
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use tickwire_wire::Codec;
 
-use crate::swarm::connections::{Endpoint, address_of};
+use crate::swarm::connections::Endpoint;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::proc::{self, CpuTime, Memory};
+use crate::swarm::proc::{CpuTime, Memory, cpu_time, memory};
+use crate::swarm::process::{Process, free_address};
 use crate::swarm::report::progress;
 use crate::swarm::scrape::{self, Metrics};
 use crate::swarm::tls::TlsClient;
 
-/// The project that this program was built from.
-const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-/// Time that a broker has to start, and to stop.
-const WITHIN: Duration = Duration::from_secs(20);
-/// Time between two looks at a broker that starts or stops.
+/// Time that a broker has to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Time that a broker gets for the first message of each topic; the rarest is traded once a minute at the default rate.
+const TOPICS_WITHIN: Duration = Duration::from_secs(300);
+/// Time between two looks at its topics.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Settings of a broker whose publisher may send as much as it wants to.
+pub(crate) const FREE_PUBLISHER: [(&str, &str); 4] = [
+    ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
+    ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
+    ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
+    ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
+];
 
 /// Which broker.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BrokerArgs {
-    /// The broker's program [default: `tickwire` beside this program, built if it is not there]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["url", "metrics"])]
+    /// The broker's program [default: `tickwire` beside this program]
+    #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
-    /// Test a broker that runs already, at this ws:// URL, and start none
-    #[arg(long, requires = "metrics")]
-    url: Option<String>,
-    /// Where the running broker's metrics are, http://HOST:PORT/metrics
-    #[arg(long, value_name = "URL", requires = "url")]
-    metrics: Option<String>,
-    /// The running broker's process, on this machine, for its memory and CPU time
-    #[arg(long, requires = "url")]
-    pid: Option<u32>,
-    /// Another argument for the broker that is started, such as --broker-arg=--shards=1; may be repeated
-    #[arg(long, value_name = "ARG", conflicts_with = "url", allow_hyphen_values = true)]
+    /// Another argument for the broker, such as --broker-arg=--shards=1; may be repeated
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     broker_arg: Vec<String>,
 }
 
 /// A broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    process: Process,
     endpoint: Endpoint,
     ops: SocketAddr,
-    metrics_path: String,
-    pid: Option<u32>,
-    child: Option<Child>,
     description: String,
 }
 
 impl Broker {
-    /// The broker that `args` name, started with `flags` and `settings` (environment) if it must be started.
+    /// The broker that `args` name, with `flags`, each with its value, and `settings`, which are variables of its environment.
     ///
     /// # Errors
-    /// When there is none, or it does not become ready.
-    pub(crate) fn open(
+    /// When it is not there, or does not become ready.
+    pub(crate) fn start(
         args: &BrokerArgs,
         flags: &[(&str, String)],
         settings: &[(&str, String)],
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        match (&args.url, &args.metrics) {
-            (Some(url), Some(metrics)) => Self::running(url, metrics, args.pid),
-            _ => Self::start(args, flags, settings, interrupt),
-        }
-    }
-
-    fn running(url: &str, metrics: &str, pid: Option<u32>) -> anyhow::Result<Self> {
-        let parsed = Url::parse(metrics).with_context(|| format!("{metrics:?} is no URL"))?;
-        ensure!(parsed.scheme() == "http", "{metrics:?} must begin with http://");
-        let host = parsed.host_str().unwrap_or_default();
-        let broker = Self {
-            endpoint: Endpoint::of_broker(url)?,
-            ops: address_of(host, parsed.port().unwrap_or(80))?,
-            metrics_path: parsed.path().to_owned(),
-            pid,
-            child: None,
-            description: format!("{url} (ran already)"),
-        };
-        broker.scrape()?;
-        Ok(broker)
-    }
-
-    fn start(
-        args: &BrokerArgs,
-        flags: &[(&str, String)],
-        settings: &[(&str, String)],
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Self> {
-        let program = match &args.bin {
-            Some(path) => path.clone(),
-            None => built_beside_this()?,
-        };
-        let [listen, ops] = free_addresses()?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program(args.bin.as_deref())?);
         command.arg("serve");
-        command.args(["--listen", &listen.to_string(), "--ops", &ops.to_string()]);
-        for (flag, value) in flags {
-            command.args([flag, value.as_str()]);
-        }
+        command.args(flags.iter().flat_map(|(flag, value)| [flag, value.as_str()]));
         command.args(&args.broker_arg);
-        // Who has nobody left to serve need not wait; a scenario that has says so.
+        // Who has nobody left to serve need not wait; a trial that has says so.
         command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
         command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
         command.envs(settings.iter().map(|(name, value)| (name, value)));
+        let broker = Self::run(command, interrupt)?;
+        progress(format_args!("started {}", broker.description));
+        Ok(broker)
+    }
+
+    /// Runs `command`, a broker's `serve` but for its addresses.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not become ready.
+    pub(crate) fn run(mut command: Command, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let (listen, ops) = (free_address()?, free_address()?);
+        command.args(["--listen", &listen.to_string(), "--ops", &ops.to_string()]);
         // Its warnings are worth seeing, its greeting is not.
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
             command.env("TICKWIRE_LOG_LEVEL", "warn");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
         let description = described(&command);
-        progress(format_args!("starting {description}"));
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut broker = Self {
-            endpoint: Endpoint::of_broker(&format!("ws://{listen}/v1/ws"))?,
-            ops,
-            metrics_path: "/metrics".to_owned(),
-            pid: Some(child.id()),
-            child: Some(child),
-            description,
-        };
-        broker.wait_ready(interrupt)?;
-        Ok(broker)
-    }
-
-    fn wait_ready(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let until = Instant::now() + WITHIN;
-        loop {
+        let mut process = Process::start(command.stdout(Stdio::null()))?;
+        process.wait_until(|| {
             interrupt.check()?;
-            if let Some(status) = self.exited()? {
-                bail!("the broker ended at once, with {status}; its own words are above");
-            }
-            match scrape::get(self.ops, "/readyz") {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() >= until => {
-                    return Err(error).with_context(|| format!("the broker is not ready after {WITHIN:?}"));
-                }
-                Err(_) => std::thread::sleep(LOOK_EVERY),
-            }
-        }
+            Ok(scrape::get(ops, "/readyz").ok())
+        })?;
+        Ok(Self {
+            process,
+            endpoint: Endpoint::new(listen, "/v1/ws", Some(Codec::Json.subprotocol())),
+            ops,
+            description,
+        })
     }
 
     /// The same broker, whose clients' listener is spoken to by TLS, as `client`.
@@ -164,14 +113,14 @@ impl Broker {
         &self.endpoint
     }
 
-    /// How it was started, or where it runs.
+    /// How it was started.
     pub(crate) fn description(&self) -> &str {
         &self.description
     }
 
-    /// Whether it was started here.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.child.is_some()
+    /// The process, and where its metrics are.
+    pub(crate) fn into_process(self) -> (Process, SocketAddr) {
+        (self.process, self.ops)
     }
 
     /// Its memory now.
@@ -179,13 +128,7 @@ impl Broker {
     /// # Errors
     /// When it is gone.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        match self.pid {
-            Some(pid) => Ok(proc::memory(pid)?),
-            None => Ok(Memory {
-                rss_bytes: self.scrape()?.sum("process_resident_memory_bytes", "") as u64,
-                anon_bytes: None,
-            }),
-        }
+        Ok(memory(self.process.pid())?)
     }
 
     /// Its CPU time so far.
@@ -193,13 +136,7 @@ impl Broker {
     /// # Errors
     /// When it is gone.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
-        match self.pid {
-            Some(pid) => Ok(proc::cpu_time(pid)?),
-            None => {
-                let seconds = self.scrape()?.sum("process_cpu_seconds_total", "");
-                Ok(CpuTime::of_process(Duration::from_secs_f64(seconds.max(0.0))))
-            }
-        }
+        Ok(cpu_time(self.process.pid())?)
     }
 
     /// Its metrics now.
@@ -207,122 +144,88 @@ impl Broker {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn scrape(&self) -> anyhow::Result<Metrics> {
-        Ok(Metrics::parse(&scrape::get(self.ops, &self.metrics_path)?))
+        Ok(Metrics::parse(&scrape::get(self.ops, "/metrics")?))
     }
 
-    /// Stops it if it was started here, and waits for its end.
+    /// Waits until there are `count` topics that match `pattern`, and returns their names.
     ///
     /// # Errors
-    /// When it does not end in time, or not well.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        if !self.is_ours() {
-            return Ok(());
+    /// When there are not in time, or the broker does not answer.
+    pub(crate) fn topics(
+        &self,
+        pattern: &str,
+        count: usize,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Listing {
+            topics: Vec<Listed>,
         }
-        if let Some(status) = self.exited()? {
-            bail!("the broker had ended by itself, with {status}");
+        #[derive(Deserialize)]
+        struct Listed {
+            topic: String,
         }
-        self.terminate()?;
-        let until = Instant::now() + WITHIN;
-        let status = loop {
-            if let Some(status) = self.exited()? {
-                break status;
+        let until = Instant::now() + TOPICS_WITHIN;
+        let path = format!("/v1/topics?match={pattern}&limit={count}");
+        loop {
+            interrupt.check()?;
+            let page = scrape::get_by(self.endpoint.address, &path, self.endpoint.client.as_ref())?;
+            let listing: Listing = serde_json::from_str(&page).context("the broker's list of topics")?;
+            let found = listing.topics.len();
+            if found >= count {
+                return Ok(listing.topics.into_iter().map(|listed| listed.topic).collect());
             }
             ensure!(
                 Instant::now() < until,
-                "the broker did not stop within {WITHIN:?} of SIGTERM"
+                "the broker has {found} of {count} topics like {pattern} after {TOPICS_WITHIN:?}: raise --rate or ask for fewer"
             );
             std::thread::sleep(LOOK_EVERY);
-        };
-        ensure!(status.success(), "the broker stopped with {status}");
-        Ok(())
+        }
     }
 
-    /// Tells it to stop, if it was started here.
+    /// Tells it to stop.
     ///
     /// # Errors
     /// When the system refuses.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
-        match &self.child {
-            Some(child) => {
-                kill_process(Pid::from_child(child), Signal::TERM).context("cannot signal the broker")
-            }
-            None => Ok(()),
-        }
+        self.process.terminate()
     }
 
-    /// How it ended, once it has, if it was started here.
+    /// How it ended, once it has.
     ///
     /// # Errors
     /// When the system refuses.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        let Some(child) = &mut self.child else {
-            return Ok(None);
-        };
-        let status = child.try_wait().context("cannot look after the broker")?;
-        if status.is_some() {
-            self.child = None;
-        }
-        Ok(status)
+        self.process.exited()
+    }
+
+    /// Stops it, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.process.stop(STOP_WITHIN)?;
+        let status =
+            status.with_context(|| format!("the broker did not stop within {STOP_WITHIN:?} of SIGTERM"))?;
+        ensure!(status.success(), "the broker stopped with {status}");
+        Ok(())
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let killed = child.kill().and_then(|()| child.wait());
-            if let Err(error) = killed {
-                progress(format_args!("the broker could not be killed: {error}"));
-            }
-        }
-    }
-}
-
-/// Two addresses of this machine that nobody uses. Another program may take them before the broker does; it says so then.
-fn free_addresses() -> anyhow::Result<[SocketAddr; 2]> {
-    let free = || TcpListener::bind("127.0.0.1:0").context("no free port");
-    let (one, two) = (free()?, free()?);
-    Ok([one.local_addr()?, two.local_addr()?])
-}
-
-/// The broker beside this program, built if it is not there.
-fn built_beside_this() -> anyhow::Result<PathBuf> {
-    let own = env::current_exe().context("cannot find this program's own folder")?;
-    let folder = own.parent().unwrap_or(Path::new("."));
-    let program = folder.join("tickwire");
-    if program.exists() {
-        return Ok(program);
-    }
-    let profile = match folder.file_name().and_then(OsStr::to_str) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
+/// The broker's program: the one that is named, or the one beside this program.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let program = match named {
+        Some(program) => program.to_owned(),
+        None => env::current_exe()
+            .context("cannot find this program's own folder")?
+            .with_file_name("tickwire"),
     };
-    progress(format_args!(
-        "{} is not there: building it with cargo, profile {profile}",
-        program.display()
-    ));
-    let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
-    // From the sources that this program was built from and to where it was built, wherever it is started.
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "-p",
-            "tickwire",
-            "--profile",
-            profile,
-            "--manifest-path",
-            MANIFEST,
-        ])
-        .arg("--target-dir")
-        .arg(folder.parent().unwrap_or(folder))
-        .status()
-        .context("cannot run cargo")?;
     ensure!(
-        status.success(),
-        "the broker could not be built; name one with --bin PATH"
-    );
-    ensure!(
-        program.exists(),
-        "cargo built no {}; name a broker with --bin PATH",
+        program.is_file(),
+        "{} is not there: build it with cargo build --release -p tickwire, or name one",
         program.display()
     );
     Ok(program)
@@ -340,17 +243,14 @@ fn described(command: &Command) -> String {
         .iter()
         .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
         .collect();
-    let program = Path::new(command.get_program());
-    words.push(
-        program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+    words.extend(
+        std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| {
+                let path = Path::new(word);
+                let name = path.file_name().filter(|_| path.is_absolute());
+                name.unwrap_or(word).to_string_lossy().into_owned()
+            }),
     );
-    words.extend(command.get_args().map(|arg| match Path::new(arg) {
-        path if path.is_absolute() => path.file_name().unwrap_or(arg).to_string_lossy().into_owned(),
-        _ => arg.to_string_lossy().into_owned(),
-    }));
     words.join(" ")
 }

@@ -11,9 +11,10 @@ use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+
+use crate::swarm::tls::TlsClient;
 
 /// Time that a look at the certificate may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
@@ -79,7 +80,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Never with what is used here.
-    pub(crate) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
+    pub(crate) fn client(&self) -> anyhow::Result<TlsClient> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
         Ok(trusting(roots)?)
@@ -90,13 +91,13 @@ impl Certificates {
 ///
 /// # Errors
 /// Never with what is used here.
-pub(crate) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+pub(crate) fn trusting(roots: RootCertStore) -> Result<TlsClient, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(TlsClient(Arc::new(config)))
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -109,11 +110,10 @@ fn named(name: &str) -> DistinguishedName {
 ///
 /// # Errors
 /// When there is no handshake.
-pub(crate) fn shown(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<Vec<u8>> {
+pub(crate) fn shown(address: SocketAddr, client: &TlsClient) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
     stream.set_read_timeout(Some(LOOK_WITHIN))?;
-    let mut session =
-        ClientConnection::new(client, ServerName::from(address.ip())).map_err(io::Error::other)?;
+    let mut session = client.session(address.ip())?;
     while session.is_handshaking() {
         session.complete_io(&mut stream)?;
     }

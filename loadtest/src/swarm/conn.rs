@@ -17,10 +17,12 @@ use tickwire_wire::deflate::BadDeflate;
 use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
 
+use crate::swarm::connections::Endpoint;
 use crate::swarm::frame::{Frame, FrameFault, FrameReader};
 use crate::swarm::handshake::{Handshake, HandshakeFault};
 use crate::swarm::inflated::Inflated;
-use crate::swarm::tls::{TlsClient, Wire};
+use crate::swarm::report::Faults;
+use crate::swarm::tls::Wire;
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 8;
@@ -45,8 +47,17 @@ pub(crate) trait Handler {
         now()
     }
 
-    /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it.
-    fn ended(&mut self, id: ConnId, ending: &Ending);
+    /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it. A fault,
+    /// unless this side asked for it.
+    fn ended(&mut self, id: ConnId, ending: &Ending) {
+        if !matches!(ending, Ending::Finished) {
+            self.faults()
+                .add("connection ended", format_args!("connection {}: {ending}", id.0));
+        }
+    }
+
+    /// What went wrong so far.
+    fn faults(&mut self) -> &mut Faults;
 }
 
 /// Why a connection is no more.
@@ -136,22 +147,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, from `source` and by TLS as `client` if these are given; the number is also the token under which `registry` reports it.
+    /// Begins to connect to `endpoint`, from `source` if it is given; the number is also the token under which `registry`
+    /// reports it.
     ///
     /// # Errors
     /// When the system has no socket, port or memory left for it.
     pub(crate) fn start(
         id: ConnId,
-        address: SocketAddr,
+        endpoint: &Endpoint,
         source: Option<Ipv4Addr>,
-        client: Option<&TlsClient>,
         registry: &Registry,
     ) -> Result<Self, Ending> {
         let start = || {
-            let mut stream = connect(address, source)?;
+            let mut stream = connect(endpoint.address, source)?;
             stream.set_nodelay(true)?;
             registry.register(&mut stream, Token(id.0), Interest::READABLE | Interest::WRITABLE)?;
-            Wire::new(stream, client, address.ip())
+            Wire::new(stream, endpoint.client.as_ref(), endpoint.address.ip())
         };
         Ok(Self {
             id,
@@ -172,16 +183,6 @@ impl Connection {
     /// Whether the handler said so.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled
-    }
-
-    /// Sends a text message.
-    ///
-    /// # Errors
-    /// When the connection broke.
-    pub(crate) fn send(&mut self, text: &[u8]) -> Result<(), Ending> {
-        self.out
-            .extend_from_slice(&client_frame(true, Opcode::Text, MASK, text));
-        self.flush()
     }
 
     /// Lets `fill` add messages, and writes them with what waits already, in one call if the kernel takes them.

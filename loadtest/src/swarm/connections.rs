@@ -6,14 +6,12 @@
 //! too many for the memory that all of them share is ended, with the reason.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mio::{Events, Poll};
-use tickwire_wire::Codec;
-use url::Url;
 
 use crate::swarm::conn::{ConnId, Connection, Ending, Handler, Reply, Shared};
 use crate::swarm::handshake::Handshake;
@@ -29,6 +27,15 @@ const EVENTS: usize = 1_024;
 /// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one frame.
 const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Connections that are on their way at a time.
+const UNSETTLED_MAX: usize = 128;
+/// Time without a connection getting ready after which the rest is given up.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// Time that all connections get to be closed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(60);
+/// Files that the process has open besides its connections.
+const OTHER_FILES: u64 = 64;
+
 /// Where to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
@@ -36,49 +43,41 @@ pub(crate) struct Endpoint {
     /// By which TLS is spoken there, if it is.
     pub(crate) client: Option<TlsClient>,
     pub(crate) handshake: Handshake,
+    /// Whether connections come from addresses that nobody has had lately.
+    pub(crate) has_sources: bool,
 }
 
 impl Endpoint {
-    /// The endpoint of a broker at `url`, `ws://HOST:PORT/PATH`.
-    ///
-    /// # Errors
-    /// When it is no such URL or its host has no address.
-    pub(crate) fn of_broker(url: &str) -> anyhow::Result<Self> {
-        let parsed = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
-        anyhow::ensure!(parsed.scheme() == "ws", "{url:?} must begin with ws://");
-        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port().unwrap_or(80));
-        let path = match parsed.path() {
-            "/" => "/v1/ws",
-            path => path,
-        };
-        let address = address_of(host, port)?;
-        let handshake = Handshake {
-            host: format!("{host}:{port}"),
-            path: path.to_owned(),
-            subprotocol: Some(Codec::Json.subprotocol()),
-            deflate: false,
-        };
-        Ok(Self {
+    /// A WebSocket endpoint without TLS and compression.
+    pub(crate) fn new(address: SocketAddr, path: &str, subprotocol: Option<&'static str>) -> Self {
+        Self {
             address,
             client: None,
-            handshake,
-        })
+            handshake: Handshake {
+                host: address.to_string(),
+                path: path.to_owned(),
+                subprotocol,
+                deflate: false,
+            },
+            has_sources: matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback()),
+        }
     }
 }
 
-/// The first address of a host.
+/// Raises the limit of open files as far as the system allows, and checks that it suffices for so many connections.
 ///
 /// # Errors
-/// When it has none.
-pub(crate) fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    // URLs have the addresses of IPv6 in brackets.
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let mut addresses = (bare, port)
-        .to_socket_addrs()
-        .with_context(|| format!("cannot find the host {host:?}"))?;
-    addresses
-        .next()
-        .with_context(|| format!("the host {host:?} has no address"))
+/// When it does not.
+pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
+    let (needed, limit) = (
+        connections as u64 + OTHER_FILES,
+        rlimit::increase_nofile_limit(u64::MAX)?,
+    );
+    anyhow::ensure!(
+        needed <= limit,
+        "{connections} connections need {needed} open files, the limit is {limit}: raise it (ulimit -Hn) or ask for fewer"
+    );
+    Ok(())
 }
 
 /// Connections and what handles them.
@@ -88,11 +87,9 @@ pub(crate) struct Swarm<H> {
     pub(crate) handler: H,
     poll: Poll,
     events: Events,
-    address: SocketAddr,
-    /// Where connections to the loopback come from.
+    endpoint: Endpoint,
+    /// Where connections come from, if they have such addresses.
     sources: Sources,
-    /// By which the connections speak TLS, if they do.
-    client: Option<TlsClient>,
     shared: Shared,
     /// Bytes of incomplete messages of all connections.
     held: usize,
@@ -103,7 +100,6 @@ pub(crate) struct Swarm<H> {
     begun: usize,
     /// Of these, the ones that have neither settled nor ended.
     unsettled: usize,
-    unsettled_max: usize,
     /// Connections that were begun and have not ended.
     alive: usize,
     /// Connections that may have more to read although no event will say so.
@@ -121,33 +117,31 @@ impl<H: Handler> Swarm<H> {
     /// A swarm of `count` connections, none of them begun.
     ///
     /// # Errors
-    /// When the system refuses an epoll instance.
+    /// When the system refuses so many open files, or an epoll instance.
     pub(crate) fn new(
         endpoint: &Endpoint,
         count: usize,
-        unsettled_max: usize,
-        interrupt: Interrupt,
+        interrupt: &Interrupt,
         handler: H,
-    ) -> io::Result<Self> {
+    ) -> anyhow::Result<Self> {
+        allow_files(count)?;
         Ok(Self {
             handler,
-            poll: Poll::new()?,
+            poll: Poll::new().context("no epoll instance")?,
             events: Events::with_capacity(EVENTS),
-            address: endpoint.address,
             sources: Sources::take(count),
-            client: endpoint.client.clone(),
             shared: Shared {
                 handshake: endpoint.handshake.clone(),
                 scratch: vec![0; SCRATCH_BYTES].into(),
                 inflated: Inflated::default(),
             },
+            endpoint: endpoint.clone(),
             held: 0,
             held_max: HELD_BYTES_MAX,
-            interrupt,
+            interrupt: interrupt.clone(),
             connections: std::iter::repeat_with(|| None).take(count).collect(),
             begun: 0,
             unsettled: 0,
-            unsettled_max: unsettled_max.max(1),
             alive: 0,
             again: Vec::new(),
             stopped: 0..0,
@@ -177,11 +171,6 @@ impl<H: Handler> Swarm<H> {
             .flatten()
             .filter(|connection| connection.is_open())
             .count()
-    }
-
-    /// Sends a text message; one to a connection that has ended goes nowhere.
-    pub(crate) fn send(&mut self, id: ConnId, text: &[u8]) {
-        self.with(id.0, |connection, _, _| connection.send(text).map(|()| false));
     }
 
     /// Lets `fill` add messages for a connection and writes them; one that has ended gets none.
@@ -285,29 +274,61 @@ impl<H: Handler> Swarm<H> {
         Ok(true)
     }
 
-    /// Closes every connection and waits for the broker's answers. Returns how many did not come in time.
+    /// Turns for so long.
     ///
     /// # Errors
     /// As [`Self::turn`].
-    pub(crate) fn finish(&mut self, within: Duration) -> anyhow::Result<usize> {
+    pub(crate) fn turn_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        self.turn_until(Instant::now() + time, |_| false).map(drop)
+    }
+
+    /// Begins all connections and waits until they have settled or ended. That some do not is a fault.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn connect(&mut self) -> anyhow::Result<()> {
+        let (mut settled, mut since) = (0, Instant::now());
+        while !self.is_settled() {
+            self.turn_until(Instant::now() + Duration::from_millis(500), |swarm| {
+                swarm.is_settled()
+            })?;
+            let now = self.settled();
+            if now > settled {
+                (settled, since) = (now, Instant::now());
+            } else if since.elapsed() > STUCK_AFTER {
+                let all = self.connections.len();
+                let text = format_args!(
+                    "{settled} of {all} connections are ready, and no other for {STUCK_AFTER:?}"
+                );
+                self.handler.faults().add("connecting is stuck", text);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes every connection and waits for the broker's answers. That some do not come is a fault.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         for index in 0..self.begun {
             self.with(index, |connection, _, _| connection.close().map(|()| false));
         }
-        let until = Instant::now() + within;
-        self.turn_until(until, |swarm| swarm.alive == 0)?;
-        Ok(self.alive)
+        self.turn_until(Instant::now() + CLOSE_WITHIN, |swarm| swarm.alive == 0)?;
+        if self.alive > 0 {
+            let text = format_args!("by {} connections within {CLOSE_WITHIN:?}", self.alive);
+            self.handler.faults().add("close not answered", text);
+        }
+        Ok(())
     }
 
     fn begin(&mut self) {
-        while self.begun < self.connections.len() && self.unsettled < self.unsettled_max {
+        while self.begun < self.connections.len() && self.unsettled < UNSETTLED_MAX {
             let id = ConnId(self.begun);
             self.begun += 1;
-            let source = match self.address.ip() {
-                IpAddr::V4(ip) if ip.is_loopback() => Some(self.sources.of(id.0)),
-                _ => None,
-            };
-            let client = self.client.as_ref();
-            match Connection::start(id, self.address, source, client, self.poll.registry()) {
+            let source = self.endpoint.has_sources.then(|| self.sources.of(id.0));
+            match Connection::start(id, &self.endpoint, source, self.poll.registry()) {
                 Ok(connection) => {
                     self.connections[id.0] = Some(connection);
                     self.unsettled += 1;
@@ -364,6 +385,7 @@ mod tests {
     use tickwire_wire::Micros;
 
     use super::*;
+    use crate::swarm::report::Faults;
 
     const WITHIN: Duration = Duration::from_secs(20);
     const ACCEPTED: &[u8] =
@@ -377,9 +399,14 @@ mod tests {
     struct Notes {
         lengths: Vec<usize>,
         endings: Vec<String>,
+        faults: Faults,
     }
 
     impl Handler for Notes {
+        fn faults(&mut self) -> &mut Faults {
+            &mut self.faults
+        }
+
         fn message(&mut self, _: ConnId, message: &[u8], _: Micros, _: &mut Reply<'_>) {
             self.lengths.push(message.len());
         }
@@ -396,19 +423,9 @@ mod tests {
     /// A swarm of `count` connections, all open, and the server's ends of them.
     fn swarm(listener: &TcpListener, count: usize) -> (Swarm<Notes>, Vec<TcpStream>) {
         let address = listener.local_addr().expect("it listens");
-        let handshake = Handshake {
-            host: address.to_string(),
-            path: "/".to_owned(),
-            subprotocol: None,
-            deflate: false,
-        };
-        let endpoint = Endpoint {
-            address,
-            client: None,
-            handshake,
-        };
-        let interrupt = Interrupt::default();
-        let mut swarm = Swarm::new(&endpoint, count, count, interrupt, Notes::default()).expect("an epoll");
+        let endpoint = Endpoint::new(address, "/", None);
+        let mut swarm =
+            Swarm::new(&endpoint, count, &Interrupt::default(), Notes::default()).expect("an epoll");
         let mut ends = Vec::new();
         std::thread::scope(|scope| {
             let accepting = scope.spawn(|| (0..count).map(|_| accept(listener)).collect());

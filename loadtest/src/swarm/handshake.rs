@@ -9,11 +9,13 @@ use thiserror::Error;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer to it, from the same section.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// What ends a head.
+const END: &[u8] = b"\r\n\r\n";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 /// The parameter by which a server compresses each message by itself (RFC 7692 §7.1.1.1).
 const NO_TAKEOVER: &str = "server_no_context_takeover";
 /// Longest head of a response that is accepted, in bytes.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most characters of a response that an error repeats.
 const SHOWN_CHARS_MAX: usize = 300;
 
@@ -73,21 +75,14 @@ impl Handshake {
     /// # Errors
     /// When the answer is anything but the acceptance of what was asked for.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeFault> {
-        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let Some(head) = head else {
-            return match bytes.len() {
-                0..HEAD_BYTES_MAX => Ok(None),
-                _ => Err(HandshakeFault::TooLong),
-            };
+        let Some((status, end)) = answered(bytes)? else {
+            return Ok(None);
         };
-        let text = String::from_utf8_lossy(&bytes[..head]);
-        let (status, headers) = text.split_once("\r\n").unwrap_or((&text, ""));
-        let Some(code) = status.strip_prefix("HTTP/1.1 ") else {
-            return Err(HandshakeFault::NotHttp(shown(bytes)));
-        };
-        if code.split(' ').next() != Some("101") {
+        if status != 101 {
             return Err(HandshakeFault::Refused(shown(bytes)));
         }
+        let text = String::from_utf8_lossy(&bytes[..end - END.len()]);
+        let (_, headers) = text.split_once("\r\n").unwrap_or_default();
         let must_be = |name: &'static str, expected: &str, case_matters: bool| {
             let found = values(headers, name);
             let equal = |value: &str| match case_matters {
@@ -108,25 +103,40 @@ impl Handshake {
         must_be("Upgrade", "websocket", false)?;
         must_be("Connection", "upgrade", false)?;
         must_be("Sec-WebSocket-Accept", ACCEPT, true)?;
-        if !self.deflate {
-            must_be(EXTENSIONS, "", true)?;
-        } else if !agrees(&values(headers, EXTENSIONS)) {
-            return Err(HandshakeFault::Header {
-                name: EXTENSIONS,
-                expected: format!("permessage-deflate; {NO_TAKEOVER}"),
-                found: values(headers, EXTENSIONS)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-            });
+        if !self.deflate || !agrees(&values(headers, EXTENSIONS)) {
+            let expected = if self.deflate {
+                "permessage-deflate; server_no_context_takeover"
+            } else {
+                ""
+            };
+            must_be(EXTENSIONS, expected, true)?;
         }
         must_be(
             "Sec-WebSocket-Protocol",
             self.subprotocol.unwrap_or_default(),
             true,
         )?;
-        Ok(Some(head + 4))
+        Ok(Some(end))
     }
+}
+
+/// The status of an HTTP answer and where its head ends, once that is there.
+///
+/// # Errors
+/// When the bytes are no HTTP answer, or its head is too long.
+pub(crate) fn answered(bytes: &[u8]) -> Result<Option<(u16, usize)>, HandshakeFault> {
+    let Some(head) = bytes.windows(END.len()).position(|part| part == END) else {
+        return match bytes.len() {
+            0..HEAD_BYTES_MAX => Ok(None),
+            _ => Err(HandshakeFault::TooLong),
+        };
+    };
+    let status = bytes
+        .strip_prefix(b"HTTP/1.1 ")
+        .or(bytes.strip_prefix(b"HTTP/1.0 "))
+        .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok())
+        .ok_or_else(|| HandshakeFault::NotHttp(shown(bytes)))?;
+    Ok(Some((status, head + END.len())))
 }
 
 /// Whether permessage-deflate was agreed on and the server keeps no context.

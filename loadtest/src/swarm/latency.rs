@@ -1,16 +1,18 @@
 //! Latencies of a run, as outcomes carry them: a few quantiles of a histogram.
 
+use std::fmt::{self, Display};
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+use crate::swarm::report::micros;
 
 /// Latencies, in microseconds; all 0 of none.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Latency {
     /// How many.
     pub(crate) count: u64,
-    pub(crate) mean: f64,
     pub(crate) p50: u64,
-    pub(crate) p90: u64,
     pub(crate) p99: u64,
     pub(crate) p999: u64,
     pub(crate) max: u64,
@@ -21,12 +23,17 @@ impl Latency {
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         Self {
             count: histogram.len(),
-            mean: histogram.mean(),
             p50: histogram.value_at_quantile(0.5),
-            p90: histogram.value_at_quantile(0.9),
             p99: histogram.value_at_quantile(0.99),
             p999: histogram.value_at_quantile(0.999),
             max: histogram.max(),
         }
+    }
+}
+
+impl Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, p999, max] = [self.p50, self.p99, self.p999, self.max].map(micros);
+        write!(f, "p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}")
     }
 }

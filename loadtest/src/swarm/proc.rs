@@ -3,8 +3,9 @@
 //! Linux only. Each reading is a few short files; nothing is kept open.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -23,8 +24,8 @@ pub(crate) enum ProcError {
 pub(crate) struct Memory {
     /// All of it (VmRSS).
     pub(crate) rss_bytes: u64,
-    /// The part that no file backs (RssAnon), if it is known.
-    pub(crate) anon_bytes: Option<u64>,
+    /// The part that no file backs (RssAnon).
+    pub(crate) anon_bytes: u64,
 }
 
 /// Memory of the kernel, the whole machine's.
@@ -41,15 +42,14 @@ pub(crate) struct KernelMemory {
 pub(crate) struct CpuTime(BTreeMap<String, Duration>);
 
 impl CpuTime {
-    /// CPU time of a process whose threads are not known.
-    pub(crate) fn of_process(time: Duration) -> Self {
-        Self(BTreeMap::from([("process".to_owned(), time)]))
-    }
-
     /// The time that passed since `earlier`. A thread that ended in between counts as 0.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let before = |name: &str| earlier.0.get(name).copied().unwrap_or_default();
-        let passed = |(name, time): (&String, &Duration)| (name.clone(), time.saturating_sub(before(name)));
+        let passed = |(name, time): (&String, &Duration)| {
+            (
+                name.clone(),
+                time.saturating_sub(earlier.of(name).unwrap_or_default()),
+            )
+        };
         Self(self.0.iter().map(passed).collect())
     }
 
@@ -62,11 +62,99 @@ impl CpuTime {
     pub(crate) fn of(&self, name: &str) -> Option<Duration> {
         self.0.get(name).copied()
     }
+}
 
-    /// In seconds, by name.
-    pub(crate) fn seconds(&self) -> BTreeMap<String, f64> {
-        let seconds = |(name, time): (&String, &Duration)| (name.clone(), time.as_secs_f64());
-        self.0.iter().map(seconds).collect()
+/// The seconds of each name: `feed 0.31, shard 4.02`.
+impl Display for CpuTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (name, time)) in self.0.iter().enumerate() {
+            let apart = if number == 0 { "" } else { ", " };
+            write!(f, "{apart}{name} {:.2}", time.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+/// A process at one moment; two make a measurement.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    at: Instant,
+    pub(crate) rss_bytes: u64,
+    pub(crate) threads: u64,
+    cpu: CpuTime,
+    /// Time in which its threads were ready and others had the core.
+    waited: Duration,
+    voluntary: u64,
+    involuntary: u64,
+}
+
+/// What a process used between two samples.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    pub(crate) time: Duration,
+    pub(crate) cpu: Duration,
+    /// Time in which threads were ready and others had the core.
+    pub(crate) waited: Duration,
+    /// Context switches because it waited.
+    pub(crate) voluntary: u64,
+    /// Context switches because others wanted the core.
+    pub(crate) involuntary: u64,
+}
+
+impl Sample {
+    /// The process `pid` now. CPU times are those of the scheduler, to the nanosecond. Threads that ended are not in it.
+    ///
+    /// # Errors
+    /// When it is gone or is not ours to look at.
+    pub(crate) fn take(pid: u32) -> Result<Self, ProcError> {
+        let path = format!("/proc/{pid}/task");
+        let unreadable = |source| ProcError::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        let mut sample = Self {
+            at: Instant::now(),
+            rss_bytes: memory(pid)?.rss_bytes,
+            threads: 0,
+            cpu: CpuTime::default(),
+            waited: Duration::ZERO,
+            voluntary: 0,
+            involuntary: 0,
+        };
+        for task in fs::read_dir(&path).map_err(unreadable)? {
+            let task = task.map_err(unreadable)?.path();
+            let [name, times, status] =
+                ["comm", "schedstat", "status"].map(|file| fs::read_to_string(task.join(file)));
+            // A thread may end between being listed and being read.
+            let (Ok(name), Ok(times), Ok(status)) = (name, times, status) else {
+                continue;
+            };
+            let mut times = times.split_ascii_whitespace().map_while(|time| time.parse().ok());
+            let mut next = || Duration::from_nanos(times.next().unwrap_or(0));
+            sample.threads += 1;
+            *sample.cpu.0.entry(thread_group(&name).to_owned()).or_default() += next();
+            sample.waited += next();
+            sample.voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            sample.involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+        }
+        match sample.threads {
+            0 => Err(ProcError::NoField {
+                path,
+                field: "thread that can be read",
+            }),
+            _ => Ok(sample),
+        }
+    }
+
+    /// What was used since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Used {
+        Used {
+            time: self.at.saturating_duration_since(earlier.at),
+            cpu: self.cpu.since(&earlier.cpu).total(),
+            waited: self.waited.saturating_sub(earlier.waited),
+            voluntary: self.voluntary.saturating_sub(earlier.voluntary),
+            involuntary: self.involuntary.saturating_sub(earlier.involuntary),
+        }
     }
 }
 
@@ -79,60 +167,27 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, ProcError> {
     let text = read(&path)?;
     Ok(Memory {
         rss_bytes: kilobytes(&path, &text, "VmRSS:")?,
-        anon_bytes: kilobytes(&path, &text, "RssAnon:").ok(),
+        anon_bytes: kilobytes(&path, &text, "RssAnon:")?,
     })
 }
 
-/// The CPU time of process `pid` so far, to the nanosecond. Threads that ended are not in it.
+/// The CPU time of process `pid` so far.
 ///
 /// # Errors
-/// When it is gone or is not ours to look at.
+/// As [`Sample::take`].
 pub(crate) fn cpu_time(pid: u32) -> Result<CpuTime, ProcError> {
-    let tasks = format!("/proc/{pid}/task");
-    let unreadable = |source| ProcError::Unreadable {
-        path: tasks.clone(),
-        source,
-    };
-    let mut times = BTreeMap::new();
-    for task in fs::read_dir(&tasks).map_err(unreadable)? {
-        let task = task.map_err(unreadable)?.path();
-        // A thread may end between being listed and being read.
-        let (Ok(name), Ok(stat)) = (
-            fs::read_to_string(task.join("comm")),
-            fs::read_to_string(task.join("schedstat")),
-        ) else {
-            continue;
-        };
-        let nanos = first_number(&stat).ok_or_else(|| ProcError::NoField {
-            path: task.join("schedstat").display().to_string(),
-            field: "time",
-        })?;
-        *times.entry(thread_group(&name).to_owned()).or_default() += Duration::from_nanos(nanos);
-    }
-    if times.is_empty() {
-        let field = "thread with a readable schedstat";
-        return Err(ProcError::NoField { path: tasks, field });
-    }
-    Ok(CpuTime(times))
+    Sample::take(pid).map(|sample| sample.cpu)
 }
 
-/// How long the threads of process `pid` were ready to run and did not, since others had their core.
+/// System calls that process `pid` wrote with so far, of those that the kernel counts: `write` and `writev`, but not `send` and
+/// `sendmsg`.
 ///
 /// # Errors
 /// When it is gone or is not ours to look at.
-pub(crate) fn waited(pid: u32) -> Result<Duration, ProcError> {
-    let tasks = format!("/proc/{pid}/task");
-    let entries = fs::read_dir(&tasks).map_err(|source| ProcError::Unreadable {
-        path: tasks.clone(),
-        source,
-    })?;
-    let of_task = |stat: String| -> Option<u64> { stat.split_ascii_whitespace().nth(1)?.parse().ok() };
-    let nanos = entries
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(of_task)
-        .sum();
-    Ok(Duration::from_nanos(nanos))
+pub(crate) fn writes(pid: u32) -> Result<u64, ProcError> {
+    let path = format!("/proc/{pid}/io");
+    let writes = field(&read(&path)?, "syscw:");
+    writes.ok_or(ProcError::NoField { path, field: "syscw" })
 }
 
 /// The kernel's memory now.
@@ -158,16 +213,20 @@ fn read(path: &str) -> Result<String, ProcError> {
     })
 }
 
-/// The value of a line `field N kB`, in bytes.
-fn kilobytes(path: &str, text: &str, field: &'static str) -> Result<u64, ProcError> {
+/// The number of a line that begins with `name`.
+fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
-        .find_map(|line| line.strip_prefix(field))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(first_number)
-        .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| ProcError::NoField {
-            path: path.to_owned(),
-            field,
-        })
+}
+
+/// The value of a line `name N kB`, in bytes.
+fn kilobytes(path: &str, text: &str, name: &'static str) -> Result<u64, ProcError> {
+    let kilobytes = field(text, name).ok_or_else(|| ProcError::NoField {
+        path: path.to_owned(),
+        field: name,
+    })?;
+    Ok(kilobytes * 1024)
 }
 
 /// The `mem` of the line of TCP.
@@ -217,17 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn this_process_can_be_read() {
-        let pid = std::process::id();
-        assert!(memory(pid).expect("our own").rss_bytes > 0);
-        assert!(cpu_time(pid).expect("our own").total() > Duration::ZERO);
-        assert!(kernel_memory().expect("everyone's").slab_bytes > 0);
+    fn this_process_is_sampled() {
+        let take = || Sample::take(std::process::id()).expect("our own");
+        let earlier = take();
+        let spent = (0..1_000_000_u64).fold(0, |sum: u64, i| sum.wrapping_add(std::hint::black_box(i)));
+        std::hint::black_box(spent);
+        let used = take().since(&earlier);
+        assert!(earlier.rss_bytes > 0 && earlier.threads > 0);
         assert!(
-            memory(u32::MAX)
-                .expect_err("no such process")
-                .to_string()
-                .contains("/proc/4294967295/status")
+            used.cpu > Duration::ZERO && used.time > Duration::ZERO,
+            "{used:?}"
         );
+        assert!(kernel_memory().expect("everyone's").slab_bytes > 0);
+        let error = memory(u32::MAX).expect_err("no such process").to_string();
+        assert!(error.contains("/proc/4294967295/status"), "{error}");
     }
 
     #[test]
@@ -239,5 +301,6 @@ mod tests {
         let passed = time(30, 9).since(&time(10, 4));
         assert_eq!(passed, time(20, 5));
         assert_eq!((passed.total().as_millis(), passed.of("acceptor")), (25, None));
+        assert_eq!(passed.to_string(), "feed 0.01, shard 0.02");
     }
 }

@@ -1,6 +1,7 @@
 //! What a run says: progress on standard error, a closing table on standard output, JSON in a file.
 //!
-//! Faults are counted by kind, each with its first few examples, so that a run in which everything fails stays readable.
+//! An [`Outcome`] is all three of table, figures and faults. Faults are counted by kind, each with its first few examples, so that
+//! a run in which everything fails stays readable.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// Examples that are kept of each kind of fault.
 const EXAMPLES: usize = 5;
@@ -70,68 +72,129 @@ impl Display for Faults {
     }
 }
 
-/// The closing table: labels and values.
+/// What a run found: rows of the closing table, figures for whoever reads them as JSON, and what went wrong.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Vec<(String, String)>);
+pub(crate) struct Outcome {
+    rows: Vec<(String, String)>,
+    figures: Map<String, Value>,
+    pub(crate) faults: Faults,
+}
 
-impl Table {
-    /// Adds a row.
+impl Outcome {
+    /// Of a broker that was started as `description` says.
+    pub(crate) fn of_broker(description: &str) -> Self {
+        let mut outcome = Self::default();
+        outcome.row("broker", description);
+        outcome.figure("broker", description);
+        outcome
+    }
+
+    /// Adds a row to the table.
     pub(crate) fn row(&mut self, label: impl Into<String>, value: impl Display) {
-        self.0.push((label.into(), value.to_string()));
+        self.rows.push((label.into(), value.to_string()));
     }
-}
 
-impl Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .0
-            .iter()
-            .map(|(label, _)| label.chars().count())
-            .max()
-            .unwrap_or(0);
-        for (label, value) in &self.0 {
-            writeln!(f, "{label:width$}  {value}")?;
+    /// Adds a figure to the JSON.
+    pub(crate) fn figure(&mut self, key: &str, value: impl Serialize) {
+        let value =
+            serde_json::to_value(value).expect("figures are numbers, texts and lists and structs of these");
+        self.figures.insert(key.to_owned(), value);
+    }
+
+    /// Adds each field of `fields` to the JSON.
+    pub(crate) fn figures(&mut self, fields: impl Serialize) {
+        let fields =
+            serde_json::to_value(fields).expect("figures are numbers, texts and lists and structs of these");
+        if let Value::Object(fields) = fields {
+            self.figures.extend(fields);
         }
-        Ok(())
+    }
+
+    /// Adds a count to both.
+    pub(crate) fn count(&mut self, key: &str, label: &str, count: u64) {
+        self.figure(key, count);
+        self.row(label, grouped(count));
+    }
+
+    /// Takes over what a part of the run did wrong, if it did.
+    pub(crate) fn expect(&mut self, kind: &'static str, done: anyhow::Result<()>) {
+        if let Err(error) = done {
+            self.faults.add(kind, format_args!("{error:#}"));
+        }
+    }
+
+    /// The table, and the faults below it.
+    fn text(&self) -> String {
+        let mut text = format!("\n{}", aligned(&self.rows));
+        for (kind, found) in &self.faults.0 {
+            text += &format!("\nFAULT {kind}: {}\n", found.count);
+            for example in &found.examples {
+                text += &format!("  {example}\n");
+            }
+            if found.count > found.examples.len() as u64 {
+                text += &format!("  and {} more\n", found.count - found.examples.len() as u64);
+            }
+        }
+        text + if self.faults.count() == 0 {
+            "\nno faults\n"
+        } else {
+            "\nFAILED\n"
+        }
+    }
+
+    /// Prints the table, and writes the figures and faults to `json` if that is given. Returns whether all went well.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(crate) fn publish(mut self, json: Option<&Path>) -> anyhow::Result<bool> {
+        say(&self.text())?;
+        if let Some(path) = json {
+            self.figure("faults", self.faults.clone());
+            write_json(path, &self.figures)?;
+        }
+        Ok(self.faults.count() == 0)
     }
 }
 
-/// What a scenario found.
-pub(crate) trait Outcome: Serialize {
-    /// The rows of the closing table.
-    fn table(&self) -> Table;
-    /// What went wrong.
-    fn faults(&self) -> &Faults;
-}
-
-/// Prints `outcome`, and writes it to `json` if that is given. Returns whether all went well.
+/// Prints to standard output.
 ///
 /// # Errors
-/// When it could not be written.
-pub(crate) fn publish(outcome: &impl Outcome, json: Option<&Path>) -> anyhow::Result<bool> {
-    let faults = outcome.faults();
-    let mut text = format!("\n{}", outcome.table());
-    for (kind, found) in &faults.0 {
-        text += &format!("\nFAULT {kind}: {}\n", found.count);
-        for example in &found.examples {
-            text += &format!("  {example}\n");
-        }
-        if found.count > found.examples.len() as u64 {
-            text += &format!("  and {} more\n", found.count - found.examples.len() as u64);
-        }
-    }
-    let all_well = faults.count() == 0;
-    text += if all_well { "\nno faults\n" } else { "\nFAILED\n" };
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .context("cannot write the table")?;
-    if let Some(path) = json {
-        let mut json = serde_json::to_vec_pretty(outcome)?;
-        json.push(b'\n');
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(all_well)
+/// When it is closed.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write")
+}
+
+/// Writes `what` to a file, as JSON.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write_json(path: &Path, what: &impl Serialize) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(what)?;
+    json.push(b'\n');
+    write_file(path, &json)
+}
+
+/// Writes a file.
+///
+/// # Errors
+/// When it cannot be written, with its name.
+pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Labels and values, the values below each other.
+fn aligned(rows: &[(String, String)]) -> String {
+    let width = rows
+        .iter()
+        .map(|(label, _)| label.chars().count())
+        .max()
+        .unwrap_or(0);
+    rows.iter()
+        .map(|(label, value)| format!("{label:width$}  {value}\n"))
+        .collect()
 }
 
 /// A whole number with its thousands apart: `1,234,567`.
@@ -206,10 +269,17 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_aligned() {
-        let mut table = Table::default();
-        table.row("a", 1);
-        table.row("long", "x");
-        assert_eq!(table.to_string(), "a     1\nlong  x\n");
+    fn an_outcome_is_a_table_figures_and_faults() {
+        let mut outcome = Outcome::of_broker("tickwire serve");
+        outcome.count("n", "a count", 1_234);
+        outcome.expect("broker", Err(anyhow::anyhow!("it fell over")));
+        assert_eq!(
+            outcome.text(),
+            "\nbroker   tickwire serve\na count  1,234\n\nFAULT broker: 1\n  it fell over\n\nFAILED\n"
+        );
+        assert_eq!(
+            Value::from(outcome.figures),
+            serde_json::json!({"broker": "tickwire serve", "n": 1_234})
+        );
     }
 }

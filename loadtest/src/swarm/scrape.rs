@@ -4,11 +4,13 @@
 //! series and is searched from end to end: it has some hundred lines and is looked at a few times per run.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use thiserror::Error;
+
+use crate::swarm::tls::TlsClient;
 
 /// Time that connecting, and each read or write, may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,13 +20,13 @@ const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Why a page was not had.
 #[derive(Debug, Error)]
 pub(crate) enum ScrapeError {
-    #[error("cannot fetch http://{address}{path}: {source}")]
+    #[error("cannot fetch {path} from {address}: {source}")]
     Unreachable {
         address: SocketAddr,
         path: String,
-        source: std::io::Error,
+        source: io::Error,
     },
-    #[error("http://{address}{path} answered {status:?}")]
+    #[error("{address} answered {path} with {status:?}")]
     Status {
         address: SocketAddr,
         path: String,
@@ -32,22 +34,35 @@ pub(crate) enum ScrapeError {
     },
 }
 
-/// Fetches a page.
+/// Fetches a page over HTTP.
 ///
 /// # Errors
 /// When the broker doesn't answer, or not with 200.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, ScrapeError> {
+    get_by(address, path, None)
+}
+
+/// Fetches a page, by TLS if there is a `client` for it.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn get_by(
+    address: SocketAddr,
+    path: &str,
+    client: Option<&TlsClient>,
+) -> Result<String, ScrapeError> {
     let fetch = || {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut response = String::new();
-        stream.take(RESPONSE_BYTES_MAX).read_to_string(&mut response)?;
-        Ok(response)
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        match client {
+            None => exchange(&mut stream, &request),
+            Some(client) => {
+                let mut session = client.session(address.ip())?;
+                exchange(&mut rustls::Stream::new(&mut session, &mut stream), &request)
+            }
+        }
     };
     let response = fetch().map_err(|source| ScrapeError::Unreachable {
         address,
@@ -62,6 +77,14 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, ScrapeError
             status: response.lines().next().unwrap_or_default().to_owned(),
         }),
     }
+}
+
+/// Sends a request, and reads the answer to its end.
+fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut response = String::new();
+    stream.take(RESPONSE_BYTES_MAX).read_to_string(&mut response)?;
+    Ok(response)
 }
 
 /// A page of metrics.

@@ -12,6 +12,16 @@ use rustls::{ClientConfig, ClientConnection};
 #[derive(Debug, Clone)]
 pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
 
+impl TlsClient {
+    /// A session with the host at `peer`.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub(crate) fn session(&self, peer: IpAddr) -> io::Result<ClientConnection> {
+        ClientConnection::new(self.0.clone(), ServerName::from(peer)).map_err(io::Error::other)
+    }
+}
+
 /// A socket, or TLS over one.
 #[derive(Debug)]
 pub(crate) enum Wire {
@@ -32,12 +42,13 @@ impl Wire {
     /// # Errors
     /// When there is no session to be had.
     pub(crate) fn new(socket: TcpStream, client: Option<&TlsClient>, peer: IpAddr) -> io::Result<Self> {
-        let Some(client) = client else {
-            return Ok(Self::Plain(socket));
-        };
-        let session =
-            ClientConnection::new(client.0.clone(), ServerName::from(peer)).map_err(io::Error::other)?;
-        Ok(Self::Tls(Box::new(Secured { socket, session })))
+        Ok(match client {
+            None => Self::Plain(socket),
+            Some(client) => Self::Tls(Box::new(Secured {
+                session: client.session(peer)?,
+                socket,
+            })),
+        })
     }
 
     /// The socket.

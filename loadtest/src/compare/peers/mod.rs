@@ -13,7 +13,6 @@
 //!   connection into one frame, which may grow to its `max_pending` of 64 MiB when the reader is slow; it cuts such
 //!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
 
-mod check;
 mod floor;
 mod naive;
 mod nats;
@@ -25,12 +24,15 @@ mod socketio;
 mod tickwire;
 
 use tickwire_wire::frame::Opcode;
+use tickwire_wire::message::Control;
+use tickwire_wire::{Codec, Mode};
 
-use self::tickwire::Build;
+use self::tickwire::{Build, Tickwire};
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::process::no_taskset;
 
-pub(crate) use check::{CheckArgs, run as check};
-pub(crate) use floor::{FloorArgs, serve as serve_floor};
-pub(crate) use naive::{NaiveArgs, serve as serve_naive};
+pub(crate) use floor::serve as serve_floor;
+pub(crate) use naive::serve as serve_naive;
 pub(crate) use selection::{NamedBinary, Selection};
 pub(crate) use server::Server;
 
@@ -62,7 +64,7 @@ impl Peer {
     const fn tickwire(name: &'static str, by_default: bool, build: Build) -> Self {
         Self {
             name,
-            protocol: &tickwire::Tickwire,
+            protocol: &Tickwire(Codec::Json),
             by_default,
             launch: Launch::Tickwire(build),
         }
@@ -99,7 +101,7 @@ impl Peer {
     }
 
     fn missing_after(&self, install: Install) -> Option<String> {
-        server::missing().or_else(|| match self.launch {
+        no_taskset().or_else(|| match self.launch {
             Launch::Tickwire(build) => build.missing(),
             Launch::Other(_, missing) => missing(install),
         })
@@ -125,86 +127,89 @@ const TICKWIRE: &str = "tickwire";
 
 /// The peers, Tickwire first. The last few are no servers that anyone would choose, and take part only where they are named.
 pub(crate) fn peers() -> &'static [Peer] {
+    const DEFAULT: Build = Build {
+        program: None,
+        setting: None,
+        shares_cores: false,
+    };
+    const PLAIN: Build = Build {
+        setting: Some(("TICKWIRE_SOCKET__EGRESS", "plain")),
+        ..DEFAULT
+    };
+    const TWO_SHARDS: Build = Build {
+        setting: Some(("TICKWIRE_SHARDS", "2")),
+        shares_cores: true,
+        ..DEFAULT
+    };
+    const NEEDS_NOTHING: fn(Install) -> Option<String> = |_| None;
+    use packages::{missing_for_bun, missing_for_node};
     const PEERS: &[Peer] = &[
-        Peer::tickwire(
-            TICKWIRE,
-            true,
-            Build {
-                program: None,
-                settings: &[],
-                shares_cores: false,
-            },
-        ),
+        Peer::tickwire(TICKWIRE, true, DEFAULT),
         Peer::other(
             "uwebsockets",
             &plain::Plain,
             packages::launch_uwebsockets,
-            packages::missing_for_bun,
+            missing_for_bun,
         ),
         Peer::other("nats", &nats::Nats, nats::launch, |_| nats::missing()),
-        Peer::other(
-            "ws",
-            &plain::Plain,
-            packages::launch_ws,
-            packages::missing_for_node,
-        ),
+        Peer::other("ws", &plain::Plain, packages::launch_ws, missing_for_node),
         Peer::other(
             "socketio",
             &socketio::SocketIo,
             packages::launch_socketio,
-            packages::missing_for_node,
+            missing_for_node,
         ),
-        Peer::other("naive", &plain::Plain, naive::launch, |_| None),
+        Peer::other("naive", &plain::Plain, naive::launch, NEEDS_NOTHING),
         Peer::other(
             "uwebsockets-deflate",
             &plain::Plain,
             packages::launch_uwebsockets_deflate,
-            packages::missing_for_bun,
+            missing_for_bun,
         )
         .where_named(),
         Peer::other(
             "ws-deflate",
             &plain::Plain,
             packages::launch_ws_deflate,
-            packages::missing_for_node,
+            missing_for_node,
         )
         .where_named(),
-        Peer::other("floor", &plain::Plain, floor::launch, |_| None).where_named(),
-        Peer::tickwire(
-            "tickwire-plain",
-            false,
-            Build {
-                program: None,
-                settings: &[("TICKWIRE_SOCKET__EGRESS", "plain")],
-                shares_cores: false,
-            },
-        ),
-        Peer::tickwire(
-            "tickwire-2shards",
-            false,
-            Build {
-                program: None,
-                settings: &[("TICKWIRE_SHARDS", "2")],
-                shares_cores: true,
-            },
-        ),
+        Peer::other("floor", &plain::Plain, floor::launch, NEEDS_NOTHING).where_named(),
+        Peer::tickwire("tickwire-plain", false, PLAIN),
+        Peer::tickwire("tickwire-2shards", false, TWO_SHARDS),
     ];
     PEERS
 }
 
-/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections.
-///
-/// `settings` are for Tickwire; the others run as they are. A name that begins with `--` is a flag, with its value if
-/// that is not empty; any other is a variable of its environment.
+/// What is said to Tickwire in MessagePack.
+pub(crate) fn packed() -> &'static dyn Protocol {
+    &Tickwire(Codec::MessagePack)
+}
+
+/// What subscribes a connection of Tickwire's to the newest of each of these topics.
+pub(crate) fn tickwire_conflated(topics: &[String]) -> Vec<Message> {
+    Tickwire(Codec::Json).subscribing(topics, Mode::Conflate)
+}
+
+/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. `flags` are for Tickwire;
+/// the others run as they are.
 ///
 /// # Errors
 /// When something that it needs is not installed, naming it, or when it does not start.
-pub(crate) fn start(peer: &Peer, core: usize, settings: &[(String, String)]) -> anyhow::Result<Server> {
+pub(crate) fn start(
+    peer: &Peer,
+    core: usize,
+    flags: &[&str],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Server> {
     match peer.launch {
-        Launch::Tickwire(build) => build.launch(core, settings),
+        Launch::Tickwire(build) => build.launch(core, flags, interrupt),
         Launch::Other(launch, _) => launch(core),
     }
 }
+
+/// What takes each delivered payload, exactly as published, with its topic and number where the protocol carries them.
+pub(crate) type Delivered<'d> = &'d mut dyn FnMut(&[u8], Option<(&[u8], u64)>);
 
 /// What differs between the servers on the wire. All are pure functions over bytes.
 pub(crate) trait Protocol: Sync {
@@ -229,14 +234,8 @@ pub(crate) trait Protocol: Sync {
     /// quotes and no escapes.
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode;
 
-    /// Looks through one whole inbound message and hands each delivered payload, exactly as published, to `delivered`.
-    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound;
-
-    /// The topic and the sequence of a delivery, where the protocol carries them.
-    fn sequence<'m>(&self, message: &'m [u8]) -> Option<(&'m [u8], u64)> {
-        let _ = message;
-        None
-    }
+    /// Looks through one whole inbound message and hands on what it delivers.
+    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound;
 }
 
 /// A WebSocket message to send.
@@ -256,7 +255,7 @@ impl Message {
 }
 
 /// What an inbound message holds besides deliveries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Inbound {
     /// Subscriptions that it confirms.
     pub(crate) confirmed: usize,
@@ -264,8 +263,8 @@ pub(crate) struct Inbound {
     pub(crate) greeted: bool,
     /// What must be sent back, like the answer to a ping.
     pub(crate) answer: Option<Message>,
-    /// Deliveries that the server says will never come, where it says so (Tickwire's `gap`).
-    pub(crate) missing: u64,
+    /// Tickwire's `ack` without refusals, or its `gap`.
+    pub(crate) told: Option<Control>,
     /// What the server refused, or why the message is not understood. The run is not valid then.
     pub(crate) fault: Option<String>,
 }
@@ -365,17 +364,17 @@ mod tests {
     /// What is found in an inbound message, one thing a line.
     pub(super) fn inbound(protocol: &dyn Protocol, message: &[u8]) -> String {
         let mut lines = Vec::new();
-        let found = protocol.inbound(message, &mut |payload| {
-            lines.push(format!("delivered {:?}", String::from_utf8_lossy(payload)));
+        let found = protocol.inbound(message, &mut |payload, number| {
+            let number =
+                number.map(|(topic, seq)| format!(" as {seq} of {}", String::from_utf8_lossy(topic)));
+            let payload = String::from_utf8_lossy(payload);
+            lines.push(format!("delivered {payload:?}{}", number.unwrap_or_default()));
         });
         if found.greeted {
             lines.push("greeted".to_owned());
         }
         if found.confirmed > 0 {
             lines.push(format!("confirmed {}", found.confirmed));
-        }
-        if found.missing > 0 {
-            lines.push(format!("missing {}", found.missing));
         }
         lines.extend(found.answer.map(|answer| format!("answer {}", sent(&[answer]))));
         lines.extend(found.fault.map(|fault| format!("fault {fault}")));

@@ -6,8 +6,6 @@
 //! is not said to anybody. It speaks the plain protocol (`plain`), and stops when it is signalled.
 
 use std::collections::HashMap;
-use std::env;
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -18,7 +16,8 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::server::{Server, loopback, pinned};
+use super::server::{Server, announce};
+use crate::swarm::process::loopback;
 
 /// Messages that may wait for a connection.
 const QUEUE_MAX: usize = 1_024;
@@ -27,40 +26,26 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What it is made of, with the version that Cargo.lock has.
 const VERSION: &str = "tokio-tungstenite 0.30.0";
 
-/// Arguments of the naive server.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct NaiveArgs {
-    /// Port on the loopback; 0 takes any free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-}
-
 /// Starts it as a process of its own.
 pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
-    let own = env::current_exe().context("cannot find this program")?;
-    let mut command = pinned(&[core], &own);
-    command.arg("naive-server");
-    Server::spawn_announced(command)
+    Server::own(core, "naive-server")
 }
 
-/// Serves until the process is ended.
+/// Serves on a free port of the loopback, until the process is ended.
 ///
 /// # Errors
-/// When the port is taken or connections cannot be accepted any more.
-pub(crate) fn serve(args: &NaiveArgs) -> anyhow::Result<()> {
+/// When connections cannot be accepted any more.
+pub(crate) fn serve() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .context("cannot start a runtime")?
-        .block_on(accept(args.port))
+        .block_on(accept())
 }
 
-async fn accept(port: u16) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(loopback(port))
-        .await
-        .with_context(|| format!("cannot listen on port {port}"))?;
-    let ready = serde_json::json!({ "port": listener.local_addr()?.port(), "version": VERSION });
-    writeln!(io::stdout().lock(), "{ready}").context("cannot tell the port")?;
+async fn accept() -> anyhow::Result<()> {
+    let listener = TcpListener::bind(loopback(0)).await.context("cannot listen")?;
+    announce(listener.local_addr()?, VERSION)?;
     let hub = Arc::new(Hub::default());
     for id in 0.. {
         let (stream, _) = listener.accept().await.context("cannot accept connections")?;

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{ChildStderr, Stdio};
 use std::thread;
@@ -16,9 +16,10 @@ use anyhow::{Context, bail};
 use tickwire_wire::frame::Opcode;
 
 use super::packages::folder;
-use super::server::{Server, free_port, installed_program, loopback, pinned};
-use super::{Inbound, Message, Protocol, whole_number};
-use crate::swarm::report::progress;
+use super::server::Server;
+use super::{Delivered, Inbound, Message, Protocol, whole_number};
+use crate::swarm::process::{Process, free_address, installed_program, pinned};
+use crate::swarm::report::{progress, write_file};
 
 /// The configuration; `CLIENT_PORT` and `WEBSOCKET_PORT` stand for ports.
 const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
@@ -59,12 +60,12 @@ impl Protocol for Nats {
         Opcode::Binary
     }
 
-    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound {
+    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
         let (mut found, mut rest) = (Inbound::default(), message);
         while !rest.is_empty() {
             match Line::read(rest) {
                 Some((Line::Delivery(payload), after)) => {
-                    delivered(payload);
+                    delivered(payload, None);
                     rest = after;
                 }
                 Some((Line::Other(line), after)) => {
@@ -140,8 +141,8 @@ pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
     let Some(program) = program() else {
         bail!(missing().unwrap_or_default());
     };
-    let (port, client_port) = (free_port()?, free_port()?);
-    let configuration = configured(port, client_port)?;
+    let (address, client_address) = (free_address()?, free_address()?);
+    let configuration = configured(address, client_address)?;
     let mut command = pinned(&[core], &program);
     command
         .arg("--config")
@@ -149,16 +150,20 @@ pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
         .env("GOMAXPROCS", "1")
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mut server = Server::spawn(command, port)?;
-    if let Some(log) = server.process.stderr.take() {
+    let mut process = Process::start(&mut command)?;
+    if let Some(log) = process.child().stderr.take() {
         thread::spawn(|| pass_on(log));
     }
     // The client port opens after the other (nats-server's `Server.Start`).
-    let stream = server.wait_until(|| Ok(TcpStream::connect(loopback(client_port)).ok()));
+    let stream = process.wait_until(|| Ok(TcpStream::connect(client_address).ok()));
     // It reads its configuration once.
     fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
-    server.version = version(&stream?)?;
-    Ok(server)
+    Ok(Server {
+        process,
+        address,
+        version: version(&stream?)?,
+        ops: None,
+    })
 }
 
 /// Passes on what the server logs, except its many words about starting and stopping, and that there is no TLS.
@@ -170,13 +175,13 @@ fn pass_on(log: ChildStderr) {
     }
 }
 
-/// A file with the configuration for these ports.
-fn configured(port: u16, client_port: u16) -> anyhow::Result<PathBuf> {
+/// A file with the configuration for these addresses.
+fn configured(address: SocketAddr, client_address: SocketAddr) -> anyhow::Result<PathBuf> {
     let text = CONFIGURATION
-        .replace("WEBSOCKET_PORT", &port.to_string())
-        .replace("CLIENT_PORT", &client_port.to_string());
-    let path = folder()?.join(format!("nats-{port}.conf"));
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        .replace("WEBSOCKET_PORT", &address.port().to_string())
+        .replace("CLIENT_PORT", &client_address.port().to_string());
+    let path = folder()?.join(format!("nats-{}.conf", address.port()));
+    write_file(&path, text)?;
     Ok(path)
 }
 

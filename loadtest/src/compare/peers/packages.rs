@@ -14,8 +14,9 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 
 use super::Install;
-use super::server::{Server, installed_program, pinned};
-use crate::swarm::report::progress;
+use super::server::Server;
+use crate::swarm::process::{installed_program, pinned};
+use crate::swarm::report::{progress, write_file};
 
 const PACKAGES: &str = include_str!("../../../peers/package.json");
 const LOCK: &str = include_str!("../../../peers/package-lock.json");
@@ -76,7 +77,7 @@ fn launch(core: usize, runtime: &Path, script: &Path, variables: &[(&str, &str)]
         .env("NODE_ENV", "production")
         .env_remove("PEER_DEFLATE")
         .envs(variables.iter().copied());
-    Server::spawn_announced(command)
+    Server::announced(command)
 }
 
 /// What the peers on Node need and is not there.
@@ -167,7 +168,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if read(path)?.as_deref() == Some(text) {
         return Ok(());
     }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    write_file(path, text)
 }
 
 /// The text of a file, if there is one.

@@ -4,7 +4,7 @@
 
 use tickwire_wire::frame::Opcode;
 
-use super::{Inbound, Message, Protocol, runs};
+use super::{Delivered, Inbound, Message, Protocol, runs};
 
 /// What is said to uWebSockets, ws and the naive server.
 pub(super) struct Plain;
@@ -28,9 +28,9 @@ impl Protocol for Plain {
         Opcode::Text
     }
 
-    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound {
+    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
         if message.starts_with(b"\"") {
-            delivered(message);
+            delivered(message, None);
             return Inbound::default();
         }
         match message.strip_prefix(b"ok ").and_then(super::whole_number) {

@@ -136,7 +136,7 @@ fn find(name: impl AsRef<str> + Display) -> anyhow::Result<Peer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::scenario::{MapNames, NAMED, Scenario};
+    use crate::compare::scenario::{NAMED, Scenario};
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn the_projects_scenarios_name_servers_that_exist() {
         let selection = selection(&[], &[]);
-        for name in NAMED.map_names() {
+        for (name, _) in NAMED {
             let scenario = Scenario::load(name, false).expect("a good scenario");
             for peer in &scenario.peers {
                 find(peer).expect("a server");

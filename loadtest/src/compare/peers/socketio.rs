@@ -6,7 +6,7 @@
 
 use tickwire_wire::frame::Opcode;
 
-use super::{Inbound, Message, Protocol, runs, whole_number};
+use super::{Delivered, Inbound, Message, Protocol, runs, whole_number};
 
 /// What is said to Socket.IO.
 pub(super) struct SocketIo;
@@ -41,9 +41,9 @@ impl Protocol for SocketIo {
         Opcode::Text
     }
 
-    fn inbound(&self, message: &[u8], delivered: &mut dyn FnMut(&[u8])) -> Inbound {
+    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
         if let Some(payload) = inside(message, b"42[\"m\",") {
-            delivered(payload);
+            delivered(payload, None);
             return Inbound::default();
         }
         match message {

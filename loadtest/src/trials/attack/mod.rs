@@ -1,4 +1,4 @@
-//! Scenario: a thousand clients that mean harm beside a thousand that do not, for each row of `docs/ATTACKS.md`.
+//! Trial: a thousand clients that mean harm beside a thousand that do not, for each row of `docs/ATTACKS.md`.
 //!
 //! Each row has a broker of its own, with its defaults, and a simulated market. What is measured: the answers that the
 //! attackers get, the broker's memory, and whether the honest notice: what they miss, and how late they are compared with the
@@ -18,21 +18,20 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use anyhow::Context;
 
 use crate::swarm::broker::{Broker, BrokerArgs};
 use crate::swarm::certificates::Certificates;
+use crate::swarm::connections::allow_files;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::latency::Latency;
-use crate::swarm::report::{byte_change, micros, progress};
+use crate::swarm::process::{own_cores, run_on};
+use crate::swarm::readers::Readers;
+use crate::swarm::report::{Outcome, byte_change, grouped, progress, write_file};
 use crate::swarm::scrape::Metrics;
-use crate::swarm::tls::TlsClient;
-use crate::trials::soak::symbols;
 
 use attackers::Attackers;
-use honest::{Found, Honest, Phase};
-pub(crate) use outcome::AttackOutcome;
+use honest::{Honest, Lateness, Phase};
 use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
@@ -40,10 +39,6 @@ use row::{Judge, Row};
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Time for everything to settle before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Time for a newcomer to be served.
-const NEWCOMER_WITHIN: Duration = Duration::from_secs(10);
-/// Files that the process has open besides its connections.
-const OTHER_FILES: usize = 64;
 /// How much less than others the attackers get of their core.
 const NICE: i32 = 19;
 
@@ -73,70 +68,43 @@ pub(crate) struct AttackArgs {
     seed: u64,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
     /// Also write a table to this file, in Markdown
     #[arg(long, value_name = "FILE")]
-    pub(crate) markdown: Option<PathBuf>,
+    markdown: Option<PathBuf>,
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<AttackOutcome> {
-    let rows = chosen(args);
-    for wanted in &args.row {
-        let known = rows.iter().any(|row| row.number == *wanted);
-        ensure!(known, "row {wanted} cannot be run: {}", rows::why_not(*wanted));
-    }
-    let connections = (args.attackers + args.subscribers) as usize;
-    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
-    ensure!(
-        (connections + OTHER_FILES) as u64 <= limit,
-        "{connections} connections need {} open files, the limit is {limit}: raise it (ulimit -Hn) or ask for fewer",
-        connections + OTHER_FILES
-    );
+pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    allow_files((args.attackers + args.subscribers) as usize)?;
     let cores = Cores::find()?;
-    let mut outcome = AttackOutcome {
-        scenario: "attack",
-        attackers: args.attackers as usize,
-        subscribers: args.subscribers as usize,
-        seconds: args.seconds,
-        ..AttackOutcome::default()
-    };
-    for at in 0..rows.len() {
+    let mut found = Vec::new();
+    for at in 0..chosen(args).len() {
         // Made anew: tokens expire.
         let row = &chosen(args)[at];
         progress(format_args!("row {}: {}", row.number, row.name));
-        let found = Run {
+        let run = Run {
             args,
             row,
             interrupt,
             cores,
-        }
-        .run(&mut outcome.broker)?;
-        progress(format_args!(
-            "  {} attempts, memory {}, missed {}, p99 {} → {}, {} faults",
-            found.attempts,
-            byte_change(found.rss_before_bytes, found.rss_most_bytes),
-            found.honest_missed,
-            micros(found.quiet_us.p99),
-            micros(found.attacked_us.p99),
-            found.faults.count()
-        ));
-        if found.faults.count() > 0 {
-            outcome.faults.add(
-                "row failed",
-                format_args!("{} {}: {}", row.number, row.name, found.faults),
-            );
-        }
-        outcome.rows.push(found);
+        };
+        found.push(run.run()?);
     }
+    let load = format!(
+        "{} attackers beside {} honest subscribers, {} s each row",
+        grouped(u64::from(args.attackers)),
+        grouped(u64::from(args.subscribers)),
+        args.seconds
+    );
+    let mut outcome = Outcome::of_broker(found.first().map_or("", |row| &row.broker));
+    outcome.row("load", &load);
+    outcome.figure("load", &load);
+    outcome::tell(&found, &mut outcome);
     if let Some(path) = &args.markdown {
-        std::fs::write(path, outcome.markdown())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_file(path, outcome::markdown(&load, &found))?;
     }
     Ok(outcome)
 }
@@ -153,9 +121,7 @@ struct Cores(Option<[usize; 2]>);
 
 impl Cores {
     fn find() -> anyhow::Result<Self> {
-        let mine = sched_getaffinity(None).context("cannot ask for this thread's cores")?;
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| mine.is_set(*core));
-        let two = cores.next().zip(cores.next()).map(|(one, other)| [one, other]);
+        let two = own_cores()?.first_chunk().copied();
         if two.is_none() {
             progress(format_args!("there is only one core: latencies say little"));
         }
@@ -165,9 +131,7 @@ impl Cores {
     /// Moves this thread, and what it starts, to the broker's core (0) or the clients' (1).
     fn enter(self, side: usize) -> anyhow::Result<()> {
         let Some(cores) = self.0 else { return Ok(()) };
-        let mut set = CpuSet::new();
-        set.set(cores[side]);
-        sched_setaffinity(None, &set).context("cannot choose a core")
+        run_on(cores[side])
     }
 }
 
@@ -190,13 +154,12 @@ impl Run<'_> {
             ("--anonymous-publish", "storm.>".to_owned()),
         ];
         for (name, bytes) in &self.row.files {
-            std::fs::write(folder.join(name), bytes).with_context(|| format!("cannot write {name}"))?;
+            write_file(&folder.join(name), bytes)?;
         }
         if let Some(config) = &self.row.config {
             let path = folder.join("tickwire.toml");
             let shown = folder.display().to_string();
-            std::fs::write(&path, config.replace("{folder}", &shown))
-                .context("cannot write a configuration")?;
+            write_file(&path, config.replace("{folder}", &shown))?;
             flags.push(("--config", path.display().to_string()));
         }
         let mut settings: Vec<(&str, String)> = self
@@ -214,61 +177,63 @@ impl Run<'_> {
         settings.extend(certificates.into_iter().flat_map(Certificates::settings));
         // What a thread starts runs where it runs.
         self.cores.enter(0)?;
-        let broker = Broker::open(&self.args.broker, &flags, &settings, self.interrupt);
+        let broker = Broker::start(&self.args.broker, &flags, &settings, self.interrupt);
         self.cores.enter(1)?;
         Ok(match certificates {
-            Some(certificates) => broker?.with_tls(TlsClient(certificates.client()?)),
+            Some(certificates) => broker?.with_tls(certificates.client()?),
             None => broker?,
         })
     }
 
-    fn run(&self, description: &mut String) -> anyhow::Result<RowOutcome> {
+    fn run(&self) -> anyhow::Result<RowOutcome> {
         let folder = tempfile::tempdir().context("no folder for the broker's files")?;
         let certificates = self.row.secured.then(Certificates::new).transpose()?;
         let broker = self.start_broker(folder.path(), certificates.as_ref())?;
-        if description.is_empty() {
-            broker.description().clone_into(description);
-        }
         let mut found = RowOutcome {
             row: self.row.number,
             name: self.row.name,
-            settings: self
-                .row
-                .settings
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
+            broker: broker.description().to_owned(),
             ..RowOutcome::default()
         };
-        if self.row.secured && !broker.is_ours() {
-            let text = "must be started here, with certificates that are trusted here: leave --url out";
-            found.faults.add("broker", text);
-            return Ok(found);
-        }
-        let expected = broker.is_ours().then_some(self.args.symbols as usize);
-        let symbols = symbols::find(broker.endpoint(), expected, self.interrupt)?;
+        let quoted = broker.topics("bbo.*", self.args.symbols as usize, self.interrupt)?;
+        let symbols: Vec<String> = quoted
+            .iter()
+            .filter_map(|topic| topic.strip_prefix("bbo.").map(str::to_owned))
+            .collect();
         let subscribers = self.args.subscribers as usize;
-        let honest = Honest::arrive(broker.endpoint(), subscribers, symbols, self.interrupt)?;
+        let honest = Honest::arrive(broker.endpoint(), subscribers, &symbols, self.interrupt)?;
         self.pause(WARM_UP)?;
         honest.measure(Phase::Quiet);
         self.pause(Duration::from_secs(self.args.seconds))?;
         honest.measure(Phase::Attacked);
         self.attack(&broker, &mut found)?;
         honest.measure(Phase::Unmeasured);
-        if let Err(error) = honest.catch_up() {
-            self.interrupt.check()?;
-            found.faults.add("honest", format_args!("{error:#}"));
-        }
-        self.newcomer(&broker, &mut found);
+        let served = honest.catch_up();
+        self.fault("honest", served, &mut found)?;
+        let newcomer = Honest::arrive(broker.endpoint(), 1, &symbols, self.interrupt).and_then(Honest::leave);
+        self.fault("newcomer not served", newcomer.map(drop), &mut found)?;
         self.judge_honest(honest.leave()?, &mut found);
         if found.growth_bytes() >= GROWTH_BYTES_MAX {
             let grown = byte_change(found.rss_before_bytes, found.rss_most_bytes);
             found.faults.add("broker grew", grown);
         }
-        if let Err(error) = broker.stop() {
-            found.faults.add("broker", format_args!("{error:#}"));
-        }
+        self.fault("broker", broker.stop(), &mut found)?;
+        progress(format_args!("  {}", outcome::line(&found)));
         Ok(found)
+    }
+
+    /// Notes an error as a fault, unless a signal asked for the end.
+    fn fault(
+        &self,
+        kind: &'static str,
+        done: anyhow::Result<()>,
+        found: &mut RowOutcome,
+    ) -> anyhow::Result<()> {
+        self.interrupt.check()?;
+        if let Err(error) = done {
+            found.faults.add(kind, format_args!("{error:#}"));
+        }
+        Ok(())
     }
 
     fn pause(&self, time: Duration) -> anyhow::Result<()> {
@@ -377,23 +342,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Checks that somebody new is served.
-    fn newcomer(&self, broker: &Broker, found: &mut RowOutcome) {
-        let asked = symbols::find(
-            broker.endpoint(),
-            Some(self.args.symbols as usize),
-            self.interrupt,
-        );
-        if let Err(error) = asked {
-            let text = format_args!("within {NEWCOMER_WITHIN:?}: {error:#}");
-            found.faults.add("newcomer not served", text);
-        }
-    }
-
-    fn judge_honest(&self, honest: Found, found: &mut RowOutcome) {
-        found.quiet_us = Latency::of(&honest.quiet_us);
-        found.attacked_us = Latency::of(&honest.attacked_us);
-        (found.honest_messages, found.honest_missed) = (honest.messages, honest.missed);
+    fn judge_honest(&self, honest: Readers<Lateness>, found: &mut RowOutcome) {
+        found.quiet_us = Latency::of(&honest.watch.quiet_us);
+        found.attacked_us = Latency::of(&honest.watch.attacked_us);
+        found.honest_messages = honest.counts.updates;
+        found.honest_missed = honest.counts.missing + honest.counts.gapped;
         found.faults.merge(honest.faults);
         for (when, latency) in [("before", found.quiet_us), ("during", found.attacked_us)] {
             if latency.count == 0 {

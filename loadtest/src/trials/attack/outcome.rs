@@ -1,12 +1,11 @@
-//! What came of each row, as the closing table, as JSON and as a table in Markdown.
+//! What came of each row, as lines of the closing table, as JSON and as a table in Markdown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::swarm::latency::Latency;
-use crate::swarm::report::{Faults, Outcome, Table, byte_change, grouped, micros};
+use crate::swarm::report::{Faults, Outcome, byte_change, grouped, micros};
 
 /// Most that the broker may grow during an attack.
 pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -27,8 +26,8 @@ pub(super) struct VariantOutcome {
 pub(super) struct RowOutcome {
     pub(super) row: u8,
     pub(super) name: &'static str,
-    /// Settings of the broker other than its defaults.
-    pub(super) settings: Vec<String>,
+    /// How the broker was started.
+    pub(super) broker: String,
     pub(super) attempts: u64,
     pub(super) variants: Vec<VariantOutcome>,
     /// What the broker said of attackers who cannot see their answers.
@@ -89,93 +88,60 @@ impl RowOutcome {
     }
 }
 
-/// What came of all rows.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct AttackOutcome {
-    pub(super) scenario: &'static str,
-    pub(super) broker: String,
-    pub(super) attackers: usize,
-    pub(super) subscribers: usize,
-    pub(super) seconds: u64,
-    pub(super) rows: Vec<RowOutcome>,
-    pub(super) faults: Faults,
+/// A table in Markdown, a line for each row, under what the `load` was.
+pub(super) fn markdown(load: &str, rows: &[RowOutcome]) -> String {
+    let mut text = format!(
+        "{load}\n\n\
+         | # | attack | answers | broker's memory | missed | p99 of the honest, quiet → attacked | verdict |\n\
+         |---|---|---|---|---|---|---|\n"
+    );
+    for row in rows {
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} | {} |\n",
+            row.row,
+            row.name,
+            row.answers(),
+            byte_change(row.rss_before_bytes, row.rss_most_bytes),
+            row.honest_missed,
+            row.latency(),
+            row.verdict()
+        );
+    }
+    text
 }
 
-impl AttackOutcome {
-    /// A table in Markdown, a line for each row.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = format!(
-            "{} attackers beside {} honest subscribers, {} s each row\n\n\
-             | # | attack | answers | broker's memory | missed | p99 of the honest, quiet → attacked | verdict |\n\
-             |---|---|---|---|---|---|---|\n",
-            grouped(self.attackers as u64),
-            grouped(self.subscribers as u64),
-            self.seconds
-        );
-        for row in &self.rows {
-            // Writing to a text cannot fail.
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
-                row.row,
-                row.name,
-                row.answers(),
-                byte_change(row.rss_before_bytes, row.rss_most_bytes),
-                row.honest_missed,
-                row.latency(),
-                row.verdict()
-            );
-        }
-        text
-    }
+/// What came of a row, in a line.
+pub(super) fn line(row: &RowOutcome) -> String {
+    format!(
+        "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",
+        row.verdict(),
+        row.answers(),
+        grouped(row.attempts),
+        byte_change(row.rss_before_bytes, row.rss_most_bytes),
+        row.honest_missed,
+        grouped(row.honest_messages),
+        row.latency(),
+        row.broker_cpu * 100.0
+    )
 }
 
-impl Outcome for AttackOutcome {
-    fn table(&self) -> Table {
-        let mut table = Table::default();
-        table.row("broker", &self.broker);
-        table.row(
-            "load",
-            format_args!(
-                "{} attackers beside {} honest subscribers, {} s each row",
-                grouped(self.attackers as u64),
-                grouped(self.subscribers as u64),
-                self.seconds
-            ),
-        );
-        for row in &self.rows {
-            table.row(
-                format!("{:2} {}", row.row, row.name),
-                format_args!(
-                    "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",
-                    row.verdict(),
-                    row.answers(),
-                    grouped(row.attempts),
-                    byte_change(row.rss_before_bytes, row.rss_most_bytes),
-                    row.honest_missed,
-                    grouped(row.honest_messages),
-                    row.latency(),
-                    row.broker_cpu * 100.0
-                ),
-            );
+/// Adds the rows to the closing table.
+pub(super) fn tell(rows: &[RowOutcome], outcome: &mut Outcome) {
+    for row in rows {
+        outcome.row(format!("{:2} {}", row.row, row.name), line(row));
+        if row.faults.count() > 0 {
+            let text = format_args!("{} {}: {}", row.row, row.name, row.faults);
+            outcome.faults.add("row failed", text);
         }
-        let late: Vec<String> = self
-            .rows
-            .iter()
-            .filter(|row| row.ratio() > RATIO_MAX)
-            .map(|row| row.row.to_string())
-            .collect();
-        let late = match late.is_empty() {
-            true => "of no row".to_owned(),
-            false => format!("of rows {}", late.join(", ")),
-        };
-        table.row(format!("p99 over {RATIO_MAX}×"), late);
-        table
     }
-
-    fn faults(&self) -> &Faults {
-        &self.faults
-    }
+    let late = rows.iter().filter(|row| row.ratio() > RATIO_MAX);
+    let late: Vec<String> = late.map(|row| row.row.to_string()).collect();
+    let late = match late.is_empty() {
+        true => "of no row".to_owned(),
+        false => format!("of rows {}", late.join(", ")),
+    };
+    outcome.row(format!("p99 over {RATIO_MAX}×"), late);
+    outcome.figure("rows", rows);
 }
 
 #[cfg(test)]
@@ -206,11 +172,7 @@ mod tests {
     fn a_row_is_a_line() {
         let mut failed = row(100);
         failed.faults.add("missed", 1);
-        let outcome = AttackOutcome {
-            rows: vec![row(200), row(201), failed],
-            ..AttackOutcome::default()
-        };
-        let text = outcome.markdown();
+        let text = markdown("two beside two", &[row(200), row(201), failed]);
         let lines: Vec<&str> = text.lines().skip(4).collect();
         let start = "| 7 | never ends | 1009 × 1,200 | +2 B | 0 | 100 µs → ";
         for (line, end) in lines.iter().zip([

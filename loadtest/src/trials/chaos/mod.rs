@@ -1,4 +1,4 @@
-//! Scenario: many clients on a bad network, every message of every one of them accounted for.
+//! Trial: many clients on a bad network, every message of every one of them accounted for.
 //!
 //! This program publishes, so it knows what there is to receive. Clients of the three kinds of topics, in both codecs, by
 //! the topics' names and by a pattern, are connected through the [proxy](crate::trials::proxy), which stalls, trickles and cuts their connections; they reconnect and resume
@@ -8,12 +8,10 @@
 
 mod audit;
 mod follower;
-mod outcome;
 mod publisher;
 mod topics;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,13 +20,13 @@ use anyhow::Context;
 use tickwire_wire::Codec;
 use tokio::task::JoinSet;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
+use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::{grouped, progress};
+use crate::swarm::report::{Outcome, grouped, progress};
 use crate::trials::proxy::{Proxy, Rules};
 
+use audit::Sums;
 use follower::{Followed, Follower};
-pub(crate) use outcome::ChaosOutcome;
 use publisher::Publisher;
 
 /// Time that all clients get to reach the end once the network is good again.
@@ -62,9 +60,6 @@ pub(crate) struct ChaosArgs {
     rules: Rules,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
 /// What publisher and clients share.
@@ -97,11 +92,11 @@ impl Shared {
     }
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<ChaosOutcome> {
+pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let mut config = tempfile::Builder::new()
         .prefix("tickwire-chaos-")
         .suffix(".toml")
@@ -113,17 +108,18 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Cha
         ("--anonymous-publish", ">".to_owned()),
         ("--config", config.path().display().to_string()),
     ];
-    let settings = [
-        ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000".to_owned()),
+    let hurried = [
         // Little more than the least, so that stalls let clients fall behind.
-        ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000".to_owned()),
+        ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000"),
         // Clients must notice soon that a half-closed connection is dead.
-        ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000".to_owned()),
+        ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000"),
     ];
-    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?;
+    let settings: Vec<(&str, String)> = FREE_PUBLISHER
+        .iter()
+        .chain(&hurried)
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?;
     let to = broker.endpoint().address;
     let proxy = Proxy::start(([127, 0, 0, 1], 0).into(), to, args.seed, &args.rules)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -131,25 +127,38 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Cha
         .build()
         .context("cannot start a runtime")?;
     let before = broker.scrape()?;
-    let mut outcome = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
-    outcome.happened = proxy.happened();
-    outcome.server(&before, &broker.scrape()?);
-    broker.description().clone_into(&mut outcome.broker);
-    outcome.seed = args.seed;
-    drop(proxy);
-    if let Err(error) = broker.stop() {
-        outcome.faults.add("broker", format_args!("{error:#}"));
-    }
+    let began = Instant::now();
+    let mut outcome = Outcome::of_broker(broker.description());
+    outcome.figure("seed", args.seed);
+    outcome.row("seed", args.seed);
+    let (published, followed) = runtime.block_on(chaos(args, to, &proxy, interrupt))?;
+    outcome.row(
+        "clients",
+        format_args!("{} for {:.1} s", args.clients, began.elapsed().as_secs_f64()),
+    );
+    outcome.count("published", "messages published", published);
+    let happened = proxy.happened();
+    outcome.figure("happened", happened);
+    outcome.row("faults of the network", happened);
+    followed.tell(u64::from(args.clients), &mut outcome);
+    let after = broker.scrape()?;
+    let [conflated, gapped] = ["conflated", "gapped"]
+        .map(|what| grouped(after.grown(&before, &format!("tickwire_{what}_messages_total"), "") as u64));
+    outcome.row(
+        "the broker's counts",
+        format_args!("{conflated} conflated, {gapped} gapped"),
+    );
+    outcome.expect("broker", broker.stop());
     Ok(outcome)
 }
 
+/// Returns how many messages were published, and what became of the clients.
 async fn chaos(
     args: &ChaosArgs,
     to: std::net::SocketAddr,
     proxy: &Proxy,
     interrupt: &Interrupt,
-) -> anyhow::Result<ChaosOutcome> {
-    let began = Instant::now();
+) -> anyhow::Result<(u64, Followed)> {
     let shared = Shared::new();
     let publisher = Publisher::start(format!("ws://{to}/v1/ws"), args.filling, shared.clone()).await?;
     let mut followers = JoinSet::new();
@@ -165,14 +174,10 @@ async fn chaos(
         followers.spawn(follower.run());
     }
     let publishing = tokio::spawn(publisher.run(args.rate, args.messages));
-    let mut outcome = ChaosOutcome {
-        scenario: "chaos",
-        clients: args.clients as usize,
-        ..ChaosOutcome::default()
-    };
-    if !until_received(args.messages, &shared, &mut followers, &mut outcome, interrupt).await? {
-        let text = format_args!("no message for {STUCK_AFTER:?}");
-        outcome.faults.add("stuck", text);
+    let mut all = Followed::default();
+    if !until_received(args.messages, &shared, &mut followers, &mut all, interrupt).await? {
+        all.faults
+            .add("stuck", format_args!("no message for {STUCK_AFTER:?}"));
         shared.messages.fetch_max(args.messages, Ordering::Relaxed);
     }
     let published = publishing.await.context("the publisher failed")??;
@@ -180,7 +185,7 @@ async fn chaos(
     progress(format_args!("the network is good again"));
     let ending = async {
         while let Some(followed) = followers.join_next().await {
-            outcome.add(followed?);
+            all.add(followed?);
         }
         anyhow::Ok(())
     };
@@ -190,11 +195,9 @@ async fn chaos(
         ended?;
     }
     while let Some(followed) = followers.join_next().await {
-        outcome.add(followed?);
+        all.add(followed?);
     }
-    outcome.published = published;
-    outcome.seconds = began.elapsed().as_secs_f64();
-    Ok(outcome)
+    Ok((published, all))
 }
 
 /// Waits until so many messages were received. Whether they were, or nothing came for too long.
@@ -202,7 +205,7 @@ async fn until_received(
     wanted: u64,
     shared: &Shared,
     followers: &mut JoinSet<Followed>,
-    outcome: &mut ChaosOutcome,
+    all: &mut Followed,
     interrupt: &Interrupt,
 ) -> anyhow::Result<bool> {
     let began = Instant::now();
@@ -229,8 +232,64 @@ async fn until_received(
         }
         // None should end before the others.
         if let Some(followed) = followers.try_join_next() {
-            outcome.add(followed?);
+            all.add(followed?);
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Followed {
+    /// Adds what became of another client.
+    fn add(&mut self, other: Self) {
+        self.sums.add(&other.sums);
+        self.connections += other.connections;
+        self.connects_failed += other.connects_failed;
+        self.faults.merge(other.faults);
+        for (kind, count) in [
+            ("undeclared gap", other.sums.undeclared),
+            ("duplicate", other.sums.duplicates),
+            ("false recovered", other.sums.false_recovered),
+            ("wrong content", other.sums.wrong_content),
+        ] {
+            if count > 0 {
+                self.faults.add(kind, format_args!("{count} at one client"));
+            }
+        }
+    }
+
+    /// Tells of all of them.
+    fn tell(self, clients: u64, outcome: &mut Outcome) {
+        let Sums {
+            messages, snapshots, ..
+        } = self.sums;
+        outcome.row(
+            "messages received",
+            format_args!("{}, of these {} snapshots", grouped(messages), grouped(snapshots)),
+        );
+        outcome.figure("connections", self.connections);
+        outcome.row("disconnects", grouped(self.connections.saturating_sub(clients)));
+        outcome.count(
+            "connects_failed",
+            "attempts to connect that failed",
+            self.connects_failed,
+        );
+        for (label, count) in [
+            ("resumes, recovered:true", self.sums.recovered),
+            ("resumes, recovered:false", self.sums.not_recovered),
+            ("begun anew without a position", self.sums.begun_anew),
+            ("gaps declared", self.sums.gaps),
+            ("messages named in them", self.sums.gapped),
+            ("replaced by a book's snapshot", self.sums.replaced),
+            ("declared missing by the client", self.sums.unresumed),
+            ("superseded (conflate)", self.sums.conflated),
+            ("undeclared gaps", self.sums.undeclared),
+            ("duplicates", self.sums.duplicates),
+            ("false recovered:true", self.sums.false_recovered),
+            ("wrong content", self.sums.wrong_content),
+        ] {
+            outcome.row(label, grouped(count));
+        }
+        outcome.figures(self.sums);
+        outcome.faults.merge(self.faults);
     }
 }

@@ -1,43 +1,33 @@
-//! Scenario: a broker is told to stop while very many clients read; all come back to the broker that is started after it.
+//! Trial: a broker is told to stop while very many clients read; all come back to the broker that is started after it.
 //!
 //! What must hold: every client is told and closed with 4000, the closes are spread over the window, what each client got
 //! up to its close has no hole, the broker ends well before its deadline, and each subscription that is resumed at the new
 //! broker, whose numbers are another lineage, is told so exactly: nothing is lost in silence.
 
-mod clients;
-mod outcome;
+mod closes;
+mod coming_back;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use anyhow::{Context, ensure};
-use serde::Deserialize;
 
 use crate::swarm::broker::{Broker, BrokerArgs};
 use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::{grouped, progress};
-use crate::swarm::scrape;
+use crate::swarm::readers::{Layout, Readers};
+use crate::swarm::report::{Outcome, grouped, progress};
 
-use clients::Clients;
-pub(crate) use outcome::DrainOutcome;
+use closes::{Closes, Told};
+use coming_back::ComingBack;
 
-/// Files that the process has open besides its connections.
-const OTHER_FILES: u64 = 64;
-/// Connections that are on their way at a time.
-const CONNECTING: usize = 256;
-/// Time that all connections get to subscribe.
-const CONNECT_WITHIN: Duration = Duration::from_secs(120);
-/// Time that the feed gets for the first message of each topic; the rarest is traded once a minute at the default rate.
-const TOPICS_WITHIN: Duration = Duration::from_secs(300);
 /// Time that a broker has behind the window.
 const AFTER_WINDOW_S: u64 = 30;
 /// Time that resumed subscriptions get to be told of.
 const DECLARE_WITHIN: Duration = Duration::from_secs(30);
-/// Time that all connections get to be closed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(60);
+/// Time that all connections get to end with the broker.
+const END_WITHIN: Duration = Duration::from_secs(60);
 /// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
+/// Topics of each client.
+const TOPICS_EACH: usize = 2;
 
 /// A broker that stops while very many clients read: all told, all closed, evenly, and no message lost in silence
 #[derive(Debug, clap::Args)]
@@ -59,9 +49,6 @@ pub(crate) struct DrainArgs {
     rate: u32,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
 impl DrainArgs {
@@ -78,139 +65,134 @@ impl DrainArgs {
                 ((self.window_s + AFTER_WINDOW_S) * 1_000).to_string(),
             ),
         ];
-        Broker::open(&self.broker, &flags, &settings, interrupt)
+        Broker::start(&self.broker, &flags, &settings, interrupt)
+    }
+
+    /// Whose every message counts, once all of them are there.
+    fn topics(&self, broker: &Broker, interrupt: &Interrupt) -> anyhow::Result<Vec<String>> {
+        broker.topics("trade.*", self.topics as usize, interrupt)
     }
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<DrainOutcome> {
+pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let count = args.connections as usize;
-    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
-    ensure!(
-        count as u64 + OTHER_FILES <= limit,
-        "{count} connections need {} open files, the limit is {limit}: raise it (ulimit -Hn) or ask for fewer",
-        count as u64 + OTHER_FILES
-    );
-    let mut broker = args.start_broker(interrupt)?;
-    ensure!(
-        broker.is_ours(),
-        "this scenario stops its broker, so it starts one itself: no --url"
-    );
-    let topics = wait_for_topics(&broker, args.topics as usize, interrupt)?;
-    let clients = Clients::new(count, topics);
-    let mut swarm = Swarm::new(broker.endpoint(), count, CONNECTING, interrupt.clone(), clients)?;
-    let settled = swarm.turn_until(Instant::now() + CONNECT_WITHIN, |swarm| swarm.is_settled())?;
-    ensure!(settled, "only {} connections could subscribe", swarm.settled());
-    progress(format_args!("{} clients", grouped(count as u64)));
-    swarm.turn_until(Instant::now() + Duration::from_secs(args.seconds), |_| false)?;
-
-    let mut outcome = DrainOutcome {
-        scenario: "drain",
-        broker: broker.description().to_owned(),
-        connections: count,
-        window_s: args.window_s.min(count.div_ceil(10) as u64),
-        ..DrainOutcome::default()
+    let broker = args.start_broker(interrupt)?;
+    let layout = Layout {
+        readers: count,
+        topics: args.topics(&broker, interrupt)?,
+        topics_each: TOPICS_EACH,
+        apart: 1,
+        publishes: false,
+        mode: None,
+        snapshot: false,
     };
-    stop(args, &mut broker, &mut swarm, &mut outcome)?;
-    let mut clients = swarm.handler;
-    outcome.told = clients.told();
-    outcome.updates = clients.updates;
-    outcome.behind_max = clients.behind_max;
-    let again = clients.coming_back();
-    outcome.faults = clients.faults;
-    come_back(args, again, interrupt, &mut outcome)?;
-    outcome.judge();
+    let readers = Readers::new(layout, Told::new(count, args.topics as usize));
+    let mut swarm = Swarm::new(broker.endpoint(), count, interrupt, readers)?;
+    swarm.connect()?;
+    progress(format_args!("{} clients", grouped(count as u64)));
+    swarm.turn_for(Duration::from_secs(args.seconds))?;
+
+    let mut outcome = Outcome::of_broker(broker.description());
+    outcome.count("connections", "connections", count as u64);
+    stop(args, broker, &mut swarm, &mut outcome)?;
+    let readers = swarm.handler;
+    let again = ComingBack::of(&readers);
+    outcome.faults.merge(readers.faults);
+    come_back(args, Readers::new(readers.layout, again), interrupt, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Tells the broker to stop and reads until it has ended and every connection with it.
 fn stop(
     args: &DrainArgs,
-    broker: &mut Broker,
-    swarm: &mut Swarm<Clients>,
-    outcome: &mut DrainOutcome,
+    mut broker: Broker,
+    swarm: &mut Swarm<Readers<Told>>,
+    outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     progress(format_args!("the broker is told to stop"));
     let signalled = Instant::now();
     broker.terminate()?;
     let until = signalled + Duration::from_secs(args.window_s + AFTER_WINDOW_S);
-    let status = loop {
+    let mut status = None;
+    while status.is_none() && Instant::now() < until {
         swarm.turn(TURN)?;
-        if let Some(status) = broker.exited()? {
-            break Some(status);
-        }
-        if Instant::now() >= until {
-            break None;
-        }
-    };
-    outcome.stopped_after_s = signalled.elapsed().as_secs_f64();
-    outcome.exit = status.map_or("still running".to_owned(), |status| status.to_string());
+        status = broker.exited()?;
+    }
+    let (after_s, exit) = (
+        signalled.elapsed().as_secs_f64(),
+        status.map_or("still running".to_owned(), |status| status.to_string()),
+    );
     if !status.is_some_and(|status| status.success()) {
-        outcome.faults.add("broker's end", &outcome.exit);
+        outcome.faults.add("broker's end", &exit);
     }
     // What the kernel still holds of its last words.
-    swarm.turn_until(Instant::now() + CLOSE_WITHIN, |swarm| swarm.open() == 0)?;
-    outcome.spread(&swarm.handler.closes, signalled);
+    swarm.turn_until(Instant::now() + END_WITHIN, |swarm| swarm.open() == 0)?;
+    let readers = &swarm.handler;
+    let window_s = args.window_s.min(readers.layout.readers.div_ceil(10) as u64);
+    let closes = Closes::spread(&readers.watch.closes, signalled, window_s);
+    readers.watch.judge(&closes, &mut outcome.faults);
+    outcome.row(
+        "told, then closed with 4000",
+        format_args!("{}, {}", grouped(readers.watch.told()), grouped(closes.count)),
+    );
+    outcome.row("closes in a second", &closes);
+    outcome.row(
+        "messages up to the closes",
+        format_args!(
+            "{}, each client's without a hole; at most {} behind the foremost client",
+            grouped(readers.counts.updates),
+            readers.watch.behind_max
+        ),
+    );
+    outcome.row("broker's end", format_args!("{exit} after {after_s:.1} s"));
+    outcome.figure("told", readers.watch.told());
+    outcome.figure("behind_max", readers.watch.behind_max);
+    outcome.figures(readers.counts);
+    outcome.figure("closes", closes);
+    outcome.figure("stopped_after_s", after_s);
+    outcome.figure("exit", exit);
     Ok(())
 }
 
 /// Starts the next broker and resumes everything there.
 fn come_back(
     args: &DrainArgs,
-    clients: Clients,
+    readers: Readers<ComingBack>,
     interrupt: &Interrupt,
-    outcome: &mut DrainOutcome,
+    outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let broker = args.start_broker(interrupt)?;
-    wait_for_topics(&broker, args.topics as usize, interrupt)?;
-    let count = args.connections as usize;
-    let mut swarm = Swarm::new(broker.endpoint(), count, CONNECTING, interrupt.clone(), clients)?;
-    swarm.turn_until(Instant::now() + CONNECT_WITHIN, |swarm| swarm.is_settled())?;
-    outcome.reconnected = swarm.settled();
-    outcome.resumed = swarm.handler.subscriptions();
-    let resumed = outcome.resumed;
+    args.topics(&broker, interrupt)?;
+    let resumed = (readers.layout.readers * TOPICS_EACH) as u64;
+    let mut swarm = Swarm::new(broker.endpoint(), readers.layout.readers, interrupt, readers)?;
+    swarm.connect()?;
+    let open = swarm.open();
     swarm.turn_until(Instant::now() + DECLARE_WITHIN, |swarm| {
-        swarm.handler.declared >= resumed
+        swarm.handler.watch.declared >= resumed
     })?;
-    outcome.declared = swarm.handler.declared;
-    swarm.finish(CLOSE_WITHIN)?;
+    let declared = swarm.handler.watch.declared;
+    if declared < resumed {
+        let text = format_args!("{declared} of {resumed}");
+        outcome.faults.add("resume not declared", text);
+    }
+    swarm.finish()?;
+    outcome.row(
+        "came back",
+        format_args!(
+            "{} clients; of {} subscriptions resumed {} were told exactly",
+            grouped(open as u64),
+            grouped(resumed),
+            grouped(declared)
+        ),
+    );
+    outcome.figure("reconnected", open);
+    outcome.figure("resumed", resumed);
+    outcome.figure("declared", declared);
     outcome.faults.merge(swarm.handler.faults);
-    if let Err(error) = broker.stop() {
-        outcome.faults.add("broker", format_args!("{error:#}"));
-    }
+    outcome.expect("broker", broker.stop());
     Ok(())
-}
-
-/// What the broker lists.
-#[derive(Deserialize)]
-struct Listing {
-    topics: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    topic: String,
-}
-
-/// Waits until there are `count` topics whose every message counts, and returns them.
-fn wait_for_topics(broker: &Broker, count: usize, interrupt: &Interrupt) -> anyhow::Result<Vec<String>> {
-    let until = Instant::now() + TOPICS_WITHIN;
-    loop {
-        interrupt.check()?;
-        let path = format!("/v1/topics?match=trade.*&limit={count}");
-        let page = scrape::get(broker.endpoint().address, &path)?;
-        let listing: Listing = serde_json::from_str(&page).context("the broker's list of topics")?;
-        if listing.topics.len() >= count {
-            return Ok(listing.topics.into_iter().map(|listed| listed.topic).collect());
-        }
-        ensure!(
-            Instant::now() < until,
-            "the market has {} of {count} topics after {TOPICS_WITHIN:?}; raise --rate or ask for fewer --topics",
-            listing.topics.len()
-        );
-        std::thread::sleep(TURN);
-    }
 }

@@ -10,19 +10,21 @@
 mod pipe;
 mod plan;
 
-use std::io::Write;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::swarm::interrupt::Interrupt;
+use crate::swarm::report::say;
 pub(crate) use plan::Rules;
 use plan::{Direction, Fault, Plan};
 
@@ -72,40 +74,42 @@ pub(crate) struct Happened {
     pub(crate) half_close: u64,
 }
 
-/// The same while it happens.
-#[derive(Debug, Default)]
-struct Counts {
-    connections: AtomicU64,
-    unreachable: AtomicU64,
-    faults: [AtomicU64; Fault::ALL.len()],
+impl Happened {
+    fn count(&mut self, fault: Fault) {
+        *match fault {
+            Fault::Stall => &mut self.stall,
+            Fault::Trickle => &mut self.trickle,
+            Fault::Delay => &mut self.delay,
+            Fault::Reset => &mut self.reset,
+            Fault::Close => &mut self.close,
+            Fault::HalfClose => &mut self.half_close,
+        } += 1;
+    }
 }
 
-impl Counts {
-    fn count(&self, fault: Fault) {
-        self.faults[fault as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Happened {
-        let of = |fault: Fault| self.faults[fault as usize].load(Ordering::Relaxed);
-        Happened {
-            connections: self.connections.load(Ordering::Relaxed),
-            unreachable: self.unreachable.load(Ordering::Relaxed),
-            stall: of(Fault::Stall),
-            trickle: of(Fault::Trickle),
-            delay: of(Fault::Delay),
-            reset: of(Fault::Reset),
-            close: of(Fault::Close),
-            half_close: of(Fault::HalfClose),
-        }
+impl Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} stalls, {} trickles, {} delays, {} resets, {} closes, {} half-closes",
+            self.stall, self.trickle, self.delay, self.reset, self.close, self.half_close
+        )
     }
 }
 
 /// What the connections share.
 #[derive(Debug, Default)]
 struct Shared {
-    counts: Counts,
+    happened: Mutex<Happened>,
     /// Whether no more faults happen.
     calm: AtomicBool,
+}
+
+impl Shared {
+    /// What happened so far. Nothing that panics is done while it is held.
+    fn happened(&self) -> MutexGuard<'_, Happened> {
+        self.happened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A proxy that runs until it is dropped; its connections end with it.
@@ -172,7 +176,7 @@ impl Proxy {
 
     /// What happened so far.
     pub(crate) fn happened(&self) -> Happened {
-        self.shared.counts.read()
+        *self.shared.happened()
     }
 }
 
@@ -219,13 +223,11 @@ async fn accept(listener: TcpListener, to: SocketAddr, seed: u64, rules: &Rules,
         number += 1;
         let shared = shared.clone();
         tokio::spawn(async move {
-            shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+            shared.happened().connections += 1;
             match reach(to).await {
                 Ok(server) => pipe::connect(client, server, down, up, &shared).await,
                 // The client sees its connection end, as behind a load balancer without a server.
-                Err(_) => {
-                    shared.counts.unreachable.fetch_add(1, Ordering::Relaxed);
-                }
+                Err(_) => shared.happened().unreachable += 1,
             }
             drop(place);
         });
@@ -248,30 +250,18 @@ async fn reach(to: SocketAddr) -> std::io::Result<TcpStream> {
 /// # Errors
 /// When it cannot listen, or what it has to say cannot be written.
 pub(crate) fn run(args: &ProxyArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    #[derive(Serialize)]
-    struct Started {
-        listen: SocketAddr,
-    }
     let proxy = Proxy::start(args.listen, args.to, args.seed, &args.rules)?;
-    say(&Started {
-        listen: proxy.address(),
-    })?;
+    say(&format!("{}\n", json!({ "listen": proxy.address() })))?;
     while interrupt.check().is_ok() {
         std::thread::sleep(LOOK_EVERY);
     }
-    say(&proxy.happened())?;
+    say(&format!("{}\n", serde_json::to_string(&proxy.happened())?))?;
     Ok(true)
-}
-
-fn say(what: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, what)?;
-    writeln!(out).and_then(|()| out.flush()).context("cannot write")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;

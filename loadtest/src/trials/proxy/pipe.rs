@@ -101,7 +101,7 @@ async fn copy(
         let strike = plan.passed(count);
         trickles = plan.is_trickling();
         let Some(strike) = strike else { continue };
-        shared.counts.count(strike.fault());
+        shared.happened().count(strike.fault());
         match strike {
             Strike::Stall(time) => sleep(time).await,
             Strike::Trickle | Strike::Delay => {}

@@ -36,18 +36,6 @@ pub(crate) enum Fault {
     HalfClose,
 }
 
-impl Fault {
-    /// All kinds.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Stall,
-        Self::Trickle,
-        Self::Delay,
-        Self::Reset,
-        Self::Close,
-        Self::HalfClose,
-    ];
-}
-
 /// What may happen, and how often.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Rules {
@@ -229,6 +217,16 @@ fn below(random: &mut ChaCha8Rng, bound: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// All kinds.
+    const ALL: [Fault; 6] = [
+        Fault::Stall,
+        Fault::Trickle,
+        Fault::Delay,
+        Fault::Reset,
+        Fault::Close,
+        Fault::HalfClose,
+    ];
+
     fn rules(faults: &[Fault], every_bytes: u64) -> Rules {
         Rules {
             faults: faults.to_vec(),
@@ -253,7 +251,7 @@ mod tests {
     }
 
     fn plan(seed: u64, number: u64, direction: Direction) -> Plan {
-        Plan::new(seed, number, direction, &rules(&Fault::ALL, 1_000))
+        Plan::new(seed, number, direction, &rules(&ALL, 1_000))
     }
 
     #[test]
@@ -273,11 +271,11 @@ mod tests {
     #[test]
     fn every_kind_happens_and_the_mean_is_kept() {
         let found = strikes(
-            Plan::new(1, 0, Direction::Down, &rules(&Fault::ALL, 1_000)),
+            Plan::new(1, 0, Direction::Down, &rules(&ALL, 1_000)),
             usize::MAX,
             2_000,
         );
-        for fault in Fault::ALL {
+        for fault in ALL {
             let count = found.iter().filter(|(_, strike)| strike.fault() == fault).count();
             assert!((200..500).contains(&count), "{fault:?} {count} times of 2,000");
         }

@@ -1,4 +1,4 @@
-//! Scenario: one reader behind a link that lets through far less than is published. How old is what it reads?
+//! Trial: one reader behind a link that lets through far less than is published. How old is what it reads?
 //!
 //! A server and its publisher are on one side of a [link], the reader on the other; both sides have one clock. A server
 //! that queues sends everything, ever later; one that conflates sends what is newest when there is room, and the age of what
@@ -6,34 +6,28 @@
 //! A server that is not installed is skipped. Fails when a reader's connection ends or a message is not understood.
 
 mod link;
-mod outcome;
 mod reader;
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use serde_json::json;
+use serde::Serialize;
 use tickwire_wire::Micros;
-use tickwire_wire::frame::Opcode;
 
-use crate::compare::peers::{self, Message, Peer, Server};
-use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
-use crate::swarm::connections::{Endpoint, Swarm};
-use crate::swarm::handshake::Handshake;
+use crate::compare::peers::{self, Peer, Server};
+use crate::swarm::conn::{ConnId, Handler, Reply};
+use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::payload::{Clock, Payload};
-use crate::swarm::report::progress;
+use crate::swarm::report::{Faults, Outcome, bytes, grouped, micros, progress};
 use crate::swarm::sockets;
 
 use link::{Link, Side};
-use outcome::Served;
-pub(crate) use outcome::SlowLinkOutcome;
-use reader::{Reader, Reading, Signals};
+use reader::{Reader, Signals};
 
 /// The connection that publishes.
 const PUBLISHER: ConnId = ConnId(0);
@@ -68,69 +62,123 @@ pub(crate) struct SlowLinkArgs {
     /// The core that servers run on
     #[arg(long, default_value_t = 0, value_name = "N")]
     core: usize,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end, as without root or without `ip`.
-pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<SlowLinkOutcome> {
+pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     if let Some(missing) = link::missing() {
         bail!("{missing}");
     }
+    let mut outcome = Outcome::default();
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
-    let mut outcome = SlowLinkOutcome {
-        scenario: "slowlink",
-        bytes_per_s: args.bytes_per_s,
-        topics: args.topics as usize,
-        rate_each: args.rate_each,
-        congestion_control: control.map_or("unknown".to_owned(), |text| text.trim().to_owned()),
-        ..SlowLinkOutcome::default()
-    };
+    let control = control.map_or("unknown".to_owned(), |text| text.trim().to_owned());
+    let rate = grouped(u64::from(args.bytes_per_s));
+    outcome.row(
+        "link",
+        format_args!("{rate} bytes/s to the reader, TCP {control}"),
+    );
+    outcome.row(
+        "published",
+        format_args!("{} topics, {} messages/s on each", args.topics, args.rate_each),
+    );
     let link = Link::make(args.bytes_per_s)?;
-    // Before this thread leaves the namespace that has the internet: a server is not installed from within.
-    let chosen = peers::peers()
+    let chosen: Vec<&Peer> = peers::peers()
         .iter()
-        .filter(|peer| args.peers.iter().any(|name| name == peer.name));
+        .filter(|peer| args.peers.iter().any(|name| name == peer.name))
+        .collect();
+    // Before this thread leaves the namespace that has the internet: a server is not installed from within.
+    let missing: Vec<Option<String>> = chosen.iter().map(|peer| peer.missing()).collect();
+    ensure!(
+        missing.iter().any(Option::is_none),
+        "no server is there: {missing:?}"
+    );
     link.enter(Side::Server)?;
-    for peer in chosen {
+    let mut all = Vec::new();
+    for (peer, missing) in chosen.into_iter().zip(missing) {
         interrupt.check()?;
-        match peer.missing() {
-            Some(why) => outcome.skipped.push(format!("{}: {why}", peer.name)),
-            None => match serve(args, peer, &link, interrupt) {
-                Ok((served, fault)) => {
-                    outcome.served.push(served);
-                    if let Some(fault) = fault {
-                        outcome
-                            .faults
-                            .add("message not understood", format_args!("{}: {fault}", peer.name));
-                    }
-                }
-                Err(error) => {
-                    interrupt.check()?;
-                    outcome
-                        .faults
-                        .add("not served", format_args!("{}: {error:#}", peer.name));
-                }
-            },
+        if let Some(why) = missing {
+            outcome.row("skipped", format_args!("{}: {why}", peer.name));
+            continue;
+        }
+        let served = serve(args, peer, &link, interrupt);
+        interrupt.check()?;
+        match served {
+            Ok(served) => {
+                served.tell(args.topics, &mut outcome);
+                all.push(served);
+            }
+            Err(error) => outcome
+                .faults
+                .add("not served", format_args!("{}: {error:#}", peer.name)),
         }
     }
-    ensure!(
-        !outcome.served.is_empty() || outcome.skipped.is_empty(),
-        "no server is there: {}",
-        outcome.skipped.join("; ")
-    );
+    outcome.figure("served", all);
     Ok(outcome)
+}
+
+/// What came over the link from one server.
+#[derive(Debug, Serialize)]
+struct Served {
+    peer: &'static str,
+    version: String,
+    seconds: f64,
+    published: u64,
+    messages: u64,
+    bytes: u64,
+    age_us_p50: u64,
+    age_us_p99: u64,
+    age_us_max: u64,
+    /// The last message's age; where it grows without end, this is about the largest.
+    age_us_last: u64,
+    /// What the kernel held for the connection on the server's side.
+    send_queue_mean_bytes: u64,
+    send_queue_max_bytes: u64,
+}
+
+impl Served {
+    fn tell(&self, topics: u32, outcome: &mut Outcome) {
+        let mut row = |label: &str, value: String| outcome.row(format!("{}: {label}", self.peer), value);
+        row(
+            "server",
+            format!(
+                "{}, {:.0} s, {} published",
+                self.version,
+                self.seconds,
+                grouped(self.published)
+            ),
+        );
+        let rate = self.bytes as f64 / self.seconds.max(1e-3) / 1e3;
+        row(
+            "received",
+            format!("{} messages, {rate:.1} KB/s", grouped(self.messages)),
+        );
+        let ages = [
+            self.age_us_p50,
+            self.age_us_p99,
+            self.age_us_max,
+            self.age_us_last,
+        ];
+        let [p50, p99, max, last] = ages.map(micros);
+        row(
+            "age when received",
+            format!("p50 {p50}, p99 {p99}, max {max}, last {last}"),
+        );
+        let round_us = self.seconds * 1e6 * f64::from(topics) / self.messages as f64;
+        row("a message of each topic takes", micros(round_us as u64));
+        let [mean, most] = [self.send_queue_mean_bytes, self.send_queue_max_bytes].map(bytes);
+        row(
+            "kernel's send queue",
+            format!("{mean} in the mean, at most {most}"),
+        );
+    }
 }
 
 /// The publisher's connection: nothing that comes back matters but its end.
 #[derive(Debug, Default)]
-struct Publisher {
-    ended: Option<String>,
-}
+struct Publisher(Faults);
 
 impl Handler for Publisher {
     fn opened(&mut self, _: ConnId, reply: &mut Reply<'_>) {
@@ -139,8 +187,8 @@ impl Handler for Publisher {
 
     fn message(&mut self, _: ConnId, _: &[u8], _: Micros, _: &mut Reply<'_>) {}
 
-    fn ended(&mut self, _: ConnId, ending: &Ending) {
-        self.ended = Some(ending.to_string());
+    fn faults(&mut self) -> &mut Faults {
+        &mut self.0
     }
 }
 
@@ -159,30 +207,14 @@ struct Run<'a> {
     queues: Vec<u64>,
 }
 
-fn serve(
-    args: &SlowLinkArgs,
-    peer: &Peer,
-    link: &Link,
-    interrupt: &Interrupt,
-) -> anyhow::Result<(Served, Option<String>)> {
+fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -> anyhow::Result<Served> {
     progress(format_args!("{}: starting", peer.name));
-    let settings = [("--anonymous-publish".to_owned(), "ticker.>".to_owned())];
-    let server = peers::start(peer, args.core, &settings)?;
-    let (path, subprotocol) = peer.protocol.endpoint();
-    let endpoint = Endpoint {
-        address: server.address(),
-        client: None,
-        handshake: Handshake {
-            host: server.address().to_string(),
-            path: path.to_owned(),
-            subprotocol,
-            deflate: false,
-        },
-    };
+    let server = peers::start(peer, args.core, &["--anonymous-publish", "ticker.>"], interrupt)?;
+    let endpoint = server.endpoint(peer.protocol);
     let mut run = Run {
         args,
         peer,
-        swarm: Swarm::new(&endpoint, 1, 1, interrupt.clone(), Publisher::default())?,
+        swarm: Swarm::new(&endpoint, 1, interrupt, Publisher::default())?,
         server,
         topics: (0..args.topics).map(|topic| format!("ticker.T{topic}")).collect(),
         clock: Clock::start(),
@@ -191,48 +223,32 @@ fn serve(
         sample_at: Instant::now(),
         queues: Vec::new(),
     };
+    // Tickwire is asked for the newest of each topic.
+    let subscribe = match peer.name {
+        "tickwire" => peers::tickwire_conflated(&run.topics),
+        _ => peer.protocol.subscribe(&run.topics),
+    };
     let signals = Arc::new(Signals::default());
+    let reader = Reader::new(peer.protocol, subscribe, run.topics.len(), run.clock, &signals)?;
     std::thread::scope(|scope| {
-        let reading = run.begin_reading(scope, link, &signals);
+        let reading = scope.spawn(|| reader.run(link, &endpoint, interrupt));
         let measured = run.measure(&signals, &reading);
         // The reader ends in any case, or the scope never would.
         signals.stop.store(true, Ordering::Relaxed);
-        let Ok(reading) = reading.join() else {
+        let Ok(reader) = reading.join() else {
             bail!("the reader's thread failed");
         };
-        let (reading, seconds) = (reading?, measured?);
-        Ok(run.served(reading, seconds))
+        let (reader, seconds) = (reader?, measured?);
+        Ok(run.served(&reader, seconds))
     })
 }
 
 impl Run<'_> {
-    fn begin_reading<'scope, 'env>(
-        &self,
-        scope: &'scope Scope<'scope, 'env>,
-        link: &'env Link,
-        signals: &Arc<Signals>,
-    ) -> ScopedJoinHandle<'scope, anyhow::Result<Reading>> {
-        let protocol = self.peer.protocol;
-        let subscribe = match self.peer.name {
-            "tickwire" => vec![conflated(&self.topics)],
-            _ => protocol.subscribe(&self.topics),
-        };
-        let reader = Reader {
-            protocol,
-            address: self.server.address(),
-            subscribe,
-            topics: self.topics.len(),
-            clock: self.clock,
-            signals: signals.clone(),
-        };
-        scope.spawn(move || reader.run(link))
-    }
-
     /// Publishes for the time of the run. Returns how long it was measured, in seconds.
     fn measure(
         &mut self,
         signals: &Signals,
-        reading: &ScopedJoinHandle<'_, anyhow::Result<Reading>>,
+        reading: &ScopedJoinHandle<'_, anyhow::Result<Reader>>,
     ) -> anyhow::Result<f64> {
         let until = Instant::now() + READY_WITHIN;
         while !signals.ready.load(Ordering::Relaxed) || !self.swarm.is_settled() {
@@ -257,15 +273,17 @@ impl Run<'_> {
     fn go_on(
         &mut self,
         time: Duration,
-        reading: &ScopedJoinHandle<'_, anyhow::Result<Reading>>,
+        reading: &ScopedJoinHandle<'_, anyhow::Result<Reader>>,
     ) -> anyhow::Result<()> {
         let until = Instant::now() + time;
         while Instant::now() < until && !reading.is_finished() {
             self.publish();
             self.swarm.turn(TURN)?;
-            if let Some(ended) = &self.swarm.handler.ended {
-                bail!("the publisher's connection ended: {ended}");
-            }
+            ensure!(
+                self.swarm.handler.0.count() == 0,
+                "the publisher: {}",
+                self.swarm.handler.0
+            );
             if Instant::now() >= self.sample_at {
                 self.sample_at = Instant::now() + SAMPLE_EVERY;
                 self.queues.push(self.send_queue()?);
@@ -299,39 +317,27 @@ impl Run<'_> {
     /// What the kernel holds on the server's side for the reader.
     fn send_queue(&self) -> anyhow::Result<u64> {
         let sockets = sockets::all()?;
-        let to_reader = sockets
-            .iter()
-            .filter(|socket| *socket.remote.ip() == link::READER && socket.local.port() == self.server.port);
+        let to_reader = sockets.iter().filter(|socket| {
+            *socket.remote.ip() == link::READER && socket.local.port() == self.server.address.port()
+        });
         Ok(to_reader.map(|socket| socket.unacked_bytes).sum())
     }
 
-    fn served(&self, reading: Reading, seconds: f64) -> (Served, Option<String>) {
-        let age = |quantile| reading.age_us.value_at_quantile(quantile);
-        let served = Served {
+    fn served(&self, reader: &Reader, seconds: f64) -> Served {
+        let age = |quantile| reader.age_us.value_at_quantile(quantile);
+        Served {
             peer: self.peer.name,
             version: self.server.version.clone(),
             seconds,
             published: self.published,
-            messages: reading.messages,
-            bytes: reading.bytes,
+            messages: reader.messages,
+            bytes: reader.bytes,
             age_us_p50: age(0.5),
             age_us_p99: age(0.99),
-            age_us_max: reading.age_us.max(),
-            age_us_last: reading.last_age_us,
+            age_us_max: reader.age_us.max(),
+            age_us_last: reader.last_age_us,
             send_queue_mean_bytes: self.queues.iter().sum::<u64>() / self.queues.len().max(1) as u64,
             send_queue_max_bytes: self.queues.iter().copied().max().unwrap_or(0),
-            round_us: None,
-        };
-        (served.with_round(self.topics.len()), reading.fault)
-    }
-}
-
-/// Tickwire is asked for the newest of each topic.
-fn conflated(topics: &[String]) -> Message {
-    let request =
-        json!({"op": "subscribe", "id": 1, "topics": topics, "mode": "conflate", "snapshot": false});
-    Message {
-        opcode: Opcode::Text,
-        payload: request.to_string().into_bytes(),
+        }
     }
 }

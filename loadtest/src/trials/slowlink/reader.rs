@@ -1,29 +1,25 @@
-//! The reader at the far end of the link: one blocking connection on a thread of its own, which notes how old each message is.
+//! The reader at the far end of the link, on a thread of its own, which notes how old each message is.
 //!
 //! Reads as fast as the link lets it. Ends when it is told to, or with the connection, which is an error.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
-use tickwire_wire::frame::{Opcode, client_frame};
+use tickwire_wire::Micros;
 
 use super::link::{Link, Side};
 use crate::compare::peers::{Message, Protocol};
-use crate::swarm::frame::FrameReader;
-use crate::swarm::handshake::Handshake;
+use crate::swarm::conn::{ConnId, Handler, Reply};
+use crate::swarm::connections::{Endpoint, Swarm};
+use crate::swarm::interrupt::Interrupt;
 use crate::swarm::payload::{self, Clock, Nanos};
+use crate::swarm::report::Faults;
 
-/// Any mask: see `conn`.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Longest wait for bytes before it is looked whether the end was asked for.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Time for the connection to be made; the link is slow.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Oldest message that is told from older ones, in microseconds.
 const AGE_US_MAX: u64 = 3_600_000_000;
 
@@ -38,135 +34,112 @@ pub(super) struct Signals {
     pub(super) stop: AtomicBool,
 }
 
-/// Who is read, and how.
+/// Who is read, how, and what was read while it counted.
 pub(super) struct Reader {
-    pub(super) protocol: &'static dyn Protocol,
-    pub(super) address: SocketAddr,
-    pub(super) subscribe: Vec<Message>,
-    pub(super) topics: usize,
-    pub(super) clock: Clock,
-    pub(super) signals: Arc<Signals>,
-}
-
-/// What was read while it counted.
-#[derive(Debug)]
-pub(super) struct Reading {
+    protocol: &'static dyn Protocol,
+    subscribe: Vec<Message>,
+    topics: usize,
+    clock: Clock,
+    signals: Arc<Signals>,
+    now: Nanos,
+    confirmed: usize,
     pub(super) age_us: Histogram<u64>,
     pub(super) messages: u64,
-    /// Bytes of the connection.
+    /// Bytes of these messages.
     pub(super) bytes: u64,
     /// The age of the last message.
     pub(super) last_age_us: u64,
-    /// What the server refused or said wrongly.
-    pub(super) fault: Option<String>,
-    confirmed: usize,
+    /// What the server refused or said wrongly, or that it ended the connection.
+    pub(super) faults: Faults,
 }
 
 impl Reader {
-    /// Reads until told to end.
+    /// A reader of so many topics, which `subscribe` asks for.
     ///
     /// # Errors
-    /// When the connection ends.
-    pub(super) fn run(self, link: &Link) -> anyhow::Result<Reading> {
-        link.enter(Side::Reader)?;
-        let mut stream = TcpStream::connect_timeout(&self.address, CONNECT_WITHIN)
-            .context("cannot connect over the slow link")?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LOOK_EVERY))?;
-        let (path, subprotocol) = self.protocol.endpoint();
-        let handshake = Handshake {
-            host: self.address.to_string(),
-            path: path.to_owned(),
-            subprotocol,
-            deflate: false,
-        };
-        stream.write_all(handshake.request().as_bytes())?;
-        let mut reading = Reading {
+    /// Never with the bounds that are used here.
+    pub(super) fn new(
+        protocol: &'static dyn Protocol,
+        subscribe: Vec<Message>,
+        topics: usize,
+        clock: Clock,
+        signals: &Arc<Signals>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            protocol,
+            subscribe,
+            topics,
+            clock,
+            signals: signals.clone(),
+            now: clock.now(),
+            confirmed: 0,
             age_us: Histogram::new_with_bounds(1, AGE_US_MAX, 3)?,
             messages: 0,
             bytes: 0,
             last_age_us: 0,
-            fault: None,
-            confirmed: 0,
-        };
-        let (mut frames, mut head) = (FrameReader::default(), Some(Vec::new()));
-        let mut buffer = vec![0; 64 * 1024];
-        let mut answers = Vec::new();
-        while !self.signals.stop.load(Ordering::Relaxed) {
-            let count = match stream.read(&mut buffer) {
-                Ok(0) => bail!("the server closed the connection"),
-                Ok(count) => count,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("the connection broke"),
-            };
-            let now = self.clock.now();
-            if self.signals.measure.load(Ordering::Relaxed) {
-                reading.bytes += count as u64;
-            }
-            match &mut head {
-                None => self.frames(&mut frames, &buffer[..count], now, &mut reading, &mut answers)?,
-                Some(bytes) => {
-                    bytes.extend_from_slice(&buffer[..count]);
-                    if let Some(end) = handshake.check(bytes)? {
-                        let rest = bytes.split_off(end);
-                        head = None;
-                        for message in &self.subscribe {
-                            answers.extend_from_slice(&client_frame(
-                                true,
-                                message.opcode,
-                                MASK,
-                                &message.payload,
-                            ));
-                        }
-                        self.frames(&mut frames, &rest, now, &mut reading, &mut answers)?;
-                    }
-                }
-            }
-            stream.write_all(&answers).context("the connection broke")?;
-            answers.clear();
-        }
-        Ok(reading)
+            faults: Faults::default(),
+        })
     }
 
-    fn frames(
-        &self,
-        frames: &mut FrameReader,
-        bytes: &[u8],
-        now: Nanos,
-        reading: &mut Reading,
-        answers: &mut Vec<u8>,
-    ) -> anyhow::Result<()> {
+    /// Reads until told to end.
+    ///
+    /// # Errors
+    /// When the connection ends, or the server refuses something.
+    pub(super) fn run(self, link: &Link, endpoint: &Endpoint, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        link.enter(Side::Reader)?;
+        let signals = self.signals.clone();
+        // The link has one address at this end.
+        let endpoint = Endpoint {
+            has_sources: false,
+            ..endpoint.clone()
+        };
+        let mut swarm = Swarm::new(&endpoint, 1, interrupt, self)?;
+        while !signals.stop.load(Ordering::Relaxed) {
+            swarm.turn(LOOK_EVERY)?;
+            if swarm.handler.faults.count() > 0 {
+                bail!("{}", swarm.handler.faults);
+            }
+        }
+        Ok(swarm.handler)
+    }
+}
+
+impl Handler for Reader {
+    fn opened(&mut self, _: ConnId, reply: &mut Reply<'_>) {
+        for message in &self.subscribe {
+            reply.message(message.opcode, &message.payload);
+        }
+        reply.settle();
+    }
+
+    fn reading(&mut self) -> Micros {
+        self.now = self.clock.now();
+        Micros(0)
+    }
+
+    fn message(&mut self, _: ConnId, message: &[u8], _: Micros, _: &mut Reply<'_>) {
         let counts = self.signals.measure.load(Ordering::Relaxed);
-        let mut closed = None;
-        frames.feed(bytes, |frame| match frame.opcode {
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                let mut delivered = |data: &[u8]| {
-                    let Some(due) = payload::due(data).filter(|_| counts) else {
-                        return;
-                    };
-                    let age_us = u64::try_from(now.since(due).as_micros()).unwrap_or(u64::MAX);
-                    reading.age_us.saturating_record(age_us);
-                    reading.last_age_us = age_us;
-                    reading.messages += 1;
-                };
-                let inbound = self.protocol.inbound(frame.payload, &mut delivered);
-                reading.confirmed += inbound.confirmed;
-                reading.fault = reading.fault.take().or(inbound.fault);
-            }
-            Opcode::Ping => answers.extend_from_slice(&client_frame(true, Opcode::Pong, MASK, frame.payload)),
-            Opcode::Pong => {}
-            Opcode::Close => {
-                let reason = frame.payload.get(2..).unwrap_or_default();
-                closed = Some(String::from_utf8_lossy(reason).into_owned());
-            }
-        })?;
-        if reading.confirmed >= self.topics {
+        if counts {
+            self.bytes += message.len() as u64;
+        }
+        let inbound = self.protocol.inbound(message, &mut |data, _| {
+            let Some(due) = payload::due(data).filter(|_| counts) else {
+                return;
+            };
+            self.last_age_us = u64::try_from(self.now.since(due).as_micros()).unwrap_or(u64::MAX);
+            self.age_us.saturating_record(self.last_age_us);
+            self.messages += 1;
+        });
+        self.confirmed += inbound.confirmed;
+        if self.confirmed >= self.topics {
             self.signals.ready.store(true, Ordering::Relaxed);
         }
-        match closed {
-            None => Ok(()),
-            Some(reason) => bail!("the server closed the connection: {reason:?}"),
+        if let Some(fault) = inbound.fault {
+            self.faults.add("message not understood", fault);
         }
+    }
+
+    fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
     }
 }

@@ -7,7 +7,7 @@ use tickwire_wire::codec::{BadMessage, DataOp};
 use tickwire_wire::market::{Bbo, Book, Candle, Ticker, Trade};
 use tickwire_wire::{Codec, ServerMessage};
 
-use super::scan::Head;
+use crate::swarm::head::Head;
 
 /// What is wrong with a message.
 #[derive(Debug, Error)]
@@ -43,7 +43,7 @@ pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -
         } => (DataOp::Snapshot, topic, seq, ts, data),
         ServerMessage::Control(_) | ServerMessage::Unknown(_) => return Err(misread(head, decoded)),
     };
-    if (op, topic.as_bytes(), seq.0, ts.0) != (head.op, head.topic, head.seq, head.ts) {
+    if (op, topic.as_bytes(), seq.0, ts.0) != (head.op, head.topic, head.seq, head.ts()) {
         return Err(misread(head, decoded));
     }
     let symbol = match topic.split_once('.') {
@@ -73,7 +73,7 @@ fn misread(head: Head<'_>, decoded: ServerMessage) -> ContentFault {
         op: head.op,
         topic: String::from_utf8_lossy(head.topic).into_owned(),
         seq: head.seq,
-        ts: head.ts,
+        ts: head.ts(),
         decoded: Box::new(decoded),
     }
 }
@@ -89,12 +89,11 @@ fn data_of<T: DeserializeOwned>(topic: &str, data: &str) -> Result<T, ContentFau
 mod tests {
     use expect_test::{Expect, expect};
 
-    use super::super::scan::scan;
     use super::*;
 
     #[track_caller]
     fn check_message(message: &str, book: Option<&mut L2Book>, expected: &Expect) {
-        let head = scan(message.as_bytes()).expect("the broker's layout");
+        let head = Head::of(message.as_bytes()).expect("the broker's layout");
         let outcome = check(head, message.as_bytes(), book);
         expected.assert_eq(&outcome.map_or_else(|fault| fault.to_string(), |()| "in order".to_owned()));
     }

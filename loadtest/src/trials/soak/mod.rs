@@ -1,79 +1,59 @@
-//! Scenario: the simulated market to many subscribers for as long as is wanted, every message checked.
+//! Trial: the simulated market to many subscribers for as long as is wanted, every message checked.
 //!
 //! Fails on anything that PROTOCOL.md does not allow: a number that is not the next one, a gap (readers here are fast), a
 //! close, a refusal, a message that does not say what its topic promises, a book whose checksum differs, silence. What was
 //! sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
 
-mod audience;
+mod checks;
 mod content;
-mod mix;
-mod outcome;
-pub(crate) mod scan;
-pub(crate) mod symbols;
-mod track;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use tickwire_wire::Pattern;
+use serde::Serialize;
+use tickwire_wire::limits::SUBSCRIPTIONS_MAX;
 
 use crate::swarm::broker::{Broker, BrokerArgs};
 use crate::swarm::conn;
 use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::latency::Latency;
-use crate::swarm::proc;
-use crate::swarm::report::{bytes, grouped, micros, progress};
+use crate::swarm::proc::{self, CpuTime, Memory};
+use crate::swarm::readers::{Layout, Readers};
+use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
+use crate::swarm::scrape::Metrics;
 
-use audience::Audience;
-use mix::Mix;
-pub(crate) use outcome::SoakOutcome;
-use outcome::{Sample, Server};
+use checks::Checks;
 
-/// Subscribers that are on their way at a time.
-const CONNECTING: usize = 32;
-/// Time for all subscriptions to be acked.
-const CONNECT_WITHIN: Duration = Duration::from_secs(60);
-/// Time that all connections get to be closed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// Channels on which each subscriber has each of its symbols.
+const CHANNELS: [&str; 4] = ["trade", "book", "bbo", "ticker"];
 /// Time between two looks at the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Samples between two lines of progress.
 const SAMPLES_PER_LINE: usize = 5;
+/// Rows of memory in the table.
+const MEMORY_ROWS: usize = 6;
+/// Growth of memory over the last half, in percent, above which it is called growing.
+const STEADY_PERCENT: f64 = 3.0;
 
-/// The simulated market to many subscribers: every message checked, memory and CPU time over time.
+/// The simulated market to many subscribers: every message checked, memory and CPU time over time
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SoakArgs {
     /// Symbols of the simulated market
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     symbols: u32,
     /// Its ticks per second
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
-    /// Seed of the market, and of who subscribes to what
+    /// Its seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Subscribers, a connection each
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
-    /// Random symbols of each subscriber; symbols times channels are its topics, at most the broker's limit (1,024)
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    /// Symbols of each subscriber; four times as many are its topics
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     symbols_each: u32,
-    /// Channels on which each subscriber has each of its symbols
-    #[arg(
-        long,
-        default_value = "trade,book,bbo,ticker",
-        value_delimiter = ',',
-        value_name = "LIST"
-    )]
-    channels: Vec<String>,
-    /// Patterns that some subscribers have on top, such as 'trade.*,book.*'; '' for none
-    #[arg(long, default_value = "trade.*", value_name = "LIST")]
-    patterns: String,
-    /// How many subscribers have the patterns
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    pattern_subscribers: u32,
     /// How long to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     seconds: u64,
@@ -88,107 +68,83 @@ pub(crate) struct SoakArgs {
     books: u32,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
-impl SoakArgs {
-    fn mix(&self) -> anyhow::Result<Mix> {
-        let patterns: Vec<&str> = self
-            .patterns
-            .split(',')
-            .filter(|pattern| !pattern.is_empty())
-            .collect();
-        let patterns: Result<Vec<Pattern>, _> = patterns.into_iter().map(str::parse).collect();
-        let mix = Mix {
-            subscribers: self.subscribers as usize,
-            symbols_each: self.symbols_each as usize,
-            channels: self.channels.clone(),
-            patterns: patterns?,
-            pattern_subscribers: self.pattern_subscribers as usize,
-            seed: self.seed,
-        };
-        for pattern in &mix.patterns {
-            ensure!(pattern.is_wildcard(), "--patterns: {pattern} has no wildcard");
-        }
-        let channels = self.channels.iter().map(|channel| format!("{channel}.X"));
-        for topic in channels {
-            topic.parse::<tickwire_wire::Topic>()?;
-        }
-        Ok(mix)
-    }
-}
-
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<SoakOutcome> {
-    let mix = args.mix()?;
+pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    ensure!(
+        args.symbols_each <= args.symbols,
+        "--symbols-each {} is more than --symbols {}",
+        args.symbols_each,
+        args.symbols
+    );
     let flags = [
         ("--feed", "sim".to_owned()),
         ("--symbols", args.symbols.to_string()),
         ("--rate", args.rate.to_string()),
         ("--seed", args.seed.to_string()),
     ];
-    let broker = Broker::open(&args.broker, &flags, &[], interrupt)?;
-    let expected = broker.is_ours().then_some(args.symbols as usize);
-    let symbols = symbols::find(broker.endpoint(), expected, interrupt)?;
-    progress(format_args!(
-        "the broker has {} symbols",
-        grouped(symbols.len() as u64)
-    ));
+    let broker = Broker::start(&args.broker, &flags, &[], interrupt)?;
+    let quoted = broker.topics("bbo.*", args.symbols as usize, interrupt)?;
+    let symbols = quoted.iter().filter_map(|topic| topic.strip_prefix("bbo."));
+    let topics = symbols.flat_map(|symbol| CHANNELS.map(|channel| format!("{channel}.{symbol}")));
+    let topics_each = args.symbols_each as usize * CHANNELS.len();
+    assert!(topics_each <= SUBSCRIPTIONS_MAX, "the arguments are bounded so");
+    let layout = Layout {
+        readers: args.subscribers as usize,
+        topics: topics.collect(),
+        topics_each,
+        apart: topics_each,
+        publishes: false,
+        mode: None,
+        snapshot: true,
+    };
+    let checks = Checks::new(&layout, args.decode_every, args.books as usize)?;
+    let readers = Readers::new(layout, checks);
+    let mut swarm = Swarm::new(broker.endpoint(), args.subscribers as usize, interrupt, readers)?;
+    swarm.connect()?;
+    progress(format_args!("all subscribers have their acks"));
+    swarm.turn_for(Duration::from_secs(args.warmup))?;
 
-    let audience = Audience::new(mix.draw(&symbols), args.decode_every, args.books as usize)?;
-    let mut swarm = Swarm::new(
-        broker.endpoint(),
-        mix.subscribers,
-        CONNECTING,
-        interrupt.clone(),
-        audience,
-    )?;
-    let began = Instant::now();
-    if swarm.turn_until(began + CONNECT_WITHIN, |swarm| swarm.is_settled())? {
-        let took_s = began.elapsed().as_secs_f64();
-        progress(format_args!(
-            "all subscribers have their acks after {took_s:.2} s"
-        ));
-    } else {
-        let (settled, all) = (swarm.settled(), mix.subscribers);
-        let text = format_args!("{settled} of {all} subscribers had their acks after {CONNECT_WITHIN:?}");
-        swarm.handler.faults.add("connecting is stuck", text);
-    }
-    swarm.turn_until(Instant::now() + Duration::from_secs(args.warmup), |_| false)?;
-
-    let mut outcome = measure(&broker, &mut swarm, Duration::from_secs(args.seconds))?;
-    outcome.symbols = symbols.len();
-    outcome.subscribers = mix.subscribers;
-    outcome.topics = swarm.handler.topics();
-    let left = swarm.finish(CLOSE_WITHIN)?;
-    outcome.faults = swarm.handler.faults;
-    if left > 0 {
-        outcome.faults.add(
-            "close not answered",
-            format_args!("by {left} subscribers within {CLOSE_WITHIN:?}"),
-        );
-    }
-    outcome.broker = broker.description().to_owned();
-    if let Err(error) = broker.stop() {
-        outcome.faults.add("broker", format_args!("{error:#}"));
-    }
+    let mut outcome = Outcome::of_broker(broker.description());
+    measure(args, &broker, &mut swarm, &mut outcome)?;
+    swarm.finish()?;
+    outcome.faults.merge(swarm.handler.faults);
+    outcome.expect("broker", broker.stop());
     Ok(outcome)
 }
 
-fn measure(broker: &Broker, swarm: &mut Swarm<Audience>, time: Duration) -> anyhow::Result<SoakOutcome> {
+/// The broker's memory at one time.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Sample {
+    at_s: f64,
+    memory: Memory,
+}
+
+fn measure(
+    args: &SoakArgs,
+    broker: &Broker,
+    swarm: &mut Swarm<Readers<Checks>>,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
     let own = std::process::id();
-    let metrics = broker.scrape()?;
-    let mut samples = vec![Sample::take(broker, Duration::ZERO)?];
+    let before = broker.scrape()?;
+    let sample = |began: Instant| {
+        Ok::<_, anyhow::Error>(Sample {
+            at_s: began.elapsed().as_secs_f64(),
+            memory: broker.memory()?,
+        })
+    };
     let (cpu, own_cpu) = (broker.cpu_time()?, proc::cpu_time(own)?);
-    swarm.handler.begin();
+    swarm.handler.counts = Default::default();
+    swarm.handler.watch.begin();
     let began = Instant::now();
-    let until = began + time;
-    let (mut next_sample, mut updates_told) = (began + SAMPLE_EVERY, 0);
+    let mut samples = vec![sample(began)?];
+    let until = began + Duration::from_secs(args.seconds);
+    let mut next_sample = began + SAMPLE_EVERY;
     while Instant::now() < until {
         swarm.turn_until(next_sample.min(until), |_| false)?;
         if Instant::now() < next_sample {
@@ -196,56 +152,212 @@ fn measure(broker: &Broker, swarm: &mut Swarm<Audience>, time: Duration) -> anyh
         }
         next_sample += SAMPLE_EVERY;
         swarm.handler.find_silent(conn::now());
-        samples.push(Sample::take(broker, began.elapsed())?);
-        if (samples.len() - 1).is_multiple_of(SAMPLES_PER_LINE) {
-            tell(swarm, &samples, &mut updates_told);
+        samples.push(sample(began)?);
+        if samples.len() % SAMPLES_PER_LINE == 1 {
+            tell(&swarm.handler, &samples);
         }
     }
     // The counts and the clocks are read together; the page of metrics may take its time.
-    let measured = began.elapsed();
-    let counts = swarm.handler.counts;
-    let cpu = broker.cpu_time()?.since(&cpu);
-    let own_cpu = proc::cpu_time(own)?.since(&own_cpu);
-    let (updates_min, updates_max) = swarm.handler.updates_range();
+    let seconds = began.elapsed().as_secs_f64();
+    let readers = &swarm.handler;
+    outcome.row(
+        "load",
+        format_args!(
+            "{} subscribers with {} of {} symbols each, {seconds:.1} s",
+            grouped(u64::from(args.subscribers)),
+            grouped(u64::from(args.symbols_each)),
+            grouped(u64::from(args.symbols))
+        ),
+    );
+    outcome.figure("seconds", seconds);
+    traffic(readers, seconds, outcome);
+    let cpu = [
+        broker.cpu_time()?.since(&cpu),
+        proc::cpu_time(own)?.since(&own_cpu),
+    ];
+    cost(cpu, readers.counts.updates, outcome);
+    outcome.row("RSS of this side", bytes(proc::memory(own)?.rss_bytes));
+    let after = broker.scrape()?;
+    of_broker(&before, &after, seconds, outcome);
+    memory(&samples, seconds, outcome);
     swarm.handler.find_silent(conn::now());
-    let server = Server::between(&metrics, &broker.scrape()?, measured);
-    let latency = &swarm.handler.latency_us;
-    Ok(SoakOutcome {
-        scenario: "soak",
-        seconds: measured.as_secs_f64(),
-        counts,
-        updates_min,
-        updates_max,
-        latency_us: Latency::of(latency),
-        broker_cpu_s: cpu.total().as_secs_f64(),
-        broker_cpu_by_thread_s: cpu.seconds(),
-        shard_cpu_s: cpu.of("shard").map(|time| time.as_secs_f64()),
-        own_cpu_s: own_cpu.total().as_secs_f64(),
-        own_rss_bytes: proc::memory(own)?.rss_bytes,
-        server,
-        samples,
-        ..SoakOutcome::default()
-    })
+    Ok(())
 }
 
 /// A line of progress.
-fn tell(swarm: &Swarm<Audience>, samples: &[Sample], updates_told: &mut u64) {
-    let [.., last] = samples else { return };
-    let before = samples
-        .len()
-        .checked_sub(SAMPLES_PER_LINE + 1)
-        .map_or(0.0, |at| samples[at].at_s);
-    let audience = &swarm.handler;
-    let more = audience.counts.updates - std::mem::replace(updates_told, audience.counts.updates);
+fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
+    let Some(last) = samples.last() else { return };
+    let counts = readers.counts;
     progress(format_args!(
         "{:4.0} s  {:>9} deliveries/s  p99 {}  RSS {}  missing {}  gapped {}  closes {}  faults {}",
         last.at_s,
-        grouped((more as f64 / (last.at_s - before).max(1e-3)) as u64),
-        micros(audience.latency_us.value_at_quantile(0.99)),
+        grouped((counts.updates as f64 / last.at_s.max(1e-3)) as u64),
+        micros(readers.watch.latency_us.value_at_quantile(0.99)),
         bytes(last.memory.rss_bytes),
-        audience.counts.missing,
-        audience.counts.gapped,
-        audience.counts.closes,
-        audience.faults.count(),
+        counts.missing,
+        counts.gapped,
+        counts.closes,
+        readers.faults.count(),
     ));
+}
+
+fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
+    let (counts, watch) = (readers.counts, &readers.watch);
+    outcome.figures(counts);
+    outcome.row("deliveries", grouped(counts.updates));
+    outcome.row(
+        "deliveries/s",
+        format_args!(
+            "{} ({} a second)",
+            grouped((counts.updates as f64 / seconds) as u64),
+            bytes((counts.bytes as f64 / seconds) as u64)
+        ),
+    );
+    let [least, most] = watch.updates_range();
+    outcome.row(
+        "deliveries per subscriber",
+        format_args!("{} to {}", grouped(least), grouped(most)),
+    );
+    outcome.row("missed sequences", grouped(counts.missing + counts.gapped));
+    outcome.row("gaps", grouped(counts.gaps));
+    outcome.row("closes", grouped(counts.closes));
+    outcome.row("conflated", grouped(counts.skipped));
+    outcome.row(
+        "decoded in full",
+        format_args!(
+            "{}, of these book checksums {}",
+            grouped(watch.decoded),
+            grouped(watch.books_verified)
+        ),
+    );
+    outcome.figure("decoded", watch.decoded);
+    outcome.figure("books_verified", watch.books_verified);
+    let latency = Latency::of(&watch.latency_us);
+    outcome.row("latency", latency);
+    outcome.figure("latency_us", latency);
+}
+
+/// The CPU times of the broker and of this side.
+fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
+    let each = |time: Duration| format!("{:.3} µs", time.as_secs_f64() * 1e6 / updates.max(1) as f64);
+    outcome.row(
+        "broker's CPU",
+        format_args!("{:.2} s ({broker})", broker.total().as_secs_f64()),
+    );
+    outcome.row("broker's CPU per delivery", each(broker.total()));
+    outcome.row(
+        "shards' CPU per delivery",
+        each(broker.of("shard").unwrap_or_default()),
+    );
+    outcome.row("this side's CPU per delivery", each(own.total()));
+    outcome.figure("broker_cpu_s", broker.total().as_secs_f64());
+    outcome.figure("own_cpu_s", own.total().as_secs_f64());
+}
+
+/// What the broker's own metrics say.
+fn of_broker(before: &Metrics, after: &Metrics, time_s: f64, outcome: &mut Outcome) {
+    let grown = |name, label| after.grown(before, name, label);
+    let count = |name| grouped(grown(name, "") as u64);
+    let ticks_per_s = grown("tickwire_feed_ticks_total", "") / time_s;
+    outcome.figure("ticks_per_s", ticks_per_s);
+    outcome.row("feed's ticks/s", grouped(ticks_per_s.max(0.0) as u64));
+    let lateness = after.observed(before, "tickwire_feed_lateness_seconds");
+    outcome.row(
+        "feed's lateness",
+        format_args!(
+            "mean {}, p50 ≤ {}, p99 ≤ {}",
+            seconds(lateness.mean()),
+            seconds(lateness.at_most(0.5)),
+            seconds(lateness.at_most(0.99))
+        ),
+    );
+    let deliveries = grown("tickwire_deliveries_total", "op=\"update\"");
+    let writes = grown("tickwire_socket_writes_total", "");
+    outcome.row(
+        "broker's own counts",
+        format_args!(
+            "{} deliveries, {} encodes, {} writes ({:.1} deliveries each), {} conflated, {} queue overflows",
+            grouped(deliveries as u64),
+            count("tickwire_encodes_total"),
+            grouped(writes as u64),
+            deliveries / writes.max(1.0),
+            count("tickwire_conflated_messages_total"),
+            count("tickwire_shard_queue_overflows_total")
+        ),
+    );
+    let [from, to] = [before, after].map(|page| bytes(page.sum("tickwire_history_bytes", "") as u64));
+    outcome.row("broker's histories", format_args!("{from} to {to}"));
+}
+
+fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
+    let every = (samples.len() / MEMORY_ROWS).max(1);
+    for sample in samples.iter().step_by(every) {
+        outcome.row(
+            format!("broker's RSS at {:.0} s", sample.at_s),
+            format_args!(
+                "{} (anonymous {})",
+                bytes(sample.memory.rss_bytes),
+                bytes(sample.memory.anon_bytes)
+            ),
+        );
+    }
+    let growth = growth_percent(samples).map_or("unknown: too few samples".to_owned(), |percent| {
+        let word = match percent > STEADY_PERCENT {
+            true => "growing",
+            false => "steady",
+        };
+        format!("{percent:+.2} % ({word})")
+    });
+    outcome.row(format!("RSS growth, last half of {seconds:.0} s"), growth);
+    outcome.figure("samples", samples);
+}
+
+/// Growth from the first to the last fifth of the last half, in percent of the former.
+fn growth_percent(samples: &[Sample]) -> Option<f64> {
+    let half = &samples[samples.len() / 2..];
+    let fifth = half.len() / 5;
+    if fifth == 0 {
+        return None;
+    }
+    let mean = |some: &[Sample]| {
+        let sum: u64 = some.iter().map(|sample| sample.memory.rss_bytes).sum();
+        sum as f64 / some.len() as f64
+    };
+    let (from, to) = (mean(&half[..fifth]), mean(&half[half.len() - fifth..]));
+    Some((to / from - 1.0) * 100.0)
+}
+
+fn seconds(value: Option<f64>) -> String {
+    match value {
+        None => "unknown".to_owned(),
+        Some(value) if value.is_infinite() => "∞".to_owned(),
+        Some(value) => micros((value * 1e6).round() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(megabytes: impl IntoIterator<Item = u64>) -> Vec<Sample> {
+        let sample = |(at, megabytes): (usize, u64)| Sample {
+            at_s: at as f64,
+            memory: Memory {
+                rss_bytes: megabytes * 1_000_000,
+                anon_bytes: 0,
+            },
+        };
+        megabytes.into_iter().enumerate().map(sample).collect()
+    }
+
+    #[test]
+    fn growth_is_that_of_the_last_half() {
+        assert_eq!(growth_percent(&samples([1; 4])), None);
+        assert_eq!(
+            growth_percent(&samples((0..20).map(|at| at.min(5) + 1))),
+            Some(0.0)
+        );
+        let growing = growth_percent(&samples(100..120)).expect("enough samples");
+        assert!((growing - 8.0 / 110.5 * 100.0).abs() < 1e-9, "{growing}");
+    }
 }

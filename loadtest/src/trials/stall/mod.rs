@@ -1,4 +1,4 @@
-//! Scenario: a part of very many readers stands still for a while and then goes on, again and again.
+//! Trial: a part of very many readers stands still for a while and then goes on, again and again.
 //!
 //! What is measured: whether the others notice (their latency, between times in which all read and times in which some
 //! stand still), what a stopped reader costs the broker, and that what it reads when it goes on is new as soon as the
@@ -6,48 +6,39 @@
 //! stopped reader (and a little for reasons of its own), when old messages come that were not in the kernel's buffers, or when the broker's counts are not
 //! those of its readers.
 
-mod outcome;
-mod readers;
+mod going_on;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
+use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
 use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::latency::Latency;
-use crate::swarm::proc;
-use crate::swarm::report::{grouped, progress};
+use crate::swarm::proc::{self, Memory};
+use crate::swarm::publisher::Publisher;
+use crate::swarm::readers::{Layout, Readers};
+use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
 use crate::swarm::scrape::Metrics;
 use crate::swarm::sockets;
 
-use outcome::Round;
-pub(crate) use outcome::StallOutcome;
-use readers::{Layout, PUBLISHER, Phase, Readers, topic_name};
+use going_on::{GoingOn, Phase};
 
 /// Most by which the broker may grow per stopped reader.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024;
 /// By how much the broker may grow besides, for reasons of its own.
 const OTHER_GROWTH_BYTES: u64 = 4 * 1024 * 1024;
-/// Files that the process has open besides its connections.
-const OTHER_FILES: u64 = 64;
-/// Connections that are on their way at a time.
-const CONNECTING: usize = 256;
-/// Time that all connections get to subscribe.
-const CONNECT_WITHIN: Duration = Duration::from_secs(120);
 /// Time that stopped readers get for their first new message.
 const FRESH_WITHIN: Duration = Duration::from_secs(60);
-/// Time that all connections get to be closed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// Time without a message after which nothing more is on its way.
 const QUIET: Duration = Duration::from_millis(500);
 /// Time that everything on its way gets to arrive.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
-/// Longest turn of the connections while something is to be published.
-const TURN: Duration = Duration::from_millis(2);
 /// Time after an unmeasured reading before latencies count again.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -80,9 +71,6 @@ pub(crate) struct StallArgs {
     data_bytes: u32,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
 impl StallArgs {
@@ -93,216 +81,176 @@ impl StallArgs {
             self.topics_each,
             self.topics
         );
-        let readers = self.connections as usize;
         Ok(Layout {
-            readers,
-            stopped: (readers * self.percent as usize / 100).max(1),
-            topics: self.topics as usize,
+            readers: self.connections as usize,
+            topics: (0..self.topics).map(|topic| format!("ticker.S{topic}")).collect(),
             topics_each: self.topics_each as usize,
+            apart: 1,
+            publishes: true,
+            mode: Some(Mode::Conflate),
+            snapshot: false,
         })
     }
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<StallOutcome> {
+pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let layout = args.layout()?;
-    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
-    ensure!(
-        layout.readers as u64 + OTHER_FILES <= limit,
-        "{} connections need {} open files, the limit is {limit}: raise it (ulimit -Hn) or ask for fewer",
-        layout.readers,
-        layout.readers as u64 + OTHER_FILES
-    );
     let flags = [
         ("--feed", "none".to_owned()),
         ("--anonymous-publish", "ticker.>".to_owned()),
     ];
     // Nobody who stands still is to be given up: not by the broker, not for a pong, not by the kernel.
-    let settings = [
+    let patient = [
         ("TICKWIRE_LIMITS__STALL_MS", "3600000"),
-        ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
-        ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
-        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
-        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
         ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", "150000"),
         ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000"),
         ("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000"),
-    ]
-    .map(|(name, value)| (name, value.to_owned()));
-    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?;
-    let swarm = Swarm::new(
-        broker.endpoint(),
-        layout.readers + 1,
-        CONNECTING,
-        interrupt.clone(),
-        Readers::new(layout)?,
-    )?;
+    ];
+    let settings: Vec<(&str, String)> = FREE_PUBLISHER
+        .iter()
+        .chain(&patient)
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?;
+    let stopped = (layout.readers * args.percent as usize / 100).max(1);
+    let watch = GoingOn::new(layout.readers - stopped, layout.readers)?;
+    let connections = layout.connections();
     let mut run = Run {
-        publisher: Publisher::new(args, layout),
-        layout,
+        stopped,
+        swarm: Swarm::new(
+            broker.endpoint(),
+            connections,
+            interrupt,
+            Readers::new(layout, watch),
+        )?,
         broker,
-        swarm,
+        publisher: Publisher::new(
+            args.rate_each * args.topics,
+            format!("\"{}\"", "x".repeat(args.data_bytes as usize - 2)),
+        ),
     };
     let mut outcome = run.measure(args)?;
-    let Run { broker, swarm, .. } = run;
-    outcome.faults = swarm.handler.faults;
-    let allowed = GROWTH_BYTES_MAX + OTHER_GROWTH_BYTES / layout.stopped as u64;
-    if outcome.growth_bytes() > allowed {
-        let text = format_args!(
-            "{} bytes per stopped connection, {allowed} are allowed",
-            outcome.growth_bytes()
-        );
-        outcome.faults.add("broker grew", text);
-    }
-    if let Err(error) = broker.stop() {
-        outcome.faults.add("broker", format_args!("{error:#}"));
-    }
+    outcome.faults.merge(run.swarm.handler.faults);
+    outcome.expect("broker", run.broker.stop());
     Ok(outcome)
 }
 
-/// What is published, and when it is due.
-struct Publisher {
-    topics: usize,
-    every: Duration,
-    data: String,
-    count: u64,
-    due: Instant,
-}
-
-impl Publisher {
-    fn new(args: &StallArgs, layout: Layout) -> Self {
-        let per_second = args.rate_each * args.topics;
-        Self {
-            topics: layout.topics,
-            every: Duration::from_secs(1) / per_second,
-            data: "x".repeat(args.data_bytes as usize - 2),
-            count: 0,
-            due: Instant::now(),
-        }
-    }
-
-    /// Publishes what is due.
-    fn publish(&mut self, swarm: &mut Swarm<Readers>) {
-        let now = Instant::now();
-        if self.due > now {
-            return;
-        }
-        swarm.send_all(PUBLISHER, |reply| {
-            while self.due <= now {
-                let topic = topic_name((self.count % self.topics as u64) as usize);
-                self.count += 1;
-                let (id, data) = (self.count, &self.data);
-                let publish = format!(r#"{{"op":"publish","id":{id},"topic":"{topic}","data":"{data}"}}"#);
-                reply.text(publish.as_bytes());
-                self.due += self.every;
-            }
-        });
-    }
+/// One time of standing still.
+#[derive(Debug, Serialize)]
+struct Round {
+    before: Memory,
+    stalled: Memory,
+    /// What the kernel held for a stopped connection, both ends, in the mean and at most.
+    kernel_mean_bytes: u64,
+    kernel_max_bytes: u64,
+    /// Pages that TCP counts, the whole machine's.
+    tcp_before_bytes: u64,
+    tcp_stalled_bytes: u64,
+    lagging: f64,
+    /// Messages that a stopped reader found in the kernel's buffers, in the mean and at most.
+    stale_mean_messages: f64,
+    stale_max_messages: u64,
+    stale_max_bytes: u64,
+    /// Stopped readers that had the newest of a topic in time.
+    fresh: usize,
 }
 
 /// The parts of a run.
 struct Run {
-    layout: Layout,
+    /// Readers that stand still: the last ones.
+    stopped: usize,
     broker: Broker,
-    swarm: Swarm<Readers>,
+    swarm: Swarm<Readers<GoingOn>>,
     publisher: Publisher,
 }
 
 impl Run {
-    fn measure(&mut self, args: &StallArgs) -> anyhow::Result<StallOutcome> {
+    fn measure(&mut self, args: &StallArgs) -> anyhow::Result<Outcome> {
         let before = self.broker.scrape()?;
-        if !self
-            .swarm
-            .turn_until(Instant::now() + CONNECT_WITHIN, |swarm| swarm.is_settled())?
-        {
-            let text = format_args!("{} connections are settled", self.swarm.settled());
-            self.swarm.handler.faults.add("connecting is stuck", text);
-        }
-        progress(format_args!("{} readers", grouped(self.layout.readers as u64)));
-        self.publisher.due = Instant::now();
+        self.swarm.connect()?;
+        progress(format_args!("{} readers", grouped(u64::from(args.connections))));
+        self.publisher.begin();
         let seconds = Duration::from_secs(args.seconds);
         let mut rounds = Vec::new();
         for number in 1..=args.rounds {
             progress(format_args!("round {number}: all read"));
             self.go_on(SETTLE, Phase::Unmeasured)?;
             self.go_on(seconds, Phase::Calm)?;
-            progress(format_args!(
-                "round {number}: {} stand still",
-                self.layout.stopped
-            ));
+            progress(format_args!("round {number}: {} stand still", self.stopped));
             rounds.push(self.stall(seconds)?);
         }
         self.be_quiet()?;
-        let mut outcome = StallOutcome {
-            scenario: "stall",
-            broker: self.broker.description().to_owned(),
-            connections: self.layout.readers,
-            stopped: self.layout.stopped,
-            seconds: args.seconds,
-            published: self.publisher.count,
-            calm: Latency::of(&self.swarm.handler.calm_us),
-            stalled: Latency::of(&self.swarm.handler.stalled_us),
-            rounds,
-            ..StallOutcome::default()
-        };
-        self.compare_counts(&before, &mut outcome)?;
-        if self.swarm.finish(CLOSE_WITHIN)? > 0 {
-            let text = format_args!("within {CLOSE_WITHIN:?}");
-            self.swarm.handler.faults.add("close not answered", text);
+        let mut outcome = Outcome::of_broker(self.broker.description());
+        outcome.row(
+            "connections",
+            format_args!(
+                "{}, of these {} stand still for {} s, {} times",
+                grouped(u64::from(args.connections)),
+                grouped(self.stopped as u64),
+                args.seconds,
+                args.rounds
+            ),
+        );
+        outcome.figure("connections", args.connections);
+        outcome.figure("stopped", self.stopped);
+        outcome.count("published", "messages published", self.publisher.count);
+        let watch = &self.swarm.handler.watch;
+        for (key, label, latency) in [
+            ("calm", "the others' latency, all read", &watch.calm_us),
+            ("stalled", "the others' latency, some stopped", &watch.stalled_us),
+        ] {
+            outcome.row(label, shown(latency));
+            outcome.figure(key, Latency::of(latency));
         }
+        self.tell(&rounds, &mut outcome);
+        self.compare_counts(&before, &mut outcome)?;
+        self.swarm.finish()?;
         Ok(outcome)
     }
 
     /// Publishes and reads for so long.
     fn go_on(&mut self, time: Duration, phase: Phase) -> anyhow::Result<()> {
-        self.swarm.handler.phase = phase;
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            self.publisher.publish(&mut self.swarm);
-            self.swarm.turn(TURN)?;
-        }
-        self.swarm.handler.phase = Phase::Unmeasured;
+        self.swarm.handler.watch.phase = phase;
+        self.publisher.turn_for(&mut self.swarm, time)?;
+        self.swarm.handler.watch.phase = Phase::Unmeasured;
         Ok(())
     }
 
     fn stall(&mut self, time: Duration) -> anyhow::Result<Round> {
-        let first = self.layout.first_stopped();
-        let (memory, kernel) = (self.broker.memory()?, proc::kernel_memory()?);
-        self.swarm.stop_reading(first..first + self.layout.stopped);
+        let connections = self.swarm.handler.layout.connections();
+        let (before, kernel) = (self.broker.memory()?, proc::kernel_memory()?);
+        self.swarm.stop_reading(connections - self.stopped..connections);
         self.go_on(SETTLE, Phase::Unmeasured)?;
         self.go_on(time, Phase::Stalled)?;
-        let (memory_stalled, kernel_stalled) = (self.broker.memory()?, proc::kernel_memory()?);
+        let (stalled, kernel_stalled) = (self.broker.memory()?, proc::kernel_memory()?);
         let lagging = self.broker.scrape()?.sum("tickwire_lagging_sessions", "");
         let held = self.held_by_kernel()?;
         let kernel_max_bytes = held.first().copied().unwrap_or(0);
-        self.swarm.handler.resume(kernel_max_bytes);
+        let readers = &mut self.swarm.handler;
+        readers.watch.go_on(&readers.newest, kernel_max_bytes);
         self.swarm.stop_reading(0..0);
         let until = Instant::now() + FRESH_WITHIN;
-        let fresh = |swarm: &Swarm<Readers>| {
-            let readers = swarm.handler.catching_up();
-            readers.iter().filter(|reader| reader.fresh).count()
-        };
-        while fresh(&self.swarm) < self.layout.stopped && Instant::now() < until {
+        while self.swarm.handler.watch.fresh() < self.stopped && Instant::now() < until {
             self.go_on(Duration::from_millis(50), Phase::Unmeasured)?;
         }
-        let fresh = fresh(&self.swarm);
-        if fresh < self.layout.stopped {
+        let readers = &mut self.swarm.handler;
+        let fresh = readers.watch.fresh();
+        if fresh < self.stopped {
             let text = format_args!(
                 "{} readers had nothing new {FRESH_WITHIN:?} after they went on",
-                self.layout.stopped - fresh
+                self.stopped - fresh
             );
-            self.swarm.handler.faults.add("not caught up", text);
+            readers.faults.add("not caught up", text);
         }
-        let readers = self.swarm.handler.catching_up();
+        let readers = readers.watch.catching_up();
         let stale = || readers.iter().map(|reader| reader.stale_messages);
         Ok(Round {
-            rss_before_bytes: memory.rss_bytes,
-            rss_stalled_bytes: memory_stalled.rss_bytes,
-            anon_before_bytes: memory.anon_bytes,
-            anon_stalled_bytes: memory_stalled.anon_bytes,
+            before,
+            stalled,
             kernel_mean_bytes: held.iter().sum::<u64>() / held.len().max(1) as u64,
             kernel_max_bytes,
             tcp_before_bytes: kernel.tcp_bytes,
@@ -331,17 +279,17 @@ impl Run {
             .map(|socket| socket.unacked_bytes + unread.get(&socket.remote).copied().unwrap_or(0))
             .collect();
         held.sort_unstable_by(|one, other| other.cmp(one));
-        held.truncate(self.layout.stopped);
+        held.truncate(self.stopped);
         Ok(held)
     }
 
     /// Reads until nothing more comes.
     fn be_quiet(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + QUIET_WITHIN;
-        let (mut updates, mut since) = (self.swarm.handler.updates, Instant::now());
+        let (mut updates, mut since) = (self.swarm.handler.counts.updates, Instant::now());
         while since.elapsed() < QUIET && Instant::now() < until {
             self.swarm.turn(QUIET / 10)?;
-            let now = self.swarm.handler.updates;
+            let now = self.swarm.handler.counts.updates;
             if now > updates {
                 (updates, since) = (now, Instant::now());
             }
@@ -349,38 +297,104 @@ impl Run {
         Ok(())
     }
 
-    /// What was received must be what the broker says that it delivered, and what was skipped what it says it conflated;
-    /// by its ledger, whose sum must be right too, or where it keeps none by what it put on the way.
-    fn compare_counts(&mut self, before: &Metrics, outcome: &mut StallOutcome) -> anyhow::Result<()> {
+    /// Tells of the rounds, and judges by how much the broker grew.
+    fn tell(&self, rounds: &[Round], outcome: &mut Outcome) {
+        let each = |round: &Round| {
+            let grown = round.stalled.rss_bytes.saturating_sub(round.before.rss_bytes);
+            grown / self.stopped as u64
+        };
+        for (number, round) in (1..).zip(rounds) {
+            outcome.row(
+                format!("round {number}: broker's RSS"),
+                format_args!(
+                    "{} before, {} ({} per stopped connection; anonymous {})",
+                    bytes(round.before.rss_bytes),
+                    byte_change(round.before.rss_bytes, round.stalled.rss_bytes),
+                    bytes(each(round)),
+                    byte_change(round.before.anon_bytes, round.stalled.anon_bytes)
+                ),
+            );
+            outcome.row(
+                format!("round {number}: in the kernel"),
+                format_args!(
+                    "{} per stopped connection in the mean, at most {}; TCP's pages {}",
+                    bytes(round.kernel_mean_bytes),
+                    bytes(round.kernel_max_bytes),
+                    byte_change(round.tcp_before_bytes, round.tcp_stalled_bytes)
+                ),
+            );
+            outcome.row(
+                format!("round {number}: going on"),
+                format_args!(
+                    "{} of {} have the newest, after {:.1} older messages in the mean, at most {} ({}); {} were lagging",
+                    round.fresh,
+                    self.stopped,
+                    round.stale_mean_messages,
+                    round.stale_max_messages,
+                    bytes(round.stale_max_bytes),
+                    round.lagging
+                ),
+            );
+        }
+        let growth = rounds.iter().map(each).max().unwrap_or(0);
+        let allowed = GROWTH_BYTES_MAX + OTHER_GROWTH_BYTES / self.stopped as u64;
+        if growth > allowed {
+            let text = format_args!("{growth} bytes per stopped connection, {allowed} are allowed");
+            outcome.faults.add("broker grew", text);
+        }
+        outcome.row(
+            "broker's growth per stopped connection",
+            format_args!("{} at most", bytes(growth)),
+        );
+        outcome.figure("rounds", rounds);
+    }
+
+    /// What was received must be what the broker's ledger says that it delivered, and what was skipped what it says it conflated;
+    /// its sum must be right too.
+    fn compare_counts(&self, before: &Metrics, outcome: &mut Outcome) -> anyhow::Result<()> {
         let after = self.broker.scrape()?;
-        let readers = &mut self.swarm.handler;
-        outcome.updates = readers.updates;
-        outcome.skipped = readers.skipped;
-        outcome.ledger = after.beginning_with("tickwire_ledger_");
         let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");
-        if outcome.ledger.is_empty() {
-            outcome.broker_updates = after.grown(before, "tickwire_deliveries_total", "op=\"update\"");
-            outcome.broker_conflated = after.grown(before, "tickwire_conflated_messages_total", "");
-        } else {
-            outcome.broker_updates = grown("delivered_total");
-            outcome.broker_conflated = grown("conflated_total");
-            let owed = grown("owed_total");
-            let parts = ["gapped_total", "dropped_total", "pending"].map(grown);
-            let sum = outcome.broker_updates + outcome.broker_conflated + parts.iter().sum::<f64>();
-            if owed != sum {
-                let text = format_args!("{owed} owed, {sum} accounted for");
-                readers.faults.add("ledger", text);
-            }
+        let counts = self.swarm.handler.counts;
+        let (delivered, conflated) = (grown("delivered_total"), grown("conflated_total"));
+        let owed = grown("owed_total");
+        let others: f64 = ["gapped_total", "dropped_total", "pending"]
+            .map(grown)
+            .iter()
+            .sum();
+        let sum = delivered + conflated + others;
+        if owed != sum {
+            outcome
+                .faults
+                .add("ledger", format_args!("{owed} owed, {sum} accounted for"));
         }
         for (what, own, brokers) in [
-            ("delivered", readers.updates, outcome.broker_updates),
-            ("conflated", readers.skipped, outcome.broker_conflated),
+            ("delivered", counts.updates, delivered),
+            ("conflated", counts.skipped, conflated),
         ] {
             if own as f64 != brokers {
                 let text = format_args!("{own} {what} here, {brokers} by the broker's count");
-                readers.faults.add("ledger", text);
+                outcome.faults.add("ledger", text);
             }
+            outcome.row(
+                what,
+                format_args!(
+                    "{} here, {} by the broker's count",
+                    grouped(own),
+                    grouped(brokers as u64)
+                ),
+            );
         }
+        outcome.figures(counts);
+        let ledger = after.beginning_with("tickwire_ledger_");
+        for (name, value) in &ledger {
+            outcome.row(name, value);
+        }
+        outcome.figure("ledger", ledger);
         Ok(())
     }
+}
+
+fn shown(latency: &Histogram<u64>) -> String {
+    let latency = Latency::of(latency);
+    format!("{latency} of {}", grouped(latency.count))
 }

@@ -9,8 +9,7 @@
 mod connection;
 
 use std::collections::HashMap;
-use std::env;
-use std::io::{self, ErrorKind, Write};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,7 +18,8 @@ use mio::{Events, Interest, Poll, Token};
 use tickwire_wire::frame::{Opcode, frame};
 
 use self::connection::{Command, Connection};
-use super::server::{Server, loopback, pinned};
+use super::server::{Server, announce};
+use crate::swarm::process::loopback;
 
 /// What it calls itself.
 const VERSION: &str = concat!("plain-send floor ", env!("CARGO_PKG_VERSION"));
@@ -30,30 +30,18 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 /// The listening socket; connections are numbered from 0.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Arguments of the floor.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct FloorArgs {
-    /// Port on the loopback; 0 takes any free one
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-}
-
 /// Starts it as a process of its own.
 pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
-    let own = env::current_exe().context("cannot find this program")?;
-    let mut command = pinned(&[core], &own);
-    command.arg("floor-server");
-    Server::spawn_announced(command)
+    Server::own(core, "floor-server")
 }
 
-/// Serves until the process is ended.
+/// Serves on a free port of the loopback, until the process is ended.
 ///
 /// # Errors
-/// When the port is taken, or connections cannot be accepted or waited for any more.
-pub(crate) fn serve(args: &FloorArgs) -> anyhow::Result<()> {
-    let mut floor = Floor::listen(args.port)?;
-    let ready = serde_json::json!({ "port": floor.port()?, "version": VERSION });
-    writeln!(io::stdout().lock(), "{ready}").context("cannot tell the port")?;
+/// When connections cannot be accepted or waited for any more.
+pub(crate) fn serve() -> anyhow::Result<()> {
+    let mut floor = Floor::listen()?;
+    announce(floor.listener.local_addr()?, VERSION)?;
     loop {
         floor.cycle(None)?;
     }
@@ -86,9 +74,8 @@ struct Floor {
 }
 
 impl Floor {
-    fn listen(port: u16) -> anyhow::Result<Self> {
-        let mut listener =
-            TcpListener::bind(loopback(port)).with_context(|| format!("cannot listen on port {port}"))?;
+    fn listen() -> anyhow::Result<Self> {
+        let mut listener = TcpListener::bind(loopback(0)).context("cannot listen")?;
         let poll = Poll::new().context("cannot make an epoll instance")?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
@@ -105,10 +92,6 @@ impl Floor {
             published: Vec::new(),
             dirty: Vec::new(),
         })
-    }
-
-    fn port(&self) -> io::Result<u16> {
-        Ok(self.listener.local_addr()?.port())
     }
 
     /// Waits until something can be done, reads what there is, and passes on what was published.

@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, RootCertStore};
+use rustls::RootCertStore;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
@@ -80,9 +79,10 @@ fn slow() -> Vec<Variant> {
 
 /// The first thing that a client says in TLS, as a client of today says it: one record with a ClientHello.
 fn client_hello() -> Vec<u8> {
-    let server = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
     let client = trusting(RootCertStore::empty()).expect("there are versions that the provider knows");
-    let mut session = ClientConnection::new(client, server).expect("an address is a name to connect to");
+    let mut session = client
+        .session(IpAddr::from(Ipv4Addr::LOCALHOST))
+        .expect("an address is a name to connect to");
     let mut hello = Vec::new();
     session.write_tls(&mut hello).expect("a vector takes all of it");
     hello

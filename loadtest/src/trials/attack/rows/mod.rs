@@ -43,11 +43,6 @@ pub(super) fn all(attack_seconds: u64) -> Vec<Row> {
     rows
 }
 
-/// Why a row cannot be run.
-pub(super) fn why_not(number: u8) -> String {
-    format!("there is no attack for row {number}")
-}
-
 /// A request's head.
 fn head(first: &str, lines: &[&str]) -> String {
     format!("{first}\r\n{}\r\n\r\n", lines.join("\r\n"))

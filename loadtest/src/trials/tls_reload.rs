@@ -1,42 +1,29 @@
-//! Scenario: very many connections over TLS, and the certificate replaced under them, again and again.
+//! Trial: very many connections over TLS, and the certificate replaced under them, again and again.
 //!
 //! Every reader checks the number of every message. Fails when a connection ends, a message is missing, or a new connection
 //! is not shown the new certificate in time. Tells how long that took, and what a connection costs the broker in memory.
 
-mod outcome;
-mod readers;
-
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use tickwire_wire::Mode;
 
-use crate::swarm::broker::{Broker, BrokerArgs};
+use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
 use crate::swarm::certificates::{Certificates, shown};
 use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::report::{grouped, progress};
-use crate::swarm::tls::TlsClient;
+use crate::swarm::publisher::Publisher;
+use crate::swarm::readers::{Layout, Readers};
+use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
 
-pub(crate) use outcome::TlsReloadOutcome;
-use readers::{PUBLISHER, Readers, topic_name};
-
-/// Files that the process has open besides its connections.
-const OTHER_FILES: u64 = 64;
-/// Connections that are on their way at a time.
-const CONNECTING: usize = 128;
-/// Time that all connections get to subscribe.
-const CONNECT_WITHIN: Duration = Duration::from_secs(300);
 /// Time that a new certificate gets to be shown: what the broker promises is 1 s, on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 /// Time between two looks at the certificate.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Time that everything on its way gets to arrive.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(30);
-/// Time that all connections get to be closed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// Longest turn of the connections while something is to be published.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -60,70 +47,63 @@ pub(crate) struct TlsReloadArgs {
     rate: u32,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Also write the outcome to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
 }
 
-/// Runs the scenario.
+/// Runs the trial.
 ///
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
-pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result<TlsReloadOutcome> {
-    let connections = args.connections as usize;
-    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
-    ensure!(
-        connections as u64 + OTHER_FILES <= limit,
-        "{connections} connections need {} open files, the limit is {limit}: raise it (ulimit -Hn) or ask for fewer",
-        connections as u64 + OTHER_FILES
-    );
+pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let certificates = Certificates::new()?;
     let flags = [
         ("--feed", "none".to_owned()),
         ("--anonymous-publish", "load.>".to_owned()),
     ];
-    let mut settings = vec![
-        ("TICKWIRE_LIMITS__OPS_PER_S", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__OPS_BURST", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000".to_owned()),
-        ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000".to_owned()),
-        // The publisher waits for the others to connect.
-        ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()),
-    ];
+    let mut settings = FREE_PUBLISHER
+        .map(|(name, value)| (name, value.to_owned()))
+        .to_vec();
+    // The publisher waits for the others to connect.
+    settings.push(("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()));
     settings.extend(certificates.settings());
-    let client = TlsClient(certificates.client()?);
-    let broker = Broker::open(&args.broker, &flags, &settings, interrupt)?.with_tls(client);
-    ensure!(
-        broker.is_ours(),
-        "the broker must be started here, with certificates that can be replaced: leave --url out"
-    );
-    let readers = Readers::new(connections, args.topics as usize);
-    let swarm = Swarm::new(
-        broker.endpoint(),
-        connections + 1,
-        CONNECTING,
-        interrupt.clone(),
-        readers,
-    )?;
+    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?.with_tls(certificates.client()?);
+    let layout = Layout {
+        readers: args.connections as usize,
+        topics: (0..args.topics).map(|topic| format!("load.T{topic}")).collect(),
+        topics_each: 1,
+        apart: 1,
+        publishes: true,
+        mode: Some(Mode::Every),
+        snapshot: false,
+    };
+    let connections = layout.connections();
     let mut run = Run {
         args,
+        swarm: Swarm::new(
+            broker.endpoint(),
+            connections,
+            interrupt,
+            Readers::new(layout, ()),
+        )?,
         certificates,
         broker,
-        swarm,
-        published: 0,
-        due: Instant::now(),
+        publisher: Publisher::new(args.rate, "1".to_owned()),
     };
     let mut outcome = run.measure()?;
-    let Run { broker, swarm, .. } = run;
-    let readers = swarm.handler;
-    outcome.dropped = readers.dropped;
-    outcome.published = readers.published;
-    outcome.updates = readers.updates;
-    outcome.missing = readers.missing;
+    let readers = run.swarm.handler;
+    outcome.count("dropped", "connections dropped", readers.counts.closes);
+    outcome.row(
+        "messages",
+        format_args!(
+            "{} published, {} received, {} missing",
+            grouped(readers.published),
+            grouped(readers.counts.updates),
+            grouped(readers.counts.missing)
+        ),
+    );
+    outcome.figure("published", readers.published);
+    outcome.figures(readers.counts);
     outcome.faults = readers.faults;
-    if let Err(error) = broker.stop() {
-        outcome.faults.add("broker", format_args!("{error:#}"));
-    }
+    outcome.expect("broker", run.broker.stop());
     Ok(outcome)
 }
 
@@ -132,90 +112,68 @@ struct Run<'a> {
     args: &'a TlsReloadArgs,
     certificates: Certificates,
     broker: Broker,
-    swarm: Swarm<Readers>,
-    published: u64,
-    /// When the next message is.
-    due: Instant,
+    swarm: Swarm<Readers<()>>,
+    publisher: Publisher,
 }
 
 impl Run<'_> {
-    fn measure(&mut self) -> anyhow::Result<TlsReloadOutcome> {
-        let before = self.broker.memory()?;
+    fn measure(&mut self) -> anyhow::Result<Outcome> {
+        let before = self.broker.memory()?.rss_bytes;
         let begun = Instant::now();
-        if !self
-            .swarm
-            .turn_until(begun + CONNECT_WITHIN, |swarm| swarm.is_settled())?
-        {
-            let text = format_args!("{} connections are settled", self.swarm.settled());
-            self.swarm.handler.faults.add("connecting is stuck", text);
-        }
-        let connected = begun.elapsed();
-        let count = self.args.connections;
-        progress(format_args!("{} connections", grouped(u64::from(count))));
-        let with_all = self.broker.memory()?;
-        self.due = Instant::now();
+        self.swarm.connect()?;
+        let connected_ms = millis(begun.elapsed());
+        let (count, reloads) = (u64::from(self.args.connections), self.args.reloads);
+        progress(format_args!("{} connections", grouped(count)));
+        let with_all = self.broker.memory()?.rss_bytes;
+        let pause = Duration::from_secs(self.args.every_s);
+        self.publisher.begin();
         let mut served_ms = Vec::new();
-        for number in 1..=self.args.reloads {
-            self.go_on()?;
-            progress(format_args!(
-                "replacing the certificate, {number} of {}",
-                self.args.reloads
-            ));
+        for number in 1..=reloads {
+            self.publisher.turn_for(&mut self.swarm, pause)?;
+            progress(format_args!("replacing the certificate, {number} of {reloads}"));
             served_ms.push(self.replace()?);
         }
-        self.go_on()?;
-        let published = self.published;
+        self.publisher.turn_for(&mut self.swarm, pause)?;
+        let published = self.publisher.count;
         self.swarm.turn_until(Instant::now() + ARRIVE_WITHIN, |swarm| {
             swarm.handler.have_all(published)
         })?;
         self.swarm.handler.settle();
-        let at_end = self.broker.memory()?;
+        let at_end = self.broker.memory()?.rss_bytes;
         self.compare_counts()?;
-        if self.swarm.finish(CLOSE_WITHIN)? > 0 {
-            let text = format_args!("within {CLOSE_WITHIN:?}");
-            self.swarm.handler.faults.add("close not answered", text);
-        }
-        Ok(TlsReloadOutcome {
-            scenario: "tls-reload",
-            broker: self.broker.description().to_owned(),
-            connections: count as usize,
-            connected_ms: millis(connected),
-            served_ms,
-            rss_before_bytes: before.rss_bytes,
-            rss_connected_bytes: with_all.rss_bytes,
-            rss_end_bytes: at_end.rss_bytes,
-            ..TlsReloadOutcome::default()
-        })
-    }
-
-    /// Publishes and reads for the time between two replacements.
-    fn go_on(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + Duration::from_secs(self.args.every_s);
-        while Instant::now() < until {
-            self.turn()?;
-        }
-        Ok(())
-    }
-
-    /// Publishes what is due, and lets the connections do what they can.
-    fn turn(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        let (topics, every) = (self.args.topics as usize, Duration::from_secs(1) / self.args.rate);
-        if self.due <= now {
-            let (due, published) = (&mut self.due, &mut self.published);
-            self.swarm.send_all(PUBLISHER, |reply| {
-                while *due <= now {
-                    let topic = topic_name((*published % topics as u64) as usize);
-                    *published += 1;
-                    let publish = format!(
-                        r#"{{"op":"publish","id":{published},"topic":"{topic}","data":{published}}}"#
-                    );
-                    reply.text(publish.as_bytes());
-                    *due += every;
-                }
-            });
-        }
-        self.swarm.turn(TURN).map(drop)
+        self.swarm.finish()?;
+        let mut outcome = Outcome::of_broker(self.broker.description());
+        outcome.row(
+            "connections",
+            format_args!(
+                "{} over TLS, subscribed within {} ms",
+                grouped(count),
+                grouped(connected_ms)
+            ),
+        );
+        outcome.figure("connections", count);
+        outcome.figure("connected_ms", connected_ms);
+        let served: Vec<String> = served_ms
+            .iter()
+            .map(|served| served.map_or("never".to_owned(), |ms| format!("{ms} ms")))
+            .collect();
+        outcome.row(
+            "new certificate is shown after",
+            format_args!("{} ({} replacements)", served.join(", "), served.len()),
+        );
+        outcome.figure("served_ms", served_ms);
+        outcome.row(
+            "broker's RSS",
+            format_args!(
+                "{} without connections, {} with all ({} per connection), {} at the end",
+                bytes(before),
+                bytes(with_all),
+                bytes(with_all.saturating_sub(before) / count),
+                byte_change(with_all, at_end)
+            ),
+        );
+        outcome.figure("rss_bytes", [before, with_all, at_end]);
+        Ok(outcome)
     }
 
     /// Replaces the certificate. Returns how long it took until a new connection was shown it, in milliseconds.
@@ -223,7 +181,7 @@ impl Run<'_> {
         let expected = self.certificates.replace()?;
         let look = self.look_for(expected)?;
         loop {
-            self.turn()?;
+            self.publisher.turn(&mut self.swarm, TURN)?;
             match look.try_recv() {
                 Ok(served) => {
                     if served.is_none() {
@@ -250,7 +208,7 @@ impl Run<'_> {
                 let begun = Instant::now();
                 let served = loop {
                     // A handshake that fails is none in which the certificate is shown.
-                    if shown(address, client.clone()).is_ok_and(|shown| shown == expected) {
+                    if shown(address, &client).is_ok_and(|shown| shown == expected) {
                         break Some(begun.elapsed());
                     }
                     if begun.elapsed() > SERVED_WITHIN {

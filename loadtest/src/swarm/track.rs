@@ -4,11 +4,10 @@
 //! that one loss is one fault.
 
 use thiserror::Error;
-use tickwire_client::book::L2Book;
 
 /// How a message broke the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Disorder {
+pub(crate) enum Disorder {
     /// Messages are missing and no gap named them.
     #[error("{got} came where {expected} was due: {} silently missing", got - expected)]
     Missing { expected: u64, got: u64 },
@@ -34,31 +33,28 @@ enum Next {
 }
 
 /// The state of one topic.
-#[derive(Debug)]
-pub(super) struct Track {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Track {
     last: u64,
     next: Next,
     /// Whether each message must come.
     every: bool,
     is_book: bool,
-    /// The book that is rebuilt, if this topic was chosen for that.
-    pub(super) book: Option<Box<L2Book>>,
 }
 
 impl Track {
     /// A topic of which nothing is known yet.
-    pub(super) fn new(topic: &[u8], every: bool) -> Self {
+    pub(crate) fn new(topic: &[u8], every: bool) -> Self {
         Self {
             last: 0,
             next: Next::Anything,
             every,
             is_book: topic.starts_with(b"book."),
-            book: None,
         }
     }
 
     /// The topic's subscription was acked: it begins after `seq`. Of one that flows already nothing changes.
-    pub(super) fn acked(&mut self, seq: u64, every: bool) {
+    pub(crate) fn acked(&mut self, seq: u64, every: bool) {
         self.every = every;
         if self.next == Next::Anything {
             self.last = seq;
@@ -66,12 +62,22 @@ impl Track {
         }
     }
 
+    /// The last number.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The topic goes on after `seq`, whatever came before.
+    pub(crate) fn goes_on_after(&mut self, seq: u64) {
+        (self.last, self.next) = (seq, Next::Beginning);
+    }
+
     /// An `update` came. Returns how many messages it skipped, which it may when not each must come.
     ///
     /// # Errors
     /// When it should not have come now.
     #[inline]
-    pub(super) fn update(&mut self, seq: u64) -> Result<u64, Disorder> {
+    pub(crate) fn update(&mut self, seq: u64) -> Result<u64, Disorder> {
         let last = std::mem::replace(&mut self.last, seq);
         match std::mem::replace(&mut self.next, Next::Update) {
             Next::Anything => return Ok(0),
@@ -93,7 +99,7 @@ impl Track {
     ///
     /// # Errors
     /// When it should not have come now.
-    pub(super) fn snapshot(&mut self, seq: u64) -> Result<(), Disorder> {
+    pub(crate) fn snapshot(&mut self, seq: u64) -> Result<(), Disorder> {
         let last = std::mem::replace(&mut self.last, seq);
         match std::mem::replace(&mut self.next, Next::Update) {
             Next::Anything => Ok(()),
@@ -110,7 +116,7 @@ impl Track {
     ///
     /// # Errors
     /// When it does not begin where the messages ended.
-    pub(super) fn gap(&mut self, from: u64, to: u64) -> Result<(), Disorder> {
+    pub(crate) fn gap(&mut self, from: u64, to: u64) -> Result<(), Disorder> {
         let last = std::mem::replace(&mut self.last, to);
         let before = std::mem::replace(
             &mut self.next,
@@ -120,9 +126,6 @@ impl Track {
                 Next::Update
             },
         );
-        if let Some(book) = &mut self.book {
-            book.make_stale();
-        }
         match from.cmp(&(last + 1)) {
             _ if before == Next::Anything => Ok(()),
             std::cmp::Ordering::Equal => Ok(()),

@@ -1,0 +1,88 @@
+//! `peers`: each server is started and must deliver a few messages, before anybody measures it.
+//!
+//! Three subscribers of two topics each, and a topic that nobody has. What is published must reach each subscriber of its topic once,
+//! and nobody else. Nothing is measured. A server that is not there is said to be skipped, and is not a failure.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::peers::{Peer, peers};
+use super::rig::Rig;
+use super::scenario::Scenario;
+use super::script::Script;
+use crate::swarm::interrupt::Interrupt;
+use crate::swarm::process::own_cores;
+use crate::swarm::report::say;
+
+const SCENARIO: &str = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 5\ntopics_each = 2";
+const MESSAGES: u64 = 50;
+/// Time that a server has for all of them.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Check the servers that Tickwire is compared with, and install those that come from npm
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The servers to check [default: all]
+    #[arg(value_name = "PEER", value_parser = clap::builder::PossibleValuesParser::new(peers().iter().map(|peer| peer.name)))]
+    only: Vec<String>,
+    /// The core that they run on [default: the first that this program may use]
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// Install nothing: skip what is not there
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Checks each peer and says one line about it. Returns whether all that are there work.
+///
+/// # Errors
+/// When interrupted, or when nothing can be said.
+pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
+    let first = own_cores()?.first().copied();
+    let core = args.core.or(first).context("no core may be used")?;
+    let mut all_work = true;
+    let wanted = |peer: &&Peer| args.only.is_empty() || args.only.iter().any(|name| name == peer.name);
+    for peer in peers().iter().filter(wanted) {
+        let name = peer.name;
+        let missing = match args.no_install {
+            true => peer.missing(),
+            false => peer.unavailable(),
+        };
+        let checked = match missing {
+            Some(why) => format!("skipped: {name}: {why}\n"),
+            None => match check(peer, core, interrupt) {
+                Ok(version) => format!("{name}: {version}: all messages delivered\n"),
+                Err(error) => {
+                    interrupt.check()?;
+                    all_work = false;
+                    format!("FAILED {name}: {error:#}\n")
+                }
+            },
+        };
+        say(&checked)?;
+    }
+    Ok(all_work)
+}
+
+/// Starts `peer` and sends messages through it. Returns its version.
+fn check(peer: &Peer, core: usize, interrupt: &Interrupt) -> anyhow::Result<String> {
+    let scenario = Scenario::parse("check", SCENARIO, false)?;
+    let script = Rc::new(Script::plain(scenario.topics));
+    let mut rig = Rig::open(peer, &scenario, &script, core, interrupt)?;
+    for _ in 0..MESSAGES {
+        rig.publish_now();
+        rig.turn()?;
+    }
+    let missed = rig.drain(DELIVERED_WITHIN)?;
+    let crowd = &rig.swarm.handler;
+    let (delivered, expected) = (crowd.tally.delivered, rig.expected);
+    ensure!(
+        missed == 0 && delivered == expected && crowd.tally.damaged == 0 && crowd.faults.count() == 0,
+        "{delivered} deliveries came of {expected}, {} damaged, faults: {}",
+        crowd.tally.damaged,
+        crowd.faults
+    );
+    Ok(rig.version().to_owned())
+}

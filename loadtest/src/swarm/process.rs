@@ -1,0 +1,196 @@
+//! A server's process: started, waited for, and stopped again whatever happens.
+//!
+//! One that is dropped is told to end with SIGTERM, and killed when it has not soon after. One that ends before it is ready, or
+//! is not ready in time, is an error that says so; its own words are on standard error.
+
+use std::env;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::swarm::report::progress;
+
+/// Time that a server has until it is ready.
+const START_WITHIN: Duration = Duration::from_secs(20);
+/// Time that a server which nobody needs any more has to end.
+const DROP_WITHIN: Duration = Duration::from_secs(2);
+/// Time between two looks at a server that starts or stops.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+const NO_TASKSET: &str = "taskset is not installed; it comes with the package util-linux";
+
+/// A started server.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts `command`, with as many open files as the system allows: by default it could not hold more than about a
+    /// thousand connections.
+    ///
+    /// # Errors
+    /// When the program is not there or cannot be started.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
+        match command.stdin(Stdio::null()).spawn() {
+            Err(error) if error.kind() == ErrorKind::NotFound && command.get_program() == "taskset" => {
+                bail!(NO_TASKSET)
+            }
+            started => Ok(Self(started.with_context(|| {
+                format!("cannot start {}", command.get_program().to_string_lossy())
+            })?)),
+        }
+    }
+
+    /// Its number, for `/proc`.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The process as the standard library has it, for its pipes.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.0.try_wait().context("cannot look after the server")
+    }
+
+    /// Waits until `ready` has something to tell.
+    ///
+    /// # Errors
+    /// When the server ends, is not ready in time, or `ready` fails, as when a signal came.
+    pub(crate) fn wait_until<T>(
+        &mut self,
+        mut ready: impl FnMut() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let until = Instant::now() + START_WITHIN;
+        loop {
+            if let Some(status) = self.exited()? {
+                bail!("the server ended at once, with {status}; its own words are above");
+            }
+            if let Some(found) = ready()? {
+                return Ok(found);
+            }
+            ensure!(
+                Instant::now() < until,
+                "the server is not ready after {START_WITHIN:?}"
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Tells it to end.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn terminate(&self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).context("cannot signal the server")
+    }
+
+    /// Tells it to end, and waits until it has; none if it has not in time.
+    ///
+    /// # Errors
+    /// When it had ended before, or the system refuses.
+    pub(crate) fn stop(&mut self, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        if let Some(status) = self.exited()? {
+            bail!("the server had ended by itself, with {status}");
+        }
+        self.terminate()?;
+        let until = Instant::now() + within;
+        loop {
+            let status = self.exited()?;
+            if status.is_some() || Instant::now() >= until {
+                return Ok(status);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.exited(), Ok(Some(_))) {
+            return;
+        }
+        let killed = match self.stop(DROP_WITHIN) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => self.0.kill().and_then(|()| self.0.wait().map(drop)),
+        };
+        if let Err(error) = killed {
+            progress(format_args!(
+                "the server {} could not be stopped: {error}",
+                self.pid()
+            ));
+        }
+    }
+}
+
+/// Why no server can be bound to a core, if none can.
+pub(crate) fn no_taskset() -> Option<String> {
+    installed_program("taskset")
+        .is_none()
+        .then(|| NO_TASKSET.to_owned())
+}
+
+/// The program of this name in the PATH.
+pub(crate) fn installed_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+/// A command that runs `program` on `cores` only. taskset becomes the program, so that the process is the server's own.
+pub(crate) fn pinned(cores: &[usize], program: &Path) -> Command {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(cores.join(",")).arg(program);
+    command
+}
+
+/// An address of the loopback that nobody uses. Another program may take it before the server does; it says so then.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(loopback(0)).context("no free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// An address on the loopback.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The cores that this thread may use.
+///
+/// # Errors
+/// When the system does not tell.
+pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None).context("cannot find out which cores may be used")?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|core| allowed.is_set(*core))
+        .collect())
+}
+
+/// Moves this thread, and what it starts, to a core.
+///
+/// # Errors
+/// When there is no such core, or it may not be used.
+pub(crate) fn run_on(core: usize) -> anyhow::Result<()> {
+    ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).with_context(|| format!("cannot run on core {core}"))
+}

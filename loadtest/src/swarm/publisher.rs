@@ -1,0 +1,85 @@
+//! One connection that publishes at a steady rate, a topic of its readers' after the other.
+//!
+//! What is late is published at once, all of it; what waits to be written is as bounded as the time that a turn takes.
+
+use std::time::{Duration, Instant};
+
+use crate::swarm::connections::Swarm;
+use crate::swarm::readers::{PUBLISHER, Readers};
+use crate::swarm::watch::Watch;
+
+/// Messages that are published at a steady rate, a topic after the other.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    every: Duration,
+    data: String,
+    /// Messages so far.
+    pub(crate) count: u64,
+    due: Instant,
+}
+
+impl Publisher {
+    /// So many messages a second with `data`, which is JSON. The first is due now.
+    pub(crate) fn new(per_second: u32, data: String) -> Self {
+        Self {
+            every: Duration::from_secs(1) / per_second,
+            data,
+            count: 0,
+            due: Instant::now(),
+        }
+    }
+
+    /// The next message is due now.
+    pub(crate) fn begin(&mut self) {
+        self.due = Instant::now();
+    }
+
+    /// Publishes what is due, and lets the connections do what they can, for at most `turn`.
+    ///
+    /// # Errors
+    /// As [`Swarm::turn`].
+    pub(crate) fn turn<W: Watch>(
+        &mut self,
+        swarm: &mut Swarm<Readers<W>>,
+        turn: Duration,
+    ) -> anyhow::Result<()> {
+        let now = Instant::now();
+        if self.due <= now {
+            let mut publications = Vec::new();
+            while self.due <= now {
+                let topics = &swarm.handler.layout.topics;
+                let topic = &topics[(self.count % topics.len() as u64) as usize];
+                self.count += 1;
+                let (id, data) = (self.count, &self.data);
+                publications.push(format!(
+                    r#"{{"op":"publish","id":{id},"topic":"{topic}","data":{data}}}"#
+                ));
+                self.due += self.every;
+            }
+            swarm.send_all(PUBLISHER, |reply| {
+                publications
+                    .iter()
+                    .for_each(|publication| reply.text(publication.as_bytes()));
+            });
+        }
+        swarm.turn(turn).map(drop)
+    }
+
+    /// Publishes and reads for so long.
+    ///
+    /// # Errors
+    /// As [`Swarm::turn`].
+    pub(crate) fn turn_for<W: Watch>(
+        &mut self,
+        swarm: &mut Swarm<Readers<W>>,
+        time: Duration,
+    ) -> anyhow::Result<()> {
+        /// Longest turn while something is to be published.
+        const TURN: Duration = Duration::from_millis(2);
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.turn(swarm, TURN)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,405 @@
+//! Very many subscribers of Tickwire, in JSON, each of which checks the number of every message that it gets.
+//!
+//! Reader n has some topics that follow one another in a list, beginning further on the larger n is. It subscribes to them when it is
+//! welcomed, and is ready when that is acked. What the protocol does not allow (`track`) is a fault: a number that is not the next one
+//! of a topic of which every message counts, an old one, a message of a topic that was not subscribed to, a refusal, a
+//! message that does not belong there. A gap is one too: readers here are fast, and those that are not take the newest. Whoever
+//! wants to know more of the messages watches them ([`Watch`]). Connection 0 may be a publisher, whose acks tell what there
+//! is to receive.
+//!
+//! Memory: some tens of bytes for each topic of each reader; nothing is queued.
+
+use hdrhistogram::Histogram;
+use rustc_hash::FxHashMap;
+use tickwire_wire::codec::DataOp;
+use tickwire_wire::message::{AckResult, GapReason, Since, Subscribe, TopicRequest};
+use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, Mode, RequestId, Seq, ServerMessage};
+
+use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
+use crate::swarm::head::Head;
+use crate::swarm::report::Faults;
+use crate::swarm::track::{Disorder, Track};
+use crate::swarm::watch::{Came, Watch};
+
+/// The connection that publishes, where there is one.
+pub(crate) const PUBLISHER: ConnId = ConnId(0);
+/// Longest latency that is told from longer ones.
+const LATENCY_US_MAX: u64 = 600_000_000;
+/// Time beyond two heartbeats after which a connection that hears nothing is a fault.
+const SILENCE_MARGIN_US: u64 = 5_000_000;
+
+/// Which connections and topics there are.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub(crate) readers: usize,
+    pub(crate) topics: Vec<String>,
+    /// Topics of each reader.
+    pub(crate) topics_each: usize,
+    /// By how many topics the first one of a reader is further on than that of the reader before.
+    pub(crate) apart: usize,
+    /// Whether connection 0 publishes; the readers are behind it then.
+    pub(crate) publishes: bool,
+    /// How readers subscribe; as the kind of each topic says if they do not.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) snapshot: bool,
+}
+
+impl Layout {
+    /// Connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.readers + usize::from(self.publishes)
+    }
+
+    /// Which topic a reader has at a place.
+    pub(crate) fn topic(&self, reader: usize, place: usize) -> usize {
+        (reader * self.apart + place) % self.topics.len()
+    }
+
+    /// At which place a reader has a topic, if it has it.
+    fn place(&self, reader: usize, topic: usize) -> Option<usize> {
+        let (topics, first) = (self.topics.len(), self.topic(reader, 0));
+        let place = (topic + topics - first) % topics;
+        (place < self.topics_each).then_some(place)
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Counts {
+    pub(crate) updates: u64,
+    pub(crate) snapshots: u64,
+    /// Bytes of these messages.
+    pub(crate) bytes: u64,
+    /// Messages that a newer one replaced, as they may be.
+    pub(crate) skipped: u64,
+    pub(crate) gaps: u64,
+    /// Messages that gaps named as missing.
+    pub(crate) gapped: u64,
+    /// Messages that are missing and that no gap named.
+    pub(crate) missing: u64,
+    pub(crate) heartbeats: u64,
+    /// Connections that ended without being asked to.
+    pub(crate) closes: u64,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Readers<W> {
+    pub(crate) layout: Layout,
+    numbers: FxHashMap<Box<[u8]>, usize>,
+    /// Of each topic of each reader; a reader's are together.
+    tracks: Vec<Track>,
+    /// The newest number of each topic that the broker has acknowledged to the publisher.
+    pub(crate) newest: Vec<u64>,
+    /// Messages that it has acknowledged to it.
+    pub(crate) published: u64,
+    pub(crate) counts: Counts,
+    heartbeat_ms: u64,
+    /// When each connection last heard something; 0 before, and once that no longer matters.
+    heard: Vec<Micros>,
+    /// The lineage of the numbers, once an ack told it.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) faults: Faults,
+    pub(crate) watch: W,
+}
+
+impl<W: Watch> Readers<W> {
+    /// Readers that know of nothing yet.
+    pub(crate) fn new(layout: Layout, watch: W) -> Self {
+        let numbered = layout.topics.iter().enumerate();
+        let tracks = (0..layout.readers).flat_map(|reader| {
+            let topics = (0..layout.topics_each).map(move |place| (reader, place));
+            topics.map(|(reader, place)| {
+                Track::new(layout.topics[layout.topic(reader, place)].as_bytes(), true)
+            })
+        });
+        Self {
+            numbers: numbered
+                .map(|(number, topic)| (topic.as_bytes().into(), number))
+                .collect(),
+            tracks: tracks.collect(),
+            newest: vec![0; layout.topics.len()],
+            published: 0,
+            counts: Counts::default(),
+            heartbeat_ms: 0,
+            heard: vec![Micros(0); layout.connections()],
+            epoch: None,
+            faults: Faults::default(),
+            watch,
+            layout,
+        }
+    }
+
+    /// The last number of a reader's topic.
+    pub(crate) fn last(&self, reader: usize, place: usize) -> u64 {
+        self.tracks[reader * self.layout.topics_each + place].last()
+    }
+
+    /// Whether so many messages were acknowledged to the publisher and every reader has the newest of each of its topics.
+    pub(crate) fn have_all(&self, published: u64) -> bool {
+        self.published == published && self.behind().next().is_none()
+    }
+
+    /// Counts what has not come as missing.
+    pub(crate) fn settle(&mut self) {
+        let behind: Vec<(usize, u64)> = self.behind().collect();
+        for (reader, count) in behind {
+            self.counts.missing += count;
+            self.faults.add(
+                "missing",
+                format_args!("reader {reader}: the last {count} messages"),
+            );
+        }
+    }
+
+    /// Finds the connections that have heard nothing for too long.
+    pub(crate) fn find_silent(&mut self, now: Micros) {
+        let max_us = self.heartbeat_ms * 2_000 + SILENCE_MARGIN_US;
+        for (number, heard) in self.heard.iter_mut().enumerate() {
+            let silent_us = now.since(*heard);
+            if *heard != Micros(0) && silent_us > max_us {
+                let text = format_args!(
+                    "connection {number} has heard nothing for {} ms",
+                    silent_us / 1_000
+                );
+                self.faults.add("silence", text);
+                *heard = Micros(0);
+            }
+        }
+    }
+
+    /// Readers that have not got all of a topic, and how many messages they lack.
+    fn behind(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let each = self.layout.topics_each;
+        self.tracks.iter().enumerate().filter_map(move |(at, track)| {
+            let newest = self.newest[self.layout.topic(at / each, at % each)];
+            newest
+                .checked_sub(track.last())
+                .filter(|lacks| *lacks > 0)
+                .map(|lacks| (at / each, lacks))
+        })
+    }
+
+    /// The reader whose connection it is; none of the publisher's.
+    fn reader(&self, id: ConnId) -> Option<usize> {
+        id.0.checked_sub(usize::from(self.layout.publishes))
+    }
+
+    /// The number of a topic and where a reader has it, if it has subscribed to it.
+    #[inline]
+    fn find(&mut self, reader: usize, topic: &[u8]) -> Option<(usize, usize)> {
+        let number = self.numbers.get(topic).copied();
+        let found = number.and_then(|number| Some((number, self.layout.place(reader, number)?)));
+        if found.is_none() {
+            let topic = String::from_utf8_lossy(topic);
+            self.faults
+                .add("never subscribed", format_args!("reader {reader}: {topic}"));
+        }
+        found
+    }
+
+    fn track(&mut self, reader: usize, place: usize) -> &mut Track {
+        &mut self.tracks[reader * self.layout.topics_each + place]
+    }
+
+    fn subscribe(&self, reader: usize) -> Vec<u8> {
+        let topics = (0..self.layout.topics_each).map(|place| {
+            let topic = self.layout.topics[self.layout.topic(reader, place)].clone();
+            match self.watch.since(reader, place) {
+                None => TopicRequest::Pattern(topic),
+                since => TopicRequest::Since {
+                    topic,
+                    since: since.map(Since::One),
+                },
+            }
+        });
+        let request = ClientMessage::Subscribe(Subscribe {
+            id: RequestId(1),
+            topics: topics.collect(),
+            mode: self.layout.mode,
+            conflate_ms: None,
+            snapshot: self.layout.snapshot,
+        });
+        let mut bytes = Vec::new();
+        Codec::Json.encode_request(&request, &mut bytes);
+        bytes
+    }
+
+    #[inline]
+    fn data(&mut self, reader: usize, head: Head<'_>, message: &[u8], received: Micros) {
+        let Some((topic, place)) = self.find(reader, head.topic) else {
+            return;
+        };
+        self.counts.bytes += message.len() as u64;
+        let track = self.track(reader, place);
+        let ordered = match head.op {
+            DataOp::Update => track.update(head.seq),
+            DataOp::Snapshot => track.snapshot(head.seq).map(|()| 0),
+        };
+        match head.op {
+            DataOp::Update => self.counts.updates += 1,
+            DataOp::Snapshot => self.counts.snapshots += 1,
+        }
+        match ordered {
+            Ok(skipped) => self.counts.skipped += skipped,
+            Err(disorder) => self.disordered(reader, topic, disorder),
+        }
+        let came = Came {
+            reader,
+            place,
+            topic,
+            head,
+            late_us: received.0.saturating_sub(head.ts()),
+            message,
+        };
+        self.watch.came(came, &mut self.faults);
+    }
+
+    #[cold]
+    fn disordered(&mut self, reader: usize, topic: usize, disorder: Disorder) {
+        if let Disorder::Missing { expected, got } = disorder {
+            self.counts.missing += got - expected;
+        }
+        let topic = &self.layout.topics[topic];
+        self.faults
+            .add("order", format_args!("reader {reader}: {topic}: {disorder}"));
+    }
+
+    /// What the publisher is told.
+    fn of_publisher(&mut self, control: Control, reply: &mut Reply<'_>) {
+        match control {
+            Control::Welcome { .. } => reply.settle(),
+            Control::Ack { results, .. } => {
+                for result in results {
+                    if let Some(refusal) = &result.error {
+                        self.faults.add("refused", format_args!("publisher: {refusal}"));
+                    }
+                    if let (Some(topic), Some(seq)) = (self.numbers.get(result.topic.as_bytes()), result.seq)
+                    {
+                        self.newest[*topic] = seq.0;
+                        self.published += 1;
+                    }
+                }
+            }
+            Control::Heartbeat { .. } | Control::Synced { .. } => {}
+            other => self
+                .faults
+                .add("unexpected message", format_args!("publisher: {other:?}")),
+        }
+    }
+
+    fn control(&mut self, reader: usize, control: Control, reply: &mut Reply<'_>) {
+        match control {
+            Control::Welcome { heartbeat_ms, .. } => {
+                self.heartbeat_ms = heartbeat_ms;
+                reply.text(&self.subscribe(reader));
+            }
+            Control::Ack { results, .. } => {
+                results.iter().for_each(|result| self.acked(reader, result));
+                reply.settle();
+            }
+            Control::Gap {
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            } => self.gap(reader, &topic, from, to, reason),
+            Control::Heartbeat { .. } => self.counts.heartbeats += 1,
+            Control::Status { .. } | Control::Joined { .. } | Control::Synced { .. } => {}
+            other => {
+                if !self.watch.other(reader, &other, &mut self.faults) {
+                    self.faults
+                        .add("unexpected message", format_args!("reader {reader}: {other:?}"));
+                }
+            }
+        }
+    }
+
+    fn acked(&mut self, reader: usize, result: &AckResult) {
+        let (Some(seq), None) = (result.seq, &result.error) else {
+            return self
+                .faults
+                .add("refused", format_args!("reader {reader}: {result:?}"));
+        };
+        let Some((_, place)) = self.find(reader, result.topic.as_bytes()) else {
+            return;
+        };
+        self.epoch = result.epoch.clone().or(self.epoch.take());
+        self.track(reader, place)
+            .acked(seq.0, result.mode == Some(Mode::Every));
+        self.watch.acked(reader, place, result, &mut self.faults);
+    }
+
+    fn gap(&mut self, reader: usize, topic: &str, from: Seq, to: Seq, reason: GapReason) {
+        let Some((number, place)) = self.find(reader, topic.as_bytes()) else {
+            return;
+        };
+        if self.watch.gap(reader, place, reason) {
+            self.track(reader, place).goes_on_after(to.0);
+            return;
+        }
+        self.counts.gaps += 1;
+        self.counts.gapped += (to.0 + 1).saturating_sub(from.0);
+        self.faults.add(
+            "gap",
+            format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}"),
+        );
+        if let Err(disorder) = self.track(reader, place).gap(from.0, to.0) {
+            self.disordered(reader, number, disorder);
+        }
+    }
+}
+
+impl<W: Watch> Handler for Readers<W> {
+    #[inline]
+    fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>) {
+        self.heard[id.0] = received;
+        let reader = self.reader(id);
+        if let (Some(reader), Some(head)) = (reader, Head::of(message)) {
+            return self.data(reader, head, message, received);
+        }
+        match (Codec::Json.decode_server(message), reader) {
+            (Ok(ServerMessage::Control(control)), Some(reader)) => self.control(reader, control, reply),
+            (Ok(ServerMessage::Control(control)), None) => self.of_publisher(control, reply),
+            (Ok(other), _) => {
+                self.faults.add(
+                    "unexpected message",
+                    format_args!("connection {}: {other:?}", id.0),
+                );
+            }
+            (Err(error), _) => {
+                self.faults
+                    .add("unreadable message", format_args!("connection {}: {error}", id.0));
+            }
+        }
+    }
+
+    fn ended(&mut self, id: ConnId, ending: &Ending) {
+        self.heard[id.0] = Micros(0);
+        let expected = match self.reader(id) {
+            Some(reader) => self.watch.ended(reader, ending, &mut self.faults),
+            None => false,
+        };
+        if !expected && !matches!(ending, Ending::Finished) {
+            self.counts.closes += 1;
+            self.faults
+                .add("connection ended", format_args!("connection {}: {ending}", id.0));
+        }
+    }
+
+    fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+}
+
+/// Latencies of messages, in microseconds.
+///
+/// # Errors
+/// Never with the bounds that are used here.
+pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

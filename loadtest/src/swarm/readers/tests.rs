@@ -1,0 +1,147 @@
+//! What readers make of what they are told, without a socket.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const WELCOME: &str = r#"{"op":"welcome","session":"s","server":"t","ts":1,"heartbeat_ms":15000,
+    "limits":{"subscriptions":8,"message_bytes":65536,"ops_per_s":50}}"#;
+
+pub(crate) fn layout(topics: usize, mode: Mode) -> Layout {
+    Layout {
+        readers: 10,
+        topics: (0..topics).map(|topic| format!("trade.{topic}")).collect(),
+        topics_each: 2,
+        apart: 1,
+        publishes: true,
+        mode: Some(mode),
+        snapshot: false,
+    }
+}
+
+/// Lets a connection hear a message; returns what it answers and whether it is ready.
+pub(crate) fn hear<W: Watch>(readers: &mut Readers<W>, id: usize, message: &str) -> (Vec<u8>, bool) {
+    let (mut out, mut settled) = (Vec::new(), false);
+    let mut reply = Reply::new(&mut out, &mut settled);
+    readers.message(ConnId(id), message.as_bytes(), Micros(5), &mut reply);
+    (out, settled)
+}
+
+#[test]
+fn each_reader_has_its_topics_at_their_places() {
+    for (apart, topics) in [(1, 4), (2, 6), (3, 2)] {
+        let layout = Layout {
+            apart,
+            ..layout(topics, Mode::Every)
+        };
+        for reader in 0..10 {
+            let own: Vec<usize> = (0..2).map(|place| layout.topic(reader, place)).collect();
+            for topic in 0..topics {
+                let place = own.iter().position(|own| *own == topic);
+                assert_eq!(layout.place(reader, topic), place, "{reader} {topic} of {topics}");
+            }
+        }
+    }
+}
+
+/// What reader 1, which has topics 1 and 2 of 4, makes of `messages`.
+#[track_caller]
+fn check(messages: &[&str], expected: &Expect) {
+    let mut readers = Readers::new(layout(4, Mode::Every), ());
+    let (request, ready) = hear(&mut readers, 2, WELCOME);
+    let asked =
+        br#"{"op":"subscribe","id":1,"topics":["trade.1","trade.2"],"mode":"every","snapshot":false}"#;
+    assert_eq!((request.len(), ready), (asked.len() + 6, false));
+    let ack = r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","epoch":"e","seq":5,"mode":"every"},
+        {"topic":"trade.2","epoch":"e","seq":5,"mode":"conflate","conflate_ms":0}]}"#;
+    assert!(hear(&mut readers, 2, ack).1);
+    for message in messages {
+        hear(&mut readers, 2, message);
+    }
+    let Counts {
+        updates,
+        skipped,
+        gapped,
+        missing,
+        ..
+    } = readers.counts;
+    let faults = &readers.faults;
+    expected.assert_eq(&format!(
+        "{updates} updates, {skipped} skipped, {gapped} gapped, {missing} missing. {faults}"
+    ));
+}
+
+pub(crate) fn update(topic: &str, seq: u64) -> String {
+    format!(r#"{{"op":"update","topic":"{topic}","seq":{seq},"ts":1,"data":1}}"#)
+}
+
+#[test]
+fn messages_are_checked() {
+    let (one, two) = (|seq| update("trade.1", seq), |seq| update("trade.2", seq));
+    check(
+        &[&one(6), &one(7), &two(9)],
+        &expect!["3 updates, 3 skipped, 0 gapped, 0 missing. "],
+    );
+    check(
+        &[&one(6), &one(9)],
+        &expect![
+            "2 updates, 0 skipped, 0 gapped, 2 missing. 1 × order (reader 1: trade.1: 9 came where 7 was due: 2 silently missing)"
+        ],
+    );
+    let gap = r#"{"op":"gap","topic":"trade.1","epoch":"e","from":6,"to":8,"reason":"slow"}"#;
+    check(
+        &[gap, &one(9)],
+        &expect!["1 updates, 0 skipped, 3 gapped, 0 missing. 1 × gap (reader 1: trade.1: 6 to 8, Slow)"],
+    );
+    check(
+        &[&update("trade.3", 70), &update("x", 1)],
+        &expect!["0 updates, 0 skipped, 0 gapped, 0 missing. 2 × never subscribed (reader 1: trade.3)"],
+    );
+    let refused =
+        r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","error":{"code":"forbidden","reason":""}}]}"#;
+    let error = r#"{"op":"error","code":"rate_limited","reason":"slow down","retryable":true}"#;
+    for (message, kind) in [
+        (refused, "refused"),
+        (error, "unexpected message"),
+        ("{", "unreadable message"),
+    ] {
+        let mut readers = Readers::new(layout(4, Mode::Every), ());
+        hear(&mut readers, 2, message);
+        assert!(
+            readers.faults.to_string().starts_with(&format!("1 × {kind} (")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn silence_is_found_once() {
+    let mut readers = Readers::new(layout(4, Mode::Every), ());
+    hear(&mut readers, 2, WELCOME);
+    for (now, count) in [(35_000_005, 0), (35_000_006, 1), (99_000_000, 1)] {
+        readers.find_silent(Micros(now));
+        assert_eq!(readers.faults.count(), count, "at {now}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_and_has_not_come_is_missing() {
+    let mut readers = Readers::new(
+        Layout {
+            readers: 4,
+            topics_each: 1,
+            ..layout(2, Mode::Every)
+        },
+        (),
+    );
+    let ack = r#"{"op":"ack","id":7,"results":[{"topic":"trade.1","epoch":"e","seq":1}]}"#;
+    hear(&mut readers, 0, ack);
+    // Reader 3 has it, reader 1 has not.
+    hear(&mut readers, 4, &update("trade.1", 1));
+    assert!(!readers.have_all(1));
+    hear(&mut readers, 2, &update("trade.1", 1));
+    assert!(readers.have_all(1) && !readers.have_all(2));
+    readers.newest[1] = 7;
+    readers.settle();
+    assert_eq!((readers.counts.missing, readers.faults.count()), (12, 2));
+}

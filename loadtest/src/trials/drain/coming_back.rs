@@ -1,0 +1,87 @@
+//! Clients that come back to another broker with the positions that the one before gave them.
+//!
+//! Its numbers are another lineage, so that each subscription must be told that it could not be resumed: by the ack, and by a gap
+//! of that reason, unless nothing was published there yet.
+
+use tickwire_wire::message::{AckResult, GapReason, Position};
+use tickwire_wire::{Epoch, Seq};
+
+use super::TOPICS_EACH;
+use super::closes::Told;
+use crate::swarm::readers::Readers;
+use crate::swarm::report::Faults;
+use crate::swarm::watch::{Came, Watch};
+
+/// Where a client left one of its topics.
+#[derive(Debug, Clone)]
+struct Place {
+    last: Seq,
+    /// Whether it was told what became of it.
+    declared: bool,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub(super) struct ComingBack {
+    /// The lineage that the positions are of.
+    epoch: Epoch,
+    /// A client's places are together.
+    places: Vec<Place>,
+    /// Subscriptions that came back and were told exactly what became of them.
+    pub(super) declared: u64,
+}
+
+impl ComingBack {
+    /// The clients that were closed, with the positions that they have.
+    pub(super) fn of(readers: &Readers<Told>) -> Self {
+        let places = (0..readers.layout.readers * TOPICS_EACH).map(|at| Place {
+            last: Seq(readers.last(at / TOPICS_EACH, at % TOPICS_EACH)),
+            declared: false,
+        });
+        Self {
+            epoch: readers.epoch.clone().unwrap_or_else(|| Epoch::from("")),
+            places: places.collect(),
+            declared: 0,
+        }
+    }
+
+    fn declare(&mut self, reader: usize, place: usize) {
+        self.places[reader * TOPICS_EACH + place].declared = true;
+        self.declared += 1;
+    }
+}
+
+impl Watch for ComingBack {
+    fn since(&self, reader: usize, place: usize) -> Option<Position> {
+        Some(Position {
+            epoch: self.epoch.clone(),
+            seq: self.places[reader * TOPICS_EACH + place].last,
+        })
+    }
+
+    fn acked(&mut self, reader: usize, place: usize, result: &AckResult, faults: &mut Faults) {
+        if result.recovered != Some(false) || result.epoch.as_ref() == Some(&self.epoch) {
+            faults.add("resume not declared", format_args!("reader {reader}: {result:?}"));
+        }
+        if result.seq == Some(Seq::ZERO) {
+            // Nothing was published there yet: nothing can be missing, and the ack says it all.
+            self.declare(reader, place);
+        }
+    }
+
+    fn gap(&mut self, reader: usize, place: usize, reason: GapReason) -> bool {
+        let expected = reason == GapReason::Epoch && !self.places[reader * TOPICS_EACH + place].declared;
+        if expected {
+            self.declare(reader, place);
+        }
+        expected
+    }
+
+    fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
+        let place = &mut self.places[came.reader * TOPICS_EACH + came.place];
+        if !std::mem::replace(&mut place.declared, true) {
+            let text = format_args!("reader {}: message {} came first", came.reader, came.head.seq);
+            faults.add("resume not declared", text);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Stopped readers that go on, and how late the others are.
+//!
+//! While a stopped reader catches up, its messages are told apart: what was in the kernel's buffers when it went on is older
+//! than that moment; everything behind it must not be.
+
+use hdrhistogram::Histogram;
+
+use crate::swarm::readers::latencies;
+use crate::swarm::report::Faults;
+use crate::swarm::watch::{Came, Watch};
+
+/// A stopped reader that goes on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CatchUp {
+    /// Bytes of WebSocket frames read since it went on.
+    read_bytes: u64,
+    /// Of these, the ones before the first message that is as new as the moment at which it went on.
+    pub(super) stale_bytes: u64,
+    pub(super) stale_messages: u64,
+    /// Whether that message has come.
+    fresh: bool,
+}
+
+/// What is being measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing.
+    Unmeasured,
+    /// Healthy readers while all read.
+    Calm,
+    /// Healthy readers while the others stand still.
+    Stalled,
+}
+
+/// All readers.
+#[derive(Debug)]
+pub(super) struct GoingOn {
+    pub(super) phase: Phase,
+    /// Latencies of healthy readers.
+    pub(super) calm_us: Histogram<u64>,
+    pub(super) stalled_us: Histogram<u64>,
+    /// The first reader that stops; the others that do are behind it.
+    first: usize,
+    /// The newest number of each topic when they went on; none before they did.
+    newest: Vec<u64>,
+    /// The most that the kernel then held for one of the connections, in bytes.
+    kernel_bytes_max: u64,
+    stopped: Vec<CatchUp>,
+}
+
+impl GoingOn {
+    /// Readers of which those from `first` on, up to `all`, will stop.
+    ///
+    /// # Errors
+    /// As [`latencies`].
+    pub(super) fn new(first: usize, all: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            phase: Phase::Unmeasured,
+            calm_us: latencies()?,
+            stalled_us: latencies()?,
+            first,
+            newest: Vec::new(),
+            kernel_bytes_max: 0,
+            stopped: vec![CatchUp::default(); all - first],
+        })
+    }
+
+    /// The stopped readers go on now.
+    pub(super) fn go_on(&mut self, newest: &[u64], kernel_bytes_max: u64) {
+        self.newest = newest.to_vec();
+        self.kernel_bytes_max = kernel_bytes_max;
+        self.stopped.fill(CatchUp::default());
+    }
+
+    /// How far the readers are that were stopped.
+    pub(super) fn catching_up(&self) -> &[CatchUp] {
+        &self.stopped
+    }
+
+    /// How many of them have something new.
+    pub(super) fn fresh(&self) -> usize {
+        self.stopped.iter().filter(|reader| reader.fresh).count()
+    }
+}
+
+impl Watch for GoingOn {
+    fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
+        let Some(stopped) = came.reader.checked_sub(self.first) else {
+            return match self.phase {
+                Phase::Unmeasured => {}
+                Phase::Calm => self.calm_us.saturating_record(came.late_us),
+                Phase::Stalled => self.stalled_us.saturating_record(came.late_us),
+            };
+        };
+        let Some(newest) = self.newest.get(came.topic) else {
+            return;
+        };
+        let catch_up = &mut self.stopped[stopped];
+        let begins = catch_up.read_bytes;
+        catch_up.read_bytes += frame_bytes(came.message.len());
+        if came.head.seq >= *newest {
+            catch_up.fresh = true;
+            return;
+        }
+        catch_up.stale_messages += 1;
+        catch_up.stale_bytes = catch_up.read_bytes;
+        if begins >= self.kernel_bytes_max {
+            let (reader, seq, topic, kernel) =
+                (came.reader, came.head.seq, came.topic, self.kernel_bytes_max);
+            let text = format_args!(
+                "reader {reader}: {seq} of topic {topic} after {begins} bytes, {newest} was the newest when it went on and \
+                 the kernel held at most {kernel} bytes"
+            );
+            faults.add("stale beyond the kernel's buffers", text);
+        }
+    }
+}
+
+/// The bytes of a server's frame with so long a payload (RFC 6455 §5.2).
+fn frame_bytes(payload: usize) -> u64 {
+    let head = match payload {
+        0..126 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    (head + payload) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::Mode;
+
+    use super::*;
+    use crate::swarm::readers::Readers;
+    use crate::swarm::readers::tests::{hear, layout, update};
+
+    #[test]
+    fn what_was_in_the_kernel_may_be_old_and_what_follows_may_not() {
+        // The second of two old messages begins behind the first, at some 60 bytes.
+        for (kernel_bytes_max, stale) in [(100, 0), (40, 1)] {
+            // Reader 8, of connection 9, is the first that stops, and has topic 0.
+            let watch = GoingOn::new(8, 10).expect("bounds");
+            let mut readers = Readers::new(layout(4, Mode::Conflate), watch);
+            let ack = r#"{"op":"ack","id":1,"results":[{"topic":"trade.0","epoch":"e","seq":3,"mode":"conflate"}]}"#;
+            hear(&mut readers, 9, ack);
+            readers.watch.go_on(&[50, 0, 0, 0], kernel_bytes_max);
+            for seq in [4, 5] {
+                hear(&mut readers, 9, &update("trade.0", seq));
+            }
+            assert_eq!(readers.watch.fresh(), 0);
+            hear(&mut readers, 9, &update("trade.0", 50));
+            let caught = readers.watch.catching_up()[0];
+            assert!(caught.fresh && caught.stale_messages == 2 && caught.stale_bytes > 100);
+            assert_eq!((readers.counts.skipped, readers.counts.updates), (44, 3));
+            assert_eq!(readers.faults.count(), stale, "{:?}", readers.faults);
+        }
+    }
+}
