@@ -8,15 +8,38 @@ use crate::support::{Broker, Codec, Script, Tool, recording, test_file};
 const BTC: &str = "binance-spot-btcusdt-20240808.jsonl.gz";
 const ETH: &str = "binance-spot-ethusdt-20240808.jsonl.gz";
 
-/// What a subscriber of everything in `files` saw of a replay at `speed`, or nothing where something needed is missing.
-fn follow(test: &str, files: &[&str], speed: &str, codec: Codec, naming: &str) -> Option<Value> {
+/// Histories that hold all that is sent to every reader in full: a reader that falls behind misses nothing.
+const WHOLE: &str = "[[kinds]]\npattern = \"trade.>\"\nkind = \"event\"\nhistory = 100000\n\
+                     [[kinds]]\npattern = \"book.>\"\nkind = \"book\"\nhistory = 100000\n";
+
+/// What a subscriber of everything in `files` saw of a replay at `speed` by a broker with these `kinds`, or nothing where
+/// something needed is missing.
+fn follow(
+    test: &str,
+    files: &[&str],
+    (speed, kinds): (&str, &str),
+    codec: Codec,
+    naming: &str,
+) -> Option<Value> {
     let python = Tool::Python.find(test)?;
     let paths = files
         .iter()
         .map(|file| recording(test, file))
         .collect::<Option<Vec<_>>>()?;
     let feed = format!("replay:{}", paths.join(","));
-    let broker = Broker::start(&["--feed", &feed, "--speed", speed, "--start", "on-subscribe"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("kinds.toml");
+    std::fs::write(&config, kinds).expect("a file");
+    let broker = Broker::start(&[
+        "--config",
+        &config.to_string_lossy(),
+        "--feed",
+        &feed,
+        "--speed",
+        speed,
+        "--start",
+        "on-subscribe",
+    ]);
     let mut args = vec![
         test_file("python/replay.py"),
         broker.url(),
@@ -37,7 +60,7 @@ fn follow(test: &str, files: &[&str], speed: &str, codec: Codec, naming: &str) -
 fn a_recording_arrives_whole_in_either_codec() {
     for codec in Codec::ALL {
         let test = "a_recording_arrives_whole_in_either_codec";
-        let Some(report) = follow(test, &[BTC], "100", codec, "exact") else {
+        let Some(report) = follow(test, &[BTC], ("100", WHOLE), codec, "exact") else {
             return;
         };
         assert_eq!(report["faults"], json!([]), "{report}");
@@ -50,7 +73,7 @@ fn a_recording_arrives_whole_in_either_codec() {
 #[test]
 fn two_recordings_by_wildcards_lack_nothing_that_a_gap_does_not_name() {
     let test = "two_recordings_by_wildcards_lack_nothing_that_a_gap_does_not_name";
-    let Some(report) = follow(test, &[BTC, ETH], "200", Codec::Json, "wildcards") else {
+    let Some(report) = follow(test, &[BTC, ETH], ("200", ""), Codec::Json, "wildcards") else {
         return;
     };
     assert_eq!(report["faults"], json!([]), "{report}");
