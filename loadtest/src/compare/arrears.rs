@@ -48,9 +48,6 @@ impl Rig {
 
     /// Reads on until these subscribers are owed nothing, at most for `within`; returns what they are still owed. Where
     /// messages are not numbered, until nothing comes any more; none is returned then.
-    ///
-    /// # Errors
-    /// As [`Rig::turn`].
     pub(super) fn catch_up(
         &mut self,
         subscribers: Range<u32>,

@@ -36,9 +36,6 @@ pub(crate) struct CheckArgs {
 }
 
 /// Checks each peer and says one line about it. Returns whether all that are there work.
-///
-/// # Errors
-/// When interrupted, or when nothing can be said.
 pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
     let first = own_cores()?.first().copied();
     let core = args.core.or(first).context("no core may be used")?;

@@ -78,9 +78,6 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// A publisher and the subscribers of `scenario`.
-    ///
-    /// # Errors
-    /// As [`Tally::new`].
     pub(crate) fn new(
         protocol: &'static dyn Protocol,
         scenario: &Scenario,

@@ -75,9 +75,6 @@ pub(crate) struct RunArgs {
 }
 
 /// Prints the project's scenarios.
-///
-/// # Errors
-/// When standard output is closed.
 pub(crate) fn list() -> anyhow::Result<bool> {
     for (name, _) in NAMED {
         let about = Scenario::load(name, false)?.about;

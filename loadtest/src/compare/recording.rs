@@ -50,9 +50,6 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// The recordings of the folder that the environment names.
-    ///
-    /// # Errors
-    /// When there are none, or one cannot be read.
     pub(crate) fn load() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let named = env::var_os(FOLDER_VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from);

@@ -134,17 +134,11 @@ impl Rig {
     }
 
     /// The server now.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
         Ok(Sample::take(self.server.pid())?)
     }
 
     /// System calls that the server wrote with since it started; none if it is not known.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub(crate) fn writes(&self) -> anyhow::Result<Option<u64>> {
         let now = writes(&self.server)?;
         Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
@@ -209,9 +203,6 @@ impl Rig {
     }
 
     /// Does what can be done at once. Returns whether something could be.
-    ///
-    /// # Errors
-    /// When the system fails, or a signal asked for the end.
     pub(crate) fn turn(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
         let mut any = self.swarm.turn(Duration::ZERO)?;
@@ -263,9 +254,6 @@ impl Rig {
     }
 
     /// Sends by `schedule` and reads, until `until` or until `done`.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn run(
         &mut self,
         schedule: &Schedule,
@@ -321,9 +309,6 @@ impl Rig {
 
     /// Reads on until everything that was sent has come, nothing comes any more, or `within` is over. Counts what did not
     /// come as late as it is then, and returns how much that is.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn drain(&mut self, within: Duration) -> anyhow::Result<u64> {
         let end = self.clock.now().plus(within);
         let (mut delivered, mut since) = (self.delivered(), self.clock.now());

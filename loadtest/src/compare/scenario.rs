@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// Each name with the text of its file.
 macro_rules! named {
@@ -74,29 +74,6 @@ pub(crate) enum Wording {
     Json,
     /// In MessagePack, which only Tickwire knows.
     Msgpack,
-}
-
-/// Why a scenario cannot be had.
-#[derive(Debug, Error)]
-pub(crate) enum ScenarioError {
-    #[error("{name:?} is neither a scenario ({known}) nor a file that can be read: {source}")]
-    Unknown {
-        name: String,
-        known: String,
-        source: std::io::Error,
-    },
-    #[error("scenario {name}: {source}")]
-    Malformed {
-        name: String,
-        source: Box<toml::de::Error>,
-    },
-    #[error("scenario {name}: {field} = {value} must be {expected}")]
-    Refused {
-        name: String,
-        field: &'static str,
-        value: String,
-        expected: String,
-    },
 }
 
 /// A scenario.
@@ -168,14 +145,16 @@ impl Scenario {
     ///
     /// # Errors
     /// When there is none, or it says something that cannot be run.
-    pub(crate) fn load(name: &str, quick: bool) -> Result<Self, ScenarioError> {
+    pub(crate) fn load(name: &str, quick: bool) -> anyhow::Result<Self> {
         if let Some((name, text)) = NAMED.iter().find(|(known, _)| *known == name) {
             return Self::parse(name, text, quick);
         }
-        let text = fs::read_to_string(name).map_err(|source| ScenarioError::Unknown {
-            name: name.to_owned(),
-            known: NAMED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
-            source,
+        let text = fs::read_to_string(name).with_context(|| {
+            let known: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
+            format!(
+                "{name:?} is neither a scenario ({}) nor a file that can be read",
+                known.join(", ")
+            )
         })?;
         let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy());
         Self::parse(&stem.unwrap_or_default(), &text, quick)
@@ -185,34 +164,27 @@ impl Scenario {
     ///
     /// # Errors
     /// When it is no TOML, or says something that cannot be run.
-    pub(crate) fn parse(name: &str, text: &str, quick: bool) -> Result<Self, ScenarioError> {
-        let malformed = |source| ScenarioError::Malformed {
-            name: name.to_owned(),
-            source: Box::new(source),
-        };
-        let mut table: toml::Table = text.parse().map_err(malformed)?;
+    pub(crate) fn parse(name: &str, text: &str, quick: bool) -> anyhow::Result<Self> {
+        let mut table: toml::Table = text.parse().with_context(|| format!("scenario {name}"))?;
         if let Some(toml::Value::Table(shorter)) = table.remove("quick")
             && quick
         {
             table.extend(shorter);
         }
-        let mut scenario: Self = table.try_into().map_err(malformed)?;
+        let mut scenario: Self = table.try_into().with_context(|| format!("scenario {name}"))?;
         name.clone_into(&mut scenario.name);
         scenario.check()?;
         Ok(scenario)
     }
 
-    fn check(&self) -> Result<(), ScenarioError> {
-        let within = |field, value: u32, allowed: RangeInclusive<u32>| {
-            if allowed.contains(&value) {
-                return Ok(());
-            }
-            Err(ScenarioError::Refused {
-                name: self.name.clone(),
-                field,
-                value: value.to_string(),
-                expected: format!("from {} to {}", allowed.start(), allowed.end()),
-            })
+    fn check(&self) -> anyhow::Result<()> {
+        let within = |field: &str, value: u32, allowed: RangeInclusive<u32>| {
+            let (name, least, most) = (&self.name, allowed.start(), allowed.end());
+            ensure!(
+                allowed.contains(&value),
+                "scenario {name}: {field} = {value} must be from {least} to {most}"
+            );
+            Ok(())
         };
         within("subscribers", self.subscribers, 1..=1_000_000)?;
         within("topics", self.topics, 1..=10_000)?;
@@ -234,12 +206,11 @@ impl Scenario {
             within("speed", self.speed, 1..=1_000)?;
         }
         if self.codec == Wording::Msgpack && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
-            return Err(ScenarioError::Refused {
-                name: self.name.clone(),
-                field: "peers",
-                value: format!("{:?}", self.peers),
-                expected: "[\"tickwire\"], and the kind not replay, with codec = \"msgpack\"".to_owned(),
-            });
+            bail!(
+                "scenario {}: peers = {:?} must be [\"tickwire\"], and the kind not replay, with codec = \"msgpack\"",
+                self.name,
+                self.peers
+            );
         }
         if self.pattern.is_some() {
             // A pattern stands for all of them.

@@ -32,9 +32,6 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts of what is published by `script`, at 0.
-    ///
-    /// # Errors
-    /// Never with these bounds.
     pub(crate) fn new(script: Rc<Script>) -> anyhow::Result<Self> {
         Ok(Self {
             script,

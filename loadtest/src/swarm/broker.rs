@@ -55,9 +55,6 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// The broker that `args` name, with `flags`, each with its value, and `settings`, which are variables of its environment.
-    ///
-    /// # Errors
-    /// When it is not there, or does not become ready.
     pub(crate) fn start(
         args: &BrokerArgs,
         flags: &[(&str, String)],
@@ -78,9 +75,6 @@ impl Broker {
     }
 
     /// Runs `command`, a broker's `serve` but for its addresses.
-    ///
-    /// # Errors
-    /// When it cannot be started, or does not become ready.
     pub(crate) fn run(mut command: Command, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let (listen, ops) = (free_address()?, free_address()?);
         command.args(["--listen", &listen.to_string(), "--ops", &ops.to_string()]);
@@ -124,33 +118,21 @@ impl Broker {
     }
 
     /// Its memory now.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         Ok(memory(self.process.pid())?)
     }
 
     /// Its CPU time so far.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
         Ok(cpu_time(self.process.pid())?)
     }
 
     /// Its metrics now.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub(crate) fn scrape(&self) -> anyhow::Result<Metrics> {
         Ok(Metrics::parse(&scrape::get(self.ops, "/metrics")?))
     }
 
     /// Waits until there are `count` topics that match `pattern`, and returns their names.
-    ///
-    /// # Errors
-    /// When there are not in time, or the broker does not answer.
     pub(crate) fn topics(
         &self,
         pattern: &str,
@@ -184,25 +166,16 @@ impl Broker {
     }
 
     /// Tells it to stop.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         self.process.terminate()
     }
 
     /// How it ended, once it has.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.process.exited()
     }
 
     /// Stops it, and waits for its end.
-    ///
-    /// # Errors
-    /// When it does not end in time, or not well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let status = self.process.stop(STOP_WITHIN)?;
         let status =
@@ -213,9 +186,6 @@ impl Broker {
 }
 
 /// The broker's program: the one that is named, or the one beside this program.
-///
-/// # Errors
-/// When it is not there.
 pub(crate) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let program = match named {
         Some(program) => program.to_owned(),

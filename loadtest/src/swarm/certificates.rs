@@ -27,9 +27,6 @@ pub(crate) struct Certificates {
 
 impl Certificates {
     /// An authority, and a first certificate.
-    ///
-    /// # Errors
-    /// When the files cannot be written.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -58,9 +55,6 @@ impl Certificates {
     }
 
     /// Puts a new certificate and key into the files, each in one step, and returns the certificate.
-    ///
-    /// # Errors
-    /// When the files cannot be written.
     pub(crate) fn replace(&self) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
@@ -77,9 +71,6 @@ impl Certificates {
     }
 
     /// A client that trusts the authority.
-    ///
-    /// # Errors
-    /// Never with what is used here.
     pub(crate) fn client(&self) -> anyhow::Result<TlsClient> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
@@ -88,9 +79,6 @@ impl Certificates {
 }
 
 /// A client that trusts `roots`. It goes on with no earlier session, in which no certificate would be shown.
-///
-/// # Errors
-/// Never with what is used here.
 pub(crate) fn trusting(roots: RootCertStore) -> Result<TlsClient, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -107,9 +95,6 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 /// The certificate that a new connection to `address` is shown.
-///
-/// # Errors
-/// When there is no handshake.
 pub(crate) fn shown(address: SocketAddr, client: &TlsClient) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
     stream.set_read_timeout(Some(LOOK_WITHIN))?;

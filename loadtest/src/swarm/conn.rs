@@ -149,9 +149,6 @@ pub(crate) struct Connection {
 impl Connection {
     /// Begins to connect to `endpoint`, from `source` if it is given; the number is also the token under which `registry`
     /// reports it.
-    ///
-    /// # Errors
-    /// When the system has no socket, port or memory left for it.
     pub(crate) fn start(
         id: ConnId,
         endpoint: &Endpoint,
@@ -186,9 +183,6 @@ impl Connection {
     }
 
     /// Lets `fill` add messages, and writes them with what waits already, in one call if the kernel takes them.
-    ///
-    /// # Errors
-    /// When the connection broke.
     pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
         fill(&mut Reply::new(&mut self.out, &mut self.settled));
         self.flush()
@@ -226,9 +220,6 @@ impl Connection {
     }
 
     /// Does what readiness allows. Returns whether more can be read at once.
-    ///
-    /// # Errors
-    /// Why the connection is over.
     pub(crate) fn ready(&mut self, shared: &mut Shared, handler: &mut impl Handler) -> Result<bool, Ending> {
         if self.phase == Phase::Connecting && !self.connected(&shared.handshake)? {
             return Ok(false);
@@ -256,9 +247,6 @@ impl Connection {
     }
 
     /// Reads once, at most so many bytes.
-    ///
-    /// # Errors
-    /// Why the connection is over.
     pub(crate) fn sip(
         &mut self,
         bytes_max: usize,

@@ -65,9 +65,6 @@ impl Endpoint {
 }
 
 /// Raises the limit of open files as far as the system allows, and checks that it suffices for so many connections.
-///
-/// # Errors
-/// When it does not.
 pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
     let (needed, limit) = (
         connections as u64 + OTHER_FILES,
@@ -115,9 +112,6 @@ impl<H: Handler> Swarm<H> {
     }
 
     /// A swarm of `count` connections, none of them begun.
-    ///
-    /// # Errors
-    /// When the system refuses so many open files, or an epoll instance.
     pub(crate) fn new(
         endpoint: &Endpoint,
         count: usize,
@@ -223,9 +217,6 @@ impl<H: Handler> Swarm<H> {
 
     /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
     /// something could be.
-    ///
-    /// # Errors
-    /// When the system fails, or a signal asked for the end.
     pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<bool> {
         self.interrupt.check()?;
         self.begin();
@@ -256,9 +247,6 @@ impl<H: Handler> Swarm<H> {
     }
 
     /// Turns until `until` or until `done` says so, whichever comes first. Returns whether `done` said so.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn turn_until(
         &mut self,
         until: Instant,
@@ -275,17 +263,11 @@ impl<H: Handler> Swarm<H> {
     }
 
     /// Turns for so long.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn turn_for(&mut self, time: Duration) -> anyhow::Result<()> {
         self.turn_until(Instant::now() + time, |_| false).map(drop)
     }
 
     /// Begins all connections and waits until they have settled or ended. That some do not is a fault.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn connect(&mut self) -> anyhow::Result<()> {
         let (mut settled, mut since) = (0, Instant::now());
         while !self.is_settled() {
@@ -308,9 +290,6 @@ impl<H: Handler> Swarm<H> {
     }
 
     /// Closes every connection and waits for the broker's answers. That some do not come is a fault.
-    ///
-    /// # Errors
-    /// As [`Self::turn`].
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         for index in 0..self.begun {
             self.with(index, |connection, _, _| connection.close().map(|()| false));

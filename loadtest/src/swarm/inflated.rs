@@ -62,9 +62,6 @@ impl Inflated {
     }
 
     /// What a compressed message stands for.
-    ///
-    /// # Errors
-    /// When it is none.
     #[inline]
     pub(crate) fn message(&mut self, deflated: &[u8]) -> Result<&[u8], BadDeflate> {
         if self.known.is_empty() {

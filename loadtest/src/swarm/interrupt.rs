@@ -12,9 +12,6 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on, the signals are noted here and do nothing else.
-    ///
-    /// # Errors
-    /// When the system refuses a handler.
     pub(crate) fn watch() -> anyhow::Result<Self> {
         let asked = Self::default();
         for signal in [SIGINT, SIGTERM] {
@@ -23,8 +20,6 @@ impl Interrupt {
         Ok(asked)
     }
 
-    /// # Errors
-    /// When a signal came.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.0.load(Ordering::Relaxed), "interrupted by a signal");
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Knows WebSocket and Tickwire's messages, and nothing of what a run is for.
 
+pub(crate) mod audit;
 pub(crate) mod broker;
 pub(crate) mod certificates;
 pub(crate) mod conn;
@@ -22,5 +23,4 @@ pub(crate) mod scrape;
 pub(crate) mod sockets;
 pub(crate) mod source;
 pub(crate) mod tls;
-pub(crate) mod track;
 pub(crate) mod watch;

@@ -7,17 +7,8 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use serde::Serialize;
-use thiserror::Error;
-
-/// Why a reading failed.
-#[derive(Debug, Error)]
-pub(crate) enum ProcError {
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: String, source: std::io::Error },
-    #[error("{path} has no usable {field}")]
-    NoField { path: String, field: &'static str },
-}
 
 /// Memory of a process that is in RAM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -103,15 +94,8 @@ pub(crate) struct Used {
 
 impl Sample {
     /// The process `pid` now. CPU times are those of the scheduler, to the nanosecond. Threads that ended are not in it.
-    ///
-    /// # Errors
-    /// When it is gone or is not ours to look at.
-    pub(crate) fn take(pid: u32) -> Result<Self, ProcError> {
+    pub(crate) fn take(pid: u32) -> anyhow::Result<Self> {
         let path = format!("/proc/{pid}/task");
-        let unreadable = |source| ProcError::Unreadable {
-            path: path.clone(),
-            source,
-        };
         let mut sample = Self {
             at: Instant::now(),
             rss_bytes: memory(pid)?.rss_bytes,
@@ -121,8 +105,8 @@ impl Sample {
             voluntary: 0,
             involuntary: 0,
         };
-        for task in fs::read_dir(&path).map_err(unreadable)? {
-            let task = task.map_err(unreadable)?.path();
+        for task in fs::read_dir(&path).with_context(|| format!("cannot read {path}"))? {
+            let task = task?.path();
             let [name, times, status] =
                 ["comm", "schedstat", "status"].map(|file| fs::read_to_string(task.join(file)));
             // A thread may end between being listed and being read.
@@ -137,13 +121,8 @@ impl Sample {
             sample.voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
             sample.involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
         }
-        match sample.threads {
-            0 => Err(ProcError::NoField {
-                path,
-                field: "thread that can be read",
-            }),
-            _ => Ok(sample),
-        }
+        ensure!(sample.threads > 0, "{path} has no thread that can be read");
+        Ok(sample)
     }
 
     /// What was used since `earlier`.
@@ -159,10 +138,7 @@ impl Sample {
 }
 
 /// The memory of process `pid`.
-///
-/// # Errors
-/// When it is gone or is not ours to look at.
-pub(crate) fn memory(pid: u32) -> Result<Memory, ProcError> {
+pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let text = read(&path)?;
     Ok(Memory {
@@ -172,45 +148,29 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, ProcError> {
 }
 
 /// The CPU time of process `pid` so far.
-///
-/// # Errors
-/// As [`Sample::take`].
-pub(crate) fn cpu_time(pid: u32) -> Result<CpuTime, ProcError> {
+pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<CpuTime> {
     Sample::take(pid).map(|sample| sample.cpu)
 }
 
 /// System calls that process `pid` wrote with so far, of those that the kernel counts: `write` and `writev`, but not `send` and
 /// `sendmsg`.
-///
-/// # Errors
-/// When it is gone or is not ours to look at.
-pub(crate) fn writes(pid: u32) -> Result<u64, ProcError> {
+pub(crate) fn writes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/io");
-    let writes = field(&read(&path)?, "syscw:");
-    writes.ok_or(ProcError::NoField { path, field: "syscw" })
+    field(&read(&path)?, "syscw:").with_context(|| format!("{path} has no usable syscw"))
 }
 
 /// The kernel's memory now.
-///
-/// # Errors
-/// When /proc is not there.
-pub(crate) fn kernel_memory() -> Result<KernelMemory, ProcError> {
+pub(crate) fn kernel_memory() -> anyhow::Result<KernelMemory> {
     let (sockets, memory) = ("/proc/net/sockstat", "/proc/meminfo");
-    let pages = tcp_pages(&read(sockets)?).ok_or_else(|| ProcError::NoField {
-        path: sockets.to_owned(),
-        field: "TCP mem",
-    })?;
+    let pages = tcp_pages(&read(sockets)?).with_context(|| format!("{sockets} has no usable TCP mem"))?;
     Ok(KernelMemory {
         tcp_bytes: pages * rustix::param::page_size() as u64,
         slab_bytes: kilobytes(memory, &read(memory)?, "Slab:")?,
     })
 }
 
-fn read(path: &str) -> Result<String, ProcError> {
-    fs::read_to_string(path).map_err(|source| ProcError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
+fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
 /// The number of a line that begins with `name`.
@@ -221,11 +181,8 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 /// The value of a line `name N kB`, in bytes.
-fn kilobytes(path: &str, text: &str, name: &'static str) -> Result<u64, ProcError> {
-    let kilobytes = field(text, name).ok_or_else(|| ProcError::NoField {
-        path: path.to_owned(),
-        field: name,
-    })?;
+fn kilobytes(path: &str, text: &str, name: &str) -> anyhow::Result<u64> {
+    let kilobytes = field(text, name).with_context(|| format!("{path} has no usable {name}"))?;
     Ok(kilobytes * 1024)
 }
 

@@ -33,9 +33,6 @@ pub(crate) struct Process(Child);
 impl Process {
     /// Starts `command`, with as many open files as the system allows: by default it could not hold more than about a
     /// thousand connections.
-    ///
-    /// # Errors
-    /// When the program is not there or cannot be started.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
         match command.stdin(Stdio::null()).spawn() {
@@ -59,9 +56,6 @@ impl Process {
     }
 
     /// How it ended, once it has.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.0.try_wait().context("cannot look after the server")
     }
@@ -91,17 +85,11 @@ impl Process {
     }
 
     /// Tells it to end.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::TERM).context("cannot signal the server")
     }
 
     /// Tells it to end, and waits until it has; none if it has not in time.
-    ///
-    /// # Errors
-    /// When it had ended before, or the system refuses.
     pub(crate) fn stop(&mut self, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
         if let Some(status) = self.exited()? {
             bail!("the server had ended by itself, with {status}");
@@ -160,9 +148,6 @@ pub(crate) fn pinned(cores: &[usize], program: &Path) -> Command {
 }
 
 /// An address of the loopback that nobody uses. Another program may take it before the server does; it says so then.
-///
-/// # Errors
-/// When there is none.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(loopback(0)).context("no free port")?;
     Ok(listener.local_addr()?)
@@ -174,9 +159,6 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 }
 
 /// The cores that this thread may use.
-///
-/// # Errors
-/// When the system does not tell.
 pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
     let allowed = sched_getaffinity(None).context("cannot find out which cores may be used")?;
     Ok((0..CpuSet::MAX_CPU)
@@ -185,9 +167,6 @@ pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
 }
 
 /// Moves this thread, and what it starts, to a core.
-///
-/// # Errors
-/// When there is no such core, or it may not be used.
 pub(crate) fn run_on(core: usize) -> anyhow::Result<()> {
     ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
     let mut only = CpuSet::new();

@@ -35,9 +35,6 @@ impl Publisher {
     }
 
     /// Publishes what is due, and lets the connections do what they can, for at most `turn`.
-    ///
-    /// # Errors
-    /// As [`Swarm::turn`].
     pub(crate) fn turn<W: Watch>(
         &mut self,
         swarm: &mut Swarm<Readers<W>>,
@@ -66,9 +63,6 @@ impl Publisher {
     }
 
     /// Publishes and reads for so long.
-    ///
-    /// # Errors
-    /// As [`Swarm::turn`].
     pub(crate) fn turn_for<W: Watch>(
         &mut self,
         swarm: &mut Swarm<Readers<W>>,

@@ -1,7 +1,7 @@
 //! Very many subscribers of Tickwire, in JSON, each of which checks the number of every message that it gets.
 //!
 //! Reader n has some topics that follow one another in a list, beginning further on the larger n is. It subscribes to them when it is
-//! welcomed, and is ready when that is acked. What the protocol does not allow (`track`) is a fault: a number that is not the next one
+//! welcomed, and is ready when that is acked. What the protocol does not allow (`audit`) is a fault: a number that is not the next one
 //! of a topic of which every message counts, an old one, a message of a topic that was not subscribed to, a refusal, a
 //! message that does not belong there. A gap is one too: readers here are fast, and those that are not take the newest. Whoever
 //! wants to know more of the messages watches them ([`Watch`]). Connection 0 may be a publisher, whose acks tell what there
@@ -9,16 +9,18 @@
 //!
 //! Memory: some tens of bytes for each topic of each reader; nothing is queued.
 
+use std::fmt::Display;
+
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{AckResult, GapReason, Since, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Control, Epoch, Micros, Mode, RequestId, Seq, ServerMessage};
 
+use crate::swarm::audit::{Audit, Sums, Way};
 use crate::swarm::conn::{ConnId, Ending, Handler, Reply};
 use crate::swarm::head::Head;
 use crate::swarm::report::Faults;
-use crate::swarm::track::{Disorder, Track};
 use crate::swarm::watch::{Came, Watch};
 
 /// The connection that publishes, where there is one.
@@ -63,20 +65,12 @@ impl Layout {
     }
 }
 
-/// What was counted.
+/// What was counted besides what the topics add up to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Counts {
     pub(crate) updates: u64,
-    pub(crate) snapshots: u64,
-    /// Bytes of these messages.
+    /// Bytes of updates and snapshots.
     pub(crate) bytes: u64,
-    /// Messages that a newer one replaced, as they may be.
-    pub(crate) skipped: u64,
-    pub(crate) gaps: u64,
-    /// Messages that gaps named as missing.
-    pub(crate) gapped: u64,
-    /// Messages that are missing and that no gap named.
-    pub(crate) missing: u64,
     pub(crate) heartbeats: u64,
     /// Connections that ended without being asked to.
     pub(crate) closes: u64,
@@ -88,12 +82,13 @@ pub(crate) struct Readers<W> {
     pub(crate) layout: Layout,
     numbers: FxHashMap<Box<[u8]>, usize>,
     /// Of each topic of each reader; a reader's are together.
-    tracks: Vec<Track>,
+    audits: Vec<Audit>,
     /// The newest number of each topic that the broker has acknowledged to the publisher.
     pub(crate) newest: Vec<u64>,
     /// Messages that it has acknowledged to it.
     pub(crate) published: u64,
     pub(crate) counts: Counts,
+    pub(crate) sums: Sums,
     heartbeat_ms: u64,
     /// When each connection last heard something; 0 before, and once that no longer matters.
     heard: Vec<Micros>,
@@ -107,20 +102,15 @@ impl<W: Watch> Readers<W> {
     /// Readers that know of nothing yet.
     pub(crate) fn new(layout: Layout, watch: W) -> Self {
         let numbered = layout.topics.iter().enumerate();
-        let tracks = (0..layout.readers).flat_map(|reader| {
-            let topics = (0..layout.topics_each).map(move |place| (reader, place));
-            topics.map(|(reader, place)| {
-                Track::new(layout.topics[layout.topic(reader, place)].as_bytes(), true)
-            })
-        });
         Self {
             numbers: numbered
                 .map(|(number, topic)| (topic.as_bytes().into(), number))
                 .collect(),
-            tracks: tracks.collect(),
+            audits: vec![Audit::new(Way::Every); layout.readers * layout.topics_each],
             newest: vec![0; layout.topics.len()],
             published: 0,
             counts: Counts::default(),
+            sums: Sums::default(),
             heartbeat_ms: 0,
             heard: vec![Micros(0); layout.connections()],
             epoch: None,
@@ -132,7 +122,7 @@ impl<W: Watch> Readers<W> {
 
     /// The last number of a reader's topic.
     pub(crate) fn last(&self, reader: usize, place: usize) -> u64 {
-        self.tracks[reader * self.layout.topics_each + place].last()
+        self.audits[reader * self.layout.topics_each + place].last()
     }
 
     /// Whether so many messages were acknowledged to the publisher and every reader has the newest of each of its topics.
@@ -144,7 +134,7 @@ impl<W: Watch> Readers<W> {
     pub(crate) fn settle(&mut self) {
         let behind: Vec<(usize, u64)> = self.behind().collect();
         for (reader, count) in behind {
-            self.counts.missing += count;
+            self.sums.undeclared += count;
             self.faults.add(
                 "missing",
                 format_args!("reader {reader}: the last {count} messages"),
@@ -171,10 +161,10 @@ impl<W: Watch> Readers<W> {
     /// Readers that have not got all of a topic, and how many messages they lack.
     fn behind(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         let each = self.layout.topics_each;
-        self.tracks.iter().enumerate().filter_map(move |(at, track)| {
+        self.audits.iter().enumerate().filter_map(move |(at, audit)| {
             let newest = self.newest[self.layout.topic(at / each, at % each)];
             newest
-                .checked_sub(track.last())
+                .checked_sub(audit.last())
                 .filter(|lacks| *lacks > 0)
                 .map(|lacks| (at / each, lacks))
         })
@@ -198,8 +188,27 @@ impl<W: Watch> Readers<W> {
         found
     }
 
-    fn track(&mut self, reader: usize, place: usize) -> &mut Track {
-        &mut self.tracks[reader * self.layout.topics_each + place]
+    fn audit(&mut self, reader: usize, place: usize) -> &mut Audit {
+        &mut self.audits[reader * self.layout.topics_each + place]
+    }
+
+    /// Lets a topic of a reader account for `what` came. What it should not have been is a fault.
+    #[inline]
+    fn account(
+        &mut self,
+        reader: usize,
+        place: usize,
+        what: impl Display,
+        account: impl FnOnce(&mut Audit, &mut Sums),
+    ) {
+        let audit = &mut self.audits[reader * self.layout.topics_each + place];
+        let (last, before) = (audit.last(), self.sums.broken());
+        account(audit, &mut self.sums);
+        if self.sums.broken() > before {
+            let topic = &self.layout.topics[self.layout.topic(reader, place)];
+            let text = format_args!("reader {reader}: {topic}: {what} after {last}");
+            self.faults.add("order", text);
+        }
     }
 
     fn subscribe(&self, reader: usize) -> Vec<u8> {
@@ -231,19 +240,11 @@ impl<W: Watch> Readers<W> {
             return;
         };
         self.counts.bytes += message.len() as u64;
-        let track = self.track(reader, place);
-        let ordered = match head.op {
-            DataOp::Update => track.update(head.seq),
-            DataOp::Snapshot => track.snapshot(head.seq).map(|()| 0),
-        };
-        match head.op {
-            DataOp::Update => self.counts.updates += 1,
-            DataOp::Snapshot => self.counts.snapshots += 1,
-        }
-        match ordered {
-            Ok(skipped) => self.counts.skipped += skipped,
-            Err(disorder) => self.disordered(reader, topic, disorder),
-        }
+        self.counts.updates += u64::from(head.op == DataOp::Update);
+        self.account(reader, place, head.seq, |audit, sums| match head.op {
+            DataOp::Update => audit.update(head.seq, sums),
+            DataOp::Snapshot => audit.snapshot(head.seq, sums),
+        });
         let came = Came {
             reader,
             place,
@@ -253,16 +254,6 @@ impl<W: Watch> Readers<W> {
             message,
         };
         self.watch.came(came, &mut self.faults);
-    }
-
-    #[cold]
-    fn disordered(&mut self, reader: usize, topic: usize, disorder: Disorder) {
-        if let Disorder::Missing { expected, got } = disorder {
-            self.counts.missing += got - expected;
-        }
-        let topic = &self.layout.topics[topic];
-        self.faults
-            .add("order", format_args!("reader {reader}: {topic}: {disorder}"));
     }
 
     /// What the publisher is told.
@@ -317,37 +308,36 @@ impl<W: Watch> Readers<W> {
     }
 
     fn acked(&mut self, reader: usize, result: &AckResult) {
-        let (Some(seq), None) = (result.seq, &result.error) else {
-            return self
-                .faults
-                .add("refused", format_args!("reader {reader}: {result:?}"));
-        };
+        if result.seq.is_none() || result.error.is_some() {
+            let text = format_args!("reader {reader}: {result:?}");
+            return self.faults.add("refused", text);
+        }
         let Some((_, place)) = self.find(reader, result.topic.as_bytes()) else {
             return;
         };
         self.epoch = result.epoch.clone().or(self.epoch.take());
-        self.track(reader, place)
-            .acked(seq.0, result.mode == Some(Mode::Every));
+        self.audit(reader, place).way = match result.mode {
+            Some(Mode::Every) if result.topic.starts_with("book.") => Way::Book,
+            Some(Mode::Every) | None => Way::Every,
+            Some(_) => Way::Conflate,
+        };
+        self.account(reader, place, "the ack", |audit, sums| audit.acked(result, sums));
         self.watch.acked(reader, place, result, &mut self.faults);
     }
 
     fn gap(&mut self, reader: usize, topic: &str, from: Seq, to: Seq, reason: GapReason) {
-        let Some((number, place)) = self.find(reader, topic.as_bytes()) else {
+        let Some((_, place)) = self.find(reader, topic.as_bytes()) else {
             return;
         };
         if self.watch.gap(reader, place, reason) {
-            self.track(reader, place).goes_on_after(to.0);
+            self.audit(reader, place).goes_on_after(to.0);
             return;
         }
-        self.counts.gaps += 1;
-        self.counts.gapped += (to.0 + 1).saturating_sub(from.0);
-        self.faults.add(
-            "gap",
-            format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}"),
-        );
-        if let Err(disorder) = self.track(reader, place).gap(from.0, to.0) {
-            self.disordered(reader, number, disorder);
-        }
+        let text = format_args!("reader {reader}: {topic}: {from} to {to}, {reason:?}");
+        self.faults.add("gap", text);
+        self.account(reader, place, format_args!("gap from {from}"), |audit, sums| {
+            audit.gap(from.0, to.0, reason, sums);
+        });
     }
 }
 
@@ -394,9 +384,6 @@ impl<W: Watch> Handler for Readers<W> {
 }
 
 /// Latencies of messages, in microseconds.
-///
-/// # Errors
-/// Never with the bounds that are used here.
 pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
 }

@@ -143,9 +143,6 @@ impl Outcome {
     }
 
     /// Prints the table, and writes the figures and faults to `json` if that is given. Returns whether all went well.
-    ///
-    /// # Errors
-    /// When it could not be written.
     pub(crate) fn publish(mut self, json: Option<&Path>) -> anyhow::Result<bool> {
         say(&self.text())?;
         if let Some(path) = json {
@@ -157,9 +154,6 @@ impl Outcome {
 }
 
 /// Prints to standard output.
-///
-/// # Errors
-/// When it is closed.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -168,9 +162,6 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 }
 
 /// Writes `what` to a file, as JSON.
-///
-/// # Errors
-/// When the file cannot be written.
 pub(crate) fn write_json(path: &Path, what: &impl Serialize) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(what)?;
     json.push(b'\n');
@@ -178,9 +169,6 @@ pub(crate) fn write_json(path: &Path, what: &impl Serialize) -> anyhow::Result<(
 }
 
 /// Writes a file.
-///
-/// # Errors
-/// When it cannot be written, with its name.
 pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

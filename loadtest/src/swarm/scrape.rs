@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use thiserror::Error;
+use anyhow::{Context, bail};
 
 use crate::swarm::tls::TlsClient;
 
@@ -17,41 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest response that is read.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Why a page was not had.
-#[derive(Debug, Error)]
-pub(crate) enum ScrapeError {
-    #[error("cannot fetch {path} from {address}: {source}")]
-    Unreachable {
-        address: SocketAddr,
-        path: String,
-        source: io::Error,
-    },
-    #[error("{address} answered {path} with {status:?}")]
-    Status {
-        address: SocketAddr,
-        path: String,
-        status: String,
-    },
-}
-
 /// Fetches a page over HTTP.
-///
-/// # Errors
-/// When the broker doesn't answer, or not with 200.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String, ScrapeError> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     get_by(address, path, None)
 }
 
 /// Fetches a page, by TLS if there is a `client` for it.
-///
-/// # Errors
-/// As [`get`].
-pub(crate) fn get_by(
-    address: SocketAddr,
-    path: &str,
-    client: Option<&TlsClient>,
-) -> Result<String, ScrapeError> {
-    let fetch = || {
+pub(crate) fn get_by(address: SocketAddr, path: &str, client: Option<&TlsClient>) -> anyhow::Result<String> {
+    let fetch = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
@@ -64,18 +37,10 @@ pub(crate) fn get_by(
             }
         }
     };
-    let response = fetch().map_err(|source| ScrapeError::Unreachable {
-        address,
-        path: path.to_owned(),
-        source,
-    })?;
+    let response = fetch().with_context(|| format!("cannot fetch {path} from {address}"))?;
     match response.split_once("\r\n\r\n") {
         Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
-        _ => Err(ScrapeError::Status {
-            address,
-            path: path.to_owned(),
-            status: response.lines().next().unwrap_or_default().to_owned(),
-        }),
+        _ => bail!("{address} answered {path} with {:?}", response.lines().next()),
     }
 }
 

@@ -21,9 +21,6 @@ pub(crate) struct SocketQueues {
 }
 
 /// All sockets that there are now.
-///
-/// # Errors
-/// When /proc is not there.
 pub(crate) fn all() -> anyhow::Result<Vec<SocketQueues>> {
     let table = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
     Ok(table.lines().skip(1).filter_map(parse).collect())

@@ -14,9 +14,6 @@ pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
 
 impl TlsClient {
     /// A session with the host at `peer`.
-    ///
-    /// # Errors
-    /// When there is none to be had.
     pub(crate) fn session(&self, peer: IpAddr) -> io::Result<ClientConnection> {
         ClientConnection::new(self.0.clone(), ServerName::from(peer)).map_err(io::Error::other)
     }
@@ -38,9 +35,6 @@ pub(crate) struct Secured {
 
 impl Wire {
     /// `socket`, to the host at `peer`, which is spoken to by TLS if there is a `client` for it.
-    ///
-    /// # Errors
-    /// When there is no session to be had.
     pub(crate) fn new(socket: TcpStream, client: Option<&TlsClient>, peer: IpAddr) -> io::Result<Self> {
         Ok(match client {
             None => Self::Plain(socket),
@@ -93,9 +87,6 @@ impl Wire {
     }
 
     /// Writes what was taken before, as far as the socket takes it.
-    ///
-    /// # Errors
-    /// When the connection is broken.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),

@@ -97,11 +97,12 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
             "{} published, {} received, {} missing",
             grouped(readers.published),
             grouped(readers.counts.updates),
-            grouped(readers.counts.missing)
+            grouped(readers.sums.undeclared)
         ),
     );
     outcome.figure("published", readers.published);
     outcome.figures(readers.counts);
+    outcome.figures(readers.sums);
     outcome.faults = readers.faults;
     outcome.expect("broker", run.broker.stop());
     Ok(outcome)

@@ -89,7 +89,7 @@ fn readers_that_stand_still_cost_little_and_go_on_with_the_newest() {
     let round = &found["rounds"][0];
     assert_eq!(number(round, "fresh"), 20, "{found}");
     assert_eq!(round["lagging"], 20.0, "{found}");
-    assert!(number(&found, "skipped") > 0, "{found}");
+    assert!(number(&found, "conflated") > 0, "{found}");
 }
 
 #[test]

@@ -32,9 +32,6 @@ pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
 }
 
 /// Serves on a free port of the loopback, until the process is ended.
-///
-/// # Errors
-/// When connections cannot be accepted any more.
 pub(crate) fn serve() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()

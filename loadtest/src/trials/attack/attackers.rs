@@ -77,9 +77,6 @@ pub(super) struct Attackers<'r> {
 
 impl<'r> Attackers<'r> {
     /// So many, of whom none has begun. They begin one after the other, all of them within the time between two attempts.
-    ///
-    /// # Errors
-    /// When the system refuses an epoll instance.
     pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> anyhow::Result<Self> {
         let sources = Sources::take_each(count);
         let (now, every) = (Instant::now(), row.every.as_secs_f64());
@@ -102,9 +99,6 @@ impl<'r> Attackers<'r> {
     }
 
     /// Attacks for so long, and calls `meanwhile` every few milliseconds, which may say that it was enough.
-    ///
-    /// # Errors
-    /// When the system fails, a signal asked for the end, or `meanwhile` fails.
     pub(super) fn attack(
         &mut self,
         time: Duration,

@@ -1,11 +1,10 @@
 //! What a broker says to an attacker: a status, refusals, a close. Of a broker that speaks TLS nothing, since attackers never have a
 //! key. Keeps the one message that is not whole yet.
 
-use thiserror::Error;
 use tickwire_wire::frame::Opcode;
 
-use crate::swarm::frame::{FrameFault, FrameReader};
-use crate::swarm::handshake::{self, HandshakeFault};
+use crate::swarm::frame::FrameReader;
+use crate::swarm::handshake;
 
 /// Something that was heard.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,15 +17,6 @@ pub(super) enum Heard<'m> {
     Message(&'m [u8]),
     /// A close frame; 1005 if it has no code.
     Close(u16),
-}
-
-/// No server says that.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum Nonsense {
-    #[error(transparent)]
-    Answer(#[from] HandshakeFault),
-    #[error(transparent)]
-    Frame(#[from] FrameFault),
 }
 
 /// Listens to one connection.
@@ -50,10 +40,7 @@ impl Listener {
     }
 
     /// Takes bytes and gives `each` what they say.
-    ///
-    /// # Errors
-    /// When they say nothing that a server says.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Heard<'_>)) -> Result<(), Nonsense> {
+    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Heard<'_>)) -> anyhow::Result<()> {
         match self {
             Self::Deaf => Ok(()),
             Self::Frames(reader) => frames(reader, bytes, &mut each),
@@ -81,7 +68,7 @@ impl Listener {
     }
 }
 
-fn frames(reader: &mut FrameReader, bytes: &[u8], each: &mut impl FnMut(Heard<'_>)) -> Result<(), Nonsense> {
+fn frames(reader: &mut FrameReader, bytes: &[u8], each: &mut impl FnMut(Heard<'_>)) -> anyhow::Result<()> {
     reader.feed(bytes, |frame| match frame.opcode {
         Opcode::Text | Opcode::Binary | Opcode::Continuation => each(Heard::Message(frame.payload)),
         Opcode::Close => {

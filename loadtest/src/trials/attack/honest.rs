@@ -80,9 +80,6 @@ pub(super) struct Honest {
 
 impl Honest {
     /// So many subscribers to `symbols`, all of them subscribed.
-    ///
-    /// # Errors
-    /// When they cannot connect.
     pub(super) fn arrive(
         endpoint: &Endpoint,
         count: usize,
@@ -130,9 +127,6 @@ impl Honest {
     }
 
     /// Waits until everyone has a message that was published after now.
-    ///
-    /// # Errors
-    /// When somebody does not get one in time.
     pub(super) fn catch_up(&self) -> anyhow::Result<()> {
         let now = conn::now().0;
         self.wait("get something new", CATCH_UP_WITHIN, |told| {
@@ -141,9 +135,6 @@ impl Honest {
     }
 
     /// What they found until now; they leave.
-    ///
-    /// # Errors
-    /// When the system failed, or a signal asked for the end.
     pub(super) fn leave(self) -> anyhow::Result<Readers<Lateness>> {
         self.told.stop.store(true, Ordering::Relaxed);
         self.thread

@@ -346,7 +346,7 @@ impl Run<'_> {
         found.quiet_us = Latency::of(&honest.watch.quiet_us);
         found.attacked_us = Latency::of(&honest.watch.attacked_us);
         found.honest_messages = honest.counts.updates;
-        found.honest_missed = honest.counts.missing + honest.counts.gapped;
+        found.honest_missed = honest.sums.undeclared + honest.sums.gapped;
         found.faults.merge(honest.faults);
         for (when, latency) in [("before", found.quiet_us), ("during", found.attacked_us)] {
             if latency.count == 0 {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tickwire_client::book::L2Book;
 use tickwire_client::{BackoffBounds, Client, Event, Events, RequestError, Subscription};
 use tickwire_wire::message::{AckResult, ServerMessage};
 use tickwire_wire::{Codec, Control, Mode};
 use tokio::task::JoinHandle;
 
-use super::audit::{Audit, Sums, Way};
 use super::{Shared, topics};
+use crate::swarm::audit::{Audit, Sums, Way};
 use crate::swarm::report::Faults;
 
 /// Attempts to connect for the first time; the client makes one only.
@@ -54,6 +55,8 @@ struct Work {
     by_pattern: bool,
     shared: Arc<Shared>,
     audits: Vec<Audit>,
+    /// The books that are rebuilt, to verify each checksum.
+    books: Vec<L2Book>,
     followed: Followed,
 }
 
@@ -66,6 +69,7 @@ impl Follower {
             by_pattern: self.by_pattern,
             shared: self.shared.clone(),
             audits: (0..topics::EACH).map(|_| Audit::new(self.way)).collect(),
+            books: (0..topics::EACH).map(|_| L2Book::default()).collect(),
             followed: Followed::default(),
         };
         match self.connect(&mut work).await {
@@ -172,11 +176,7 @@ impl Work {
             }
             Event::Synced { .. } | Event::Restored { .. } => {}
             Event::Broken(broken) => self.fault("broken promise", broken),
-            Event::Unresumed { topic, .. } => {
-                if let Some(audit) = self.audit(&topic) {
-                    audit.unresumed();
-                }
-            }
+            Event::Unresumed { topic, .. } => self.account(&topic, |audit, _, sums| audit.unresumed(sums)),
             Event::SubscriptionLost { topic, refusal } => {
                 self.fault("subscription lost", format_args!("{topic}: {refusal}"));
             }
@@ -184,12 +184,16 @@ impl Work {
     }
 
     fn message(&mut self, message: ServerMessage) {
+        let way = self.way;
         match message {
             ServerMessage::Update { topic, seq, data, .. } => {
                 self.shared.messages.fetch_add(1, Ordering::Relaxed);
-                let Some(audit) = self.audit(&topic) else { return };
-                audit.update(seq.0);
-                audit.verify(seq.0, data.get());
+                self.account(&topic, |audit, book, sums| {
+                    audit.update(seq.0, sums);
+                    let is_right = topics::is_of(way, seq.0, data.get())
+                        && (way != Way::Book || book.update(seq, data.get()).is_ok());
+                    sums.wrong_content += u64::from(!is_right);
+                });
             }
             ServerMessage::Snapshot {
                 topic,
@@ -199,9 +203,14 @@ impl Work {
                 ..
             } => {
                 self.shared.messages.fetch_add(1, Ordering::Relaxed);
-                if let Some(audit) = self.audit(&topic) {
-                    audit.snapshot(&epoch, seq.0, data.get());
-                }
+                self.account(&topic, |audit, book, sums| {
+                    let is_right = match way {
+                        Way::Book => book.snapshot(&epoch, seq, data.get()).is_ok(),
+                        Way::Every | Way::Conflate => topics::is_of(way, seq.0, data.get()),
+                    };
+                    sums.wrong_content += u64::from(!is_right);
+                    audit.snapshot(seq.0, sums);
+                });
             }
             ServerMessage::Control(Control::Gap {
                 topic,
@@ -209,15 +218,12 @@ impl Work {
                 to,
                 reason,
                 ..
-            }) => {
-                if let Some(audit) = self.audit(&topic) {
-                    audit.gap(from.0, to.0, reason);
-                }
-            }
+            }) => self.account(&topic, |audit, book, sums| {
+                book.make_stale();
+                audit.gap(from.0, to.0, reason, sums);
+            }),
             ServerMessage::Control(Control::Joined { topic, seq, .. }) => {
-                if let Some(audit) = self.audit(&topic) {
-                    audit.joined(seq.0);
-                }
+                self.account(&topic, |audit, _, sums| audit.joined(seq.0, sums));
             }
             ServerMessage::Control(Control::Ack { results, .. }) => {
                 for result in results {
@@ -233,20 +239,21 @@ impl Work {
         match &result.error {
             Some(refusal) => self.fault("refused", format_args!("{}: {refusal}", result.topic)),
             None if result.matched.is_some() => self.audits.iter_mut().for_each(Audit::acked_by_pattern),
-            None => {
-                if let Some(audit) = self.audit(&result.topic) {
-                    audit.acked(result);
-                }
-            }
+            None => self.account(&result.topic, |audit, _, sums| audit.acked(result, sums)),
         }
     }
 
-    fn audit(&mut self, topic: &str) -> Option<&mut Audit> {
+    /// Lets a topic account for what came; one that was not subscribed to is a fault.
+    fn account(&mut self, topic: &str, account: impl FnOnce(&mut Audit, &mut L2Book, &mut Sums)) {
         let number = topics::number(topic).filter(|number| topics::way(*number) == self.way);
-        if number.is_none() {
-            self.fault("never subscribed", topic);
-        }
-        Some(&mut self.audits[number? % topics::EACH])
+        let Some(within) = number.map(|number| number % topics::EACH) else {
+            return self.fault("never subscribed", topic);
+        };
+        account(
+            &mut self.audits[within],
+            &mut self.books[within],
+            &mut self.followed.sums,
+        );
     }
 
     fn fault(&mut self, kind: &'static str, what: impl std::fmt::Display) {
@@ -259,7 +266,7 @@ impl Work {
     fn finish(mut self) -> Followed {
         for within in 0..topics::EACH {
             let head = self.head(within);
-            let missing = self.audits[within].close(head);
+            let missing = self.audits[within].close(head, &mut self.followed.sums);
             if missing > 0 {
                 let last = self.audits[within].last();
                 let way = self.way;
@@ -268,7 +275,6 @@ impl Work {
                     format_args!("{way:?} topic {within}: {last} of {head}"),
                 );
             }
-            self.followed.sums.add(&self.audits[within].sums);
         }
         self.followed
     }

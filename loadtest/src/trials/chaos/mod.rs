@@ -6,7 +6,6 @@
 //! every client is at the head of its topics. Fails when a message is missing that nothing named, when one came twice,
 //! when a resume was told to be complete and was not, or when a message is not the one that was published.
 
-mod audit;
 mod follower;
 mod publisher;
 mod topics;
@@ -25,7 +24,6 @@ use crate::swarm::interrupt::Interrupt;
 use crate::swarm::report::{Outcome, grouped, progress};
 use crate::trials::proxy::{Proxy, Rules};
 
-use audit::Sums;
 use follower::{Followed, Follower};
 use publisher::Publisher;
 
@@ -138,8 +136,8 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     );
     outcome.count("published", "messages published", published);
     let happened = proxy.happened();
+    outcome.row("faults of the network", &happened);
     outcome.figure("happened", happened);
-    outcome.row("faults of the network", happened);
     followed.tell(u64::from(args.clients), &mut outcome);
     let after = broker.scrape()?;
     let [conflated, gapped] = ["conflated", "gapped"]
@@ -259,13 +257,6 @@ impl Followed {
 
     /// Tells of all of them.
     fn tell(self, clients: u64, outcome: &mut Outcome) {
-        let Sums {
-            messages, snapshots, ..
-        } = self.sums;
-        outcome.row(
-            "messages received",
-            format_args!("{}, of these {} snapshots", grouped(messages), grouped(snapshots)),
-        );
         outcome.figure("connections", self.connections);
         outcome.row("disconnects", grouped(self.connections.saturating_sub(clients)));
         outcome.count(
@@ -273,20 +264,7 @@ impl Followed {
             "attempts to connect that failed",
             self.connects_failed,
         );
-        for (label, count) in [
-            ("resumes, recovered:true", self.sums.recovered),
-            ("resumes, recovered:false", self.sums.not_recovered),
-            ("begun anew without a position", self.sums.begun_anew),
-            ("gaps declared", self.sums.gaps),
-            ("messages named in them", self.sums.gapped),
-            ("replaced by a book's snapshot", self.sums.replaced),
-            ("declared missing by the client", self.sums.unresumed),
-            ("superseded (conflate)", self.sums.conflated),
-            ("undeclared gaps", self.sums.undeclared),
-            ("duplicates", self.sums.duplicates),
-            ("false recovered:true", self.sums.false_recovered),
-            ("wrong content", self.sums.wrong_content),
-        ] {
+        for (label, count) in self.sums.rows() {
             outcome.row(label, grouped(count));
         }
         outcome.figures(self.sums);

@@ -30,9 +30,6 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// Connects, and publishes the first message of each topic, so that there is a snapshot of everything.
-    ///
-    /// # Errors
-    /// When the broker does not take them.
     pub(super) async fn start(url: String, filling: usize, shared: Arc<Shared>) -> anyhow::Result<Self> {
         let (client, events) = Client::builder(url).connect().await?;
         // Nobody needs them, and nothing is read while they wait.

@@ -6,7 +6,7 @@
 use serde_json::Value;
 use tickwire_wire::Payload;
 
-use super::audit::Way;
+use crate::swarm::audit::Way;
 
 /// Topics of each kind.
 pub(super) const EACH: usize = 8;

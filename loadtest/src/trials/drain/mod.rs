@@ -152,6 +152,7 @@ fn stop(
     outcome.figure("told", readers.watch.told());
     outcome.figure("behind_max", readers.watch.behind_max);
     outcome.figures(readers.counts);
+    outcome.figures(readers.sums);
     outcome.figure("closes", closes);
     outcome.figure("stopped_after_s", after_s);
     outcome.figure("exit", exit);

@@ -13,7 +13,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
-use super::plan::{Plan, Strike};
+use super::plan::{Fault, Plan};
 
 /// Bytes that are held in one direction at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -100,14 +100,14 @@ async fn copy(
         }
         let strike = plan.passed(count);
         trickles = plan.is_trickling();
-        let Some(strike) = strike else { continue };
-        shared.happened().count(strike.fault());
-        match strike {
-            Strike::Stall(time) => sleep(time).await,
-            Strike::Trickle | Strike::Delay => {}
-            Strike::Reset => return Ok(End::Reset),
-            Strike::Close => return Ok(End::Close),
-            Strike::HalfClose => {
+        let Some((fault, pause)) = strike else { continue };
+        *shared.happened().faults.entry(fault).or_default() += 1;
+        match fault {
+            Fault::Stall => sleep(pause).await,
+            Fault::Trickle | Fault::Delay => {}
+            Fault::Reset => return Ok(End::Reset),
+            Fault::Close => return Ok(End::Close),
+            Fault::HalfClose => {
                 to.shutdown().await?;
                 return Ok(End::Half);
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
 
 /// Most bytes that are passed on at a time while a connection trickles.
 const TRICKLE_AT_ONCE_MAX: u64 = 16;
@@ -20,7 +21,8 @@ const LATE_PIECES_MAX: u64 = 16;
 const LATE_PART: u64 = 16;
 
 /// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Fault {
     /// Nothing is passed on for a while, as when a phone changes its cell
     Stall,
@@ -66,37 +68,6 @@ pub(crate) enum Direction {
     Down,
     /// From the client to the server.
     Up,
-}
-
-/// A fault as it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strike {
-    /// Wait so long.
-    Stall(Duration),
-    /// From now on pass on a few bytes at a time; the plan says how many.
-    Trickle,
-    /// From now on each piece waits; the plan says how long.
-    Delay,
-    /// Reset both sides.
-    Reset,
-    /// Close both sides.
-    Close,
-    /// Close this direction.
-    HalfClose,
-}
-
-impl Strike {
-    /// Its kind.
-    pub(crate) fn fault(self) -> Fault {
-        match self {
-            Self::Stall(_) => Fault::Stall,
-            Self::Trickle => Fault::Trickle,
-            Self::Delay => Fault::Delay,
-            Self::Reset => Fault::Reset,
-            Self::Close => Fault::Close,
-            Self::HalfClose => Fault::HalfClose,
-        }
-    }
 }
 
 /// The faults of one direction of one connection.
@@ -170,8 +141,9 @@ impl Plan {
         Some(Duration::from_millis(1 + below(&mut self.pieces, most_ms)))
     }
 
-    /// `count` bytes were passed on, no more than there was [`room`](Self::room) for. Returns the fault that is due now.
-    pub(crate) fn passed(&mut self, count: usize) -> Option<Strike> {
+    /// `count` bytes were passed on, no more than there was [`room`](Self::room) for. Returns the fault that is due now, and how long
+    /// it lasts if it is a stall. How much trickles or comes late from now on, the plan knows.
+    pub(crate) fn passed(&mut self, count: usize) -> Option<(Fault, Duration)> {
         self.trickle = self.trickle.saturating_sub(count as u64);
         if self.faults.is_empty() {
             return None;
@@ -182,20 +154,15 @@ impl Plan {
         }
         self.until_next = self.spacing();
         let chosen = self.below(self.faults.len() as u64) as usize;
-        Some(match self.faults[chosen] {
-            Fault::Stall => Strike::Stall(Duration::from_millis(1 + self.below(self.pause_ms))),
-            Fault::Trickle => {
-                self.trickle = 1 + self.below(TRICKLE_BYTES_MAX);
-                Strike::Trickle
-            }
-            Fault::Delay => {
-                self.late = 1 + self.below(LATE_PIECES_MAX);
-                Strike::Delay
-            }
-            Fault::Reset => Strike::Reset,
-            Fault::Close => Strike::Close,
-            Fault::HalfClose => Strike::HalfClose,
-        })
+        let fault = self.faults[chosen];
+        let mut pause = Duration::ZERO;
+        match fault {
+            Fault::Stall => pause = Duration::from_millis(1 + self.below(self.pause_ms)),
+            Fault::Trickle => self.trickle = 1 + self.below(TRICKLE_BYTES_MAX),
+            Fault::Delay => self.late = 1 + self.below(LATE_PIECES_MAX),
+            Fault::Reset | Fault::Close | Fault::HalfClose => {}
+        }
+        Some((fault, pause))
     }
 
     /// Bytes to the next fault: anything from 1 to twice the mean.
@@ -237,7 +204,7 @@ mod tests {
     }
 
     /// The first `count` strikes of a plan with the byte at which each comes, when at most `piece` bytes come at a time.
-    fn strikes(mut plan: Plan, piece: usize, count: usize) -> Vec<(u64, Strike)> {
+    fn strikes(mut plan: Plan, piece: usize, count: usize) -> Vec<(u64, (Fault, Duration))> {
         let (mut at, mut found) = (0, Vec::new());
         while found.len() < count {
             let room = plan.room(piece);
@@ -276,7 +243,7 @@ mod tests {
             2_000,
         );
         for fault in ALL {
-            let count = found.iter().filter(|(_, strike)| strike.fault() == fault).count();
+            let count = found.iter().filter(|(_, strike)| strike.0 == fault).count();
             assert!((200..500).contains(&count), "{fault:?} {count} times of 2,000");
         }
         let mean = found.last().map_or(0, |(at, _)| *at) / 2_000;
@@ -286,7 +253,7 @@ mod tests {
     #[test]
     fn pieces_are_small_while_it_trickles_and_late_while_it_delays() {
         let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Trickle], 100_000));
-        while plan.passed(plan.until_next as usize) != Some(Strike::Trickle) {}
+        while plan.passed(plan.until_next as usize) != Some((Fault::Trickle, Duration::ZERO)) {}
         let mut left = plan.trickle;
         while left > 0 {
             let room = plan.room(16_384);
@@ -298,7 +265,7 @@ mod tests {
 
         let mut plan = Plan::new(1, 0, Direction::Down, &rules(&[Fault::Delay], 100_000));
         assert_eq!(plan.lateness(), None);
-        while plan.passed(plan.until_next as usize) != Some(Strike::Delay) {}
+        while plan.passed(plan.until_next as usize) != Some((Fault::Delay, Duration::ZERO)) {}
         let mut pieces = 0;
         while let Some(late) = plan.lateness() {
             assert!(late <= Duration::from_millis(100 / LATE_PART));

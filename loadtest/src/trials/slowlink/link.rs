@@ -65,9 +65,6 @@ pub(super) fn missing() -> Option<String> {
 
 impl Link {
     /// A link that lets `bytes_per_s` through to the reader, and everything to the server.
-    ///
-    /// # Errors
-    /// When the system does not allow it, with its own words.
     pub(super) fn make(bytes_per_s: u32) -> anyhow::Result<Self> {
         let own = std::process::id();
         let names = Names(["server", "reader"].map(|side| format!("tickwire-{own}-{side}")));
@@ -127,9 +124,6 @@ impl Link {
     }
 
     /// Moves this thread to a side, for good.
-    ///
-    /// # Errors
-    /// When the system does not allow it.
     pub(super) fn enter(&self, side: Side) -> anyhow::Result<()> {
         let namespace = match side {
             Side::Server => &self.server,

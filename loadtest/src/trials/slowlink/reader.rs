@@ -55,9 +55,6 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A reader of so many topics, which `subscribe` asks for.
-    ///
-    /// # Errors
-    /// Never with the bounds that are used here.
     pub(super) fn new(
         protocol: &'static dyn Protocol,
         subscribe: Vec<Message>,
@@ -82,9 +79,6 @@ impl Reader {
     }
 
     /// Reads until told to end.
-    ///
-    /// # Errors
-    /// When the connection ends, or the server refuses something.
     pub(super) fn run(self, link: &Link, endpoint: &Endpoint, interrupt: &Interrupt) -> anyhow::Result<Self> {
         link.enter(Side::Reader)?;
         let signals = self.signals.clone();

@@ -31,9 +31,6 @@ pub(super) struct Checks {
 
 impl Checks {
     /// Of the first `books` readers one book each is rebuilt.
-    ///
-    /// # Errors
-    /// As [`latencies`].
     pub(super) fn new(layout: &Layout, decode_every: u64, books: usize) -> anyhow::Result<Self> {
         let book_of = |reader: usize| {
             let is_book = |place: &usize| layout.topics[layout.topic(reader, *place)].starts_with("book.");

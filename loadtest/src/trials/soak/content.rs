@@ -1,50 +1,29 @@
 //! What a data message carries, decoded in full and held against what its topic promises.
 
+use anyhow::{anyhow, bail};
 use serde::de::DeserializeOwned;
-use thiserror::Error;
-use tickwire_client::book::{BookError, L2Book};
-use tickwire_wire::codec::{BadMessage, DataOp};
+use tickwire_client::book::L2Book;
+use tickwire_wire::codec::DataOp;
 use tickwire_wire::market::{Bbo, Book, Candle, Ticker, Trade};
 use tickwire_wire::{Codec, ServerMessage};
 
 use crate::swarm::head::Head;
 
-/// What is wrong with a message.
-#[derive(Debug, Error)]
-pub(super) enum ContentFault {
-    #[error(transparent)]
-    Unreadable(#[from] BadMessage),
-    #[error("its head was read as {op:?} {topic} {seq} at {ts}, the decoder sees {decoded:?}")]
-    Head {
-        op: DataOp,
-        topic: String,
-        seq: u64,
-        ts: u64,
-        decoded: Box<ServerMessage>,
-    },
-    #[error("its data is no {channel}: {reason}")]
-    Data { channel: String, reason: String },
-    #[error("its data is about {0}")]
-    Symbol(String),
-    #[error(transparent)]
-    Book(#[from] BookError),
-}
-
 /// Checks `message`, of which `head` was read, and applies it to `book` if its topic has one here.
 ///
 /// # Errors
 /// When anything in it is not as promised.
-pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -> Result<(), ContentFault> {
+pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -> anyhow::Result<()> {
     let decoded = Codec::Json.decode_server(message)?;
     let (op, topic, seq, ts, data) = match &decoded {
         ServerMessage::Update { topic, seq, ts, data } => (DataOp::Update, topic, seq, ts, data),
         ServerMessage::Snapshot {
             topic, seq, ts, data, ..
         } => (DataOp::Snapshot, topic, seq, ts, data),
-        ServerMessage::Control(_) | ServerMessage::Unknown(_) => return Err(misread(head, decoded)),
+        ServerMessage::Control(_) | ServerMessage::Unknown(_) => bail!(misread(head, &decoded)),
     };
     if (op, topic.as_bytes(), seq.0, ts.0) != (head.op, head.topic, head.seq, head.ts()) {
-        return Err(misread(head, decoded));
+        bail!(misread(head, &decoded));
     }
     let symbol = match topic.split_once('.') {
         Some(("trade", _)) => data_of::<Trade>(topic, data.get())?.symbol,
@@ -56,7 +35,7 @@ pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -
         _ => return Ok(()),
     };
     if topic.rsplit('.').next() != Some(symbol.as_str()) {
-        return Err(ContentFault::Symbol(symbol.to_string()));
+        bail!("its data is about {symbol}");
     }
     match (book, &decoded) {
         (Some(book), ServerMessage::Snapshot { epoch, seq, data, .. }) => {
@@ -68,21 +47,17 @@ pub(super) fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -
     Ok(())
 }
 
-fn misread(head: Head<'_>, decoded: ServerMessage) -> ContentFault {
-    ContentFault::Head {
-        op: head.op,
-        topic: String::from_utf8_lossy(head.topic).into_owned(),
-        seq: head.seq,
-        ts: head.ts(),
-        decoded: Box::new(decoded),
-    }
+fn misread(head: Head<'_>, decoded: &ServerMessage) -> String {
+    let (topic, seq, ts) = (String::from_utf8_lossy(head.topic), head.seq, head.ts());
+    format!(
+        "its head was read as {:?} {topic} {seq} at {ts}, the decoder sees {decoded:?}",
+        head.op
+    )
 }
 
-fn data_of<T: DeserializeOwned>(topic: &str, data: &str) -> Result<T, ContentFault> {
-    serde_json::from_str(data).map_err(|error| ContentFault::Data {
-        channel: topic.split('.').next().unwrap_or_default().to_owned(),
-        reason: error.to_string(),
-    })
+fn data_of<T: DeserializeOwned>(topic: &str, data: &str) -> anyhow::Result<T> {
+    let channel = topic.split('.').next().unwrap_or_default();
+    serde_json::from_str(data).map_err(|error| anyhow!("its data is no {channel}: {error}"))
 }
 
 #[cfg(test)]

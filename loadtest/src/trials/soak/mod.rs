@@ -139,7 +139,7 @@ fn measure(
         })
     };
     let (cpu, own_cpu) = (broker.cpu_time()?, proc::cpu_time(own)?);
-    swarm.handler.counts = Default::default();
+    (swarm.handler.counts, swarm.handler.sums) = Default::default();
     swarm.handler.watch.begin();
     let began = Instant::now();
     let mut samples = vec![sample(began)?];
@@ -187,23 +187,24 @@ fn measure(
 /// A line of progress.
 fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
-    let counts = readers.counts;
+    let (counts, sums) = (readers.counts, readers.sums);
     progress(format_args!(
         "{:4.0} s  {:>9} deliveries/s  p99 {}  RSS {}  missing {}  gapped {}  closes {}  faults {}",
         last.at_s,
         grouped((counts.updates as f64 / last.at_s.max(1e-3)) as u64),
         micros(readers.watch.latency_us.value_at_quantile(0.99)),
         bytes(last.memory.rss_bytes),
-        counts.missing,
-        counts.gapped,
+        sums.undeclared,
+        sums.gapped,
         counts.closes,
         readers.faults.count(),
     ));
 }
 
 fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
-    let (counts, watch) = (readers.counts, &readers.watch);
+    let (counts, sums, watch) = (readers.counts, readers.sums, &readers.watch);
     outcome.figures(counts);
+    outcome.figures(sums);
     outcome.row("deliveries", grouped(counts.updates));
     outcome.row(
         "deliveries/s",
@@ -218,10 +219,10 @@ fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
         "deliveries per subscriber",
         format_args!("{} to {}", grouped(least), grouped(most)),
     );
-    outcome.row("missed sequences", grouped(counts.missing + counts.gapped));
-    outcome.row("gaps", grouped(counts.gaps));
+    outcome.row("missed sequences", grouped(sums.undeclared + sums.gapped));
+    outcome.row("gaps", grouped(sums.gaps));
     outcome.row("closes", grouped(counts.closes));
-    outcome.row("conflated", grouped(counts.skipped));
+    outcome.row("conflated", grouped(sums.conflated));
     outcome.row(
         "decoded in full",
         format_args!(

@@ -50,9 +50,6 @@ pub(super) struct GoingOn {
 
 impl GoingOn {
     /// Readers of which those from `first` on, up to `all`, will stop.
-    ///
-    /// # Errors
-    /// As [`latencies`].
     pub(super) fn new(first: usize, all: usize) -> anyhow::Result<Self> {
         Ok(Self {
             phase: Phase::Unmeasured,
@@ -151,7 +148,7 @@ mod tests {
             hear(&mut readers, 9, &update("trade.0", 50));
             let caught = readers.watch.catching_up()[0];
             assert!(caught.fresh && caught.stale_messages == 2 && caught.stale_bytes > 100);
-            assert_eq!((readers.counts.skipped, readers.counts.updates), (44, 3));
+            assert_eq!((readers.sums.conflated, readers.counts.updates), (44, 3));
             assert_eq!(readers.faults.count(), stale, "{:?}", readers.faults);
         }
     }

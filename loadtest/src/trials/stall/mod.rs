@@ -354,7 +354,7 @@ impl Run {
     fn compare_counts(&self, before: &Metrics, outcome: &mut Outcome) -> anyhow::Result<()> {
         let after = self.broker.scrape()?;
         let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");
-        let counts = self.swarm.handler.counts;
+        let (counts, sums) = (self.swarm.handler.counts, self.swarm.handler.sums);
         let (delivered, conflated) = (grown("delivered_total"), grown("conflated_total"));
         let owed = grown("owed_total");
         let others: f64 = ["gapped_total", "dropped_total", "pending"]
@@ -369,7 +369,7 @@ impl Run {
         }
         for (what, own, brokers) in [
             ("delivered", counts.updates, delivered),
-            ("conflated", counts.skipped, conflated),
+            ("conflated", sums.conflated, conflated),
         ] {
             if own as f64 != brokers {
                 let text = format_args!("{own} {what} here, {brokers} by the broker's count");
@@ -385,6 +385,7 @@ impl Run {
             );
         }
         outcome.figures(counts);
+        outcome.figures(sums);
         let ledger = after.beginning_with("tickwire_ledger_");
         for (name, value) in &ledger {
             outcome.row(name, value);

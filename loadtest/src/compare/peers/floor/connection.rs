@@ -57,9 +57,6 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Takes over an accepted connection.
-    ///
-    /// # Errors
-    /// When the system refuses to watch it.
     pub(super) fn open(mut stream: TcpStream, token: Token, registry: &Registry) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

@@ -36,9 +36,6 @@ pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
 }
 
 /// Serves on a free port of the loopback, until the process is ended.
-///
-/// # Errors
-/// When connections cannot be accepted or waited for any more.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let mut floor = Floor::listen()?;
     announce(floor.listener.local_addr()?, VERSION)?;
