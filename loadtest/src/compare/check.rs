@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::measure::Setup;
 use super::peers::{Peer, peers};
-use super::rig::Rig;
 use super::scenario::Scenario;
 use super::script::Script;
 use crate::swarm::interrupt::Interrupt;
@@ -66,8 +66,15 @@ pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<boo
 /// Starts `peer` and sends messages through it. Returns its version.
 fn check(peer: &Peer, core: usize, interrupt: &Interrupt) -> anyhow::Result<String> {
     let scenario = Scenario::parse("check", SCENARIO, false)?;
-    let script = Rc::new(Script::plain(scenario.topics));
-    let mut rig = Rig::open(peer, &scenario, &script, core, interrupt)?;
+    let setup = Setup {
+        peer,
+        protocol: peer.protocol,
+        scenario: &scenario,
+        script: &Rc::new(Script::plain(scenario.topics)),
+        core,
+        interrupt,
+    };
+    let mut rig = setup.open()?;
     for _ in 0..MESSAGES {
         rig.publish_now();
         rig.turn()?;

@@ -62,6 +62,8 @@ pub(crate) struct Crowd {
     pub(crate) lost_silently: Option<u64>,
     protocol: &'static dyn Protocol,
     pub(super) scenario: Scenario,
+    /// Whether numbers may be skipped.
+    skips: bool,
     clock: Clock,
     members: Vec<Member>,
     /// Last number of each topic of each subscriber; 0 before the first.
@@ -99,6 +101,7 @@ impl Crowd {
             recovered: 0,
             started_over: 0,
             lost_silently: None,
+            skips: protocol.skips(),
             protocol,
             scenario: scenario.clone(),
             clock,
@@ -263,7 +266,7 @@ impl Crowd {
             return;
         };
         let before = std::mem::replace(last, seq);
-        if before != 0 && seq != before + 1 {
+        if before != 0 && seq != before + 1 && !(self.skips && seq > before) {
             self.out_of_order(id, &Scenario::topic(topic), seq, before);
         }
     }

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::pace::Search;
-use crate::compare::peers::Peer;
+use crate::compare::peers::{Peer, Protocol};
 use crate::compare::rig::Rig;
 use crate::compare::scenario::{Kind, Scenario};
 use crate::compare::script::Script;
@@ -53,6 +53,8 @@ pub(crate) struct Measured {
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
+    /// What is said to it.
+    pub(crate) protocol: &'static dyn Protocol,
     pub(crate) scenario: &'s Scenario,
     pub(crate) script: &'s Rc<Script>,
     /// The server's.
@@ -62,7 +64,9 @@ pub(crate) struct Setup<'s> {
 
 impl Setup<'_> {
     pub(super) fn open(&self) -> anyhow::Result<Rig> {
-        Rig::open(self.peer, self.scenario, self.script, self.core, self.interrupt)
+        let mut rig = Rig::start(self)?;
+        rig.connect()?;
+        Ok(rig)
     }
 
     pub(super) fn seconds(&self) -> Duration {
@@ -399,14 +403,12 @@ pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measure
 
 #[cfg(test)]
 mod tests {
-    use expect_test::{Expect, expect};
-
     use super::*;
     use crate::compare::peers::peers;
 
     /// What is made of a probe at 1,000,000 deliveries per second that is good but for `changes`.
     #[track_caller]
-    fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &Expect) {
+    fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &str) {
         let mut probe = Measured {
             version: String::new(),
             figures: Figures::default(),
@@ -429,42 +431,25 @@ mod tests {
         let scenario = Scenario::load("market-max", false).expect("is there");
         let setup = Setup {
             peer: &peers()[0],
+            protocol: peers()[0].protocol,
             scenario: &scenario,
             script: &Rc::new(Script::plain(scenario.topics)),
             core: 0,
             interrupt: &Interrupt::default(),
         };
         let verdict = setup.verdict(1e6, &probe);
-        expected.assert_eq(&verdict.map_or_else(|why| why, |()| "holds".to_owned()));
+        assert_eq!(verdict.map_or_else(|why| why, |()| "holds".to_owned()), expected);
     }
 
     #[test]
     fn a_rate_holds_only_without_loss_faults_and_lateness() {
-        check(&[], &[], &expect!["holds"]);
-        check(
-            &[(Figure::LatencyP99, 50_000.0)],
-            &[],
-            &expect!["the p99 is 50.00 ms"],
-        );
-        check(
-            &[(Figure::Delivered, 980_000.0)],
-            &[],
-            &expect!["only 980,000 were delivered"],
-        );
-        check(
-            &[(Figure::Missed, 3.0)],
-            &[],
-            &expect!["3 deliveries were missed"],
-        );
-        check(
-            &[],
-            &["connection ended"],
-            &expect!["FAULTS 1 × connection ended (one)"],
-        );
-        check(
-            &[(Figure::LatencyP99, 70_000.0), (Figure::ClientBusy, 95.0)],
-            &[],
-            &expect!["the p99 is 70.00 ms; the client may have been the limit"],
-        );
+        use Figure::{ClientBusy, Delivered, LatencyP99, Missed};
+        check(&[], &[], "holds");
+        check(&[(LatencyP99, 50_000.0)], &[], "the p99 is 50.00 ms");
+        check(&[(Delivered, 980_000.0)], &[], "only 980,000 were delivered");
+        check(&[(Missed, 3.0)], &[], "3 deliveries were missed");
+        check(&[], &["connection ended"], "FAULTS 1 × connection ended (one)");
+        let late = "the p99 is 70.00 ms; the client may have been the limit";
+        check(&[(LatencyP99, 70_000.0), (ClientBusy, 95.0)], &[], late);
     }
 }

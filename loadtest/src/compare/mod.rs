@@ -8,14 +8,14 @@ mod arrears;
 mod check;
 mod crowd;
 mod figures;
-mod measure;
+pub(crate) mod measure;
 mod outcome;
 mod pace;
 pub(crate) mod peers;
 mod recording;
-mod rig;
-mod scenario;
-mod script;
+pub(crate) mod rig;
+pub(crate) mod scenario;
+pub(crate) mod script;
 mod slow;
 mod storm;
 mod tally;
@@ -30,7 +30,7 @@ use crate::compare::measure::Setup;
 use crate::compare::outcome::{Compared, Comparison, Round};
 use crate::compare::peers::{NamedBinary, Peer, Selection};
 use crate::compare::recording::{Absent, Recording};
-use crate::compare::scenario::{Kind, NAMED, Scenario};
+use crate::compare::scenario::{Kind, NAMED, Scenario, Wording};
 use crate::compare::script::Script;
 use crate::swarm::connections::allow_files;
 use crate::swarm::interrupt::Interrupt;
@@ -173,6 +173,10 @@ fn rounds(
         for peer in taking_part {
             let setup = Setup {
                 peer,
+                protocol: match scenario.codec {
+                    Wording::Json => peer.protocol,
+                    Wording::Msgpack => peers::packed(),
+                },
                 scenario,
                 script,
                 core: args.server_core,

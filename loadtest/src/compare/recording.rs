@@ -139,8 +139,6 @@ fn stream_of(message: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::{Expect, expect};
-
     use super::*;
 
     fn read(files: &[&str]) -> anyhow::Result<Recording> {
@@ -176,35 +174,30 @@ mod tests {
         );
     }
 
-    #[track_caller]
-    fn check(line: &str, expected: &Expect) {
-        expected.assert_eq(&read(&[line]).expect_err("must be refused").to_string());
-    }
-
     #[test]
     fn what_is_no_recording_is_refused() {
-        check(
-            "1 {\"stream\":\"a\"}\nnonsense",
-            &expect![[r#"line 2 is not a time and a message: "nonsense""#]],
+        let long = format!(
+            "1 {{\"stream\":\"a\",\"data\":\"{}\"}}",
+            "x".repeat(MESSAGE_BYTES_MAX)
         );
-        check(
-            "1x {\"stream\":\"a\"}",
-            &expect![[r#"line 1 is not a time and a message: "1x {\"stream\":\"a\"}""#]],
-        );
-        let long = "x".repeat(MESSAGE_BYTES_MAX);
-        check(
-            &format!("1 {{\"stream\":\"a\",\"data\":\"{long}\"}}"),
-            &expect!["line 1 has 64024 bytes, at most 64000 can be published"],
-        );
+        for (line, fault) in [
+            (
+                "1 {\"stream\":\"a\"}\nnonsense",
+                "line 2 is not a time and a message: \"nonsense\"",
+            ),
+            ("1x {}", "line 1 is not a time and a message: \"1x {}\""),
+            (&long, "line 1 has 64024 bytes, at most 64000 can be published"),
+        ] {
+            assert_eq!(read(&[line]).expect_err("must be refused").to_string(), fault);
+        }
     }
 
     #[test]
     fn a_folder_without_any_is_named() {
         let folder = Path::new("no/such/folder");
         let error = Recording::read_folder(folder).expect_err("is not there");
-        expect![
-            "no recording *.jsonl.gz in no/such/folder: set TICKWIRE_RECORDINGS to the folder that has them"
-        ]
-        .assert_eq(&error.to_string());
+        let named =
+            "no recording *.jsonl.gz in no/such/folder: set TICKWIRE_RECORDINGS to the folder that has them";
+        assert_eq!(error.to_string(), named);
     }
 }

@@ -13,13 +13,13 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
 use crate::compare::crowd::{Crowd, PUBLISHER};
+use crate::compare::measure::Setup;
 use crate::compare::pace::Schedule;
-use crate::compare::peers::{self, Peer, Protocol, Server};
-use crate::compare::scenario::{Scenario, Wording};
+use crate::compare::peers::{self, Protocol, Server};
+use crate::compare::scenario::Scenario;
 use crate::compare::script::Script;
 use crate::swarm::conn::ConnId;
 use crate::swarm::connections::Swarm;
-use crate::swarm::interrupt::Interrupt;
 use crate::swarm::payload::{Clock, Nanos};
 use crate::swarm::proc::{self, Sample};
 use crate::swarm::scrape::{self, Metrics};
@@ -67,7 +67,7 @@ pub(crate) struct Rig {
     topics: Vec<String>,
     /// Readers of each topic.
     audience: Vec<u64>,
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// Where the schedule's messages begin to count.
     sent_before: u64,
     sent_at: Nanos,
@@ -78,22 +78,17 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts `peer` on `core` and connects everyone that `scenario` wants; `script` says what will be published.
-    ///
-    /// # Errors
-    /// When the server does not start, or not everyone could be connected and subscribed.
-    pub(crate) fn open(
-        peer: &Peer,
-        scenario: &Scenario,
-        script: &Rc<Script>,
-        core: usize,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Self> {
-        let protocol = match scenario.codec {
-            Wording::Json => peer.protocol,
-            Wording::Msgpack => peers::packed(),
-        };
-        let server = peers::start(peer, core, &[], interrupt)?;
+    /// Starts the server; nobody is connected yet.
+    pub(crate) fn start(setup: &Setup<'_>) -> anyhow::Result<Self> {
+        let Setup {
+            peer,
+            protocol,
+            scenario,
+            script,
+            core,
+            interrupt,
+        } = *setup;
+        let server = peers::start(peer, core, protocol.skips(), interrupt)?;
         let clock = Clock::start();
         let mut endpoint = server.endpoint(protocol);
         endpoint.handshake.deflate = scenario.deflate;
@@ -124,13 +119,17 @@ impl Rig {
             scenario: scenario.clone(),
         };
         rig.leave_out(0..0);
-        rig.connect()?;
         Ok(rig)
     }
 
     /// The server's version.
     pub(crate) fn version(&self) -> &str {
         &self.server.version
+    }
+
+    /// The port of the server's WebSocket endpoint.
+    pub(crate) fn port(&self) -> u16 {
+        self.server.address.port()
     }
 
     /// The server now.
@@ -149,8 +148,11 @@ impl Rig {
         self.swarm.handler.tally.delivered
     }
 
-    /// Waits until everyone is connected and subscribed.
-    fn connect(&mut self) -> anyhow::Result<()> {
+    /// Connects everyone that the scenario wants, and waits until all are subscribed.
+    ///
+    /// # Errors
+    /// When not everyone could be.
+    pub(crate) fn connect(&mut self) -> anyhow::Result<()> {
         self.swarm.connect()?;
         let crowd = &self.swarm.handler;
         if crowd.faults.count() > 0 {

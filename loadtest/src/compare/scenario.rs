@@ -312,8 +312,6 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::{Expect, expect};
-
     use super::*;
 
     #[test]
@@ -333,45 +331,42 @@ mod tests {
         assert_eq!((seconds(false), seconds(true)), (3, 1));
     }
 
-    #[track_caller]
-    fn check(change: &str, expected: &Expect) {
-        let text = format!("about = 'x'\nseconds = 3\n{change}");
-        let error = Scenario::parse("x", &text, false).expect_err("must be refused");
-        expected.assert_eq(&error.to_string());
-    }
-
     #[test]
     fn what_cannot_be_run_is_refused() {
-        check(
-            "kind = 'hot'\nsubscribers = 0",
-            &expect!["scenario x: subscribers = 0 must be from 1 to 1000000"],
-        );
-        check(
-            "kind = 'open'\nsubscribers = 1",
-            &expect!["scenario x: rate = 0 must be from 1 to 1000000000"],
-        );
-        check(
-            "kind = 'hot'\nsubscribers = 1\ntopics = 2\ntopics_each = 3",
-            &expect!["scenario x: topics_each = 3 must be from 1 to 2"],
-        );
-        check(
-            "kind = 'hot'\nsubscribers = 1\ntopics = 2\npattern = 'bench.*'",
-            &expect!["scenario x: topics_each = 1 must be from 2 to 2"],
-        );
-        check(
-            "kind = 'max'\nsubscribers = 1\nrate = 1",
-            &expect!["scenario x: p99_ms_max = 0 must be from 1 to 60000"],
-        );
-        check(
-            "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
-            &expect![[
-                r#"scenario x: peers = [] must be ["tickwire"], and the kind not replay, with codec = "msgpack""#
-            ]],
-        );
-        check(
-            "kind = 'replay'\nsubscribers = 1",
-            &expect!["scenario x: speed = 0 must be from 1 to 1000"],
-        );
+        for (change, fault) in [
+            (
+                "kind = 'hot'\nsubscribers = 0",
+                "subscribers = 0 must be from 1 to 1000000",
+            ),
+            (
+                "kind = 'open'\nsubscribers = 1",
+                "rate = 0 must be from 1 to 1000000000",
+            ),
+            (
+                "kind = 'hot'\nsubscribers = 1\ntopics = 2\ntopics_each = 3",
+                "topics_each = 3 must be from 1 to 2",
+            ),
+            (
+                "kind = 'hot'\nsubscribers = 1\ntopics = 2\npattern = 'bench.*'",
+                "topics_each = 1 must be from 2 to 2",
+            ),
+            (
+                "kind = 'max'\nsubscribers = 1\nrate = 1",
+                "p99_ms_max = 0 must be from 1 to 60000",
+            ),
+            (
+                "kind = 'hot'\nsubscribers = 1\ncodec = 'msgpack'",
+                "peers = [] must be [\"tickwire\"], and the kind not replay, with codec = \"msgpack\"",
+            ),
+            (
+                "kind = 'replay'\nsubscribers = 1",
+                "speed = 0 must be from 1 to 1000",
+            ),
+        ] {
+            let text = format!("about = 'x'\nseconds = 3\n{change}");
+            let error = Scenario::parse("x", &text, false).expect_err("must be refused");
+            assert_eq!(error.to_string(), format!("scenario x: {fault}"));
+        }
         let unknown = Scenario::load("no-such", false).expect_err("is none").to_string();
         assert!(
             unknown.starts_with("\"no-such\" is neither a scenario (hot-1k, "),

@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     pub(crate) damaged: u64,
     /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
+    /// The last of them.
+    pub(crate) last_us: u64,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
     now: Nanos,
@@ -35,6 +37,7 @@ impl Tally {
     pub(crate) fn new(script: Rc<Script>) -> anyhow::Result<Self> {
         Ok(Self {
             script,
+            last_us: 0,
             delivered: 0,
             damaged: 0,
             latency: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).context("a histogram's bounds")?,
@@ -71,7 +74,8 @@ impl Tally {
             && due < to
         {
             let micros = self.now.0.saturating_sub(due.0) / 1_000;
-            self.latency.saturating_record(micros.max(1));
+            self.last_us = micros.max(1);
+            self.latency.saturating_record(self.last_us);
         }
     }
 

@@ -93,8 +93,9 @@ pub(crate) struct Swarm<H> {
     held_max: usize,
     interrupt: Interrupt,
     connections: Vec<Option<Connection>>,
-    /// Connections that were begun.
+    /// Connections that were begun, and that may be.
     begun: usize,
+    begun_max: usize,
     /// Of these, the ones that have neither settled nor ended.
     unsettled: usize,
     /// Connections that were begun and have not ended.
@@ -135,6 +136,7 @@ impl<H: Handler> Swarm<H> {
             interrupt: interrupt.clone(),
             connections: std::iter::repeat_with(|| None).take(count).collect(),
             begun: 0,
+            begun_max: count,
             unsettled: 0,
             alive: 0,
             again: Vec::new(),
@@ -146,6 +148,14 @@ impl<H: Handler> Swarm<H> {
     pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
         self.events = Events::with_capacity(events_max);
         self
+    }
+
+    /// Begins the connections up to `count`, from the address that this machine has towards the server, as it must be across a
+    /// network. The others are begun when they are asked for.
+    pub(crate) fn begin_some(&mut self, count: usize) -> anyhow::Result<()> {
+        self.endpoint.has_sources = false;
+        self.begun_max = count;
+        self.turn(Duration::ZERO).map(drop)
     }
 
     /// Whether every connection was begun and has settled or ended.
@@ -303,7 +313,7 @@ impl<H: Handler> Swarm<H> {
     }
 
     fn begin(&mut self) {
-        while self.begun < self.connections.len() && self.unsettled < UNSETTLED_MAX {
+        while self.begun < self.begun_max && self.unsettled < UNSETTLED_MAX {
             let id = ConnId(self.begun);
             self.begun += 1;
             let source = self.endpoint.has_sources.then(|| self.sources.of(id.0));

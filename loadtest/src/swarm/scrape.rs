@@ -90,25 +90,6 @@ impl Metrics {
         self.sum(name, label) - earlier.sum(name, label)
     }
 
-    /// What histogram `name` observed since `earlier`.
-    pub(crate) fn observed(&self, earlier: &Self, name: &str) -> Observed {
-        let bucket = format!("{name}_bucket");
-        let at_most = |page: &Self| -> Vec<(f64, f64)> { page.of(&bucket).filter_map(bound).collect() };
-        let before = at_most(earlier);
-        let buckets = at_most(self)
-            .into_iter()
-            .map(|(bound, count)| {
-                let already = before.iter().find(|(other, _)| *other == bound);
-                (bound, count - already.map_or(0.0, |(_, count)| *count))
-            })
-            .collect();
-        Observed {
-            buckets,
-            count: self.grown(earlier, &format!("{name}_count"), ""),
-            sum: self.grown(earlier, &format!("{name}_sum"), ""),
-        }
-    }
-
     /// Labels and value of each series of one metric.
     fn of<'m>(&'m self, name: &str) -> impl Iterator<Item = (&'m str, f64)> {
         self.series.iter().filter_map(move |(series, value)| {
@@ -118,42 +99,12 @@ impl Metrics {
     }
 }
 
-/// The bound of a bucket with its count.
-fn bound((labels, count): (&str, f64)) -> Option<(f64, f64)> {
-    let bound = labels.split_once("le=\"")?.1.split_once('"')?.0;
-    Some((bound.parse().ok()?, count))
-}
-
-/// What a histogram observed in some time.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Observed {
-    /// Upper bounds, ascending, with the number of observations at most as large.
-    buckets: Vec<(f64, f64)>,
-    count: f64,
-    sum: f64,
-}
-
-impl Observed {
-    /// The mean; none if nothing was observed.
-    pub(crate) fn mean(&self) -> Option<f64> {
-        (self.count > 0.0).then(|| self.sum / self.count)
-    }
-
-    /// The bound that a share of `quantile` (0 to 1) of the observations does not exceed; infinite beyond the last.
-    pub(crate) fn at_most(&self, quantile: f64) -> Option<f64> {
-        let wanted = self.count * quantile;
-        let bucket = self.buckets.iter().find(|(_, count)| *count >= wanted);
-        bucket.filter(|_| self.count > 0.0).map(|(bound, _)| *bound)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const PAGE: &str = "# HELP a_total Things.\n# TYPE a_total counter\na_total{op=\"x\"} 3\na_total{op=\"y\"} 4\n\
-        a_total_more 100\nb 2.5\nh_bucket{le=\"0.001\"} 5\nh_bucket{le=\"0.01\"} 9\nh_bucket{le=\"+Inf\"} 10\n\
-        h_sum 0.5\nh_count 10\n";
+        a_total_more 100\nb 2.5\n";
 
     #[test]
     fn series_are_summed_by_name_and_label() {
@@ -166,18 +117,5 @@ mod tests {
         ] {
             assert_eq!(page.sum(name, label), sum, "{name} {label}");
         }
-    }
-
-    #[test]
-    fn histograms_tell_what_came_since() {
-        let (nothing, page) = (Metrics::default(), Metrics::parse(PAGE));
-        let all = page.observed(&nothing, "h");
-        assert_eq!(
-            (all.mean(), all.at_most(0.5), all.at_most(0.9)),
-            (Some(0.05), Some(0.001), Some(0.01))
-        );
-        assert_eq!(all.at_most(0.99), Some(f64::INFINITY));
-        let none = page.observed(&page, "h");
-        assert_eq!((none.mean(), none.at_most(0.5)), (None, None));
     }
 }

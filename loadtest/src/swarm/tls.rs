@@ -1,12 +1,12 @@
 //! What a connection is made of: a socket, or TLS over one. Never waits.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// As whom TLS is spoken, and who is trusted.
 #[derive(Debug, Clone)]
@@ -23,14 +23,7 @@ impl TlsClient {
 #[derive(Debug)]
 pub(crate) enum Wire {
     Plain(TcpStream),
-    Tls(Box<Secured>),
-}
-
-/// A socket and the session that encrypts what goes through it.
-#[derive(Debug)]
-pub(crate) struct Secured {
-    socket: TcpStream,
-    session: ClientConnection,
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Wire {
@@ -38,10 +31,7 @@ impl Wire {
     pub(crate) fn new(socket: TcpStream, client: Option<&TlsClient>, peer: IpAddr) -> io::Result<Self> {
         Ok(match client {
             None => Self::Plain(socket),
-            Some(client) => Self::Tls(Box::new(Secured {
-                session: client.session(peer)?,
-                socket,
-            })),
+            Some(client) => Self::Tls(Box::new(StreamOwned::new(client.session(peer)?, socket))),
         })
     }
 
@@ -49,14 +39,14 @@ impl Wire {
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(secured) => &secured.socket,
+            Self::Tls(secured) => &secured.sock,
         }
     }
 
     /// Reads once. Returns how many bytes came, 0 at the end, and whether there are no more for now.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; `Interrupted` when what came was not for the reader, so that it is to be asked again.
+    /// `WouldBlock` when there is nothing.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
         match self {
             Self::Plain(socket) => {
@@ -64,7 +54,8 @@ impl Wire {
                 // A stream socket that gave less than was asked for has no more (epoll(7), question 9).
                 Ok((count, count < buffer.len()))
             }
-            Self::Tls(secured) => secured.read(buffer),
+            // What the session holds besides, no event tells.
+            Self::Tls(secured) => Ok((secured.read(buffer)?, false)),
         }
     }
 
@@ -75,78 +66,19 @@ impl Wire {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(secured) => {
-                let count = secured.session.writer().write(bytes)?;
-                secured.flush()?;
-                match count {
-                    0 if !bytes.is_empty() => Err(ErrorKind::WouldBlock.into()),
-                    count => Ok(count),
-                }
-            }
+            Self::Tls(secured) => secured.write(bytes),
         }
     }
 
     /// Writes what was taken before, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        match self {
+        let flushed = match self {
             Self::Plain(_) => Ok(()),
             Self::Tls(secured) => secured.flush(),
-        }
-    }
-}
-
-impl Secured {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
-        if let Some(count) = self.decrypted(buffer)? {
-            return Ok((count, false));
-        }
-        let mut tap = Tap {
-            socket: &mut self.socket,
-            short: false,
         };
-        self.session.read_tls(&mut tap)?;
-        let short = tap.short;
-        self.session
-            .process_new_packets()
-            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        self.flush()?;
-        match self.decrypted(buffer)? {
-            Some(count) => Ok((count, short)),
-            None => Err(ErrorKind::Interrupted.into()),
+        match flushed {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            flushed => flushed,
         }
-    }
-
-    fn decrypted(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.session.reader().read(buffer) {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut self.socket) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Notes whether less was read than was asked for.
-struct Tap<'a> {
-    socket: &'a mut TcpStream,
-    short: bool,
-}
-
-impl Read for Tap<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.socket.read(buffer)?;
-        self.short = count < buffer.len();
-        Ok(count)
     }
 }

@@ -64,7 +64,10 @@ impl Peer {
     const fn tickwire(name: &'static str, by_default: bool, build: Build) -> Self {
         Self {
             name,
-            protocol: &Tickwire(Codec::Json),
+            protocol: &Tickwire {
+                codec: Codec::Json,
+                mode: Mode::Every,
+            },
             by_default,
             launch: Launch::Tickwire(build),
         }
@@ -183,27 +186,28 @@ pub(crate) fn peers() -> &'static [Peer] {
 
 /// What is said to Tickwire in MessagePack.
 pub(crate) fn packed() -> &'static dyn Protocol {
-    &Tickwire(Codec::MessagePack)
+    &Tickwire {
+        codec: Codec::MessagePack,
+        mode: Mode::Every,
+    }
 }
 
-/// What subscribes a connection of Tickwire's to the newest of each of these topics.
-pub(crate) fn tickwire_conflated(topics: &[String]) -> Vec<Message> {
-    Tickwire(Codec::Json).subscribing(topics, Mode::Conflate)
+/// What is said to Tickwire by who wants the newest of each topic.
+pub(crate) fn newest() -> &'static dyn Protocol {
+    &Tickwire {
+        codec: Codec::Json,
+        mode: Mode::Conflate,
+    }
 }
 
-/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. `flags` are for Tickwire;
-/// the others run as they are.
+/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. Tickwire's
+/// topics are such that only the newest message counts where `newest` says so, else such that all do.
 ///
 /// # Errors
 /// When something that it needs is not installed, naming it, or when it does not start.
-pub(crate) fn start(
-    peer: &Peer,
-    core: usize,
-    flags: &[&str],
-    interrupt: &Interrupt,
-) -> anyhow::Result<Server> {
+pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
     match peer.launch {
-        Launch::Tickwire(build) => build.launch(core, flags, interrupt),
+        Launch::Tickwire(build) => build.launch(core, newest, interrupt),
         Launch::Other(launch, _) => launch(core),
     }
 }
@@ -233,6 +237,11 @@ pub(crate) trait Protocol: Sync {
     /// Appends to `out` the message that publishes `payload` to `topic`. The payload is ASCII and one JSON string with its
     /// quotes and no escapes.
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode;
+
+    /// Whether numbers may be skipped, since only the newest was asked for.
+    fn skips(&self) -> bool {
+        false
+    }
 
     /// Looks through one whole inbound message and hands on what it delivers.
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound;

@@ -5,12 +5,9 @@
 //! too), so a `PING` follows each and its `PONG` confirms it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{ChildStderr, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use tickwire_wire::frame::Opcode;
@@ -19,14 +16,12 @@ use super::packages::folder;
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
 use crate::swarm::process::{Process, free_address, installed_program, pinned};
-use crate::swarm::report::{progress, write_file};
+use crate::swarm::report::write_file;
 
 /// The configuration; `CLIENT_PORT` and `WEBSOCKET_PORT` stand for ports.
 const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
 /// Where Debian's package puts the server, which is not in everybody's PATH.
 const DEBIAN: &str = "/usr/sbin/nats-server";
-/// Time that the server's first line may take.
-const INFO_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is said to NATS.
 pub(super) struct Nats;
@@ -149,30 +144,19 @@ pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
         .arg(&configuration)
         .env("GOMAXPROCS", "1")
         .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::null());
     let mut process = Process::start(&mut command)?;
-    if let Some(log) = process.child().stderr.take() {
-        thread::spawn(|| pass_on(log));
-    }
     // The client port opens after the other (nats-server's `Server.Start`).
-    let stream = process.wait_until(|| Ok(TcpStream::connect(client_address).ok()));
+    let ready = process.wait_until(|| Ok(TcpStream::connect(client_address).ok()));
     // It reads its configuration once.
     fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
+    ready?;
     Ok(Server {
         process,
         address,
-        version: version(&stream?)?,
+        version: version(&program)?,
         ops: None,
     })
-}
-
-/// Passes on what the server logs, except its many words about starting and stopping, and that there is no TLS.
-fn pass_on(log: ChildStderr) {
-    for line in BufReader::new(log).lines().map_while(Result::ok) {
-        if !line.contains("[INF]") && !line.contains("not configured with TLS") {
-            progress(format_args!("nats-server: {line}"));
-        }
-    }
 }
 
 /// A file with the configuration for these addresses.
@@ -185,19 +169,14 @@ fn configured(address: SocketAddr, client_address: SocketAddr) -> anyhow::Result
     Ok(path)
 }
 
-/// The version in the line that NATS greets with, `INFO {"version":…}`.
-fn version(stream: &TcpStream) -> anyhow::Result<String> {
-    stream.set_read_timeout(Some(INFO_WITHIN))?;
-    let mut line = String::new();
-    BufReader::new(stream)
-        .read_line(&mut line)
-        .context("nats-server sent no INFO")?;
-    let info: serde_json::Value = line
-        .strip_prefix("INFO ")
-        .and_then(|json| serde_json::from_str(json).ok())
-        .with_context(|| format!("nats-server greets with {line:?} and not with INFO"))?;
-    let field = |name: &str| info[name].as_str().unwrap_or("unknown").to_owned();
-    Ok(format!("NATS {} ({})", field("version"), field("go")))
+/// The version, of `nats-server: v2.10.27`.
+fn version(program: &Path) -> anyhow::Result<String> {
+    let said = Command::new(program)
+        .arg("--version")
+        .output()
+        .context("cannot run nats-server")?;
+    let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    Ok(said.replace("nats-server: v", "NATS "))
 }
 
 #[cfg(test)]

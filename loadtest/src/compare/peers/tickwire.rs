@@ -25,41 +25,41 @@ use crate::swarm::scrape;
 const DRAIN_MS: [&str; 2] = ["100", "1200"];
 
 /// What is said to Tickwire.
-pub(crate) struct Tickwire(pub(crate) Codec);
+pub(crate) struct Tickwire {
+    pub(super) codec: Codec,
+    pub(super) mode: Mode,
+}
 
-impl Tickwire {
-    /// What subscribes a connection to these topics.
-    pub(crate) fn subscribing(&self, topics: &[String], mode: Mode) -> Vec<Message> {
+impl Protocol for Tickwire {
+    fn endpoint(&self) -> (&'static str, Option<&'static str>) {
+        ("/v1/ws", Some(self.codec.subprotocol()))
+    }
+
+    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
         let request = |(index, topics): (usize, &[String])| {
             let request = ClientMessage::Subscribe(Subscribe {
                 id: RequestId(index as u64 + 1),
                 topics: topics.iter().cloned().map(TopicRequest::Pattern).collect(),
-                mode: Some(mode),
+                mode: Some(self.mode),
                 conflate_ms: None,
                 snapshot: false,
             });
             let mut payload = Vec::new();
-            self.0.encode_request(&request, &mut payload);
+            self.codec.encode_request(&request, &mut payload);
             Message {
-                opcode: self.0.opcode(),
+                opcode: self.codec.opcode(),
                 payload,
             }
         };
         runs(topics).enumerate().map(request).collect()
     }
-}
 
-impl Protocol for Tickwire {
-    fn endpoint(&self) -> (&'static str, Option<&'static str>) {
-        ("/v1/ws", Some(self.0.subprotocol()))
-    }
-
-    fn subscribe(&self, topics: &[String]) -> Vec<Message> {
-        self.subscribing(topics, Mode::Every)
+    fn skips(&self) -> bool {
+        self.mode == Mode::Conflate
     }
 
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode {
-        if self.0 == Codec::Json {
+        if self.codec == Codec::Json {
             out.extend_from_slice(br#"{"op":"publish","topic":""#);
             out.extend_from_slice(topic.as_bytes());
             out.extend_from_slice(br#"","data":"#);
@@ -72,9 +72,9 @@ impl Protocol for Tickwire {
                 topic: topic.to_owned(),
                 data,
             };
-            self.0.encode_request(&request, out);
+            self.codec.encode_request(&request, out);
         }
-        self.0.opcode()
+        self.codec.opcode()
     }
 
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
@@ -82,7 +82,7 @@ impl Protocol for Tickwire {
             delivered(head.data, Some((head.topic, head.seq)));
             return Inbound::default();
         }
-        match self.0.decode_server(message) {
+        match self.codec.decode_server(message) {
             Ok(ServerMessage::Update { topic, seq, data, .. }) => {
                 delivered(data.get().as_bytes(), Some((topic.as_bytes(), seq.0)));
                 Inbound::default()
@@ -135,20 +135,14 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Starts it with one shard, unless its settings say another number, no feed, and `flags` besides.
-    pub(super) fn launch(
-        &self,
-        core: usize,
-        flags: &[&str],
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Server> {
+    /// Starts it with one shard, unless its settings say another number, and no feed.
+    pub(super) fn launch(&self, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
         let program = self.program()?;
         // Builds of other days are refused for a setting that they do not know.
         let known = knows(&program, "limits.publishes_per_s = 1")?;
         let mut command = pinned(&self.cores(core)?, &program);
         command
             .args(["serve", "--feed", "none", "--anonymous-publish", "bench.>"])
-            .args(flags)
             .env("TICKWIRE_SHARDS", "1")
             .env("TICKWIRE_DRAIN__WINDOW_MS", DRAIN_MS[0])
             .env("TICKWIRE_DRAIN__DEADLINE_MS", DRAIN_MS[1])
@@ -158,6 +152,11 @@ impl Build {
                     .filter(|(name, _)| known || !name.contains("PUBLISHES")),
             )
             .envs(self.setting);
+        let mut kinds = tempfile::NamedTempFile::new()?;
+        if newest {
+            writeln!(kinds, "[[kinds]]\npattern = \"bench.>\"\nkind = \"state\"")?;
+            command.arg("--config").arg(kinds.path());
+        }
         let broker = Broker::run(command, interrupt)?;
         let (address, (process, ops)) = (broker.endpoint().address, broker.into_process());
         Ok(Server {
@@ -215,8 +214,14 @@ mod tests {
     use super::super::tests::{inbound, published, sent, topics};
     use super::*;
 
-    const JSON: Tickwire = Tickwire(Codec::Json);
-    const PACKED: Tickwire = Tickwire(Codec::MessagePack);
+    const JSON: Tickwire = Tickwire {
+        codec: Codec::Json,
+        mode: Mode::Every,
+    };
+    const PACKED: Tickwire = Tickwire {
+        codec: Codec::MessagePack,
+        mode: Mode::Every,
+    };
 
     #[test]
     fn what_is_sent() {
@@ -263,8 +268,8 @@ mod tests {
     fn what_comes_in() {
         for protocol in [JSON, PACKED] {
             expect![[r#"delivered "\"17.\"" as 58 of bench.t1"#]]
-                .assert_eq(&inbound(&protocol, &written(protocol.0, DataOp::Update)));
-            assert!(inbound(&protocol, &written(protocol.0, DataOp::Snapshot)).starts_with("fault "));
+                .assert_eq(&inbound(&protocol, &written(protocol.codec, DataOp::Update)));
+            assert!(inbound(&protocol, &written(protocol.codec, DataOp::Snapshot)).starts_with("fault "));
         }
         for (message, expected) in [
             (&br#"{"op":"ack","id":1,"results":[{"topic":"a","seq":0,"mode":"every"},{"topic":"b"}]}"#[..], expect!["confirmed 2"]),

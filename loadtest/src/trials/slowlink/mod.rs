@@ -1,44 +1,35 @@
 //! Trial: one reader behind a link that lets through far less than is published. How old is what it reads?
 //!
-//! A server and its publisher are on one side of a [link], the reader on the other; both sides have one clock. A server
+//! A server and its publisher are on one side of a [link], the reader on the other. A server
 //! that queues sends everything, ever later; one that conflates sends what is newest when there is room, and the age of what
 //! arrives is bounded by the time that a message of each topic takes. Nothing here is judged: the figures are the outcome.
-//! A server that is not installed is skipped. Fails when a reader's connection ends or a message is not understood.
+//! A server that is not installed is skipped. Fails when a connection ends or a message is not understood.
 
 mod link;
-mod reader;
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use serde::Serialize;
-use tickwire_wire::Micros;
 
-use crate::compare::peers::{self, Peer, Server};
-use crate::swarm::conn::{ConnId, Handler, Reply};
-use crate::swarm::connections::Swarm;
+use crate::compare::measure::Setup;
+use crate::compare::peers::{self, Peer};
+use crate::compare::rig::Rig;
+use crate::compare::scenario::Scenario;
+use crate::compare::script::Script;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::payload::{Clock, Payload};
-use crate::swarm::report::{Faults, Outcome, bytes, grouped, micros, progress};
+use crate::swarm::payload::PAYLOAD_BYTES;
+use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
 use crate::swarm::sockets;
 
 use link::{Link, Side};
-use reader::{Reader, Signals};
 
-/// The connection that publishes.
-const PUBLISHER: ConnId = ConnId(0);
-/// Time that the reader has to subscribe.
-const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Longest turn of the publisher.
-const TURN: Duration = Duration::from_millis(2);
 /// Time between two looks at the kernel's queue.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
-/// One reader behind a slow link: how old what it reads is, from Tickwire and from other servers. Needs root, ip and tc
+/// Who is read from, and how slow the link is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SlowLinkArgs {
     /// Servers to read from, one after the other
@@ -95,7 +86,6 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
         missing.iter().any(Option::is_none),
         "no server is there: {missing:?}"
     );
-    link.enter(Side::Server)?;
     let mut all = Vec::new();
     for (peer, missing) in chosen.into_iter().zip(missing) {
         interrupt.check()?;
@@ -127,6 +117,7 @@ struct Served {
     seconds: f64,
     published: u64,
     messages: u64,
+    /// Of their payloads.
     bytes: u64,
     age_us_p50: u64,
     age_us_p99: u64,
@@ -176,168 +167,73 @@ impl Served {
     }
 }
 
-/// The publisher's connection: nothing that comes back matters but its end.
-#[derive(Debug, Default)]
-struct Publisher(Faults);
-
-impl Handler for Publisher {
-    fn opened(&mut self, _: ConnId, reply: &mut Reply<'_>) {
-        reply.settle();
-    }
-
-    fn message(&mut self, _: ConnId, _: &[u8], _: Micros, _: &mut Reply<'_>) {}
-
-    fn faults(&mut self) -> &mut Faults {
-        &mut self.0
-    }
-}
-
-/// A server, its publisher, and what the kernel holds for the reader.
-struct Run<'a> {
-    args: &'a SlowLinkArgs,
-    peer: &'a Peer,
-    server: Server,
-    swarm: Swarm<Publisher>,
-    topics: Vec<String>,
-    clock: Clock,
-    published: u64,
-    due: Instant,
-    sample_at: Instant,
-    /// Bytes that the kernel held, once for each look.
-    queues: Vec<u64>,
-}
-
 fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -> anyhow::Result<Served> {
     progress(format_args!("{}: starting", peer.name));
-    let server = peers::start(peer, args.core, &["--anonymous-publish", "ticker.>"], interrupt)?;
-    let endpoint = server.endpoint(peer.protocol);
-    let mut run = Run {
-        args,
+    let (topics, rate) = (args.topics, args.topics * args.rate_each);
+    let text = format!(
+        "about = 'a slow link'\nkind = 'open'\nsubscribers = 1\ntopics = {topics}\ntopics_each = {topics}\nrate = {rate}\nseconds = 1"
+    );
+    let scenario = Scenario::parse("slowlink", &text, false)?;
+    let setup = Setup {
         peer,
-        swarm: Swarm::new(&endpoint, 1, interrupt, Publisher::default())?,
-        server,
-        topics: (0..args.topics).map(|topic| format!("ticker.T{topic}")).collect(),
-        clock: Clock::start(),
-        published: 0,
-        due: Instant::now(),
-        sample_at: Instant::now(),
-        queues: Vec::new(),
+        // Tickwire is asked for the newest of each topic.
+        protocol: match peer.name {
+            "tickwire" => peers::newest(),
+            _ => peer.protocol,
+        },
+        scenario: &scenario,
+        script: &Rc::new(Script::plain(topics)),
+        core: args.core,
+        interrupt,
     };
-    // Tickwire is asked for the newest of each topic.
-    let subscribe = match peer.name {
-        "tickwire" => peers::tickwire_conflated(&run.topics),
-        _ => peer.protocol.subscribe(&run.topics),
-    };
-    let signals = Arc::new(Signals::default());
-    let reader = Reader::new(peer.protocol, subscribe, run.topics.len(), run.clock, &signals)?;
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(|| reader.run(link, &endpoint, interrupt));
-        let measured = run.measure(&signals, &reading);
-        // The reader ends in any case, or the scope never would.
-        signals.stop.store(true, Ordering::Relaxed);
-        let Ok(reader) = reading.join() else {
-            bail!("the reader's thread failed");
-        };
-        let (reader, seconds) = (reader?, measured?);
-        Ok(run.served(&reader, seconds))
+    link.enter(Side::Server)?;
+    let mut rig = Rig::start(&setup)?;
+    // The publisher is on the server's side. A socket stays on the side where it was made.
+    rig.swarm.begin_some(1)?;
+    link.enter(Side::Reader)?;
+    rig.swarm.begin_some(2)?;
+    link.enter(Side::Server)?;
+    rig.connect()?;
+
+    progress(format_args!("{}: publishing", peer.name));
+    let begins = rig.clock.now();
+    let schedule = rig.schedule(begins, f64::from(rate));
+    let from = begins.plus(Duration::from_secs(args.warmup));
+    let to = from.plus(Duration::from_secs(args.seconds));
+    rig.run(&schedule, from, |_| false)?;
+    // All that comes from now on counts, whenever it was due.
+    rig.measure(begins, to);
+    let mut queues = Vec::new();
+    while rig.clock.now() < to {
+        let next = rig.clock.now().plus(SAMPLE_EVERY).min(to);
+        rig.run(&schedule, next, |_| false)?;
+        queues.push(send_queue(rig.port())?);
+    }
+    rig.swarm.reset_when_dropped();
+    let crowd = &rig.swarm.handler;
+    ensure!(crowd.faults.count() == 0, "{}", crowd.faults);
+    let ages = &crowd.tally.latency;
+    Ok(Served {
+        peer: peer.name,
+        version: rig.version().to_owned(),
+        seconds: rig.clock.now().since(from).as_secs_f64(),
+        published: rig.sent,
+        messages: ages.len(),
+        bytes: ages.len() * PAYLOAD_BYTES as u64,
+        age_us_p50: ages.value_at_quantile(0.5),
+        age_us_p99: ages.value_at_quantile(0.99),
+        age_us_max: ages.max(),
+        age_us_last: crowd.tally.last_us,
+        send_queue_mean_bytes: queues.iter().sum::<u64>() / queues.len().max(1) as u64,
+        send_queue_max_bytes: queues.iter().copied().max().unwrap_or(0),
     })
 }
 
-impl Run<'_> {
-    /// Publishes for the time of the run. Returns how long it was measured, in seconds.
-    fn measure(
-        &mut self,
-        signals: &Signals,
-        reading: &ScopedJoinHandle<'_, anyhow::Result<Reader>>,
-    ) -> anyhow::Result<f64> {
-        let until = Instant::now() + READY_WITHIN;
-        while !signals.ready.load(Ordering::Relaxed) || !self.swarm.is_settled() {
-            self.swarm.turn(TURN)?;
-            if reading.is_finished() {
-                // What it has to say is the error.
-                return Ok(0.0);
-            }
-            ensure!(Instant::now() < until, "not subscribed within {READY_WITHIN:?}");
-        }
-        progress(format_args!("{}: publishing", self.peer.name));
-        self.due = Instant::now();
-        self.go_on(Duration::from_secs(self.args.warmup), reading)?;
-        self.queues.clear();
-        signals.measure.store(true, Ordering::Relaxed);
-        let began = Instant::now();
-        self.go_on(Duration::from_secs(self.args.seconds), reading)?;
-        signals.measure.store(false, Ordering::Relaxed);
-        Ok(began.elapsed().as_secs_f64())
-    }
-
-    fn go_on(
-        &mut self,
-        time: Duration,
-        reading: &ScopedJoinHandle<'_, anyhow::Result<Reader>>,
-    ) -> anyhow::Result<()> {
-        let until = Instant::now() + time;
-        while Instant::now() < until && !reading.is_finished() {
-            self.publish();
-            self.swarm.turn(TURN)?;
-            ensure!(
-                self.swarm.handler.0.count() == 0,
-                "the publisher: {}",
-                self.swarm.handler.0
-            );
-            if Instant::now() >= self.sample_at {
-                self.sample_at = Instant::now() + SAMPLE_EVERY;
-                self.queues.push(self.send_queue()?);
-            }
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self) {
-        let now = Instant::now();
-        if self.due > now {
-            return;
-        }
-        let every = Duration::from_secs(1) / (self.args.topics * self.args.rate_each);
-        let (protocol, clock, topics) = (self.peer.protocol, self.clock, &self.topics);
-        let (due, published) = (&mut self.due, &mut self.published);
-        let (payload, mut data, mut message) = (Payload::new(), Vec::new(), Vec::new());
-        self.swarm.send_all(PUBLISHER, |reply| {
-            while *due <= now {
-                let topic = &topics[(*published % topics.len() as u64) as usize];
-                message.clear();
-                let data = payload.write(clock.now(), *published, &mut data);
-                let opcode = protocol.publish(topic, data, &mut message);
-                reply.message(opcode, &message);
-                *published += 1;
-                *due += every;
-            }
-        });
-    }
-
-    /// What the kernel holds on the server's side for the reader.
-    fn send_queue(&self) -> anyhow::Result<u64> {
-        let sockets = sockets::all()?;
-        let to_reader = sockets.iter().filter(|socket| {
-            *socket.remote.ip() == link::READER && socket.local.port() == self.server.address.port()
-        });
-        Ok(to_reader.map(|socket| socket.unacked_bytes).sum())
-    }
-
-    fn served(&self, reader: &Reader, seconds: f64) -> Served {
-        let age = |quantile| reader.age_us.value_at_quantile(quantile);
-        Served {
-            peer: self.peer.name,
-            version: self.server.version.clone(),
-            seconds,
-            published: self.published,
-            messages: reader.messages,
-            bytes: reader.bytes,
-            age_us_p50: age(0.5),
-            age_us_p99: age(0.99),
-            age_us_max: reader.age_us.max(),
-            age_us_last: reader.last_age_us,
-            send_queue_mean_bytes: self.queues.iter().sum::<u64>() / self.queues.len().max(1) as u64,
-            send_queue_max_bytes: self.queues.iter().copied().max().unwrap_or(0),
-        }
-    }
+/// What the kernel holds on the server's side for the reader.
+fn send_queue(port: u16) -> anyhow::Result<u64> {
+    let sockets = sockets::all()?;
+    let to_reader = sockets
+        .iter()
+        .filter(|socket| *socket.remote.ip() == link::READER && socket.local.port() == port);
+    Ok(to_reader.map(|socket| socket.unacked_bytes).sum())
 }

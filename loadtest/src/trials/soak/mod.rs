@@ -21,7 +21,6 @@ use crate::swarm::latency::Latency;
 use crate::swarm::proc::{self, CpuTime, Memory};
 use crate::swarm::readers::{Layout, Readers};
 use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
-use crate::swarm::scrape::Metrics;
 
 use checks::Checks;
 
@@ -177,8 +176,8 @@ fn measure(
     ];
     cost(cpu, readers.counts.updates, outcome);
     outcome.row("RSS of this side", bytes(proc::memory(own)?.rss_bytes));
-    let after = broker.scrape()?;
-    of_broker(&before, &after, seconds, outcome);
+    let ticks = broker.scrape()?.grown(&before, "tickwire_feed_ticks_total", "");
+    outcome.row("feed's ticks/s", grouped((ticks / seconds) as u64));
     memory(&samples, seconds, outcome);
     swarm.handler.find_silent(conn::now());
     Ok(())
@@ -255,41 +254,6 @@ fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
     outcome.figure("own_cpu_s", own.total().as_secs_f64());
 }
 
-/// What the broker's own metrics say.
-fn of_broker(before: &Metrics, after: &Metrics, time_s: f64, outcome: &mut Outcome) {
-    let grown = |name, label| after.grown(before, name, label);
-    let count = |name| grouped(grown(name, "") as u64);
-    let ticks_per_s = grown("tickwire_feed_ticks_total", "") / time_s;
-    outcome.figure("ticks_per_s", ticks_per_s);
-    outcome.row("feed's ticks/s", grouped(ticks_per_s.max(0.0) as u64));
-    let lateness = after.observed(before, "tickwire_feed_lateness_seconds");
-    outcome.row(
-        "feed's lateness",
-        format_args!(
-            "mean {}, p50 ≤ {}, p99 ≤ {}",
-            seconds(lateness.mean()),
-            seconds(lateness.at_most(0.5)),
-            seconds(lateness.at_most(0.99))
-        ),
-    );
-    let deliveries = grown("tickwire_deliveries_total", "op=\"update\"");
-    let writes = grown("tickwire_socket_writes_total", "");
-    outcome.row(
-        "broker's own counts",
-        format_args!(
-            "{} deliveries, {} encodes, {} writes ({:.1} deliveries each), {} conflated, {} queue overflows",
-            grouped(deliveries as u64),
-            count("tickwire_encodes_total"),
-            grouped(writes as u64),
-            deliveries / writes.max(1.0),
-            count("tickwire_conflated_messages_total"),
-            count("tickwire_shard_queue_overflows_total")
-        ),
-    );
-    let [from, to] = [before, after].map(|page| bytes(page.sum("tickwire_history_bytes", "") as u64));
-    outcome.row("broker's histories", format_args!("{from} to {to}"));
-}
-
 fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
     let every = (samples.len() / MEMORY_ROWS).max(1);
     for sample in samples.iter().step_by(every) {
@@ -326,14 +290,6 @@ fn growth_percent(samples: &[Sample]) -> Option<f64> {
     };
     let (from, to) = (mean(&half[..fifth]), mean(&half[half.len() - fifth..]));
     Some((to / from - 1.0) * 100.0)
-}
-
-fn seconds(value: Option<f64>) -> String {
-    match value {
-        None => "unknown".to_owned(),
-        Some(value) if value.is_infinite() => "∞".to_owned(),
-        Some(value) => micros((value * 1e6).round() as u64),
-    }
 }
 
 #[cfg(test)]

@@ -212,25 +212,4 @@ mod tests {
             assert_eq!(Command::parse(text), command, "{text:?}");
         }
     }
-
-    #[test]
-    fn the_handshake_of_the_rfc() {
-        let request =
-            b"GET / HTTP/1.1\r\nHost: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nearly";
-        let whole = request.len() - b"early".len();
-        let mut out = Vec::new();
-        for end in 0..whole {
-            assert_eq!(upgrade(&request[..end], &mut out), Ok(None), "{end} bytes");
-        }
-        assert_eq!(out, b"");
-        assert_eq!(upgrade(request, &mut out), Ok(Some(b"early".to_vec())));
-        // RFC 6455 §1.3.
-        let answer = String::from_utf8(out).expect("text");
-        assert!(
-            answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
-            "{answer}"
-        );
-        assert_eq!(upgrade(b"GET / HTTP/1.1\r\n\r\n", &mut Vec::new()), Err(Gone));
-        assert_eq!(upgrade(&[b'a'; HEAD_BYTES_MAX], &mut Vec::new()), Err(Gone));
-    }
 }
