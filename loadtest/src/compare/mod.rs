@@ -27,7 +27,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::compare::measure::Setup;
-use crate::compare::outcome::{Compared, Comparison, Round};
+use crate::compare::outcome::{Compared, Comparison, HOW_COMPARED, Round};
 use crate::compare::peers::{NamedBinary, Peer, Selection};
 use crate::compare::recording::{Absent, Recording};
 use crate::compare::scenario::{Kind, NAMED, Scenario, Wording};
@@ -130,10 +130,11 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         "about {:.0} min",
         (takes.as_secs_f64() / 60.0).ceil()
     ));
+    say(&format!("{HOW_COMPARED}\n"))?;
     for (scenario, script, taking_part) in plan {
         let rounds = rounds(args, &scenario, &script, &taking_part, interrupt)?;
         let compared = Compared::new(scenario, rounds);
-        say(&compared.table())?;
+        say(&compared.section())?;
         comparison.add(compared);
         // What is there already survives a run that is broken off.
         if let Some(path) = &args.json {

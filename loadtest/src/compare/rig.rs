@@ -134,7 +134,7 @@ impl Rig {
 
     /// The server now.
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
-        Ok(Sample::take(self.server.pid())?)
+        Sample::take(self.server.pid())
     }
 
     /// System calls that the server wrote with since it started; none if it is not known.
@@ -338,7 +338,7 @@ impl Rig {
 /// A server that is busy answers late, so this is not for a measured time.
 fn writes(server: &Server) -> anyhow::Result<u64> {
     let Some(ops) = server.ops else {
-        return Ok(proc::writes(server.pid())?);
+        return proc::writes(server.pid());
     };
     let page = Metrics::parse(&scrape::get(ops, "/metrics")?);
     Ok(page.sum("tickwire_socket_writes_total", "") as u64)

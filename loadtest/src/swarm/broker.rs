@@ -25,8 +25,9 @@ const TOPICS_WITHIN: Duration = Duration::from_secs(300);
 /// Time between two looks at its topics.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Settings of a broker whose publisher may send as much as it wants to.
-pub(crate) const FREE_PUBLISHER: [(&str, &str); 4] = [
+/// Settings of a broker whose publisher may send as much as it wants to, and wait until all others are connected.
+pub(crate) const FREE_PUBLISHER: [(&str, &str); 5] = [
+    ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000"),
     ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
     ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
     ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "1000000"),
@@ -39,9 +40,6 @@ pub(crate) struct BrokerArgs {
     /// The broker's program [default: `tickwire` beside this program]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
-    /// Another argument for the broker, such as --broker-arg=--shards=1; may be repeated
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    broker_arg: Vec<String>,
 }
 
 /// A broker.
@@ -64,7 +62,6 @@ impl Broker {
         let mut command = Command::new(program(args.bin.as_deref())?);
         command.arg("serve");
         command.args(flags.iter().flat_map(|(flag, value)| [flag, value.as_str()]));
-        command.args(&args.broker_arg);
         // Who has nobody left to serve need not wait; a trial that has says so.
         command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
         command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
@@ -119,12 +116,12 @@ impl Broker {
 
     /// Its memory now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        Ok(memory(self.process.pid())?)
+        memory(self.process.pid())
     }
 
     /// Its CPU time so far.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
-        Ok(cpu_time(self.process.pid())?)
+        cpu_time(self.process.pid())
     }
 
     /// Its metrics now.

@@ -18,6 +18,10 @@ use crate::swarm::publisher::Publisher;
 use crate::swarm::readers::{Layout, Readers};
 use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
 
+/// Topics; each connection has one of them, of which every message counts.
+const TOPICS: usize = 20;
+/// Messages per second, over all topics.
+const RATE: u32 = 40;
 /// Time that a new certificate gets to be shown: what the broker promises is 1 s, on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 /// Time between two looks at the certificate.
@@ -39,12 +43,6 @@ pub(crate) struct TlsReloadArgs {
     /// Time before each replacement, and after the last one
     #[arg(long, default_value_t = 3, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     every_s: u64,
-    /// Topics; each connection has one of them, of which every message counts
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    topics: u32,
-    /// Messages per second, over all topics
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -62,13 +60,11 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
     let mut settings = FREE_PUBLISHER
         .map(|(name, value)| (name, value.to_owned()))
         .to_vec();
-    // The publisher waits for the others to connect.
-    settings.push(("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000".to_owned()));
     settings.extend(certificates.settings());
     let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?.with_tls(certificates.client()?);
     let layout = Layout {
         readers: args.connections as usize,
-        topics: (0..args.topics).map(|topic| format!("load.T{topic}")).collect(),
+        topics: (0..TOPICS).map(|topic| format!("load.T{topic}")).collect(),
         topics_each: 1,
         apart: 1,
         publishes: true,
@@ -86,7 +82,7 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         )?,
         certificates,
         broker,
-        publisher: Publisher::new(args.rate, "1".to_owned()),
+        publisher: Publisher::new(RATE, "1".to_owned()),
     };
     let mut outcome = run.measure()?;
     let readers = run.swarm.handler;

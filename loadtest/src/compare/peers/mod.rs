@@ -27,6 +27,7 @@ use tickwire_wire::frame::Opcode;
 use tickwire_wire::message::Control;
 use tickwire_wire::{Codec, Mode};
 
+use self::packages::Script;
 use self::tickwire::{Build, Tickwire};
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::process::no_taskset;
@@ -56,41 +57,31 @@ pub(crate) struct Peer {
 enum Launch {
     /// A build of the broker.
     Tickwire(Build),
-    /// Another server, on this core, and what it needs and is not there.
-    Other(fn(usize) -> anyhow::Result<Server>, fn(Install) -> Option<String>),
+    /// A script of a runtime that comes from npm, or needs packages from there.
+    Script(Script),
+    /// NATS, from the system's packages.
+    Nats,
+    /// A command of this program.
+    Own(&'static str),
 }
 
 impl Peer {
-    const fn tickwire(name: &'static str, by_default: bool, build: Build) -> Self {
-        Self {
-            name,
-            protocol: &Tickwire {
-                codec: Codec::Json,
-                mode: Mode::Every,
-            },
-            by_default,
-            launch: Launch::Tickwire(build),
-        }
-    }
-
-    const fn other(
-        name: &'static str,
-        protocol: &'static dyn Protocol,
-        launch: fn(usize) -> anyhow::Result<Server>,
-        missing: fn(Install) -> Option<String>,
-    ) -> Self {
+    /// One that takes part where nobody names it.
+    const fn usual(name: &'static str, protocol: &'static dyn Protocol, launch: Launch) -> Self {
         Self {
             name,
             protocol,
             by_default: true,
-            launch: Launch::Other(launch, missing),
+            launch,
         }
     }
 
-    /// The same, but taking part only where it is named.
-    const fn where_named(mut self) -> Self {
-        self.by_default = false;
-        self
+    /// One that takes part only where it is named.
+    const fn named(name: &'static str, protocol: &'static dyn Protocol, launch: Launch) -> Self {
+        Self {
+            by_default: false,
+            ..Self::usual(name, protocol, launch)
+        }
     }
 
     /// Why it cannot be started without installing anything, if it cannot.
@@ -106,7 +97,9 @@ impl Peer {
     fn missing_after(&self, install: Install) -> Option<String> {
         no_taskset().or_else(|| match self.launch {
             Launch::Tickwire(build) => build.missing(),
-            Launch::Other(_, missing) => missing(install),
+            Launch::Script(script) => script.missing(install),
+            Launch::Nats => nats::missing(),
+            Launch::Own(_) => None,
         })
     }
 
@@ -128,8 +121,15 @@ enum Install {
 /// The name of the broker as it is by default, which the names of its other builds begin with.
 const TICKWIRE: &str = "tickwire";
 
+/// What is said to Tickwire, unless something else is measured.
+const JSON: &Tickwire = &Tickwire {
+    codec: Codec::Json,
+    mode: Mode::Every,
+};
+
 /// The peers, Tickwire first. The last few are no servers that anyone would choose, and take part only where they are named.
 pub(crate) fn peers() -> &'static [Peer] {
+    use packages::{SOCKET_IO, UWEBSOCKETS, WS};
     const DEFAULT: Build = Build {
         program: None,
         setting: None,
@@ -144,42 +144,22 @@ pub(crate) fn peers() -> &'static [Peer] {
         shares_cores: true,
         ..DEFAULT
     };
-    const NEEDS_NOTHING: fn(Install) -> Option<String> = |_| None;
-    use packages::{missing_for_bun, missing_for_node};
     const PEERS: &[Peer] = &[
-        Peer::tickwire(TICKWIRE, true, DEFAULT),
-        Peer::other(
-            "uwebsockets",
-            &plain::Plain,
-            packages::launch_uwebsockets,
-            missing_for_bun,
-        ),
-        Peer::other("nats", &nats::Nats, nats::launch, |_| nats::missing()),
-        Peer::other("ws", &plain::Plain, packages::launch_ws, missing_for_node),
-        Peer::other(
-            "socketio",
-            &socketio::SocketIo,
-            packages::launch_socketio,
-            missing_for_node,
-        ),
-        Peer::other("naive", &plain::Plain, naive::launch, NEEDS_NOTHING),
-        Peer::other(
+        Peer::usual(TICKWIRE, JSON, Launch::Tickwire(DEFAULT)),
+        Peer::usual("uwebsockets", &plain::Plain, Launch::Script(UWEBSOCKETS)),
+        Peer::usual("nats", &nats::Nats, Launch::Nats),
+        Peer::usual("ws", &plain::Plain, Launch::Script(WS)),
+        Peer::usual("socketio", &socketio::SocketIo, Launch::Script(SOCKET_IO)),
+        Peer::usual("naive", &plain::Plain, Launch::Own("naive-server")),
+        Peer::named(
             "uwebsockets-deflate",
             &plain::Plain,
-            packages::launch_uwebsockets_deflate,
-            missing_for_bun,
-        )
-        .where_named(),
-        Peer::other(
-            "ws-deflate",
-            &plain::Plain,
-            packages::launch_ws_deflate,
-            missing_for_node,
-        )
-        .where_named(),
-        Peer::other("floor", &plain::Plain, floor::launch, NEEDS_NOTHING).where_named(),
-        Peer::tickwire("tickwire-plain", false, PLAIN),
-        Peer::tickwire("tickwire-2shards", false, TWO_SHARDS),
+            Launch::Script(UWEBSOCKETS.deflating()),
+        ),
+        Peer::named("ws-deflate", &plain::Plain, Launch::Script(WS.deflating())),
+        Peer::named("floor", &plain::Plain, Launch::Own("floor-server")),
+        Peer::named("tickwire-plain", JSON, Launch::Tickwire(PLAIN)),
+        Peer::named("tickwire-2shards", JSON, Launch::Tickwire(TWO_SHARDS)),
     ];
     PEERS
 }
@@ -208,7 +188,9 @@ pub(crate) fn newest() -> &'static dyn Protocol {
 pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
     match peer.launch {
         Launch::Tickwire(build) => build.launch(core, newest, interrupt),
-        Launch::Other(launch, _) => launch(core),
+        Launch::Script(script) => script.launch(core),
+        Launch::Nats => nats::launch(core),
+        Launch::Own(server) => Server::own(core, server),
     }
 }
 

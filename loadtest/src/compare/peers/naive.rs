@@ -16,7 +16,7 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::server::{Server, announce};
+use super::server::announce;
 use crate::swarm::process::loopback;
 
 /// Messages that may wait for a connection.
@@ -25,11 +25,6 @@ const QUEUE_MAX: usize = 1_024;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What it is made of, with the version that Cargo.lock has.
 const VERSION: &str = "tokio-tungstenite 0.30.0";
-
-/// Starts it as a process of its own.
-pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
-    Server::own(core, "naive-server")
-}
 
 /// Serves on a free port of the loopback, until the process is ended.
 pub(crate) fn serve() -> anyhow::Result<()> {

@@ -27,8 +27,6 @@ const SCRIPTS: [(&str, &str); 3] = [
 ];
 /// Name of the file that holds the lock of a finished installation.
 const INSTALLED: &str = "installed-lock.json";
-/// What tells the scripts to compress.
-const DEFLATE: &[(&str, &str)] = &[("PEER_DEFLATE", "1")];
 /// Where the npm packages of Bun have it, within `node_modules`.
 const BUN: &str = if cfg!(target_arch = "aarch64") {
     "@oven/bun-linux-aarch64/bin/bun"
@@ -38,65 +36,69 @@ const BUN: &str = if cfg!(target_arch = "aarch64") {
 
 const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.IO come from it";
 
-/// Starts uWebSockets, as Bun has it.
-pub(super) fn launch_uwebsockets(core: usize) -> anyhow::Result<Server> {
-    launch_bun(core, &[])
+/// A server that is a script.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Script {
+    file: &'static str,
+    /// Whether it runs on Bun, else on Node.
+    on_bun: bool,
+    deflates: bool,
 }
 
-/// The same with compression.
-pub(super) fn launch_uwebsockets_deflate(core: usize) -> anyhow::Result<Server> {
-    launch_bun(core, DEFLATE)
-}
+/// uWebSockets, as Bun has it.
+pub(super) const UWEBSOCKETS: Script = Script::on_node("uwebsockets.mjs").on_bun();
+pub(super) const WS: Script = Script::on_node("ws.mjs");
+pub(super) const SOCKET_IO: Script = Script::on_node("socketio.mjs");
 
-fn launch_bun(core: usize, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
-    let folder = install()?;
-    let bun = folder.join("node_modules").join(BUN);
-    ensure!(bun.exists(), "npm has no Bun for this machine");
-    launch(core, &bun, &folder.join("uwebsockets.mjs"), variables)
-}
-
-/// Starts ws on Node.
-pub(super) fn launch_ws(core: usize) -> anyhow::Result<Server> {
-    launch(core, &node()?, &install()?.join("ws.mjs"), &[])
-}
-
-/// The same with compression.
-pub(super) fn launch_ws_deflate(core: usize) -> anyhow::Result<Server> {
-    launch(core, &node()?, &install()?.join("ws.mjs"), DEFLATE)
-}
-
-/// Starts Socket.IO on Node.
-pub(super) fn launch_socketio(core: usize) -> anyhow::Result<Server> {
-    launch(core, &node()?, &install()?.join("socketio.mjs"), &[])
-}
-
-fn launch(core: usize, runtime: &Path, script: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Server> {
-    let mut command = pinned(&[core], runtime);
-    command
-        .arg(script)
-        .env("NODE_ENV", "production")
-        .env_remove("PEER_DEFLATE")
-        .envs(variables.iter().copied());
-    Server::announced(command)
-}
-
-/// What the peers on Node need and is not there.
-pub(super) fn missing_for_node(install: Install) -> Option<String> {
-    match node() {
-        Ok(_) => missing_for_bun(install),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-/// What Bun needs and is not there.
-pub(super) fn missing_for_bun(install: Install) -> Option<String> {
-    match folder().and_then(|folder| is_installed(&folder)) {
-        Ok(true) => None,
-        Ok(false) if install == Install::Never => {
-            Some("its npm packages are not installed; `tickwire-loadtest peers` installs them".to_owned())
+impl Script {
+    const fn on_node(file: &'static str) -> Self {
+        Self {
+            file,
+            on_bun: false,
+            deflates: false,
         }
-        Ok(false) => installed_program("npm").is_none().then(|| NO_NPM.to_owned()),
-        Err(error) => Some(format!("{error:#}")),
+    }
+
+    const fn on_bun(mut self) -> Self {
+        self.on_bun = true;
+        self
+    }
+
+    /// The same with compression.
+    pub(super) const fn deflating(mut self) -> Self {
+        self.deflates = true;
+        self
+    }
+
+    pub(super) fn launch(self, core: usize) -> anyhow::Result<Server> {
+        let folder = install()?;
+        let runtime = match self.on_bun {
+            true => folder.join("node_modules").join(BUN),
+            false => node()?,
+        };
+        ensure!(runtime.exists(), "npm has no Bun for this machine");
+        let mut command = pinned(&[core], &runtime);
+        command
+            .arg(folder.join(self.file))
+            .env("NODE_ENV", "production")
+            .env_remove("PEER_DEFLATE")
+            .envs(self.deflates.then_some(("PEER_DEFLATE", "1")));
+        Server::announced(command)
+    }
+
+    /// What it needs and is not there.
+    pub(super) fn missing(self, install: Install) -> Option<String> {
+        if let (false, Err(error)) = (self.on_bun, node()) {
+            return Some(error.to_string());
+        }
+        match folder().and_then(|folder| is_installed(&folder)) {
+            Ok(true) => None,
+            Ok(false) if install == Install::Never => {
+                Some("its npm packages are not installed; `tickwire-loadtest peers` installs them".to_owned())
+            }
+            Ok(false) => installed_program("npm").is_none().then(|| NO_NPM.to_owned()),
+            Err(error) => Some(format!("{error:#}")),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use anyhow::{Context, ensure};
 
 use super::tickwire::Build;
-use super::{Peer, TICKWIRE, peers};
+use super::{JSON, Launch, Peer, TICKWIRE, peers};
 use crate::swarm::report::progress;
 
 /// Another build of Tickwire: `NAME=PATH`.
@@ -54,7 +54,11 @@ impl NamedBinary {
             program: Some(Box::leak(path.into_boxed_path())),
             ..Build::default()
         };
-        Ok(Peer::tickwire(self.name.clone().leak(), false, build))
+        Ok(Peer::named(
+            self.name.clone().leak(),
+            JSON,
+            Launch::Tickwire(build),
+        ))
     }
 }
 

@@ -139,7 +139,10 @@ impl Build {
     pub(super) fn launch(&self, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
         let program = self.program()?;
         // Builds of other days are refused for a setting that they do not know.
-        let known = knows(&program, "limits.publishes_per_s = 1")?;
+        let known = knows(
+            &program,
+            "limits.publishes_per_s = 1\nlimits.first_request_ms = 600000",
+        )?;
         let mut command = pinned(&self.cores(core)?, &program);
         command
             .args(["serve", "--feed", "none", "--anonymous-publish", "bench.>"])
@@ -149,7 +152,7 @@ impl Build {
             .envs(
                 FREE_PUBLISHER
                     .into_iter()
-                    .filter(|(name, _)| known || !name.contains("PUBLISHES")),
+                    .filter(|(name, _)| known || name.contains("OPS")),
             )
             .envs(self.setting);
         let mut kinds = tempfile::NamedTempFile::new()?;
@@ -186,10 +189,10 @@ impl Build {
     }
 }
 
-/// Whether a build of the broker knows a setting.
-fn knows(program: &Path, setting: &str) -> anyhow::Result<bool> {
+/// Whether a build of the broker knows these settings.
+fn knows(program: &Path, settings: &str) -> anyhow::Result<bool> {
     let mut file = tempfile::NamedTempFile::new()?;
-    writeln!(file, "{setting}")?;
+    writeln!(file, "{settings}")?;
     let mut check = Command::new(program);
     check.arg("check-config").arg(file.path());
     let checked = check.stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -6,7 +6,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -413,11 +412,6 @@ fn code_in(message: &[u8]) -> Option<&str> {
         _ => return None,
     };
     std::str::from_utf8(code).ok()
-}
-
-/// Bytes that many share.
-pub(super) fn shared(bytes: impl AsRef<[u8]>) -> Arc<[u8]> {
-    bytes.as_ref().into()
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ use honest::{Honest, Lateness, Phase};
 use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
+/// Symbols of the simulated market.
+const SYMBOLS: usize = 50;
 /// Time between two looks at the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Time for everything to settle before anything is measured.
@@ -57,15 +59,6 @@ pub(crate) struct AttackArgs {
     /// How long a row attacks, and how long it is quiet before; rows about times take what these take
     #[arg(long, default_value_t = 15, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// Symbols of the simulated market
-    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    symbols: u32,
-    /// Its ticks per second
-    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rate: u32,
-    /// Its seed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     #[command(flatten)]
     broker: BrokerArgs,
     /// Also write a table to this file, in Markdown
@@ -148,9 +141,8 @@ impl Run<'_> {
     fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
         let mut flags = vec![
             ("--feed", "sim".to_owned()),
-            ("--symbols", self.args.symbols.to_string()),
-            ("--rate", self.args.rate.to_string()),
-            ("--seed", self.args.seed.to_string()),
+            ("--symbols", SYMBOLS.to_string()),
+            ("--rate", "500".to_owned()),
             ("--anonymous-publish", "storm.>".to_owned()),
         ];
         for (name, bytes) in &self.row.files {
@@ -195,7 +187,7 @@ impl Run<'_> {
             broker: broker.description().to_owned(),
             ..RowOutcome::default()
         };
-        let quoted = broker.topics("bbo.*", self.args.symbols as usize, self.interrupt)?;
+        let quoted = broker.topics("bbo.*", SYMBOLS, self.interrupt)?;
         let symbols: Vec<String> = quoted
             .iter()
             .filter_map(|topic| topic.strip_prefix("bbo.").map(str::to_owned))

@@ -79,6 +79,12 @@ impl Answer {
     }
 }
 
+impl From<Ending> for Answer {
+    fn from(ending: Ending) -> Self {
+        Self::of(ending)
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, code) in self.refusals.iter().enumerate() {
@@ -112,11 +118,11 @@ pub(super) struct Variant {
 
 impl Variant {
     /// A form with one right answer.
-    pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: Answer) -> Self {
+    pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: impl Into<Answer>) -> Self {
         Self {
             what: what.into(),
             steps,
-            expected: vec![expected],
+            expected: vec![expected.into()],
             optional: Vec::new(),
         }
     }

@@ -26,6 +26,12 @@ use crate::swarm::sockets;
 
 use link::{Link, Side};
 
+/// What the link lets through to the reader.
+const BYTES_PER_S: u32 = 10_000;
+/// Topics; the reader has them all.
+const TOPICS: u32 = 200;
+/// Messages per second on each topic.
+const RATE_EACH: u32 = 50;
 /// Time between two looks at the kernel's queue.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
@@ -35,24 +41,12 @@ pub(crate) struct SlowLinkArgs {
     /// Servers to read from, one after the other
     #[arg(long = "peer", default_values = ["tickwire", "uwebsockets"], value_name = "NAME", value_parser = ["tickwire", "uwebsockets", "ws", "naive"])]
     peers: Vec<String>,
-    /// What the link lets through to the reader
-    #[arg(long, default_value_t = 10_000, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
-    bytes_per_s: u32,
-    /// Topics; the reader has them all
-    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    topics: u32,
-    /// Messages per second on each topic
-    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    rate_each: u32,
     /// How long to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// How long to publish before
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     warmup: u64,
-    /// The core that servers run on
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    core: usize,
 }
 
 /// Runs the trial.
@@ -66,16 +60,16 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     let mut outcome = Outcome::default();
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
     let control = control.map_or("unknown".to_owned(), |text| text.trim().to_owned());
-    let rate = grouped(u64::from(args.bytes_per_s));
+    let rate = grouped(u64::from(BYTES_PER_S));
     outcome.row(
         "link",
         format_args!("{rate} bytes/s to the reader, TCP {control}"),
     );
     outcome.row(
         "published",
-        format_args!("{} topics, {} messages/s on each", args.topics, args.rate_each),
+        format_args!("{TOPICS} topics, {RATE_EACH} messages/s on each"),
     );
-    let link = Link::make(args.bytes_per_s)?;
+    let link = Link::make(BYTES_PER_S)?;
     let chosen: Vec<&Peer> = peers::peers()
         .iter()
         .filter(|peer| args.peers.iter().any(|name| name == peer.name))
@@ -97,7 +91,7 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
         interrupt.check()?;
         match served {
             Ok(served) => {
-                served.tell(args.topics, &mut outcome);
+                served.tell(TOPICS, &mut outcome);
                 all.push(served);
             }
             Err(error) => outcome
@@ -169,7 +163,7 @@ impl Served {
 
 fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -> anyhow::Result<Served> {
     progress(format_args!("{}: starting", peer.name));
-    let (topics, rate) = (args.topics, args.topics * args.rate_each);
+    let (topics, rate) = (TOPICS, TOPICS * RATE_EACH);
     let text = format!(
         "about = 'a slow link'\nkind = 'open'\nsubscribers = 1\ntopics = {topics}\ntopics_each = {topics}\nrate = {rate}\nseconds = 1"
     );
@@ -183,7 +177,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
         },
         scenario: &scenario,
         script: &Rc::new(Script::plain(topics)),
-        core: args.core,
+        core: 0,
         interrupt,
     };
     link.enter(Side::Server)?;

@@ -26,6 +26,12 @@ use checks::Checks;
 
 /// Channels on which each subscriber has each of its symbols.
 const CHANNELS: [&str; 4] = ["trade", "book", "bbo", "ticker"];
+/// Time between the last subscription and the measurement.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Every so many messages are decoded in full.
+const DECODE_EVERY: u64 = 1_000;
+/// Subscribers that rebuild one of their books and verify each checksum.
+const BOOKS: usize = 16;
 /// Time between two looks at the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Samples between two lines of progress.
@@ -44,9 +50,6 @@ pub(crate) struct SoakArgs {
     /// Its ticks per second
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
-    /// Its seed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     /// Subscribers, a connection each
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
@@ -56,15 +59,6 @@ pub(crate) struct SoakArgs {
     /// How long to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     seconds: u64,
-    /// Time between the last subscription and the measurement
-    #[arg(long, default_value_t = 3, value_name = "S")]
-    warmup: u64,
-    /// Decode every so many messages in full
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    decode_every: u64,
-    /// Subscribers that rebuild one of their books and verify each checksum
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    books: u32,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -84,7 +78,6 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
         ("--feed", "sim".to_owned()),
         ("--symbols", args.symbols.to_string()),
         ("--rate", args.rate.to_string()),
-        ("--seed", args.seed.to_string()),
     ];
     let broker = Broker::start(&args.broker, &flags, &[], interrupt)?;
     let quoted = broker.topics("bbo.*", args.symbols as usize, interrupt)?;
@@ -101,12 +94,12 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
         mode: None,
         snapshot: true,
     };
-    let checks = Checks::new(&layout, args.decode_every, args.books as usize)?;
+    let checks = Checks::new(&layout, DECODE_EVERY, BOOKS)?;
     let readers = Readers::new(layout, checks);
     let mut swarm = Swarm::new(broker.endpoint(), args.subscribers as usize, interrupt, readers)?;
     swarm.connect()?;
     progress(format_args!("all subscribers have their acks"));
-    swarm.turn_for(Duration::from_secs(args.warmup))?;
+    swarm.turn_for(WARM_UP)?;
 
     let mut outcome = Outcome::of_broker(broker.description());
     measure(args, &broker, &mut swarm, &mut outcome)?;

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use tickwire_wire::frame::{Opcode, frame};
 
 use self::connection::{Command, Connection};
-use super::server::{Server, announce};
+use super::server::announce;
 use crate::swarm::process::loopback;
 
 /// What it calls itself.
@@ -29,11 +29,6 @@ const EVENTS_MAX: usize = 1_024;
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// The listening socket; connections are numbered from 0.
 const LISTENER: Token = Token(usize::MAX);
-
-/// Starts it as a process of its own.
-pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
-    Server::own(core, "floor-server")
-}
 
 /// Serves on a free port of the loopback, until the process is ended.
 pub(crate) fn serve() -> anyhow::Result<()> {

@@ -11,8 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::{Value, json};
 use tickwire_wire::frame::Opcode;
 
-use super::{GET, GOOD, asks, frame, head, seconds};
-use crate::trials::attack::attackers::shared;
+use super::{GET, GOOD, asks, frame, head, offering, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
 
 /// The secret of tokens signed by HS256.
@@ -100,14 +99,23 @@ fn token(subject: &str, changes: &Value) -> String {
     signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
 }
 
-/// A handshake that shows `token`.
+/// What shows `token` in a handshake.
 fn showing(token: &str) -> String {
-    let line = format!("Authorization: Bearer {token}");
-    head(GET, &[&GOOD[..], &[&line]].concat())
+    format!("Authorization: Bearer {token}")
+}
+
+/// Says `message` in a frame.
+fn say(message: &Value) -> Step {
+    send(text(message))
 }
 
 fn text(message: &Value) -> Vec<u8> {
     frame(true, Opcode::Text, message.to_string().as_bytes())
+}
+
+/// A request for a topic's quotes once a second.
+fn subscribe(topic: &str) -> Step {
+    say(&json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000}))
 }
 
 fn origins() -> Vec<Variant> {
@@ -127,10 +135,9 @@ fn origins() -> Vec<Variant> {
 
 /// A token that is refused with 401 at the handshake, and in band.
 fn none(what: &str, token: &str) -> [Variant; 2] {
-    let auth = text(&json!({"op": "auth", "id": 1, "token": token}));
-    let steps = super::then([Step::Send(shared(auth))]);
+    let steps = then([say(&json!({"op": "auth", "id": 1, "token": token}))]);
     [
-        asks(what, showing(token), 401),
+        asks(what, head(GET, &[&GOOD[..], &[&showing(token)]].concat()), 401),
         Variant::new(
             format!("{what}, in band"),
             steps,
@@ -183,19 +190,9 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
         .map(|(number, base)| {
             let share = number as f64 / QUOTED.len() as f64;
             let expires = seconds_from_now(first + 1.0 + attack_seconds * share);
-            let topic = format!("bbo.{base}-USD");
-            let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
-            let subscribe = text(&request);
-            let steps = vec![
-                Step::Send(shared(showing(&token("alice", &json!({"exp": expires}))))),
-                Step::Upgraded,
-                Step::Send(shared(&subscribe)),
-            ];
-            let closed = Variant::new(
-                format!("expires {number}"),
-                steps,
-                Answer::of(Ending::Close(4003)),
-            );
+            let holder = showing(&token("alice", &json!({"exp": expires})));
+            let steps = offering(&[&holder], [subscribe(&format!("bbo.{base}-USD"))]);
+            let closed = Variant::new(format!("expires {number}"), steps, Ending::Close(4003));
             Variant {
                 // Who comes back with it is not let in again.
                 optional: vec![Answer::of(Ending::Status(401))],
@@ -203,12 +200,8 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
             }
         })
         .collect();
-    let auth = text(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
-    let steps = vec![
-        Step::Send(shared(showing(&token("alice", &json!({}))))),
-        Step::Upgraded,
-        Step::Send(shared(auth)),
-    ];
+    let auth = say(&json!({"op": "auth", "id": 1, "token": token("mallory", &json!({}))}));
+    let steps = offering(&[&showing(&token("alice", &json!({})))], [auth]);
     variants.push(Variant::new(
         "another's token",
         steps,
@@ -220,23 +213,13 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
 fn beyond() -> Vec<Variant> {
     let holder = showing(&token("alice", &json!({})));
     let subscribes = |topic: &str, code: &str| {
-        let request = json!({"op": "subscribe", "id": 1, "topics": [topic], "conflate_ms": 1_000});
-        let subscribe = text(&request);
-        let steps = vec![
-            Step::Send(shared(&holder)),
-            Step::Upgraded,
-            Step::Send(shared(subscribe)),
-        ];
+        let steps = offering(&[&holder], [subscribe(topic)]);
         Variant::new(topic, steps, Answer::refusal(code))
     };
     let publish = text(&json!({"op": "publish", "id": 1, "topic": "bbo.A", "data": 1}));
     let in_a_row = Variant::new(
         "twelve in a row",
-        vec![
-            Step::Send(shared(&holder)),
-            Step::Upgraded,
-            Step::Send(shared(publish.repeat(12))),
-        ],
+        offering(&[&holder], [send(publish.repeat(12))]),
         Answer::of(Ending::Close(1008)).after("forbidden"),
     );
     vec![

@@ -4,9 +4,8 @@ use flate2::{Compress, Compression, FlushCompress};
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::MESSAGE_BYTES_MAX;
 
-use super::{GET, GOOD, closes, frame, head};
-use crate::trials::attack::attackers::shared;
-use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
+use super::{closes, frame, offering, send};
+use crate::trials::attack::row::{Ending, Row, Variant};
 
 const RSV1: u8 = 0x40;
 const PING: &[u8] = br#"{"op":"ping","id":1}"#;
@@ -42,13 +41,8 @@ fn compressed(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 
 /// An attempt on a connection that negotiated compression, closed with `code`.
 fn deflating(what: &str, bytes: Vec<u8>, code: u16) -> Variant {
-    let offer = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
-    let steps = vec![
-        Step::Send(shared(head(GET, &offer))),
-        Step::Upgraded,
-        Step::Send(shared(bytes)),
-    ];
-    Variant::new(what, steps, Answer::of(Ending::Close(code)))
+    let steps = offering(&["Sec-WebSocket-Extensions: permessage-deflate"], [send(bytes)]);
+    Variant::new(what, steps, Ending::Close(code))
 }
 
 fn bombs() -> Vec<Variant> {

@@ -7,10 +7,9 @@ use rustls::RootCertStore;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
-use super::{GET, GOOD, asks, connected, frame, head, seconds, then};
+use super::{GET, GOOD, asks, frame, head, repeat, seconds, send, then};
 use crate::swarm::certificates::trusting;
-use crate::trials::attack::attackers::shared;
-use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
+use crate::trials::attack::row::{Ending, Row, Step, Variant};
 
 /// Time beyond a limit's in which the answer must have come.
 const LATE: Duration = seconds(2);
@@ -47,18 +46,18 @@ fn headers() -> Vec<Variant> {
     let many = vec!["X: 1"; HEADERS_MAX];
     // A kilobyte now and then, of a head that never ends.
     let dribbled = vec![
-        Step::Send(shared(format!("{GET}\r\nHost: tickwire\r\nX: "))),
-        Step::Repeat(shared("x".repeat(1_024)), Duration::from_millis(20)),
+        send(format!("{GET}\r\nHost: tickwire\r\nX: ")),
+        repeat("x".repeat(1_024), Duration::from_millis(20)),
     ];
     vec![
         asks("huge", head(GET, &[&GOOD[..], &[&huge]].concat()), 431),
         asks("many", head(GET, &[&GOOD[..], &many].concat()), 431),
-        Variant::new("dribbled", dribbled, Answer::of(Ending::Status(431))),
+        Variant::new("dribbled", dribbled, Ending::Status(431)),
     ]
 }
 
 fn ended(what: &str, steps: Vec<Step>) -> Variant {
-    Variant::new(what, steps, Answer::of(Ending::Ended))
+    Variant::new(what, steps, Ending::Ended)
 }
 
 fn slow() -> Vec<Variant> {
@@ -66,13 +65,10 @@ fn slow() -> Vec<Variant> {
     let cut = &whole[..whole.len() - 2];
     vec![
         ended("silent", vec![Step::Stay(seconds(3_600))]),
-        ended("all but the end", vec![Step::Send(shared(cut))]),
+        ended("all but the end", vec![send(cut)]),
         ended(
             "a byte every half second",
-            vec![
-                Step::Send(shared(format!("{GET}\r\nX: "))),
-                Step::Repeat(shared("x"), DRIBBLE_EVERY),
-            ],
+            vec![send(format!("{GET}\r\nX: ")), repeat("x", DRIBBLE_EVERY)],
         ),
     ]
 }
@@ -92,30 +88,27 @@ fn stalled() -> Vec<Variant> {
     let hello = client_hello();
     vec![
         ended("silent", vec![Step::Stay(seconds(3_600))]),
-        ended(
-            "half a ClientHello",
-            vec![Step::Send(shared(&hello[..hello.len() / 2]))],
-        ),
-        ended("a ClientHello and no more", vec![Step::Send(shared(&hello))]),
+        ended("half a ClientHello", vec![send(&hello[..hello.len() / 2])]),
+        ended("a ClientHello and no more", vec![send(&hello)]),
         ended(
             "a byte every half second",
             vec![
-                Step::Send(shared(&hello[..BEFORE_RANDOM_BYTES])),
+                send(&hello[..BEFORE_RANDOM_BYTES]),
                 // The random is 32 bytes of any kind, more than anybody has the time for.
-                Step::Repeat(shared("x"), DRIBBLE_EVERY),
+                repeat("x", DRIBBLE_EVERY),
             ],
         ),
     ]
 }
 
 fn silent() -> Vec<Variant> {
-    let closed = |what, steps| Variant::new(what, steps, Answer::of(Ending::Close(4008)));
+    let closed = |what, steps| Variant::new(what, steps, Ending::Close(4008));
     let begun = frame(false, Opcode::Text, br#"{"op":"#);
     let ping = frame(true, Opcode::Ping, b"");
     vec![
-        closed("silent", connected()),
-        closed("half a message", then([Step::Send(shared(begun))])),
-        closed("pings only", then([Step::Repeat(shared(ping), seconds(1))])),
+        closed("silent", then([])),
+        closed("half a message", then([send(begun)])),
+        closed("pings only", then([repeat(ping, seconds(1))])),
     ]
 }
 

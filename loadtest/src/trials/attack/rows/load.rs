@@ -8,10 +8,11 @@ use serde_json::json;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 
-use super::{GET, GOOD, asks, closes, frame, head, refused, seconds, then};
-use crate::trials::attack::attackers::shared;
+use super::{asks, closes, frame, head, offering, refused, repeat, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
 
+/// Offers MessagePack.
+const PACKED: &str = "Sec-WebSocket-Protocol: tickwire.v1.msgpack";
 /// The address of the flood that comes from one.
 const THE_ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 /// The loopback without that.
@@ -75,14 +76,9 @@ fn deep() -> Vec<Variant> {
     // As deep as fits in a message.
     let arrays = "[".repeat(65_000);
     let maps = r#"{"a":"#.repeat(13_000);
-    let packed = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
     let packed = |what: &str, value: &[u8]| {
         let ping = [b"\x83\xa2op\xa4ping\xa2id\x01\xa1x", value].concat();
-        let steps = vec![
-            Step::Send(shared(head(GET, &packed))),
-            Step::Upgraded,
-            Step::Send(shared(frame(true, Opcode::Binary, &ping))),
-        ];
+        let steps = offering(&[PACKED], [send(frame(true, Opcode::Binary, &ping))]);
         Variant::new(what, steps, Answer::refusal("bad_request"))
     };
     vec![
@@ -102,7 +98,7 @@ fn deep() -> Vec<Variant> {
 fn flood() -> Vec<Variant> {
     let flood = |what: &str, request: &str| {
         let piece = frame(true, Opcode::Text, request.as_bytes()).repeat(50);
-        let steps = then([Step::Repeat(shared(piece), Duration::from_millis(50))]);
+        let steps = then([repeat(piece, Duration::from_millis(50))]);
         Variant::new(what, steps, Answer::of(Ending::Close(1008)).after("rate_limited"))
     };
     vec![
@@ -118,8 +114,8 @@ fn flood() -> Vec<Variant> {
 fn closed_window() -> Vec<Variant> {
     let subscribe = frame(true, Opcode::Text, br#"{"op":"subscribe","id":1,"topics":[">"]}"#);
     let reader = |what: &str, sips| {
-        let steps = then([Step::Send(shared(&subscribe)), Step::StopReading { sips }]);
-        Variant::new(what, steps, Answer::of(Ending::Stayed))
+        let steps = then([send(&subscribe), Step::StopReading { sips }]);
+        Variant::new(what, steps, Ending::Stayed)
     };
     vec![reader("closed", false), reader("a byte a second", true)]
 }
@@ -128,12 +124,12 @@ fn half_open() -> Vec<Variant> {
     let lost = |what: &str, request: &[u8], heard: &'static str| {
         let request = frame(true, Opcode::Text, request);
         let steps = then([
-            Step::Send(shared(request)),
+            send(request),
             Step::Hear(heard),
             Step::LoseNetwork,
             Step::Stay(seconds(3_600)),
         ]);
-        Variant::new(what, steps, Answer::of(Ending::Stayed))
+        Variant::new(what, steps, Ending::Stayed)
     };
     assert!(Duration::from_millis(PING_AFTER_MS + PONG_TIMEOUT_MS) < seconds(45));
     vec![
@@ -147,11 +143,7 @@ fn half_open() -> Vec<Variant> {
 }
 
 fn more_than_may_be() -> Vec<Variant> {
-    let stays = Variant::new(
-        "handshake",
-        then([Step::Stay(seconds(2))]),
-        Answer::of(Ending::Stayed),
-    );
+    let stays = Variant::new("handshake", then([Step::Stay(seconds(2))]), Ending::Stayed);
     vec![Variant {
         expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(503))],
         ..stays
@@ -201,14 +193,9 @@ fn private_key(key: &'static str) -> [Variant; 5] {
         let length = format!("Content-Length: {}", body.len());
         head(&format!("POST {path} HTTP/1.1"), &["Host: tickwire", &length]) + body
     };
-    let packed_handshake = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
-    let speaks = |steps: &[Step]| {
-        let handshake = [Step::Send(shared(head(GET, &packed_handshake))), Step::Upgraded];
-        [&handshake, steps].concat()
-    };
-    let send = |parts: &[&[u8]]| Step::Send(shared(frame(true, Opcode::Binary, &parts.concat())));
+    let say = |parts: &[&[u8]]| send(frame(true, Opcode::Binary, &parts.concat()));
     let publish = |topic: &[u8]| {
-        send(&[
+        say(&[
             b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic",
             topic,
             b"\xa4data",
@@ -216,7 +203,7 @@ fn private_key(key: &'static str) -> [Variant; 5] {
         ])
     };
     let reads_it = [
-        send(&[b"\x83\xa2op\xa9subscribe\xa2id\x01\xa6topics\x91\xa9storm.key"]),
+        say(&[b"\x83\xa2op\xa9subscribe\xa2id\x01\xa6topics\x91\xa9storm.key"]),
         publish(b"\xa9storm.key"),
         Step::Hear(key),
         Step::Stay(seconds(1)),
@@ -227,26 +214,22 @@ fn private_key(key: &'static str) -> [Variant; 5] {
         refused(&format!("{key} in JSON"), request, "forbidden"),
         Variant::new(
             format!("{key} in MessagePack"),
-            speaks(&[publish(b"\xa5bbo.A")]),
+            offering(&[PACKED], [publish(b"\xa5bbo.A")]),
             Answer::refusal("forbidden"),
         ),
         asks(&format!("{key} over HTTP"), post("/v1/topics/bbo.A", &json), 403),
         asks(&format!("{key} in NDJSON"), post("/v1/publish", &line), 400),
         Variant::new(
             format!("{key} to oneself"),
-            speaks(&reads_it),
-            Answer::of(Ending::Stayed),
+            offering(&[PACKED], reads_it),
+            Ending::Stayed,
         ),
     ]
 }
 
 /// Twice as many as may be there at once.
 fn from_one_address() -> Vec<Variant> {
-    let stays = Variant::new(
-        "handshake",
-        then([Step::Stay(seconds(2))]),
-        Answer::of(Ending::Stayed),
-    );
+    let stays = Variant::new("handshake", then([Step::Stay(seconds(2))]), Ending::Stayed);
     vec![Variant {
         expected: vec![Answer::of(Ending::Stayed), Answer::of(Ending::Status(429))],
         ..stays
@@ -271,8 +254,8 @@ fn storm() -> Vec<Variant> {
     );
     let more = r#"{"op":"subscribe","id":2,"topics":["storm.>"]}"#;
     let steps = then([
-        Step::Send(shared(frame(true, Opcode::Text, subscribe.as_bytes()))),
-        Step::Send(shared(frame(true, Opcode::Text, more.as_bytes()))),
+        send(frame(true, Opcode::Text, subscribe.as_bytes())),
+        send(frame(true, Opcode::Text, more.as_bytes())),
         Step::Hear(r#""id":2"#),
         Step::Stay(seconds(8)),
     ]);

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tickwire_wire::frame::{Opcode, client_frame};
 
-use super::attackers::shared;
 use super::row::{Answer, Ending, Row, Step, Variant};
 
 /// Number of the last row.
@@ -50,30 +49,44 @@ fn head(first: &str, lines: &[&str]) -> String {
 
 /// An attempt that says `bytes` to a listener of HTTP and is answered with `status`.
 fn asks(what: &str, bytes: impl AsRef<[u8]>, status: u16) -> Variant {
-    let steps = vec![Step::Send(shared(bytes))];
-    Variant::new(what, steps, Answer::of(Ending::Status(status)))
+    let steps = vec![send(bytes)];
+    Variant::new(what, steps, Ending::Status(status))
 }
 
-/// The steps of whoever has an accepted handshake.
-fn connected() -> Vec<Step> {
-    vec![Step::Send(shared(head(GET, &GOOD))), Step::Upgraded]
+/// Sends bytes as they are.
+fn send(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Send(bytes.as_ref().into())
+}
+
+/// Sends a piece, and again after each pause.
+fn repeat(piece: impl AsRef<[u8]>, pause: Duration) -> Step {
+    Step::Repeat(piece.as_ref().into(), pause)
 }
 
 /// The steps of whoever has an accepted handshake and does `then`.
-fn then(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
-    connected().into_iter().chain(steps).collect()
+fn then(then: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    offering(&[], then)
+}
+
+/// The same with more `lines` in its handshake.
+fn offering(lines: &[&str], then: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let handshake = head(GET, &[&GOOD[..], lines].concat());
+    [send(handshake), Step::Upgraded]
+        .into_iter()
+        .chain(then)
+        .collect()
 }
 
 /// An attempt that sends `bytes` on a connection and is closed with `code`.
 fn closes(what: impl Into<String>, bytes: impl AsRef<[u8]>, code: u16) -> Variant {
-    let steps = then([Step::Send(shared(bytes))]);
-    Variant::new(what, steps, Answer::of(Ending::Close(code)))
+    let steps = then([send(bytes)]);
+    Variant::new(what, steps, Ending::Close(code))
 }
 
 /// An attempt that sends a text and is refused with `code`.
 fn refused(what: &str, text: impl AsRef<str>, code: &str) -> Variant {
     let frame = frame(true, Opcode::Text, text.as_ref().as_bytes());
-    Variant::new(what, then([Step::Send(shared(frame))]), Answer::refusal(code))
+    Variant::new(what, then([send(frame)]), Answer::refusal(code))
 }
 
 fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
