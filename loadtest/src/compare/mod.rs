@@ -102,9 +102,9 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         server != client,
         "server and client need a core each, both are on core {server}"
     );
+    let mut comparison = Comparison::new(args.quick, args.rounds);
     run_on(client)?;
     let selection = Selection::new(&args.peers, &args.binaries)?;
-    let mut comparison = Comparison::new(args.quick, args.rounds);
     let (mut plan, mut takes) = (Vec::new(), Duration::ZERO);
     for scenario in scenarios {
         let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
