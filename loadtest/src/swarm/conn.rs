@@ -24,8 +24,6 @@ use crate::swarm::inflated::Inflated;
 use crate::swarm::report::Faults;
 use crate::swarm::tls::Wire;
 
-/// Reads of one connection before others have their turn.
-const READS_PER_TURN: usize = 8;
 /// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -99,8 +97,7 @@ impl<'c> Reply<'c> {
 
     /// Sends a text message.
     pub(crate) fn text(&mut self, text: &[u8]) {
-        self.out
-            .extend_from_slice(&client_frame(true, Opcode::Text, MASK, text));
+        self.message(Opcode::Text, text);
     }
 
     /// Sends a message.
@@ -214,53 +211,39 @@ impl Connection {
         }
         self.phase = Phase::Closing;
         let code = CloseCode::NORMAL.0.to_be_bytes();
-        self.out
-            .extend_from_slice(&client_frame(true, Opcode::Close, MASK, &code));
-        self.flush()
+        self.send_all(|reply| reply.message(Opcode::Close, &code))
     }
 
-    /// Does what readiness allows. Returns whether more can be read at once.
-    pub(crate) fn ready(&mut self, shared: &mut Shared, handler: &mut impl Handler) -> Result<bool, Ending> {
+    /// Does what readiness allows, and reads a few times, at most so many bytes each time. Returns whether more can be read at once.
+    pub(crate) fn ready(
+        &mut self,
+        reads: usize,
+        bytes_max: usize,
+        shared: &mut Shared,
+        handler: &mut impl Handler,
+    ) -> Result<bool, Ending> {
         if self.phase == Phase::Connecting && !self.connected(&shared.handshake)? {
             return Ok(false);
         }
+        let room = bytes_max.min(shared.scratch.len());
         let mut more = true;
-        for _ in 0..READS_PER_TURN {
-            let (read, drained) = match self.stream.read(&mut shared.scratch) {
+        for _ in 0..reads {
+            match self.stream.read(&mut shared.scratch[..room]) {
                 Ok((0, _)) => return Err(self.end_of_stream()),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    more = false;
-                    break;
+                Ok((read, drained)) => {
+                    self.take(read, shared, handler)?;
+                    more = !drained;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.broke(error)),
-            };
-            self.take(read, shared, handler)?;
-            if drained {
-                more = false;
+            }
+            if !more {
                 break;
             }
         }
         self.flush()?;
         Ok(more)
-    }
-
-    /// Reads once, at most so many bytes.
-    pub(crate) fn sip(
-        &mut self,
-        bytes_max: usize,
-        shared: &mut Shared,
-        handler: &mut impl Handler,
-    ) -> Result<(), Ending> {
-        let room = bytes_max.min(shared.scratch.len());
-        match self.stream.read(&mut shared.scratch[..room]) {
-            Ok((0, _)) => return Err(self.end_of_stream()),
-            Ok((read, _)) => self.take(read, shared, handler)?,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(self.broke(error)),
-        }
-        self.flush()
     }
 
     /// Whether the connection is made; if so, the handshake is on its way.

@@ -22,6 +22,8 @@ use crate::swarm::tls::TlsClient;
 
 /// Bytes read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: usize = 8;
 /// Readiness events taken at once.
 const EVENTS: usize = 1_024;
 /// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one frame.
@@ -197,7 +199,7 @@ impl<H: Handler> Swarm<H> {
     pub(crate) fn sip(&mut self, bytes_max: usize) {
         for index in self.stopped.clone() {
             self.with(index, |connection, shared, handler| {
-                connection.sip(bytes_max, shared, handler).map(|()| false)
+                connection.ready(1, bytes_max, shared, handler).map(|_| false)
             });
         }
     }
@@ -250,7 +252,7 @@ impl<H: Handler> Swarm<H> {
                 continue;
             }
             self.with(index, |connection, shared, handler| {
-                connection.ready(shared, handler)
+                connection.ready(READS_PER_TURN, usize::MAX, shared, handler)
             });
         }
         Ok(any)

@@ -21,20 +21,8 @@ const SHOWN_CHARS_MAX: usize = 300;
 
 /// Why a response does not open a WebSocket connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum HandshakeFault {
-    #[error("the handshake was answered with {0:?} and not with 101")]
-    Refused(String),
-    #[error("the handshake's answer is no HTTP: {0:?}")]
-    NotHttp(String),
-    #[error("the handshake's answer has a head of more than {HEAD_BYTES_MAX} bytes")]
-    TooLong,
-    #[error("the handshake's answer must have the one header {name}: {expected}, it has {found:?}")]
-    Header {
-        name: &'static str,
-        expected: String,
-        found: Vec<String>,
-    },
-}
+#[error("the handshake's answer {0}")]
+pub(crate) struct HandshakeFault(String);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -79,7 +67,7 @@ impl Handshake {
             return Ok(None);
         };
         if status != 101 {
-            return Err(HandshakeFault::Refused(shown(bytes)));
+            return Err(HandshakeFault(format!("is {:?} and not 101", shown(bytes))));
         }
         let text = String::from_utf8_lossy(&bytes[..end - END.len()]);
         let (_, headers) = text.split_once("\r\n").unwrap_or_default();
@@ -92,11 +80,9 @@ impl Handshake {
             match &found[..] {
                 [only] if equal(only) => Ok(()),
                 [] if expected.is_empty() => Ok(()),
-                _ => Err(HandshakeFault::Header {
-                    name,
-                    expected: expected.to_owned(),
-                    found: found.into_iter().map(str::to_owned).collect(),
-                }),
+                _ => Err(HandshakeFault(format!(
+                    "must have the one header {name}: {expected}, it has {found:?}"
+                ))),
             }
         };
         // RFC 6455 §4.1, what the client must verify, items 2 to 6. An extension that is not offered may not be chosen.
@@ -128,14 +114,16 @@ pub(crate) fn answered(bytes: &[u8]) -> Result<Option<(u16, usize)>, HandshakeFa
     let Some(head) = bytes.windows(END.len()).position(|part| part == END) else {
         return match bytes.len() {
             0..HEAD_BYTES_MAX => Ok(None),
-            _ => Err(HandshakeFault::TooLong),
+            _ => Err(HandshakeFault(format!(
+                "has a head of more than {HEAD_BYTES_MAX} bytes"
+            ))),
         };
     };
     let status = bytes
         .strip_prefix(b"HTTP/1.1 ")
         .or(bytes.strip_prefix(b"HTTP/1.0 "))
         .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok())
-        .ok_or_else(|| HandshakeFault::NotHttp(shown(bytes)))?;
+        .ok_or_else(|| HandshakeFault(format!("is no HTTP: {:?}", shown(bytes))))?;
     Ok(Some((status, head + END.len())))
 }
 
@@ -211,7 +199,7 @@ mod tests {
             (
                 "101 Switching",
                 "503 Service",
-                "the handshake was answered with \"HTTP/1.1 503 Service Prot",
+                "the handshake's answer is \"HTTP/1.1 503 Service Prot",
             ),
             (
                 "HTTP/1.1 ",
@@ -275,6 +263,9 @@ mod tests {
     fn a_head_has_a_limit() {
         let endless = vec![b'a'; HEAD_BYTES_MAX];
         assert_eq!(handshake().check(&endless[1..]), Ok(None));
-        assert_eq!(handshake().check(&endless), Err(HandshakeFault::TooLong));
+        assert_eq!(
+            handshake().check(&endless),
+            Err(HandshakeFault("has a head of more than 16384 bytes".to_owned()))
+        );
     }
 }
