@@ -14,7 +14,6 @@ use crate::swarm::connections::Endpoint;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::proc::{CpuTime, Memory, cpu_time, memory};
 use crate::swarm::process::{Process, free_address};
-use crate::swarm::report::progress;
 use crate::swarm::scrape::{self, Metrics};
 use crate::swarm::tls::TlsClient;
 
@@ -42,6 +41,21 @@ pub(crate) struct BrokerArgs {
     bin: Option<PathBuf>,
 }
 
+impl BrokerArgs {
+    /// What serves with its defaults, to be told what else it needs.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub(crate) fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(self.bin.as_deref())?);
+        command.arg("serve");
+        // Who has nobody left to serve need not wait; a trial that has says so.
+        command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
+        command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
+        Ok(command)
+    }
+}
+
 /// A broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -52,34 +66,17 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// The broker that `args` name, with `flags`, each with its value, and `settings`, which are variables of its environment.
-    pub(crate) fn start(
-        args: &BrokerArgs,
-        flags: &[(&str, String)],
-        settings: &[(&str, String)],
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Self> {
-        let mut command = Command::new(program(args.bin.as_deref())?);
-        command.arg("serve");
-        command.args(flags.iter().flat_map(|(flag, value)| [flag, value.as_str()]));
-        // Who has nobody left to serve need not wait; a trial that has says so.
-        command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
-        command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
-        command.envs(settings.iter().map(|(name, value)| (name, value)));
-        let broker = Self::run(command, interrupt)?;
-        progress(format_args!("started {}", broker.description));
-        Ok(broker)
-    }
-
-    /// Runs `command`, a broker's `serve` but for its addresses.
-    pub(crate) fn run(mut command: Command, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    /// Runs `command`, a broker's `serve` but for its addresses, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not become ready.
+    pub(crate) fn start(command: &mut Command, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let (listen, ops) = (free_address()?, free_address()?);
         command.args(["--listen", &listen.to_string(), "--ops", &ops.to_string()]);
         // Its warnings are worth seeing, its greeting is not.
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
             command.env("TICKWIRE_LOG_LEVEL", "warn");
         }
-        let description = described(&command);
         let mut process = Process::start(command.stdout(Stdio::null()))?;
         process.wait_until(|| {
             interrupt.check()?;
@@ -89,7 +86,7 @@ impl Broker {
             process,
             endpoint: Endpoint::new(listen, "/v1/ws", Some(Codec::Json.subprotocol())),
             ops,
-            description,
+            description: described(command),
         })
     }
 

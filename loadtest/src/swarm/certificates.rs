@@ -40,11 +40,11 @@ impl Certificates {
     }
 
     /// The settings of a broker that shows the certificate.
-    pub(crate) fn settings(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn settings(&self) -> [(&'static str, PathBuf); 2] {
         let (cert_file, key_file) = self.files();
         [
-            ("TICKWIRE_TLS__CERT_FILE", cert_file.display().to_string()),
-            ("TICKWIRE_TLS__KEY_FILE", key_file.display().to_string()),
+            ("TICKWIRE_TLS__CERT_FILE", cert_file),
+            ("TICKWIRE_TLS__KEY_FILE", key_file),
         ]
     }
 

@@ -53,15 +53,12 @@ pub(crate) struct TlsReloadArgs {
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
 pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let certificates = Certificates::new()?;
-    let flags = [
-        ("--feed", "none".to_owned()),
-        ("--anonymous-publish", "load.>".to_owned()),
-    ];
-    let mut settings = FREE_PUBLISHER
-        .map(|(name, value)| (name, value.to_owned()))
-        .to_vec();
-    settings.extend(certificates.settings());
-    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?.with_tls(certificates.client()?);
+    let mut command = args.broker.command()?;
+    command
+        .args(["--feed", "none", "--anonymous-publish", "load.>"])
+        .envs(FREE_PUBLISHER)
+        .envs(certificates.settings());
+    let broker = Broker::start(&mut command, interrupt)?.with_tls(certificates.client()?);
     let layout = Layout {
         readers: args.connections as usize,
         topics: (0..TOPICS).map(|topic| format!("load.T{topic}")).collect(),

@@ -160,7 +160,7 @@ impl Build {
             writeln!(kinds, "[[kinds]]\npattern = \"bench.>\"\nkind = \"state\"")?;
             command.arg("--config").arg(kinds.path());
         }
-        let broker = Broker::run(command, interrupt)?;
+        let broker = Broker::start(&mut command, interrupt)?;
         let (address, (process, ops)) = (broker.endpoint().address, broker.into_process());
         Ok(Server {
             process,

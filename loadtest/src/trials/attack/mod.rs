@@ -139,37 +139,38 @@ struct Run<'a> {
 impl Run<'_> {
     /// Starts the broker; what the row has it read is in `folder`. It speaks TLS if there are `certificates`.
     fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
-        let mut flags = vec![
-            ("--feed", "sim".to_owned()),
-            ("--symbols", SYMBOLS.to_string()),
-            ("--rate", "500".to_owned()),
-            ("--anonymous-publish", "storm.>".to_owned()),
-        ];
+        let mut command = self.args.broker.command()?;
+        command
+            .args([
+                "--feed",
+                "sim",
+                "--symbols",
+                &SYMBOLS.to_string(),
+                "--rate",
+                "500",
+            ])
+            .args(["--anonymous-publish", "storm.>"])
+            .envs(certificates.into_iter().flat_map(Certificates::settings));
         for (name, bytes) in &self.row.files {
             write_file(&folder.join(name), bytes)?;
         }
         if let Some(config) = &self.row.config {
             let path = folder.join("tickwire.toml");
-            let shown = folder.display().to_string();
-            write_file(&path, config.replace("{folder}", &shown))?;
-            flags.push(("--config", path.display().to_string()));
+            write_file(&path, config.replace("{folder}", &folder.display().to_string()))?;
+            command.arg("--config").arg(path);
         }
-        let mut settings: Vec<(&str, String)> = self
-            .row
-            .settings
-            .iter()
-            .map(|(name, value)| {
-                let half = self.args.subscribers + self.args.attackers / 2 + 1;
-                let value = value
-                    .replace("{half}", &half.to_string())
-                    .replace("{half-attackers}", &(self.args.attackers / 2).max(1).to_string());
-                (*name, value)
-            })
-            .collect();
-        settings.extend(certificates.into_iter().flat_map(Certificates::settings));
+        let half = self.args.subscribers + self.args.attackers / 2 + 1;
+        let half_attackers = (self.args.attackers / 2).max(1);
+        for (name, value) in &self.row.settings {
+            let value = value.replace("{half}", &half.to_string());
+            command.env(
+                name,
+                value.replace("{half-attackers}", &half_attackers.to_string()),
+            );
+        }
         // What a thread starts runs where it runs.
         self.cores.enter(0)?;
-        let broker = Broker::start(&self.args.broker, &flags, &settings, self.interrupt);
+        let broker = Broker::start(&mut command, self.interrupt);
         self.cores.enter(1)?;
         Ok(match certificates {
             Some(certificates) => broker?.with_tls(certificates.client()?),

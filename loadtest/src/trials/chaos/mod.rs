@@ -95,29 +95,18 @@ impl Shared {
 /// # Errors
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
 pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    let mut config = tempfile::Builder::new()
-        .prefix("tickwire-chaos-")
-        .suffix(".toml")
-        .tempfile()
-        .context("cannot write the broker's configuration")?;
+    let mut config = tempfile::NamedTempFile::new().context("cannot write the broker's configuration")?;
     config.write_all(topics::SETTINGS.as_bytes())?;
-    let flags = [
-        ("--feed", "none".to_owned()),
-        ("--anonymous-publish", ">".to_owned()),
-        ("--config", config.path().display().to_string()),
-    ];
-    let hurried = [
+    let mut command = args.broker.command()?;
+    command
+        .args(["--feed", "none", "--anonymous-publish", ">", "--config"])
+        .arg(config.path())
+        .envs(FREE_PUBLISHER)
         // Little more than the least, so that stalls let clients fall behind.
-        ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000"),
+        .env("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000")
         // Clients must notice soon that a half-closed connection is dead.
-        ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000"),
-    ];
-    let settings: Vec<(&str, String)> = FREE_PUBLISHER
-        .iter()
-        .chain(&hurried)
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
-    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?;
+        .env("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000");
+    let broker = Broker::start(&mut command, interrupt)?;
     let to = broker.endpoint().address;
     let proxy = Proxy::start(([127, 0, 0, 1], 0).into(), to, args.seed, &args.rules)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

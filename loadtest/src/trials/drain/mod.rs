@@ -44,28 +44,28 @@ pub(crate) struct DrainArgs {
     /// Topics; each client reads two of them
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
     topics: u32,
-    /// Ticks per second of the broker's simulated market
-    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rate: u32,
     #[command(flatten)]
     broker: BrokerArgs,
 }
 
 impl DrainArgs {
     fn start_broker(&self, interrupt: &Interrupt) -> anyhow::Result<Broker> {
-        let flags = [
-            ("--feed", "sim".to_owned()),
-            ("--symbols", self.topics.to_string()),
-            ("--rate", self.rate.to_string()),
-        ];
-        let settings = [
-            ("TICKWIRE_DRAIN__WINDOW_MS", (self.window_s * 1_000).to_string()),
-            (
+        let mut command = self.broker.command()?;
+        command
+            .args([
+                "--feed",
+                "sim",
+                "--symbols",
+                &self.topics.to_string(),
+                "--rate",
+                "500",
+            ])
+            .env("TICKWIRE_DRAIN__WINDOW_MS", (self.window_s * 1_000).to_string())
+            .env(
                 "TICKWIRE_DRAIN__DEADLINE_MS",
                 ((self.window_s + AFTER_WINDOW_S) * 1_000).to_string(),
-            ),
-        ];
-        Broker::start(&self.broker, &flags, &settings, interrupt)
+            );
+        Broker::start(&mut command, interrupt)
     }
 
     /// Whose every message counts, once all of them are there.

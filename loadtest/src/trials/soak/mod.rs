@@ -74,12 +74,10 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
         args.symbols_each,
         args.symbols
     );
-    let flags = [
-        ("--feed", "sim".to_owned()),
-        ("--symbols", args.symbols.to_string()),
-        ("--rate", args.rate.to_string()),
-    ];
-    let broker = Broker::start(&args.broker, &flags, &[], interrupt)?;
+    let (symbols, rate) = (args.symbols.to_string(), args.rate.to_string());
+    let mut command = args.broker.command()?;
+    command.args(["--feed", "sim", "--symbols", &symbols, "--rate", &rate]);
+    let broker = Broker::start(&mut command, interrupt)?;
     let quoted = broker.topics("bbo.*", args.symbols as usize, interrupt)?;
     let symbols = quoted.iter().filter_map(|topic| topic.strip_prefix("bbo."));
     let topics = symbols.flat_map(|symbol| CHANNELS.map(|channel| format!("{channel}.{symbol}")));

@@ -99,23 +99,16 @@ impl StallArgs {
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
 pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let layout = args.layout()?;
-    let flags = [
-        ("--feed", "none".to_owned()),
-        ("--anonymous-publish", "ticker.>".to_owned()),
-    ];
-    // Nobody who stands still is to be given up: not by the broker, not for a pong, not by the kernel.
-    let patient = [
-        ("TICKWIRE_LIMITS__STALL_MS", "3600000"),
-        ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", "150000"),
-        ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000"),
-        ("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000"),
-    ];
-    let settings: Vec<(&str, String)> = FREE_PUBLISHER
-        .iter()
-        .chain(&patient)
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
-    let broker = Broker::start(&args.broker, &flags, &settings, interrupt)?;
+    let mut command = args.broker.command()?;
+    command
+        .args(["--feed", "none", "--anonymous-publish", "ticker.>"])
+        .envs(FREE_PUBLISHER)
+        // Nobody who stands still is to be given up: not by the broker, not for a pong, not by the kernel.
+        .env("TICKWIRE_LIMITS__STALL_MS", "3600000")
+        .env("TICKWIRE_HEARTBEAT__PING_AFTER_MS", "150000")
+        .env("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000")
+        .env("TICKWIRE_SOCKET__USER_TIMEOUT_MS", "600000");
+    let broker = Broker::start(&mut command, interrupt)?;
     let stopped = (layout.readers * args.percent as usize / 100).max(1);
     let watch = GoingOn::new(layout.readers - stopped, layout.readers)?;
     let connections = layout.connections();
