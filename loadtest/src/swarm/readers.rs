@@ -31,7 +31,7 @@ const LATENCY_US_MAX: u64 = 600_000_000;
 const SILENCE_MARGIN_US: u64 = 5_000_000;
 
 /// Which connections and topics there are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
     pub(crate) readers: usize,
     pub(crate) topics: Vec<String>,

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result
         apart: 1,
         publishes: true,
         mode: Some(Mode::Every),
-        snapshot: false,
+        ..Layout::default()
     };
     let connections = layout.connections();
     let mut run = Run {

@@ -95,9 +95,8 @@ impl Honest {
             topics: topics.collect(),
             topics_each: CHANNELS.len(),
             apart: CHANNELS.len(),
-            publishes: false,
             mode: Some(Mode::Every),
-            snapshot: false,
+            ..Layout::default()
         };
         let lateness = Lateness {
             told: told.clone(),

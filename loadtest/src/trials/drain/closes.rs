@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tickwire_wire::{CloseCode, Control};
 
-use super::TOPICS_EACH;
 use crate::swarm::conn::Ending;
 use crate::swarm::report::Faults;
-use crate::swarm::watch::{Came, Watch};
+use crate::swarm::watch::Watch;
 
 /// What clients are told.
 #[derive(Debug)]
@@ -18,22 +17,14 @@ pub(super) struct Told {
     told: Vec<bool>,
     /// When clients were closed with 4000.
     pub(super) closes: Vec<Instant>,
-    /// The newest number of each topic that any client has seen, and the last that each client has of each of its topics.
-    newest: Vec<u64>,
-    last: Vec<[(usize, u64); TOPICS_EACH]>,
-    /// Messages by which a client was behind the foremost when it was closed, at most.
-    pub(super) behind_max: u64,
 }
 
 impl Told {
     /// Clients that know of nothing yet.
-    pub(super) fn new(clients: usize, topics: usize) -> Self {
+    pub(super) fn new(clients: usize) -> Self {
         Self {
             told: vec![false; clients],
             closes: Vec::new(),
-            newest: vec![0; topics],
-            last: vec![[(0, 0); TOPICS_EACH]; clients],
-            behind_max: 0,
         }
     }
 
@@ -63,11 +54,6 @@ impl Told {
 }
 
 impl Watch for Told {
-    fn came(&mut self, came: Came<'_>, _: &mut Faults) {
-        self.newest[came.topic] = self.newest[came.topic].max(came.head.seq);
-        self.last[came.reader][came.place] = (came.topic, came.head.seq);
-    }
-
     fn other(&mut self, reader: usize, control: &Control, faults: &mut Faults) -> bool {
         let is_drain = matches!(control, Control::Drain { .. });
         if is_drain && std::mem::replace(&mut self.told[reader], true) {
@@ -88,9 +74,6 @@ impl Watch for Told {
             return false;
         }
         self.closes.push(Instant::now());
-        for (topic, last) in self.last[reader].into_iter().filter(|(_, last)| *last > 0) {
-            self.behind_max = self.behind_max.max(self.newest[topic].saturating_sub(last));
-        }
         true
     }
 }
@@ -100,8 +83,6 @@ impl Watch for Told {
 pub(super) struct Closes {
     pub(super) count: u64,
     window_s: u64,
-    /// In each second from the signal on.
-    each_s: Vec<u64>,
     /// The most in any second, wherever it begins.
     max_per_s: u64,
     mean_per_s: f64,
@@ -123,11 +104,6 @@ impl Closes {
         };
         let mut first = 0;
         for (last, at) in after.iter().enumerate() {
-            let second = usize::try_from(at.as_secs()).unwrap_or(usize::MAX);
-            if closes.each_s.len() <= second {
-                closes.each_s.resize(second + 1, 0);
-            }
-            closes.each_s[second] += 1;
             while *at - after[first] >= Duration::from_secs(1) {
                 first += 1;
             }
@@ -141,8 +117,8 @@ impl Display for Closes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} at most, {:.1} in the mean over {} s: {:?}",
-            self.max_per_s, self.mean_per_s, self.window_s, self.each_s
+            "{} at most, {:.1} in the mean over {} s",
+            self.max_per_s, self.mean_per_s, self.window_s
         )
     }
 }
@@ -157,7 +133,7 @@ mod tests {
             .map(|after| signalled + Duration::from_millis(after))
             .collect();
         let closes = Closes::spread(&at, signalled, 10);
-        let (mut told, mut faults) = (Told::new(at.len(), 1), Faults::default());
+        let (mut told, mut faults) = (Told::new(at.len()), Faults::default());
         told.told.fill(true);
         told.judge(&closes, &mut faults);
         (closes, faults)
@@ -167,13 +143,11 @@ mod tests {
     fn a_burst_is_a_fault_wherever_its_second_begins() {
         let (closes, faults) = judged((0..100).map(|nth| nth * 100));
         assert_eq!((faults.count(), closes.max_per_s), (0, 10));
-        assert_eq!(closes.each_s, vec![10; 10]);
         // Half of it before a full second, half after: the seconds from the signal on show nothing.
         let burst = (0..24)
             .map(|nth| 500 + nth * 40)
             .chain((0..76).map(|nth| 2_000 + nth * 100));
-        let (closes, faults) = judged(burst);
-        assert!(closes.each_s.iter().all(|closes| *closes <= 20));
+        let (_, faults) = judged(burst);
         assert_eq!(faults.count(), 1, "{faults:?}");
     }
 }

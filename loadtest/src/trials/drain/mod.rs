@@ -86,11 +86,9 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         topics: args.topics(&broker, interrupt)?,
         topics_each: TOPICS_EACH,
         apart: 1,
-        publishes: false,
-        mode: None,
-        snapshot: false,
+        ..Layout::default()
     };
-    let readers = Readers::new(layout, Told::new(count, args.topics as usize));
+    let readers = Readers::new(layout, Told::new(count));
     let mut swarm = Swarm::new(broker.endpoint(), count, interrupt, readers)?;
     swarm.connect()?;
     progress(format_args!("{} clients", grouped(count as u64)));
@@ -143,14 +141,12 @@ fn stop(
     outcome.row(
         "messages up to the closes",
         format_args!(
-            "{}, each client's without a hole; at most {} behind the foremost client",
-            grouped(readers.counts.updates),
-            readers.watch.behind_max
+            "{}, each client's without a hole",
+            grouped(readers.counts.updates)
         ),
     );
     outcome.row("broker's end", format_args!("{exit} after {after_s:.1} s"));
     outcome.figure("told", readers.watch.told());
-    outcome.figure("behind_max", readers.watch.behind_max);
     outcome.figures(readers.counts);
     outcome.figures(readers.sums);
     outcome.figure("closes", closes);

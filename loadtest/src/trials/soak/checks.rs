@@ -1,12 +1,15 @@
 //! What is looked at of the messages of a soak, besides their numbers: how late they are, and what some of them carry.
 
+use anyhow::{bail, ensure};
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
+use serde::Deserialize;
 use tickwire_client::book::L2Book;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::GapReason;
+use tickwire_wire::{Codec, ServerMessage};
 
-use super::content;
+use crate::swarm::head::Head;
 use crate::swarm::readers::{Layout, latencies};
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
@@ -25,8 +28,6 @@ pub(super) struct Checks {
     pub(super) books_verified: u64,
     /// Latencies of updates.
     pub(super) latency_us: Histogram<u64>,
-    /// Updates of each reader.
-    updates: Vec<u64>,
 }
 
 impl Checks {
@@ -44,20 +45,13 @@ impl Checks {
             decoded: 0,
             books_verified: 0,
             latency_us: latencies()?,
-            updates: vec![0; layout.readers],
         })
     }
 
     /// Counts anew from now on.
     pub(super) fn begin(&mut self) {
         self.latency_us.reset();
-        self.updates.fill(0);
         (self.decoded, self.books_verified) = (0, 0);
-    }
-
-    /// Fewest and most updates of a reader.
-    pub(super) fn updates_range(&self) -> [u64; 2] {
-        [self.updates.iter().min(), self.updates.iter().max()].map(|updates| updates.copied().unwrap_or(0))
     }
 }
 
@@ -66,7 +60,6 @@ impl Watch for Checks {
     fn came(&mut self, came: Came<'_>, faults: &mut Faults) {
         if came.head.op == DataOp::Update {
             self.latency_us.saturating_record(came.late_us);
-            self.updates[came.reader] += 1;
         }
         let book = self.books.get_mut(&(came.reader, came.place));
         self.decode_in -= 1;
@@ -78,7 +71,7 @@ impl Watch for Checks {
         }
         self.decoded += 1;
         let is_book = book.is_some();
-        match content::check(came.head, came.message, book) {
+        match check(came.head, came.message, book) {
             Ok(()) => self.books_verified += u64::from(is_book),
             Err(fault) => {
                 let topic = String::from_utf8_lossy(came.head.topic);
@@ -95,5 +88,74 @@ impl Watch for Checks {
             book.make_stale();
         }
         false
+    }
+}
+
+/// Checks that `message`, of which `head` was read, decodes to the same and is about its topic's symbol, and applies it to `book` if
+/// its topic has one here.
+fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Data {
+        symbol: String,
+    }
+    let decoded = Codec::Json.decode_server(message)?;
+    let (ServerMessage::Update { topic, seq, ts, data }
+    | ServerMessage::Snapshot {
+        topic, seq, ts, data, ..
+    }) = &decoded
+    else {
+        bail!("its head was read as that of a message with data, the decoder sees {decoded:?}");
+    };
+    ensure!(
+        (topic.as_bytes(), seq.0, ts.0) == (head.topic, head.seq, head.ts()),
+        "its head was read as {head:?}, the decoder sees {decoded:?}"
+    );
+    let Data { symbol } = serde_json::from_str(data.get())?;
+    ensure!(
+        topic.ends_with(&format!(".{symbol}")),
+        "its data is about {symbol}"
+    );
+    match (book, &decoded) {
+        (Some(book), ServerMessage::Snapshot { epoch, .. }) => book.snapshot(epoch, *seq, data.get())?,
+        (Some(book), _) => book.update(*seq, data.get())?,
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_are_those_of_their_topic_and_books_are_rebuilt() {
+        let data = |symbol: &str, ask: u32, checksum: u32| {
+            format!(
+                r#"{{"symbol":"{symbol}","bids":[["9.9","1"]],"asks":[["10.1","{ask}"]],"checksum":{checksum},"time":1}}"#
+            )
+        };
+        let snapshot = |data: &str| {
+            format!(r#"{{"op":"snapshot","topic":"book.A","epoch":"e","seq":7,"ts":1,"data":{data}}}"#)
+        };
+        let update =
+            |data: &str| format!(r#"{{"op":"update","topic":"book.A","seq":8,"ts":1,"data":{data}}}"#);
+        let mut book = L2Book::default();
+        for (message, fault) in [
+            (snapshot(&data("A", 2, 629_245_110)), ""),
+            (update(&data("B", 2, 629_245_110)), "its data is about B"),
+            (
+                update(&data("A", 3, 629_245_110)),
+                "after message 8 the book's checksum is ",
+            ),
+            (update("{{}"), "unreadable message from the broker: "),
+        ] {
+            let head = Head::of(message.as_bytes()).expect("the broker's layout");
+            let checked = check(head, message.as_bytes(), Some(&mut book));
+            let found = checked.map_or_else(|fault| fault.to_string(), |()| String::new());
+            assert!(
+                found.starts_with(fault) && found.is_empty() == fault.is_empty(),
+                "{found}"
+            );
+        }
     }
 }

@@ -5,7 +5,6 @@
 //! sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
 
 mod checks;
-mod content;
 
 use std::time::{Duration, Instant};
 
@@ -36,8 +35,6 @@ const BOOKS: usize = 16;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Samples between two lines of progress.
 const SAMPLES_PER_LINE: usize = 5;
-/// Rows of memory in the table.
-const MEMORY_ROWS: usize = 6;
 /// Growth of memory over the last half, in percent, above which it is called growing.
 const STEADY_PERCENT: f64 = 3.0;
 
@@ -88,9 +85,8 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
         topics: topics.collect(),
         topics_each,
         apart: topics_each,
-        publishes: false,
-        mode: None,
         snapshot: true,
+        ..Layout::default()
     };
     let checks = Checks::new(&layout, DECODE_EVERY, BOOKS)?;
     let readers = Readers::new(layout, checks);
@@ -204,11 +200,6 @@ fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
             bytes((counts.bytes as f64 / seconds) as u64)
         ),
     );
-    let [least, most] = watch.updates_range();
-    outcome.row(
-        "deliveries per subscriber",
-        format_args!("{} to {}", grouped(least), grouped(most)),
-    );
     outcome.row("missed sequences", grouped(sums.undeclared + sums.gapped));
     outcome.row("gaps", grouped(sums.gaps));
     outcome.row("closes", grouped(counts.closes));
@@ -246,8 +237,7 @@ fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
 }
 
 fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
-    let every = (samples.len() / MEMORY_ROWS).max(1);
-    for sample in samples.iter().step_by(every) {
+    for sample in samples.first().into_iter().chain(samples.last()) {
         outcome.row(
             format!("broker's RSS at {:.0} s", sample.at_s),
             format_args!(

@@ -20,7 +20,7 @@ use crate::swarm::broker::{Broker, BrokerArgs, FREE_PUBLISHER};
 use crate::swarm::connections::Swarm;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::latency::Latency;
-use crate::swarm::proc::{self, Memory};
+use crate::swarm::proc::Memory;
 use crate::swarm::publisher::Publisher;
 use crate::swarm::readers::{Layout, Readers};
 use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
@@ -88,7 +88,7 @@ impl StallArgs {
             apart: 1,
             publishes: true,
             mode: Some(Mode::Conflate),
-            snapshot: false,
+            ..Layout::default()
         })
     }
 }
@@ -140,9 +140,6 @@ struct Round {
     /// What the kernel held for a stopped connection, both ends, in the mean and at most.
     kernel_mean_bytes: u64,
     kernel_max_bytes: u64,
-    /// Pages that TCP counts, the whole machine's.
-    tcp_before_bytes: u64,
-    tcp_stalled_bytes: u64,
     lagging: f64,
     /// Messages that a stopped reader found in the kernel's buffers, in the mean and at most.
     stale_mean_messages: f64,
@@ -215,11 +212,11 @@ impl Run {
 
     fn stall(&mut self, time: Duration) -> anyhow::Result<Round> {
         let connections = self.swarm.handler.layout.connections();
-        let (before, kernel) = (self.broker.memory()?, proc::kernel_memory()?);
+        let before = self.broker.memory()?;
         self.swarm.stop_reading(connections - self.stopped..connections);
         self.go_on(SETTLE, Phase::Unmeasured)?;
         self.go_on(time, Phase::Stalled)?;
-        let (stalled, kernel_stalled) = (self.broker.memory()?, proc::kernel_memory()?);
+        let stalled = self.broker.memory()?;
         let lagging = self.broker.scrape()?.sum("tickwire_lagging_sessions", "");
         let held = self.held_by_kernel()?;
         let kernel_max_bytes = held.first().copied().unwrap_or(0);
@@ -246,8 +243,6 @@ impl Run {
             stalled,
             kernel_mean_bytes: held.iter().sum::<u64>() / held.len().max(1) as u64,
             kernel_max_bytes,
-            tcp_before_bytes: kernel.tcp_bytes,
-            tcp_stalled_bytes: kernel_stalled.tcp_bytes,
             lagging,
             stale_mean_messages: stale().sum::<u64>() as f64 / readers.len().max(1) as f64,
             stale_max_messages: stale().max().unwrap_or(0),
@@ -310,10 +305,9 @@ impl Run {
             outcome.row(
                 format!("round {number}: in the kernel"),
                 format_args!(
-                    "{} per stopped connection in the mean, at most {}; TCP's pages {}",
+                    "{} per stopped connection in the mean, at most {}",
                     bytes(round.kernel_mean_bytes),
-                    bytes(round.kernel_max_bytes),
-                    byte_change(round.tcp_before_bytes, round.tcp_stalled_bytes)
+                    bytes(round.kernel_max_bytes)
                 ),
             );
             outcome.row(
