@@ -104,7 +104,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            progress(format_args!("error: {error:#}"));
+            progress!("error: {error:#}");
             ExitCode::from(2)
         }
     }

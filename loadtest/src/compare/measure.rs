@@ -152,10 +152,11 @@ impl Setup<'_> {
             search.tell(held);
             let outcome = verdict.map_or_else(|why| format!("does not hold: {why}"), |()| "holds".to_owned());
             let at = format!("{} per second {outcome}", grouped(rate as u64));
-            progress(format_args!(
+            progress!(
                 "    probe {number} of {}: {}: {at}",
-                self.scenario.probes, self.peer.name
-            ));
+                self.scenario.probes,
+                self.peer.name
+            );
             let Some(probe) = probe else {
                 notes.push(at);
                 continue;

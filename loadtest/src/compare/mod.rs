@@ -103,16 +103,14 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         "server and client need a core each, both are on core {server}"
     );
     let mut comparison = Comparison::new(args.quick, args.rounds);
-    run_on(client)?;
+    run_on(&[client])?;
     let selection = Selection::new(&args.peers, &args.binaries)?;
     let (mut plan, mut takes) = (Vec::new(), Duration::ZERO);
     for scenario in scenarios {
         let taking_part = selection.taking_part(&scenario.peers, &scenario.default_peers)?;
         if taking_part.is_empty() {
             let (name, able) = (&scenario.name, scenario.peers.join(", "));
-            progress(format_args!(
-                "{name}: none of these servers can do it, only {able}"
-            ));
+            progress!("{name}: none of these servers can do it, only {able}");
             continue;
         }
         match script(&scenario) {
@@ -121,15 +119,12 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
                 plan.push((scenario, Rc::new(script), taking_part));
             }
             Err(error) if error.is::<Absent>() => {
-                progress(format_args!("skipped: {}: {error}", scenario.name));
+                progress!("skipped: {}: {error}", scenario.name);
             }
             Err(error) => return Err(error),
         }
     }
-    progress(format_args!(
-        "about {:.0} min",
-        (takes.as_secs_f64() / 60.0).ceil()
-    ));
+    progress!("about {:.0} min", (takes.as_secs_f64() / 60.0).ceil());
     say(&format!("{HOW_COMPARED}\n"))?;
     for (scenario, script, taking_part) in plan {
         let rounds = rounds(args, &scenario, &script, &taking_part, interrupt)?;
@@ -169,7 +164,7 @@ fn rounds(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
-    progress(format_args!("{}: {}", scenario.name, scenario.about));
+    progress!("{}: {}", scenario.name, scenario.about);
     for number in 1..=args.rounds {
         for peer in taking_part {
             let setup = Setup {
@@ -186,7 +181,7 @@ fn rounds(
             let measured = setup.measure();
             interrupt.check()?;
             let round = Round::new(peer.name, number, measured);
-            progress(format_args!("  round {number} of {}: {round}", args.rounds));
+            progress!("  round {number} of {}: {round}", args.rounds);
             rounds.push(round);
         }
     }

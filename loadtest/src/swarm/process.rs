@@ -4,9 +4,8 @@
 //! is not ready in time, is an error that says so; its own words are on standard error.
 
 use std::env;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,8 +23,6 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 /// Time between two looks at a server that starts or stops.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-const NO_TASKSET: &str = "taskset is not installed; it comes with the package util-linux";
-
 /// A started server.
 #[derive(Debug)]
 pub(crate) struct Process(Child);
@@ -35,14 +32,11 @@ impl Process {
     /// thousand connections.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
-        match command.stdin(Stdio::null()).spawn() {
-            Err(error) if error.kind() == ErrorKind::NotFound && command.get_program() == "taskset" => {
-                bail!(NO_TASKSET)
-            }
-            started => Ok(Self(started.with_context(|| {
-                format!("cannot start {}", command.get_program().to_string_lossy())
-            })?)),
-        }
+        let program = command.get_program().to_owned();
+        let started = command.stdin(Stdio::null()).spawn();
+        Ok(Self(started.with_context(|| {
+            format!("cannot start {}", program.display())
+        })?))
     }
 
     /// Its number, for `/proc`.
@@ -116,19 +110,9 @@ impl Drop for Process {
             Ok(None) | Err(_) => self.0.kill().and_then(|()| self.0.wait().map(drop)),
         };
         if let Err(error) = killed {
-            progress(format_args!(
-                "the server {} could not be stopped: {error}",
-                self.pid()
-            ));
+            progress!("the server {} could not be stopped: {error}", self.pid());
         }
     }
-}
-
-/// Why no server can be bound to a core, if none can.
-pub(crate) fn no_taskset() -> Option<String> {
-    installed_program("taskset")
-        .is_none()
-        .then(|| NO_TASKSET.to_owned())
 }
 
 /// The program of this name in the PATH.
@@ -137,14 +121,6 @@ pub(crate) fn installed_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
-}
-
-/// A command that runs `program` on `cores` only. taskset becomes the program, so that the process is the server's own.
-pub(crate) fn pinned(cores: &[usize], program: &Path) -> Command {
-    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    let mut command = Command::new("taskset");
-    command.arg("-c").arg(cores.join(",")).arg(program);
-    command
 }
 
 /// An address of the loopback that nobody uses. Another program may take it before the server does; it says so then.
@@ -166,10 +142,27 @@ pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
         .collect())
 }
 
-/// Moves this thread, and what it starts, to a core.
-pub(crate) fn run_on(core: usize) -> anyhow::Result<()> {
-    ensure!(core < CpuSet::MAX_CPU, "there is no core {core}");
-    let mut only = CpuSet::new();
-    only.set(core);
-    sched_setaffinity(None, &only).with_context(|| format!("cannot run on core {core}"))
+/// Moves this thread, and what it starts, to these cores.
+///
+/// # Errors
+/// When there is no such core, or it may not be used.
+pub(crate) fn run_on(cores: &[usize]) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        ensure!(*core < CpuSet::MAX_CPU, "there is no core {core}");
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on the cores {cores:?}"))
+}
+
+/// Does something on these cores, and goes back. A server that is started meanwhile stays there.
+///
+/// # Errors
+/// As [`run_on`], or when it fails.
+pub(crate) fn on_cores<T>(cores: &[usize], act: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let own = own_cores()?;
+    run_on(cores)?;
+    let done = act();
+    run_on(&own)?;
+    done
 }

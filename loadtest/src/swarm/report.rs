@@ -17,7 +17,16 @@ use serde_json::{Map, Value};
 const EXAMPLES: usize = 5;
 
 /// Says something about the run while it goes on.
-pub(crate) fn progress(text: fmt::Arguments<'_>) {
+macro_rules! progress {
+    ($($text:tt)+) => {
+        $crate::swarm::report::go_on_saying(format_args!($($text)+))
+    };
+}
+
+pub(crate) use progress;
+
+/// What [`progress!`] does.
+pub(crate) fn go_on_saying(text: fmt::Arguments<'_>) {
     // A terminal that went away must not end a measurement.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

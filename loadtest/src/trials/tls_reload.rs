@@ -117,14 +117,14 @@ impl Run<'_> {
         self.swarm.connect()?;
         let connected_ms = millis(begun.elapsed());
         let (count, reloads) = (u64::from(self.args.connections), self.args.reloads);
-        progress(format_args!("{} connections", grouped(count)));
+        progress!("{} connections", grouped(count));
         let with_all = self.broker.memory()?.rss_bytes;
         let pause = Duration::from_secs(self.args.every_s);
         self.publisher.begin();
         let mut served_ms = Vec::new();
         for number in 1..=reloads {
             self.publisher.turn_for(&mut self.swarm, pause)?;
-            progress(format_args!("replacing the certificate, {number} of {reloads}"));
+            progress!("replacing the certificate, {number} of {reloads}");
             served_ms.push(self.replace()?);
         }
         self.publisher.turn_for(&mut self.swarm, pause)?;

@@ -30,7 +30,7 @@ use tickwire_wire::{Codec, Mode};
 use self::packages::Script;
 use self::tickwire::{Build, Tickwire};
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::process::no_taskset;
+use crate::swarm::process::{on_cores, own_cores};
 
 pub(crate) use floor::serve as serve_floor;
 pub(crate) use naive::serve as serve_naive;
@@ -95,12 +95,12 @@ impl Peer {
     }
 
     fn missing_after(&self, install: Install) -> Option<String> {
-        no_taskset().or_else(|| match self.launch {
+        match self.launch {
             Launch::Tickwire(build) => build.missing(),
             Launch::Script(script) => script.missing(install),
             Launch::Nats => nats::missing(),
             Launch::Own(_) => None,
-        })
+        }
     }
 
     /// Whether it is one of these, or they are none. Every build of Tickwire is `tickwire`.
@@ -186,12 +186,19 @@ pub(crate) fn newest() -> &'static dyn Protocol {
 /// # Errors
 /// When something that it needs is not installed, naming it, or when it does not start.
 pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
-    match peer.launch {
-        Launch::Tickwire(build) => build.launch(core, newest, interrupt),
-        Launch::Script(script) => script.launch(core),
-        Launch::Nats => nats::launch(core),
-        Launch::Own(server) => Server::own(core, server),
+    let mut cores = vec![core];
+    if let Launch::Tickwire(Build {
+        shares_cores: true, ..
+    }) = peer.launch
+    {
+        cores.extend(own_cores()?);
     }
+    on_cores(&cores, || match peer.launch {
+        Launch::Tickwire(build) => build.launch(newest, interrupt),
+        Launch::Script(script) => script.launch(),
+        Launch::Nats => nats::launch(),
+        Launch::Own(server) => Server::own(server),
+    })
 }
 
 /// What takes each delivered payload, exactly as published, with its topic and number where the protocol carries them.

@@ -15,7 +15,7 @@ use tickwire_wire::frame::Opcode;
 use super::packages::folder;
 use super::server::Server;
 use super::{Delivered, Inbound, Message, Protocol, whole_number};
-use crate::swarm::process::{Process, free_address, installed_program, pinned};
+use crate::swarm::process::{Process, free_address, installed_program};
 use crate::swarm::report::write_file;
 
 /// The configuration; `CLIENT_PORT` and `WEBSOCKET_PORT` stand for ports.
@@ -132,13 +132,13 @@ fn program() -> Option<PathBuf> {
 }
 
 /// Starts the server with one thread for its goroutines.
-pub(super) fn launch(core: usize) -> anyhow::Result<Server> {
+pub(super) fn launch() -> anyhow::Result<Server> {
     let Some(program) = program() else {
         bail!(missing().unwrap_or_default());
     };
     let (address, client_address) = (free_address()?, free_address()?);
     let configuration = configured(address, client_address)?;
-    let mut command = pinned(&[core], &program);
+    let mut command = Command::new(&program);
     command
         .arg("--config")
         .arg(&configuration)

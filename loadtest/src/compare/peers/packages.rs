@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::Install;
 use super::server::Server;
-use crate::swarm::process::{installed_program, pinned};
+use crate::swarm::process::installed_program;
 use crate::swarm::report::{progress, write_file};
 
 const PACKAGES: &str = include_str!("../../../peers/package.json");
@@ -70,14 +70,14 @@ impl Script {
         self
     }
 
-    pub(super) fn launch(self, core: usize) -> anyhow::Result<Server> {
+    pub(super) fn launch(self) -> anyhow::Result<Server> {
         let folder = install()?;
         let runtime = match self.on_bun {
             true => folder.join("node_modules").join(BUN),
             false => node()?,
         };
         ensure!(runtime.exists(), "npm has no Bun for this machine");
-        let mut command = pinned(&[core], &runtime);
+        let mut command = Command::new(runtime);
         command
             .arg(folder.join(self.file))
             .env("NODE_ENV", "production")
@@ -136,10 +136,10 @@ fn install() -> anyhow::Result<PathBuf> {
     }
     write(&folder.join("package.json"), PACKAGES)?;
     write(&folder.join("package-lock.json"), LOCK)?;
-    progress(format_args!(
+    progress!(
         "installing ws, Socket.IO and Bun with npm in {}",
         folder.display()
-    ));
+    );
     let npm = Command::new("npm")
         .args([
             "ci",

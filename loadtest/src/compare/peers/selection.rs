@@ -81,7 +81,7 @@ impl Selection {
             None => true,
             Some(why) => {
                 if peer.by_default {
-                    progress(format_args!("{} takes no part: {why}", peer.name));
+                    progress!("{} takes no part: {why}", peer.name);
                 }
                 false
             }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Protocol;
 use crate::swarm::connections::Endpoint;
-use crate::swarm::process::{Process, loopback, pinned};
+use crate::swarm::process::{Process, loopback};
 use crate::swarm::report::say;
 
 /// A started server. It is stopped when it is dropped.
@@ -75,9 +75,9 @@ impl Server {
     }
 
     /// Starts this program's own `server` as a process of its own.
-    pub(super) fn own(core: usize, server: &str) -> anyhow::Result<Self> {
+    pub(super) fn own(server: &str) -> anyhow::Result<Self> {
         let own = env::current_exe().context("cannot find this program")?;
-        let mut command = pinned(&[core], &own);
+        let mut command = Command::new(own);
         command.arg(server);
         Self::announced(command)
     }

@@ -17,7 +17,6 @@ use super::{Delivered, Inbound, Message, Protocol, Server, runs};
 use crate::swarm::broker::{Broker, FREE_PUBLISHER, program};
 use crate::swarm::head::Head;
 use crate::swarm::interrupt::Interrupt;
-use crate::swarm::process::{own_cores, pinned};
 use crate::swarm::scrape;
 
 /// Times in milliseconds that connections get to leave when the broker is stopped, which is after a measurement: over how long
@@ -136,14 +135,14 @@ pub(super) struct Build {
 
 impl Build {
     /// Starts it with one shard, unless its settings say another number, and no feed.
-    pub(super) fn launch(&self, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
+    pub(super) fn launch(&self, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
         let program = self.program()?;
         // Builds of other days are refused for a setting that they do not know.
         let known = knows(
             &program,
             "limits.publishes_per_s = 1\nlimits.first_request_ms = 600000",
         )?;
-        let mut command = pinned(&self.cores(core)?, &program);
+        let mut command = Command::new(program);
         command
             .args(["serve", "--feed", "none", "--anonymous-publish", "bench.>"])
             .env("TICKWIRE_SHARDS", "1")
@@ -177,15 +176,6 @@ impl Build {
 
     fn program(&self) -> anyhow::Result<PathBuf> {
         program(self.program)
-    }
-
-    /// What it is bound to when its own core is `core`.
-    fn cores(&self, core: usize) -> anyhow::Result<Vec<usize>> {
-        let mut cores = vec![core];
-        if self.shares_cores {
-            cores.extend(own_cores()?.into_iter().filter(|other| *other != core));
-        }
-        Ok(cores)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::swarm::certificates::Certificates;
 use crate::swarm::connections::allow_files;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::latency::Latency;
-use crate::swarm::process::{own_cores, run_on};
+use crate::swarm::process::{on_cores, own_cores, run_on};
 use crate::swarm::readers::Readers;
 use crate::swarm::report::{Outcome, byte_change, grouped, progress, write_file};
 use crate::swarm::scrape::Metrics;
@@ -72,17 +72,26 @@ pub(crate) struct AttackArgs {
 /// When it could not be run to its end; what the broker does wrong is in the outcome.
 pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     allow_files((args.attackers + args.subscribers) as usize)?;
-    let cores = Cores::find()?;
+    // The first core is the broker's, the others are its clients'.
+    let cores = own_cores()?;
+    let (broker_cores, others) = match cores.len() {
+        1 => (&cores[..], &cores[..]),
+        _ => (&cores[..1], &cores[1..2]),
+    };
+    if broker_cores == others {
+        progress!("there is only one core: latencies say little");
+    }
+    run_on(others)?;
     let mut found = Vec::new();
     for at in 0..chosen(args).len() {
         // Made anew: tokens expire.
         let row = &chosen(args)[at];
-        progress(format_args!("row {}: {}", row.number, row.name));
+        progress!("row {}: {}", row.number, row.name);
         let run = Run {
             args,
             row,
             interrupt,
-            cores,
+            broker_cores,
         };
         found.push(run.run()?);
     }
@@ -108,32 +117,12 @@ fn chosen(args: &AttackArgs) -> Vec<Row> {
     rows::all(args.seconds).into_iter().filter(asked).collect()
 }
 
-/// Which cores the broker and its clients run on; none if there is only one.
-#[derive(Debug, Clone, Copy)]
-struct Cores(Option<[usize; 2]>);
-
-impl Cores {
-    fn find() -> anyhow::Result<Self> {
-        let two = own_cores()?.first_chunk().copied();
-        if two.is_none() {
-            progress(format_args!("there is only one core: latencies say little"));
-        }
-        Ok(Self(two))
-    }
-
-    /// Moves this thread, and what it starts, to the broker's core (0) or the clients' (1).
-    fn enter(self, side: usize) -> anyhow::Result<()> {
-        let Some(cores) = self.0 else { return Ok(()) };
-        run_on(cores[side])
-    }
-}
-
 /// One row at work.
 struct Run<'a> {
     args: &'a AttackArgs,
     row: &'a Row,
     interrupt: &'a Interrupt,
-    cores: Cores,
+    broker_cores: &'a [usize],
 }
 
 impl Run<'_> {
@@ -168,10 +157,7 @@ impl Run<'_> {
                 value.replace("{half-attackers}", &half_attackers.to_string()),
             );
         }
-        // What a thread starts runs where it runs.
-        self.cores.enter(0)?;
-        let broker = Broker::start(&mut command, self.interrupt);
-        self.cores.enter(1)?;
+        let broker = on_cores(self.broker_cores, || Broker::start(&mut command, self.interrupt));
         Ok(match certificates {
             Some(certificates) => broker?.with_tls(certificates.client()?),
             None => broker?,
@@ -211,7 +197,7 @@ impl Run<'_> {
             found.faults.add("broker grew", grown);
         }
         self.fault("broker", broker.stop(), &mut found)?;
-        progress(format_args!("  {}", outcome::line(&found)));
+        progress!("  {}", outcome::line(&found));
         Ok(found)
     }
 

@@ -50,10 +50,7 @@ pub(super) struct Follower {
 
 /// A follower at work.
 struct Work {
-    number: usize,
-    way: Way,
-    by_pattern: bool,
-    shared: Arc<Shared>,
+    follower: Follower,
     audits: Vec<Audit>,
     /// The books that are rebuilt, to verify each checksum.
     books: Vec<L2Book>,
@@ -64,15 +61,12 @@ impl Follower {
     /// Follows until the run is over and nothing more is to come, or is past hope.
     pub(super) async fn run(self) -> Followed {
         let mut work = Work {
-            number: self.number,
-            way: self.way,
-            by_pattern: self.by_pattern,
-            shared: self.shared.clone(),
-            audits: (0..topics::EACH).map(|_| Audit::new(self.way)).collect(),
+            audits: vec![Audit::new(self.way); topics::EACH],
             books: (0..topics::EACH).map(|_| L2Book::default()).collect(),
             followed: Followed::default(),
+            follower: self,
         };
-        match self.connect(&mut work).await {
+        match work.connect().await {
             Some((client, events)) => {
                 work.follow(&client, events).await;
                 client.close().await;
@@ -81,20 +75,22 @@ impl Follower {
         }
         work.finish()
     }
+}
 
-    async fn connect(&self, work: &mut Work) -> Option<(Client, Events)> {
+impl Work {
+    async fn connect(&mut self) -> Option<(Client, Events)> {
         for _ in 0..FIRST_ATTEMPTS {
-            let connecting = Client::builder(&self.url)
-                .codec(self.codec)
+            let connecting = Client::builder(&self.follower.url)
+                .codec(self.follower.codec)
                 .backoff(BACKOFF)
                 .connect_timeout_ms(CONNECT_TIMEOUT_MS)
                 .request_timeout_ms(REQUEST_TIMEOUT_MS)
                 .connect();
             match connecting.await {
                 Ok(connected) => return Some(connected),
-                Err(error) if error.is_retryable() => work.followed.connects_failed += 1,
+                Err(error) if error.is_retryable() => self.followed.connects_failed += 1,
                 Err(error) => {
-                    work.fault("not connected", error);
+                    self.fault("not connected", error);
                     return None;
                 }
             }
@@ -102,18 +98,16 @@ impl Follower {
         }
         None
     }
-}
 
-impl Work {
     async fn follow(&mut self, client: &Client, mut events: Events) {
         let names = self.names();
-        let mode = match self.way {
+        let mode = match self.follower.way {
             Way::Every | Way::Book => Mode::Every,
             Way::Conflate => Mode::Conflate,
         };
         let subscription = Subscription::to(names).mode(mode);
         let mut subscribing = Some(tokio::spawn(subscribe(client.clone(), subscription)));
-        let shared = self.shared.clone();
+        let shared = self.follower.shared.clone();
         while !self.is_done() {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -138,24 +132,30 @@ impl Work {
 
     /// What it subscribes to.
     fn names(&self) -> Vec<String> {
-        if self.by_pattern {
-            return vec![topics::pattern(self.way)];
+        if self.follower.by_pattern {
+            return vec![topics::pattern(self.follower.way)];
         }
-        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
+        let kind = topics::WAYS
+            .iter()
+            .position(|way| *way == self.follower.way)
+            .unwrap_or(0);
         let topics = (0..topics::EACH).map(|within| topics::name(kind * topics::EACH + within));
         topics.collect()
     }
 
     /// Whether publishing has ended and everything has come.
     fn is_done(&self) -> bool {
-        self.shared.published_all.load(Ordering::Acquire)
+        self.follower.shared.published_all.load(Ordering::Acquire)
             && (0..topics::EACH).all(|within| self.audits[within].last() >= self.head(within))
     }
 
     /// Messages that were published on a topic.
     fn head(&self, within: usize) -> u64 {
-        let kind = topics::WAYS.iter().position(|way| *way == self.way).unwrap_or(0);
-        self.shared.heads[kind * topics::EACH + within].load(Ordering::Acquire)
+        let kind = topics::WAYS
+            .iter()
+            .position(|way| *way == self.follower.way)
+            .unwrap_or(0);
+        self.follower.shared.heads[kind * topics::EACH + within].load(Ordering::Acquire)
     }
 
     fn take(&mut self, event: Event) {
@@ -184,10 +184,10 @@ impl Work {
     }
 
     fn message(&mut self, message: ServerMessage) {
-        let way = self.way;
+        let way = self.follower.way;
         match message {
             ServerMessage::Update { topic, seq, data, .. } => {
-                self.shared.messages.fetch_add(1, Ordering::Relaxed);
+                self.follower.shared.messages.fetch_add(1, Ordering::Relaxed);
                 self.account(&topic, |audit, book, sums| {
                     audit.update(seq.0, sums);
                     let is_right = topics::is_of(way, seq.0, data.get())
@@ -202,7 +202,7 @@ impl Work {
                 data,
                 ..
             } => {
-                self.shared.messages.fetch_add(1, Ordering::Relaxed);
+                self.follower.shared.messages.fetch_add(1, Ordering::Relaxed);
                 self.account(&topic, |audit, book, sums| {
                     let is_right = match way {
                         Way::Book => book.snapshot(&epoch, seq, data.get()).is_ok(),
@@ -245,7 +245,7 @@ impl Work {
 
     /// Lets a topic account for what came; one that was not subscribed to is a fault.
     fn account(&mut self, topic: &str, account: impl FnOnce(&mut Audit, &mut L2Book, &mut Sums)) {
-        let number = topics::number(topic).filter(|number| topics::way(*number) == self.way);
+        let number = topics::number(topic).filter(|number| topics::way(*number) == self.follower.way);
         let Some(within) = number.map(|number| number % topics::EACH) else {
             return self.fault("never subscribed", topic);
         };
@@ -257,7 +257,7 @@ impl Work {
     }
 
     fn fault(&mut self, kind: &'static str, what: impl std::fmt::Display) {
-        let number = self.number;
+        let number = self.follower.number;
         self.followed
             .faults
             .add(kind, format_args!("client {number}: {what}"));
@@ -269,7 +269,7 @@ impl Work {
             let missing = self.audits[within].close(head, &mut self.followed.sums);
             if missing > 0 {
                 let last = self.audits[within].last();
-                let way = self.way;
+                let way = self.follower.way;
                 self.fault(
                     "end not reached",
                     format_args!("{way:?} topic {within}: {last} of {head}"),

@@ -169,7 +169,7 @@ async fn chaos(
     }
     let published = publishing.await.context("the publisher failed")??;
     proxy.calm_down();
-    progress(format_args!("the network is good again"));
+    progress!("the network is good again");
     let ending = async {
         while let Some(followed) = followers.join_next().await {
             all.add(followed?);
@@ -210,12 +210,12 @@ async fn until_received(
         }
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            progress(format_args!(
+            progress!(
                 "{:4.0} s  {} of {} messages",
                 began.elapsed().as_secs_f64(),
                 grouped(messages),
                 grouped(wanted)
-            ));
+            );
         }
         // None should end before the others.
         if let Some(followed) = followers.try_join_next() {

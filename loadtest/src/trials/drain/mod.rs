@@ -91,7 +91,7 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     let readers = Readers::new(layout, Told::new(count));
     let mut swarm = Swarm::new(broker.endpoint(), count, interrupt, readers)?;
     swarm.connect()?;
-    progress(format_args!("{} clients", grouped(count as u64)));
+    progress!("{} clients", grouped(count as u64));
     swarm.turn_for(Duration::from_secs(args.seconds))?;
 
     let mut outcome = Outcome::of_broker(broker.description());
@@ -111,7 +111,7 @@ fn stop(
     swarm: &mut Swarm<Readers<Told>>,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    progress(format_args!("the broker is told to stop"));
+    progress!("the broker is told to stop");
     let signalled = Instant::now();
     broker.terminate()?;
     let until = signalled + Duration::from_secs(args.window_s + AFTER_WINDOW_S);

@@ -162,7 +162,7 @@ impl Served {
 }
 
 fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -> anyhow::Result<Served> {
-    progress(format_args!("{}: starting", peer.name));
+    progress!("{}: starting", peer.name);
     let (topics, rate) = (TOPICS, TOPICS * RATE_EACH);
     let text = format!(
         "about = 'a slow link'\nkind = 'open'\nsubscribers = 1\ntopics = {topics}\ntopics_each = {topics}\nrate = {rate}\nseconds = 1"
@@ -189,7 +189,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
     link.enter(Side::Server)?;
     rig.connect()?;
 
-    progress(format_args!("{}: publishing", peer.name));
+    progress!("{}: publishing", peer.name);
     let begins = rig.clock.now();
     let schedule = rig.schedule(begins, f64::from(rate));
     let from = begins.plus(Duration::from_secs(args.warmup));

@@ -92,7 +92,7 @@ pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outc
     let readers = Readers::new(layout, checks);
     let mut swarm = Swarm::new(broker.endpoint(), args.subscribers as usize, interrupt, readers)?;
     swarm.connect()?;
-    progress(format_args!("all subscribers have their acks"));
+    progress!("all subscribers have their acks");
     swarm.turn_for(WARM_UP)?;
 
     let mut outcome = Outcome::of_broker(broker.description());
@@ -174,7 +174,7 @@ fn measure(
 fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
     let (counts, sums) = (readers.counts, readers.sums);
-    progress(format_args!(
+    progress!(
         "{:4.0} s  {:>9} deliveries/s  p99 {}  RSS {}  missing {}  gapped {}  closes {}  faults {}",
         last.at_s,
         grouped((counts.updates as f64 / last.at_s.max(1e-3)) as u64),
@@ -183,8 +183,8 @@ fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
         sums.undeclared,
         sums.gapped,
         counts.closes,
-        readers.faults.count(),
-    ));
+        readers.faults.count()
+    );
 }
 
 fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {

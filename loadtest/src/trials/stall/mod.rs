@@ -162,15 +162,15 @@ impl Run {
     fn measure(&mut self, args: &StallArgs) -> anyhow::Result<Outcome> {
         let before = self.broker.scrape()?;
         self.swarm.connect()?;
-        progress(format_args!("{} readers", grouped(u64::from(args.connections))));
+        progress!("{} readers", grouped(u64::from(args.connections)));
         self.publisher.begin();
         let seconds = Duration::from_secs(args.seconds);
         let mut rounds = Vec::new();
         for number in 1..=args.rounds {
-            progress(format_args!("round {number}: all read"));
+            progress!("round {number}: all read");
             self.go_on(SETTLE, Phase::Unmeasured)?;
             self.go_on(seconds, Phase::Calm)?;
-            progress(format_args!("round {number}: {} stand still", self.stopped));
+            progress!("round {number}: {} stand still", self.stopped);
             rounds.push(self.stall(seconds)?);
         }
         self.be_quiet()?;
