@@ -1,34 +1,25 @@
 //! What compressed messages stand for, each inflated once however many connections it comes to.
 //!
 //! Where the server keeps no context, the bytes of a compressed message alone say what it stands for, so that the same bytes need
-//! not be inflated again: they are looked up by a hash, and compared. Any other message that is in the place of one is inflated
-//! and takes the place. A client that inflated each delivery would cost more than a server that compresses once.
+//! not be inflated again. A client that inflated each delivery would cost more than a server that compresses once.
 //!
-//! Bounded: so many messages, each as long as it came.
+//! Bounded: so many messages, each as long as it came; when they are too many, all are forgotten.
 
-use std::hash::Hasher as _;
-
-use rustc_hash::FxHasher;
+use rustc_hash::FxHashMap;
 use tickwire_wire::deflate::{BadDeflate, Inflater};
 
-/// Messages that are kept; a power of two.
-const PLACES: usize = 8_192;
+/// Messages that are kept.
+const KNOWN_MAX: usize = 8_192;
 /// Longest message that is accepted.
 const BYTES_MAX: usize = 65 * 1024 * 1024;
-
-/// A message as it came and as it is.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    deflated: Vec<u8>,
-    plain: Vec<u8>,
-}
 
 /// Messages that were inflated, and counts of all that came.
 #[derive(Debug, Default)]
 pub(crate) struct Inflated {
     inflater: Inflater,
-    /// Empty as long as nothing came.
-    known: Vec<Known>,
+    /// What came, and where it is as it is.
+    known: FxHashMap<Vec<u8>, usize>,
+    plain: Vec<Vec<u8>>,
     counts: Counts,
 }
 
@@ -64,26 +55,29 @@ impl Inflated {
     /// What a compressed message stands for.
     #[inline]
     pub(crate) fn message(&mut self, deflated: &[u8]) -> Result<&[u8], BadDeflate> {
-        if self.known.is_empty() {
-            self.known = vec![Known::default(); PLACES];
-        }
-        let mut hasher = FxHasher::default();
-        hasher.write(deflated);
-        let place = (hasher.finish() >> 32) as usize % PLACES;
-        let known = &mut self.known[place];
-        if known.deflated != deflated || deflated.is_empty() {
-            let plain = self.inflater.inflate(deflated, BYTES_MAX)?;
-            known.plain.clear();
-            known.plain.extend_from_slice(plain);
-            known.deflated.clear();
-            known.deflated.extend_from_slice(deflated);
-            self.counts.inflated += 1;
-        }
+        let place = match self.known.get(deflated) {
+            Some(place) => *place,
+            None => self.inflate(deflated)?,
+        };
+        let plain = &self.plain[place];
         self.counts.messages += 1;
         self.counts.deflated += 1;
         self.counts.bytes += deflated.len() as u64;
-        self.counts.plain_bytes += known.plain.len() as u64;
-        Ok(&known.plain)
+        self.counts.plain_bytes += plain.len() as u64;
+        Ok(plain)
+    }
+
+    fn inflate(&mut self, deflated: &[u8]) -> Result<usize, BadDeflate> {
+        let plain = self.inflater.inflate(deflated, BYTES_MAX)?;
+        if self.plain.len() >= KNOWN_MAX {
+            self.known.clear();
+            self.plain.clear();
+        }
+        let place = self.plain.len();
+        self.plain.push(plain.to_vec());
+        self.known.insert(deflated.to_vec(), place);
+        self.counts.inflated += 1;
+        Ok(place)
     }
 }
 

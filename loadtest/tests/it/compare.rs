@@ -1,74 +1,21 @@
 //! `run --quick` with every server that is installed.
 //!
-//! Needs the broker beside the load test, as a build of the workspace puts it, and two cores, one of them recordings of a
-//! market too; skipped without, plainly.
-//! Which figures there are is checked, and that nothing is lost; never how large they are.
+//! One of them needs recordings of a market too, and is skipped without, plainly. Which figures there are is checked, and that
+//! nothing is lost; never how large they are.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::peers::skip;
+use crate::{PROGRAM, Ran, file, run, skip};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tickwire-loadtest");
-
-/// Why the test cannot run here.
-fn unable() -> Option<String> {
-    let broker = Path::new(PROGRAM).with_file_name("tickwire");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if !broker.exists() {
-        return Some(
-            "there is no broker beside the load test; build it with cargo build -p tickwire".to_owned(),
-        );
-    }
-    (cores < 2).then(|| "server and client need a core each".to_owned())
-}
-
-/// A run that has ended.
-struct Ran {
-    status: Option<i32>,
-    said: String,
-    json: PathBuf,
-    markdown: PathBuf,
-}
-
-impl Ran {
-    /// What it wrote as JSON and as Markdown.
-    #[track_caller]
-    fn results(&self) -> (Value, String) {
-        assert_eq!(self.status, Some(0), "{}", self.said);
-        let json = std::fs::read(&self.json).expect("JSON was written");
-        let report = std::fs::read_to_string(&self.markdown).expect("a report was written");
-        (serde_json::from_slice(&json).expect("it is JSON"), report)
-    }
-}
-
-/// Runs `arguments`, and returns what it wrote as JSON and as Markdown.
-fn run(name: &str, arguments: &[&str]) -> (Value, String) {
-    ran(name, arguments).results()
-}
-
-/// Runs `arguments`.
-fn ran(name: &str, arguments: &[&str]) -> Ran {
-    let file = |end: &str| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{end}"));
-    let (json, markdown) = (file("json"), file("md"));
-    let output = Command::new(PROGRAM)
-        .arg("run")
-        .args(arguments)
-        .args(["--quick", "--rounds", "1"])
-        .arg("--json")
-        .arg(&json)
-        .arg("--markdown")
-        .arg(&markdown)
-        .output()
-        .expect("the program runs");
-    Ran {
-        status: output.status.code(),
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
-        json,
-        markdown,
-    }
+/// Runs these scenarios, small and short.
+fn quick(name: &str, arguments: &[&str]) -> Option<Ran> {
+    let markdown = file(name, "md").display().to_string();
+    let quick = ["--quick", "--rounds", "1", "--markdown", &markdown];
+    run(name, &[&["run"], arguments, &quick].concat())
 }
 
 /// The medians of Tickwire in each scenario, by name.
@@ -87,10 +34,6 @@ fn tickwire(results: &Value) -> Vec<(&str, &Value)> {
 
 #[test]
 fn tickwire_goes_through_every_scenario_without_loss() {
-    if let Some(why) = unable() {
-        skip(&format!("skipped: compare: {why}\n"));
-        return;
-    }
     let scenarios = [
         ("hot-1k", "server_cpu_us_per_delivery"),
         ("hot-open", "latency_p99_us"),
@@ -107,7 +50,12 @@ fn tickwire_goes_through_every_scenario_without_loss() {
     ];
     let mut arguments = vec!["--peer", "tickwire"];
     arguments.extend(scenarios.map(|(name, _)| name));
-    let (results, report) = run("every-scenario", &arguments);
+    let Some(ran) = quick("every-scenario", &arguments) else {
+        return;
+    };
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    let report = fs::read_to_string(file("every-scenario", "md")).expect("a report was written");
+    let results = ran.found;
     let found = tickwire(&results);
     assert_eq!(found.len(), scenarios.len());
     for ((name, figures), (expected, figure)) in found.into_iter().zip(scenarios) {
@@ -151,11 +99,10 @@ fn round_of<'r>(results: &'r Value, name: &str) -> &'r Value {
 /// The recorded market goes through Tickwire whole: every message of it, as large as it was, to everyone.
 #[test]
 fn the_recorded_market_is_replayed() {
-    if let Some(why) = unable() {
-        skip(&format!("skipped: compare: {why}\n"));
+    let arguments = ["replay", "--peer", "tickwire", "--seconds", "1"];
+    let Some(ran) = quick("replay", &arguments) else {
         return;
-    }
-    let ran = ran("replay", &["replay", "--peer", "tickwire", "--seconds", "1"]);
+    };
     if let Some(line) = ran
         .said
         .lines()
@@ -166,7 +113,8 @@ fn the_recorded_market_is_replayed() {
         skip(&format!("{line}\n"));
         return;
     }
-    let (results, _) = ran.results();
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    let results = ran.found;
     let round = round_of(&results, "replay");
     assert_eq!(round["faults"], serde_json::json!({}));
     assert_eq!(round["figures"]["missed"], 0.0);
@@ -175,10 +123,6 @@ fn the_recorded_market_is_replayed() {
 
 #[test]
 fn other_builds_of_tickwire_take_part() {
-    if let Some(why) = unable() {
-        skip(&format!("skipped: compare: {why}\n"));
-        return;
-    }
     let broker = Path::new(PROGRAM).with_file_name("tickwire");
     let binary = format!("other={}", broker.display());
     let arguments = [
@@ -189,7 +133,11 @@ fn other_builds_of_tickwire_take_part() {
         "--tickwire-binary",
         &binary,
     ];
-    let (results, _) = run("other-builds", &arguments);
+    let Some(ran) = quick("other-builds", &arguments) else {
+        return;
+    };
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    let results = ran.found;
     let rounds = results["compared"][0]["rounds"].as_array().expect("a list");
     let peers: Vec<&str> = rounds.iter().filter_map(|round| round["peer"].as_str()).collect();
     assert_eq!(
@@ -203,11 +151,11 @@ fn other_builds_of_tickwire_take_part() {
 
 #[test]
 fn every_server_that_is_installed_is_compared() {
-    if let Some(why) = unable() {
-        skip(&format!("skipped: compare: {why}\n"));
+    let Some(ran) = quick("every-server", &["hot-1k", "market-150k"]) else {
         return;
-    }
-    let (results, _) = run("every-server", &["hot-1k", "market-150k"]);
+    };
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    let results = ran.found;
     for compared in results["compared"].as_array().expect("a list") {
         for round in compared["rounds"].as_array().expect("a list") {
             assert!(round["version"].is_string(), "{round}");

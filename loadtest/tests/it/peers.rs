@@ -3,15 +3,15 @@
 //! Installs those that come from npm if `TICKWIRE_TEST_INSTALL` is set, as `cargo xtask test` sets it, and nothing else. A
 //! server that is not there is skipped, plainly.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::process::Command;
+
+use crate::{PROGRAM, skip};
 
 /// The peer delivers everything, or is skipped because it is not installed.
 #[track_caller]
 fn check(name: &str) {
     let installs = std::env::var_os("TICKWIRE_TEST_INSTALL").is_some();
-    let output = Command::new(env!("CARGO_BIN_EXE_tickwire-loadtest"))
+    let output = Command::new(PROGRAM)
         .arg("peers")
         .args((!installs).then_some("--no-install"))
         .arg(name)
@@ -29,20 +29,6 @@ fn check(name: &str) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// Says that a test did not run, here and in the log of skipped tests where there is one.
-#[allow(clippy::print_stdout)]
-pub(crate) fn skip(line: &str) {
-    print!("{line}");
-    if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {
-        let mut log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("the log of skipped tests");
-        log.write_all(line.as_bytes()).expect("the log of skipped tests");
-    }
 }
 
 #[test]

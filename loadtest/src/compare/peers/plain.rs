@@ -39,29 +39,3 @@ impl Protocol for Plain {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::super::tests::{inbound, published, sent, topics};
-    use super::*;
-
-    #[test]
-    fn what_is_sent() {
-        expect![[r#"text "sub bench.t0,bench.t1""#]].assert_eq(&sent(&Plain.subscribe(&topics(2))));
-        expect![[r#"text "pub bench.t1 \"17.\"""#]].assert_eq(&published(&Plain, "bench.t1", "\"17.\""));
-    }
-
-    #[test]
-    fn what_comes_in() {
-        expect![[r#"delivered "\"17.\"""#]].assert_eq(&inbound(&Plain, b"\"17.\""));
-        expect!["confirmed 12"].assert_eq(&inbound(&Plain, b"ok 12"));
-        for strange in [&b""[..], b"ok", b"ok ", b"ok 1x", b"17"] {
-            assert!(
-                inbound(&Plain, strange).starts_with("fault a message of "),
-                "{strange:?}"
-            );
-        }
-    }
-}
