@@ -11,12 +11,12 @@
 
 use std::collections::BTreeSet;
 
-use tickwire_wire::message::{AckResult, Since, Subscribe};
+use tickwire_wire::message::{AckResult, Since, Subscribe, TopicRequest};
 use tickwire_wire::{Control, ErrorCode, Micros, Pattern, Refusal, RequestId};
 
 use super::Shard;
 use super::requests::Answer;
-use super::resume::Places;
+use super::resume::{LeftAt, Places};
 use super::wide::Wide;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
@@ -93,6 +93,16 @@ impl Unfinished {
         self.later = Some(message);
     }
 
+    /// Bytes of memory that it holds: its names, what is answered of them, and the positions that it resumes from.
+    fn memory_bytes(&self) -> usize {
+        let names = (0..self.request.names()).map(|at| self.request.name(at).len());
+        let ahead = self.ahead.as_ref().map_or(0, |places| places.capacity());
+        names.sum::<usize>()
+            + self.request.names() * size_of::<TopicRequest>()
+            + self.answers.capacity() * size_of::<Answer>()
+            + ahead * size_of::<(TopicId, LeftAt)>()
+    }
+
     /// The wildcard that it was seeing to.
     pub(super) fn wide(&self) -> Option<&Wide> {
         self.wide.as_ref()
@@ -159,6 +169,14 @@ impl Shard {
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
         let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
+    }
+
+    /// Bytes of memory that a session's request under way holds, 0 if there is none.
+    #[must_use]
+    pub fn unfinished_bytes(&self, id: SessionId) -> usize {
+        let session = self.sessions.get(id.index());
+        let unfinished = session.and_then(|session| session.unfinished.as_ref());
+        unfinished.map_or(0, |unfinished| unfinished.memory_bytes())
     }
 
     /// Of the wildcard that a session's request under way has come to: topics that were made before this one, by number, have been

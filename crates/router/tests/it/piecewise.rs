@@ -80,6 +80,27 @@ fn the_next_request_waits_for_it() {
 }
 
 /// With 4 names at once, a piece is 64 looks at topics, or 16 subscriptions.
+/// A storm of requests that were begun and not done held memory that nothing bounded.
+#[test]
+fn what_a_request_under_way_holds_is_counted() {
+    let mut setup = Setup::default();
+    setup.settings.topics_at_once = 4;
+    let mut world = World::new(setup);
+    let client = world.open(0, Codec::Json, Vec::new());
+    let id = world.clients[client].id.expect("it is connected");
+    assert_eq!(world.shards[0].unfinished_bytes(id), 0);
+    let names: Vec<String> = (0..20).map(|number| format!("t.{number:0>200}")).collect();
+    let request = format!(
+        r#"{{"op":"subscribe","id":1,"topics":["{}"]}}"#,
+        names.join("\",\"")
+    );
+    world.send(client, request.as_bytes());
+    let held = world.shards[0].unfinished_bytes(id);
+    assert!(held > request.len(), "{held} of {} bytes", request.len());
+    world.shards[0].finish(id, world.now);
+    assert_eq!(world.shards[0].unfinished_bytes(id), 0);
+}
+
 #[test]
 fn no_step_of_a_wildcard_is_more_work_than_a_piece() {
     const TOPICS: usize = 200;

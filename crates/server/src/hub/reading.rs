@@ -3,8 +3,8 @@
 //! The budget is looked at between two requests. What is left of a read then waits in the one read buffer, and no other connection
 //! is read before it is done: memory does not grow with the number of clients that send much. A request that is not done at once
 //! is [parked]: others are read meanwhile, and it is gone on with behind them, a piece at a time, at least one in each cycle. What
-//! its client had sent behind it is kept until it is done, and when there is much of that in all, nobody else is read before some
-//! of it is.
+//! its client had sent behind it is kept until it is done. When such requests and what is behind them hold much memory in all,
+//! nobody else is read before one is done.
 //!
 //! [parked]: Parked
 
@@ -32,8 +32,8 @@ const READ_SHARE: u64 = 10;
 /// The most of it, in microseconds.
 const READ_SHARE_MAX_US: u64 = 5_000;
 
-/// Bytes that clients have sent behind requests which are not done, from which on nobody else is read.
-const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that requests which are not done hold, with what their clients have sent behind them, from which on nobody else is read.
+const PARKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a client has sent, and the budget did not suffice for.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) session: SessionId,
-    /// Bytes that came behind the request.
+    /// Bytes that the request holds, and those that came behind it.
     bytes: usize,
 }
 
@@ -159,7 +159,8 @@ impl Hub {
     fn park(&mut self, id: SessionId, rest: &[u8]) {
         if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
             socket.unread(rest);
-            let bytes = socket.early.as_ref().map_or(0, |early| early.len());
+            let behind = socket.early.as_ref().map_or(0, |early| early.len());
+            let bytes = self.shard.unfinished_bytes(id) + behind;
             self.parked.push_back(Parked { session: id, bytes });
         }
     }
