@@ -252,8 +252,9 @@ impl Shard {
             // Of a subscription that is behind, nothing tells the session of what comes next.
             may_be_again = true;
             let is_promised_more = replays.as_ref().is_some_and(|replays| replays.has(topic));
-            if is_promised_more || !decided.insert(topic) {
-                return None; // older ones come behind it yet, or what stays is behind it
+            let snapshot_is_due = subscriber.opening.first() != First::Nothing;
+            if is_promised_more || snapshot_is_due || !decided.insert(topic) {
+                return None; // older ones or the snapshot come behind it yet, or what stays is behind it
             }
             let newest: Arc<Publication> = slot.cell.as_ref()?.newest()?;
             let skips = newest.seq.0.checked_sub(frame.before().0 + 1)?;

@@ -364,6 +364,32 @@ fn a_replay_that_goes_on_is_not_overtaken() {
 }
 
 #[test]
+fn a_value_that_waits_before_a_snapshot_is_not_made_newer() {
+    // It is of a replay that was promised while every message counted. The snapshot that the second ack promises is the first newer one.
+    check(
+        "outbox 300; open a; pub ticker.A *150; sub a ticker.B trade.B; go; stall a; pub ticker.B 1; pub trade.B 1..9; drain;
+         sub a ticker.A@0 mode=every; sub a ticker.A rate=100; write a 300; pub ticker.A 2; drain; write a 1; pub ticker.A 3; drain;
+         write a 1; resume a",
+        expect![[r#"
+            a: ack 1 ticker.B@0 conflate, trade.B@0 every
+            a: ack 2 ticker.A@1 every recovered=true
+            a: ack 3 ticker.A@0 conflate rate=100
+            a: update ticker.B 1 1
+            a: update trade.B 1 1
+            a: update trade.B 2 2
+            a: update ticker.A 1 "x…(150)"
+            a: snapshot ticker.A 3 3
+            a: update trade.B 3 3
+            a: update trade.B 4 4
+            a: update trade.B 5 5
+            a: update trade.B 6 6
+            a: update trade.B 7 7
+            a: update trade.B 8 8
+            a: update trade.B 9 9"#]],
+    );
+}
+
+#[test]
 fn a_value_that_was_replaced_while_it_waited_is_replaced_again() {
     // Byte by byte: behind the value of B that is begun, that of A was made newer once, and goes on being superseded.
     check(
