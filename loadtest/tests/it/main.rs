@@ -67,7 +67,7 @@ fn number(found: &Value, name: &str) -> u64 {
 }
 
 /// Says that a test did not run, here and in the log of skipped tests where there is one.
-#[allow(clippy::print_stdout)]
+#[expect(clippy::print_stdout, reason = "people see it")]
 fn skip(line: &str) {
     print!("{line}");
     if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {

@@ -209,6 +209,20 @@ fn the_histories_fall_back_under_their_budget() {
     );
 }
 
+/// 10,000 patterns that match one, two or four topics each.
+fn narrow_patterns() -> Vec<String> {
+    let of = |n: usize| {
+        let other = n + 10_000;
+        [
+            format!("ticker.S{n}"),
+            format!("candle.*.S{n}"),
+            format!("*.S{other}"),
+            format!("new.S{n}"),
+        ]
+    };
+    (0..2_500).flat_map(of).collect()
+}
+
 #[test]
 fn hundred_thousand_topics_and_ten_thousand_patterns() {
     const SYMBOLS: usize = 20_000;
@@ -221,18 +235,7 @@ fn hundred_thousand_topics_and_ten_thousand_patterns() {
         }
     }
     assert_eq!(world.directory.topic_count(), 100_000);
-    // 10,000 patterns that match one, two or four topics each.
-    let patterns: Vec<String> = (0..2_500)
-        .flat_map(|n| {
-            let other = n + 10_000;
-            [
-                format!("ticker.S{n}"),
-                format!("candle.*.S{n}"),
-                format!("*.S{other}"),
-                format!("new.S{n}"),
-            ]
-        })
-        .collect();
+    let patterns = narrow_patterns();
     let narrow = world.open(0, Codec::Json, Vec::new());
     subscribe(&mut world, narrow, &patterns, None);
     assert_eq!(world.shards[0].subscription_count(), 2_500 * (1 + 2 + 3));

@@ -139,6 +139,12 @@ impl Place {
     }
 }
 
+/// The place in `truth` of a topic that was published.
+fn place_of(truth: &Truth, name: &str) -> usize {
+    let place = truth.iter().position(|topic| topic.name == name);
+    place.expect("a topic that was published")
+}
+
 fn matches(pattern: &str, topic: &str) -> bool {
     let pattern: Pattern = pattern.parse().expect("a pattern");
     pattern.matches(topic)
@@ -169,12 +175,7 @@ impl Reader {
 
     /// Reads one frame.
     pub(crate) fn read(&mut self, frame: &Frame, truth: &Truth) {
-        let find = |name: &str| {
-            truth
-                .iter()
-                .position(|t| t.name == name)
-                .expect("a topic that was published")
-        };
+        let find = |name: &str| place_of(truth, name);
         match frame {
             Frame::Ping | Frame::Pong(_) => {}
             Frame::Close(..) => self.closed = true,
@@ -217,39 +218,7 @@ impl Reader {
                 place.told = told;
             }
             Frame::Message(ServerMessage::Control(Control::Ack { id, results })) => {
-                assert!(id.0 > self.acked, "acks come in the order of the requests");
-                self.acked = id.0;
-                match self.asked.remove(&id.0).expect("an ack answers a request") {
-                    Asked::Subscribe {
-                        topics,
-                        mode,
-                        conflate_ms,
-                        snapshot,
-                        heads,
-                    } => {
-                        assert_eq!(results.len(), topics.len(), "one result per topic");
-                        let was_due: BTreeSet<usize> = self.due().collect();
-                        self.syncing.insert(id.0, BTreeSet::new());
-                        for (wanted, result) in topics.iter().zip(results) {
-                            if mode == Some(Mode::Snapshot) {
-                                assert_eq!(result.error.is_some(), conflate_ms > 0, "{result:?}");
-                                if conflate_ms == 0 {
-                                    self.one_shot(id.0, &wanted.0, &heads, truth);
-                                }
-                            } else {
-                                let pace = (mode, conflate_ms);
-                                self.subscribed(wanted, pace, snapshot, &heads, result, truth);
-                            }
-                        }
-                        self.brought(id.0, &was_due);
-                    }
-                    Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results, truth),
-                    Asked::Resync(topic, heads) => {
-                        let was_due = self.due().collect();
-                        self.again(find(&topic), &results[0], &heads, truth);
-                        self.brought(id.0, &was_due);
-                    }
-                }
+                self.ack(id.0, results, truth);
             }
             Frame::Message(ServerMessage::Control(Control::Error { id, code, .. })) => {
                 assert_eq!(
@@ -266,6 +235,42 @@ impl Reader {
                 assert!(!self.covers(&topic), "{topic} is subscribed");
             }
             Frame::Message(other) => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) {
+        assert!(id > self.acked, "acks come in the order of the requests");
+        self.acked = id;
+        match self.asked.remove(&id).expect("an ack answers a request") {
+            Asked::Subscribe {
+                topics,
+                mode,
+                conflate_ms,
+                snapshot,
+                heads,
+            } => {
+                assert_eq!(results.len(), topics.len(), "one result per topic");
+                let was_due: BTreeSet<usize> = self.due().collect();
+                self.syncing.insert(id, BTreeSet::new());
+                for (wanted, result) in topics.iter().zip(results) {
+                    if mode == Some(Mode::Snapshot) {
+                        assert_eq!(result.error.is_some(), conflate_ms > 0, "{result:?}");
+                        if conflate_ms == 0 {
+                            self.one_shot(id, &wanted.0, &heads, truth);
+                        }
+                    } else {
+                        let pace = (mode, conflate_ms);
+                        self.subscribed(wanted, pace, snapshot, &heads, result, truth);
+                    }
+                }
+                self.brought(id, &was_due);
+            }
+            Asked::Unsubscribe(patterns) => self.unsubscribed(&patterns, results, truth),
+            Asked::Resync(topic, heads) => {
+                let was_due = self.due().collect();
+                self.again(place_of(truth, &topic), &results[0], &heads, truth);
+                self.brought(id, &was_due);
+            }
         }
     }
 

@@ -395,28 +395,30 @@ impl Script {
                     directory.stale_changes()
                 )
             }
-            "count" => {
-                let counts = self.world().shards[0].counts();
-                let count = match words[1] {
-                    "updates" => counts.updates,
-                    "snapshots" => counts.snapshots,
-                    "gaps" => counts.gaps,
-                    "lagged" => counts.lagged,
-                    "owed" => counts.ledger.owed,
-                    "delivered" => counts.ledger.delivered,
-                    "gapped" => counts.ledger.gapped,
-                    "conflated" => counts.ledger.conflated,
-                    "dropped" => counts.ledger.dropped,
-                    "pending" => counts.ledger.pending(),
-                    "drained" => counts.drained,
-                    "overflows" => counts.queue_overflows,
-                    other => panic!("count {other:?}?"),
-                };
-                count.to_string()
-            }
+            "count" => self.count(words[1]).to_string(),
             other => panic!("show {other:?}?"),
         };
         self.line(&format!("{}: {text}", words.join(" ")));
+    }
+
+    /// One of the first shard's counts.
+    fn count(&mut self, name: &str) -> u64 {
+        let counts = self.world().shards[0].counts();
+        match name {
+            "updates" => counts.updates,
+            "snapshots" => counts.snapshots,
+            "gaps" => counts.gaps,
+            "lagged" => counts.lagged,
+            "owed" => counts.ledger.owed,
+            "delivered" => counts.ledger.delivered,
+            "gapped" => counts.ledger.gapped,
+            "conflated" => counts.ledger.conflated,
+            "dropped" => counts.ledger.dropped,
+            "pending" => counts.ledger.pending(),
+            "drained" => counts.drained,
+            "overflows" => counts.queue_overflows,
+            other => panic!("count {other:?}?"),
+        }
     }
 
     /// Prints a line; one that repeats the line before is only counted.

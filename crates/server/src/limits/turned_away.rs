@@ -158,6 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn answers() {
         let check = |why: TurnedAway, expected: &Expect| {
             let text = String::from_utf8(why.unasked().to_vec()).expect("text");

@@ -46,7 +46,7 @@ pub(crate) struct Poller {
 
 impl Poller {
     /// A poller without connections, and what to wait for. To be called on the shard's runtime.
-    #[allow(unsafe_code)]
+    #[expect(unsafe_code, reason = "tokio owns a second descriptor of this epoll")]
     pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let poll = Poll::new()?;
         // A second descriptor of the same epoll, for tokio to own.

@@ -49,7 +49,7 @@ pub(crate) async fn run(directory: Arc<Directory>) {
 }
 
 /// Has the allocator give back what it does not need.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the C library is told by a call of its own")]
 fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim(3) takes a number and no pointer, may be called by any thread at any time, and touches only memory that

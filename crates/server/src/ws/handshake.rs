@@ -343,6 +343,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn handshakes_out_of_order() {
         check_lines(
             &["Upgrade:"],

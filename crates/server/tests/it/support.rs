@@ -429,7 +429,7 @@ pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: &str) 
 }
 
 /// Says that a test was skipped, and why.
-#[allow(clippy::print_stdout)]
+#[expect(clippy::print_stdout, reason = "people see it")]
 pub(crate) fn skip(test: &str, why: &str) {
     println!("skipped: {test}: {why}");
     if let Ok(log) = std::env::var("TICKWIRE_TEST_SKIP_LOG") {

@@ -101,6 +101,23 @@ fn curl_publishes_and_reads_values_histories_and_listings() {
     let head = call("/v1/topics/chat.a", &["--head"]);
     assert_eq!((head.status, head.body.as_str()), (200, ""), "{head:?}");
 
+    reads_histories(&call);
+
+    let listing = call("/v1/topics?match=chat.*", &[]).json(200);
+    let listed = |topic: &str, seq: u64| json!({"topic": topic, "kind": "event", "epoch": epoch, "seq": seq, "subscribers": 0});
+    assert_eq!(
+        listing["topics"],
+        json!([listed("chat.a", 3), listed("chat.b", 1)])
+    );
+    assert_eq!(
+        call("/v1/topics?match=ticker.*", &[]).json(200)["topics"],
+        json!([])
+    );
+    broker.stop();
+}
+
+/// After three publications to `chat.a`.
+fn reads_histories(call: &dyn Fn(&str, &[&str]) -> Answer) {
     let history = call("/v1/topics/chat.a/history", &[]).json(200);
     let data: Vec<_> = history["messages"]
         .as_array()
@@ -124,18 +141,6 @@ fn curl_publishes_and_reads_values_histories_and_listings() {
     let page = call("/v1/topics/chat.a/history?since=1&limit=1", &[]).json(200);
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
     assert_eq!(page["messages"][0]["seq"], 2, "{page}");
-
-    let listing = call("/v1/topics?match=chat.*", &[]).json(200);
-    let listed = |topic: &str, seq: u64| json!({"topic": topic, "kind": "event", "epoch": epoch, "seq": seq, "subscribers": 0});
-    assert_eq!(
-        listing["topics"],
-        json!([listed("chat.a", 3), listed("chat.b", 1)])
-    );
-    assert_eq!(
-        call("/v1/topics?match=ticker.*", &[]).json(200)["topics"],
-        json!([])
-    );
-    broker.stop();
 }
 
 #[test]

@@ -101,6 +101,71 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
+/// A reader whose messages are compressed, which stays.
+fn compressed_reader(broker: &Broker) -> Socket {
+    let deflate = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
+    let (mut compressed, answer) = Socket::request(broker, GET, &deflate);
+    assert_eq!(answer.status, 101);
+    assert_eq!(compressed.message()["op"], "welcome");
+    send(
+        &mut compressed,
+        &json!({"op": "subscribe", "id": 1, "topics": ["chat.*"]}),
+    );
+    assert_eq!(compressed.message()["op"], "ack");
+    assert_eq!(publish(broker, "chat.long", 1, 1_000), 200);
+    assert_eq!(compressed.message()["op"], "joined");
+    assert_eq!(compressed.deflated_message()["op"], "update");
+    compressed
+}
+
+/// What readers move that lag or have been promised a replay. One of them stays.
+fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
+    // A reader who stands still lags, is conflated and misses something.
+    let mut slow = Socket::open(broker);
+    let asked = json!({"op": "subscribe", "id": 1, "topics": ["slow.a", "ticker.a"]});
+    send(&mut slow, &asked);
+    assert_eq!(slow.message()["op"], "ack");
+    poll("it lags", || {
+        assert_eq!(publish(broker, "slow.a", 200, 60_000), 200);
+        assert_eq!(publish(broker, "ticker.a", 20, 10), 200);
+        moved.look(broker);
+        moved.moved.contains("tickwire_lagging_sessions").then_some(())
+    });
+    moved.wait(
+        broker,
+        &[
+            "lags_total",
+            "lag_seconds",
+            "lagging_outbox_bytes",
+            "outbox_bytes",
+            "ledger_pending",
+        ],
+    );
+    poll("it has caught up", || {
+        slow.frame();
+        moved.look(broker);
+        let done = ["tickwire_ledger_gapped_total", "tickwire_ledger_conflated_total"];
+        done.iter().all(|name| moved.moved.contains(*name)).then_some(())
+    });
+    // Another has been promised what it does not read.
+    let mut resumed = Socket::open(broker);
+    assert_eq!(publish(broker, "chat.many", 200, 10_000), 200);
+    let epoch = get(broker.listen, "/v1/topics/chat.many").body;
+    let epoch: serde_json::Value = serde_json::from_str(&epoch).expect("JSON");
+    let since = json!({"epoch": epoch["epoch"], "seq": 0});
+    send(
+        &mut resumed,
+        &json!({"op": "subscribe", "id": 1, "topics": [{"topic": "chat.many", "since": since}]}),
+    );
+    moved.wait(broker, &["replay_bytes"]);
+    send(
+        &mut resumed,
+        &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "slow.a", "since": since}]}),
+    );
+    moved.wait(broker, &["gapped_messages_total"]);
+    slow
+}
+
 /// What subscribers, publishers and a feed move.
 fn move_most(moved: &mut Moved) {
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -134,63 +199,8 @@ fn move_most(moved: &mut Moved) {
     send(&mut publisher, &json!({"op": "fly", "id": 3}));
     assert_eq!(publisher.message()["op"], "error");
 
-    let deflate = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
-    let (mut compressed, answer) = Socket::request(&broker, GET, &deflate);
-    assert_eq!(answer.status, 101);
-    assert_eq!(compressed.message()["op"], "welcome");
-    send(
-        &mut compressed,
-        &json!({"op": "subscribe", "id": 1, "topics": ["chat.*"]}),
-    );
-    assert_eq!(compressed.message()["op"], "ack");
-    assert_eq!(publish(&broker, "chat.long", 1, 1_000), 200);
-    assert_eq!(compressed.message()["op"], "joined");
-    assert_eq!(compressed.deflated_message()["op"], "update");
-
-    // A reader who stands still lags, is conflated and misses something.
-    let mut slow = Socket::open(&broker);
-    let asked = json!({"op": "subscribe", "id": 1, "topics": ["slow.a", "ticker.a"]});
-    send(&mut slow, &asked);
-    assert_eq!(slow.message()["op"], "ack");
-    poll("it lags", || {
-        assert_eq!(publish(&broker, "slow.a", 200, 60_000), 200);
-        assert_eq!(publish(&broker, "ticker.a", 20, 10), 200);
-        moved.look(&broker);
-        moved.moved.contains("tickwire_lagging_sessions").then_some(())
-    });
-    moved.wait(
-        &broker,
-        &[
-            "lags_total",
-            "lag_seconds",
-            "lagging_outbox_bytes",
-            "outbox_bytes",
-            "ledger_pending",
-        ],
-    );
-    poll("it has caught up", || {
-        slow.frame();
-        moved.look(&broker);
-        let done = ["tickwire_ledger_gapped_total", "tickwire_ledger_conflated_total"];
-        done.iter().all(|name| moved.moved.contains(*name)).then_some(())
-    });
-    // Another has been promised what it does not read.
-    let mut resumed = Socket::open(&broker);
-    assert_eq!(publish(&broker, "chat.many", 200, 10_000), 200);
-    let epoch = get(broker.listen, "/v1/topics/chat.many").body;
-    let epoch: serde_json::Value = serde_json::from_str(&epoch).expect("JSON");
-    let since = json!({"epoch": epoch["epoch"], "seq": 0});
-    send(
-        &mut resumed,
-        &json!({"op": "subscribe", "id": 1, "topics": [{"topic": "chat.many", "since": since}]}),
-    );
-    moved.wait(&broker, &["replay_bytes"]);
-    send(
-        &mut resumed,
-        &json!({"op": "subscribe", "id": 2, "topics": [{"topic": "slow.a", "since": since}]}),
-    );
-    moved.wait(&broker, &["gapped_messages_total"]);
-    drop(resumed);
+    let _compressed = compressed_reader(&broker);
+    let _slow = slow_readers(moved, &broker);
 
     assert_eq!(Socket::request(&broker, GET, &[]).1.status, 426);
     let token = [&GOOD[..], &["Authorization: Bearer nonsense"]].concat();

@@ -14,16 +14,9 @@ fn page(broker: &Broker, path: &str) -> Value {
 
 #[test]
 fn a_reader_that_stopped_is_among_the_slowest_sessions() {
-    let feed = [
-        "--feed",
-        "sim",
-        "--symbols",
-        "2",
-        "--rate",
-        "20000",
-        "--shards",
-        "2",
-    ];
+    let feed: Vec<&str> = "--feed sim --symbols 2 --rate 20000 --shards 2"
+        .split(' ')
+        .collect();
     let late = "150000";
     let broker = Broker::start_with(
         &feed,

@@ -71,6 +71,7 @@ fn subscribe(topics: &Value, fields: &Value) -> Input {
 }
 
 /// What is wrong in either codec.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
     let since = |since: Value| json!([{"topic": "trade.A", "since": since}]);
     let none = || json!({});

@@ -78,6 +78,7 @@ fn settings_that_would_let_nobody_or_anybody_in() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn settings_of_tokens_that_cannot_be() {
     let jwt = |text: &str| format!("[auth.jwt]\n{text}");
     refused(

@@ -112,6 +112,7 @@ fn a_public_key_is_no_secret() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn claims_that_are_not_taken() {
     let access = rules(ALL_ALGORITHMS);
     let with = |changes: Value| hs256(&claims_with(&changes));

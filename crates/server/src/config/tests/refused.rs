@@ -51,6 +51,7 @@ fn tls_that_is_half_set() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_bad_value_names_key_value_origin_and_range() {
     let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
     let file = |text: &str| Case::new().file(text);

@@ -8,7 +8,7 @@
 //! descriptor up for every send. One that has no place there is written to by its descriptor.
 //!
 //! A ring that goes on failing, or completes what was not sent, is given up once for all: connections are written to plainly then.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the kernel is handed pointers into frames")]
 
 use std::io;
 use std::os::fd::AsRawFd;

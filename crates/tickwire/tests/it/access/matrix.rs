@@ -36,6 +36,16 @@ fn blocks() -> Vec<Block<'static>> {
     blocks
 }
 
+/// The code with which `socket` is refused to publish `name` or to subscribe to it.
+fn code_of(socket: &mut Socket, id: usize, kind: &str, name: &str) -> Value {
+    if kind == "publish" {
+        let request = json!({"op": "publish", "id": id, "topic": name, "data": {"price": "1"}});
+        return ask(socket, &request)["code"].clone();
+    }
+    let request = json!({"op": "subscribe", "id": id, "topics": [name], "mode": "snapshot"});
+    ask(socket, &request)["results"][0]["error"]["code"].clone()
+}
+
 #[test]
 fn every_grant_holds_over_websocket_and_http() {
     let guarded = Guarded::start("required = true");
@@ -52,19 +62,7 @@ fn every_grant_holds_over_websocket_and_http() {
         let mut socket = guarded.open(&token);
         let bearer = format!("Authorization: Bearer {token}");
         for (id, (allowed, kind, name)) in block.cases.iter().enumerate() {
-            let code = if *kind == "publish" {
-                let answer = ask(
-                    &mut socket,
-                    &json!({"op": "publish", "id": id, "topic": name, "data": {"price": "1"}}),
-                );
-                answer["code"].clone()
-            } else {
-                let answer = ask(
-                    &mut socket,
-                    &json!({"op": "subscribe", "id": id, "topics": [name], "mode": "snapshot"}),
-                );
-                answer["results"][0]["error"]["code"].clone()
-            };
+            let code = code_of(&mut socket, id, kind, name);
             let expected = if *allowed { Value::Null } else { json!("forbidden") };
             assert_eq!(
                 code, expected,

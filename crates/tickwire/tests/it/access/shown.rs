@@ -43,6 +43,7 @@ fn a_token_is_taken_from_the_header_and_from_a_subprotocol() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn those_without_a_good_token_are_told_401_and_what_would_do() {
     let guarded = Guarded::start("required = true");
     let with = |changes: Value| {

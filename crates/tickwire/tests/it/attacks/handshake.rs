@@ -153,6 +153,7 @@ fn row_13_upgraded_then_silent() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn row_14_handshakes_that_are_none() {
     let attack = Besieged::start(&[]);
     let line = |name, line| instead_of(name, line);

@@ -21,6 +21,7 @@ fn publish(data: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn json_that_is_no_request() {
     json(
         "",

@@ -60,6 +60,7 @@ fn positions_of_one_lineage_need_no_array() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn positions_are_read_strictly() {
     for (since, expected) in [
         (
@@ -361,6 +362,7 @@ fn missing_fields_are_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn fields_of_the_wrong_type_are_named_and_the_id_is_echoed() {
     check(
         r#"{"op":5,"id":5}"#,

@@ -35,6 +35,7 @@ fn control(message: &Control, expected: Expect) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn control_messages() {
     control(
         &Control::Welcome {
@@ -244,6 +245,7 @@ fn data_messages() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn market_data() {
     let symbol = Symbol::from("BTC-USD");
     let ticker = Ticker {
@@ -349,6 +351,7 @@ fn market_data() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn messages_that_a_client_does_not_know_or_cannot_read() {
     let show = |codec: Codec, bytes: &[u8]| match codec.decode_server(bytes) {
         Ok(ServerMessage::Unknown(op)) => format!("unknown {op}"),

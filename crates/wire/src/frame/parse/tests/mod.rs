@@ -97,6 +97,7 @@ fn closing(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_allowed() {
     let message = |payload: &[u8]| Got::Message(Opcode::Text, payload.to_vec());
     let big = vec![7; 65_536];
