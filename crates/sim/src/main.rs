@@ -9,6 +9,7 @@
     reason = "a command's output is what it is for"
 )]
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,9 @@ use tickwire_sim::{Broken, Plan, Tally, catch_panics, run, shrink};
 const CHUNK: u64 = 16;
 /// Failures after which a run ends.
 const FAILURES_MAX: usize = 10;
+/// Seeds that must pass while nothing is planted.
+#[cfg(planted)]
+const SOUND_SEEDS: u64 = 1_000;
 
 /// Simulate the broker's core, its clients and the network between them under seeds.
 #[derive(Debug, Parser)]
@@ -42,29 +46,17 @@ struct Args {
     /// Run this seed alone, twice, and show what happened
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
-    /// Stop at the first failure and do not shorten it
-    #[arg(long)]
-    first: bool,
     /// Write a summary to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print the faults that can be planted, each with the seeds within which it must be found
+    /// Plant each fault and see after how many seeds it is found
     #[cfg(planted)]
     #[arg(long)]
-    faults: bool,
-    /// Plant this fault into the broker's core
+    mutations: bool,
+    /// With --mutations: only those whose name has this in it
     #[cfg(planted)]
-    #[arg(long, value_name = "NAME", value_parser = fault)]
-    plant: Option<Fault>,
-}
-
-/// Reads the name of a fault.
-#[cfg(planted)]
-fn fault(name: &str) -> Result<Fault, String> {
-    let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
-    fault
-        .copied()
-        .ok_or_else(|| "no such fault; --faults prints them".to_owned())
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 /// What all runs came to.
@@ -89,18 +81,6 @@ impl Summary {
 fn main() -> ExitCode {
     let args = Args::parse();
     catch_panics();
-    #[cfg(planted)]
-    {
-        if args.faults {
-            for fault in Fault::ALL {
-                println!("{} {}", fault.seeds(), fault.name());
-            }
-            return ExitCode::SUCCESS;
-        }
-        if let Some(fault) = args.plant {
-            plant(fault);
-        }
-    }
     if let Some(seed) = args.replay {
         return replay(seed);
     }
@@ -109,25 +89,24 @@ fn main() -> ExitCode {
         .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
         .unwrap_or(1)
         .max(1);
+    #[cfg(planted)]
+    if args.mutations {
+        return mutations(&args, jobs);
+    }
     let begun = Instant::now();
-    let mut summary = run_all(&args, jobs, begun);
-    summary.failures.sort_by_key(|(seed, _)| *seed);
+    let end = args.from.saturating_add(args.seeds);
+    let summary = run_all(args.from..end, FAILURES_MAX, jobs);
     let seconds = begun.elapsed().as_secs_f64();
     for (seed, broken) in &summary.failures {
         println!("seed {seed}: {broken}");
         println!("  again: cargo xtask sim --replay {seed}");
     }
-    if let Some((seed, broken)) = summary.failures.first().filter(|_| !args.first) {
+    if let Some((seed, broken)) = summary.failures.first() {
         println!("\nseed {seed}, shortened:");
         show(&shrink(&Plan::from_seed(*seed), broken.rule));
     }
     println!("\n{}", table(&summary, jobs, seconds));
-    let written = args.json.as_ref().is_none_or(|path| {
-        let text = format!("{:#}\n", to_json(&args, &summary, jobs, seconds));
-        std::fs::write(path, text)
-            .inspect_err(|error| eprintln!("cannot write {}: {error}", path.display()))
-            .is_ok()
-    });
+    let written = write(&args, &to_json(&args, &summary, jobs, seconds));
     if summary.failures.is_empty() && written {
         ExitCode::SUCCESS
     } else {
@@ -135,21 +114,77 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all seeds on `jobs` threads and says how far it is.
-fn run_all(args: &Args, jobs: usize, begun: Instant) -> Summary {
-    let end = args.from.saturating_add(args.seeds);
-    let failures_max = if args.first { 1 } else { FAILURES_MAX };
-    let next = AtomicU64::new(args.from);
+/// Writes `summary` to the file that was asked for. False if it cannot be.
+fn write(args: &Args, summary: &serde_json::Value) -> bool {
+    args.json.as_ref().is_none_or(|path| {
+        std::fs::write(path, format!("{summary:#}\n"))
+            .inspect_err(|error| eprintln!("cannot write {}: {error}", path.display()))
+            .is_ok()
+    })
+}
+
+/// Plants each fault by itself and prints the seed that found it: the simulator is worth what it finds.
+#[cfg(planted)]
+fn mutations(args: &Args, jobs: usize) -> ExitCode {
+    let wanted = |fault: &Fault| args.only.as_ref().is_none_or(|only| fault.name().contains(only));
+    let faults: Vec<Fault> = Fault::ALL.iter().copied().filter(wanted).collect();
+    if faults.is_empty() {
+        eprintln!("no planted fault has that in its name");
+        return ExitCode::FAILURE;
+    }
+    if !run_all(0..SOUND_SEEDS, 1, jobs).failures.is_empty() {
+        eprintln!("the simulator fails without any planted fault; `cargo xtask sim` shows how");
+        return ExitCode::FAILURE;
+    }
+    let mut rows = vec![("none", None)];
+    for fault in faults {
+        plant(fault);
+        let found = run_all(0..fault.seeds(), 1, jobs).failures.into_iter().next();
+        match &found {
+            Some((seed, broken)) => println!("{}: seed {seed} {}", fault.name(), broken.rule),
+            None => println!("{}: not found in {} seeds", fault.name(), fault.seeds()),
+        }
+        rows.push((
+            fault.name(),
+            found.map(|(seed, broken)| (seed, broken.rule.to_string())),
+        ));
+    }
+    println!("\n| planted | found at seed | by |\n|---|---:|---|");
+    for (name, found) in &rows {
+        let (seed, by) = found
+            .as_ref()
+            .map_or(("–".to_owned(), ""), |(seed, by)| (seed.to_string(), by));
+        println!("| {name} | {seed} | {by} |");
+    }
+    let missed = rows[1..].iter().filter(|(_, found)| found.is_none()).count();
+    println!("\n{} planted, {missed} not found", rows.len() - 1);
+    let rows = rows.iter().map(|(name, found)| {
+        let (seed, by) = found.as_ref().map_or((None, ""), |(seed, by)| (Some(seed), by));
+        json!({ "planted": name, "seed": seed, "by": by })
+    });
+    let written = write(args, &rows.collect::<Vec<_>>().into());
+    if missed == 0 && written {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs `seeds` on `jobs` threads until so many have failed, and says how far it is.
+fn run_all(seeds: Range<u64>, failures_max: usize, jobs: usize) -> Summary {
+    let begun = Instant::now();
+    let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let mut summary = Summary::default();
     std::thread::scope(|scope| {
         let (sender, results) = mpsc::channel();
         for _ in 0..jobs {
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            let (sender, next, stop, end) = (sender.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let first = next.fetch_add(CHUNK, Ordering::Relaxed);
-                    if first >= end || sender.send(run_chunk(first..end.min(first + CHUNK))).is_err() {
+                    let chunk = first..end.min(first + CHUNK);
+                    if chunk.is_empty() || sender.send(run_chunk(chunk)).is_err() {
                         break;
                     }
                 }
@@ -168,14 +203,15 @@ fn run_all(args: &Args, jobs: usize, begun: Instant) -> Summary {
             }
             if said.elapsed() >= Duration::from_secs(2) {
                 said = Instant::now();
-                progress(&summary, args.seeds, begun);
+                progress(&summary, seeds.end - seeds.start, begun);
             }
         }
     });
+    summary.failures.sort_by_key(|(seed, _)| *seed);
     summary
 }
 
-fn run_chunk(seeds: std::ops::Range<u64>) -> Summary {
+fn run_chunk(seeds: Range<u64>) -> Summary {
     let mut summary = Summary::default();
     for seed in seeds {
         let outcome = run(&Plan::from_seed(seed), false);

@@ -12,13 +12,11 @@
     reason = "a command's output is what it is for"
 )]
 
-mod attack;
 mod autobahn;
 mod bench;
-mod compare;
 mod fuzz;
+mod loadtest;
 mod programs;
-mod reliability;
 mod sbom;
 mod sim;
 mod test;
@@ -30,12 +28,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::attack::AttackArgs;
 use crate::autobahn::AutobahnArgs;
 use crate::bench::BenchArgs;
-use crate::compare::CompareArgs;
 use crate::fuzz::FuzzArgs;
-use crate::reliability::ReliabilityArgs;
+use crate::loadtest::{AttackArgs, CompareArgs, ReliabilityArgs};
 use crate::sim::SimArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
@@ -55,13 +51,10 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the habits that neither the compiler nor Clippy knows
+    /// Check the habits that neither the compiler, nor Clippy, nor cargo-deny knows
     ///
-    /// Which crate may use which, the head of each file, the size of files and functions, leftovers, sleeping tests,
-    /// unsafe code, machine paths, manifests and links. Faults are printed as `file:line: what to do`.
-    ///
-    /// Files and functions over the limits are listed in crates/xtask/tidy-ratchet.toml with their size, which may
-    /// only shrink.
+    /// Which crate uses which, the head and the length of each file, notes to oneself, sleeping tests, machine paths,
+    /// manifests and links. Faults are printed as `file:line: what to do`.
     Tidy,
     /// Run everything that a change must pass
     ///
@@ -160,17 +153,13 @@ fn main() -> Result<ExitCode> {
         Command::Tidy => tidy::run(&workspace)?,
         Command::Test(args) => test::run(&workspace, &args)?,
         Command::Bench(args) => bench::run(&workspace, &args)?,
-        Command::Compare(args) => compare::run(&workspace, &args)?,
-        Command::Reliability(args) => reliability::run(&workspace, &args)?,
-        Command::Attack(args) => attack::run(&workspace, &args)?,
+        Command::Compare(args) => loadtest::compare(&workspace, &args)?,
+        Command::Reliability(args) => loadtest::reliability(&workspace, &args)?,
+        Command::Attack(args) => loadtest::attack(&workspace, &args)?,
         Command::Sim(args) => sim::run(&workspace, &args)?,
         Command::Autobahn(args) => autobahn::run(&workspace, &args)?,
         Command::Fuzz(args) => fuzz::run(&workspace, &args)?,
         Command::Sbom => sbom::run(&workspace)?,
     };
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!passed)))
 }

@@ -1,32 +1,155 @@
-//! Which programs this machine has, and whether it may be changed. Never changes it.
+//! Programs of this machine: which there are, and the ways to run one.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// The program in the search path, as a full path.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders)
-        .map(|folder| folder.join(program))
-        .find(|path| is_executable(path))
-}
-
-#[cfg(unix)]
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_executable(path: &Path) -> bool {
-    path.is_file()
+    let said = said_by(Command::new("sh").args(["-c", "command -v \"$0\"", program])).ok()?;
+    Some(PathBuf::from(said.trim_end())).filter(|path| path.is_absolute())
 }
 
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
+    said_by(Command::new("id").arg("-u")).is_ok_and(|said| said == "0\n")
+}
+
+fn name(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+/// Runs `command` where it can be seen. True if it succeeds.
+pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", name(command)));
+    Ok(status?.success())
+}
+
+/// Whether `command` is there and succeeds, unseen.
+pub(crate) fn works(command: &mut Command) -> bool {
+    said_by(command).is_ok()
+}
+
+/// What `command` prints, if it succeeds.
+pub(crate) fn said_by(command: &mut Command) -> Result<String> {
+    let program = name(command);
+    let output = command
+        .stdin(Stdio::null())
         .output()
-        .is_ok_and(|output| output.stdout == b"0\n")
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} failed ({}): {}", output.status, said.trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("what {program} printed is not UTF-8"))
+}
+
+/// Runs `command`, passes on what it prints line by line, and returns that and whether it succeeded.
+pub(crate) fn run_and_read(mut command: Command) -> Result<(String, bool)> {
+    let (pipe, end) = std::io::pipe()?;
+    command.stdout(end.try_clone()?).stderr(end);
+    let child = command.spawn();
+    let mut child = child.with_context(|| format!("cannot run {}", name(&command)))?;
+    // The pipe ends when the program does: this side's ends of it go with the command.
+    drop(command);
+    let mut kept = String::new();
+    for line in BufReader::new(pipe).split(b'\n') {
+        let mut line = line?;
+        line.push(b'\n');
+        std::io::stdout().write_all(&line)?;
+        kept.push_str(&String::from_utf8_lossy(&line));
+    }
+    Ok((kept, child.wait()?.success()))
+}
+
+/// Runs `command` without showing its output, for at most `limit`.
+///
+/// # Errors
+/// When it cannot be started, fails or takes longer; the error ends with the last line that it printed as an error.
+pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
+    let program = name(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    let mut pipe = child.stderr.take().context("a piped standard error is there")?;
+    let (done, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let read = pipe.read_to_end(&mut said).map(|_| said);
+        done.send(read).unwrap_or_default(); // nobody waits for what comes too late
+    });
+    let Ok(said) = said.recv_timeout(limit) else {
+        child.kill()?;
+        child.wait()?;
+        bail!("{program} was not done after {} s", limit.as_secs());
+    };
+    let said = String::from_utf8_lossy(&said?).into_owned();
+    ensure!(
+        child.wait()?.success(),
+        "{program} failed: {}",
+        said.trim().lines().last().unwrap_or("it did not say why")
+    );
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null());
+        command
+    }
+
+    #[test]
+    fn programs_are_found_where_they_are() {
+        assert!(find("sh").is_some_and(|path| path.is_file()));
+        assert_eq!(find("no-such-program"), None);
+    }
+
+    #[test]
+    fn both_outputs_are_kept() {
+        let (output, succeeded) = run_and_read(shell("echo out; echo err >&2; exit 3")).unwrap();
+        assert!(output == "out\nerr\n" && !succeeded, "{output}");
+        assert_eq!(
+            run_and_read(shell("printf end")).unwrap(),
+            ("end\n".to_owned(), true)
+        );
+    }
+
+    #[test]
+    fn failures_say_why() {
+        let quietly = |script: &str, limit| run_quietly(&mut shell(script), Duration::from_secs(limit));
+        assert!(quietly("echo no", 60).is_ok());
+        for (result, expected) in [
+            (
+                quietly("echo first >&2; echo no room >&2; exit 1", 60),
+                "sh failed: no room",
+            ),
+            (
+                quietly("while :; do read x < /dev/zero; done", 0),
+                "sh was not done after 0 s",
+            ),
+            (
+                run_quietly(&mut Command::new("no-such-program"), Duration::ZERO),
+                "cannot run no-such-program",
+            ),
+            (
+                said_by(&mut shell("echo a >&2; exit 3")).map(drop),
+                "sh failed (exit status: 3): a",
+            ),
+        ] {
+            assert_eq!(result.unwrap_err().to_string(), expected);
+        }
+    }
 }

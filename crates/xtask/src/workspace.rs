@@ -2,26 +2,54 @@
 //!
 //! Asks `cargo metadata` and `git`. Never looks at the target folder or at ignored files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+use anyhow::{Context as _, Result};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
-/// A crate of the workspace and its dependencies, by package name.
-#[derive(Debug, Clone, Default)]
+use crate::programs::said_by;
+
+/// A crate of the workspace and what its manifest names, by package name.
+#[derive(Debug)]
 pub(crate) struct Member {
     /// The package's name.
     pub(crate) name: String,
     /// Its manifest, relative to the workspace.
     pub(crate) manifest: String,
-    /// What its manifest names as normal dependencies.
+    /// Its normal dependencies.
     pub(crate) normal: BTreeSet<String>,
-    /// What its manifest names as dependencies of any kind.
+    /// Its dependencies of any kind.
     pub(crate) any: BTreeSet<String>,
-    /// Everything that normal dependencies bring in, directly or not.
-    pub(crate) reached: BTreeSet<String>,
+}
+
+impl Member {
+    fn of(package: &Package, metadata: &Metadata) -> Self {
+        let named = |kinds: &[DependencyKind]| {
+            let dependencies = package
+                .dependencies
+                .iter()
+                .filter(|dep| kinds.contains(&dep.kind));
+            dependencies.map(|dep| dep.name.clone()).collect()
+        };
+        let manifest = package.manifest_path.strip_prefix(&metadata.workspace_root);
+        Self {
+            name: package.name.to_string(),
+            manifest: manifest
+                .unwrap_or(&package.manifest_path)
+                .as_str()
+                .replace('\\', "/"),
+            normal: named(&[DependencyKind::Normal]),
+            any: named(&[
+                DependencyKind::Normal,
+                DependencyKind::Development,
+                DependencyKind::Build,
+            ]),
+        }
+    }
 }
 
 /// A tracked text file.
@@ -59,55 +87,53 @@ impl Workspace {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
         let metadata = MetadataCommand::new()
             .manifest_path(&manifest)
+            .no_deps()
             .other_options(["--locked".to_owned()])
             .exec()
             .context("cannot read the workspace; after a change of dependencies, `cargo update --workspace` brings Cargo.lock in step")?;
+        let members = metadata.workspace_packages().into_iter();
         Ok(Self {
             root: metadata.workspace_root.clone().into(),
             target: metadata.target_directory.clone().into(),
-            members: members(&metadata)?,
+            members: members.map(|package| Member::of(package, &metadata)).collect(),
         })
     }
 
     /// A command that runs in the workspace's root with nothing on its standard input.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).stdin(Stdio::null());
         command
     }
 
-    /// The same cargo that runs xtask.
-    pub(crate) fn cargo(&self) -> Command {
-        self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    /// The same cargo that runs xtask, with the words of `line` as its arguments.
+    pub(crate) fn cargo(&self, line: &str) -> Command {
+        let mut cargo = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(line.split_whitespace());
+        cargo
+    }
+
+    /// A folder below the target folder, which is made if it is not there.
+    pub(crate) fn below_target(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let folder = self.target.join(path);
+        make(&folder)?;
+        Ok(folder)
     }
 
     /// Every text file that git tracks or would track.
     pub(crate) fn text_files(&self) -> Result<Vec<TextFile>> {
-        let output = self
-            .command("git")
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-            .output()
-            .context("cannot run git, which knows the project's files")?;
-        if !output.status.success() {
-            bail!(
-                "git ls-files failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
+        let mut git = self.command("git");
+        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let mut files = Vec::new();
-        for path in output
-            .stdout
-            .split(|&byte| byte == 0)
-            .filter(|path| !path.is_empty())
-        {
-            let path = String::from_utf8(path.to_vec()).context("a path is not UTF-8")?;
-            let full = self.root.join(&path);
+        for path in said_by(&mut git)?.split_terminator('\0') {
+            let full = self.root.join(path);
             // A tracked file that was deleted and not yet committed, or a link.
             if !full.is_file() {
                 continue;
             }
-            let bytes = std::fs::read(&full).with_context(|| format!("cannot read {path}"))?;
+            let bytes = fs::read(&full).with_context(|| format!("cannot read {path}"))?;
             if let Ok(text) = String::from_utf8(bytes) {
+                let path = path.to_owned();
                 files.push(TextFile { path, text });
             }
         }
@@ -115,69 +141,17 @@ impl Workspace {
     }
 }
 
-fn members(metadata: &Metadata) -> Result<Vec<Member>> {
-    let reaches = normal_graph(metadata)?;
-    let names: BTreeMap<_, _> = metadata
-        .packages
-        .iter()
-        .map(|package| (&package.id, package.name.to_string()))
-        .collect();
-    let member = |package: &cargo_metadata::Package| {
-        let named = |kind: Option<DependencyKind>| {
-            let dependencies = package.dependencies.iter();
-            dependencies
-                .filter(|dep| kind.is_none_or(|kind| dep.kind == kind))
-                .map(|dep| dep.name.clone())
-                .collect()
-        };
-        let manifest = package
-            .manifest_path
-            .strip_prefix(&metadata.workspace_root)
-            .unwrap_or(&package.manifest_path);
-        Member {
-            name: package.name.to_string(),
-            manifest: manifest.as_str().replace('\\', "/"),
-            normal: named(Some(DependencyKind::Normal)),
-            any: named(None),
-            reached: reached(&reaches, &package.id)
-                .into_iter()
-                .map(|id| names[id].clone())
-                .collect(),
-        }
-    };
-    Ok(metadata.workspace_packages().into_iter().map(member).collect())
+/// Makes a folder, and those above it.
+pub(crate) fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
-/// The normal dependencies of each package, on every platform.
-fn normal_graph(metadata: &Metadata) -> Result<BTreeMap<&PackageId, Vec<&PackageId>>> {
-    let resolve = metadata
-        .resolve
-        .as_ref()
-        .context("cargo metadata gave no dependency graph")?;
-    Ok(resolve
-        .nodes
-        .iter()
-        .map(|node| {
-            let normal = node.deps.iter().filter(|dep| {
-                dep.dep_kinds
-                    .iter()
-                    .any(|kind| kind.kind == DependencyKind::Normal)
-            });
-            (&node.id, normal.map(|dep| &dep.pkg).collect())
-        })
-        .collect())
+/// Reads a file of text.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn reached<'a>(
-    graph: &BTreeMap<&'a PackageId, Vec<&'a PackageId>>,
-    from: &PackageId,
-) -> BTreeSet<&'a PackageId> {
-    let mut reached = BTreeSet::new();
-    let mut open: Vec<_> = graph.get(from).into_iter().flatten().copied().collect();
-    while let Some(package) = open.pop() {
-        if reached.insert(package) {
-            open.extend(graph.get(package).into_iter().flatten());
-        }
-    }
-    reached
+/// Writes a file.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }

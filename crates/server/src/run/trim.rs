@@ -20,7 +20,7 @@ const LEAST_BYTES: usize = 32 * 1024 * 1024;
 
 /// Has all threads that begin from now on share one heap. To be called before there are others; does nothing where the allocator is
 /// another one.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the C library is told by a call of its own")]
 pub fn share_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt(3) takes two numbers and no pointer, and there is no other thread yet that could be in the allocator.

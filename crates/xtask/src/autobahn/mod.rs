@@ -12,43 +12,26 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use self::broker::EchoBroker;
 use self::report::Report;
-use crate::workspace::Workspace;
+use crate::programs::{said_by, succeeds};
+use crate::workspace::{Workspace, make, read, write};
 
 /// Names the folder with the suite's scripts.
 const FOLDER_VARIABLE: &str = "TICKWIRE_AUTOBAHN";
 /// Where that folder is looked for when the variable is not set, from the workspace's root.
 const FOLDER_DEFAULT: &str = "../shared/tools/autobahn";
 /// How many cases the suite has.
-const CASES: usize = 517;
+const CASES: u64 = 517;
 /// What is run over TLS when no cases are named: what is above TLS is the same, and tested without it.
 const TLS_CASES: [&str; 7] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
 /// The broker's settings.
 const CONFIG: &str = "crates/xtask/autobahn.toml";
 
-/// How the broker hands bytes to the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Egress {
-    /// A system call a connection
-    #[value(name = "plain")]
-    Plain,
-    /// A batch of connections by `io_uring`
-    #[value(name = "io_uring")]
-    IoUring,
-}
-
-impl Egress {
-    /// As the setting has it.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::IoUring => "io_uring",
-        }
-    }
-}
+/// How the broker may hand bytes to the kernel, as the setting has it.
+const EGRESSES: [&str; 2] = ["plain", "io_uring"];
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -57,8 +40,8 @@ pub(crate) struct AutobahnArgs {
     #[arg(long)]
     tls: bool,
     /// Through this egress alone [default: each in turn; with --tls, which has one of its own, plain]
-    #[arg(long, value_name = "KIND")]
-    egress: Option<Egress>,
+    #[arg(long, value_name = "KIND", value_parser = EGRESSES)]
+    egress: Option<String>,
     /// Judge the debug build, which checks itself more, instead of the release build
     #[arg(long)]
     debug: bool,
@@ -70,8 +53,7 @@ pub(crate) struct AutobahnArgs {
 /// Builds the broker, runs the suite and prints what it found. True when every case is in order.
 pub(crate) fn run(workspace: &Workspace, args: &AutobahnArgs) -> Result<bool> {
     let suite = suite(workspace)?;
-    let folder = workspace.target.join("autobahn");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let folder = workspace.below_target("autobahn")?;
     let python = set_up(workspace, &suite, &folder)?;
     let program = build(workspace, args.debug)?;
     let config = if args.tls {
@@ -79,29 +61,26 @@ pub(crate) fn run(workspace: &Workspace, args: &AutobahnArgs) -> Result<bool> {
     } else {
         workspace.root.join(CONFIG)
     };
-    let cases: Vec<String> = match (args.cases.is_empty(), args.tls) {
-        (true, true) => TLS_CASES.map(str::to_owned).to_vec(),
-        _ => args.cases.clone(),
+    let mut cases = args.cases.clone();
+    if args.tls && cases.is_empty() {
+        cases = TLS_CASES.map(str::to_owned).to_vec();
+    }
+    let egresses = match (&args.egress, args.tls) {
+        (Some(one), _) => &[one.as_str()][..],
+        (None, true) => &EGRESSES[..1],
+        (None, false) => &EGRESSES,
     };
-    let kinds = match (args.egress, args.tls) {
-        (Some(kind), _) => vec![kind],
-        (None, true) => vec![Egress::Plain],
-        (None, false) => vec![Egress::Plain, Egress::IoUring],
-    };
+    let transport = if args.tls { "TLS" } else { "TCP" };
     let mut in_order = true;
-    for egress in kinds {
-        let transport = if args.tls { "TLS" } else { "TCP" };
-        println!("\nAutobahn over {transport}, egress {}", egress.as_str());
-        let out = folder.join(format!("{transport}-{}", egress.as_str()).to_lowercase());
-        fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-        let broker = EchoBroker::start(
-            workspace,
-            &program,
-            &config,
-            egress.as_str(),
-            &out.join("broker.log"),
-        )?;
-        run_suite(workspace, &suite, &python, &broker.url, &out, &cases)?;
+    for egress in egresses {
+        println!("\nAutobahn over {transport}, egress {egress}");
+        let out = folder.join(format!("{transport}-{egress}").to_lowercase());
+        make(&out)?;
+        let log = out.join("broker.log");
+        let broker = EchoBroker::start(workspace, &program, &config, egress, &log)?;
+        let scheme = if args.tls { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}/v1/echo", broker.address);
+        run_suite(workspace, &suite, &python, &url, &out, &cases)?;
         broker.stop()?;
         let report = Report::read(&out, AGENT)?;
         print!("{report}");
@@ -136,74 +115,50 @@ fn suite(workspace: &Workspace) -> Result<PathBuf> {
 fn set_up(workspace: &Workspace, suite: &Path, folder: &Path) -> Result<PathBuf> {
     let script = suite.join("setup.sh");
     let (python, stamp) = (folder.join("venv"), folder.join("venv-made-by.sh"));
-    let wanted = fs::read(&script).with_context(|| format!("cannot read {}", script.display()))?;
-    if python.is_dir() && fs::read(&stamp).is_ok_and(|made_by| made_by == wanted) {
+    let wanted = read(&script)?;
+    if python.is_dir() && fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == wanted) {
         return Ok(python);
     }
     println!("setting up the Autobahn suite in {}", python.display());
-    let status = workspace
-        .command("bash")
-        .arg(&script)
-        .arg(&python)
-        .status()
-        .context("cannot run bash")?;
-    ensure!(
-        status.success(),
-        "the suite cannot be set up: {} failed",
-        script.display()
-    );
-    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    let made = succeeds(workspace.command("bash").arg(&script).arg(&python))?;
+    ensure!(made, "the suite cannot be set up: {} failed", script.display());
+    write(&stamp, wanted)?;
     Ok(python)
 }
 
 /// Builds the broker and returns its program.
 fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
-    let mut build = workspace.cargo();
-    build.args(["build", "--locked", "-p", "tickwire"]);
     let profile = if debug { "debug" } else { "release" };
+    let mut build = workspace.cargo("build --locked -p tickwire");
     if !debug {
         build.arg("--release");
     }
-    let built = build.status().context("cannot run cargo")?;
-    ensure!(built.success(), "the {profile} build failed");
+    ensure!(succeeds(&mut build)?, "the {profile} build failed");
     Ok(workspace.target.join(profile).join("tickwire"))
 }
 
 /// Makes a certificate that signs itself, and the settings that use it; returns the settings' file.
 fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    let output = workspace
-        .command("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+    let mut openssl = workspace.command("openssl");
+    openssl
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+                .split(' '),
+        )
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
-        .arg(&certificate)
-        .output()
-        .context("cannot run openssl, which makes the certificate")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("openssl made no certificate: {}", said.trim());
-    }
-    let text =
-        fs::read_to_string(workspace.root.join(CONFIG)).with_context(|| format!("cannot read {CONFIG}"))?;
-    let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
-    let tls = format!(
-        "{text}\n[tls]\ncert_file = {}\nkey_file = {}\n",
-        quoted(&certificate),
-        quoted(&key)
-    );
+        .arg(&certificate);
+    said_by(&mut openssl).context("openssl made no certificate")?;
+    let text = read(&workspace.root.join(CONFIG))?;
+    // A text of JSON is one of TOML.
+    let quoted = |path: &Path| serde_json::Value::from(path.display().to_string());
+    let (certificate, key) = (quoted(&certificate), quoted(&key));
+    let tls = format!("{text}\n[tls]\ncert_file = {certificate}\nkey_file = {key}\n");
     let config = folder.join("tls.toml");
-    fs::write(&config, tls).with_context(|| format!("cannot write {}", config.display()))?;
+    write(&config, tls)?;
     Ok(config)
 }
 
@@ -229,8 +184,7 @@ fn run_suite(
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run bash")?;
-    let log = out.join("run.log");
-    fs::write(&log, &output.stdout).with_context(|| format!("cannot write {}", log.display()))?;
+    write(&out.join("run.log"), &output.stdout)?;
     // 1 says that cases failed, which the report tells better.
     if !matches!(output.status.code(), Some(0 | 1)) {
         bail!(

@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::side::{Side, said_by};
+use super::side::Side;
+use crate::programs::said_by;
+use crate::workspace::read;
 
 /// Valgrind only counts; its model of the caches is not of this machine.
 const NO_CACHES: &str = "--callgrind-args=--cache-sim=no";
@@ -47,23 +49,24 @@ impl Measure {
 
     /// Measures `case` on each side that has it, the sides by turns.
     pub(super) fn take(self, sides: &[Side], case: &str) -> Result<Vec<Option<f64>>> {
-        let has = |side: &Side| side.cases().iter().any(|name| name == case);
-        let mut figures = vec![None; sides.len()];
         let turns = match self {
             Self::Wall { rounds } => rounds,
             Self::Instructions => 1,
         };
+        let mut figures = vec![None; sides.len()];
         for turn in 0..turns {
             let mut order: Vec<usize> = (0..sides.len()).collect();
             if turn % 2 == 1 {
                 order.reverse();
             }
-            for at in order.into_iter().filter(|at| has(&sides[*at])) {
-                let figure = self
-                    .take_once(&sides[at], case)
-                    .with_context(|| format!("cannot measure {case} of {}", sides[at].name()))?;
-                let best: &mut Option<f64> = &mut figures[at];
-                *best = Some(best.map_or(figure, |best| best.min(figure)));
+            for at in order
+                .into_iter()
+                .filter(|at| sides[*at].cases.iter().any(|name| name == case))
+            {
+                let figure = self.take_once(&sides[at], case);
+                let figure =
+                    figure.with_context(|| format!("cannot measure {case} of {}", sides[at].name))?;
+                figures[at] = Some(figures[at].map_or(figure, |best: f64| best.min(figure)));
             }
         }
         Ok(figures)
@@ -73,22 +76,15 @@ impl Measure {
         match self {
             Self::Wall { .. } => {
                 // Each turn replaces it; what an earlier one left must not be taken for this one's.
-                let estimates = side
-                    .results()
-                    .join("criterion")
-                    .join(case)
-                    .join("latest/estimates.json");
+                let folder = side.results.join("criterion").join(case);
+                let estimates = folder.join("latest/estimates.json");
                 match std::fs::remove_file(&estimates) {
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                     _ => {}
                 }
-                said_by(
-                    side.wall()
-                        .args(["--bench", "--save-baseline", "latest", "--exact", case]),
-                )?;
-                let text = std::fs::read_to_string(&estimates)
-                    .with_context(|| format!("criterion left no {}", estimates.display()))?;
-                median(&text)
+                let arguments = ["--bench", "--save-baseline", "latest", "--exact", case];
+                said_by(side.wall().args(arguments))?;
+                median(&read(&estimates).context("criterion left no estimates")?)
             }
             Self::Instructions => {
                 let pattern = format!("*::{}", case.replace('/', "::"));

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cargo_metadata::Message;
 
 use super::valgrind;
+use crate::programs::said_by;
 use crate::workspace::Workspace;
 
 /// The package with the benches.
@@ -19,18 +20,20 @@ const PACKAGE: &str = "tickwire-benches";
 /// One side, and once it is built its programs.
 #[derive(Debug)]
 pub(super) struct Side {
-    name: String,
+    /// What to call it.
+    pub(super) name: String,
     root: PathBuf,
     /// Where it is built.
     target: PathBuf,
     /// Where criterion and gungraun put what they write.
-    results: PathBuf,
+    pub(super) results: PathBuf,
     cargo: OsString,
     wall: PathBuf,
     instructions: PathBuf,
     /// The search path with the right runner of gungraun first.
     search_path: OsString,
-    cases: Vec<String>,
+    /// The names of its cases.
+    pub(super) cases: Vec<String>,
 }
 
 impl Side {
@@ -38,28 +41,16 @@ impl Side {
     pub(super) fn of_work_tree(workspace: &Workspace) -> Result<Self> {
         let commit = git(&workspace.root, &["rev-parse", "--short=12", "HEAD"])?;
         let is_changed = !git(&workspace.root, &["status", "--porcelain"])?.is_empty();
-        let name = if is_changed {
-            format!("{commit} with changes")
-        } else {
-            commit
-        };
-        Ok(Self::new(
-            workspace,
-            name,
-            workspace.root.clone(),
-            workspace.target.clone(),
-            "work-tree",
-        ))
+        let name = commit + if is_changed { " with changes" } else { "" };
+        let (root, target) = (workspace.root.clone(), workspace.target.clone());
+        Ok(Self::new(workspace, name, root, target, "work-tree"))
     }
 
     /// The commit that `revision` names.
     pub(super) fn of_revision(workspace: &Workspace, revision: &str) -> Result<Self> {
-        let commit = format!("{revision}^{{commit}}");
-        let commit = git(
-            &workspace.root,
-            &["rev-parse", "--verify", "--short=12", "--end-of-options", &commit],
-        )
-        .with_context(|| format!("{revision} names no commit"))?;
+        let wanted = format!("{revision}^{{commit}}");
+        let asked = ["rev-parse", "--verify", "--short=12", "--end-of-options", &wanted];
+        let commit = git(&workspace.root, &asked).with_context(|| format!("{revision} names no commit"))?;
         let manifest = format!("{commit}:benches/Cargo.toml");
         ensure!(
             git(&workspace.root, &["cat-file", "-e", &manifest]).is_ok(),
@@ -77,27 +68,12 @@ impl Side {
             root,
             target,
             results: workspace.target.join("bench/results").join(results),
-            cargo: workspace.cargo().get_program().to_owned(),
+            cargo: workspace.cargo("").get_program().to_owned(),
             wall: PathBuf::new(),
             instructions: PathBuf::new(),
             search_path: OsString::new(),
             cases: Vec::new(),
         }
-    }
-
-    /// What to call it.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The names of its cases.
-    pub(super) fn cases(&self) -> &[String] {
-        &self.cases
-    }
-
-    /// Its folder of results.
-    pub(super) fn results(&self) -> &Path {
-        &self.results
     }
 
     /// The program that measures wall time, not the one that built it.
@@ -129,12 +105,9 @@ impl Side {
     /// Builds both programs and asks which cases there are.
     pub(super) fn build(&mut self) -> Result<()> {
         let mut cargo = self.command(&self.cargo);
-        cargo.args(["bench", "--package", PACKAGE, "--benches", "--no-run", "--locked"]);
-        cargo.arg("--message-format=json-render-diagnostics");
-        let output = cargo
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
+        cargo.args("bench --benches --no-run --locked --message-format=json-render-diagnostics".split(' '));
+        cargo.args(["--package", PACKAGE]).stderr(Stdio::inherit());
+        let output = cargo.output().context("cannot run cargo")?;
         ensure!(output.status.success(), "{} does not build", self.name);
         (self.wall, self.instructions) = programs(&output.stdout)?;
         let listed = said_by(self.wall().args(["--bench", "--list"]))?;
@@ -144,10 +117,14 @@ impl Side {
 
     /// Makes the runner of gungraun ready that this side's version of it wants.
     pub(super) fn prepare_runner(&mut self, workspace: &Workspace) -> Result<()> {
-        let lock = self.root.join("Cargo.lock");
-        let lock =
-            std::fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-        let runner = valgrind::runner(workspace, &valgrind::locked_version(&lock)?)?;
+        let gungraun = said_by(self.command(&self.cargo).args(["pkgid", "--locked", "gungraun"]));
+        let gungraun = gungraun.context("these benches cannot count instructions")?;
+        let version = gungraun
+            .trim()
+            .rsplit('@')
+            .next()
+            .context("gungraun has a version")?;
+        let runner = valgrind::runner(workspace, version)?;
         let rest = std::env::var_os("PATH").unwrap_or_default();
         let folders = [runner].into_iter().chain(std::env::split_paths(&rest));
         self.search_path = std::env::join_paths(folders).context("a folder of PATH has a colon in it")?;
@@ -171,11 +148,8 @@ fn check_out(workspace: &Workspace, commit: &str, root: &Path) -> Result<()> {
     // One that was deleted by hand, with the target folder, is still registered.
     git(&workspace.root, &["worktree", "prune"])?;
     let path = root.to_str().context("the target folder's path is not UTF-8")?;
-    git(
-        &workspace.root,
-        &["worktree", "add", "--quiet", "--detach", path, commit],
-    )
-    .map(drop)
+    let add = ["worktree", "add", "--quiet", "--detach", path, commit];
+    git(&workspace.root, &add).map(drop)
 }
 
 /// What git prints, without the line's end.
@@ -185,37 +159,24 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     said_by(&mut git).map(|said| said.trim_end().to_owned())
 }
 
-/// What a program prints, if it succeeds.
-pub(super) fn said_by(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} failed ({}): {}", output.status, said.trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("what {program} printed is not UTF-8"))
-}
-
 /// The two programs that cargo says it built.
 fn programs(messages: &[u8]) -> Result<(PathBuf, PathBuf)> {
-    let mut found = [("wall", None), ("instructions", None)];
+    let (mut wall, mut instructions) = (None, None);
     for message in Message::parse_stream(messages) {
-        let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo said")? else {
-            continue;
-        };
-        for (name, program) in &mut found {
-            if artifact.target.name == *name && artifact.target.is_bench() {
-                program.clone_from(&artifact.executable);
+        if let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo said")?
+            && artifact.target.is_bench()
+        {
+            match artifact.target.name.as_str() {
+                "wall" => wall = artifact.executable,
+                "instructions" => instructions = artifact.executable,
+                _ => {}
             }
         }
     }
-    let [(_, Some(wall)), (_, Some(instructions))] = found else {
-        bail!("the benches `wall` and `instructions` were not built");
-    };
-    Ok((wall.into(), instructions.into()))
+    let built = wall
+        .zip(instructions)
+        .context("the benches `wall` and `instructions` were not built")?;
+    Ok((built.0.into(), built.1.into()))
 }
 
 /// The names in criterion's list.
@@ -241,13 +202,5 @@ mod tests {
     fn programs_that_were_not_built() {
         let error = programs(b"{\"reason\":\"build-finished\",\"success\":true}\n").unwrap_err();
         assert!(error.to_string().contains("were not built"), "{error}");
-    }
-
-    #[test]
-    fn a_program_that_fails_says_why() {
-        let mut git = Command::new("git");
-        let error = said_by(git.args(["rev-parse", "--verify", "no/such/thing"])).unwrap_err();
-        let error = error.to_string();
-        assert!(error.starts_with("git failed (exit status: 128): "), "{error}");
     }
 }

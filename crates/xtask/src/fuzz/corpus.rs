@@ -9,26 +9,22 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use super::cargo_fuzz;
-use crate::workspace::Workspace;
+use crate::programs::succeeds;
+use crate::workspace::{Workspace, make};
 
 /// The folder of the archives.
 const ARCHIVES: &str = "crates/fuzz/corpora";
 
 /// The folder of what a target has learnt, here and by its archive.
 pub(super) fn learnt(workspace: &Workspace, name: &str) -> Result<PathBuf> {
-    let learnt = workspace.target.join("fuzz/corpus").join(name);
-    make(&learnt)?;
+    let learnt = workspace.below_target(Path::new("fuzz/corpus").join(name))?;
     let archive = archive(workspace, name);
     if archive.exists() {
         // Inputs are named after what is in them.
         let mut unpack = Command::new("tar");
         unpack.args(["-x", "-z", "--skip-old-files", "-f"]).arg(&archive);
         unpack.arg("-C").arg(&learnt);
-        ensure!(
-            unpack.status().context("cannot run tar")?.success(),
-            "cannot unpack {}",
-            archive.display()
-        );
+        ensure!(succeeds(&mut unpack)?, "cannot unpack {}", archive.display());
     }
     Ok(learnt)
 }
@@ -43,11 +39,8 @@ pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
     make(&fewest)?;
     let mut merge = cargo_fuzz(workspace, "run");
     merge.arg(name).args([&fewest, &learnt]).args(["--", "-merge=1"]);
-    let merged = merge.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    ensure!(
-        merged.success(),
-        "{name}: the fuzzer does not find the fewest inputs"
-    );
+    let merged = succeeds(merge.stdout(Stdio::null()).stderr(Stdio::null()))?;
+    ensure!(merged, "{name}: the fuzzer does not find the fewest inputs");
     let archive = archive(workspace, name);
     make(&workspace.root.join(ARCHIVES))?;
     // The same inputs make the same archive.
@@ -60,11 +53,7 @@ pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
     let mut inputs = names(&fewest)?;
     inputs.sort();
     pack.args(&inputs);
-    ensure!(
-        pack.status().context("cannot run tar")?.success(),
-        "cannot write {}",
-        archive.display()
-    );
+    ensure!(succeeds(&mut pack)?, "cannot write {}", archive.display());
     let bytes = fs::metadata(&archive)?.len();
     Ok(format!(
         "{name}: {} of {} inputs kept, {bytes} bytes",
@@ -75,10 +64,6 @@ pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
 
 fn archive(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root.join(ARCHIVES).join(format!("{name}.tar.gz"))
-}
-
-fn make(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

@@ -9,15 +9,15 @@ mod stats;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::stats::Stats;
+use crate::programs::{succeeds, works};
 use crate::workspace::Workspace;
 
 /// The folder of the programs.
@@ -57,8 +57,10 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
         .iter()
         .filter(|name| args.targets.is_empty() || args.targets.contains(name))
         .collect();
-    let mut build = cargo_fuzz(workspace, "build");
-    ensure!(build.status()?.success(), "the fuzzers do not build");
+    ensure!(
+        succeeds(&mut cargo_fuzz(workspace, "build"))?,
+        "the fuzzers do not build"
+    );
     if args.keep {
         for name in chosen {
             println!("{}", corpus::keep(workspace, name)?);
@@ -68,23 +70,18 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
     let rounds = chosen.len().div_ceil(args.jobs.max(1)) as u64;
     println!("{} targets, about {} s", chosen.len(), rounds * args.seconds);
 
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        let worker = || {
-            while let Some(name) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let outcome = fuzz(workspace, name, args.seconds);
-                done.lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .push((name.as_str(), outcome));
-            }
-        };
-        for _ in 0..args.jobs.max(1) {
-            scope.spawn(worker);
-        }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let next = || chosen.get(next.fetch_add(1, Ordering::Relaxed));
+        let turns = std::iter::from_fn(next).map(|name| (name.as_str(), fuzz(workspace, name, args.seconds)));
+        turns.collect::<Vec<_>>()
+    };
+    let mut done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..args.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let done = done.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done.flatten().collect::<Vec<_>>()
     });
-    let mut done = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_by_key(|(name, _)| *name);
     println!("\n{}", stats::HEAD);
     let mut in_order = true;
@@ -98,16 +95,12 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
 
 /// Says in one line which tool is missing.
 fn ensure_tools(workspace: &Workspace) -> Result<()> {
-    let runs = |args: &[&str]| {
-        let output = nightly(workspace).args(args).output();
-        output.is_ok_and(|output| output.status.success())
-    };
     ensure!(
-        runs(&["--version"]),
+        works(nightly(workspace).arg("--version")),
         "fuzzing needs the nightly compiler: rustup toolchain install nightly"
     );
     ensure!(
-        runs(&["fuzz", "--version"]),
+        works(nightly(workspace).args(["fuzz", "--version"])),
         "fuzzing needs cargo-fuzz: cargo install cargo-fuzz --version 0.13.2 --locked"
     );
     Ok(())
@@ -143,12 +136,8 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// Runs a target's fuzzer and passes on how far it is.
 fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
-    let folder = |kind: &str| -> Result<PathBuf> {
-        let folder = workspace.target.join("fuzz").join(kind).join(name);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(folder)
-    };
-    let (learnt, found) = (corpus::learnt(workspace, name)?, folder("artifacts")?);
+    let learnt = corpus::learnt(workspace, name)?;
+    let found = workspace.below_target(Path::new("fuzz/artifacts").join(name))?;
     let log = workspace.target.join("fuzz").join(format!("{name}.log"));
     let mut file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut run = cargo_fuzz(workspace, "run");

@@ -4,20 +4,20 @@
 //! they have tests. The last line of the output is their sum. A step that cannot run at all is a failure; a test that
 //! says it did not run is skipped, never passed.
 
-mod process;
 mod supply;
 mod tally;
 mod tools;
 
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use self::process::run_and_read;
 use self::tally::Tally;
+use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, read, write};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -96,98 +96,51 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
 }
 
 fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally> {
-    let mut cargo = workspace.cargo();
-    match step {
-        Step::Fmt => cargo.args(["fmt", "--all", "--check"]),
-        Step::Clippy => cargo.args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "--deny",
-            "warnings",
-        ]),
-        Step::Doc => cargo
-            .args([
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-                "--locked",
-            ])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
+    let line = match step {
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
         Step::Tests => return run_tests(workspace, args),
         Step::Supply => return supply::run(workspace, !args.no_install),
-        Step::Doctests => {
-            cargo.args([
-                "test",
-                "--doc",
-                "--workspace",
-                "--locked",
-                "--no-fail-fast",
-                "--color",
-                "never",
-            ]);
-            let (output, succeeded) = run_and_read(&mut cargo)?;
-            return Ok(Tally::of_libtest(&output, succeeded));
-        }
+        Step::Doctests => return read_tests(workspace.cargo("test --doc"), ""),
+        Step::Fmt => "fmt --all --check",
+        Step::Clippy => "clippy --workspace --all-targets --locked -- --deny warnings",
+        Step::Doc => "doc --workspace --no-deps --document-private-items --locked",
     };
-    let status = cargo.status().context("cannot run cargo")?;
-    Ok(Tally::of(status.success()))
+    let mut cargo = workspace.cargo(line);
+    if step == Step::Doc {
+        cargo.env("RUSTDOCFLAGS", "--deny warnings");
+    }
+    Ok(Tally::of(succeeds(&mut cargo)?))
 }
 
 fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
-    let folder = workspace.target.join("xtask");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Tests that find something missing say so here: the runners do not show what a passed test prints.
-    let skip_log = folder.join("skipped.log");
-    std::fs::write(&skip_log, "").with_context(|| format!("cannot write {}", skip_log.display()))?;
+    let skip_log = workspace.below_target("xtask")?.join("skipped.log");
+    write(&skip_log, "")?;
     let tools = tools::prepare(workspace, !args.no_install);
-
-    let mut cargo = workspace.cargo();
-    cargo.env("TICKWIRE_TEST_SKIP_LOG", &skip_log).envs(tools);
-    let has_nextest = workspace
-        .cargo()
-        .args(["nextest", "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    let mut tally = if has_nextest {
-        cargo.args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--no-tests",
-            "pass",
-            "--color",
-            "never",
-        ]);
-        let (output, succeeded) = run_and_read(&mut cargo)?;
-        Tally::of_nextest(&output, succeeded)
+    let has_nextest = works(&mut workspace.cargo("nextest --version"));
+    let (line, more) = if has_nextest {
+        ("nextest run", "--no-tests pass")
     } else {
         println!("cargo nextest is not installed; using cargo test");
-        cargo.args([
-            "test",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--locked",
-            "--no-fail-fast",
-            "--color",
-            "never",
-        ]);
-        let (output, succeeded) = run_and_read(&mut cargo)?;
-        Tally::of_libtest(&output, succeeded)
+        ("test --lib --bins --tests", "")
     };
-    let skipped =
-        std::fs::read_to_string(&skip_log).with_context(|| format!("cannot read {}", skip_log.display()))?;
-    for line in skipped.lines().filter(|line| line.starts_with(tally::SKIPPED)) {
+    let mut cargo = workspace.cargo(line);
+    cargo.env("TICKWIRE_TEST_SKIP_LOG", &skip_log).envs(tools);
+    let mut tally = read_tests(cargo, more)?;
+    for line in read(&skip_log)?
+        .lines()
+        .filter(|line| line.starts_with(tally::SKIPPED))
+    {
         println!("{line}");
         tally.skip_passed();
     }
     Ok(tally)
+}
+
+/// Runs tests of the workspace and reads what came of them.
+fn read_tests(mut cargo: Command, more: &str) -> Result<Tally> {
+    cargo.args(["--workspace", "--locked", "--no-fail-fast", "--color", "never"]);
+    cargo.args(more.split_whitespace());
+    let (output, succeeded) = run_and_read(cargo)?;
+    Ok(Tally::read(&output, succeeded))
 }

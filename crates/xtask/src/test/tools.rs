@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::process::run_quietly;
-use crate::programs::{find, is_root};
-use crate::workspace::Workspace;
+use crate::programs::{find, is_root, run_quietly, works};
+use crate::workspace::{Workspace, read, write};
 
 /// The longest that one installation may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
@@ -26,40 +25,14 @@ const NODE_FOLDER: &str = "crates/tickwire/tests/node";
 /// Stops packages from starting their services (Debian's `invoke-rc.d` and `deb-systemd-invoke` ask it).
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// A program of a Debian package.
-struct Packaged {
-    variable: &'static str,
-    /// The names that it goes by.
-    programs: &'static [&'static str],
-    package: &'static str,
-}
-
-const PACKAGED: &[Packaged] = &[
-    Packaged {
-        variable: "TICKWIRE_TEST_CHROMIUM",
-        programs: &["chromium", "chromium-browser", "google-chrome"],
-        package: "chromium",
-    },
-    Packaged {
-        variable: "TICKWIRE_TEST_PROMETHEUS",
-        programs: &["prometheus"],
-        package: "prometheus",
-    },
-    Packaged {
-        variable: "TICKWIRE_TEST_PROMTOOL",
-        programs: &["promtool"],
-        package: "prometheus",
-    },
-    Packaged {
-        variable: "TICKWIRE_TEST_NGINX",
-        programs: &["nginx"],
-        package: "nginx-light",
-    },
-    Packaged {
-        variable: "TICKWIRE_TEST_HAPROXY",
-        programs: &["haproxy"],
-        package: "haproxy",
-    },
+const CHROMIUMS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
+/// Programs of Debian packages: the variable, the names that the program goes by, the package.
+const PACKAGED: &[(&str, &[&str], &str)] = &[
+    ("TICKWIRE_TEST_CHROMIUM", CHROMIUMS, "chromium"),
+    ("TICKWIRE_TEST_PROMETHEUS", &["prometheus"], "prometheus"),
+    ("TICKWIRE_TEST_PROMTOOL", &["promtool"], "prometheus"),
+    ("TICKWIRE_TEST_NGINX", &["nginx"], "nginx-light"),
+    ("TICKWIRE_TEST_HAPROXY", &["haproxy"], "haproxy"),
 ];
 
 /// The variables of all tools that are there, after setting up what can be.
@@ -85,12 +58,12 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
     if may_install {
         install_missing_packages();
     }
-    for packaged in PACKAGED {
-        match packaged.programs.iter().find_map(|program| find(program)) {
-            Some(path) => variables.push((packaged.variable, path.into())),
+    for (variable, programs, package) in PACKAGED {
+        match programs.iter().find_map(|program| find(program)) {
+            Some(path) => variables.push((variable, path.into())),
             None => println!(
-                "no {} for the tests, those that need it are skipped: install the Debian package `{}`",
-                packaged.programs[0], packaged.package
+                "no {} for the tests, those that need it are skipped: install the Debian package `{package}`",
+                programs[0]
             ),
         }
     }
@@ -109,74 +82,56 @@ fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
 /// A Python of the project's own under the target folder, with the pinned libraries. Made anew when the pins change.
 pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join(REQUIREMENTS);
-    let wanted =
-        std::fs::read_to_string(&requirements).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+    let wanted = read(&requirements)?;
     let folder = workspace.target.join("venv");
     let python = folder.join("bin/python");
     let installed = folder.join("installed-requirements.txt");
-    let is_current = std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted);
-    if is_current && run_quietly(Command::new(&python).arg("--version"), INSTALL_LIMIT).is_ok() {
+    if is_made_from(&installed, &wanted) && works(Command::new(&python).arg("--version")) {
         return Ok(python);
     }
     let system = find("python3").context("python3 is not installed")?;
     println!("setting up Python libraries for the tests");
-    let venv = run_quietly(
-        Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder),
-        INSTALL_LIMIT,
-    );
-    venv.context("cannot make a virtual environment (on Debian, install the package `python3-venv`)")?;
+    let mut venv = Command::new(system);
+    venv.args(["-m", "venv", "--clear"]).arg(&folder);
+    run_quietly(&mut venv, INSTALL_LIMIT)
+        .context("cannot make a virtual environment (on Debian, install the package `python3-venv`)")?;
     let mut pip = Command::new(&python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--requirement",
-    ]);
+    pip.args("-m pip install --quiet --disable-pip-version-check --no-input --requirement".split(' '));
     pip.arg(&requirements).envs(caches(workspace));
     run_quietly(&mut pip, INSTALL_LIMIT).with_context(|| format!("cannot install {REQUIREMENTS}"))?;
-    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
+    write(&installed, wanted)?;
     Ok(python)
+}
+
+/// Whether what left the file `stamp` was made from `wanted`.
+fn is_made_from(stamp: &Path, wanted: &str) -> bool {
+    std::fs::read_to_string(stamp).is_ok_and(|text| text == wanted)
 }
 
 /// Node.js and the folder of the pinned packages under the target folder, installed anew when the pins change.
 fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let node = find("node").context("node is not installed")?;
     let source = workspace.root.join(NODE_FOLDER);
-    let folder = workspace.target.join("node");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let folder = workspace.below_target("node")?;
     let copied = |name: &str| {
-        let text = std::fs::read_to_string(source.join(name));
-        let text = text.with_context(|| format!("cannot read {NODE_FOLDER}/{name}"))?;
-        std::fs::write(folder.join(name), &text)
-            .with_context(|| format!("cannot write {name} in {}", folder.display()))?;
-        anyhow::Ok(text)
+        let text = read(&source.join(name))?;
+        write(&folder.join(name), &text).map(|()| text)
     };
     copied("package.json")?;
     let wanted = copied("package-lock.json")?;
     let modules = folder.join("node_modules");
     let installed = modules.join("installed-package-lock.json");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+    if is_made_from(&installed, &wanted) {
         return Ok((node, modules));
     }
     let npm = find("npm").context("npm is not installed")?;
     println!("setting up Node.js packages for the tests");
     let mut ci = Command::new(npm);
-    ci.args([
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--loglevel",
-        "error",
-    ])
-    .current_dir(&folder)
-    .envs(caches(workspace));
+    ci.args("ci --ignore-scripts --no-audit --no-fund --loglevel error".split(' '));
+    ci.current_dir(&folder).envs(caches(workspace));
     run_quietly(&mut ci, INSTALL_LIMIT)
         .with_context(|| format!("cannot install the packages of {NODE_FOLDER}"))?;
-    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
+    write(&installed, wanted)?;
     Ok((node, modules))
 }
 
@@ -184,8 +139,8 @@ fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
 fn install_missing_packages() {
     let missing = PACKAGED
         .iter()
-        .filter(|packaged| packaged.programs.iter().all(|program| find(program).is_none()));
-    let mut packages: Vec<_> = missing.map(|packaged| packaged.package).collect();
+        .filter(|(_, programs, _)| programs.iter().all(|program| find(program).is_none()));
+    let mut packages: Vec<_> = missing.map(|(_, _, package)| package).collect();
     packages.dedup();
     let Some(apt) = find("apt-get").filter(|_| is_root()) else {
         return;
@@ -202,11 +157,8 @@ fn install(apt: &Path, package: &str) -> Result<()> {
     let _policy = ServicePolicy::forbid_starts()?;
     let run = |arguments: &[&str]| {
         let mut command = Command::new(apt);
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["--quiet", "--yes"])
-            .args(arguments);
-        run_quietly(&mut command, INSTALL_LIMIT)
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        run_quietly(command.args(["--quiet", "--yes"]).args(arguments), INSTALL_LIMIT)
     };
     let install = ["install", "--no-install-recommends", package];
     // The lists of packages may be missing or old.
@@ -229,8 +181,7 @@ impl ServicePolicy {
             }
             bail!("{SERVICE_POLICY} exists and would let the service start; install the package by hand");
         }
-        std::fs::write(path, "#!/bin/sh\nexit 101\n")
-            .with_context(|| format!("cannot write {SERVICE_POLICY}"))?;
+        write(path, "#!/bin/sh\nexit 101\n")?;
         let policy = Self { is_ours: true };
         run_quietly(Command::new("chmod").arg("755").arg(path), INSTALL_LIMIT)?;
         Ok(policy)

@@ -1,162 +1,194 @@
-//! Rule: what the workspace says once, its crates inherit: version, edition, lints, and the version of each dependency.
+//! Rules of the manifests: crates use each other as docs/ARCHITECTURE.md has it, and inherit what the workspace says once.
+//!
+//! Which foreign crates may be brought in, and by whom, is in `deny.toml`.
 
-use toml::{Table, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fault;
 use crate::workspace::{Member, TextFile};
 
-const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
-/// Crates that stand in for others', whose versions they have.
-const STAND_INS: &[&str] = &["httpdate"];
+/// The document with the table of who uses whom: lines such as `router, feed ─► wire`.
+const TABLE: &str = "docs/ARCHITECTURE.md";
+/// What stands in each manifest.
+const INHERITED: [&str; 6] = [
+    "version.workspace = true",
+    "edition.workspace = true",
+    "rust-version.workspace = true",
+    "license.workspace = true",
+    "publish.workspace = true",
+    "[lints]\nworkspace = true",
+];
+/// Stands in for the crate of this name, whose version it has.
+const STAND_IN: &str = "httpdate";
+/// Names that say nothing about what a crate is.
+const NAMELESS: &str = "common types utils util helpers misc shared core";
+/// Crates to which time and randomness come in as arguments.
+const PURE: [&str; 4] = ["wire", "router", "feed", "httpdate"];
+/// What these never name. Data structures of others may bring some of it in.
+const SYSTEM: &str = "chrono getrandom libc nix rand rlimit rustix signal-hook time";
 
 /// The faults of the members' manifests.
 pub(super) fn check(members: &[Member], files: &[TextFile]) -> Vec<Fault> {
-    let manifests = members.iter().map(|member| {
-        files
-            .iter()
-            .find(|file| file.path == member.manifest)
-            .map_or_else(
-                || vec![Fault::new(&member.manifest, 0, "is not tracked; add it")],
-                check_manifest,
-            )
-    });
-    manifests.flatten().collect()
-}
-
-fn check_manifest(file: &TextFile) -> Vec<Fault> {
-    let manifest: Table = match file.text.parse() {
-        Ok(manifest) => manifest,
-        Err(error) => return vec![Fault::new(&file.path, 0, format!("cannot be read: {error}"))],
-    };
+    let text_of = |path: &str| files.iter().find(|file| file.path == path);
+    let text_of = |path: &str| text_of(path).map_or("", |file| &file.text);
+    let names: Vec<&str> = members.iter().map(|member| short(&member.name)).collect();
+    let table = arrows(text_of(TABLE));
     let mut faults = Vec::new();
-    let mut fault = |what: String| faults.push(Fault::new(&file.path, 0, what));
-    let package = manifest.get("package").and_then(Value::as_table);
-    let stands_in = package
-        .and_then(|package| package.get("name")?.as_str())
-        .is_some_and(|name| STAND_INS.contains(&name));
-    for key in INHERITED {
-        if stands_in && *key == "version" {
-            continue;
+    for (member, name) in members.iter().zip(&names) {
+        let mut fault = |what: String| faults.push(Fault::new(&member.manifest, 0, what));
+        if NAMELESS.split(' ').any(|nameless| nameless == *name) {
+            fault(format!("`{name}` would hold anything; name it for what it is"));
         }
-        if !package
-            .and_then(|package| package.get(*key))
-            .is_some_and(inherits)
-        {
+        let used = member.any.iter().map(|used| short(used));
+        let used: BTreeSet<&str> = used.filter(|used| names.contains(used)).collect();
+        match table.get(name) {
+            None => fault(format!("`{name}` is not in the table of {TABLE}; add it")),
+            Some(row) if *row == used => {}
+            Some(row) => fault(format!("`{name}` uses {used:?}, and by {TABLE} {row:?}")),
+        }
+        let mut system = SYSTEM.split(' ').filter(|never| member.normal.contains(*never));
+        if let Some(never) = system.next().filter(|_| PURE.contains(name)) {
             fault(format!(
-                "package.{key} is not inherited; write `{key}.workspace = true`"
+                "`{name}` names `{never}`, and time and randomness come in as arguments"
             ));
         }
+        not_inherited(name, text_of(&member.manifest)).for_each(fault);
     }
-    if !manifest.get("lints").is_some_and(inherits) {
-        fault("the workspace's lints are not inherited; write `[lints]` and `workspace = true`".to_owned());
-    }
-    for (section, dependency, value) in dependencies(&manifest) {
-        if !inherits(value) {
-            fault(format!(
-                "{section}.{dependency} has its own version; declare it in [workspace.dependencies] and write `{dependency}.workspace = true`"
-            ));
-        }
-    }
+    let gone = table.keys().filter(|name| !names.contains(name));
+    faults.extend(gone.map(|name| Fault::new(TABLE, 0, format!("there is no crate `{name}`"))));
     faults
 }
 
-/// Whether a value is `{ workspace = true, … }`.
-fn inherits(value: &Value) -> bool {
-    value.get("workspace").and_then(Value::as_bool) == Some(true)
+/// A crate's name without the project's.
+fn short(name: &str) -> &str {
+    name.strip_prefix("tickwire-").unwrap_or(name)
 }
 
-/// Every dependency with the section it stands in, those for a platform too.
-fn dependencies(manifest: &Table) -> Vec<(&'static str, &str, &Value)> {
-    let platforms = manifest
-        .get("target")
-        .and_then(Value::as_table)
+/// The table of a document: what each crate uses. `none` stands for nothing.
+fn arrows(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let rows = text.lines().filter_map(|line| line.split_once("─►"));
+    let rows = rows.flat_map(|(users, used)| users.split(',').map(move |user| (user.trim(), used)));
+    rows.map(|(user, used)| {
+        let used = used.split(',').map(str::trim);
+        (user, used.filter(|name| *name != "none").collect())
+    })
+    .collect()
+}
+
+/// What the manifest of the crate `name` should inherit and does not.
+fn not_inherited<'a>(name: &str, manifest: &'a str) -> impl Iterator<Item = String> + use<'a> {
+    let excused = usize::from(name == STAND_IN); // its version is the first of these
+    let wanted = INHERITED
         .into_iter()
-        .flatten();
-    let tables = platforms.filter_map(|(_, table)| table.as_table());
-    let mut found = Vec::new();
-    for table in tables.chain([manifest]) {
-        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let entries = table.get(section).and_then(Value::as_table).into_iter().flatten();
-            found.extend(entries.map(|(name, value)| (section, name.as_str(), value)));
+        .skip(excused)
+        .filter(|wanted| !manifest.contains(&format!("\n{wanted}\n")));
+    let mut section = "";
+    let own = manifest.lines().filter(move |line| {
+        if line.starts_with('[') {
+            section = line;
+            return false;
         }
-    }
-    found
+        section.ends_with("dependencies]") && line.contains(" = ") && !line.contains("workspace = true")
+    });
+    let own = own.map(|line| format!("`{line}` is not inherited; declare it in [workspace.dependencies]"));
+    wanted
+        .map(|wanted| wanted.replace('\n', "` and `"))
+        .map(|wanted| format!("says itself what the workspace says; write `{wanted}`"))
+        .chain(own)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOOD: &str = "\
-[package]
-name = \"tickwire-wire\"
-version.workspace = true
-edition.workspace = true
-rust-version.workspace = true
-license.workspace = true
-publish.workspace = true
-[lints]
-workspace = true
-[dependencies]
-tokio = { workspace = true, features = [\"rt\"] }
-[target.'cfg(target_os = \"linux\")'.dependencies]
-procfs.workspace = true
-";
-
-    fn faults(text: &str) -> Vec<String> {
-        let file = TextFile {
-            path: "crates/wire/Cargo.toml".to_owned(),
+    fn file(path: &str, text: &str) -> TextFile {
+        TextFile {
+            path: path.to_owned(),
             text: text.to_owned(),
-        };
-        check_manifest(&file).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_manifest_that_inherits() {
-        assert_eq!(faults(GOOD), [""; 0]);
-    }
-
-    #[test]
-    fn manifests_that_do_not() {
-        for (from, to, expected) in [
-            (
-                "edition.workspace = true",
-                "edition = \"2021\"",
-                "package.edition",
-            ),
-            ("version.workspace = true\ne", "e", "package.version"),
-            ("[lints]\nworkspace = true\n", "", "lints"),
-            (
-                "procfs.workspace = true",
-                "procfs = \"0.18\"",
-                "dependencies.procfs",
-            ),
-            ("[package]", "[package", "cannot be read"),
-        ] {
-            let faults = faults(&GOOD.replacen(from, to, 1));
-            assert!(
-                faults.len() == 1 && faults[0].contains(expected),
-                "{to}: {faults:?}"
-            );
         }
     }
 
     #[test]
-    fn a_stand_in_has_the_version_of_the_other() {
-        let own = GOOD.replacen("version.workspace = true", "version = \"1.0.3\"", 1);
-        assert_eq!(faults(&own).len(), 1);
-        assert_eq!(faults(&own.replace("tickwire-wire", "httpdate")), [""; 0]);
+    fn crates_use_each_other_as_the_table_has_it() {
+        let good = format!("\n{}\n", INHERITED.join("\n"));
+        for (name, used, table, expected) in [
+            (
+                "router",
+                "tickwire-wire",
+                "router, client ─► wire",
+                "no crate `client`",
+            ),
+            ("router", "tickwire-wire", "router ─► wire", ""),
+            (
+                "router",
+                "bytes",
+                "router ─► wire",
+                "uses {}, and by docs/ARCHITECTURE.md {\"wire\"}",
+            ),
+            ("router", "tickwire-wire", "router ─► none", "uses {\"wire\"}"),
+            ("router", "bytes", "", "`router` is not in the table"),
+            ("router", "libc", "router ─► none", "names `libc`"),
+            ("server", "libc", "server ─► none", ""),
+            ("utils", "bytes", "utils ─► none", "name it for what it is"),
+        ] {
+            let member = |name: &str, used: &str| Member {
+                name: format!("tickwire-{name}"),
+                manifest: "Cargo.toml".to_owned(),
+                normal: BTreeSet::from([used.to_owned()]),
+                any: BTreeSet::from([used.to_owned()]),
+            };
+            let table = file(TABLE, &format!("wire ─► none\n{table}\n"));
+            let files = [table, file("Cargo.toml", &good)];
+            let faults = check(&[member("wire", "serde"), member(name, used)], &files);
+            let faults: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+            assert_eq!(
+                faults.lines().count(),
+                usize::from(!expected.is_empty()),
+                "{faults}"
+            );
+            assert!(faults.contains(expected), "{expected}: {faults}");
+        }
     }
 
     #[test]
-    fn a_member_whose_manifest_is_not_tracked() {
-        let member = Member {
-            manifest: "crates/new/Cargo.toml".to_owned(),
-            ..Member::default()
-        };
+    fn what_the_workspace_says_once() {
+        let good = format!(
+            "[package]\n{}\n[dependencies]\na = {{ workspace = true }}\n",
+            INHERITED.join("\n")
+        );
+        let platform = "\n[target.'cfg(a = 1)'.dependencies]";
+        for (from, to, expected) in [
+            ("", "", ""),
+            (
+                "\nedition.workspace = true",
+                "\nedition = \"2021\"",
+                "write `edition.workspace = true`",
+            ),
+            (
+                "\nversion.workspace = true",
+                "\nversion = \"1\"",
+                "write `version.workspace = true`",
+            ),
+            ("[lints]\nworkspace = true", "", "write `[lints]"),
+            (
+                "\n[dependencies]",
+                &format!("{platform}\nb = \"1\"\n[dependencies]"),
+                "`b = \"1\"` is not",
+            ),
+        ] {
+            let faults: Vec<String> = not_inherited("wire", &good.replacen(from, to, 1)).collect();
+            assert_eq!(
+                faults.len(),
+                usize::from(!expected.is_empty()),
+                "{to}: {faults:?}"
+            );
+            assert!(faults.concat().contains(expected), "{to}: {faults:?}");
+        }
+        let own = good.replacen("\nversion.workspace = true", "", 1);
         assert_eq!(
-            check(&[member], &[])[0].to_string(),
-            "crates/new/Cargo.toml: is not tracked; add it"
+            not_inherited(STAND_IN, &own).count(),
+            0,
+            "it has the version of the other"
         );
     }
 }

@@ -1,23 +1,15 @@
-//! `cargo xtask tidy`: the habits that neither the compiler nor Clippy knows.
+//! `cargo xtask tidy`: the habits that neither the compiler, nor Clippy, nor cargo-deny knows.
 //!
-//! Each rule is a pure function from files or manifests to faults, in a file of its own. A fault names the place and
-//! what to do about it.
+//! Each rule is a pure function from files or manifests to faults. A fault names the place and what to do about it.
 
-mod code;
-mod dependencies;
-mod leftovers;
+mod files;
 mod links;
 mod manifests;
-mod outline;
-mod ratchet;
-mod sizes;
-mod unsafety;
 
 use std::fmt;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use self::ratchet::Ratchet;
 use crate::workspace::Workspace;
 
 /// A broken habit.
@@ -53,16 +45,8 @@ impl fmt::Display for Fault {
 /// Prints every fault of the workspace and whether there are none.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let files = workspace.text_files()?;
-    let text = std::fs::read_to_string(workspace.root.join(ratchet::PATH))
-        .with_context(|| format!("cannot read {}", ratchet::PATH))?;
-    let ratchet = Ratchet::parse(&text).with_context(|| format!("cannot read {}", ratchet::PATH))?;
-
-    let mut faults = dependencies::check(&workspace.members);
-    faults.extend(manifests::check(&workspace.members, &files));
-    faults.extend(outline::check_heads(&files));
-    faults.extend(sizes::check(&files, &ratchet));
-    faults.extend(leftovers::check(&files));
-    faults.extend(unsafety::check(&files, &ratchet));
+    let mut faults = manifests::check(&workspace.members, &files);
+    faults.extend(files::check(&files));
     faults.extend(links::check(&files));
     faults.sort();
     for fault in &faults {

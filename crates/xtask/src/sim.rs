@@ -3,17 +3,13 @@
 //! Builds the simulator optimised, with every check on, and hands over to it. The exit code says whether every promise was
 //! kept, or with `--mutations` whether each planted fault was found.
 
-mod planted;
-
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
+use crate::programs::succeeds;
 use crate::workspace::Workspace;
-
-/// The profile that simulators are built with.
-const PROFILE: &str = "sim";
 
 /// What to simulate.
 #[derive(Debug, Args)]
@@ -43,23 +39,26 @@ pub(crate) struct SimArgs {
 
 /// Builds and runs the simulator. True when it found nothing, or every fault that was planted.
 pub(crate) fn run(workspace: &Workspace, args: &SimArgs) -> Result<bool> {
+    let mut build = workspace.cargo("build --profile sim --locked -p tickwire-sim");
+    let mut target = workspace.target.clone();
     if args.mutations {
-        return planted::run(workspace, args);
+        // Not where sound programs are: each change of these flags would build everything anew.
+        target.push("planted");
+        build
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", "--cfg planted");
     }
-    let mut build = workspace.cargo();
-    build.args(["build", "--profile", PROFILE, "--locked", "-p", "tickwire-sim"]);
-    let built = build.status().context("cannot run cargo")?;
-    ensure!(built.success(), "the simulator does not build");
-    let mut sim = workspace.command(workspace.target.join(PROFILE).join("tickwire-sim"));
-    match args.replay {
-        Some(seed) => sim.args(["--replay", &seed.to_string()]),
-        None => sim.args([
-            "--seeds",
-            &args.seeds.to_string(),
-            "--from",
-            &args.from.to_string(),
-        ]),
-    };
+    ensure!(succeeds(&mut build)?, "the simulator does not build");
+    let mut sim = workspace.command(target.join("sim/tickwire-sim"));
+    if args.mutations {
+        sim.arg("--mutations");
+    }
+    if let Some(only) = &args.only {
+        sim.args(["--only", only]);
+    }
+    if let Some(seed) = args.replay {
+        sim.args(["--replay", &seed.to_string()]);
+    }
     if let Some(jobs) = args.jobs {
         sim.args(["--jobs", &jobs.to_string()]);
     }
@@ -67,5 +66,11 @@ pub(crate) fn run(workspace: &Workspace, args: &SimArgs) -> Result<bool> {
         let json = std::path::absolute(json).with_context(|| format!("cannot use {}", json.display()))?;
         sim.arg("--json").arg(json);
     }
-    Ok(sim.status().context("cannot run the simulator")?.success())
+    sim.args([
+        "--seeds",
+        &args.seeds.to_string(),
+        "--from",
+        &args.from.to_string(),
+    ]);
+    succeeds(&mut sim)
 }
