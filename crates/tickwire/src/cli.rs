@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use crate::failure::Failure;
 use crate::token;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    ValueHint,
+};
 use tickwire_client::{Client, ClientBuilder};
-use tickwire_server::config::Config;
+use tickwire_server::config::{Config, Overrides};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
@@ -27,36 +30,64 @@ impl Cli {
     }
 }
 
-/// The command line, with what the settings say of their flags: defaults, and the words that they take.
+/// The command line, completed where the shell knows nothing.
 pub(crate) fn command() -> clap::Command {
-    let defaults = |mut serve: clap::Command| {
-        for flag in Config::flags() {
-            let id = flag.name.trim_start_matches('-').replace('-', "_");
-            serve = serve.mut_arg(id, |arg| {
-                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-                let arg = arg.help(format!("{help} [default: {}]", flag.default));
-                match flag.words {
-                    [] => arg,
-                    words => arg
-                        .value_parser(PossibleValuesParser::new(words.iter().copied()))
-                        .hide_possible_values(true),
-                }
-            });
-        }
-        serve
-    };
     let without_files = |command: clap::Command| {
         command.mut_args(|arg| match arg.get_value_hint() {
             // Shells complete what they know nothing of with the names of files.
-            ValueHint::Unknown if arg.get_action().takes_values() && arg.get_id() != "feed" => {
+            ValueHint::Unknown if arg.get_action().takes_values() && arg.get_id() != "--feed" => {
                 arg.value_hint(ValueHint::Other)
             }
             _ => arg,
         })
     };
-    Cli::command()
-        .mut_subcommand("serve", defaults)
-        .mut_subcommands(without_files)
+    Cli::command().mut_subcommands(without_files)
+}
+
+/// The flags that are settings, as they are given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SettingFlags(pub(crate) Overrides);
+
+impl Args for SettingFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(Config::flags().map(|flag| {
+            let again = if flag.is_list {
+                ". May be given several times"
+            } else {
+                ""
+            };
+            let arg = Arg::new(flag.name)
+                .long(flag.name.trim_start_matches('-'))
+                .value_name(flag.value_name)
+                .help(format!("{}{again} [default: {}]", flag.meaning, flag.default));
+            match flag.words {
+                [] if flag.is_list => arg.action(ArgAction::Append),
+                [] => arg,
+                words => arg.value_parser(PossibleValuesParser::new(words.iter().copied())),
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches).map(|()| given)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for flag in Config::flags() {
+            if let Some(texts) = matches.get_many::<String>(flag.name) {
+                let texts: Vec<&str> = texts.map(String::as_str).collect();
+                self.0.set(flag.name, texts.join(","));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,45 +128,11 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 a setting is wrong, 130 or 143 en
 #[derive(Debug, Clone, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
-    /// Where clients connect
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<String>,
-    /// Where operators connect: metrics and health
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) ops: Option<String>,
-    /// Where market data comes from: sim, replay:FILE[,FILE…] or none
-    #[arg(long, value_name = "FEED")]
-    pub(crate) feed: Option<String>,
-    /// Instruments of the simulated market
-    #[arg(long, value_name = "N")]
-    pub(crate) symbols: Option<String>,
-    /// Ticks per second of the simulated market, over all symbols
-    #[arg(long, value_name = "N")]
-    pub(crate) rate: Option<String>,
-    /// Seed of the simulated market: the same seed gives the same ticks
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<String>,
-    /// How much faster than recorded a replay runs
-    #[arg(long, value_name = "FACTOR")]
-    pub(crate) speed: Option<String>,
-    /// When the feed starts: now or on-subscribe
-    #[arg(long, value_name = "WHEN")]
-    pub(crate) start: Option<String>,
-    /// Threads that serve connections
-    #[arg(long, value_name = "N")]
-    pub(crate) shards: Option<String>,
-    /// Topics that anyone may publish to; may be given several times
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) anonymous_publish: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags,
     /// A file with further settings, in TOML
     #[arg(long, value_name = "FILE", env = "TICKWIRE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// How the log is written: text or json
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) log_format: Option<String>,
-    /// The least severe lines that are logged: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) log_level: Option<String>,
 }
 
 /// How to reach the broker.
@@ -403,6 +400,8 @@ mod tests {
         let mut command = command();
         let serve = command.find_subcommand_mut("serve").expect("a command");
         let help = serve.render_long_help().to_string();
+        // However the lines are broken.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in Config::flags() {
             assert!(help.contains(&format!("{} <", flag.name)), "{}", flag.name);
             assert!(

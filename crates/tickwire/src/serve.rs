@@ -10,7 +10,7 @@ use std::process;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 
 use tickwire_server::Broker;
-use tickwire_server::config::{Config, ConfigError, Overrides};
+use tickwire_server::config::{Config, ConfigError};
 
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
@@ -41,8 +41,7 @@ impl Source {
         // A variable that is not UTF-8 is no setting of ours: their names and values are.
         let environment = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let flags = overrides(self.args.clone());
-        Config::load(self.args.config.as_deref(), environment, &flags)
+        Config::load(self.args.config.as_deref(), environment, &self.args.settings.0)
     }
 }
 
@@ -135,22 +134,5 @@ async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Aske
                 }
             }
         }
-    }
-}
-
-fn overrides(args: ServeArgs) -> Overrides {
-    Overrides {
-        listen: args.listen,
-        ops: args.ops,
-        feed: args.feed,
-        symbols: args.symbols,
-        rate: args.rate,
-        seed: args.seed,
-        speed: args.speed,
-        start: args.start,
-        shards: args.shards,
-        anonymous_publish: args.anonymous_publish,
-        log_format: args.log_format,
-        log_level: args.log_level,
     }
 }

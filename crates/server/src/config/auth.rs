@@ -1,92 +1,55 @@
-//! Who may do what: the key table `[auth]`, its keys and `[auth.jwt]`.
+//! Who may do what: the origins, the static keys and `[auth.jwt]` of the key table `[auth]`.
 //!
 //! Holds no secret: of a static key its hash, of the rest the names of files, which [`crate::auth::Access::load`] reads.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use figment::value::Value;
-use tickwire_router::{Grant, Rights};
-use tickwire_wire::Pattern;
+use figment::value::{Dict, Value};
+use tickwire_router::{Grant, PublishRate, Rights};
+use tickwire_wire::limits::PUBLISH_RATE_MAX;
 
 use super::error::ConfigError;
-use super::fields::Fields;
-use super::keys::{Key, Preset, Shape};
-use super::publishing;
+use super::fields::{Fields, Form};
+use super::key::{Setting, Shape};
 use super::settings::Settings;
 use crate::auth::{KeyHash, OriginRule};
 
-/// Fields of an entry of `auth.keys`.
-const KEY_FIELDS: [&str; 8] = [
-    "name",
-    "sha256",
-    "subscribe",
-    "publish",
-    "deny_subscribe",
-    "deny_publish",
-    publishing::KEY_PER_S,
-    publishing::KEY_BURST,
-];
-/// Fields of `auth.jwt`.
-const JWT_FIELDS: [&str; 7] = [
-    "algorithms",
-    "secret_file",
-    "public_key_files",
-    "jwks_file",
-    "audience",
-    "issuer",
-    "leeway_s",
-];
+/// The field of `auth.keys` with a key's publications per second.
+const KEY_PER_S: &str = "publishes_per_s";
+/// The field of `auth.keys` with a key's publications at once.
+const KEY_BURST: &str = "publishes_burst";
+const KEY: Form = Form {
+    known: &[
+        "name",
+        "sha256",
+        "subscribe",
+        "publish",
+        "deny_subscribe",
+        "deny_publish",
+        KEY_PER_S,
+        KEY_BURST,
+    ],
+    list: "must be a list of tables, each headed [[auth.keys]]",
+    entry: None,
+    hidden: Some("sha256"),
+};
+const JWT: Form = Form {
+    known: &[
+        "algorithms",
+        "secret_file",
+        "public_key_files",
+        "jwks_file",
+        "audience",
+        "issuer",
+        "leeway_s",
+    ],
+    list: "",
+    entry: None,
+    hidden: None,
+};
 /// Longest time that clocks may differ.
 const LEEWAY_S_MAX: u64 = 300;
-
-pub(super) const REQUIRED: Key = Key::new(
-    "auth.required",
-    Shape::Bool,
-    Preset::Bool(false),
-    "Whether a token is needed at all: without one, every request is refused with 401",
-);
-pub(super) const ANONYMOUS_SUBSCRIBE: Key = Key::new(
-    "auth.anonymous_subscribe",
-    Shape::Patterns,
-    Preset::List(&[">"]),
-    "Topics that anyone may subscribe to and read. What anyone may publish to is anonymous_publish",
-);
-pub(super) const ALLOWED_ORIGINS: Key = Key::new(
-    "auth.allowed_origins",
-    Shape::Origins,
-    Preset::Empty,
-    "Web pages that may connect, subscribe and publish, as https://example.com, or https://*.example.com for all hosts below it; empty: those of any site. Clients that are no browsers name none and are let in",
-);
-pub(super) const KEYS: Key = Key::new(
-    "auth.keys",
-    Shape::AuthKeys,
-    Preset::Empty,
-    "Static keys and what their holders may do; `tickwire hash-key` makes them",
-)
-.file_only();
-pub(super) const JWT: Key = Key::new(
-    "auth.jwt",
-    Shape::Jwt,
-    Preset::Unset("no JSON Web Token is taken", 0),
-    "How JSON Web Tokens are verified: with keys of local files only",
-)
-.file_only();
-
-/// The key table `[auth]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Auth {
-    /// Whether a token is needed at all.
-    pub required: bool,
-    /// Topics that anyone may subscribe to.
-    pub anonymous_subscribe: Vec<Pattern>,
-    /// Web pages that may connect; those of any site if empty.
-    pub allowed_origins: Vec<OriginRule>,
-    /// Static keys.
-    pub keys: Vec<AuthKey>,
-    /// How JSON Web Tokens are verified; none is taken if none.
-    pub jwt: Option<Jwt>,
-}
 
 /// One of `auth.keys`.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,52 +110,36 @@ pub struct Jwt {
     pub leeway_s: u64,
 }
 
-impl Auth {
-    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
-        let auth = Self {
-            required: settings.boolean("auth.required")?,
-            anonymous_subscribe: settings.patterns("auth.anonymous_subscribe")?,
-            allowed_origins: origins(settings, "auth.allowed_origins")?,
-            keys: keys(settings, "auth.keys")?,
-            jwt: Jwt::read(settings, "auth.jwt")?,
-        };
-        if auth.required && auth.keys.is_empty() && auth.jwt.is_none() {
-            let rule = "nobody could connect: set auth.keys or auth.jwt, so that there are tokens to show";
-            return Err(settings.refuse("auth.required", rule));
-        }
-        Ok(auth)
-    }
-}
+impl Setting for Vec<OriginRule> {
+    const SHAPE: Shape = Shape::Texts("origins of web pages");
 
-fn origins(settings: &Settings, path: &str) -> Result<Vec<OriginRule>, ConfigError> {
-    let parse = |text: String| {
-        OriginRule::parse(&text).ok_or_else(|| {
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        settings.list(path, |text| {
             let rule = "is no origin: write scheme, host and perhaps a port, as https://example.com:8443";
-            settings.refuse(path, format!("{text:?} {rule}"))
+            OriginRule::parse(text).ok_or_else(|| rule.to_owned())
         })
-    };
-    settings.texts(path)?.into_iter().map(parse).collect()
+    }
 }
 
-fn keys(settings: &Settings, path: &str) -> Result<Vec<AuthKey>, ConfigError> {
-    let Some(Value::Array(_, items)) = settings.value(path) else {
-        return Err(settings.refuse_unseen(path, "must be a list of tables, each headed [[auth.keys]]"));
-    };
-    let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
-    let mut keys = Vec::with_capacity(items.len());
-    for (at, item) in items.iter().enumerate() {
-        let place = format!("{path}[{at}]");
-        let fields = Fields::of(place, settings.origin(path), item, &KEY_FIELDS, Some("sha256"))?;
-        let key = key(&fields)?;
-        if !names.insert(key.name.clone()) {
-            return Err(fields.refuse("name", "is the name of an earlier key as well"));
-        }
-        if !hashes.insert(key.hash) {
-            return Err(fields.refuse("sha256", "is the hash of an earlier key as well"));
-        }
-        keys.push(key);
+impl Setting for Vec<AuthKey> {
+    const SHAPE: Shape = Shape::Tables(
+        "list of tables",
+        "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`",
+    );
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
+        KEY.list(settings, path, |fields, _| {
+            let key = key(fields)?;
+            if !names.insert(key.name.clone()) {
+                return Err(fields.refuse("name", "is the name of an earlier key as well"));
+            }
+            if !hashes.insert(key.hash) {
+                return Err(fields.refuse("sha256", "is the hash of an earlier key as well"));
+            }
+            Ok(key)
+        })
     }
-    Ok(keys)
 }
 
 fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
@@ -206,17 +153,27 @@ fn key(fields: &Fields<'_>) -> Result<AuthKey, ConfigError> {
         rights: Rights {
             subscribe: Grant::new(fields.patterns("subscribe")?, fields.patterns("deny_subscribe")?),
             publish: Grant::new(fields.patterns("publish")?, fields.patterns("deny_publish")?),
-            publish_rate: publishing::read_of_key(fields)?,
+            publish_rate: own_rate(fields)?,
         },
     })
 }
 
-impl Jwt {
-    fn read(settings: &Settings, path: &str) -> Result<Option<Self>, ConfigError> {
-        let Some(item) = settings.value(path) else {
-            return Ok(None);
-        };
-        let fields = Fields::of(path.to_owned(), settings.origin(path), &item, &JWT_FIELDS, None)?;
+/// The rate of a static key, if it has one of its own.
+fn own_rate(fields: &Fields<'_>) -> Result<Option<PublishRate>, ConfigError> {
+    let read = |name| fields.integer(name, 1, u64::from(PUBLISH_RATE_MAX));
+    let rate = PublishRate::of(read(KEY_PER_S)?, read(KEY_BURST)?);
+    rate.map_err(|rule| fields.refuse(KEY_BURST, rule))
+}
+
+impl Setting for Jwt {
+    const SHAPE: Shape = Shape::Tables(
+        "table",
+        "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`",
+    );
+
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        let item = settings.value(path).unwrap_or_else(|| Value::from(Dict::new()));
+        let fields = JWT.fields(path.to_owned(), settings.origin(path), &item)?;
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let jwt = Self {
             algorithms: algorithms(&fields)?,
@@ -232,7 +189,7 @@ impl Jwt {
             let rule = "names no key: set secret_file (HS256), public_key_files or jwks_file";
             return Err(settings.refuse(path, rule));
         }
-        Ok(Some(jwt))
+        Ok(jwt)
     }
 }
 

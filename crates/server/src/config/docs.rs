@@ -1,7 +1,7 @@
 //! The settings as documentation: the table of keys and the example file, both made from the list of keys.
 
 use super::Config;
-use super::keys::{KEYS, Key, Preset, Shape};
+use super::key::{self, Key, Preset, Shape};
 
 /// The rules that the example file ends with; a comment says that the built-in ones follow.
 const EXAMPLE_RULES: &str = r#"
@@ -22,25 +22,32 @@ pattern = "ticker.>"
 after_ms = 5000
 "#;
 
-/// A flag of `tickwire serve` as its help shows it.
+/// A flag of `tickwire serve`.
 #[derive(Debug, Clone)]
 pub struct Flag {
     /// Its name, with the dashes.
     pub name: &'static str,
+    /// What help calls its value.
+    pub value_name: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
     /// What holds when nothing sets it, without the quotes of TOML.
     pub default: String,
     /// The words that it takes, if it takes no others.
     pub words: &'static [&'static str],
+    /// Whether it may be given several times.
+    pub is_list: bool,
 }
 
 impl Config {
     /// The flags, in the order of the documentation.
     pub fn flags() -> impl Iterator<Item = Flag> {
-        KEYS.iter().filter_map(|key| {
+        key::all().filter_map(|key| {
+            let (name, value_name) = key.flag?;
             let default = match key.preset {
-                Preset::Unset(decided, _) | Preset::UnsetText(decided, _) => decided.to_owned(),
+                Preset::Unset(decided, _) => decided.to_owned(),
                 Preset::Text(text) => text.to_owned(),
-                Preset::Empty => "none".to_owned(),
+                Preset::List([]) => "none".to_owned(),
                 _ => default_of(key),
             };
             let words = match key.shape {
@@ -48,9 +55,12 @@ impl Config {
                 _ => &[],
             };
             Some(Flag {
-                name: key.flag?,
+                name,
+                value_name,
+                meaning: key.meaning,
                 default,
                 words,
+                is_list: matches!(key.shape, Shape::Texts(_)),
             })
         })
     }
@@ -61,7 +71,7 @@ impl Config {
     pub fn example_toml() -> String {
         let mut out = String::new();
         let mut table = "";
-        for key in KEYS.iter().filter(|key| !key.shape.is_rules()) {
+        for key in key::all().filter(|key| !key.is_tables()) {
             if key.table() != table {
                 table = key.table();
                 out += &format!("\n[{table}]\n");
@@ -70,9 +80,6 @@ impl Config {
             out += &match key.preset {
                 Preset::Unset(decided, example) => {
                     format!("# {meaning}. Not set: {decided}.\n# {name} = {example}\n")
-                }
-                Preset::UnsetText(decided, example) => {
-                    format!("# {meaning}. Not set: {decided}.\n# {name} = {example:?}\n")
                 }
                 _ => format!("# {meaning}.\n{name} = {}\n", default_of(key)),
             };
@@ -87,9 +94,9 @@ impl Config {
             "| key | type | default | range | flag | environment | meaning |\n|---|---|---|---|---|---|---|\n"
                 .to_owned();
         let code = |text: &str| format!("`{text}`");
-        for key in KEYS {
+        for key in key::all() {
             let default = match key.preset {
-                Preset::Unset(decided, _) | Preset::UnsetText(decided, _) => decided.to_owned(),
+                Preset::Unset(decided, _) => decided.to_owned(),
                 _ => code(&default_of(key)),
             };
             out += &format!(
@@ -97,7 +104,7 @@ impl Config {
                 key.path,
                 type_of(key.shape),
                 range_of(key.shape),
-                key.flag.map_or_else(String::new, code),
+                key.flag.map_or_else(String::new, |(flag, _)| code(flag)),
                 key.variable().map_or_else(String::new, |name| code(&name)),
                 key.meaning,
             );
@@ -113,9 +120,8 @@ fn default_of(key: &Key) -> String {
         Preset::Number(number) => format!("{number:?}"),
         Preset::Text(text) => format!("{text:?}"),
         Preset::Bool(truth) => truth.to_string(),
-        Preset::Empty => "[]".to_owned(),
         Preset::List(items) => format!("{items:?}"),
-        Preset::Unset(..) | Preset::UnsetText(..) => String::new(),
+        Preset::Unset(..) => String::new(),
     }
 }
 
@@ -126,10 +132,9 @@ fn type_of(shape: Shape) -> &'static str {
         Shape::Bool => "boolean",
         Shape::Choice(_) => "word",
         Shape::Address => "address",
-        Shape::File => "text",
-        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks => "list of texts",
-        Shape::Jwt => "table",
-        Shape::AuthKeys | Shape::Rules | Shape::StaleRules => "list of tables",
+        Shape::Text(_) => "text",
+        Shape::Texts(_) => "list of texts",
+        Shape::Tables(kind, _) => kind,
     }
 }
 
@@ -143,14 +148,6 @@ fn range_of(shape: Shape) -> String {
             words.join(", ")
         }
         Shape::Address => "address or name, and port".to_owned(),
-        Shape::Patterns => "topic patterns".to_owned(),
-        Shape::File => "readable file".to_owned(),
-        Shape::Files => "readable files".to_owned(),
-        Shape::Origins => "origins of web pages".to_owned(),
-        Shape::AuthKeys => "`name`, `sha256`, and perhaps `subscribe`, `publish`, `deny_subscribe`, `deny_publish`, `publishes_per_s`, `publishes_burst`".to_owned(),
-        Shape::Jwt => "`algorithms`, one or more of `secret_file`, `public_key_files`, `jwks_file`, and perhaps `audience`, `issuer`, `leeway_s`".to_owned(),
-        Shape::Networks => "networks such as `10.0.0.0/8`, or addresses".to_owned(),
-        Shape::Rules => "`pattern`, `kind`, and perhaps `history`".to_owned(),
-        Shape::StaleRules => "`pattern`, `after_ms`".to_owned(),
+        Shape::Text(what) | Shape::Texts(what) | Shape::Tables(_, what) => what.to_owned(),
     }
 }

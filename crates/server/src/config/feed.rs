@@ -1,30 +1,16 @@
-//! Where market data comes from: the key table `[feed]`.
+//! Where market data comes from: `feed.kind` and `feed.files`.
 
 use std::fs::{self, File};
 use std::io;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::key::{Setting, Shape};
 use super::settings::Settings;
 
-/// The key table `[feed]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Feed {
-    /// Where ticks come from.
-    pub source: FeedSource,
-    /// Instruments of the simulated market.
-    pub symbols: u32,
-    /// Ticks per second of the simulated market, over all symbols.
-    pub rate: u32,
-    /// Seed of the simulated market.
-    pub seed: u64,
-    /// How many times faster than recorded a replay runs; finite and above 0.
-    pub speed: f64,
-    /// When the feed starts.
-    pub start: FeedStart,
-    /// Silence of the feed in milliseconds after which the broker is not ready.
-    pub silent_ms: u64,
-}
+/// The key of the recordings.
+const FILES: &str = "feed.files";
 
 /// Where ticks come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,57 +23,41 @@ pub enum FeedSource {
     Replay(Vec<PathBuf>),
 }
 
-/// When the feed starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeedStart {
-    /// With the broker.
-    Now,
-    /// With the first subscription.
-    OnSubscribe,
-}
+impl Setting for FeedSource {
+    const SHAPE: Shape = Shape::Choice(&["none", "sim", "replay"]);
 
-impl Feed {
-    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
-        Ok(Self {
-            source: FeedSource::read(settings)?,
-            symbols: settings.integer("feed.symbols")?,
-            rate: settings.integer("feed.rate")?,
-            seed: settings.integer("feed.seed")?,
-            speed: settings.positive("feed.speed")?,
-            start: settings.choice(
-                "feed.start",
-                &[("now", FeedStart::Now), ("on-subscribe", FeedStart::OnSubscribe)],
-            )?,
-            silent_ms: settings.integer("feed.silent_ms")?,
-        })
-    }
-}
-
-impl FeedSource {
-    fn read(settings: &Settings) -> Result<Self, ConfigError> {
-        let files = settings.files("feed.files")?;
-        let words = [
-            ("none", Self::None),
-            ("sim", Self::Sim),
-            ("replay", Self::Replay(files.clone())),
-        ];
-        let source = settings.choice("feed.kind", &words)?;
-        if let Self::Replay(_) = source {
+    /// Reads `feed.files` too.
+    fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
+        let files = settings.texts(FILES)?;
+        if files.iter().any(String::is_empty) {
+            return Err(settings.refuse(FILES, "a file's name is empty"));
+        }
+        let source = match settings.word(path, Self::SHAPE)? {
+            "none" => Self::None,
+            "sim" => Self::Sim,
+            _ => Self::Replay(files.iter().map(PathBuf::from).collect()),
+        };
+        if let Self::Replay(files) = &source {
             if files.is_empty() {
                 let rule = "replay needs a recording, as in replay:FILE or feed.files";
-                return Err(settings.refuse("feed.kind", rule));
+                return Err(settings.refuse(path, rule));
             }
-            for path in files {
-                readable(&path).map_err(|source| ConfigError::RecordingUnreadable {
-                    origin: settings.origin("feed.files"),
-                    path,
+            for file in files {
+                readable(file).map_err(|source| ConfigError::RecordingUnreadable {
+                    origin: settings.origin(FILES),
+                    path: file.clone(),
                     source,
                 })?;
             }
-        } else if !files.is_empty() {
-            return Err(settings.refuse_beside("feed.files", "must be empty beside", "feed.kind"));
+        } else {
+            settings.refuse_beside_if(!files.is_empty(), FILES, "must be empty beside", path)?;
         }
         Ok(source)
+    }
+
+    fn differing(&self, other: &Self, path: &'static str) -> Option<&'static str> {
+        let both_replay = discriminant(self) == discriminant(other);
+        (self != other).then_some(if both_replay { FILES } else { path })
     }
 }
 

@@ -11,65 +11,97 @@ use tickwire_wire::Pattern;
 use super::credentials::Credentials;
 use super::error::{ConfigError, Origin};
 use super::nearest::nearest;
-use super::settings::{integer_in, show};
+use super::settings::{HIDDEN, Settings, integer_in, show};
 
 /// Most entries of a list of patterns.
 const PATTERNS_MAX: usize = 128;
 
-/// A table of a setting, with what its refusals need.
-pub(super) struct Fields<'a> {
-    /// Its name in errors: `auth.keys[2]`.
-    pub(super) place: String,
-    origin: Origin,
-    fields: &'a Dict,
+/// What tables of a setting look like.
+pub(super) struct Form {
+    /// Their fields.
+    pub(super) known: &'static [&'static str],
+    /// The rule that is broken by what is no list of them.
+    pub(super) list: &'static str,
+    /// The rule that is broken by an entry that is no table, if it is not to name all fields.
+    pub(super) entry: Option<&'static str>,
     /// The field that is never shown.
-    hidden: Option<&'static str>,
+    pub(super) hidden: Option<&'static str>,
 }
 
-impl<'a> Fields<'a> {
-    /// The fields of `item`, which must be a table of `known` ones.
-    pub(super) fn of(
+impl Form {
+    /// The list at `path`, whose entries `read` makes of their fields and of the entries before.
+    pub(super) fn list<T>(
+        &self,
+        settings: &Settings,
+        path: &str,
+        mut read: impl FnMut(&Fields<'_>, &[T]) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let items = settings.value(path).and_then(Value::into_array);
+        let items = items.ok_or_else(|| match self.hidden {
+            Some(_) => settings.refuse_unseen(path, self.list),
+            None => settings.refuse(path, self.list),
+        })?;
+        let mut list = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            let fields = self.fields(format!("{path}[{at}]"), settings.origin(path), item)?;
+            list.push(read(&fields, &list)?);
+        }
+        Ok(list)
+    }
+
+    /// The fields of `item`, which errors call `place`.
+    pub(super) fn fields<'a>(
+        &self,
         place: String,
         origin: Origin,
         item: &'a Value,
-        known: &[&str],
-        hidden: Option<&'static str>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Fields<'a>, ConfigError> {
+        let hidden = self.hidden;
         let Value::Dict(_, fields) = item else {
-            let rule = format!("must be a table with fields such as {}", known.join(", "));
+            let such_as = || format!("must be a table with fields such as {}", self.known.join(", "));
             return Err(ConfigError::BadValue {
                 key: place,
-                value: if hidden.is_some() {
-                    hidden_text()
-                } else {
-                    show(item)
-                },
+                value: hidden.map_or_else(|| show(item), |_| HIDDEN.to_owned()),
                 origin,
-                rule,
+                rule: self.entry.map_or_else(such_as, str::to_owned),
             });
         };
-        if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+        if let Some(name) = fields.keys().find(|name| !self.known.contains(&name.as_str())) {
             let key = format!("{place}.{name}");
-            let known = known.iter().map(|known| format!("{place}.{known}"));
+            let known = self.known.iter().map(|known| format!("{place}.{known}"));
             return Err(ConfigError::UnknownKey {
                 nearest: nearest(&key, known),
                 key,
                 origin,
             });
         }
-        Ok(Self {
+        Ok(Fields {
             place,
             origin,
+            item,
             fields,
             hidden,
         })
     }
+}
 
+/// A table of a setting, with what its refusals need.
+pub(super) struct Fields<'a> {
+    /// Its name in errors: `auth.keys[2]`.
+    place: String,
+    origin: Origin,
+    item: &'a Value,
+    fields: &'a Dict,
+    /// The field that is never shown.
+    hidden: Option<&'static str>,
+}
+
+impl<'a> Fields<'a> {
     /// The refusal of a field because of `rule`.
     pub(super) fn refuse(&self, name: &str, rule: impl Into<String>) -> ConfigError {
         let value = match self.fields.get(name) {
             None => "nothing".to_owned(),
-            Some(_) if self.hidden == Some(name) => hidden_text(),
+            Some(_) if self.hidden == Some(name) => HIDDEN.to_owned(),
             Some(value) => show(value),
         };
         ConfigError::BadValue {
@@ -78,6 +110,16 @@ impl<'a> Fields<'a> {
             origin: self.origin.clone(),
             rule: rule.into(),
         }
+    }
+
+    /// The value of a field that must be there, which `rule` says what it must be; else the whole table is refused.
+    pub(super) fn there(&self, name: &str, rule: &str) -> Result<&'a Value, ConfigError> {
+        self.fields.get(name).ok_or_else(|| ConfigError::BadValue {
+            key: self.place.clone(),
+            value: show(self.item),
+            origin: self.origin.clone(),
+            rule: format!("has no {name}, which {rule}"),
+        })
     }
 
     /// A text that may be left out; empty is refused.
@@ -137,8 +179,4 @@ impl<'a> Fields<'a> {
         let read = value.map(|value| integer_in(value, min, max)).transpose();
         read.map_err(|rule| self.refuse(name, rule))
     }
-}
-
-fn hidden_text() -> String {
-    "(not shown)".to_owned()
 }

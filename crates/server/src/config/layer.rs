@@ -1,8 +1,9 @@
 //! The layers that a configuration is merged from: defaults, file, environment, flags.
 //!
-//! A layer holds only keys of [`KEYS`]; anything else was refused when it was made. Values are not checked here:
+//! A layer holds only keys of [`key::all`]; anything else was refused when it was made. Values are not checked here:
 //! text that is no number where one is needed stays text, and [`super::settings`] refuses it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use figment::providers::{Format, Toml};
@@ -10,7 +11,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
 use super::error::{ConfigError, Origin};
-use super::keys::{self, KEYS, Key, Preset, Shape};
+use super::key::{self, Key, Preset, Shape};
 use super::nearest::nearest;
 
 /// Which layer a value came from, the later the stronger.
@@ -41,6 +42,18 @@ impl Rank {
             .into_iter()
             .find(|rank| rank.name() == name)
             .unwrap_or(Self::Default)
+    }
+}
+
+/// What the command line says, as text, before it is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides(BTreeMap<String, String>);
+
+impl Overrides {
+    /// Sets what the flag of this name, with its dashes, is given; lists have commas between. Flags are those of
+    /// [`Config::flags`](super::Config::flags), and no other has a meaning.
+    pub fn set(&mut self, flag: &str, text: impl Into<String>) {
+        self.0.insert(flag.to_owned(), text.into());
     }
 }
 
@@ -87,15 +100,14 @@ impl Layer {
     /// What holds where nothing else is set.
     pub(super) fn defaults() -> Self {
         let mut layer = Self::empty(Rank::Default);
-        for key in KEYS {
+        for key in key::all() {
             match key.preset {
                 Preset::Integer(number) => layer.put(key.path, Value::from(number)),
                 Preset::Number(number) => layer.put(key.path, Value::from(number)),
                 Preset::Text(text) => layer.put(key.path, Value::from(text)),
                 Preset::Bool(truth) => layer.put(key.path, Value::from(truth)),
                 Preset::List(texts) => layer.put(key.path, Value::from(texts.to_vec())),
-                Preset::Empty => layer.put(key.path, Value::from(Vec::<String>::new())),
-                Preset::Unset(..) | Preset::UnsetText(..) => {}
+                Preset::Unset(..) => {}
             }
         }
         layer
@@ -135,7 +147,7 @@ impl Layer {
             if !name.starts_with(PREFIX) || is_ours_but_no_setting(&name) || is_service_link(&name) {
                 continue;
             }
-            match KEYS.iter().find(|key| key.variable().as_ref() == Some(&name)) {
+            match key::all().find(|key| key.variable().as_ref() == Some(&name)) {
                 Some(key) => layer.put_text(key, &text),
                 None => return Err(unknown_variable(name)),
             }
@@ -143,13 +155,12 @@ impl Layer {
         Ok(layer)
     }
 
-    /// The flags that were given, each by its name with the dashes.
-    pub(super) fn flags<'a>(given: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
+    /// The flags that were given.
+    pub(super) fn flags(given: &Overrides) -> Self {
         let mut layer = Self::empty(Rank::Flag);
-        for (flag, text) in given {
-            let key = KEYS
-                .iter()
-                .find(|key| key.flag == Some(flag))
+        for (flag, text) in &given.0 {
+            let key = key::all()
+                .find(|key| key.flag.is_some_and(|(name, _)| name == flag))
                 .expect("every flag has its key");
             layer.put_text(key, text);
         }
@@ -167,7 +178,7 @@ impl Layer {
     /// `none`, `sim`, `replay:FILE,FILE` or, with the files of a weaker layer, `replay`.
     fn put_feed(&mut self, text: &str) {
         let (kind, files) = match text.split_once(':') {
-            Some(("replay", files)) => ("replay", Some(from_text(Shape::Files, files))),
+            Some(("replay", files)) => ("replay", Some(list(files))),
             _ if text == "replay" => ("replay", None),
             _ => (text, Some(Value::from(Vec::<String>::new()))),
         };
@@ -214,19 +225,16 @@ fn from_text(shape: Shape, text: &str) -> Value {
         Shape::Integer { .. } => text.parse::<i128>().map_or_else(|_| text.into(), Value::from),
         Shape::Positive => text.parse::<f64>().map_or_else(|_| text.into(), Value::from),
         Shape::Bool => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
-        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks if text.trim().is_empty() => {
-            Value::from(Vec::<String>::new())
-        }
-        Shape::Patterns | Shape::Files | Shape::Origins | Shape::Networks => {
-            Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())
-        }
-        Shape::Choice(_)
-        | Shape::Address
-        | Shape::File
-        | Shape::Rules
-        | Shape::StaleRules
-        | Shape::AuthKeys
-        | Shape::Jwt => text.into(),
+        Shape::Texts(_) => list(text),
+        _ => text.into(),
+    }
+}
+
+/// The items of `text`, with commas between.
+fn list(text: &str) -> Value {
+    match text.trim() {
+        "" => Value::from(Vec::<String>::new()),
+        items => Value::from(items.split(',').map(str::trim).collect::<Vec<_>>()),
     }
 }
 
@@ -257,10 +265,10 @@ fn refuse_unknown(values: &Dict, table: &str, origin: &Origin) -> Result<(), Con
             table => format!("{table}.{shown}"),
         };
         if !dotted {
-            if keys::find(&path).is_some() {
+            if key::find(&path).is_some() {
                 continue;
             }
-            if table.is_empty() && KEYS.iter().any(|key| key.table() == path) {
+            if table.is_empty() && key::all().any(|key| key.table() == path) {
                 match value {
                     Value::Dict(_, inner) => refuse_unknown(inner, &path, origin)?,
                     other => return Err(not_a_table(path, other, origin)),
@@ -277,7 +285,7 @@ fn refuse_unknown(values: &Dict, table: &str, origin: &Origin) -> Result<(), Con
             _ => path,
         };
         return Err(ConfigError::UnknownKey {
-            nearest: nearest(&meant, KEYS.iter().map(|key| key.path.to_owned())),
+            nearest: nearest(&meant, key::all().map(|key| key.path.to_owned())),
             key: meant,
             origin: origin.clone(),
         });
@@ -286,8 +294,7 @@ fn refuse_unknown(values: &Dict, table: &str, origin: &Origin) -> Result<(), Con
 }
 
 fn not_a_table(table: String, value: &Value, origin: &Origin) -> ConfigError {
-    let known: Vec<&str> = KEYS
-        .iter()
+    let known: Vec<&str> = key::all()
         .filter(|key| key.table() == table)
         .map(Key::name)
         .collect();
@@ -303,11 +310,11 @@ fn unknown_variable(name: String) -> ConfigError {
     // The path may have been spelt in full where the flag's name is the one to use, or the key is not for variables.
     let as_path = |variable: &str| variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
     let path = as_path(&name);
-    match keys::find(&path).map(|key| (key.path, key.variable())) {
+    match key::find(&path).map(|key| (key.path, key.variable())) {
         Some((key, None)) => ConfigError::NotAVariable { name, key },
         Some((_, Some(nearest))) => ConfigError::UnknownVariable { name, nearest },
         None => {
-            let known: Vec<String> = KEYS.iter().filter_map(Key::variable).collect();
+            let known: Vec<String> = key::all().filter_map(Key::variable).collect();
             let nearest_path = nearest(&path, known.iter().map(|variable| as_path(variable)));
             let nearest = known
                 .into_iter()
@@ -337,7 +344,7 @@ mod tests {
         ] {
             assert!(is_service_link(name), "{name}");
         }
-        for name in KEYS.iter().filter_map(Key::variable) {
+        for name in key::all().filter_map(Key::variable) {
             assert!(
                 !is_service_link(&name) && !is_ours_but_no_setting(&name),
                 "{name}"

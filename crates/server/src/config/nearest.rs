@@ -19,7 +19,7 @@ pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::KEYS;
+    use crate::config::key;
 
     #[test]
     fn finds_what_was_meant() {
@@ -33,7 +33,7 @@ mod tests {
             ("heartbeat.ping_ms", "heartbeat.ping_after_ms"),
             ("kind", "kinds"),
         ] {
-            let found = nearest(misspelt, KEYS.iter().map(|key| key.path.to_owned()));
+            let found = nearest(misspelt, key::all().map(|key| key.path.to_owned()));
             assert_eq!(found, meant, "{misspelt}");
         }
     }

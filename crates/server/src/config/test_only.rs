@@ -2,20 +2,9 @@
 
 use tickwire_wire::frame::Event;
 
-use super::error::ConfigError;
-use super::settings::Settings;
+use super::TestOnly;
 
-/// The key table `[test]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TestOnly {
-    /// Whether `GET /v1/echo` opens a WebSocket on which each message comes back as it came.
-    pub echo: bool,
-    /// Whether a WebSocket message `panic` makes its shard panic at once, `panic later` in the middle of its cycle, and
-    /// `GET /v1/panic` the task of its connection.
-    pub panic: bool,
-}
-
-/// Panics if a client asks for it. Returns whether it asks for it later. Nobody calls this unless `test.panic` is on.
+/// Panics if a client asks for it: a WebSocket message `panic` makes its shard panic at once, `panic later` in the middle of its cycle. Returns whether it asks for it later. Nobody calls this unless `test.panic` is on.
 pub(crate) fn asks_for_panic(event: &Event<'_>) -> bool {
     let Event::Message { payload, .. } = event else {
         return false;
@@ -25,13 +14,6 @@ pub(crate) fn asks_for_panic(event: &Event<'_>) -> bool {
 }
 
 impl TestOnly {
-    pub(super) fn read(settings: &Settings) -> Result<Self, ConfigError> {
-        Ok(Self {
-            echo: settings.boolean("test.echo")?,
-            panic: settings.boolean("test.panic")?,
-        })
-    }
-
     /// Says in the log what is on, since none of it belongs into production.
     pub(crate) fn warn(self) {
         if self.echo {

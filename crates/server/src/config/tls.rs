@@ -4,49 +4,11 @@
 
 use std::path::PathBuf;
 
-use tickwire_wire::limits;
-
+use super::choices::TlsClientAuth;
 use super::error::ConfigError;
-use super::keys::{Key, Preset, Shape};
+use super::key::{Key, Table};
 use super::settings::Settings;
-
-/// Words of `tls.client_auth`.
-const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
-
-pub(super) const CERT_FILE: Key = Key::new(
-    "tls.cert_file",
-    Shape::File,
-    Preset::UnsetText("no TLS", "/etc/tickwire/tls/cert.pem"),
-    "The broker's certificate and those between it and the root, in PEM. With it, `listen` speaks TLS and nothing else",
-);
-pub(super) const KEY_FILE: Key = Key::new(
-    "tls.key_file",
-    Shape::File,
-    Preset::UnsetText("no TLS", "/etc/tickwire/tls/key.pem"),
-    "The private key of tls.cert_file, in PEM",
-);
-pub(super) const CLIENT_CA_FILE: Key = Key::new(
-    "tls.client_ca_file",
-    Shape::File,
-    Preset::UnsetText(
-        "clients are not asked for certificates",
-        "/etc/tickwire/tls/clients.pem",
-    ),
-    "Certificates, in PEM, of those who may sign clients' certificates",
-);
-pub(super) const CLIENT_AUTH: Key = Key::new(
-    "tls.client_auth",
-    Shape::Choice(CLIENT_AUTHS),
-    Preset::UnsetText("required with tls.client_ca_file, none without", "required"),
-    "Whether clients must show a certificate, may show one, or are not asked",
-);
-pub(super) const HANDSHAKE_MS: Key = Key::integer(
-    "tls.handshake_ms",
-    100,
-    60_000,
-    limits::HANDSHAKE_MS,
-    "Time for a client's TLS handshake; then the connection is closed",
-);
+use super::table::TlsSettings;
 
 /// The key table `[tls]`, where there is TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,50 +51,47 @@ impl TlsClients {
     }
 }
 
-impl Tls {
+impl Table for Option<Tls> {
+    const KEYS: &'static [Key] = TlsSettings::KEYS;
+
     /// The table, or none if it asks for no TLS.
-    pub(super) fn read(settings: &Settings) -> Result<Option<Self>, ConfigError> {
-        let cert_file = settings.file_if_set(CERT_FILE.path)?;
-        let key_file = settings.file_if_set(KEY_FILE.path)?;
-        let ca_file = settings.file_if_set(CLIENT_CA_FILE.path)?;
-        let clients = read_clients(settings, ca_file)?;
-        let handshake_ms = settings.integer(HANDSHAKE_MS.path)?;
+    fn read(settings: &Settings) -> Result<Self, ConfigError> {
+        let set = TlsSettings::read(settings)?;
+        let clients = clients(settings, &set)?;
         let beside = |set: &str, missing: &str| {
             let rule = format!("has no TLS without {missing}: set both, or neither");
             Err(settings.refuse(set, rule))
         };
-        match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Ok(Some(Self {
+        match (set.cert_file, set.key_file) {
+            (Some(cert_file), Some(key_file)) => Ok(Some(Tls {
                 cert_file,
                 key_file,
                 clients,
-                handshake_ms,
+                handshake_ms: set.handshake_ms,
             })),
-            (Some(_), None) => beside(CERT_FILE.path, KEY_FILE.path),
-            (None, Some(_)) => beside(KEY_FILE.path, CERT_FILE.path),
+            (Some(_), None) => beside("tls.cert_file", "tls.key_file"),
+            (None, Some(_)) => beside("tls.key_file", "tls.cert_file"),
             (None, None) if clients != TlsClients::Anonymous => {
-                beside(CLIENT_CA_FILE.path, "tls.cert_file and tls.key_file")
+                beside("tls.client_ca_file", "tls.cert_file and tls.key_file")
             }
             (None, None) => Ok(None),
         }
     }
+
+    /// With TLS and without it differ in the certificate. Everything else of TLS is taken by a reload.
+    fn differing(&self, other: &Self) -> Vec<&'static str> {
+        Vec::from_iter((self.is_some() != other.is_some()).then_some("tls.cert_file"))
+    }
 }
 
-fn read_clients(settings: &Settings, ca_file: Option<PathBuf>) -> Result<TlsClients, ConfigError> {
-    let path = CLIENT_AUTH.path;
-    let words = ["none", "optional", "required"].map(|word| (word, word));
-    let word = match settings.value(path) {
-        Some(_) => settings.choice(path, &words)?,
-        None if ca_file.is_some() => "required",
-        None => "none",
-    };
-    match (word, ca_file) {
-        ("none", _) => Ok(TlsClients::Anonymous),
-        ("optional", Some(ca_file)) => Ok(TlsClients::MayShow { ca_file }),
-        (_, Some(ca_file)) => Ok(TlsClients::MustShow { ca_file }),
-        (_, None) => {
+fn clients(settings: &Settings, set: &TlsSettings) -> Result<TlsClients, ConfigError> {
+    match (set.client_auth, set.client_ca_file.clone()) {
+        (Some(TlsClientAuth::None), _) | (None, None) => Ok(TlsClients::Anonymous),
+        (Some(TlsClientAuth::Optional), Some(ca_file)) => Ok(TlsClients::MayShow { ca_file }),
+        (Some(TlsClientAuth::Required) | None, Some(ca_file)) => Ok(TlsClients::MustShow { ca_file }),
+        (Some(_), None) => {
             let rule = "needs tls.client_ca_file, which says who may sign clients' certificates";
-            Err(settings.refuse(path, rule))
+            Err(settings.refuse("tls.client_auth", rule))
         }
     }
 }

@@ -22,7 +22,7 @@ use self::addresses::{Addresses, Refused};
 pub(crate) use self::allowance::Allowance;
 use self::holders::Holders;
 pub(crate) use self::turned_away::TurnedAway;
-use crate::config::Config;
+use crate::config::{Config, ProxyProtocol};
 use crate::net::proxied::{self, Trust};
 use crate::run::clock::Clock;
 
@@ -52,20 +52,22 @@ impl LimitRules {
     /// The rules of `config`, for a process that may have so many connections.
     pub(crate) fn of(config: &Config, connections_max: usize) -> Self {
         let (limits, proxy) = (&config.limits, &config.proxy);
-        let addresses = &limits.addresses;
         Self {
             connections_max,
             trust: Trust {
                 proxies: proxy.trusted.clone(),
-                proxy_header: proxy.proxy_protocol,
+                proxy_header: proxy.proxy_protocol == ProxyProtocol::V2,
             },
-            connections_per_address: addresses.connections,
-            handshakes: Rate::new(addresses.handshakes_per_s, addresses.handshake_burst),
-            publishes: limits.publish_rate.rate(),
+            connections_per_address: limits.connections_per_address,
+            handshakes: Rate::new(
+                limits.handshakes_per_s_per_address,
+                limits.handshake_burst_per_address,
+            ),
+            publishes: limits.publish_rate().rate(),
             requests: Rate::new(limits.ops_per_s, limits.ops_burst),
             answer_bytes: limits.answer_bytes,
-            patience: Rate::new(limits.ops_per_s, limits.sessions.rate_limited),
-            exempt: addresses.exempt.clone(),
+            patience: Rate::new(limits.ops_per_s, limits.rate_limited),
+            exempt: limits.exempt_addresses.clone(),
         }
     }
 

@@ -211,7 +211,7 @@ impl Broker {
             live_settings: &self.live_settings,
             tls: self.tls.as_deref(),
         });
-        let needs_restart = reload::needs_restart(&self.started, &config);
+        let needs_restart = self.started.needs_restart(&config);
         *current = config;
         Ok(Reloaded { needs_restart })
     }

@@ -3,7 +3,6 @@
 //! A part is what one thread or structure takes whole. To add one: a field of [`Parts`], a line in [`Parts::build`] that
 //! makes it of the settings and may fail, and a line in [`Parts::apply`] that puts it in place and cannot.
 
-use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +13,7 @@ use tickwire_wire::limits::TOPICS_AT_ONCE;
 use tickwire_wire::message::AnnouncedLimits;
 
 use crate::auth::{Access, AccessError};
-use crate::config::{Config, ConfigError, FeedSource};
+use crate::config::{Config, ConfigError};
 use crate::limits::{AddressLimits, LimitRules};
 use crate::net::acceptor::ShardHandle;
 use crate::net::tls::{TlsError, TlsIdentity, TlsStore};
@@ -43,48 +42,6 @@ pub enum ReloadError {
 pub struct Reloaded {
     /// The settings that differ from those that the broker was started with and hold only after a restart.
     pub needs_restart: Vec<&'static str>,
-}
-
-/// Tells whether two configurations differ in a setting.
-type Differs = fn(&Config, &Config) -> bool;
-
-/// The settings that are read at the start alone.
-const AT_START: [(&str, Differs); 18] = [
-    ("listen", |a, b| a.listen != b.listen),
-    ("ops", |a, b| a.ops != b.ops),
-    ("shards", |a, b| a.shards != b.shards),
-    ("log.format", |a, b| a.log.format != b.log.format),
-    ("socket.egress", |a, b| a.socket.egress != b.socket.egress),
-    ("socket.notsent_lowat_bytes", |a, b| {
-        a.socket.notsent_lowat_bytes != b.socket.notsent_lowat_bytes
-    }),
-    ("socket.user_timeout_ms", |a, b| {
-        a.socket.user_timeout_ms != b.socket.user_timeout_ms
-    }),
-    ("socket.backlog", |a, b| a.socket.backlog != b.socket.backlog),
-    ("socket.send_buffer_bytes", |a, b| {
-        a.socket.send_buffer_bytes != b.socket.send_buffer_bytes
-    }),
-    ("feed.kind", |a, b| {
-        discriminant(&a.feed.source) != discriminant(&b.feed.source)
-    }),
-    ("feed.symbols", |a, b| a.feed.symbols != b.feed.symbols),
-    ("feed.rate", |a, b| a.feed.rate != b.feed.rate),
-    ("feed.seed", |a, b| a.feed.seed != b.feed.seed),
-    ("feed.speed", |a, b| a.feed.speed.total_cmp(&b.feed.speed).is_ne()),
-    ("feed.start", |a, b| a.feed.start != b.feed.start),
-    ("feed.files", |a, b| match (&a.feed.source, &b.feed.source) {
-        (FeedSource::Replay(ours), FeedSource::Replay(theirs)) => ours != theirs,
-        _ => false, // the kind says it
-    }),
-    ("tls.cert_file", |a, b| a.tls.is_some() != b.tls.is_some()),
-    ("test.echo", |a, b| a.test.echo != b.test.echo),
-];
-
-/// The settings that a broker which was `started` with one configuration does not take from another one.
-pub(crate) fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
-    let differing = AT_START.iter().filter(|(_, differs)| differs(started, now));
-    differing.map(|(key, _)| *key).collect()
 }
 
 /// Numbers that settings give and that a thread reads when it needs them.
@@ -195,10 +152,10 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
             message_bytes: limits.message_bytes,
             ops_per_s: limits.ops_per_s,
             ops_burst: limits.ops_burst,
-            publishes_per_s: limits.publish_rate.per_s,
-            publishes_burst: limits.publish_rate.burst,
+            publishes_per_s: limits.publishes_per_s,
+            publishes_burst: limits.publishes_burst,
         },
-        session_limits: limits.sessions,
+        session_limits: limits.sessions(),
         topics_at_once: TOPICS_AT_ONCE,
         outbox_bytes_max: limits.outbox_bytes,
         stall_ms: limits.stall_ms,
@@ -219,22 +176,23 @@ pub(crate) fn unix_time_s() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FeedSource;
 
     #[test]
     fn what_needs_a_restart_is_named() {
         let started = Config::default();
-        assert_eq!(needs_restart(&started, &started), Vec::<&str>::new());
+        assert_eq!(started.needs_restart(&started), Vec::<&str>::new());
         let mut other = started.clone();
         other.limits.subscriptions += 1;
         other.heartbeat.heartbeat_ms += 1;
         other.drain.window_ms += 1;
         other.feed.silent_ms += 1;
-        assert_eq!(needs_restart(&started, &other), Vec::<&str>::new());
+        assert_eq!(started.needs_restart(&other), Vec::<&str>::new());
         other.shards = Some(1);
         other.socket.backlog += 1;
         other.feed.source = FeedSource::None;
         assert_eq!(
-            needs_restart(&started, &other),
+            started.needs_restart(&other),
             ["shards", "socket.backlog", "feed.kind"]
         );
     }

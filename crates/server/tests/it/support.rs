@@ -49,16 +49,12 @@ impl TestBroker {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tickwire.toml");
         std::fs::write(&path, file).expect("a file");
-        let flags = Overrides {
-            listen: Some("127.0.0.1:0".to_owned()),
-            ops: Some("127.0.0.1:0".to_owned()),
-            feed: Some(feed.to_owned()),
-            anonymous_publish: match anonymous_publish {
-                "" => Vec::new(),
-                pattern => vec![pattern.to_owned()],
-            },
-            ..Overrides::default()
-        };
+        let mut flags = Overrides::default();
+        for flag in ["--listen", "--ops"] {
+            flags.set(flag, "127.0.0.1:0");
+        }
+        flags.set("--feed", feed);
+        flags.set("--anonymous-publish", anonymous_publish);
         // What is given later goes first.
         let variables = [("SHARDS", "2")]
             .iter()

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
-use super::keys::{KEYS, Key, Shape};
+use super::key::{self, Key, Shape};
 use tickwire_wire::Kind;
 
 use super::*;
@@ -68,10 +68,6 @@ impl Case {
     }
 }
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[test]
 fn the_stronger_layer_wins() {
     let file = "[drain]\nwindow_ms = 1\n[feed]\nrate = 2\nseed = 2\nspeed = 2\n";
@@ -79,7 +75,7 @@ fn the_stronger_layer_wins() {
         .file(file)
         .variable("TICKWIRE_RATE", "3")
         .variable("TICKWIRE_SEED", "3")
-        .flags(|flags| flags.seed = text("4"))
+        .flags(|flags| flags.set("--seed", "4"))
         .loaded();
     assert_eq!(config.drain.window_ms, 1);
     assert_eq!(config.feed.speed, 2.0);
@@ -92,19 +88,21 @@ fn the_stronger_layer_wins() {
 fn every_flag_reaches_its_field() {
     let config = Case::new()
         .flags(|flags| {
-            *flags = Overrides {
-                listen: text("0.0.0.0:80"),
-                ops: text("[::1]:81"),
-                feed: text("sim"),
-                symbols: text("200"),
-                rate: text("12"),
-                seed: text("13"),
-                speed: text("0.5"),
-                start: text("on-subscribe"),
-                shards: text("3"),
-                anonymous_publish: vec!["chat.>".to_owned(), "a.*,b".to_owned()],
-                log_format: text("json"),
-                log_level: text("debug"),
+            for (flag, text) in [
+                ("--listen", "0.0.0.0:80"),
+                ("--ops", "[::1]:81"),
+                ("--feed", "sim"),
+                ("--symbols", "200"),
+                ("--rate", "12"),
+                ("--seed", "13"),
+                ("--speed", "0.5"),
+                ("--start", "on-subscribe"),
+                ("--shards", "3"),
+                ("--anonymous-publish", "chat.>,a.*,b"),
+                ("--log-format", "json"),
+                ("--log-level", "debug"),
+            ] {
+                flags.set(flag, text);
             }
         })
         .loaded();
@@ -163,7 +161,7 @@ fn the_feed_is_one_word_outside_the_file() {
     let over = |word: &str| {
         let case = Case::new().file(file);
         let word = word.replace("DIR", &case.folder.path().display().to_string());
-        case.flags(|flags| flags.feed = Some(word)).loaded().feed.source
+        case.flags(|flags| flags.set("--feed", word)).loaded().feed.source
     };
     assert_eq!(over("none"), FeedSource::None);
     assert_eq!(over("sim"), FeedSource::Sim);
@@ -242,7 +240,7 @@ fn file_with(key: &Key, value: &str) -> String {
 
 #[test]
 fn every_key_is_read_and_its_range_holds() {
-    for key in KEYS {
+    for key in key::all() {
         let wrong = match key.shape {
             Shape::Integer { min, max } => vec![i128::from(min) - 1, i128::from(max) + 1],
             _ => Vec::new(),
@@ -290,10 +288,7 @@ fn switches_of_tests_are_off_and_settable() {
 #[test]
 fn every_word_of_the_list_is_known_to_its_field() {
     // Two that only some words of go without other keys.
-    for key in KEYS
-        .iter()
-        .filter(|key| !["feed.kind", "tls.client_auth"].contains(&key.path))
-    {
+    for key in key::all().filter(|key| !["feed.kind", "tls.client_auth"].contains(&key.path)) {
         if let Shape::Choice(words) = key.shape {
             for word in words {
                 let mut text = file_with(key, &format!("{word:?}"));

@@ -56,60 +56,60 @@ fn a_bad_value_names_key_value_origin_and_range() {
     let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
     let file = |text: &str| Case::new().file(text);
 
-    flag(|f| f.rate = text("2000000")).refused(&expect![
+    flag(|f| f.set("--rate", "2000000")).refused(&expect![
         "feed.rate = 2000000 (from --rate): must be between 1 and 1000000"
     ]);
-    flag(|f| f.rate = text("-5")).refused(&expect![
+    flag(|f| f.set("--rate", "-5")).refused(&expect![
         "feed.rate = -5 (from --rate): must be between 1 and 1000000"
     ]);
-    flag(|f| f.rate = text("fast")).refused(&expect![[
+    flag(|f| f.set("--rate", "fast")).refused(&expect![[
         r#"feed.rate = "fast" (from --rate): must be a whole number between 1 and 1000000"#
     ]]);
-    flag(|f| f.rate = text("")).refused(&expect![[
+    flag(|f| f.set("--rate", "")).refused(&expect![[
         r#"feed.rate = "" (from --rate): must be a whole number between 1 and 1000000"#
     ]]);
-    flag(|f| f.rate = text("1.5")).refused(&expect![[
+    flag(|f| f.set("--rate", "1.5")).refused(&expect![[
         r#"feed.rate = "1.5" (from --rate): must be a whole number between 1 and 1000000"#
     ]]);
-    flag(|f| f.rate = text("99999999999999999999999999999999999999999")).refused(&expect![[r#"feed.rate = "99999999999999999999999999999999999999999" (from --rate): must be a whole number between 1 and 1000000"#]]);
-    flag(|f| f.speed = text("0")).refused(&expect![
+    flag(|f| f.set("--rate", "99999999999999999999999999999999999999999")).refused(&expect![[r#"feed.rate = "99999999999999999999999999999999999999999" (from --rate): must be a whole number between 1 and 1000000"#]]);
+    flag(|f| f.set("--speed", "0")).refused(&expect![
         "feed.speed = 0.0 (from --speed): must be a number above 0"
     ]);
-    flag(|f| f.speed = text("inf")).refused(&expect![
+    flag(|f| f.set("--speed", "inf")).refused(&expect![
         "feed.speed = inf (from --speed): must be a number above 0"
     ]);
-    flag(|f| f.speed = text("nan")).refused(&expect![
+    flag(|f| f.set("--speed", "nan")).refused(&expect![
         "feed.speed = NaN (from --speed): must be a number above 0"
     ]);
-    flag(|f| f.speed = text("slow")).refused(&expect![[
+    flag(|f| f.set("--speed", "slow")).refused(&expect![[
         r#"feed.speed = "slow" (from --speed): must be a number above 0"#
     ]]);
-    flag(|f| f.listen = text("localhost")).refused(&expect![[r#"listen = "localhost" (from --listen): must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400"#]]);
-    flag(|f| f.feed = text("live")).refused(&expect![[
+    flag(|f| f.set("--listen", "localhost")).refused(&expect![[r#"listen = "localhost" (from --listen): must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400"#]]);
+    flag(|f| f.set("--feed", "live")).refused(&expect![[
         r#"feed.kind = "live" (from --feed): must be one of none, sim, replay"#
     ]]);
-    flag(|f| f.feed = text("replay:")).refused(&expect![[
+    flag(|f| f.set("--feed", "replay:")).refused(&expect![[
         r#"feed.kind = "replay" (from --feed): replay needs a recording, as in replay:FILE or feed.files"#
     ]]);
-    flag(|f| f.feed = text("replay")).refused(&expect![[
+    flag(|f| f.set("--feed", "replay")).refused(&expect![[
         r#"feed.kind = "replay" (from --feed): replay needs a recording, as in replay:FILE or feed.files"#
     ]]);
-    flag(|f| f.feed = text("replay:a.jsonl,")).refused(&expect![[
+    flag(|f| f.set("--feed", "replay:a.jsonl,")).refused(&expect![[
         r#"feed.files = ["a.jsonl", ""] (from --feed): a file's name is empty"#
     ]]);
-    flag(|f| f.start = text("later")).refused(&expect![[
+    flag(|f| f.set("--start", "later")).refused(&expect![[
         r#"feed.start = "later" (from --start): must be one of now, on-subscribe"#
     ]]);
-    flag(|f| f.symbols = text("BTC-USD")).refused(&expect![[
+    flag(|f| f.set("--symbols", "BTC-USD")).refused(&expect![[
         r#"feed.symbols = "BTC-USD" (from --symbols): must be a whole number between 1 and 10000"#
     ]]);
-    flag(|f| f.symbols = text("10001")).refused(&expect![
+    flag(|f| f.set("--symbols", "10001")).refused(&expect![
         "feed.symbols = 10001 (from --symbols): must be between 1 and 10000"
     ]);
-    flag(|f| f.anonymous_publish = vec!["chat.>.x".to_owned()]).refused(&expect![[r#"anonymous_publish = ["chat.>.x"] (from --anonymous-publish): "chat.>.x" is no pattern: '>' at byte 5 must be the last token"#]]);
-    flag(|f| f.shards = text("65"))
+    flag(|f| f.set("--anonymous-publish", "chat.>.x")).refused(&expect![[r#"anonymous_publish = ["chat.>.x"] (from --anonymous-publish): "chat.>.x" is no pattern: '>' at byte 5 must be the last token"#]]);
+    flag(|f| f.set("--shards", "65"))
         .refused(&expect!["shards = 65 (from --shards): must be between 1 and 64"]);
-    flag(|f| f.log_level = text("WARN")).refused(&expect![[
+    flag(|f| f.set("--log-level", "WARN")).refused(&expect![[
         r#"log.level = "WARN" (from --log-level): must be one of error, warn, info, debug, trace"#
     ]]);
     Case::new().variable("TICKWIRE_RATE", "0").refused(&expect![
@@ -164,8 +164,8 @@ fn values_at_odds_name_both() {
     let flag = |set: fn(&mut Overrides)| Case::new().flags(set);
     let file = |text: &str| Case::new().file(text);
 
-    flag(|f| f.ops = text("127.0.0.1:7400")).refused(&expect![[r#"ops = "127.0.0.1:7400" (from --ops): must be another address than listen = "127.0.0.1:7400" (from the defaults)"#]]);
-    flag(|f| f.listen = text("0.0.0.0:7401")).refused(&expect![[r#"ops = "127.0.0.1:7401" (from the defaults): must be another address than listen = "0.0.0.0:7401" (from --listen)"#]]);
+    flag(|f| f.set("--ops", "127.0.0.1:7400")).refused(&expect![[r#"ops = "127.0.0.1:7400" (from --ops): must be another address than listen = "127.0.0.1:7400" (from the defaults)"#]]);
+    flag(|f| f.set("--listen", "0.0.0.0:7401")).refused(&expect![[r#"ops = "127.0.0.1:7401" (from the defaults): must be another address than listen = "0.0.0.0:7401" (from --listen)"#]]);
     file("[limits]\nmessage_bytes = 262_145").refused(&expect!["limits.message_bytes = 262145 (from file x.toml): must be at most limits.outbox_bytes = 262144 (from the defaults)"]);
     file("[limits]\nops_burst = 20")
         .variable("TICKWIRE_LIMITS__OPS_PER_S", "21")
@@ -180,8 +180,8 @@ fn values_at_odds_name_both() {
     ] {
         Case::new()
             .flags(|flags| {
-                flags.listen = text(listen);
-                flags.ops = text(ops);
+                flags.set("--listen", listen);
+                flags.set("--ops", ops);
             })
             .loaded();
     }
@@ -253,7 +253,7 @@ fn unusable_files_are_named() {
 
     let case = Case::new();
     let recording = case.folder.path().join("missing.jsonl").display().to_string();
-    case.flags(|flags| flags.feed = Some(format!("replay:{recording}")))
+    case.flags(|flags| flags.set("--feed", format!("replay:{recording}")))
         .refused(&expect![
             "feed.files names missing.jsonl (from --feed): No such file or directory (os error 2)"
         ]);
@@ -265,6 +265,6 @@ fn unusable_files_are_named() {
 #[test]
 fn a_long_value_is_shortened() {
     Case::new()
-        .flags(|flags| flags.listen = Some("é".repeat(10_000)))
+        .flags(|flags| flags.set("--listen", "é".repeat(10_000)))
         .refused(&expect![[r#"listen = "ééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé… (from --listen): must be an address or a name, and a port, such as 127.0.0.1:7400, [::]:7400 or localhost:7400"#]]);
 }
