@@ -172,8 +172,9 @@ impl Setting for Jwt {
     );
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
-        let item = settings.value(path).unwrap_or_else(|| Value::from(Dict::new()));
-        let fields = JWT.fields(path.to_owned(), settings.origin(path), &item)?;
+        let unset = Value::from(Dict::new());
+        let item = settings.value(path).unwrap_or(&unset);
+        let fields = JWT.fields(path.to_owned(), settings.origin(path), item)?;
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let jwt = Self {
             algorithms: algorithms(&fields)?,

@@ -29,7 +29,7 @@ impl Setting for FeedSource {
     /// Reads `feed.files` too.
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
         let files = settings.texts(FILES)?;
-        if files.iter().any(String::is_empty) {
+        if files.iter().any(|file| file.is_empty()) {
             return Err(settings.refuse(FILES, "a file's name is empty"));
         }
         let source = match settings.word(path, Self::SHAPE)? {

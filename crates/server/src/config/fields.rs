@@ -36,7 +36,7 @@ impl Form {
         path: &str,
         mut read: impl FnMut(&Fields<'_>, &[T]) -> Result<T, ConfigError>,
     ) -> Result<Vec<T>, ConfigError> {
-        let items = settings.value(path).and_then(Value::into_array);
+        let items = settings.value(path).and_then(Value::as_array);
         let items = items.ok_or_else(|| match self.hidden {
             Some(_) => settings.refuse_unseen(path, self.list),
             None => settings.refuse(path, self.list),

@@ -1,9 +1,9 @@
 //! What the broker is told to do: typed, checked, and merged from flags, environment, file and defaults.
 //!
 //! A [`Config`] that [`Config::load`] returned is valid: every value is in its range and fits the others. An unknown key or
-//! variable is an error, never ignored, since a misspelt limit would otherwise be no limit. Each has one
-//! row (`table.rs`), from which follow its field, how it is read, and what `docs/CONFIGURATION.md` says of it. Reads the configuration file and looks whether the
-//! recordings that it names can be opened; touches nothing else.
+//! variable is an error, never ignored, since a misspelt limit would otherwise be no limit. Each setting has one row (`table.rs`),
+//! from which follow its field, how it is read, and what `docs/CONFIGURATION.md` says of it. Reads the configuration file and
+//! looks whether the recordings that it names can be opened; touches nothing else.
 
 mod auth;
 mod choices;
@@ -13,7 +13,7 @@ mod error;
 mod feed;
 mod fields;
 mod key;
-mod layer;
+mod layers;
 mod nearest;
 mod rules;
 mod settings;
@@ -32,8 +32,7 @@ pub use self::docs::Flag;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::FeedSource;
 use self::key::Table as _;
-use self::layer::Layer;
-pub use self::layer::Overrides;
+pub use self::layers::Overrides;
 use self::settings::Settings;
 pub use self::table::{
     Auth, Compression, Config, Drain, Feed, Heartbeat, Limits, Log, Proxy, Socket, TestOnly,
@@ -54,14 +53,14 @@ impl Config {
         flags: &Overrides,
     ) -> Result<Self, ConfigError> {
         let environment: Vec<(String, String)> = environment.into_iter().collect();
-        let credentials = Credentials::of(&environment);
-        let mut layers = vec![Layer::defaults()];
+        let mut settings = Settings::with_credentials(Credentials::of(&environment));
+        settings.put_defaults();
         if let Some(path) = file {
-            layers.push(Layer::file(path)?);
+            settings.put_file(path)?;
         }
-        layers.push(Layer::environment(environment)?);
-        layers.push(Layer::flags(flags));
-        Self::read(&Settings::merge(layers, file).with_credentials(credentials))
+        settings.put_environment(&environment)?;
+        settings.put_flags(flags);
+        Self::read(&settings)
     }
 
     /// The settings that a broker which was started with these does not take from `other` ones before it is started again.
@@ -82,6 +81,6 @@ impl Config {
 impl Default for Config {
     /// What holds where nothing is set.
     fn default() -> Self {
-        Self::read(&Settings::merge([Layer::defaults()], None)).expect("the defaults are valid")
+        Self::load(None, [], &Overrides::default()).expect("the defaults are valid")
     }
 }

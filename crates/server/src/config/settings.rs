@@ -3,10 +3,10 @@
 //! Each read names key, value, origin and rule when the value does not fit. Asking for a path that is no key is a fault of the
 //! program and panics.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::Figment;
 use figment::value::{Num, Value};
 use ipnet::IpNet;
 use tickwire_wire::Pattern;
@@ -14,32 +14,29 @@ use tickwire_wire::Pattern;
 use super::credentials::Credentials;
 use super::error::{ConfigError, Origin};
 use super::key::{self, Key, Setting, Shape};
-use super::layer::{Layer, Rank};
 
 /// What stands for a value that may be a secret.
 pub(super) const HIDDEN: &str = "(not shown)";
 
-/// The merged layers.
+/// What each key is set to and by what, the strongest of the layers.
+#[derive(Default)]
 pub(super) struct Settings {
-    merged: Figment,
-    file: Option<PathBuf>,
+    values: BTreeMap<&'static str, (Value, Origin)>,
     credentials: Credentials,
 }
 
 impl Settings {
-    /// Merges `layers`, the weakest first; `file` is the name that errors have for the file.
-    pub(super) fn merge(layers: impl IntoIterator<Item = Layer>, file: Option<&Path>) -> Self {
+    /// None, with the files that the service manager hands over.
+    pub(super) fn with_credentials(credentials: Credentials) -> Self {
         Self {
-            merged: layers.into_iter().fold(Figment::new(), Figment::merge),
-            file: file.map(Path::to_owned),
-            credentials: Credentials::default(),
+            credentials,
+            ..Self::default()
         }
     }
 
-    /// The same with the files that the service manager hands over.
-    pub(super) fn with_credentials(mut self, credentials: Credentials) -> Self {
-        self.credentials = credentials;
-        self
+    /// Sets the key at `path`, over what it was.
+    pub(super) fn put(&mut self, path: &'static str, value: Value, origin: Origin) {
+        self.values.insert(path, (value, origin));
     }
 
     /// The files that the service manager hands over.
@@ -47,25 +44,23 @@ impl Settings {
         &self.credentials
     }
 
+    /// The value at `path`.
+    pub(super) fn value(&self, path: &str) -> Option<&Value> {
+        self.values.get(path).map(|(value, _)| value)
+    }
+
     /// Where the value at `path` came from.
     pub(super) fn origin(&self, path: &str) -> Origin {
-        let key = key_at(path);
-        match Rank::of(self.merged.find_metadata(path)) {
-            Rank::Default => Origin::Default,
-            Rank::File => Origin::File(self.file.clone().unwrap_or_default()),
-            // A value that a flag or variable without a key of its own brought came with the feed's.
-            Rank::Variable => Origin::Variable(key.variable().unwrap_or_else(|| "TICKWIRE_FEED".to_owned())),
-            Rank::Flag => Origin::Flag(key.flag.map_or("--feed", |(flag, _)| flag)),
-        }
+        self.values
+            .get(path)
+            .map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
     /// The refusal of the value at `path` because of `rule`.
     pub(super) fn refuse(&self, path: &str, rule: impl Into<String>) -> ConfigError {
         ConfigError::BadValue {
             key: path.to_owned(),
-            value: self
-                .value(path)
-                .map_or_else(|| "nothing".to_owned(), |value| show(&value)),
+            value: self.value(path).map_or_else(|| "nothing".to_owned(), show),
             origin: self.origin(path),
             rule: rule.into(),
         }
@@ -82,9 +77,7 @@ impl Settings {
         if !at_odds {
             return Ok(());
         }
-        let value = self
-            .value(other)
-            .map_or_else(|| "nothing".to_owned(), |value| show(&value));
+        let value = self.value(other).map_or_else(|| "nothing".to_owned(), show);
         let origin = self.origin(other);
         Err(self.refuse(path, format!("{rule} {other} = {value} (from {origin})")))
     }
@@ -99,24 +92,20 @@ impl Settings {
         }
     }
 
-    pub(super) fn value(&self, path: &str) -> Option<Value> {
-        self.merged.find_value(path).ok()
-    }
-
     /// One of the words that a `shape` has.
     pub(super) fn word(&self, path: &str, shape: Shape) -> Result<&'static str, ConfigError> {
         let Shape::Choice(words) = shape else {
             unreachable!("{path} is one of some words")
         };
-        let value = self.value(path);
-        let text = value.as_ref().and_then(Value::as_str);
+        let text = self.value(path).and_then(Value::as_str);
         let known = words.iter().find(|word| Some(**word) == text).copied();
         known.ok_or_else(|| self.refuse(path, format!("must be one of {}", words.join(", "))))
     }
 
-    pub(super) fn texts(&self, path: &str) -> Result<Vec<String>, ConfigError> {
-        let items = self.value(path).and_then(Value::into_array);
-        let texts = items.and_then(|items| items.into_iter().map(Value::into_string).collect());
+    /// A list of texts.
+    pub(super) fn texts(&self, path: &str) -> Result<Vec<&str>, ConfigError> {
+        let texts = self.value(path).and_then(Value::as_array);
+        let texts = texts.and_then(|texts| texts.iter().map(Value::as_str).collect());
         texts.ok_or_else(|| self.refuse(path, "must be a list of texts"))
     }
 
@@ -144,7 +133,7 @@ macro_rules! integers {
                     unreachable!("{path} is an integer")
                 };
                 let value = settings.value(path).ok_or_else(|| settings.refuse(path, "must be set"))?;
-                let number = integer_in(&value, min, max).map_err(|rule| settings.refuse(path, rule))?;
+                let number = integer_in(value, min, max).map_err(|rule| settings.refuse(path, rule))?;
                 Self::try_from(number).map_err(|_| settings.refuse(path, "is too large for this machine"))
             }
         })*
@@ -156,7 +145,7 @@ impl Setting for bool {
     const SHAPE: Shape = Shape::Bool;
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
-        let truth = settings.value(path).and_then(|value| value.to_bool());
+        let truth = settings.value(path).and_then(Value::to_bool);
         truth.ok_or_else(|| settings.refuse(path, "must be true or false"))
     }
 }
@@ -166,9 +155,9 @@ impl Setting for f64 {
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
         let number = settings.value(path).and_then(|value| match value {
-            Value::Num(_, Num::F64(number)) => Some(number),
+            Value::Num(_, Num::F64(number)) => Some(*number),
             // A whole number; beyond 2^53 the nearest that a float has is near enough.
-            _ => whole(&value).map(|number| number as f64),
+            _ => whole(value).map(|number| number as f64),
         });
         number
             .filter(|number| number.is_finite() && *number > 0.0)
@@ -182,8 +171,7 @@ impl Setting for SocketAddr {
     const SHAPE: Shape = Shape::Address;
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
-        let value = settings.value(path);
-        let text = value.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let text = settings.value(path).and_then(Value::as_str).unwrap_or_default();
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
@@ -222,9 +210,8 @@ impl Setting for PathBuf {
     const SHAPE: Shape = Shape::Text("readable file");
 
     fn read(settings: &Settings, path: &'static str) -> Result<Self, ConfigError> {
-        let value = settings.value(path);
-        let name = value
-            .as_ref()
+        let name = settings
+            .value(path)
             .and_then(Value::as_str)
             .filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| settings.refuse(path, "must be the name of a file"))?;

@@ -176,7 +176,7 @@ pub(crate) fn unix_time_s() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FeedSource;
+    use crate::config::{FeedSource, Tls, TlsClients};
 
     #[test]
     fn what_needs_a_restart_is_named() {
@@ -195,5 +195,27 @@ mod tests {
             started.needs_restart(&other),
             ["shards", "socket.backlog", "feed.kind"]
         );
+    }
+
+    #[test]
+    fn a_reload_that_a_part_of_several_keys_does_not_take_is_named_by_the_right_one() {
+        let replay = |file: &str| {
+            let mut config = Config::default();
+            config.feed.source = FeedSource::Replay(vec![file.into()]);
+            config
+        };
+        assert_eq!(replay("a").needs_restart(&replay("a")), [""; 0]);
+        assert_eq!(replay("a").needs_restart(&replay("b")), ["feed.files"]);
+        let encrypted = |handshake_ms| Config {
+            tls: Some(Tls {
+                cert_file: "c".into(),
+                key_file: "k".into(),
+                clients: TlsClients::Anonymous,
+                handshake_ms,
+            }),
+            ..Config::default()
+        };
+        assert_eq!(encrypted(1).needs_restart(&encrypted(2)), [""; 0]);
+        assert_eq!(encrypted(1).needs_restart(&Config::default()), ["tls.cert_file"]);
     }
 }
