@@ -19,13 +19,11 @@ use crate::workspace::{Workspace, make, read, write};
 const SCENARIOS: &str = "hot-1k hot-10k hot-19k market market-150k market-max slow storm wildcards replay codec-json \
                          codec-msgpack two-shards-hot two-shards-market idle-19k";
 
+const QUICK_STALL: &str = "--connections=500 --seconds=5 --rounds=1 --rate-each=40 --topics=20";
 /// What puts promises to the test, and its arguments in a quick run.
 const RELIABILITY: &[(&str, &str)] = &[
     ("chaos", "--messages=20000 --clients=12 --rate=1500"),
-    (
-        "stall",
-        "--connections=500 --seconds=5 --rounds=1 --rate-each=40 --topics=20",
-    ),
+    ("stall", QUICK_STALL),
     ("slowlink", "--seconds=5 --warmup=2"),
 ];
 

@@ -93,11 +93,8 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
         bail!("{program} was not done after {} s", limit.as_secs());
     };
     let said = String::from_utf8_lossy(&said?).into_owned();
-    ensure!(
-        child.wait()?.success(),
-        "{program} failed: {}",
-        said.trim().lines().last().unwrap_or("it did not say why")
-    );
+    let why = said.trim().lines().last().unwrap_or("it did not say why");
+    ensure!(child.wait()?.success(), "{program} failed: {why}");
     Ok(())
 }
 
@@ -121,33 +118,23 @@ mod tests {
     fn both_outputs_are_kept() {
         let (output, succeeded) = run_and_read(shell("echo out; echo err >&2; exit 3")).unwrap();
         assert!(output == "out\nerr\n" && !succeeded, "{output}");
-        assert_eq!(
-            run_and_read(shell("printf end")).unwrap(),
-            ("end\n".to_owned(), true)
-        );
+        let (output, succeeded) = run_and_read(shell("printf end")).unwrap();
+        assert!(output == "end\n" && succeeded, "{output}");
     }
 
     #[test]
     fn failures_say_why() {
         let quietly = |script: &str, limit| run_quietly(&mut shell(script), Duration::from_secs(limit));
         assert!(quietly("echo no", 60).is_ok());
+        let failed = quietly("echo first >&2; echo no room >&2; exit 1", 60);
+        let endless = quietly("while :; do read x < /dev/zero; done", 0);
+        let missing = run_quietly(&mut Command::new("no-such-program"), Duration::ZERO);
+        let unread = said_by(&mut shell("echo a >&2; exit 3")).map(drop);
         for (result, expected) in [
-            (
-                quietly("echo first >&2; echo no room >&2; exit 1", 60),
-                "sh failed: no room",
-            ),
-            (
-                quietly("while :; do read x < /dev/zero; done", 0),
-                "sh was not done after 0 s",
-            ),
-            (
-                run_quietly(&mut Command::new("no-such-program"), Duration::ZERO),
-                "cannot run no-such-program",
-            ),
-            (
-                said_by(&mut shell("echo a >&2; exit 3")).map(drop),
-                "sh failed (exit status: 3): a",
-            ),
+            (failed, "sh failed: no room"),
+            (endless, "sh was not done after 0 s"),
+            (missing, "cannot run no-such-program"),
+            (unread, "sh failed (exit status: 3): a"),
         ] {
             assert_eq!(result.unwrap_err().to_string(), expected);
         }

@@ -21,12 +21,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         "a bill of materials needs cargo-cyclonedx: cargo install cargo-cyclonedx --version 0.5.9 --locked"
     );
     let mut cargo = workspace.cargo("cyclonedx --format json --spec-version 1.5 --quiet");
-    cargo.args([
-        "--manifest-path",
-        "crates/tickwire/Cargo.toml",
-        "--override-filename",
-        NAME,
-    ]);
+    cargo.args(["--manifest-path", "crates/tickwire/Cargo.toml"]);
+    cargo.args(["--override-filename", NAME]);
     let succeeded = succeeds(&mut cargo)?;
     // The tool writes a file for each crate of the workspace.
     let mut bill = None;

@@ -56,10 +56,9 @@ pub(crate) fn run(workspace: &Workspace, args: &AutobahnArgs) -> Result<bool> {
     let folder = workspace.below_target("autobahn")?;
     let python = set_up(workspace, &suite, &folder)?;
     let program = build(workspace, args.debug)?;
-    let config = if args.tls {
-        with_certificate(workspace, &folder)?
-    } else {
-        workspace.root.join(CONFIG)
+    let config = match args.tls {
+        true => with_certificate(workspace, &folder)?,
+        false => workspace.root.join(CONFIG),
     };
     let mut cases = args.cases.clone();
     if args.tls && cases.is_empty() {
@@ -141,16 +140,9 @@ fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
 fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let mut openssl = workspace.command("openssl");
-    openssl
-        .args(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-                .split(' '),
-        )
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate);
+    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(' '));
+    openssl.args("-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1".split(' '));
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     said_by(&mut openssl).context("openssl made no certificate")?;
     let text = read(&workspace.root.join(CONFIG))?;
     // A text of JSON is one of TOML.
@@ -171,19 +163,12 @@ fn run_suite(
     out: &Path,
     cases: &[String],
 ) -> Result<()> {
-    let output = workspace
-        .command("bash")
-        .arg(suite.join("run.sh"))
-        .arg(url)
-        .arg(out)
-        .args(cases)
-        .env("VENV", python)
-        .env("AGENT", AGENT)
-        // Not behind everything else on the machine: cases have deadlines.
-        .env("NICE", "0")
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run bash")?;
+    let mut bash = workspace.command("bash");
+    bash.arg(suite.join("run.sh")).arg(url).arg(out).args(cases);
+    bash.env("VENV", python).env("AGENT", AGENT);
+    // Not behind everything else on the machine: cases have deadlines.
+    bash.env("NICE", "0").stderr(Stdio::inherit());
+    let output = bash.output().context("cannot run bash")?;
     write(&out.join("run.log"), &output.stdout)?;
     // 1 says that cases failed, which the report tells better.
     if !matches!(output.status.code(), Some(0 | 1)) {

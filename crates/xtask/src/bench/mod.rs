@@ -165,12 +165,8 @@ mod tests {
         assert_eq!(parse("bench").unwrap().measures(), [wall, instructions]);
         assert_eq!(parse("bench --wall").unwrap().measures(), [wall]);
         assert_eq!(parse("bench --instructions").unwrap().measures(), [instructions]);
-        for refused in [
-            "bench --wall --instructions",
-            "bench --rounds 0",
-            "bench --list --save a",
-        ] {
-            assert!(parse(refused).is_err(), "{refused}");
+        for refused in ["--wall --instructions", "--rounds 0", "--list --save a"] {
+            assert!(parse(&format!("bench {refused}")).is_err(), "{refused}");
         }
     }
 
@@ -178,12 +174,10 @@ mod tests {
     fn which_cases_are_wanted() {
         let args = parse("bench encode fan_out/subscribers_1").unwrap();
         for wanted in ["encode/ticker_json", "fan_out/subscribers_10"] {
-            assert!(
-                args.wants(wanted) && parse("bench").unwrap().wants(wanted),
-                "{wanted}"
-            );
+            assert!(args.wants(wanted), "{wanted}");
         }
         assert!(!args.wants("fan_out/subscribers_2") && !args.wants("book/snapshot"));
+        assert!(parse("bench").unwrap().wants("anything"));
     }
 
     #[test]

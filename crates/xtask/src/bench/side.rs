@@ -119,11 +119,7 @@ impl Side {
     pub(super) fn prepare_runner(&mut self, workspace: &Workspace) -> Result<()> {
         let gungraun = said_by(self.command(&self.cargo).args(["pkgid", "--locked", "gungraun"]));
         let gungraun = gungraun.context("these benches cannot count instructions")?;
-        let version = gungraun
-            .trim()
-            .rsplit('@')
-            .next()
-            .context("gungraun has a version")?;
+        let version = gungraun.trim().rsplit('@').next().unwrap_or_default();
         let runner = valgrind::runner(workspace, version)?;
         let rest = std::env::var_os("PATH").unwrap_or_default();
         let folders = [runner].into_iter().chain(std::env::split_paths(&rest));
@@ -173,10 +169,9 @@ fn programs(messages: &[u8]) -> Result<(PathBuf, PathBuf)> {
             }
         }
     }
-    let built = wall
-        .zip(instructions)
-        .context("the benches `wall` and `instructions` were not built")?;
-    Ok((built.0.into(), built.1.into()))
+    let built = wall.zip(instructions);
+    let (wall, instructions) = built.context("the benches `wall` and `instructions` were not built")?;
+    Ok((wall.into(), instructions.into()))
 }
 
 /// The names in criterion's list.
@@ -192,10 +187,8 @@ mod tests {
     #[test]
     fn the_list_of_cases() {
         let text = "encode/ticker_json: benchmark\nbook/snapshot_20_levels_json: benchmark\n\n2 benchmarks\n";
-        assert_eq!(
-            listed_cases(text),
-            ["encode/ticker_json", "book/snapshot_20_levels_json"]
-        );
+        let expected = ["encode/ticker_json", "book/snapshot_20_levels_json"];
+        assert_eq!(listed_cases(text), expected);
     }
 
     #[test]

@@ -35,9 +35,7 @@ pub(super) fn runner(workspace: &Workspace, version: &str) -> Result<PathBuf> {
     eprintln!("installing gungraun-runner {version}");
     let mut install = workspace.cargo("install gungraun-runner --locked --force");
     install.args(["--version", version]).arg("--root").arg(&root);
-    ensure!(
-        succeeds(&mut install)?,
-        "cannot install gungraun-runner {version}"
-    );
+    let installed = succeeds(&mut install)?;
+    ensure!(installed, "cannot install gungraun-runner {version}");
     Ok(folder)
 }

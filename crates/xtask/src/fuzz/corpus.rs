@@ -50,25 +50,24 @@ pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
         .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0"])
         .args(["--numeric-owner", "--mode=644", "-C"])
         .arg(&fewest);
-    let mut inputs = names(&fewest)?;
-    inputs.sort();
+    let inputs = names(&fewest)?;
     pack.args(&inputs);
     ensure!(succeeds(&mut pack)?, "cannot write {}", archive.display());
     let bytes = fs::metadata(&archive)?.len();
-    Ok(format!(
-        "{name}: {} of {} inputs kept, {bytes} bytes",
-        inputs.len(),
-        names(&learnt)?.len(),
-    ))
+    let (kept, all) = (inputs.len(), names(&learnt)?.len());
+    Ok(format!("{name}: {kept} of {all} inputs kept, {bytes} bytes"))
 }
 
 fn archive(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root.join(ARCHIVES).join(format!("{name}.tar.gz"))
 }
 
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect()
+/// What is in a folder, sorted.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }

@@ -49,18 +49,14 @@ pub(crate) struct FuzzArgs {
 /// Builds and runs the fuzzers. True when none found a fault.
 pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
     ensure_tools(workspace)?;
-    let known = targets(workspace)?;
+    let known = corpus::names(&workspace.root.join(SEEDS))?;
     if let Some(unknown) = args.targets.iter().find(|name| !known.contains(name)) {
         bail!("no target {unknown:?}; there are {}", known.join(", "));
     }
-    let chosen: Vec<&String> = known
-        .iter()
-        .filter(|name| args.targets.is_empty() || args.targets.contains(name))
-        .collect();
-    ensure!(
-        succeeds(&mut cargo_fuzz(workspace, "build"))?,
-        "the fuzzers do not build"
-    );
+    let is_chosen = |name: &&String| args.targets.is_empty() || args.targets.contains(name);
+    let chosen: Vec<&String> = known.iter().filter(is_chosen).collect();
+    let built = succeeds(&mut cargo_fuzz(workspace, "build"))?;
+    ensure!(built, "the fuzzers do not build");
     if args.keep {
         for name in chosen {
             println!("{}", corpus::keep(workspace, name)?);
@@ -118,20 +114,9 @@ fn nightly(workspace: &Workspace) -> Command {
 
 fn cargo_fuzz(workspace: &Workspace, verb: &str) -> Command {
     let mut cargo = nightly(workspace);
+    cargo.args(["fuzz", verb, "--fuzz-dir", PROGRAMS]);
+    cargo.env("CARGO_TARGET_DIR", workspace.target.join("fuzz"));
     cargo
-        .args(["fuzz", verb, "--fuzz-dir", PROGRAMS])
-        .env("CARGO_TARGET_DIR", workspace.target.join("fuzz"));
-    cargo
-}
-
-/// The names of all targets: those of the folders of seeds.
-fn targets(workspace: &Workspace) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(workspace.root.join(SEEDS)).with_context(|| format!("cannot read {SEEDS}"))? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// Runs a target's fuzzer and passes on how far it is.
@@ -141,25 +126,18 @@ fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
     let log = workspace.target.join("fuzz").join(format!("{name}.log"));
     let mut file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut run = cargo_fuzz(workspace, "run");
-    run.arg(name)
-        .arg(&learnt)
-        .arg(workspace.root.join(SEEDS).join(name))
-        .arg("--");
+    let seeds = workspace.root.join(SEEDS).join(name);
+    run.arg(name).args([&learnt, &seeds]).arg("--");
     let dictionary = workspace.root.join(DICTIONARIES).join(name);
     if dictionary.exists() {
         run.arg(format!("-dict={}", dictionary.display()));
     }
-    let mut child = run
-        .args([
-            format!("-max_total_time={seconds}"),
-            format!("-timeout={INPUT_SECONDS_MAX}"),
-            format!("-artifact_prefix={}/", found.display()),
-            "-print_final_stats=1".to_owned(),
-        ])
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("cannot start cargo fuzz")?;
+    run.arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
+        .arg(format!("-artifact_prefix={}/", found.display()))
+        .arg("-print_final_stats=1");
+    let child = run.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let mut child = child.context("cannot start cargo fuzz")?;
     let said = BufReader::new(child.stderr.take().context("a piped standard error is there")?);
     let mut stats = Stats::default();
     for line in said.split(b'\n') {
@@ -173,9 +151,7 @@ fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
     if !stats.in_order && !stats.interrupted {
         let input = stats.found.as_deref().unwrap_or("none was written");
         println!("{name}: a fault: input {input}, log {}", log.display());
-        println!(
-            "{name}: once mended, keep the input in {SEEDS}/{name} under a name that says what it found"
-        );
+        println!("{name}: once mended, keep it in {SEEDS}/{name} under a name that says what it found");
     }
     Ok(stats)
 }

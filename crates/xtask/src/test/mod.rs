@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use self::tally::Tally;
+use self::tally::{SKIPPED, Tally};
 use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
 use crate::workspace::{Workspace, read, write};
@@ -59,11 +59,8 @@ impl Step {
 
 /// Runs the steps and prints the sum. True when nothing failed.
 pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
-    let steps = if args.only.is_empty() {
-        Step::value_variants()
-    } else {
-        &args.only
-    };
+    let all = args.only.is_empty();
+    let steps = if all { Step::value_variants() } else { &args.only };
     let mut sum = Tally::default();
     let mut failed = Vec::new();
     for &step in steps {
@@ -74,22 +71,16 @@ pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
             Tally::of(false)
         });
         let outcome = if tally.failed == 0 { "ok" } else { "FAILED" };
-        println!(
-            "== {} {outcome}: {tally}, {:.1} s",
-            step.name(),
-            begun.elapsed().as_secs_f64()
-        );
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("== {} {outcome}: {tally}, {seconds:.1} s", step.name());
         if tally.failed > 0 {
             failed.push(step);
         }
         sum.add(tally);
     }
     println!();
-    for step in &failed {
-        println!(
-            "failed: {0}; again by itself: cargo xtask test --only {0}",
-            step.name()
-        );
+    for step in failed.iter().map(|step| step.name()) {
+        println!("failed: {step}; again by itself: cargo xtask test --only {step}");
     }
     println!("{sum}");
     Ok(sum.failed == 0)
@@ -100,7 +91,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
         Step::Tidy => return Ok(Tally::of(tidy::run(workspace)?)),
         Step::Tests => return run_tests(workspace, args),
         Step::Supply => return supply::run(workspace, !args.no_install),
-        Step::Doctests => return read_tests(workspace.cargo("test --doc"), ""),
+        Step::Doctests => return read_tests(workspace.cargo("test --doc")),
         Step::Fmt => "fmt --all --check",
         Step::Clippy => "clippy --workspace --all-targets --locked -- --deny warnings",
         Step::Doc => "doc --workspace --no-deps --document-private-items --locked",
@@ -118,19 +109,15 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     write(&skip_log, "")?;
     let tools = tools::prepare(workspace, !args.no_install);
     let has_nextest = works(&mut workspace.cargo("nextest --version"));
-    let (line, more) = if has_nextest {
-        ("nextest run", "--no-tests pass")
-    } else {
+    let mut cargo = workspace.cargo("nextest run --no-tests pass");
+    if !has_nextest {
         println!("cargo nextest is not installed; using cargo test");
-        ("test --lib --bins --tests", "")
-    };
-    let mut cargo = workspace.cargo(line);
+        cargo = workspace.cargo("test --lib --bins --tests");
+    }
     cargo.env("TICKWIRE_TEST_SKIP_LOG", &skip_log).envs(tools);
-    let mut tally = read_tests(cargo, more)?;
-    for line in read(&skip_log)?
-        .lines()
-        .filter(|line| line.starts_with(tally::SKIPPED))
-    {
+    let mut tally = read_tests(cargo)?;
+    let skipped = read(&skip_log)?;
+    for line in skipped.lines().filter(|line| line.starts_with(SKIPPED)) {
         println!("{line}");
         tally.skip_passed();
     }
@@ -138,9 +125,8 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
 }
 
 /// Runs tests of the workspace and reads what came of them.
-fn read_tests(mut cargo: Command, more: &str) -> Result<Tally> {
+fn read_tests(mut cargo: Command) -> Result<Tally> {
     cargo.args(["--workspace", "--locked", "--no-fail-fast", "--color", "never"]);
-    cargo.args(more.split_whitespace());
     let (output, succeeded) = run_and_read(cargo)?;
     Ok(Tally::read(&output, succeeded))
 }

@@ -86,34 +86,23 @@ mod tests {
 
     #[test]
     fn what_runners_print() {
-        for (printed, expected) in [
-            (
-                "     Summary [   0.074s] 18 tests run: 18 passed, 0 skipped",
-                [18, 0, 0],
-            ),
-            (
-                "  Summary [ 9.074s] 18 tests run: 15 passed (1 slow, 1 leaky), 2 failed, 1 timed out, 4 skipped",
-                [15, 3, 4],
-            ),
-            (
-                "  Summary [ 0.1s] 7/18 tests run: 6 passed, 1 exec failed, 11 skipped",
-                [6, 1, 11],
-            ),
-            (
-                "  Summary [ 0.1s] 1 test run: 1 passed (2 flaky), 0 skipped",
-                [1, 0, 0],
-            ),
-            (
-                "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
-                 A test's words. test result: FAILED. 13 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s",
-                [16, 2, 1],
-            ),
-            ("", [0, 0, 0]),
-        ] {
-            let output = format!("  PASS x\n------\n{printed}\n        FAIL y\n");
-            let tally = Tally::read(&output, expected[1] == 0);
-            assert_eq!([tally.passed, tally.failed, tally.skipped], expected, "{printed}");
+        let printed = "\
+18 0 0 |      Summary [   0.074s] 18 tests run: 18 passed, 0 skipped
+15 3 4 |   Summary [ 9.0s] 18 tests run: 15 passed (1 slow, 1 leaky), 2 failed, 1 timed out, 4 skipped
+6 1 11 |   Summary [ 0.1s] 7/18 tests run: 6 passed, 1 exec failed, 11 skipped
+1 0 0 |   Summary [ 0.1s] 1 test run: 1 passed (2 flaky), 0 skipped
+3 0 1 | test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+13 2 0 | A test's words. test result: FAILED. 13 passed; 2 failed; 0 ignored; 5 filtered out; finished in 0.0s
+0 0 0 | nothing";
+        let mut all = String::new();
+        for (expected, line) in printed.lines().filter_map(|line| line.split_once(" | ")) {
+            let output = format!("  PASS x\n------\n{line}\n        FAIL y\n");
+            let tally = Tally::read(&output, true);
+            let counts = [tally.passed, tally.failed, tally.skipped].map(|count| count.to_string());
+            assert_eq!(counts.join(" "), expected, "{line}");
+            all += &output;
         }
+        assert_eq!(Tally::read(&all, false).passed, 56, "of all programs");
     }
 
     #[test]

@@ -108,87 +108,70 @@ mod tests {
         }
     }
 
+    /// Whether `faults` are the one that is expected, or none.
+    fn assert_faults(faults: &[String], expected: &str, of: &str) {
+        assert_eq!(
+            faults.len(),
+            usize::from(!expected.is_empty()),
+            "{of}: {faults:?}"
+        );
+        assert!(faults.concat().contains(expected), "{of}: {faults:?}");
+    }
+
     #[test]
     fn crates_use_each_other_as_the_table_has_it() {
         let good = format!("\n{}\n", INHERITED.join("\n"));
-        for (name, used, table, expected) in [
-            (
-                "router",
-                "tickwire-wire",
-                "router, client ─► wire",
-                "no crate `client`",
-            ),
-            ("router", "tickwire-wire", "router ─► wire", ""),
-            (
-                "router",
-                "bytes",
-                "router ─► wire",
-                "uses {}, and by docs/ARCHITECTURE.md {\"wire\"}",
-            ),
-            ("router", "tickwire-wire", "router ─► none", "uses {\"wire\"}"),
-            ("router", "bytes", "", "`router` is not in the table"),
-            ("router", "libc", "router ─► none", "names `libc`"),
-            ("server", "libc", "server ─► none", ""),
-            ("utils", "bytes", "utils ─► none", "name it for what it is"),
-        ] {
+        // A crate, what it uses, a row of the table, and the fault.
+        let cases = "\
+router; tickwire-wire; router ─► wire;
+server; libc; server ─► none;
+router; tickwire-wire; router, client ─► wire; there is no crate `client`
+router; bytes; router ─► wire; `router` uses {}, and by docs/ARCHITECTURE.md {\"wire\"}
+router; tickwire-wire; router ─► none; uses {\"wire\"}
+router; bytes;; `router` is not in the table
+router; libc; router ─► none; names `libc`
+utils; bytes; utils ─► none; name it for what it is";
+        for case in cases.lines() {
+            let [name, used, row, expected] = case.split(';').map(str::trim).collect::<Vec<_>>()[..] else {
+                panic!("{case}");
+            };
             let member = |name: &str, used: &str| Member {
                 name: format!("tickwire-{name}"),
                 manifest: "Cargo.toml".to_owned(),
                 normal: BTreeSet::from([used.to_owned()]),
                 any: BTreeSet::from([used.to_owned()]),
             };
-            let table = file(TABLE, &format!("wire ─► none\n{table}\n"));
+            let table = file(TABLE, &format!("wire ─► none\n{row}\n"));
             let files = [table, file("Cargo.toml", &good)];
             let faults = check(&[member("wire", "serde"), member(name, used)], &files);
-            let faults: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
-            assert_eq!(
-                faults.lines().count(),
-                usize::from(!expected.is_empty()),
-                "{faults}"
-            );
-            assert!(faults.contains(expected), "{expected}: {faults}");
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            assert_faults(&faults, expected, case);
         }
     }
 
     #[test]
     fn what_the_workspace_says_once() {
         let good = format!(
-            "[package]\n{}\n[dependencies]\na = {{ workspace = true }}\n",
+            "[package]\n{}\n[dependencies]\na.workspace = true\n",
             INHERITED.join("\n")
         );
-        let platform = "\n[target.'cfg(a = 1)'.dependencies]";
         for (from, to, expected) in [
             ("", "", ""),
+            ("\nedition.workspace", "\nedition", "write `edition.work"),
+            ("\nversion.workspace", "\nversion", "write `version.work"),
+            ("[lints]\nworkspace = true", "", "write `[lints]` and `work"),
+            ("a.workspace = true", "b = \"1\"", "`b = \"1\"` is not"),
             (
-                "\nedition.workspace = true",
-                "\nedition = \"2021\"",
-                "write `edition.workspace = true`",
-            ),
-            (
-                "\nversion.workspace = true",
-                "\nversion = \"1\"",
-                "write `version.workspace = true`",
-            ),
-            ("[lints]\nworkspace = true", "", "write `[lints]"),
-            (
-                "\n[dependencies]",
-                &format!("{platform}\nb = \"1\"\n[dependencies]"),
-                "`b = \"1\"` is not",
+                "[dep",
+                "[target.'cfg(a = 1)'.dependencies]\nb = 1\n[dep",
+                "`b = 1`",
             ),
         ] {
             let faults: Vec<String> = not_inherited("wire", &good.replacen(from, to, 1)).collect();
-            assert_eq!(
-                faults.len(),
-                usize::from(!expected.is_empty()),
-                "{to}: {faults:?}"
-            );
-            assert!(faults.concat().contains(expected), "{to}: {faults:?}");
+            assert_faults(&faults, expected, to);
         }
         let own = good.replacen("\nversion.workspace = true", "", 1);
-        assert_eq!(
-            not_inherited(STAND_IN, &own).count(),
-            0,
-            "it has the version of the other"
-        );
+        let faults: Vec<String> = not_inherited(STAND_IN, &own).collect();
+        assert_faults(&faults, "", "it has the version of the other");
     }
 }
