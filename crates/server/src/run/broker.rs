@@ -496,11 +496,18 @@ fn raise_open_files() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::rc::Rc;
 
-    use tickwire_wire::{Micros, Payload, Topic};
+    use tickwire_router::{Shard, Transport};
+    use tickwire_wire::{Codec, Micros, Payload, Topic};
 
     use super::*;
+    use crate::auth::sessions::AuthSessions;
+    use crate::config::EgressKind;
+    use crate::hub::{self, Hub, HubParts};
+    use crate::net::egress;
     use crate::net::permit::ConnectionPermit;
+    use crate::net::poller::Poller;
 
     /// A bulk publication that waits for it would keep its thread, and so the broker, from ever ending.
     #[test]
@@ -542,5 +549,53 @@ mod tests {
             .publish(&topic, payload, Micros(1))
             .expect("there is room");
         assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
+    }
+
+    /// From outside it is hard to see: a queue is empty again before anybody looks.
+    #[test]
+    fn what_waits_for_a_shard_is_shown() {
+        let config = Config::default();
+        let access = reload::load_access(&config).expect("no files are named");
+        let common = Common::new(config, access, 1, 100).expect("a broker");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.expect("a runtime");
+        let _entered = runtime.enter();
+        let (poller, _readiness) = Poller::new().expect("an epoll instance");
+        let (egress, _) = egress::open(EgressKind::Plain, 1).expect("a way to write");
+        let settings = reload::shard_settings(&common.config);
+        let mut hub = Hub::new(HubParts {
+            shard: Shard::new(ShardId(0), common.directory.clone(), settings),
+            clock: common.clock,
+            poller,
+            egress,
+            metrics: common.catalogue.local(),
+            frame_limits: hub::frame_limits(&common.config),
+            piece_bytes: 1_024,
+            auth: AuthSessions::new(common.access.clone(), common.clock, common.catalogue.clone()),
+            wake: common.wakes[0].clone(),
+            gate: common.gate.clone(),
+            may_panic: false,
+        });
+        let rights = Rc::new(common.access.anonymous().clone());
+        let id = hub
+            .shard
+            .open(Codec::Json, Transport::WebSocket, rights, Micros(1));
+        let subscribe = br#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#;
+        hub.shard
+            .request(id, Codec::Json.decode_request(subscribe), Micros(1));
+        let shown = |hub: &mut Hub| {
+            hub.flush(Micros(2));
+            let page = common.catalogue.render().expect("a page");
+            let line = page
+                .lines()
+                .find_map(|line| line.strip_prefix("tickwire_shard_queue_publications{shard=\"0\"} "));
+            line.map(str::to_owned)
+        };
+        assert_eq!(shown(&mut hub).as_deref(), Some("0"));
+        let topic: Topic = "chat.a".parse().expect("a topic");
+        let payload = Payload::from_json(b"1").expect("JSON");
+        let published = common.directory.publish(&topic, payload, Micros(2));
+        published.expect("there is room");
+        assert_eq!(shown(&mut hub).as_deref(), Some("1"));
     }
 }
