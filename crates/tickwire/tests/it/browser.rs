@@ -88,6 +88,8 @@ fn report(chromium: &std::path::Path, broker: &Broker) -> Value {
             "--dump-dom",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
+        // Reports of crashes and the like go to the home of whoever runs it otherwise.
+        .envs(["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| (name, profile.path())))
         .arg(format!("http://{page}/?broker={}", broker.listen))
         .output()
         .expect("Chromium starts");

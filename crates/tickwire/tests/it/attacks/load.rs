@@ -1,5 +1,6 @@
 //! Rows 20 and 22 to 25: requests and readers that cost more than they may, and more of them than there may be.
 
+use std::io;
 use std::net::TcpStream;
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 
 use super::{Besieged, next_message, resident_bytes};
 use crate::handshake::{GET, GOOD};
-use crate::support::{Answer, Broker, Frame, Opcode, Socket, get, poll, post};
+use crate::support::{Answer, Broker, Frame, Opcode, Socket, get, poll, post, skip};
 
 /// Bytes that may wait for one connection: the budget, a refill beyond it and a message.
 const OUTBOX_BYTES_MAX: f64 = (256.0 + 64.0 + 64.0) * 1024.0;
@@ -131,11 +132,10 @@ fn row_22_reader_with_a_closed_window() {
 }
 
 /// What it is sent from now on never arrives, as if its machine had lost its network.
-fn loses_its_network(socket: &Socket) {
+fn loses_its_network(socket: &Socket) -> io::Result<()> {
     // RET #0: of each packet nothing is let through.
     const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
-    let socket = SockRef::from(socket.stream());
-    socket.attach_filter(&[NOTHING]).expect("a socket takes a filter");
+    SockRef::from(socket.stream()).attach_filter(&[NOTHING])
 }
 
 #[test]
@@ -148,19 +148,24 @@ fn row_23_half_open_peer() {
     let open = r#"tickwire_connections{transport="websocket"}"#;
     attack.broker.wait_for_metric(open, |count| count == 2.0);
     // One half is sent something meanwhile, the other nothing.
-    let lost: Vec<Socket> = ["chat.busy", "chat.quiet"]
-        .iter()
-        .cycle()
-        .take(20)
-        .map(|topic| {
-            let mut socket = Socket::open(&attack.broker);
-            let subscribe = json!({"op": "subscribe", "id": 1, "topics": [topic]});
-            socket.send(Frame::text(&subscribe.to_string()));
-            assert_eq!(next_message(&mut socket)["op"], "ack");
-            loses_its_network(&socket);
-            socket
-        })
-        .collect();
+    let mut lost = Vec::new();
+    for topic in ["chat.busy", "chat.quiet"].iter().cycle().take(20) {
+        let mut socket = Socket::open(&attack.broker);
+        let subscribe = json!({"op": "subscribe", "id": 1, "topics": [topic]});
+        socket.send(Frame::text(&subscribe.to_string()));
+        assert_eq!(next_message(&mut socket)["op"], "ack");
+        match loses_its_network(&socket) {
+            // The kernel has little room for the filters of users without rights.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let why = "the kernel takes no more socket filters of this user; run it as root";
+                skip::<()>("row_23_half_open_peer", why);
+                return attack.outlives();
+            }
+            done => done.expect("a socket takes a filter"),
+        }
+        lost.push(socket);
+    }
+    attack.broker.wait_for_metric(open, |count| count == 22.0);
     poll("the broker has let go of the lost connections", || {
         attack.bystander.publish("chat.busy", &json!("x"));
         attack.bystander.is_served();
