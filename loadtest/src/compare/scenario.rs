@@ -61,7 +61,7 @@ pub(crate) enum Kind {
     Slow,
     /// A fixed rate, while all connections are lost and come back.
     Storm,
-    /// Nothing.
+    /// Nobody publishes: what open connections cost.
     Idle,
 }
 

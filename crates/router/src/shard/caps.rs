@@ -92,7 +92,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether a session may have the `found` topics of a pattern that is new to it, of which it does not have `new` yet.
+    /// Checks whether a session may subscribe to a pattern that matches `found` topics. It is not subscribed to `new` of them yet.
     pub(super) fn check_topics(
         &mut self,
         id: SessionId,

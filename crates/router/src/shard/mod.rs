@@ -445,8 +445,8 @@ impl Shard {
         }
     }
 
-    /// As [`Self::writable`], for a caller that takes what waits without [`Self::next_dirty`]: what the session was waiting to
-    /// pull in is in its outbox by then.
+    /// Fills a session's outbox with messages that it was waiting to pull in. It is [`Self::writable`] for a caller that reads the
+    /// outbox itself and does not use [`Self::next_dirty`].
     pub fn refill(&mut self, id: SessionId) {
         self.take_back_offer(id);
         self.bring_up_to_date(id);

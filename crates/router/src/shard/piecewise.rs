@@ -112,7 +112,7 @@ impl Unfinished {
 /// What has become of a name in a piece.
 pub(super) enum Step {
     Done(Answer),
-    /// A wildcard, of which more is to be done.
+    /// The name is a wildcard, and a part of its topics is still to be found or seen to.
     Wide(Wide),
 }
 

@@ -252,8 +252,8 @@ impl Shard {
         Some(removed)
     }
 
-    /// Ends one subscription as the client named it, if there is one. Returns the topics that no other one covers: what waits of
-    /// them is to be dropped, see [`Self::drop_waiting`] and [`Self::drop_pulls`].
+    /// Ends the subscription with this name, if the session has one. Returns the topics that no other subscription covers. The
+    /// caller drops their messages from the outbox and the pulls, see [`Self::drop_waiting`] and [`Self::drop_pulls`].
     pub(super) fn unsubscribe(&mut self, id: SessionId, pattern: &Pattern) -> Vec<TopicId> {
         let Some(removed) = self.take_pattern(id, pattern) else {
             return Vec::new();
@@ -265,7 +265,8 @@ impl Shard {
             .collect()
     }
 
-    /// Drops what waits to be written of topics that a session has left. When it was told so, [`Self::send_synced`] is to follow.
+    /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`] once the
+    /// client was told that it has left them.
     pub(super) fn drop_waiting(&mut self, id: SessionId, left: &TopicSet) {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;

@@ -32,7 +32,7 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// Nothing.
+    /// Messages are checked, and their latency is not counted.
     Unmeasured,
     /// The time before the attack.
     Quiet,

@@ -24,7 +24,7 @@ pub(super) struct CatchUp {
 /// What is being measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing.
+    /// Messages are checked, and their latency is not counted.
     Unmeasured,
     /// Healthy readers while all read.
     Calm,
