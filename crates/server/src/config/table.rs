@@ -300,7 +300,7 @@ rows! {
     pub struct TestOnly in "test." {
         echo: bool = truth(false).restart(),
             "Not for production: opens /v1/echo, where each WebSocket message comes back as it came, to conformance suites";
-        panic: bool = truth(false),
+        panic: bool = truth(false).restart(),
             "Not for production: clients may make a shard panic, to tests of what becomes of the others";
     }
 }

@@ -47,7 +47,7 @@ const READ_BYTES: usize = 64 * 1024;
 const DRAIN_BUDGET: usize = 64 * 1024;
 /// Microseconds of a cycle in which connections that have ended are let go, and their subscriptions taken out of as many lists: what
 /// others are owed does not wait for all of them.
-const FAREWELL_BUDGET_US: u64 = 500;
+const FAREWELL_BUDGET_US: u64 = 200;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 

@@ -32,6 +32,9 @@ const READ_SHARE: u64 = 10;
 /// The most of it, in microseconds.
 const READ_SHARE_MAX_US: u64 = 5_000;
 
+/// Microseconds of it in which requests that were not done at once are gone on with. They are rare and large, and clients with small
+/// ones wait for them.
+const PARKED_BUDGET_US: u64 = 100;
 /// Bytes that requests which are not done hold, with what their clients have sent behind them, from which on nobody else is read.
 const PARKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -140,6 +143,7 @@ impl Hub {
 
     /// Does a piece of the requests that are not done, by turns, until it is `until`. At least one is done.
     fn go_on_parked(&mut self, now: Micros, until: Micros) {
+        let until = until.min(Micros(self.clock.now().0 + PARKED_BUDGET_US));
         while let Some(parked) = self.parked.pop_front() {
             let id = parked.session;
             self.shard.go_on(id, now);
