@@ -1,8 +1,8 @@
 // A server with Socket.IO on Node: a room for each topic.
 //
 // The event `sub` with an array of topics joins their rooms and is acknowledged with their number; the event `pub` with a
-// topic and a payload publishes. A subscriber is sent the event `m` with the payload. Socket.IO sets no limit to what waits
-// for a slow socket. One line on standard output tells the port and the version once connections are accepted.
+// topic and a payload publishes. A subscriber gets the event `m` with the payload. Socket.IO has no limit for data that waits
+// for a slow socket. One line on standard output gives the port and the version when the server accepts connections.
 
 import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { Server } from "socket.io";
 const http = createServer();
 const io = new Server(http, { transports: ["websocket"], perMessageDeflate: false, serveClient: false });
 
-// Socket.IO's own advice for memory: the request of the handshake is not needed any more.
+// Socket.IO's documentation advises this to save memory: the request of the handshake is no longer needed.
 io.engine.on("connection", (connection) => {
   connection.request = null;
 });

@@ -1,10 +1,10 @@
-// uWebSockets as Bun has it built in, with its own publish and subscribe.
+// uWebSockets as built into Bun, with its own publish and subscribe.
 //
-// Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber is sent
-// payloads alone. Backpressure is left as Bun has it: what does not fit in a socket's 16 MiB is dropped. One line on
-// standard output tells the port and the version once connections are accepted.
+// Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber gets
+// only payloads. Backpressure has Bun's default: data that does not fit in a socket's 16 MiB is dropped. One line on
+// standard output gives the port and the version when the server accepts connections.
 //
-// With PEER_DEFLATE in the environment, messages are compressed, by the one compressor that all connections share.
+// With PEER_DEFLATE in the environment, messages are compressed by one compressor that all connections share.
 
 const deflate = process.env.PEER_DEFLATE !== undefined;
 

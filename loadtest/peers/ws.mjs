@@ -1,9 +1,9 @@
 // A server with ws on Node: a set of sockets for each topic.
 //
-// Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber is sent
-// payloads alone. A message's frame is made once and written to all, the way that Socket.IO uses ws; calling send() for
-// each socket would frame the message again for each. ws sets no limit to what waits for a slow socket. One line on
-// standard output tells the port and the version once connections are accepted.
+// Text messages: `sub a,b,c` subscribes and is answered with `ok 3`; `pub TOPIC PAYLOAD` publishes. A subscriber gets
+// only payloads. A message's frame is made once and written to all sockets, as Socket.IO uses ws; send() would make the
+// frame again for each socket. ws has no limit for data that waits for a slow socket. One line on
+// standard output gives the port and the version when the server accepts connections.
 //
 // With PEER_DEFLATE in the environment, messages are compressed. ws does that in send(), for each socket.
 
@@ -70,7 +70,7 @@ server.on("connection", (socket) => {
     }
   });
   socket.on("close", () => leave(socket));
-  // A connection that breaks is closed as well; the listener keeps Node from ending the process.
+  // A broken connection also gets "close". Without this listener Node would end the process.
   socket.on("error", () => {});
 });
 
