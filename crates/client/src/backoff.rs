@@ -1,7 +1,7 @@
-//! How long to wait before connecting again: exponential, with full jitter, between bounds.
+//! How long a client waits before it connects again: exponential back-off with full jitter, within bounds.
 //!
-//! Pure: the random fraction comes in as an argument. Full jitter (any time from nothing to the ceiling) spreads the
-//! clients of a broker that died most evenly.
+//! Pure: the random fraction is an argument. With full jitter a wait is anything from zero to its ceiling. That spreads
+//! the clients of a broker that died most evenly.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Default for BackoffBounds {
     }
 }
 
-/// The waits of one outage.
+/// The back-off of one outage.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     bounds: BackoffBounds,
@@ -35,7 +35,7 @@ impl Backoff {
         Self { bounds, attempts: 0 }
     }
 
-    /// The outage is over.
+    /// Starts again with the shortest wait, since the outage is over.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

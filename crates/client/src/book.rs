@@ -14,10 +14,10 @@ use tickwire_wire::market::{Book, BookChecksum, Level};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Decimal, Epoch, Seq};
 
-/// Why a message could not be applied. The book is stale after each of them.
+/// Why a message could not be applied. After each of these errors the book is stale.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BookError {
-    /// The data is no book.
+    /// The data is not a book.
     #[error("message {seq} holds no book: {reason}")]
     Malformed {
         /// The message.
@@ -25,7 +25,7 @@ pub enum BookError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A price or size below zero, or a snapshot's level of size zero.
+    /// A price or size is below zero, or a level of a snapshot has size zero.
     #[error("message {seq} has an impossible level: price {price}, size {size}")]
     BadLevel {
         /// The message.
@@ -35,7 +35,7 @@ pub enum BookError {
         /// The level's size.
         size: Decimal,
     },
-    /// More levels on a side than [`BOOK_LEVELS_MAX`].
+    /// A side has more levels than [`BOOK_LEVELS_MAX`].
     #[error("message {seq} makes a side of {levels} levels; at most {BOOK_LEVELS_MAX} are possible")]
     TooManyLevels {
         /// The message.
@@ -43,7 +43,7 @@ pub enum BookError {
         /// Levels of the larger side.
         levels: usize,
     },
-    /// A change came while the book is stale: there is nothing to apply it to.
+    /// A change came while the book is stale, so there is nothing to apply it to.
     #[error("change {seq} came without a snapshot before it; wait for one or ask with resync")]
     NoSnapshot {
         /// The message.
@@ -85,15 +85,16 @@ pub enum BookError {
 pub struct L2Book {
     bids: BTreeMap<Reverse<Decimal>, Decimal>,
     asks: BTreeMap<Decimal, Decimal>,
-    /// Where the book is; none while it is stale.
+    /// The position of the last message that the book contains; `None` while the book is stale.
     at: Option<Position>,
 }
 
 impl L2Book {
-    /// Replaces the book with the snapshot `data`, JSON text, which is message `seq` of lineage `epoch`.
+    /// Replaces the book with the snapshot `data`, which is JSON text and message `seq` of lineage `epoch`.
     ///
     /// # Errors
-    /// When the data is no book or its checksum differs; the book is stale then.
+    /// When the data is not a book, a level is bad, a side has too many levels or the checksum differs. The book is
+    /// stale then.
     pub fn snapshot(&mut self, epoch: &Epoch, seq: Seq, data: &str) -> Result<(), BookError> {
         self.make_stale();
         let book = parse(seq, data)?;
@@ -107,10 +108,11 @@ impl L2Book {
         })
     }
 
-    /// Applies the changes `data`, JSON text, which are message `seq`.
+    /// Applies the changes `data`, which are JSON text and message `seq`.
     ///
     /// # Errors
-    /// When the book is stale, changes are missing, the data is no book or the checksum differs; the book is stale then.
+    /// When the book is stale, changes are missing, the data is not a book, a level is bad, a side has too many levels
+    /// or the checksum differs. The book is stale then.
     pub fn update(&mut self, seq: Seq, data: &str) -> Result<(), BookError> {
         let Some(at) = self.at.take() else {
             return Err(BookError::NoSnapshot { seq });
@@ -126,7 +128,8 @@ impl L2Book {
         self.finish(result, || Position { epoch: at.epoch, seq })
     }
 
-    /// Begins with nothing, as the book of a topic without a message: its `ack` or its `joined` says 0, and no snapshot comes.
+    /// Makes the book empty and usable. Call it for a topic without a message: its `ack` or its `joined` says 0, and no
+    /// snapshot comes.
     pub fn begin(&mut self, epoch: &Epoch) {
         self.make_stale();
         self.at = Some(Position {
@@ -135,20 +138,20 @@ impl L2Book {
         });
     }
 
-    /// Forgets everything: call it at a `gap`, after which only a snapshot helps.
+    /// Empties the book and makes it stale. Call it at a `gap`: only a snapshot makes the book usable again.
     pub fn make_stale(&mut self) {
         self.bids.clear();
         self.asks.clear();
         self.at = None;
     }
 
-    /// The last message that the book contains; none while it is stale.
+    /// The position of the last message that the book contains; `None` while the book is stale.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         self.at.as_ref()
     }
 
-    /// The bids, best first; `take(n)` for the top.
+    /// The bids, best first. `take(n)` gives the top `n` levels.
     pub fn bids(&self) -> impl Iterator<Item = Level> + '_ {
         self.bids.iter().map(|(price, size)| Level {
             price: price.0,
@@ -156,7 +159,7 @@ impl L2Book {
         })
     }
 
-    /// The asks, best first; `take(n)` for the top.
+    /// The asks, best first. `take(n)` gives the top `n` levels.
     pub fn asks(&self) -> impl Iterator<Item = Level> + '_ {
         self.asks.iter().map(|(price, size)| Level {
             price: *price,
@@ -164,7 +167,7 @@ impl L2Book {
         })
     }
 
-    /// The checksum of the book as it stands.
+    /// The checksum of the current book, over its best levels as the broker computes it.
     #[must_use]
     pub fn checksum(&self) -> u32 {
         let mut sum = BookChecksum::default();
@@ -201,7 +204,7 @@ impl L2Book {
         }
     }
 
-    /// Makes the book usable at `at`, or stale after an error.
+    /// Makes the book usable at position `at`, or stale if `result` is an error.
     fn finish(
         &mut self,
         result: Result<(), BookError>,
@@ -251,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// `"10.1x2 10.2x1"` as levels.
+    /// Parses levels such as `"10.1x2 10.2x1"`.
     fn side(text: &str) -> Vec<Level> {
         let level = |pair: &str| {
             let (price, size) = pair.split_once('x').expect("PRICExSIZE");
@@ -394,7 +397,7 @@ mod tests {
         );
     }
 
-    /// Levels `PRICExSIZE` of a side in the order of `prices`.
+    /// The levels of a side as text, `PRICExSIZE`, in the order that `best_first` gives to the prices.
     fn render(model: &BTreeMap<u32, u32>, best_first: impl Fn(&mut Vec<u32>)) -> String {
         let mut prices: Vec<_> = model.keys().copied().collect();
         best_first(&mut prices);
@@ -405,7 +408,7 @@ mod tests {
     }
 
     proptest! {
-        /// Changes lead to the same book as a snapshot of where they lead.
+        /// A book built from changes equals the snapshot of the same state.
         #[test]
         fn changes_and_snapshots_agree(
             changes in prop::collection::vec(

@@ -1,8 +1,8 @@
-//! The client's handles: what a program holds while a task of its own keeps the connection.
+//! The handles that a program holds while a task of the client keeps the connection.
 //!
-//! Everything between the program and that task is bounded. When the program does not take events, the task stops reading and
-//! the broker notices a slow reader; nothing is dropped. When requests come faster than the broker takes them, they wait
-//! in the caller's `await`, each at most for the request time-out.
+//! Everything between the program and that task is bounded. When the program does not take events, the task stops
+//! reading, and the broker notices a slow reader; nothing is dropped. When requests come faster than the broker takes
+//! them, they wait in the caller's `await`, each for the request time-out at most.
 
 use hyper::header::{HeaderName, HeaderValue};
 use std::path::PathBuf;
@@ -28,14 +28,15 @@ use crate::subscription::Subscription;
 use crate::tls::{Tls, TlsFiles};
 use crate::token::TokenSource;
 
-/// Requests on their way to the connection's task.
+/// Most requests that wait for the connection's task.
 const COMMANDS_MAX: usize = 16;
 
-/// A connection to a broker that reconnects and resumes by itself. Cheap to clone; the connection ends with the last clone.
+/// A connection to a broker that reconnects and resumes by itself. It is cheap to clone. The connection ends when the
+/// last clone is dropped.
 ///
-/// Someone has to take the [`Events`] while requests wait for their answers: answers come through the same socket as
-/// market data, and reading stops when nobody takes what was read. Or drop the [`Events`], and messages are read, checked
-/// and dropped.
+/// The program has to take the [`Events`] while requests wait for their answers: answers come through the same socket
+/// as market data, and the client stops reading when nobody takes what it read. A program that needs no events drops
+/// the [`Events`]. Messages are then read, checked and dropped.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Handle>);
 
@@ -46,23 +47,23 @@ struct Handle {
     request_timeout: Duration,
 }
 
-/// What happens on a [`Client`]'s connection, in order. Ends when the client has stopped.
+/// The events of a [`Client`]'s connection, in order. They end when the client has stopped.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<Event>);
 
 impl Events {
-    /// The next event; none when the client has stopped.
+    /// Waits for the next event. `None` when the client has stopped.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
 
-    /// The next event if it is there already.
+    /// The next event, if one is waiting.
     pub fn next_now(&mut self) -> Option<Event> {
         self.0.try_recv().ok()
     }
 }
 
-/// A subscription on its way.
+/// A subscription whose request was handed over.
 #[derive(Debug)]
 #[must_use = "whether the broker granted it shows in its ack"]
 pub struct Subscribing {
@@ -71,7 +72,7 @@ pub struct Subscribing {
 }
 
 impl Subscribing {
-    /// Waits for what was granted: one result per topic, in order. Comes once.
+    /// Waits for the results of the request, one for each topic in order. They come only once.
     ///
     /// # Errors
     /// As [`Client::subscribe`].
@@ -79,28 +80,28 @@ impl Subscribing {
         self.ack.ack().await
     }
 
-    /// Waits until all that the subscription begins with has come: each snapshot, and each message of a replay. It may take as
-    /// long as the broker needs to send it, so there is no deadline. The [`Event::Synced`] at that place among the events is the
-    /// same for who takes events: those before it are the initial state.
+    /// Waits until everything that the subscription begins with has come: each snapshot and each message of a replay.
+    /// There is no deadline: it takes as long as the broker needs to send all that. An [`Event::Synced`] marks the same
+    /// place among the events: those before it are the initial state.
     ///
     /// # Errors
-    /// When the request was refused as a whole, or the connection was lost before. What was acked is restored then, and another
-    /// [`Event::Synced`] tells when.
+    /// When the request was refused as a whole, or the connection was lost first. In the latter case the client
+    /// restores what was acked and then sends another [`Event::Synced`].
     pub async fn synced(self) -> Result<(), RequestError> {
         self.synced.await.unwrap_or(Err(RequestError::Closed))
     }
 }
 
-/// A published message on its way; its place in the topic is known when the broker has acknowledged it.
+/// A published message whose request was handed over. The broker's acknowledgement tells its position in the topic.
 #[derive(Debug)]
 #[must_use = "whether the broker took the message shows in its ack"]
 pub struct Publishing(Waiting);
 
 impl Publishing {
-    /// Waits for the place that the message got. May be given up and called again; the answer comes once.
+    /// Waits for the position that the message got. The call may be cancelled and repeated; the answer comes only once.
     ///
     /// # Errors
-    /// When the broker refused it, or did not answer in time or at all.
+    /// When the broker refused the message, or did not answer in time or at all.
     pub async fn ack(&mut self) -> Result<Position, RequestError> {
         let result = self.0.ack().await?.into_iter().next();
         let missing = RequestError::BadAnswer("the message's epoch and seq");
@@ -111,7 +112,7 @@ impl Publishing {
     }
 }
 
-/// A request that the connection's task has taken.
+/// A request that the connection's task has taken, and its answer.
 #[derive(Debug)]
 struct Waiting {
     answer: oneshot::Receiver<Result<Answer, RequestError>>,
@@ -143,7 +144,8 @@ fn timed_out(after: Duration) -> RequestError {
 }
 
 impl Client {
-    /// Begins a client of the broker at `url`: `ws://HOST:PORT/v1/ws`, or `wss://…` for TLS. Without a path, `/v1/ws` is meant.
+    /// Starts the settings of a client for the broker at `url`: `ws://HOST:PORT/v1/ws`, or `wss://…` for TLS. A URL
+    /// without a path means `/v1/ws`.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             url: url.into(),
@@ -162,10 +164,10 @@ impl Client {
         }
     }
 
-    /// Whether `url` is one that a client can be made for.
+    /// Checks that `url` is valid for a client.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// When it is not; the error says what is wrong with it.
     pub fn check_url(url: &str) -> Result<(), UrlError> {
         Endpoint::parse(url).map(drop)
     }
@@ -185,18 +187,20 @@ impl Client {
         }
     }
 
-    /// Subscribes. One result per topic, in order; a topic that was refused has its `error` and does not fail the others.
-    /// What was acked is restored after each reconnect until it is unsubscribed: a topic from where it was, a pattern from where
-    /// each of its topics was. An [`Event::Restored`] tells what came of it.
+    /// Subscribes. There is one result for each topic, in order. A refused topic has its `error` and does not fail the
+    /// others.
+    ///
+    /// After each reconnect the client restores what was acked, until it is unsubscribed: a topic from its last
+    /// position, a pattern from the last position of each of its topics. An [`Event::Restored`] reports the outcome.
     ///
     /// # Errors
-    /// When the whole request was refused, was not answered in time, or the connection was lost before the answer; it is
-    /// not restored then.
+    /// When the whole request was refused or was not answered in time, or the connection was lost before the answer.
+    /// The client does not restore the subscription then.
     pub async fn subscribe(&self, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
         self.begin_subscribe(subscription).await?.ack().await
     }
 
-    /// Hands a subscription over and does not wait for the answer, nor for what it begins with:
+    /// Hands a subscription over. It waits neither for the answer nor for what the subscription begins with:
     ///
     /// ```no_run
     /// # async fn example(client: tickwire_client::Client) -> Result<(), tickwire_client::RequestError> {
@@ -209,7 +213,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When it could not be handed over in time; nothing is subscribed then.
+    /// When the subscription could not be handed over in time. Nothing is subscribed then.
     pub async fn begin_subscribe(&self, subscription: Subscription) -> Result<Subscribing, RequestError> {
         let (sender, synced) = oneshot::channel();
         let body = Body::Subscribe {
@@ -221,10 +225,11 @@ impl Client {
         Ok(Subscribing { ack, synced })
     }
 
-    /// Ends subscriptions, named as they were subscribed. One result per topic, in order.
+    /// Ends subscriptions, which are named as they were subscribed. There is one result for each topic, in order.
     ///
     /// # Errors
-    /// As [`Self::subscribe`]. If the request was sent, the subscriptions are not restored, whatever became of it.
+    /// As [`Self::subscribe`]. If the request was sent, the client does not restore the subscriptions, whatever the
+    /// outcome.
     pub async fn unsubscribe<T: Into<String>>(
         &self,
         topics: impl IntoIterator<Item = T>,
@@ -233,18 +238,19 @@ impl Client {
         self.request(body).await?.ack().await
     }
 
-    /// Publishes `data` and waits for the place that it got in `topic`.
+    /// Publishes `data` and waits for the position that it got in `topic`.
     ///
     /// # Errors
-    /// When it was refused, or not answered in time or at all. It is never sent twice.
+    /// When the message was refused, or was not answered in time or at all. The client never sends it twice.
     pub async fn publish(&self, topic: impl Into<String>, data: Payload) -> Result<Position, RequestError> {
         self.begin_publish(topic, data).await?.ack().await
     }
 
-    /// Hands `data` over to be published and does not wait for the answer. What one task begins first arrives first.
+    /// Hands `data` over to be published and does not wait for the answer. Messages that one task hands over arrive in
+    /// that order.
     ///
     /// # Errors
-    /// When it could not be handed over in time; it is not published then.
+    /// When the message could not be handed over in time. It is not published then.
     pub async fn begin_publish(
         &self,
         topic: impl Into<String>,
@@ -254,10 +260,10 @@ impl Client {
         self.request(Body::Publish { topic, data }).await.map(Publishing)
     }
 
-    /// Asks for a fresh snapshot of the subscribed `topic`, which comes as an event.
+    /// Asks for a fresh snapshot of the subscribed `topic`. The snapshot comes as an event.
     ///
     /// # Errors
-    /// When it was refused, or not answered in time or at all.
+    /// When the request was refused, or was not answered in time or at all.
     pub async fn resync(&self, topic: impl Into<String>) -> Result<(), RequestError> {
         self.request(Body::Resync(topic.into()))
             .await?
@@ -266,10 +272,11 @@ impl Client {
             .map(drop)
     }
 
-    /// Replaces the connection's rights. A token that was accepted is shown again after each reconnect.
+    /// Replaces the connection's rights with those of `token`. After each reconnect the client shows the last accepted
+    /// token again.
     ///
     /// # Errors
-    /// When it was refused, or not answered in time or at all.
+    /// When the token was refused, or was not answered in time or at all.
     pub async fn auth(&self, token: impl Into<Secret>) -> Result<(), RequestError> {
         self.request(Body::Auth(token.into()))
             .await?
@@ -278,10 +285,10 @@ impl Client {
             .map(drop)
     }
 
-    /// Asks for a sign of life; returns how long it was under way, and how the broker's clock stands to this machine's.
+    /// Pings the broker. Returns the round-trip time and the offset between the broker's clock and this machine's.
     ///
     /// # Errors
-    /// When it was refused, or not answered in time or at all.
+    /// When the ping was refused, or was not answered in time or at all.
     pub async fn ping(&self) -> Result<Clocks, RequestError> {
         match self.request(Body::Ping).await?.answer().await? {
             Answer::Pong(Some(clocks)) => Ok(clocks),
@@ -289,14 +296,14 @@ impl Client {
         }
     }
 
-    /// Closes the connection and waits until it is closed. Events that were not taken are dropped.
+    /// Closes the connection and waits until it is closed. Events that the program has not taken are dropped.
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
         self.0.commands.closed().await;
     }
 }
 
-/// Settings of a [`Client`]. All have defaults.
+/// The settings of a [`Client`]. All have defaults.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing before connect"]
 pub struct ClientBuilder {
@@ -316,96 +323,99 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How messages are written. Default: JSON.
+    /// The codec of requests and messages. Default: JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// A header of the handshake's request, in place of one of the same name.
+    /// Adds a header to the handshake's request. It replaces one of the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// On `wss://`, trusts those whose certificates are in this file, in PEM, and nobody else. Default: whom the system trusts.
+    /// On `wss://`, trusts only the authorities whose certificates are in this PEM file. Default: those that the system
+    /// trusts.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.ca = Some(path.into());
         self
     }
 
-    /// On `wss://`, shows the certificates in `cert_file`, whose key is in `key_file`, both in PEM, to a broker that asks for them.
+    /// On `wss://`, shows the certificates in `cert_file` to a broker that asks for them. Their key is in `key_file`.
+    /// Both are PEM files.
     pub fn client_certificate(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
         self.tls.identity = Some((cert_file.into(), key_file.into()));
         self
     }
 
-    /// The token that each handshake shows; after [`Client::auth`] it is the newer one.
+    /// The token that each handshake shows. A token accepted by [`Client::auth`] replaces it.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(TokenSource::Text(token.into()));
         self
     }
 
-    /// A file with the token that each handshake shows. It is read again for each, so it may be kept fresh by another
-    /// program.
+    /// The file with the token that each handshake shows. It is read again for each handshake, so another program may
+    /// renew it.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Some(TokenSource::File(path.into()));
         self
     }
 
-    /// The longest that connecting may take, up to the welcome, in milliseconds. Default: 5,000.
+    /// The longest time that connecting may take, up to the welcome, in milliseconds. Default: 5,000.
     pub fn connect_timeout_ms(mut self, timeout_ms: u64) -> Self {
         self.connect_timeout_ms = timeout_ms;
         self
     }
 
-    /// The longest that a request may take, waiting for a connection included, in milliseconds. Default: 10,000.
+    /// The longest time that a request may take, including the wait for a connection, in milliseconds. Default: 10,000.
     pub fn request_timeout_ms(mut self, timeout_ms: u64) -> Self {
         self.request_timeout_ms = timeout_ms;
         self
     }
 
-    /// How much longer than two heartbeats a broker may be silent before it counts as dead, in milliseconds. Default: 5,000.
+    /// How long a broker may be silent beyond two heartbeats before it counts as dead, in milliseconds. Default: 5,000.
     pub fn quiet_margin_ms(mut self, margin_ms: u64) -> Self {
         self.quiet_margin_ms = margin_ms;
         self
     }
 
-    /// Events that may wait to be taken before reading stops. Default: 1,024; at least 1.
+    /// Most events that wait for the program. When there are as many, the client stops reading. Default: 1,024; at
+    /// least 1.
     pub fn events_max(mut self, events_max: usize) -> Self {
         self.events_max = events_max;
         self
     }
 
-    /// The longest message that is taken from the broker, in bytes. Default: 16 MiB.
+    /// The longest message that the client takes from the broker, in bytes. Default: 16 MiB.
     pub fn message_bytes_max(mut self, message_bytes_max: usize) -> Self {
         self.message_bytes_max = message_bytes_max;
         self
     }
 
-    /// Bounds of the waits between attempts to connect. Each wait is random, from nothing to its ceiling.
+    /// The bounds of the waits between attempts to connect. Each wait is random, from zero to its ceiling.
     pub fn backoff(mut self, bounds: BackoffBounds) -> Self {
         self.backoff = bounds;
         self
     }
 
-    /// Whether broken promises are told as [`Event::Broken`]. Default: yes.
+    /// Whether broken promises are reported as [`Event::Broken`]. Default: yes.
     pub fn report_broken_promises(mut self, report: bool) -> Self {
         self.report_broken = report;
         self
     }
 
-    /// Also rebuilds the books of the topics that match `pattern` and verifies every checksum.
+    /// Also rebuilds the books of the topics that match `pattern` and verifies each checksum.
     pub fn verify_books(mut self, pattern: Pattern) -> Self {
         self.verify_books = Some(pattern);
         self
     }
 
-    /// The names of topics that match `pattern`, as many as the broker lists at once, asked for over HTTP.
+    /// The names of topics that match `pattern`, over HTTP: one page of the broker's listing.
     ///
     /// # Errors
-    /// When the broker cannot be reached, or refuses: what may not be subscribed to is not listed. Also when it has not
-    /// answered within the time for connecting.
+    /// When the broker cannot be reached, refuses, or does not answer within the time for connecting. It refuses to
+    /// list what the client may not subscribe to.
     pub async fn topics(&self, pattern: &Pattern) -> Result<Vec<String>, ConnectError> {
         let settings = self.settings()?;
         let headers = settings.headers().await?;
@@ -440,7 +450,7 @@ impl ClientBuilder {
     /// and time.
     ///
     /// # Errors
-    /// When the first connection cannot be made; it is not tried again.
+    /// When the first connection fails. The client does not try it again.
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let settings = self.settings()?;
         let first = connect_once(&settings).await?;

@@ -1,25 +1,25 @@
-//! What a ping and its pong tell of the clocks at both ends.
+//! What a ping and its pong tell about the clocks at both ends.
 //!
-//! The four times of NTP (RFC 5905 §8): when the ping left and the pong came, by this machine, and when the ping was read and
-//! answered, by the broker. A correction of this machine's clock between ping and pong does no harm: the time between is
-//! measured by a clock that is never corrected.
+//! The computation is that of NTP (RFC 5905 §8) with its four times: when the ping left and when the pong came, by this
+//! machine's clock; when the ping was read and when it was answered, by the broker's. A correction of this machine's
+//! clock between ping and pong does no harm: the time between them is measured with a clock that is never corrected.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tickwire_wire::Micros;
 
-/// A moment of this machine.
+/// A moment on this machine, by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
-    /// What its clock showed.
+    /// The time by the system's clock.
     wall: Micros,
-    /// The same by a clock that is never corrected.
+    /// The same moment by a clock that is never corrected.
     at: Instant,
 }
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        // A clock before 1970 is taken for 1970.
+        // A time before 1970 counts as 1970.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             wall: Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)),
@@ -28,23 +28,23 @@ impl Moment {
     }
 }
 
-/// How the broker's clock stands to this machine's, by one ping and its pong.
+/// The offset between the broker's clock and this machine's, from one ping and its pong.
 ///
-/// The shorter the round trip, the better the offset is known: take the reading with the shortest of several.
+/// The shorter the round trip, the more exact the offset: of several readings, take the one with the shortest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
     /// The broker's time when it answered.
     pub broker: Micros,
-    /// By how much the broker's clock is ahead of this machine's, in microseconds; negative where it is behind. It is off by
+    /// How far the broker's clock is ahead of this machine's, in microseconds; negative if it is behind. The error is
     /// at most half of the round trip.
     pub offset_us: i64,
-    /// How long ping and pong were under way, together, in microseconds.
+    /// The time that ping and pong were under way, together, in microseconds.
     pub round_trip_us: u64,
 }
 
 impl Clocks {
-    /// The reading of a ping that left at `sent`, was read and answered at `received` and `answered` by the broker's clock,
-    /// and whose pong came at `heard`.
+    /// Computes the reading from the four times: the ping left at `sent` and the pong came at `heard`, by this machine;
+    /// the broker read the ping at `received` and answered it at `answered`, by its own clock.
     pub(crate) fn new(sent: Moment, received: Micros, answered: Micros, heard: Moment) -> Self {
         let elapsed_us = heard.at.saturating_duration_since(sent.at).as_micros();
         let elapsed_us = u64::try_from(elapsed_us).unwrap_or(u64::MAX);
@@ -58,7 +58,7 @@ impl Clocks {
         }
     }
 
-    /// What this machine's clock shows at the moment `ts` of the broker's, such as that of a message.
+    /// What this machine's clock shows at `ts`, a time by the broker's clock such as that of a message.
     ///
     /// ```
     /// use tickwire_client::Clocks;
@@ -90,7 +90,7 @@ mod tests {
             wall: Micros(1_000),
             at,
         };
-        // Its clock was set back meanwhile, which must not show.
+        // This machine's clock is set back meanwhile. The reading must not show it.
         let heard = Moment {
             wall: Micros(7),
             at: at + Duration::from_micros(elapsed_us),
@@ -102,13 +102,13 @@ mod tests {
 
     #[test]
     fn the_offset_is_known_to_half_of_the_round_trip() {
-        // Ten microseconds each way, and the same clock.
+        // Each way takes ten microseconds and both clocks agree.
         assert_eq!(reading(1_010, 1_010, 20), (0, 20));
-        // The broker takes its time, which is no part of the way.
+        // The time that the broker takes to answer is not part of the round trip.
         assert_eq!(reading(1_010, 1_510, 520), (0, 20));
         assert_eq!(reading(501_010, 501_010, 20), (500_000, 20));
         assert_eq!(reading(510, 510, 20), (-500, 20));
-        // All of the way there: as wrong as it can be.
+        // The whole round trip is spent on the way there, so the offset is as wrong as it can be.
         assert_eq!(reading(1_020, 1_020, 20), (10, 20));
     }
 

@@ -1,7 +1,8 @@
-//! Makes one connection: TCP, perhaps TLS, the HTTP upgrade (RFC 6455 §4.1), and the two halves of the WebSocket.
+//! Makes one connection: TCP, TLS where the URL says so, the HTTP upgrade (RFC 6455 §4.1), and the two halves of the
+//! WebSocket.
 //!
-//! The handshake is done here and not by `fastwebsockets::handshake`, which neither verifies `Sec-WebSocket-Accept` nor keeps
-//! the body of a refusal, and prints to standard error.
+//! The handshake is done here and not by `fastwebsockets::handshake`. That function does not verify
+//! `Sec-WebSocket-Accept`, discards the body of a refusal, and prints to standard error.
 
 use std::io::Cursor;
 
@@ -27,19 +28,19 @@ use crate::idle::{IdleTimeout, QuietMax};
 use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::tls::Tls;
 
-/// Bytes read from the socket at once. fastwebsockets asks for one frame's worth at a time.
+/// Bytes to read from the socket at once. fastwebsockets asks for one frame's bytes at a time.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Bytes gathered before a write to the socket.
+/// Bytes to gather before a write to the socket.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// Most that is kept of the body of a refusal.
+/// Most bytes to keep of the body of a refusal.
 const REFUSAL_BODY_BYTES_MAX: usize = 4 * 1024;
 
-/// The receiving half. What came together with the HTTP answer is read first.
+/// The receiving half. It first yields the bytes that came together with the HTTP answer.
 pub(crate) type Receiver = WebSocketRead<BufReader<IdleTimeout<Chain<Cursor<Bytes>, ReadHalf>>>>;
 /// The sending half.
 pub(crate) type Sender = WebSocketWrite<BufWriter<WriteHalf>>;
 
-/// Connects to `endpoint` and shakes hands. Has no deadline of its own.
+/// Connects to `endpoint` and does the handshake. It has no deadline of its own.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
@@ -60,14 +61,14 @@ pub(crate) async fn connect(
         BufWriter::with_capacity(WRITE_BUFFER_BYTES, write),
         Role::Client,
     );
-    // Pings and closes are answered by the session, which owns the order of what is sent.
+    // The session answers pings and closes, because it owns the order of what is sent.
     receiver.set_auto_pong(false);
     receiver.set_auto_close(false);
     receiver.set_max_message_size(message_bytes_max.saturating_add(1));
     Ok((receiver, sender))
 }
 
-/// A connection to `endpoint`, encrypted where that is spoken to by TLS.
+/// Opens a connection to `endpoint`, encrypted if its scheme is `wss`.
 pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Box<dyn Stream>, ConnectError> {
     let unreachable = |error| ConnectError::Unreachable {
         endpoint: endpoint.to_string(),
@@ -90,10 +91,11 @@ pub(crate) fn bad(endpoint: &Endpoint, reason: impl Into<String>) -> ConnectErro
     }
 }
 
-/// What a failed exchange of HTTP means: an answer that is none says something about the server, all else about the way there.
+/// What a failed HTTP exchange means. An answer that is not HTTP is the server's fault; all other failures are the
+/// network's.
 pub(crate) fn failed(endpoint: &Endpoint, error: &hyper::Error) -> ConnectError {
     if error.is_parse() {
-        // A TLS server answers plain text with an alert, which is no HTTP.
+        // A TLS server answers plain text with an alert, which is not HTTP.
         let hint = if endpoint.is_tls() {
             ""
         } else {
@@ -117,7 +119,7 @@ async fn shake_hands(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(bad_http)?;
-    // It ends when the upgrade is done, or when `sender` is dropped.
+    // The task ends when the upgrade is done or `sender` is dropped.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "the HTTP connection of a handshake failed");
@@ -154,7 +156,7 @@ fn request(
     Ok(request)
 }
 
-/// The `Sec-WebSocket-Accept` that answers `request`: a server's answer to it is made here and compared.
+/// The `Sec-WebSocket-Accept` that a server must answer to `request`.
 fn expected_accept(
     request: &mut Request<Empty<Bytes>>,
 ) -> Result<HeaderValue, fastwebsockets::WebSocketError> {
@@ -163,7 +165,7 @@ fn expected_accept(
     accept.ok_or(fastwebsockets::WebSocketError::MissingSecWebSocketKey)
 }
 
-/// RFC 6455 §4.1, what a client must verify of the answer.
+/// Checks what RFC 6455 §4.1 makes a client verify of the answer.
 fn verify<B>(response: &Response<B>, accept: &HeaderValue, codec: Codec) -> Result<(), String> {
     let headers = response.headers();
     let has_token = |name: &HeaderName, token: &str| {
@@ -202,7 +204,7 @@ pub(crate) async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok());
     let retry_after_s = retry_after.and_then(|text| text.parse().ok());
-    // A body that is too long or breaks off is no news: the status is.
+    // A body that is too long or breaks off is ignored: the status is what counts.
     let body = match Limited::new(response.into_body(), REFUSAL_BODY_BYTES_MAX)
         .collect()
         .await
@@ -218,7 +220,7 @@ pub(crate) async fn refused(endpoint: &Endpoint, response: Response<Incoming>) -
     }
 }
 
-/// What the body of a refusal says: the broker's error, or whatever text it is, on one line.
+/// The reason in the body of a refusal, on one line: the broker's error, or whatever text the body holds.
 fn reason_of(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Refused {
@@ -284,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_accept_is_that_of_rfc_6455() {
-        // The key and answer of §1.3.
+        // The key and the answer are those of RFC 6455 §1.3.
         let mut request = Request::get("/")
             .header(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")
             .header(SEC_WEBSOCKET_VERSION, "13")

@@ -1,7 +1,9 @@
-//! The client's side of the protocol without sockets and clocks: requests and messages in, frames, answers and events out.
+//! The client's side of the protocol without sockets and clocks: requests and messages go in; frames, answers and
+//! events come out.
 //!
-//! Outlives connections. Bounds: it takes no request while [`OUTGOING_MAX`] wait to be sent or [`PENDING_MAX`] wait for
-//! answers, and its owner feeds it no message while events wait to be taken, so events are those of one message at most.
+//! It outlives connections. It is bounded: it takes no request while [`OUTGOING_MAX`] requests wait to be sent or
+//! [`PENDING_MAX`] wait for answers. Its owner gives it no message while events wait, so the events of one message at
+//! most are held.
 
 mod restoring;
 
@@ -21,14 +23,14 @@ use crate::promise::Checker;
 use crate::request::{Answer, Body, Purpose, Reply, Synced, Waiting, answer, checked};
 use restoring::Left;
 
-/// Requests that may wait to be sent, those that restore subscriptions not counted.
+/// Most requests that wait to be sent, without those that restore subscriptions.
 const OUTGOING_MAX: usize = 16;
-/// Requests that may wait for answers.
+/// Most requests that wait for answers.
 const PENDING_MAX: usize = 1_024;
-/// Requests that may wait for all that they bring; of more the oldest is given up.
+/// Most requests that wait for their `synced`. One more makes the client give up the oldest.
 const SYNCING_MAX: usize = 1_024;
 
-/// The protocol's state on the client's side.
+/// The client's state of the protocol.
 #[derive(Debug)]
 pub(crate) struct Core {
     codec: Codec,
@@ -41,28 +43,28 @@ pub(crate) struct Core {
     last_id: u64,
     connections: u64,
     outgoing: VecDeque<Waiting>,
-    /// Positions that were sent on this connection for a user's `subscribe` that was not sent yet.
+    /// Positions that this connection has sent ahead of a user's `subscribe` that is still to be sent.
     ahead: Vec<Vec<Positions>>,
     pending: FxHashMap<RequestId, Purpose>,
     events: VecDeque<Event>,
-    /// Requests that were granted and of which not all has come.
+    /// Requests that were granted and whose `synced` has not come.
     syncing: BTreeMap<RequestId, Syncing>,
-    /// Subscriptions that the broker could not restore yet.
+    /// Subscriptions that the broker refused to restore for the time being.
     unrestored: BTreeSet<String>,
-    /// Topics that may go on somewhere else than where they were left, until it shows where.
+    /// Topics whose next message will show whether they go on where they were left.
     unresumed: FxHashMap<String, Left>,
 }
 
-/// A request of which not all has come.
+/// A granted request whose `synced` has not come.
 #[derive(Debug)]
 struct Syncing {
-    /// What was granted.
+    /// The topics and patterns that were granted.
     topics: Vec<String>,
-    /// Who waits for it; nobody where it restores what was subscribed.
+    /// Where to report the `synced`; `None` for a request that restores subscriptions.
     synced: Option<Synced>,
 }
 
-/// What a request counts as for the broker's rates.
+/// Whether a request counts as a publication or as a request in the broker's rate limits.
 fn counted(message: &ClientMessage) -> Counted {
     match message {
         ClientMessage::Publish { .. } => Counted::Publication,
@@ -98,7 +100,7 @@ impl Core {
         }
     }
 
-    /// A connection was made; `welcome` is its first message. Queues what restores the subscriptions.
+    /// Begins a connection whose first message is `welcome`. Queues the requests that restore the subscriptions.
     pub(crate) fn connected(&mut self, welcome: ServerMessage) {
         let ServerMessage::Control(Control::Welcome {
             session,
@@ -120,7 +122,7 @@ impl Core {
         self.checker.reconnected();
         self.watch_for_losses();
         self.unrestored.clear();
-        // They go before what the user asked for meanwhile.
+        // The requests that restore go before those that the user made meanwhile.
         let meanwhile = std::mem::take(&mut self.outgoing);
         if let Some(token) = self.token.clone() {
             let id = self.next_id();
@@ -131,12 +133,13 @@ impl Core {
         self.received(welcome, None);
     }
 
-    /// The token of the last `auth` that succeeded; it is not shown again by itself then.
+    /// Takes out the token of the last `auth` that succeeded. The core does not show it again then.
     pub(crate) fn take_token(&mut self) -> Option<Secret> {
         self.token.take()
     }
 
-    /// The connection is gone: what was sent and not answered fails; what was not sent waits for the next one.
+    /// Ends the connection. Requests that were sent and not answered fail; those that were not sent wait for the next
+    /// connection.
     pub(crate) fn disconnected(&mut self) {
         for (_, purpose) in std::mem::take(&mut self.pending) {
             if let Purpose::Unsubscribe { topics, .. } = &purpose {
@@ -149,7 +152,8 @@ impl Core {
         }
         self.outgoing
             .retain(|waiting| !waiting.purpose.is_of_connection());
-        // Their broker has forgotten them, and the next one must know them before it is asked.
+        // The broker has forgotten the positions that were sent ahead. The next broker needs them before the
+        // `subscribe`.
         let waiting = std::mem::take(&mut self.outgoing);
         for since in std::mem::take(&mut self.ahead) {
             self.send_positions(since, false);
@@ -157,7 +161,7 @@ impl Core {
         self.outgoing.extend(waiting);
     }
 
-    /// Whether a further request may be made.
+    /// Whether another request may be made.
     pub(crate) fn has_room(&self) -> bool {
         self.outgoing.len() < OUTGOING_MAX && self.pending.len() < PENDING_MAX
     }
@@ -167,7 +171,7 @@ impl Core {
         self.pending.is_empty()
     }
 
-    /// The user asks for `body`.
+    /// Queues the user's request `body`; the answer goes to `reply`.
     pub(crate) fn request(&mut self, body: Body, reply: Reply) {
         let id = self.next_id();
         let (message, purpose) = match body {
@@ -243,8 +247,8 @@ impl Core {
         });
     }
 
-    /// What the next request counts as, if one waits to be sent. Drops requests that their users have given up, but not the one
-    /// whose positions the broker has: the next `subscribe` would resume by them.
+    /// What the next request counts as, if one waits to be sent. Drops requests whose users have given up. It keeps a
+    /// `subscribe` whose positions the broker already has: otherwise they would apply to the next `subscribe`.
     pub(crate) fn next_to_send(&mut self) -> Option<Counted> {
         while let Some(first) = self.outgoing.front() {
             if !self.ahead.is_empty() || !self.is_given_up(&first.purpose) {
@@ -255,7 +259,8 @@ impl Core {
         None
     }
 
-    /// Whether nobody waits for the request that is next to be sent; of positions, for the `subscribe` behind them.
+    /// Whether nobody waits for a request with this purpose. For positions, the question is whether anybody waits for
+    /// the `subscribe` that follows them.
     fn is_given_up(&self, purpose: &Purpose) -> bool {
         let purpose = match purpose {
             Purpose::Positions { restores: false, .. } => {
@@ -268,7 +273,7 @@ impl Core {
         reply.is_some_and(oneshot::Sender::is_closed)
     }
 
-    /// The next request's bytes, and what it counts as; it counts as sent.
+    /// Takes the next request's bytes and what the request counts as. The request counts as sent from then on.
     pub(crate) fn send(&mut self, now: impl FnOnce() -> Moment) -> Option<(Counted, Vec<u8>)> {
         let mut waiting = self.outgoing.pop_front()?;
         let counted = counted(&waiting.message);
@@ -288,8 +293,8 @@ impl Core {
         Some((counted, waiting.bytes))
     }
 
-    /// `topics` are not to be restored. Told when an unsubscribe is sent and again when it ends: the ack of a subscribe
-    /// that went before may come between.
+    /// Ends the wish to restore `topics`. It is called when an `unsubscribe` is sent and again when it ends, since the
+    /// ack of an earlier `subscribe` may come in between.
     fn forget(&mut self, topics: &[String]) {
         for topic in topics {
             self.ledger.remove(topic);
@@ -298,18 +303,18 @@ impl Core {
         self.unresumed.retain(|topic, _| ledger.covers(topic));
     }
 
-    /// Whether subscriptions wait to be tried again.
+    /// Whether subscriptions wait for another attempt to restore them.
     pub(crate) fn has_unrestored(&self) -> bool {
         !self.unrestored.is_empty()
     }
 
-    /// Tries again what could not be restored.
+    /// Tries again to restore the subscriptions that the broker refused for the time being.
     pub(crate) fn retry_unrestored(&mut self) {
         let unrestored = std::mem::take(&mut self.unrestored);
         self.restore(Some(&unrestored));
     }
 
-    /// The next event.
+    /// Takes the next event.
     pub(crate) fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -319,12 +324,12 @@ impl Core {
         !self.events.is_empty()
     }
 
-    /// Nobody takes events.
+    /// Drops all events, since nobody takes them.
     pub(crate) fn discard_events(&mut self) {
         self.events.clear();
     }
 
-    /// A message came. `heard`: when it did, if it is a `pong`.
+    /// Handles a message. `heard` is when it came, if it is a `pong`.
     pub(crate) fn received(&mut self, message: ServerMessage, heard: Option<Moment>) {
         if let Err(broken) = self.checker.received(&message)
             && self.report_broken
@@ -429,7 +434,7 @@ impl Core {
         }
     }
 
-    /// Request `id` was acked: what it brings is on its way, if anything of it was granted.
+    /// Waits for the `synced` of request `id`, which was acked, if any topic was granted.
     fn await_synced(&mut self, id: RequestId, results: &[AckResult], synced: Option<Synced>) {
         let granted = results.iter().filter(|result| result.error.is_none());
         let syncing = Syncing::of(granted.map(|result| result.topic.clone()).collect(), synced);
@@ -452,7 +457,7 @@ impl Syncing {
     }
 
     fn end(self, result: Result<(), RequestError>) {
-        // Whoever does not wait for it does not need it.
+        // The receiver is gone if the user does not wait.
         let _ = self.synced.map(|synced| synced.send(result));
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps one client connected: connects, runs sessions, waits between attempts, stops when another attempt makes no sense.
+//! Keeps one client connected: it connects, runs sessions and waits between attempts. It stops when another attempt
+//! makes no sense.
 
 use std::time::Duration;
 
@@ -19,18 +20,19 @@ use crate::session::{self, End, User};
 use crate::tls::Tls;
 use crate::token::TokenSource;
 
-/// A connection that lasted this long ends an outage: the next one begins with the shortest waits.
+/// How long a connection must last to end an outage. The next outage begins with the shortest wait.
 const STABLE: Duration = Duration::from_secs(10);
-/// Connections in a row that ended over what cannot be read, after which no other is tried: the broker would send it again.
+/// After so many connections in a row that ended with unreadable data, the client tries no other: the broker would send
+/// the same again.
 const UNREADABLE_MAX: u32 = 3;
-/// Most that a broker's `Retry-After` is honoured.
+/// Most seconds of a broker's `Retry-After` that the client honours.
 const RETRY_AFTER_S_MAX: u64 = 300;
 
-/// What a client is told at its start.
+/// The settings of one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
-    /// What to shake hands with, where the endpoint is spoken to by TLS.
+    /// The TLS set-up, if the endpoint uses TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -42,10 +44,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The headers of a request, with the one that shows the token.
+    /// The headers of a handshake, including the one that shows the token.
     ///
     /// # Errors
-    /// When the token cannot be read, or is none.
+    /// When the token cannot be read, or is empty or not valid as a header.
     pub(crate) async fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, ConnectError> {
         let mut headers = self.headers.clone();
         if let Some(token) = &self.token {
@@ -55,7 +57,7 @@ impl Settings {
     }
 }
 
-/// A connection that has been welcomed.
+/// A connection whose welcome has come.
 #[derive(Debug)]
 pub(crate) struct Welcomed {
     link: Link,
@@ -63,7 +65,7 @@ pub(crate) struct Welcomed {
     limits: AnnouncedLimits,
 }
 
-/// Makes one connection, up to its welcome.
+/// Makes one connection and waits for its welcome.
 pub(crate) async fn connect_once(settings: &Settings) -> Result<Welcomed, ConnectError> {
     let after_ms = settings.connect_timeout_ms;
     let attempt = timeout(Duration::from_millis(after_ms), connect_and_wait(settings));
@@ -77,7 +79,7 @@ pub(crate) async fn connect_once(settings: &Settings) -> Result<Welcomed, Connec
 
 async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError> {
     let endpoint = || settings.endpoint.to_string();
-    // Until the welcome says what silence means, the deadline of the attempt bounds it.
+    // Only the welcome says how long silence may last. Until then the deadline of the attempt is the bound.
     let quiet_max = QuietMax::new(settings.connect_timeout_ms.saturating_mul(2));
     let headers = settings.headers().await?;
     let halves = connect(
@@ -113,7 +115,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
                     limits,
                 });
             }
-            // Nobody has to be alive to a ping before the welcome.
+            // Before the welcome a ping needs no answer.
             Some(Incoming::Ping(_)) => {}
             Some(Incoming::End(loss)) => break loss,
             None => break Loss::Broke("its reader stopped".to_owned()),
@@ -125,7 +127,7 @@ async fn connect_and_wait(settings: &Settings) -> Result<Welcomed, ConnectError>
     })
 }
 
-/// Keeps a client connected.
+/// The task that keeps a client connected.
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) settings: Settings,
@@ -160,7 +162,7 @@ impl Driver {
         }
     }
 
-    /// Tries to connect until it succeeds or makes no sense.
+    /// Tries to connect until it succeeds or another attempt makes no sense.
     async fn reconnect(&mut self, mut wait: Duration, outage: &mut Outage) -> Option<Welcomed> {
         self.show_newest_token();
         loop {
@@ -194,8 +196,8 @@ impl Driver {
         }
     }
 
-    /// A client that shows its token at the handshake shows there what it was renewed with since: the first one may have
-    /// expired. A file is renewed by whoever writes it.
+    /// A client that shows a token at the handshake shows there the last token that `auth` accepted, since the first
+    /// may have expired. This does not apply to a token file, which another program renews.
     fn show_newest_token(&mut self) {
         if let Some(source) = &mut self.settings.token
             && let Some(newest) = self.core.take_token()
@@ -205,7 +207,7 @@ impl Driver {
         }
     }
 
-    /// Delivers `event` unless the client is to stop before there is room.
+    /// Delivers `event`, unless the client is told to stop before there is room.
     async fn tell(&mut self, event: Event) {
         let User { outlet, closing, .. } = &mut self.user;
         tokio::select! {
@@ -215,11 +217,11 @@ impl Driver {
     }
 }
 
-/// Connections that ended soon, one after the other.
+/// The connections in a row that ended soon.
 #[derive(Debug)]
 struct Outage {
     backoff: Backoff,
-    /// How many of the last ones ended over what cannot be read.
+    /// How many connections in a row ended with unreadable data.
     unreadable: u32,
 }
 
@@ -231,13 +233,13 @@ impl Outage {
         }
     }
 
-    /// A connection lasted.
+    /// Ends the outage, since a connection lasted.
     fn over(&mut self) {
         self.backoff.reset();
         self.unreadable = 0;
     }
 
-    /// A connection ended. Whether to try another one.
+    /// Counts a connection that ended. Returns whether to try another one.
     fn allows_another(&mut self, loss: &Loss) -> bool {
         let unreadable = matches!(loss, Loss::Protocol(_));
         self.unreadable = if unreadable { self.unreadable + 1 } else { 0 };
@@ -245,13 +247,13 @@ impl Outage {
     }
 }
 
-/// How long to wait after `end` before connecting again; none if that makes no sense.
+/// How long to wait after `end` before the next connection; `None` if another one makes no sense.
 fn retry_in(end: &End, outage: &mut Outage) -> Option<Duration> {
     if !outage.allows_another(&end.loss) {
         return None;
     }
     Some(match end.reconnect_at {
-        // The broker spreads the clients of a drain by itself.
+        // The broker itself spreads the clients of a drain.
         Some(at) => at.saturating_duration_since(Instant::now()),
         None => outage.backoff.next(rand::random()),
     })

@@ -1,4 +1,4 @@
-//! Where a broker is: a URL taken apart.
+//! The address of a broker, parsed from a URL.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes `text` apart. A URL without a path means `/v1/ws`.
+    /// Parses `text`. A URL without a path means `/v1/ws`.
     pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
         let mut url = Url::parse(text).map_err(|error| UrlError::Malformed {
             url: text.to_owned(),
@@ -46,17 +46,17 @@ impl Endpoint {
         Ok(Self { url, host, port })
     }
 
-    /// Whether the broker is spoken to by TLS.
+    /// Whether the URL's scheme is `wss`, so that the connection uses TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.url.scheme() == "wss"
     }
 
-    /// The request target: path and query.
+    /// The request target: the URL's path and query.
     pub(crate) fn target(&self) -> &str {
         &self.url[url::Position::BeforePath..url::Position::AfterQuery]
     }
 
-    /// The `Host` header's value (RFC 9110 §7.2).
+    /// The value of the `Host` header (RFC 9110 §7.2).
     pub(crate) fn host_header(&self) -> &str {
         &self.url[url::Position::BeforeHost..url::Position::AfterPort]
     }

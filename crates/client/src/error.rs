@@ -1,4 +1,4 @@
-//! What can go wrong, one enum per operation.
+//! The errors of the client, one enum per operation.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 use tickwire_wire::{CloseCode, Refusal};
 
-/// Why a URL names no broker that this client can reach.
+/// Why a URL is not the address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
-    /// Not a URL, or one without a host.
+    /// The text is not a URL, or a URL without a host.
     #[error("{url:?} is no URL: {reason}; write ws://HOST:PORT/v1/ws")]
     Malformed {
         /// The text.
@@ -17,7 +17,7 @@ pub enum UrlError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another scheme than `ws` and `wss`.
+    /// The URL's scheme is neither `ws` nor `wss`.
     #[error("scheme {scheme:?} is not supported: this client speaks ws:// and wss://")]
     UnsupportedScheme {
         /// The URL's scheme.
@@ -25,7 +25,7 @@ pub enum UrlError {
     },
 }
 
-/// Why there is nothing to shake hands with by TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -36,7 +36,7 @@ pub enum TlsError {
         /// Why it cannot be read.
         source: io::Error,
     },
-    /// A file does not hold what it is for.
+    /// A file does not hold what it should.
     #[error("{} cannot be used: {reason}", path.display())]
     Unusable {
         /// The file.
@@ -44,13 +44,13 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Files were named for a connection that does not use them.
+    /// TLS files were given for a connection without TLS.
     #[error("certificates were named for {endpoint}, which is not encrypted: write wss:// or leave them out")]
     Unused {
         /// The broker's URL.
         endpoint: String,
     },
-    /// The system has no certificates.
+    /// The system has no certificates of authorities.
     #[error("no certificates of the system were found, so nobody would be trusted: name a file ({reason})")]
     NoRoots {
         /// Why none were found.
@@ -61,19 +61,19 @@ pub enum TlsError {
 /// Why a connection could not be made.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The URL names no broker.
+    /// The URL is not the address of a broker.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The files or the system give nobody to trust.
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A header of the builder is none.
+    /// A header of the builder is not a valid HTTP header.
     #[error("header {name:?} has a name or value that HTTP does not allow")]
     BadHeader {
         /// The header's name.
         name: String,
     },
-    /// The file of the token cannot be read.
+    /// The token file cannot be read.
     #[error("cannot read the token in {}: {error}", path.display())]
     TokenUnreadable {
         /// The file.
@@ -82,10 +82,10 @@ pub enum ConnectError {
         #[source]
         error: io::Error,
     },
-    /// The token is empty, or holds what no token does.
+    /// The token is empty or holds characters that a token may not have.
     #[error("the token is no token: it must be one line of ASCII characters without blanks")]
     BadToken,
-    /// No TCP connection.
+    /// There is no TCP connection.
     #[error("cannot reach {endpoint}: {error}")]
     Unreachable {
         /// The broker's URL.
@@ -94,17 +94,18 @@ pub enum ConnectError {
         #[source]
         error: io::Error,
     },
-    /// No TLS handshake: the certificate is not trusted or not that of the host, or the far end speaks no TLS.
+    /// The TLS handshake failed: the certificate is not trusted or is for another host, or the other end does not speak
+    /// TLS.
     #[error("no TLS with {endpoint}: {reason}")]
     TlsFailed {
         /// The broker's URL.
         endpoint: String,
         /// What is wrong.
         reason: String,
-        /// Nobody who is trusted has signed the certificate.
+        /// Whether the cause is a certificate that no trusted authority has signed.
         is_untrusted: bool,
     },
-    /// No welcome within the time for connecting.
+    /// No welcome came within the time for connecting.
     #[error("{endpoint} did not welcome within {after_ms} ms")]
     TimedOut {
         /// The broker's URL.
@@ -112,20 +113,20 @@ pub enum ConnectError {
         /// The time allowed, in milliseconds.
         after_ms: u64,
     },
-    /// An HTTP answer other than 101.
+    /// The HTTP status of the answer is not 101.
     #[error("{endpoint} refused the connection with HTTP status {status}: {body}")]
     Refused {
         /// The broker's URL.
         endpoint: String,
         /// The HTTP status.
         status: u16,
-        /// The code and reason of the broker's error; of another server the beginning of the answer's body, without control
-        /// characters.
+        /// The code and reason of the broker's error. For another server, the beginning of the answer's body without
+        /// control characters.
         body: String,
-        /// `Retry-After`, in seconds.
+        /// The value of `Retry-After`, in seconds, if there was one.
         retry_after_s: Option<u64>,
     },
-    /// An answer that is no WebSocket handshake of this protocol.
+    /// The answer is not a WebSocket handshake of this protocol.
     #[error("{endpoint} does not speak this protocol: {reason}")]
     BadHandshake {
         /// The broker's URL.
@@ -144,7 +145,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the same attempt may succeed later, nothing but time having passed.
+    /// Whether the same attempt may succeed later without a change by the user.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -154,7 +155,7 @@ impl ConnectError {
             | Self::BadToken
             | Self::TokenUnreadable { .. }
             | Self::BadHandshake { .. } => false,
-            // Certificates are replaced, some of them late.
+            // A certificate may be replaced, and some are replaced late.
             Self::Unreachable { .. } | Self::TlsFailed { .. } | Self::TimedOut { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
             Self::Lost { loss, .. } => loss.is_retryable(),
@@ -165,7 +166,7 @@ impl ConnectError {
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Loss {
-    /// The broker closed it.
+    /// The broker closed the connection.
     #[error("closed by the broker with code {}{}", code.map_or("none".to_owned(), |c| c.to_string()), with_reason(reason))]
     Closed {
         /// The close frame's code, if it had one.
@@ -179,17 +180,17 @@ pub enum Loss {
         /// For how long, in milliseconds.
         after_ms: u64,
     },
-    /// The network ended it without a close frame.
+    /// The network ended the connection without a close frame. The text says how.
     #[error("the connection broke: {0}")]
     Broke(String),
-    /// What came is no WebSocket frame or no message of the protocol. After three connections in a row that end so within seconds, no
-    /// other is tried.
+    /// The broker sent something that is not a WebSocket frame or not a message of the protocol. The text says what.
+    /// The client stops after three connections in a row that end like this within seconds.
     #[error("the broker broke the protocol: {0}")]
     Protocol(String),
-    /// The broker drains: this client left when it was told to.
+    /// The broker drains, and this client left at the time that the broker had given it.
     #[error("the broker drains and asked to reconnect")]
     Drained,
-    /// This client closed it.
+    /// This client closed the connection.
     #[error("closed by this client")]
     Left,
 }
@@ -205,7 +206,7 @@ impl Loss {
         }
     }
 
-    /// The code of the broker's close frame.
+    /// The code of the broker's close frame, if it sent one with a code.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
@@ -223,13 +224,13 @@ fn with_reason(reason: &str) -> String {
     }
 }
 
-/// Why a request has no answer that helps.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
-    /// The broker refused it.
+    /// The broker refused the request.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// Longer than the broker takes; it was not sent.
+    /// The request is longer than the broker accepts. It was not sent.
     #[error("the request has {bytes} bytes, the broker takes {max}: split it")]
     TooLarge {
         /// The request's length in bytes.
@@ -237,19 +238,19 @@ pub enum RequestError {
         /// The broker's limit in bytes.
         max: usize,
     },
-    /// No answer in time; whether it took effect is unknown.
+    /// No answer came in time. Whether the request took effect is unknown.
     #[error("no answer within {after_ms} ms; whether the request took effect is unknown")]
     TimedOut {
         /// The time allowed, in milliseconds.
         after_ms: u64,
     },
-    /// The connection was lost before the answer; whether it took effect is unknown.
+    /// The connection was lost before the answer. Whether the request took effect is unknown.
     #[error("the connection was lost before the answer; whether the request took effect is unknown")]
     Disconnected,
     /// The client has stopped for good.
     #[error("the client is closed")]
     Closed,
-    /// The broker's answer lacks what the request needs.
+    /// The broker's answer lacks what the request needs. The text names it.
     #[error("the broker's answer lacks {0}")]
     BadAnswer(&'static str),
 }

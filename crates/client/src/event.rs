@@ -1,4 +1,4 @@
-//! What a client tells its user, in the order in which it happened.
+//! The events that a client reports to its user, in the order in which they happen.
 
 use std::time::Duration;
 
@@ -8,65 +8,67 @@ use tickwire_wire::{Refusal, Seq};
 use crate::error::{ConnectError, Loss};
 use crate::promise::BrokenPromise;
 
-/// Something that happened. Every message of the broker is an event, acks and heartbeats too.
+/// Something that happened on a connection. Every message of the broker is an event, including acks and heartbeats.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection was made and welcomed; what was subscribed is being restored.
+    /// A connection was made and welcomed. The client is restoring its subscriptions.
     Connected {
         /// The session's name, for logs and support.
         session: String,
         /// The broker's name and version.
         server: String,
-        /// What the connection may do.
+        /// The limits of the connection.
         limits: AnnouncedLimits,
         /// How many connections of this client came before it.
         reconnects: u64,
     },
     /// A message from the broker.
     Message(ServerMessage),
-    /// All that subscriptions begin with has come: each snapshot, and each message of a replay. What follows is live. Comes once
-    /// for each request of which anything was granted, and behind a reconnect for each that restores subscriptions.
+    /// Everything that a subscription begins with has come: each snapshot and each message of a replay. What follows is
+    /// live. This event comes once for each request of which anything was granted. After a reconnect it comes once for
+    /// each request that restores subscriptions.
     Synced {
         /// The topics and patterns that were granted.
         topics: Vec<String>,
     },
-    /// A subscription was restored after a reconnect. What could not be resumed is told by what follows: a `gap`, a snapshot in
-    /// place of what was missed, or an [`Event::Unresumed`].
+    /// A subscription was restored after a reconnect. If messages could not be resumed, later events tell so: a `gap`,
+    /// a snapshot that replaces what was missed, or an [`Event::Unresumed`].
     Restored {
         /// The topic or pattern.
         topic: String,
-        /// Topics that go on where they were left, with nothing missing.
+        /// How many topics go on where they were left, with nothing missing.
         resumed: usize,
-        /// Topics that begin anew: those whose history does not reach, and those of a pattern that were not there before.
+        /// How many topics begin anew: the history does not reach back far enough, or a topic of a pattern is new.
         not_resumed: usize,
     },
-    /// The connection was lost. Requests that had been sent have failed; subscriptions will be restored.
+    /// The connection was lost. Requests that had been sent have failed. The client will restore the subscriptions.
     Disconnected {
         /// How it ended.
         loss: Loss,
-        /// How long until the next attempt; none if there is none: the client has stopped.
+        /// The time until the next attempt; `None` if the client has stopped.
         retry_in: Option<Duration>,
     },
     /// An attempt to connect again failed.
     ConnectFailed {
         /// Why it failed.
         error: ConnectError,
-        /// How long until the next attempt; none if there is none: the client has stopped.
+        /// The time until the next attempt; `None` if the client has stopped.
         retry_in: Option<Duration>,
     },
-    /// The broker broke a promise of the protocol; the message that shows it follows.
+    /// The broker broke a promise of the protocol. The next event is the message that shows it.
     Broken(BrokenPromise),
-    /// A topic of which every message has to come could not be resumed after a reconnect: what came between the two positions
-    /// was not seen. Where the broker sends a `gap`, that tells it instead.
+    /// After a reconnect, a topic that needs every message does not go on where it was left. What was published between
+    /// the two positions was not seen. Where the broker sends a `gap` for it, this event does not come.
     Unresumed {
         /// The topic.
         topic: String,
-        /// The last message that was seen.
+        /// The position of the last message that was seen.
         last: Position,
-        /// The message at which the topic goes on; in another lineage its number says nothing about how many are missing.
+        /// The number of the message at which the topic goes on. In another lineage it does not tell how many messages
+        /// are missing.
         now: Seq,
     },
-    /// A subscription could not be restored after a reconnect and is gone.
+    /// A subscription could not be restored after a reconnect. It has ended.
     SubscriptionLost {
         /// The topic or pattern.
         topic: String,

@@ -1,7 +1,7 @@
 //! A reader that fails when no byte comes for too long.
 //!
-//! Silence is what the socket shows, not what the program waited for: a reader that was not polled for an hour because
-//! nobody took its messages finds the heartbeats of that hour in the socket.
+//! The silence of the socket counts, not the time since the last read. If the program takes no message for an hour, the
+//! heartbeats of that hour are in the socket, and the next read finds them.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Most that a silence may be allowed to last, whatever a broker says: a day.
+/// The longest limit in milliseconds, whatever a broker says: a day.
 const LIMIT_MS_MAX: u64 = 86_400_000;
 
-/// The longest silence, in milliseconds, shared with the one who learns it from the welcome.
+/// The longest silence that is allowed, in milliseconds. The link sets it when it learns it from the welcome.
 #[derive(Debug, Clone)]
 pub(crate) struct QuietMax(Arc<AtomicU64>);
 
@@ -25,7 +25,7 @@ impl QuietMax {
         Self(Arc::new(AtomicU64::new(limit_ms.min(LIMIT_MS_MAX))))
     }
 
-    /// Applies from the next read that has to wait: set it before that read begins.
+    /// Sets the limit. It applies from the next read that has to wait.
     pub(crate) fn set_ms(&self, limit_ms: u64) {
         self.0.store(limit_ms.min(LIMIT_MS_MAX), Ordering::Relaxed);
     }
@@ -68,7 +68,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for IdleTimeout<R> {
         }
         let due = self.last + Duration::from_millis(self.limit.ms());
         loop {
-            // A timer that is early is moved when it fires: that is once per limit and not once per read.
+            // The timer is moved when it fires early. That happens once per limit, not once per read.
             if due < self.timer.deadline() {
                 self.timer.as_mut().reset(due);
             }

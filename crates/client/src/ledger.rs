@@ -1,8 +1,8 @@
-//! What is subscribed, so that a new connection can be brought to where the old one was.
+//! The list of subscriptions, from which a new connection restores what the old one had.
 //!
-//! Pure. A topic resumes with the position that was reached, a pattern with those of all topics that it brought. Positions
-//! that do not fit in one message with their pattern go ahead of it, in as many messages as it takes. What asks for more of
-//! a topic goes first, so that the topic is resumed as the one who wants most of it needs it.
+//! Pure. A topic resumes from its last position, a pattern from those of all topics that it brought. Positions that do
+//! not fit in one message with their pattern go ahead of it, in as many messages as needed. The subscription that asks
+//! for more of a topic goes first, so that it is the one that resumes the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,16 @@ use tickwire_wire::message::{
 };
 use tickwire_wire::{Epoch, Mode, Pattern, Seq};
 
-/// What a request needs of its `message_bytes` besides its topics.
+/// Bytes of a request besides its topics.
 const REQUEST_BYTES: usize = 256;
-/// What a topic with a position needs besides the names of topic and epoch.
+/// Bytes of a topic with a position, besides the names of topic and epoch.
 const TOPIC_BYTES: usize = 80;
-/// What a position among those of a pattern needs besides the name of its topic.
+/// Bytes of one position of a pattern, besides the name of its topic.
 const POSITION_BYTES: usize = 28;
-/// What the positions of one lineage need besides the name of their epoch.
+/// Bytes of the positions of one lineage, besides the name of its epoch.
 const LINEAGE_BYTES: usize = 32;
 
-/// What is wanted of a topic or pattern.
+/// The options with which a topic or pattern is subscribed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanted {
     pub(crate) mode: Option<Mode>,
@@ -29,7 +29,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Lower for what asks for more of a topic.
+    /// Lower for options that ask for more of a topic.
     fn rank(&self) -> (u8, u32) {
         let mode = match self.mode {
             Some(Mode::Every) => 0,
@@ -40,14 +40,14 @@ impl Wanted {
     }
 }
 
-/// How a topic goes on that is subscribed by its own name.
+/// How a topic that is subscribed by its own name goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// From where it was left.
+    /// From its last position.
     From(Position),
     /// As if it had never been subscribed.
     Anew,
-    /// By a pattern it is there already.
+    /// A pattern brings it already.
     Flows,
 }
 
@@ -58,23 +58,24 @@ pub(crate) struct Ledger {
     patterns: BTreeMap<String, (Pattern, Wanted)>,
 }
 
-/// What goes in one request, in the order of the requests: a wish, behind its rank and whether it is of patterns.
+/// The key of one group of requests: the rank of the options, whether the names are patterns, and the options. Its
+/// order is that of the requests.
 type Group<'a> = ((u8, u32), bool, &'a Wanted);
 
 /// A `subscribe` without its id.
 pub(crate) type Request = (Wanted, Vec<TopicRequest>);
 
-/// A request that brings a connection to where another one was.
+/// A request that restores subscriptions on a new connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Where the topics of the next request's patterns resume.
+    /// The positions from which the topics of the next request's patterns resume.
     Positions(Vec<Positions>),
     /// A `subscribe`.
     Subscribe(Request),
 }
 
 impl Ledger {
-    /// `name`, a topic or pattern, was acked.
+    /// Adds `name`, a topic or pattern that was acked.
     pub(crate) fn add(&mut self, name: &str, wanted: Wanted) {
         if wanted.mode == Some(Mode::Snapshot) {
             return;
@@ -89,27 +90,28 @@ impl Ledger {
         }
     }
 
-    /// `name` is no longer wanted.
+    /// Removes `name`.
     pub(crate) fn remove(&mut self, name: &str) {
         self.topics.remove(name);
         self.patterns.remove(name);
     }
 
-    /// Whether `name` is wanted, as a topic or as a pattern.
+    /// Whether `name` is subscribed, as a topic or as a pattern.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.topics.contains_key(name) || self.patterns.contains_key(name)
     }
 
-    /// Whether something covers `topic`: its own name or a pattern.
+    /// Whether a subscription covers `topic`: by its own name or by a pattern.
     pub(crate) fn covers(&self, topic: &str) -> bool {
         let mut patterns = self.patterns.values();
         self.topics.contains_key(topic) || patterns.any(|(pattern, _)| pattern.matches(topic))
     }
 
-    /// What brings a new connection to where the old one was, in the order in which to send it; with `only`, what brings
-    /// these there.
+    /// The requests that restore the subscriptions on a new connection, in the order in which to send them. With
+    /// `only`, they restore just these.
     ///
-    /// `left`: where the topics can be resumed that patterns brought. `start`: how a topic goes on by its own name.
+    /// `left` holds the positions of topics that patterns brought. `start` says how a topic that is subscribed by its
+    /// own name goes on.
     pub(crate) fn restore(
         &self,
         only: Option<&BTreeSet<String>>,
@@ -118,7 +120,7 @@ impl Ledger {
         limits: &AnnouncedLimits,
     ) -> Vec<Step> {
         let is_meant = |name: &str| only.is_none_or(|only| only.contains(name));
-        // Those with the same wish go in one request. Of the same rank topics go before patterns.
+        // Names with the same options go in one request. Within a rank, topics go before patterns.
         let mut groups: BTreeMap<Group<'_>, Vec<&str>> = BTreeMap::new();
         let topics = self.topics.iter().map(|(name, wanted)| (name, wanted, false));
         let patterns = self
@@ -150,7 +152,7 @@ impl Ledger {
                     }),
                 }
             }
-            // What is there already needs no value to begin with.
+            // A topic that flows already needs no snapshot.
             let without = Wanted {
                 snapshot: false,
                 ..wanted.clone()
@@ -163,7 +165,7 @@ impl Ledger {
         steps
     }
 
-    /// Adds the steps that resume patterns with one wish.
+    /// Adds the steps that resume patterns with the same options.
     fn resume_patterns(
         &self,
         wanted: &Wanted,
@@ -194,7 +196,7 @@ impl Ledger {
     }
 }
 
-/// Positions by their lineages.
+/// Groups positions by lineage.
 pub(crate) fn by_lineage(positions: impl IntoIterator<Item = (String, Position)>) -> Vec<Positions> {
     let mut lineages: BTreeMap<String, Positions> = BTreeMap::new();
     for (topic, Position { epoch, seq }) in positions {
@@ -209,8 +211,8 @@ pub(crate) fn by_lineage(positions: impl IntoIterator<Item = (String, Position)>
     lineages.into_values().collect()
 }
 
-/// Takes the positions of patterns out of `topics` if one message does not hold it all; returns what to send ahead of it, by
-/// messages.
+/// Takes the positions of patterns out of `topics` if they do not all fit in one message. Returns the positions to send
+/// ahead, one element for each message.
 pub(crate) fn send_ahead(topics: &mut [TopicRequest], limits: &AnnouncedLimits) -> Vec<Vec<Positions>> {
     let room = limits.message_bytes.saturating_sub(REQUEST_BYTES);
     if topics.iter().map(topic_bytes).sum::<usize>() <= room {
@@ -238,9 +240,9 @@ pub(crate) fn send_ahead(topics: &mut [TopicRequest], limits: &AnnouncedLimits) 
     ahead.messages
 }
 
-/// Positions in messages that fit in the broker's limit.
+/// Positions, divided into messages within the broker's limit.
 struct Ahead {
-    /// Bytes of positions that a message holds.
+    /// Most bytes of positions in a message.
     room: usize,
     /// Bytes of the last message.
     bytes: usize,
@@ -284,7 +286,7 @@ fn position_bytes(topic: &str) -> usize {
     topic.len() + POSITION_BYTES
 }
 
-/// At most so many bytes of a message does an entry take.
+/// The most bytes that an entry takes in a message.
 fn topic_bytes(topic: &TopicRequest) -> usize {
     let since = match topic.since() {
         None => 0,
@@ -300,7 +302,7 @@ fn topic_bytes(topic: &TopicRequest) -> usize {
     topic.topic().len() + since + TOPIC_BYTES
 }
 
-/// `topics` in requests that fit in the broker's limit.
+/// Divides `topics` into requests within the broker's limit.
 fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &AnnouncedLimits) -> Vec<Request> {
     let room = limits.message_bytes.saturating_sub(REQUEST_BYTES);
     let mut requests: Vec<Request> = Vec::new();
@@ -319,7 +321,7 @@ fn split(wanted: &Wanted, topics: Vec<TopicRequest>, limits: &AnnouncedLimits) -
     requests
 }
 
-/// The message that `request` is.
+/// The `subscribe` message for `request`, with `id`.
 pub(crate) fn message((wanted, topics): Request, id: RequestId) -> Subscribe {
     Subscribe {
         id,
@@ -386,7 +388,8 @@ mod tests {
         steps.iter().map(line).collect()
     }
 
-    /// `left`: topics with the epoch and number at which they were left; `flow`: topics that are there already.
+    /// The steps as text. `left` holds topics with epoch and number of their last positions; `flow` holds topics that
+    /// flow already.
     fn steps(ledger: &Ledger, only: Option<&[&str]>, left: &[(&str, &str, u64)], flow: &[&str]) -> String {
         let place = |topic: &str| left.iter().find(|(left, ..)| *left == topic);
         let start = |topic: &str| match place(topic) {
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_topic_is_resumed_once_by_who_wants_most_of_it() {
-        // By its name, before the patterns with the same wish.
+        // By its own name, before the patterns with the same options.
         check(
             &[("trade.A", None), ("trade.*", None), (">", None)],
             &[("trade.A", "k", 7), ("trade.B", "k", 9), ("chat.x", "k", 1)],
@@ -449,7 +452,8 @@ mod tests {
                 default: >@k[chat.x:1 trade.B:9] trade.*
             "]],
         );
-        // A pattern that wants every message goes before a name that does not; the name then asks for no second value.
+        // A pattern that needs every message goes before a name that does not. The name then asks for no second
+        // snapshot.
         check(
             &[
                 ("ticker.A", None),
@@ -488,7 +492,7 @@ mod tests {
         .assert_eq(&again);
     }
 
-    /// All positions of a pattern are given, however many there are, and each message fits.
+    /// Each position of a pattern is sent, however many there are, and each message fits.
     #[test]
     fn positions_that_do_not_fit_go_ahead() {
         let topics = 2_000;

@@ -19,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! [`promise`] and [`book`] are pure: usable by a simulator or a load harness that has sockets of its own. The rest is one
-//! task per [`Client`] that owns the connection, with a reader and a writer task per connection; every queue between them
-//! is bounded.
+//! [`promise`] and [`book`] are pure: a simulator or a load test with sockets of its own can use them. The rest is one
+//! task per [`Client`] that owns the connection, and a reader task and a writer task per connection. Every queue
+//! between them is bounded.
 
 pub mod book;
 pub mod promise;

@@ -1,8 +1,8 @@
-//! One connection's two tasks: one reads frames into messages, one writes.
+//! The two tasks of one connection: one reads frames and makes messages of them, the other writes.
 //!
-//! Reading has a task of its own because a read of fastwebsockets that is abandoned half-way loses bytes. Both queues between
-//! the tasks and the session are bounded: a session that doesn't take messages stops the reader, and TCP stops the broker.
-//! Dropping a [`Link`] ends both tasks.
+//! Reading has a task of its own because fastwebsockets loses bytes when a read is cancelled. Both queues between the
+//! tasks and the session are bounded: a session that does not take messages stops the reader, and TCP then stops the
+//! broker. Dropping a [`Link`] ends both tasks.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use crate::connect::{Receiver, Sender};
 use crate::error::Loss;
 use crate::idle::QuietMax;
 
-/// Messages between the reader and the session.
+/// Most messages between the reader and the session.
 const INCOMING_MAX: usize = 64;
-/// Frames between the session and the writer.
+/// Most frames between the session and the writer.
 const OUTGOING_MAX: usize = 16;
-/// How long a close frame may take to leave.
+/// The longest time that sending a close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the reader found.
+/// What the reader hands to the session.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// A message.
     Message(ServerMessage),
-    /// The answer to a ping of the protocol, and when it came.
+    /// A `pong` of the protocol, and when it came.
     Pong(ServerMessage, Moment),
-    /// A ping; its payload is to be sent back.
+    /// A ping frame. Its payload is to be sent back.
     Ping(Vec<u8>),
-    /// The connection ended; nothing follows.
+    /// The connection has ended. Nothing follows.
     End(Loss),
 }
 
@@ -43,9 +43,9 @@ pub(crate) enum Incoming {
 pub(crate) enum Outgoing {
     /// A request, encoded.
     Request(Vec<u8>),
-    /// The answer to a ping.
+    /// A pong frame with this payload.
     Pong(Vec<u8>),
-    /// The end.
+    /// A close frame with this code.
     Close(CloseCode),
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Link {
     writer: Task,
 }
 
-/// A task that ends with its handle.
+/// A task that ends when this handle is dropped.
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
 
@@ -69,7 +69,7 @@ impl Drop for Task {
 }
 
 impl Link {
-    /// Starts the tasks. `message_bytes_max` bounds a message, all its fragments together.
+    /// Starts the tasks. `message_bytes_max` bounds a message with all its fragments.
     pub(crate) fn start(
         (receiver, sender): (Receiver, Sender),
         codec: Codec,
@@ -98,7 +98,7 @@ impl Link {
         }
     }
 
-    /// Sends a close frame, if there is still someone to take it, and ends the connection.
+    /// Sends a close frame, if the other end still takes it, and ends the connection.
     pub(crate) async fn close(self, code: CloseCode) {
         let Self {
             incoming,
@@ -121,7 +121,7 @@ impl Link {
     }
 }
 
-/// Writes until there is nothing more to write or nobody to take it. Flushes when nothing waits.
+/// Writes until the queue has ended or writing fails. Flushes when nothing waits.
 async fn write(mut sender: Sender, codec: Codec, mut queue: mpsc::Receiver<Outgoing>) {
     while let Some(next) = queue.recv().await {
         let frame = match next {
@@ -137,22 +137,22 @@ async fn write(mut sender: Sender, codec: Codec, mut queue: mpsc::Receiver<Outgo
             result = sender.flush().await;
         }
         if let Err(error) = result {
-            // The reader finds the same and reports it.
+            // The reader meets the same error and reports it.
             tracing::debug!(%error, "writing to the broker failed");
             return;
         }
     }
 }
 
-/// How long the broker may be silent.
+/// How long the broker may be silent: two heartbeats and a margin.
 struct Silence {
     max: QuietMax,
-    /// Beyond two heartbeats.
+    /// The time beyond two heartbeats, in milliseconds.
     margin_ms: u64,
 }
 
 impl Silence {
-    /// The welcome says how often a heartbeat comes.
+    /// Sets the limit from the welcome, which tells the interval of heartbeats.
     fn learn(&self, incoming: &Incoming) {
         if let Incoming::Message(ServerMessage::Control(Control::Welcome { heartbeat_ms, .. })) = incoming {
             self.max
@@ -161,14 +161,14 @@ impl Silence {
     }
 }
 
-/// Reads until the connection ends or nobody takes what is read.
+/// Reads until the connection ends or the session takes nothing any more.
 async fn read(
     mut receiver: Receiver,
     mut assembler: Assembler,
     silence: Silence,
     out: mpsc::Sender<Incoming>,
 ) {
-    // Nothing is ever sent by the read itself: answering is switched off.
+    // The read itself never sends anything: automatic answers are switched off.
     let send = &mut |_: Frame<'_>| async { Ok::<(), Infallible>(()) };
     loop {
         let next = match receiver.read_frame(send).await {
@@ -188,11 +188,11 @@ async fn read(
     }
 }
 
-/// Turns frames into messages.
+/// Makes messages of frames.
 struct Assembler {
     codec: Codec,
     message_bytes_max: usize,
-    /// The message whose last fragment has not come.
+    /// The fragments of a message whose last fragment has not come.
     fragments: Option<Vec<u8>>,
 }
 
@@ -206,7 +206,7 @@ impl Assembler {
         }
     }
 
-    /// Takes a data frame: a message or a fragment of one (RFC 6455 §5.4).
+    /// Takes a data frame: a whole message or a fragment of one (RFC 6455 §5.4).
     fn data(&mut self, frame: &Frame<'_>) -> Result<Option<Incoming>, Loss> {
         let begins = frame.opcode != OpCode::Continuation;
         if begins == self.fragments.is_some() {
@@ -239,7 +239,7 @@ impl Assembler {
 
 fn loss_of(error: WebSocketError, quiet_max: &QuietMax) -> Loss {
     match error {
-        // The system's own time-out of a connection has a number; that of `IdleTimeout` has none.
+        // When the system times a connection out, the error has a number. The error of `IdleTimeout` has none.
         WebSocketError::IoError(error)
             if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
         {
@@ -253,7 +253,7 @@ fn loss_of(error: WebSocketError, quiet_max: &QuietMax) -> Loss {
     }
 }
 
-/// RFC 6455 §5.5.1: nothing, or two bytes of code and a text.
+/// Reads the payload of a close frame (RFC 6455 §5.5.1): it is empty, or two bytes of code and a text.
 fn close_of(payload: &[u8]) -> Loss {
     match payload {
         [] => Loss::Closed {

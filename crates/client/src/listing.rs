@@ -1,6 +1,6 @@
-//! The topics that a broker has, asked for over HTTP at its own listener: one request, one connection.
+//! Lists the topics of a broker over HTTP at its public listener: one request on one connection.
 //!
-//! Bounded in bytes; who calls it bounds its time.
+//! The answer is bounded in bytes. The caller bounds the time.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -18,7 +18,7 @@ use crate::tls::Tls;
 /// Most bytes of a listing.
 const LISTING_BYTES_MAX: usize = 1024 * 1024;
 
-/// What is read of a listing.
+/// The part of a listing that is read.
 #[derive(Deserialize)]
 struct Listing {
     topics: Vec<Listed>,
@@ -29,7 +29,7 @@ struct Listed {
     topic: String,
 }
 
-/// The first topics, in the order of the broker, that match `pattern`: a page of the broker's.
+/// The first topics that match `pattern`, in the broker's order: one page of the listing.
 pub(crate) async fn topics(
     endpoint: &Endpoint,
     tls: Option<&Tls>,
@@ -41,13 +41,13 @@ pub(crate) async fn topics(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(bad_http)?;
-    // It ends when `sender` is dropped.
+    // The task ends when `sender` is dropped.
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the HTTP connection of a listing failed");
         }
     });
-    // Of the characters of a pattern this is the only one that a query may not hold (RFC 3986 §3.4).
+    // `>` is the only character of a pattern that a query may not contain (RFC 3986 §3.4).
     let pattern = pattern.as_str().replace('>', "%3E");
     let mut request = Request::get(format!("/v1/topics?match={pattern}"))
         .header(HOST, endpoint.host_header())

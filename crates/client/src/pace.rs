@@ -1,17 +1,17 @@
-//! Keeps requests within the rates that the broker announced, so that none is refused for coming too fast.
+//! Keeps requests within the rates that the broker announced, so that it refuses none for coming too fast.
 //!
-//! Token buckets, pure: the time comes in as an argument. They hold four fifths of the announced burst, because requests that
-//! were spread when they left may arrive together.
+//! Token buckets, pure: the time is an argument. A bucket holds four fifths of the announced burst, because requests
+//! that left at intervals may arrive together.
 
 use std::time::Duration;
 
 use tickwire_wire::message::AnnouncedLimits;
 use tokio::time::Instant;
 
-/// One request's worth of bucket, so that all sums are whole numbers.
+/// The units of a bucket that one request costs, so that all sums are whole numbers.
 const REQUEST: u64 = 1_000_000_000;
 
-/// What a request counts as.
+/// Which of the broker's rates a request counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     Request,
@@ -22,12 +22,12 @@ pub(crate) enum Counted {
 #[derive(Debug)]
 pub(crate) struct Pace {
     requests: Rate,
-    /// None of a broker that counts publications among the requests.
+    /// `None` if the broker counts publications among the requests.
     publications: Option<Rate>,
 }
 
 impl Pace {
-    /// The pace within `limits`, from `now` on. An announced rate of 0 is none.
+    /// Starts the pace for `limits` at `now`. An announced rate of 0 means no limit.
     pub(crate) fn new(limits: &AnnouncedLimits, now: Instant) -> Self {
         let publications = Rate::new(limits.publishes_per_s, limits.publishes_burst, now);
         Self {
@@ -36,12 +36,12 @@ impl Pace {
         }
     }
 
-    /// How long until a request that counts as `counted` may be sent.
+    /// The time until a request that counts as `counted` may be sent.
     pub(crate) fn wait(&mut self, counted: Counted, now: Instant) -> Duration {
         self.rate(counted).wait(now)
     }
 
-    /// A request is sent that counts as `counted`.
+    /// Takes a request that counts as `counted` from its bucket.
     pub(crate) fn spend(&mut self, counted: Counted) {
         self.rate(counted).spend();
     }
@@ -57,9 +57,9 @@ impl Pace {
 /// A token bucket.
 #[derive(Debug)]
 struct Rate {
-    /// So many per second; 0 is no limit.
+    /// Requests per second; 0 means no limit.
     per_s: u64,
-    /// Most that the bucket holds.
+    /// The most that the bucket holds.
     full: u64,
     level: u64,
     at: Instant,
@@ -110,12 +110,12 @@ mod tests {
         }
     }
 
-    /// Milliseconds from the start at which each of `count` requests goes out when all wait.
+    /// The milliseconds from the start at which `count` requests are sent that all wait.
     fn sent_at_ms(limits: &AnnouncedLimits, count: usize) -> Vec<u128> {
         sent_as(&vec![Counted::Request; count], limits)
     }
 
-    /// The same of requests that count as these.
+    /// The same for requests that count as `requests` says.
     fn sent_as(requests: &[Counted], limits: &AnnouncedLimits) -> Vec<u128> {
         let start = Instant::now();
         let mut now = start;
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         assert_eq!(sent_at_ms(&limits(50, 5), 1)[0], 0);
-        // A burst below one second's worth counts as one second's worth.
+        // A burst of less than one second's worth counts as one second's worth.
         let sent = sent_at_ms(&limits(10, 5), 10);
         assert_eq!(sent, [0, 0, 0, 0, 0, 0, 0, 0, 100, 200]);
         let sent = sent_at_ms(&limits(50, 200), 163);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(sent_as(&publications, &own)[7..], [0, 100]);
         let between = [&publications[..8], &[Counted::Request, Counted::Publication]].concat();
         assert_eq!(sent_as(&between, &own)[7..], [0, 0, 100]);
-        // A broker that says nothing of them counts them among the requests.
+        // A broker that announces no rate of publications counts them among the requests.
         assert_eq!(sent_as(&publications[..3], &limits(1, 1)), [0, 1_000, 2_000]);
     }
 }

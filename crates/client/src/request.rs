@@ -1,4 +1,4 @@
-//! Requests on their way to the broker and back: what was asked, whom it serves, where the answer goes.
+//! Requests on their way to the broker and back: what was asked, for whom, and where the answer goes.
 
 use tickwire_wire::message::{AckResult, Positions, RequestId, TopicRequest};
 use tickwire_wire::{ClientMessage, Payload, Refusal, Secret};
@@ -30,17 +30,17 @@ pub(crate) enum Body {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Ack(Vec<AckResult>),
-    /// Without the clocks, if the ping was never sent.
+    /// The clocks, or `None` if the ping was never sent.
     Pong(Option<Clocks>),
 }
 
-/// Where an answer goes.
+/// The channel for the answer.
 pub(crate) type Reply = oneshot::Sender<Result<Answer, RequestError>>;
 
-/// Who is told that all that a subscription begins with has come.
+/// The channel that reports that everything a subscription begins with has come.
 pub(crate) type Synced = oneshot::Sender<Result<(), RequestError>>;
 
-/// Whom a request serves and what its answer changes.
+/// What a request is for, and what its answer changes.
 #[derive(Debug)]
 pub(crate) enum Purpose {
     Subscribe {
@@ -54,7 +54,7 @@ pub(crate) enum Purpose {
     },
     Ping {
         reply: Reply,
-        /// None before it is sent.
+        /// When the ping was sent; `None` before that.
         sent: Option<Moment>,
     },
     Auth {
@@ -64,7 +64,7 @@ pub(crate) enum Purpose {
     Other {
         reply: Reply,
     },
-    /// What was sent ahead of the next `subscribe`, which a user asked for or which restores what was subscribed.
+    /// Positions that were sent ahead of the next `subscribe`: one of a user, or one that restores subscriptions.
     Positions {
         since: Vec<Positions>,
         restores: bool,
@@ -87,7 +87,7 @@ impl Purpose {
         }
     }
 
-    /// When it was sent, if it is a ping.
+    /// When the request was sent, if it is a ping.
     pub(crate) fn sent(&self) -> Option<Moment> {
         match self {
             Self::Ping { sent, .. } => *sent,
@@ -95,7 +95,7 @@ impl Purpose {
         }
     }
 
-    /// Whether it is for this connection only: on the next one everything is restored anew.
+    /// Whether the request is for this connection only. The next connection restores everything anew.
     pub(crate) fn is_of_connection(&self) -> bool {
         match self {
             Self::Positions { restores, .. } => *restores,
@@ -124,7 +124,7 @@ pub(crate) struct Waiting {
     pub(crate) purpose: Purpose,
 }
 
-/// An answer whose single result may be a refusal.
+/// Turns an answer into an error if its single result is a refusal.
 pub(crate) fn checked(result: Result<Answer, Refusal>) -> Result<Answer, RequestError> {
     let mut answer = result?;
     if let Answer::Ack(results) = &mut answer
@@ -135,7 +135,7 @@ pub(crate) fn checked(result: Result<Answer, Refusal>) -> Result<Answer, Request
     Ok(answer)
 }
 
-/// Answers, if the user still waits.
+/// Sends the answer to the user, if it still waits.
 pub(crate) fn answer(reply: Option<Reply>, result: Result<Answer, RequestError>) {
     if let Some(reply) = reply
         && reply.send(result).is_err()

@@ -1,8 +1,8 @@
-//! Runs one connection from its welcome to its end: moves frames, requests, answers and events between the link, the core
-//! and the user.
+//! Runs one connection from its welcome to its end: moves frames, requests, answers and events between the link, the
+//! core and the user.
 //!
-//! Takes no message while an event waits for the user, so a user who does not listen stops the broker's sending and nothing
-//! piles up here. Requests still go out meanwhile, which is how such a user can unsubscribe.
+//! The session takes no message while an event waits for the user. If the user takes no events, the broker has to stop
+//! sending, and nothing piles up here. Requests still go out meanwhile, so the user can unsubscribe.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::link::{Incoming, Link, Outgoing};
 use crate::pace::Pace;
 use crate::request::{Body, Reply};
 
-/// How long requests that are under way may delay the reconnect that a drain asked for.
+/// How long requests under way may delay the reconnect that a drain asked for.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// How long until subscriptions that the broker refused for the time being are tried again.
+/// When to try again to restore subscriptions that the broker refused for the time being.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Latest moment at which a drain's reconnect is due, whatever the broker says.
+/// Latest time for the reconnect of a drain, whatever the broker says.
 const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 
 /// A user's request on its way to the core.
@@ -33,7 +33,7 @@ pub(crate) struct Command {
     pub(crate) reply: Reply,
 }
 
-/// Where events go; nowhere once the user has dropped the other end.
+/// The channel for events; `None` once the user has dropped its receiver.
 #[derive(Debug)]
 pub(crate) struct Outlet(Option<mpsc::Sender<Event>>);
 
@@ -42,7 +42,7 @@ impl Outlet {
         Self(Some(sender))
     }
 
-    /// Delivers `event`, waiting for room.
+    /// Delivers `event`; waits for room.
     pub(crate) async fn send(&mut self, event: Event) {
         if let Some(sender) = &self.0
             && sender.send(event).await.is_err()
@@ -51,7 +51,7 @@ impl Outlet {
         }
     }
 
-    /// Delivers what the core has, as far as there is room.
+    /// Delivers the core's events as far as there is room.
     fn deliver_now(&mut self, core: &mut Core) {
         while core.has_events() {
             let Some(sender) = &self.0 else {
@@ -74,7 +74,7 @@ impl Outlet {
         }
     }
 
-    /// Waits for room, then delivers one event of the core.
+    /// Waits for room, then delivers one of the core's events.
     async fn deliver_one(&mut self, core: &mut Core) {
         let Some(sender) = &self.0 else {
             core.discard_events();
@@ -95,12 +95,12 @@ impl Outlet {
     }
 }
 
-/// What the user's side looks like from here.
+/// The channels to and from the user.
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) outlet: Outlet,
-    /// Changes, or loses its other end, when the client is to stop.
+    /// Becomes true, or loses its sender, when the client is to stop.
     pub(crate) closing: watch::Receiver<bool>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct User {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) loss: Loss,
-    /// When the broker wants the next connection, if it said so.
+    /// When to make the next connection, if the broker said so.
     pub(crate) reconnect_at: Option<Instant>,
 }
 
@@ -118,15 +118,15 @@ struct Session<'a> {
     user: &'a mut User,
     pace: Pace,
     pong: Option<Vec<u8>>,
-    /// The writer takes no more.
+    /// Whether the writer task has ended.
     writer_gone: bool,
     /// When to leave a broker that drains.
     reconnect_at: Option<Instant>,
-    /// When to try again what could not be restored.
+    /// When to try again to restore what the broker refused for the time being.
     retry_at: Option<Instant>,
 }
 
-/// Runs the connection `link` to its end. The core has been told of its welcome.
+/// Runs the connection `link` to its end. The core has already handled the welcome.
 pub(crate) async fn run(mut link: Link, limits: &AnnouncedLimits, core: &mut Core, user: &mut User) -> End {
     let mut session = Session {
         core,
@@ -140,7 +140,7 @@ pub(crate) async fn run(mut link: Link, limits: &AnnouncedLimits, core: &mut Cor
     let loss = session.run(&mut link).await;
     let reconnect_at = session.reconnect_at;
     core.disconnected();
-    // What was taken from the connection is delivered before it is forgotten, unless the user leaves.
+    // Events of this connection are delivered before the next one begins, unless the user leaves.
     while core.has_events() {
         tokio::select! {
             () = user.outlet.deliver_one(core) => {}
@@ -201,7 +201,7 @@ impl Session<'_> {
         }
     }
 
-    /// The next moment at which something is due without anything else happening.
+    /// The next moment at which something is due, if nothing happens before.
     fn wake(&self, now: Instant, pause: Duration, leaving: bool) -> Option<Instant> {
         let paced = (!pause.is_zero() && pause != Duration::MAX && !self.writer_gone).then(|| now + pause);
         let leave = self
@@ -211,7 +211,7 @@ impl Session<'_> {
     }
 
     fn send(&mut self, permit: mpsc::Permit<'_, Outgoing>) {
-        // The room may have come after the pause: it counts from now.
+        // There may be room only some time after the pause: the time counts from now.
         if let Some(payload) = self.pong.take() {
             permit.send(Outgoing::Pong(payload));
         } else if let Some((counted, bytes)) = self.core.send(Moment::now) {
@@ -220,7 +220,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes what waits already, while the user takes the events.
+    /// Takes the messages that are already waiting, as long as the user takes the events.
     fn take_waiting(&mut self, waiting: &mut mpsc::Receiver<Incoming>) -> Option<Loss> {
         loop {
             self.user.outlet.deliver_now(self.core);
@@ -241,7 +241,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes one thing that the reader found. Returns how the connection ended, if it did.
+    /// Takes one item of the reader. Returns how the connection ended, if it did.
     fn take(&mut self, incoming: Option<Incoming>) -> Option<Loss> {
         match incoming {
             Some(Incoming::Message(message)) => self.message(message, None),
@@ -269,7 +269,7 @@ impl Session<'_> {
     }
 }
 
-/// Waits until the client is to stop: asked to, or all its handles are gone.
+/// Waits until the client is to stop: it was told to, or all its handles are gone.
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     if closing.wait_for(|closing| *closing).await.is_err() {
         tracing::debug!("every handle of a client is gone");

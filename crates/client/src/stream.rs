@@ -1,4 +1,5 @@
-//! The stream of a connection: a socket, or TLS over one; whole for the handshake, in two halves after it.
+//! The byte stream of a connection: a socket, or TLS over one. It is whole for the handshake and split in two halves
+//! after it.
 
 use std::fmt::Debug;
 
@@ -8,13 +9,13 @@ use tokio_rustls::client::TlsStream;
 
 /// A connection to a broker.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {
-    /// The two halves, for two tasks.
+    /// Splits the stream into two halves for two tasks.
     fn into_halves(self: Box<Self>) -> (ReadHalf, WriteHalf);
 }
 
-/// Its receiving half.
+/// The receiving half of a [`Stream`].
 pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
-/// Its sending half.
+/// The sending half of a [`Stream`].
 pub(crate) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl Stream for TcpStream {

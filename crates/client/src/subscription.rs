@@ -1,11 +1,11 @@
-//! What to subscribe to, and how.
+//! Topics to subscribe to, and the options of the subscription.
 
 use tickwire_wire::Mode;
 use tickwire_wire::message::{Position, Since, TopicRequest};
 
 use crate::ledger::{self, Wanted};
 
-/// What to subscribe to, and how.
+/// Topics and patterns to subscribe to, and the options of the subscription.
 ///
 /// ```
 /// use tickwire_client::Subscription;
@@ -19,7 +19,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// To `topics` and patterns, each in its kind's default mode, with snapshots.
+    /// Subscribes to `topics`, which may be patterns, each in the default mode of its kind and with snapshots.
     pub fn to<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
         Self {
             topics: topics
@@ -34,7 +34,7 @@ impl Subscription {
         }
     }
 
-    /// Also to `topic`, resumed after `since`.
+    /// Also subscribes to `topic` and resumes it after `since`.
     #[must_use]
     pub fn resume(mut self, topic: impl Into<String>, since: Position) -> Self {
         self.topics.push(TopicRequest::Since {
@@ -44,7 +44,8 @@ impl Subscription {
         self
     }
 
-    /// Also to `pattern`, whose topics are resumed from where `positions` say. There may be more of them than one message holds.
+    /// Also subscribes to `pattern` and resumes its topics after `positions`. There may be more positions than one
+    /// message holds.
     #[must_use]
     pub fn resume_each<T: Into<String>>(
         mut self,
@@ -59,21 +60,22 @@ impl Subscription {
         self
     }
 
-    /// In `mode`.
+    /// Sets the mode for all topics of the request.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.wanted.mode = Some(mode);
         self
     }
 
-    /// At least so many milliseconds between two updates of a topic, in `conflate`; 0 means only when behind.
+    /// In mode `conflate`, sets the least time between two updates of a topic, in milliseconds. 0 conflates only when
+    /// the client is behind.
     #[must_use]
     pub fn conflate_ms(mut self, conflate_ms: u32) -> Self {
         self.wanted.conflate_ms = Some(conflate_ms);
         self
     }
 
-    /// Whether a snapshot comes first.
+    /// Sets whether each topic begins with a snapshot.
     #[must_use]
     pub fn snapshot(mut self, snapshot: bool) -> Self {
         self.wanted.snapshot = snapshot;

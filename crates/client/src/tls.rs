@@ -1,7 +1,7 @@
-//! Whom a client trusts on `wss://`, and what it shows of itself.
+//! TLS of a client on `wss://`: the authorities that it trusts, and the certificate that it shows.
 //!
-//! Without a file of its own a client trusts whom the system trusts. A certificate that nobody trusted has signed ends
-//! the connection; there is no way to look past it.
+//! Without a file of its own a client trusts the authorities that the system trusts. The connection ends if no trusted
+//! authority has signed the broker's certificate; there is no way around that.
 
 use std::fmt;
 use std::io;
@@ -20,19 +20,19 @@ use tokio_rustls::client::TlsStream;
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, TlsError};
 
-/// What a client speaks behind the handshake.
+/// The protocol after the TLS handshake (ALPN, RFC 7301).
 const ALPN: &[u8] = b"http/1.1";
 
-/// The files that a client was given.
+/// The TLS files that a client was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TlsFiles {
-    /// Certificates of those who may sign the broker's; the system's if none.
+    /// The certificates of the authorities that may sign the broker's certificate. Without it, the system's.
     pub(crate) ca: Option<PathBuf>,
-    /// The client's own certificates, and their key.
+    /// The client's own certificates, and the key to them.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// What handshakes are done with.
+/// The TLS set-up of a client.
 #[derive(Clone)]
 pub(crate) struct Tls(TlsConnector);
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// What handshakes with `endpoint` are done with; nothing, if it is not spoken to by TLS.
+    /// The set-up for handshakes with `endpoint`; `None` if it does not use TLS.
     pub(crate) fn of(endpoint: &Endpoint, files: &TlsFiles) -> Result<Option<Self>, TlsError> {
         if endpoint.is_tls() {
             return Self::load(files).map(Some);
@@ -56,7 +56,7 @@ impl Tls {
         Ok(None)
     }
 
-    /// Reads `files`, and the system's certificates where they name none.
+    /// Reads `files`, and the system's certificates if they name none.
     fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         match &files.ca {
@@ -89,7 +89,7 @@ impl Tls {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Shakes hands with the broker at `endpoint`.
+    /// Does the TLS handshake with the broker at `endpoint`.
     pub(crate) async fn connect(
         &self,
         endpoint: &Endpoint,
@@ -113,12 +113,12 @@ impl Tls {
     }
 }
 
-/// What TLS says, if it is what failed.
+/// The TLS error inside an I/O error, if there is one.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What a failed handshake means, in words of the one who can mend it.
+/// Explains a failed handshake to the person who can mend it.
 fn explained(error: &io::Error, host: &str) -> String {
     let Some(tls) = tls_error(error) else {
         return error.to_string();
@@ -154,7 +154,7 @@ fn not_trusted(why: &CertificateError, host: &str) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is not for {host}")
         }
-        // webpki's own error comes wrapped, with a text that is meant for debugging.
+        // The error of webpki comes wrapped, with a text that is meant for debugging.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "its certificate is that of an authority (basicConstraints CA:TRUE), which must not be shown as a server's:              make one with CA:FALSE (openssl req -x509 -addext basicConstraints=critical,CA:FALSE …)"
                 .to_owned()
@@ -178,7 +178,7 @@ fn system_roots(roots: &mut RootCertStore) -> Result<(), TlsError> {
     Ok(())
 }
 
-/// The certificates in the file at `path`, at least one.
+/// Reads the certificates in the file at `path`: at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(byte_order_mark::without(&bytes)).collect();

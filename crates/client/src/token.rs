@@ -1,4 +1,4 @@
-//! The token that a client shows at each handshake: a text, or a file that someone else keeps fresh.
+//! The token that a client shows at each handshake: a text, or a file that another program renews.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,15 @@ use tickwire_wire::Secret;
 
 use crate::error::ConnectError;
 
-/// Longest file that is taken for a token's.
+/// The largest token file that is read, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// Where the token comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenSource {
-    /// It is known.
+    /// The token itself.
     Text(Secret),
-    /// It is read anew for each connection.
+    /// A file that is read again for each connection.
     File(PathBuf),
 }
 
@@ -31,7 +31,7 @@ impl TokenSource {
                     error,
                 };
                 let text = tokio::fs::read_to_string(path).await.map_err(unreadable)?;
-                // Windows begins files of UTF-8 with a byte order mark.
+                // Windows programs begin a UTF-8 file with a byte order mark.
                 read = Secret::from(text.strip_prefix('\u{feff}').unwrap_or(&text).trim());
                 &read
             }

@@ -1,4 +1,4 @@
-//! Bringing a new connection to where the old one was, and telling the user of what could not be brought there.
+//! Restores on a new connection what the old one had, and reports to the user what could not be resumed.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +11,21 @@ use crate::event::Event;
 use crate::ledger::{self, Start, Step};
 use crate::request::{Answer, Purpose};
 
-/// Where a topic was left of which every message has to come.
+/// A topic that needs every message, and its position when the connection was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Left {
     last: Position,
-    /// Whether the broker was told so: what is missing is named by a `gap` then, if it is not replaced.
+    /// Whether the broker is told the position. It then names what is missing in a `gap`, unless a snapshot replaces
+    /// it.
     asked: bool,
 }
 
 impl Core {
-    /// Takes note of the topics that must not go on elsewhere unnoticed.
+    /// Records the topics that need every message, to report those that do not go on where they were left.
     pub(super) fn watch_for_losses(&mut self) {
         for left in self.checker.left_off() {
-            // Where it cannot be resumed something was due; had a gap come before that, it was named as one of those.
+            // A topic without a position was waiting for a snapshot. The broker is not told where it was left and cannot
+            // name what is missing, so the topic is watched even if its mode only may be `every`.
             let asked = left.position.is_some();
             if left.every || (left.may_be_every && !asked) {
                 let last = left.last;
@@ -32,7 +34,7 @@ impl Core {
         }
     }
 
-    /// Queues what restores the subscriptions, with `only` these.
+    /// Queues the requests that restore the subscriptions; with `only`, just these.
     pub(super) fn restore(&mut self, only: Option<&BTreeSet<String>>) {
         let checker = &self.checker;
         let left = checker
@@ -52,7 +54,7 @@ impl Core {
         }
     }
 
-    /// Queues positions for the patterns of the `subscribe` that is queued next.
+    /// Queues positions. They apply to the patterns of the `subscribe` that is queued next.
     pub(super) fn send_positions(&mut self, since: Vec<Positions>, restores: bool) {
         let id = self.next_id();
         let message = ClientMessage::Positions {
@@ -64,7 +66,7 @@ impl Core {
 
     fn subscribe_again(&mut self, request: ledger::Request) {
         for resumed in request.1.iter().filter(|topic| topic.position().is_some()) {
-            // Its ack tells whether it was.
+            // The ack of this topic tells whether it was resumed.
             self.unresumed.remove(resumed.topic());
         }
         let id = self.next_id();
@@ -73,7 +75,7 @@ impl Core {
         self.queue(id, message, Purpose::Restore { names });
     }
 
-    /// The broker did not take positions: their topics begin anew.
+    /// Handles the broker's refusal of positions: their topics begin anew.
     pub(super) fn positions_refused(&mut self, since: Vec<Positions>, refusal: &RequestError) {
         tracing::warn!(%refusal, "the broker did not take the positions of a pattern's topics");
         for Positions { epoch, seqs } in since {
@@ -116,7 +118,7 @@ impl Core {
         };
         for (topic, refusal) in refused {
             if !self.ledger.wants(&topic) {
-                // Unsubscribed meanwhile.
+                // The topic was unsubscribed meanwhile.
             } else if refusal.code.is_retryable() {
                 self.unrestored.insert(topic);
             } else {
@@ -126,7 +128,7 @@ impl Core {
         }
     }
 
-    /// Tells of each topic that goes on elsewhere than where it was left.
+    /// Reports a topic if `message` shows that it does not go on where it was left.
     pub(super) fn report_unresumed(&mut self, message: &ServerMessage) {
         match message {
             ServerMessage::Snapshot {
@@ -135,7 +137,7 @@ impl Core {
             ServerMessage::Update { topic, seq, .. } => self.updated(topic, *seq),
             ServerMessage::Control(Control::Joined { topic, epoch, seq }) => {
                 if self.unresumed.get(topic).is_some_and(|left| left.asked) {
-                    // It was made again: there is nothing of it before that.
+                    // The topic was deleted and made again: nothing of it is missing before its beginning.
                     self.unresumed.remove(topic);
                 } else {
                     self.goes_on(topic, Some(epoch), *seq, 0);
@@ -154,14 +156,14 @@ impl Core {
         }
     }
 
-    /// A topic goes on with an update: that is where it was left if the broker knew where that is.
+    /// An update came. It belongs to the lineage where the topic was left, if the broker was told that position.
     fn updated(&mut self, topic: &str, seq: Seq) {
         let left = self.unresumed.get(topic);
         let epoch = left.filter(|left| left.asked).map(|left| left.last.epoch.clone());
         self.goes_on(topic, epoch.as_ref(), seq, 1);
     }
 
-    /// `topic` goes on at `now`. `ahead`: by how much that may be above the last message without anything missing.
+    /// `topic` goes on at `now`. `ahead` is how far `now` may be above the last position without a missing message.
     fn goes_on(&mut self, topic: &str, epoch: Option<&Epoch>, now: Seq, ahead: u64) {
         let Some(Left { last, .. }) = self.unresumed.remove(topic) else {
             return;

@@ -1,4 +1,4 @@
-//! Requests that wait for answers, and whether an answer fits its request.
+//! Requests that wait for answers, and the check that an answer fits its request.
 
 use tickwire_wire::message::{AckResult, RequestId, TopicRequest};
 use tickwire_wire::{Control, Mode, ServerMessage};
@@ -12,7 +12,7 @@ pub(super) enum Asked {
         topics: Vec<TopicRequest>,
         mode: Option<Mode>,
         snapshot: bool,
-        /// How many requests had been sent by then.
+        /// The number of this request among those that were sent.
         sent: u64,
     },
     Unsubscribe(Vec<String>),
@@ -45,7 +45,7 @@ pub(super) fn same_topics<'a>(
         .map_or(Ok(()), |extra| Err(mismatch(index, "nothing", &extra.topic)))
 }
 
-/// The `op` of `message`.
+/// The value of `op` in `message`.
 pub(super) fn op_of(message: &ServerMessage) -> &str {
     match message {
         ServerMessage::Snapshot { .. } => "snapshot",

@@ -1,7 +1,8 @@
 //! The books that are rebuilt to verify their checksums.
 //!
-//! One whose subscription begins in the middle, resumed or without a snapshot, is not known, and nothing is claimed of it, until a
-//! snapshot comes. Where a snapshot is due before any change, a change without it is a broken promise.
+//! A subscription may begin without the whole book: it is resumed, or has no snapshot. Such a book is unknown and
+//! nothing is checked of it until a snapshot comes. Where a snapshot is due before any change, a change without it is a
+//! broken promise.
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::message::{AckResult, Position};
@@ -16,11 +17,11 @@ pub(super) struct Books {
     books: FxHashMap<Box<str>, Rebuilt>,
 }
 
-/// A book as far as it is known.
+/// A rebuilt book, as far as it is known.
 #[derive(Debug, Default)]
 struct Rebuilt {
     book: L2Book,
-    /// Whether a snapshot is to come before any change.
+    /// Whether a snapshot has to come before any change.
     snapshot_due: bool,
 }
 
@@ -44,7 +45,7 @@ impl Books {
 }
 
 impl Rebuilt {
-    /// A subscription goes on from `at`: from the book that is known if that is where it is.
+    /// A subscription goes on from `at`. The book stays known if it is at that position.
     fn goes_on(&mut self, at: &Position) {
         self.snapshot_due = false;
         if self.book.position() == Some(at) {
@@ -68,22 +69,22 @@ impl Checker {
         self.books.as_mut()?.get_mut(topic)
     }
 
-    /// A topic's subscription goes on from `at`, and no snapshot needs to come.
+    /// The subscription of `topic` goes on from `at` and needs no snapshot.
     pub(super) fn book_goes_on(&mut self, topic: &str, at: &Position) {
         if let Some(rebuilt) = self.book_mut(topic) {
             rebuilt.goes_on(at);
         }
     }
 
-    /// A snapshot is to come before any change.
+    /// A snapshot of `topic` has to come before any change.
     pub(super) fn book_awaits_snapshot(&mut self, topic: &str) {
         if let Some(rebuilt) = self.book_mut(topic) {
             rebuilt.awaits_snapshot();
         }
     }
 
-    /// A topic was acked that came already, or of which a snapshot was asked for alone. If it stands at 0 it has no message yet,
-    /// and begins with nothing.
+    /// An ack came for a topic that is live already, or for a one-shot of it. A topic at 0 has no message yet: its book
+    /// begins empty.
     pub(super) fn book_acked(&mut self, result: &AckResult) {
         if let (Some(epoch), Some(Seq::ZERO)) = (&result.epoch, result.seq)
             && self.is_live(&result.topic)
@@ -92,14 +93,15 @@ impl Checker {
         }
     }
 
-    /// A topic was acked of which nothing came yet. `snapshot`: one is to come, if there is a message.
+    /// An ack came for a topic of which nothing had come. `snapshot` says whether a snapshot comes if the topic has a
+    /// message.
     pub(super) fn book_subscribed(&mut self, result: &AckResult, since: Option<&Position>, snapshot: bool) {
         let (Some(epoch), Some(seq)) = (result.epoch.clone(), result.seq) else {
             return;
         };
         match (since, result.recovered) {
             (Some(since), Some(true)) => self.book_goes_on(&result.topic, since),
-            // A refused resume brings a snapshot whatever the request said of snapshots.
+            // A refused resume brings a snapshot even if the request wanted none.
             (_, recovered) if seq != Seq::ZERO && (snapshot || recovered == Some(false)) => {
                 self.book_awaits_snapshot(&result.topic);
             }
@@ -107,7 +109,7 @@ impl Checker {
         }
     }
 
-    /// A `joined` came of a topic.
+    /// Handles a `joined` of `topic`.
     pub(super) fn book_joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) {
         if seq == Seq::ZERO {
             self.begin_book(topic, epoch);
@@ -117,7 +119,7 @@ impl Checker {
         self.book_goes_on(topic, &Position { epoch, seq });
     }
 
-    /// A topic has no message yet: if it is a book, it begins with nothing.
+    /// The topic has no message yet: if it is a book, the book begins empty.
     fn begin_book(&mut self, topic: &str, epoch: &Epoch) {
         if let Some(rebuilt) = self.book_mut(topic)
             && rebuilt.book.position().is_none_or(|at| at.epoch != *epoch)
@@ -127,7 +129,7 @@ impl Checker {
         }
     }
 
-    /// A snapshot came of a topic.
+    /// Handles a snapshot of `topic`.
     pub(super) fn book_snapshot(
         &mut self,
         topic: &str,
@@ -143,12 +145,12 @@ impl Checker {
         verdict.map_err(|error| broken(topic, error))
     }
 
-    /// An update came of a topic.
+    /// Handles an update of `topic`.
     pub(super) fn book_update(&mut self, topic: &str, seq: Seq, data: &str) -> Result<(), BrokenPromise> {
         let Some(rebuilt) = self.book_mut(topic) else {
             return Ok(());
         };
-        // What is wrong is said once: until the next snapshot the book is not known then.
+        // A fault is reported once: after it the book is unknown until the next snapshot.
         let is_due = std::mem::take(&mut rebuilt.snapshot_due);
         if rebuilt.book.position().is_none() && !is_due {
             return Ok(());

@@ -1,6 +1,6 @@
 //! The ways in which a broker can break what PROTOCOL.md lets a client rely on.
 //!
-//! One variant per fault. Each names the topic and the numbers, so that a log line is a bug report.
+//! There is one variant per fault. Each names the topic and the numbers, so that a log line is enough for a bug report.
 
 use thiserror::Error;
 use tickwire_wire::message::RequestId;
@@ -11,7 +11,7 @@ use crate::book::BookError;
 /// A promise of the protocol that the broker did not keep.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BrokenPromise {
-    /// A message that was delivered before came again.
+    /// A message came again that had been delivered.
     #[error("{topic}: message {seq} came twice")]
     Duplicate {
         /// The topic.
@@ -19,7 +19,7 @@ pub enum BrokenPromise {
         /// The message.
         seq: Seq,
     },
-    /// A number lower than one that was delivered.
+    /// A number is lower than one that was delivered.
     #[error("{topic}: message {got} came after {last}")]
     Backward {
         /// The topic.
@@ -39,14 +39,14 @@ pub enum BrokenPromise {
         /// The message that came.
         got: Seq,
     },
-    /// A `gap` names messages that were delivered.
+    /// A `gap` names messages that had been delivered.
     #[error("{topic}: a gap from {from} names messages that came: the last was {last}")]
     GapOverlaps {
         /// The topic.
         topic: String,
         /// The last message before the gap.
         last: Seq,
-        /// The first that the gap names.
+        /// The first message that the gap names.
         from: Seq,
     },
     /// A `gap` begins later than the first missing message.
@@ -56,38 +56,39 @@ pub enum BrokenPromise {
         topic: String,
         /// The first missing message.
         expected: Seq,
-        /// The first that the gap names.
+        /// The first message that the gap names.
         from: Seq,
     },
-    /// A `gap` that names nothing.
+    /// A `gap` names no message: it ends before it begins.
     #[error("{topic}: a gap from {from} to {to} names nothing")]
     GapEmpty {
         /// The topic.
         topic: String,
-        /// The first that the gap names.
+        /// The first message that the gap names.
         from: Seq,
-        /// The last that the gap names.
+        /// The last message that the gap names.
         to: Seq,
     },
-    /// An `ack` said `recovered:true` and it was not so.
+    /// An `ack` said `recovered:true`, but the subscription was not recovered.
     #[error("{topic}: recovered:true was false: {fault}")]
     FalseRecovery {
         /// The topic.
         topic: String,
-        /// What shows it.
+        /// What shows that it was not.
         fault: RecoveryFault,
     },
-    /// After `recovered:false`, some of the missed messages are going to be replayed: the gap ends before the head.
+    /// After `recovered:false`, the gap ends before the head, so the broker is about to replay some of the missed
+    /// messages.
     #[error("{topic}: recovered:false at {head}, but the gap ends at {to}: part of a replay follows")]
     PartialReplay {
         /// The topic.
         topic: String,
-        /// Where the topic was at the `ack`.
+        /// The number of the topic's last message at the `ack`.
         head: Seq,
         /// The last message that the gap names.
         to: Seq,
     },
-    /// After `recovered:false`, an update came before the snapshot or gap that says where the client is.
+    /// After `recovered:false`, an update came before the snapshot or gap that tells the client its position.
     #[error("{topic}: update {seq} came before a snapshot or gap gave a position to count from")]
     NoPosition {
         /// The topic.
@@ -95,7 +96,7 @@ pub enum BrokenPromise {
         /// The update.
         seq: Seq,
     },
-    /// The lineage changed and no `snapshot`, `ack` or `gap` with reason `epoch` said so.
+    /// The lineage changed, but no `snapshot`, `ack` or `gap` with reason `epoch` told so.
     #[error("{topic}: the epoch became {got} from {known} without being announced")]
     SilentEpoch {
         /// The topic.
@@ -105,9 +106,9 @@ pub enum BrokenPromise {
         /// The epoch now.
         got: Epoch,
     },
-    /// An update came of a topic whose lineage nothing had told: no `ack`, no `snapshot`, no `gap` and no `joined`. Its
-    /// number means nothing, and it could not be resumed. Every broker of this version keeps this promise; one from before it,
-    /// which sends no `joined`, breaks it once for each topic that appears under a pattern.
+    /// An update came for a topic whose lineage no `ack`, `snapshot`, `gap` or `joined` had told. Its number means
+    /// nothing, and the topic could not be resumed. Every broker of this version keeps this promise. An older one sends
+    /// no `joined` and breaks it once for each topic that appears under a pattern.
     #[error("{topic}: update {seq} came, and nothing had told the topic's epoch")]
     UnknownLineage {
         /// The topic.
@@ -115,19 +116,20 @@ pub enum BrokenPromise {
         /// The update.
         seq: Seq,
     },
-    /// A `joined` came of a topic whose lineage was known.
+    /// A `joined` came for a topic whose lineage was known.
     #[error("{topic}: a joined came, and the topic's epoch was known")]
     JoinedAgain {
         /// The topic.
         topic: String,
     },
-    /// A `synced` came for a request that waits for none: it brought nothing, was not acked yet, or was synced before.
+    /// A `synced` came for a request that does not wait for one: it brought nothing, was not acked yet, or was synced
+    /// before.
     #[error("a synced came to request {}, which waits for none", id.0)]
     UnknownSynced {
         /// The request's id.
         id: RequestId,
     },
-    /// A `synced` came before all that the request brings.
+    /// A `synced` came before everything that the request brings.
     #[error("{topic}: request {} was synced before all that it brings had come", id.0)]
     SyncedEarly {
         /// The topic of which something is missing.
@@ -135,19 +137,20 @@ pub enum BrokenPromise {
         /// The request's id.
         id: RequestId,
     },
-    /// The `ack` of a pattern says that fewer topics were resumed, or were not, than what came shows.
+    /// The `ack` of a pattern gives a lower number of topics that were resumed, or were not resumed, than the messages
+    /// show.
     #[error("{pattern}: {said} topics were said to be {what}, and {shown} were")]
     ResumeCount {
         /// The pattern.
         pattern: String,
-        /// `resumed` or `not resumed`.
+        /// Which of the two numbers is wrong: `resumed` or `not resumed`.
         what: &'static str,
-        /// How many the `ack` said.
+        /// The number in the `ack`.
         said: usize,
-        /// How many there were at least.
+        /// The least number that the messages show.
         shown: usize,
     },
-    /// A `pong` says that its `ping` was read after it was answered.
+    /// A `pong` says that its `ping` was read after the `pong` was sent.
     #[error("the pong to request {} was sent at {ts}, and its ping read at {received}", id.0)]
     PongTimes {
         /// The request's id.
@@ -157,25 +160,26 @@ pub enum BrokenPromise {
         /// When the `pong` was sent.
         ts: Micros,
     },
-    /// Something of a topic came before the `ack` of its subscription.
+    /// A message of a topic came before the `ack` of its subscription.
     #[error("{topic}: a message came before the ack of its subscription")]
     BeforeAck {
         /// The topic.
         topic: String,
     },
-    /// Something of a topic came after the `ack` that ended its subscription.
+    /// A message of a topic came after the `ack` that ended its subscription.
     #[error("{topic}: a message came after the ack that ended its subscription")]
     AfterUnsubscribe {
         /// The topic.
         topic: String,
     },
-    /// Something came of a topic that no subscription covers.
+    /// A message came for a topic that no subscription covers.
     #[error("{topic}: a message came, and no subscription covers it")]
     NeverSubscribed {
         /// The topic.
         topic: String,
     },
-    /// A book's changes do not lead where the broker says. Only with [`super::Checker::verify_books`].
+    /// A book's changes do not lead to the state that the broker announced. Checked only with
+    /// [`super::Checker::verify_books`].
     #[error("{topic}: {error}")]
     Book {
         /// The topic.
@@ -183,50 +187,50 @@ pub enum BrokenPromise {
         /// What is wrong.
         error: BookError,
     },
-    /// The first message was no `welcome`, or a later one was.
+    /// The first message was not a `welcome`, or a later one was.
     #[error("a {op} came where {expected} was due")]
     Welcome {
-        /// What came.
+        /// The `op` of the message that came.
         op: String,
-        /// What had to come.
+        /// What had to come instead.
         expected: &'static str,
     },
-    /// An answer to a request that is not waiting for one.
+    /// An answer came to a request that does not wait for one.
     #[error("an answer came to request {}, which waits for none", id.0)]
     UnknownAnswer {
         /// The answer's id.
         id: RequestId,
     },
-    /// An `ack` that does not have one result per topic in the request's order.
+    /// An `ack` does not have one result per topic in the request's order.
     #[error("the ack of request {} has {got} where its topic {index} is {expected}", id.0)]
     AckMismatch {
-        /// The request.
+        /// The request's id.
         id: RequestId,
         /// Index of the topic in the request, from 0.
         index: usize,
-        /// The request's topic, or `nothing`.
+        /// The request's topic at that index, or `nothing`.
         expected: String,
-        /// The result's topic, or `nothing`.
+        /// The result's topic at that index, or `nothing`.
         got: String,
     },
 }
 
-/// What shows that `recovered:true` was false.
+/// What shows that `recovered:true` is false.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecoveryFault {
-    /// Nothing was to be recovered: the request had no `since`.
+    /// There was nothing to recover: the request had no `since`.
     #[error("the request had no position to resume from")]
     Unasked,
-    /// The topic's lineage is another one than the request's.
+    /// The topic's lineage is this one and not the request's.
     #[error("the epoch is {0}")]
     OtherEpoch(Epoch),
-    /// The topic has not yet got as far as the request's position.
+    /// The topic has only reached this number, which is below the request's position.
     #[error("the topic is at {0} only")]
     Ahead(Seq),
-    /// A snapshot came in place of the missed messages.
+    /// A snapshot, with this number, came in place of the missed messages.
     #[error("a snapshot at {0} came in place of the missed messages")]
     Snapshot(Seq),
-    /// The first message was not the one after the position.
+    /// The first message was not the one after the request's position.
     #[error("update {got} came where {expected} was due")]
     Hole {
         /// The message that had to come.
@@ -234,7 +238,7 @@ pub enum RecoveryFault {
         /// The message that came.
         got: Seq,
     },
-    /// A gap with reason `history` or `epoch` followed.
+    /// A gap with reason `history` or `epoch` followed. The number is the first that it names.
     #[error("a gap from {0} followed, and not because of a slow reader")]
     Gap(Seq),
 }

@@ -1,27 +1,27 @@
-//! What a connection left off, for the one that takes its place.
+//! The topics of a lost connection, for the connection that replaces it.
 
 use tickwire_wire::message::Position;
 
 use super::Checker;
 
-/// A topic that was live on the connection before this one, and is not yet again.
+/// A topic that was live on the previous connection and is not live again yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOff<'a> {
     /// The topic.
     pub topic: &'a str,
-    /// Whether every message had to come.
+    /// Whether every message of the topic had to come.
     pub every: bool,
-    /// Whether that depended on the topic's kind, which the broker has not told.
+    /// Whether the mode depends on the topic's kind, which the broker has not told, and so may be `every`.
     pub may_be_every: bool,
-    /// As [`Checker::last`](super::Checker::last) has it.
+    /// The last message, as [`Checker::last`](super::Checker::last) gives it.
     pub last: Position,
-    /// As [`Checker::position`](super::Checker::position) has it.
+    /// The position to resume from, as [`Checker::position`](super::Checker::position) gives it.
     pub position: Option<Position>,
 }
 
 impl Checker {
-    /// The topics that were live on the connection before this one and are not yet again, in no particular order: those that
-    /// are to be resumed.
+    /// The topics that were live on the previous connection and are not live again yet, in no particular order. These
+    /// are the topics to resume.
     pub fn left_off(&self) -> impl Iterator<Item = LeftOff<'_>> + '_ {
         let left = self.topics.iter().filter(|(_, track)| track.left_off);
         left.filter_map(|(topic, track)| {
@@ -35,14 +35,15 @@ impl Checker {
         })
     }
 
-    /// As [`Self::position`], of a topic that is to be resumed.
+    /// As [`Self::position`], but only for a topic of [`Self::left_off`].
     #[must_use]
     pub fn position_left(&self, topic: &str) -> Option<Position> {
         let track = self.topics.get(topic)?;
         track.position().filter(|_| track.left_off)
     }
 
-    /// Whether every message of `topic` had to come when it was last covered, or that depended on its kind.
+    /// Whether every message of `topic` had to come under its last subscriptions, or may have had to, depending on its
+    /// kind.
     #[must_use]
     pub fn may_need_every(&self, topic: &str) -> bool {
         let track = self.topics.get(topic);

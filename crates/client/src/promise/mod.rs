@@ -1,15 +1,18 @@
 //! Checks what PROTOCOL.md lets a client rely on ("What a client may rely on"), message by message.
 //!
-//! Pure: no socket, no clock. Feed a [`Checker`] every request in the order it is sent and every message in the order it
-//! is received; it answers with a [`BrokenPromise`] where the broker did not keep its word, and counts on from there.
+//! Pure: no socket, no clock. Give a [`Checker`] every request in the order of sending and every message in the order
+//! of receiving. It returns a [`BrokenPromise`] where the broker broke a promise, and then goes on from what the broker
+//! claimed.
 //!
 //! Memory: one track (about a hundred bytes) per topic seen, one entry per pattern and per unanswered request. It never
 //! shrinks by itself: a checker lives as long as one client.
 //!
-//! What it cannot see, it does not claim: whether the *newest* message arrived in `conflate` shows only when
-//! publishing has stopped (compare [`Checker::position`] with the topic's head then); of a topic that a pattern brought,
-//! what is due at the beginning is not known; of a pattern over topics of several kinds it is not told which are `every`, and of
-//! one that resumes topics it is told how many were, which shows topic by topic as they go on.
+//! Some faults cannot be seen, and the checker does not report them:
+//! - Whether the *newest* message arrived in `conflate` shows only when publishing has stopped. Compare
+//!   [`Checker::position`] with the topic's head then.
+//! - What is due at the beginning of a topic that a pattern brought is not known.
+//! - Which topics of a pattern over several kinds are in mode `every` is not told.
+//! - A pattern that resumes topics is told only how many were resumed. Which ones shows as each goes on.
 
 mod answers;
 mod books;
@@ -39,7 +42,7 @@ use track::Track;
 struct Wildcard {
     pattern: Pattern,
     mode: Option<Mode>,
-    /// The number of its ack among all wildcard acks that brought snapshots; 0 if it brought none.
+    /// The number of its ack among all wildcard acks that brought snapshots; 0 if this one brought none.
     snapshots_since: u32,
 }
 
@@ -63,38 +66,39 @@ struct Wildcard {
 pub struct Checker {
     topics: FxHashMap<Box<str>, Track>,
     wildcards: Vec<Wildcard>,
-    /// Wildcards in mode `snapshot`: each matching topic may come as a snapshot.
+    /// Patterns with wildcards in mode `snapshot`: one snapshot of each matching topic may come.
     one_shots: Vec<Pattern>,
     asked: FxHashMap<RequestId, Asked>,
-    /// Positions that were sent and wait for a `subscribe` that is answered, in order.
+    /// Positions that were sent ahead, in order. They wait for the answer to a `subscribe` that takes them.
     ahead: Vec<Ahead>,
-    /// Requests that were sent.
+    /// How many requests were sent.
     sent: u64,
-    /// Requests that were acked and not synced.
+    /// Requests that were acked and whose `synced` has not come.
     syncing: FxHashMap<RequestId, Syncing>,
     welcomed: bool,
-    /// Wildcard acks that brought snapshots.
+    /// How many wildcard acks brought snapshots.
     wildcard_acks: u32,
-    /// Patterns of this connection that brought snapshots and have ended.
+    /// Patterns that brought snapshots on this connection and have ended.
     ended: Vec<Pattern>,
     books: Option<Books>,
 }
 
 impl Checker {
-    /// A checker for a connection that was just made.
+    /// Creates a checker for a new connection.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also rebuilds the books of the topics that match `pattern` and verifies every checksum. Costs a parse per message.
+    /// Also rebuilds the books of the topics that match `pattern` and verifies each checksum. This parses every message
+    /// of those topics.
     #[must_use]
     pub fn verify_books(mut self, pattern: Pattern) -> Self {
         self.books = Some(Books::of(pattern));
         self
     }
 
-    /// A new connection was made in place of the one before: nothing is subscribed and nothing awaits an answer.
+    /// Begins a new connection in place of the previous one: nothing is subscribed and no request waits for an answer.
     /// Positions stay known for [`Self::position`].
     pub fn reconnected(&mut self) {
         self.welcomed = false;
@@ -107,26 +111,27 @@ impl Checker {
         self.topics.values_mut().for_each(Track::reconnected);
     }
 
-    /// Where `topic` can be resumed from: the last message that came or was named missing. None when only a fresh
-    /// subscription helps, as before the snapshot that was asked for.
+    /// The position to resume `topic` from: the last message that came or that a gap named. `None` if only a fresh
+    /// subscription helps, for example before a snapshot that was asked for.
     #[must_use]
     pub fn position(&self, topic: &str) -> Option<Position> {
         self.topics.get(topic)?.position()
     }
 
-    /// The last message of `topic` that came or was named missing, if its epoch is known.
+    /// The last message of `topic` that came or that a gap named, if the epoch is known.
     #[must_use]
     pub fn last(&self, topic: &str) -> Option<Position> {
         self.topics.get(topic)?.last()
     }
 
-    /// Whether something of `topic` came, or its subscription was acked, on this connection and is still subscribed.
+    /// Whether `topic` is subscribed on this connection and a message of it, or the ack of its own subscription, has
+    /// come.
     #[must_use]
     pub fn is_live(&self, topic: &str) -> bool {
         self.topics.get(topic).is_some_and(|track| track.live)
     }
 
-    /// `request` is about to be sent.
+    /// Takes note of `request`. Call this before the request is sent.
     pub fn sent(&mut self, request: &ClientMessage) {
         self.sent += 1;
         let (id, asked) = match request {
@@ -157,10 +162,10 @@ impl Checker {
         self.asked.insert(id, asked);
     }
 
-    /// `message` was received.
+    /// Checks `message`, which was received.
     ///
     /// # Errors
-    /// The promise that it breaks. The checker counts on from what the message claims.
+    /// When the message breaks a promise. The checker goes on from what the message claims.
     pub fn received(&mut self, message: &ServerMessage) -> Result<(), BrokenPromise> {
         if !self.welcomed {
             self.welcomed = true;
@@ -192,10 +197,10 @@ impl Checker {
         }
     }
 
-    /// An `update` was received: [`Self::received`] for callers that have not built the message.
+    /// Checks an `update`: [`Self::received`] for callers that have not built the message.
     ///
     /// # Errors
-    /// The promise that it breaks.
+    /// When the update breaks a promise.
     #[inline]
     pub fn update(&mut self, topic: &str, seq: Seq) -> Result<(), BrokenPromise> {
         match self.topics.get_mut(topic) {
@@ -204,10 +209,10 @@ impl Checker {
         }
     }
 
-    /// A `snapshot` was received: [`Self::received`] for callers that have not built the message.
+    /// Checks a `snapshot`: [`Self::received`] for callers that have not built the message.
     ///
     /// # Errors
-    /// The promise that it breaks.
+    /// When the snapshot breaks a promise.
     pub fn snapshot(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
         if !self.is_live(topic) {
             if self.take_one_shot(topic) {
@@ -232,10 +237,10 @@ impl Checker {
         track.snapshot(topic, epoch, seq, solicited)
     }
 
-    /// A `gap` was received: [`Self::received`] for callers that have not built the message.
+    /// Checks a `gap`: [`Self::received`] for callers that have not built the message.
     ///
     /// # Errors
-    /// The promise that it breaks.
+    /// When the gap breaks a promise.
     pub fn gap(
         &mut self,
         topic: &str,
@@ -251,7 +256,7 @@ impl Checker {
         }
     }
 
-    /// A `joined` was received.
+    /// Checks a `joined`.
     fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
         self.book_joined(topic, epoch, seq);
         match self.topics.get_mut(topic) {
@@ -294,7 +299,7 @@ impl Checker {
                 }
             }
             Control::Error { id: Some(id), .. } => {
-                // Positions that were refused do not hold.
+                // Positions that the broker refused do not apply.
                 self.ahead.retain(|ahead| ahead.id != *id);
                 self.answered(*id).map(drop)
             }

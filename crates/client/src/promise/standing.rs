@@ -1,18 +1,18 @@
-//! How sure a client is of where it stands in a topic, and which snapshot it waits for.
+//! How sure a client is of its position in a topic, and which snapshot it waits for.
 
-/// How sure the position is.
+/// How sure the position in a topic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Standing {
     /// Nothing is known: the first message sets the position.
     #[default]
     Unknown,
-    /// Counting from `seq`.
+    /// The position is known: it counts on from there.
     At,
-    /// `recovered:true`, and nothing came yet.
+    /// The ack said `recovered:true`, and nothing has come yet.
     Resumed,
-    /// `recovered:false`: a snapshot or a gap must come first.
+    /// The ack said `recovered:false`: a snapshot or a gap must come first.
     Unresumed,
-    /// A pattern was to resume it: whether it did shows with what comes first.
+    /// A pattern was to resume the topic. What comes first shows whether it did.
     Either,
 }
 
@@ -22,16 +22,18 @@ pub(super) enum Awaiting {
     /// Nothing is awaited.
     #[default]
     Nothing,
-    /// Before any update, or not at all: after a first ack or a gap.
+    /// A snapshot may come before any update, or not at all. This is so after a first ack or a gap.
     First,
-    /// Of the message that has just come: of an event topic whose history goes on, the snapshot is that of a later message.
+    /// A snapshot of the message that has just come may follow. An event topic's snapshot can be put off while its
+    /// history goes on, and then it is that of a later message.
     Repeat,
-    /// At any time: after a `resync` or a further subscription, which updates already on their way may follow.
+    /// A snapshot may come at any time, after a `resync` or a further subscription. Updates that were already on their
+    /// way may come before it.
     AnyTime,
 }
 
 impl Awaiting {
-    /// What is left of it when an update has come.
+    /// Which snapshot may still come after an update.
     pub(super) const fn after_update(self) -> Self {
         match self {
             Self::First | Self::Repeat => Self::Repeat,

@@ -1,4 +1,4 @@
-//! What is subscribed: what an `ack` changes, and what covers a topic.
+//! Subscriptions: what an `ack` changes, and which subscriptions cover a topic.
 
 use tickwire_wire::message::{AckResult, RequestId, TopicRequest};
 use tickwire_wire::{Mode, Pattern, Seq};
@@ -39,7 +39,7 @@ impl Checker {
                         if was_live || result.mode.or(mode) == Some(Mode::Snapshot) {
                             self.book_acked(result);
                         } else {
-                            // Where a pattern covers it, that may have brought the snapshot.
+                            // A pattern that covers the topic may have brought the snapshot already.
                             self.book_subscribed(result, request.position(), snapshot && !covered);
                         }
                     }
@@ -61,7 +61,7 @@ impl Checker {
                 }
                 let was_live = self.is_live(&topic);
                 if !was_live {
-                    // A pattern covers it, and nothing of it came yet.
+                    // A pattern covers the topic, and nothing of it has come yet.
                     self.admit(&topic)?;
                 }
                 if let Some(track) = self.topics.get_mut(&*topic) {
@@ -91,7 +91,7 @@ impl Checker {
     ) -> Result<(), BrokenPromise> {
         let Subscribing { id, mode, snapshot } = asked;
         let mode = result.mode.or(mode);
-        // The broker acked it, so it is a pattern; if it is not by our rules, nothing can be said about it.
+        // The broker acked it, so it should be a pattern. If it does not parse as one, nothing can be checked of it.
         let Ok(pattern) = request.topic().parse::<Pattern>() else {
             return Ok(());
         };
@@ -103,7 +103,8 @@ impl Checker {
         let brought = |w: &Wildcard| w.snapshots_since > 0 && w.pattern.matches(topic);
         let may_come = self.wildcards.iter().any(brought) || self.ended.iter().any(|p| p.matches(topic));
         if may_come && !self.is_live(topic) && self.is_covered(topic) {
-            // Nothing came of it yet: the snapshot that a pattern brought, if only one that has ended, may be on its way.
+            // Nothing of the topic has come yet. A snapshot that a pattern asked for, even one that has ended, may
+            // still be on its way.
             self.admit(topic)?.resync();
         }
         if mode == Some(Mode::Snapshot) && !self.is_live(topic) && self.is_covered(topic) {
@@ -114,7 +115,8 @@ impl Checker {
             if track.live {
                 track.stands_at(result);
             }
-            // Of a topic without a message there is none. Of one that flows the ack tells where this connection is.
+            // A topic without a message has no snapshot, unless it is live: then the ack tells this connection's place
+            // in it.
             let comes = u32::from(track.live || result.seq != Some(Seq::ZERO));
             track.one_shots = track.one_shots.saturating_add(comes);
             return Ok(());
@@ -138,7 +140,7 @@ impl Checker {
         let before = self.wildcards.iter().find(|w| w.pattern == pattern);
         let snapshots_since = match before {
             _ if snapshot => self.wildcard_acks,
-            // The snapshots that the first subscription brought may still be on their way.
+            // The snapshots that the first subscription asked for may still be on their way.
             Some(before) => before.snapshots_since,
             None => 0,
         };
@@ -153,7 +155,7 @@ impl Checker {
             if track.live {
                 track.cover(topic, &self.wildcards);
             } else if track.left_off && begun.matches(topic) {
-                track.left_off = false; // by now it begins anew, unless the request says where it was
+                track.left_off = false; // it begins anew now, unless the request has a position for it
             }
         }
     }
@@ -175,7 +177,7 @@ impl Checker {
                 .as_ref()
                 .is_some_and(|w| w.snapshots_since > seen && w.pattern.matches(topic))
             {
-                track.resync(); // the snapshot that it brought may still be on its way
+                track.resync(); // the snapshot that the pattern asked for may still be on its way
             }
         }
         if let Some(gone) = gone.filter(|w| w.snapshots_since > 0 && !self.ended.contains(&w.pattern)) {
@@ -183,12 +185,12 @@ impl Checker {
         }
     }
 
-    /// Whether a pattern with wildcards covers a topic.
+    /// Whether a pattern with wildcards covers `topic`.
     pub(super) fn is_covered(&self, topic: &str) -> bool {
         self.wildcards.iter().any(|w| w.pattern.matches(topic))
     }
 
-    /// The track of a topic that a pattern brings now.
+    /// Begins the track of a topic that a pattern now brings. Fails if no pattern covers it.
     pub(super) fn admit(&mut self, topic: &str) -> Result<&mut Track, BrokenPromise> {
         if !self.is_covered(topic) {
             return Err(self.not_covered(topic));
@@ -196,13 +198,13 @@ impl Checker {
         let track = self.topics.entry(topic.into()).or_default();
         track.admitted();
         if self.ended.iter().any(|pattern| pattern.matches(topic)) {
-            track.resync(); // the snapshot that it brought may still be on its way
+            track.resync(); // the snapshot that the pattern asked for may still be on its way
         }
         track.cover(topic, &self.wildcards);
         Ok(track)
     }
 
-    /// What it means that something of `topic` came without a subscription.
+    /// The fault when a message of `topic` came without a subscription.
     pub(super) fn not_covered(&self, topic: &str) -> BrokenPromise {
         let asked = self.asked.values().any(|asked| match asked {
             Asked::Subscribe { topics, .. } => topics.iter().any(|request| {
@@ -220,10 +222,10 @@ impl Checker {
         }
     }
 
-    /// Whether a snapshot of an otherwise not subscribed topic was asked for.
+    /// Whether a one-shot of `topic`, which is not subscribed otherwise, was asked for. Uses it up.
     pub(super) fn take_one_shot(&mut self, topic: &str) -> bool {
         if self.is_covered(topic) {
-            return false; // whosever it is, it tells where the topic is
+            return false; // whichever request it answers, it tells the topic's position
         }
         if let Some(track) = self.topics.get_mut(topic).filter(|track| track.one_shots > 0) {
             track.one_shots -= 1;
@@ -234,7 +236,8 @@ impl Checker {
 }
 
 impl Track {
-    /// What the topic gets by its own subscription and by the patterns that match it, as far as that is known.
+    /// Sets which messages the topic needs by its own subscription and by the patterns that match it, as far as that is
+    /// known.
     pub(super) fn cover(&mut self, topic: &str, wildcards: &[Wildcard]) {
         let mut covering = wildcards.iter().filter(|w| w.pattern.matches(topic));
         let own = self.own && self.own_mode == Some(Mode::Every);
@@ -242,7 +245,7 @@ impl Track {
         if std::mem::replace(&mut self.every, every) != every {
             self.promised = Seq::ZERO; // what comes of it becomes another thing
         }
-        // Of a pattern over several kinds without a mode, it depends on the topic's.
+        // A pattern without a mode may match several kinds: the mode then depends on the topic's kind.
         self.may_be_every = !self.own && covering.any(|w| w.mode.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Patterns that resume their topics, and the `synced` that ends what a request brings.
+//! The patterns that resume their topics, and the `synced` that ends what a request brings.
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::Pattern;
@@ -9,17 +9,17 @@ use super::{BrokenPromise, Checker};
 /// Positions that were sent ahead of a `subscribe`.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    /// The request that sent them.
+    /// The id of the request that sent them.
     pub(super) id: RequestId,
-    /// How many requests had been sent by then.
+    /// The number of that request among those that were sent.
     pub(super) sent: u64,
     pub(super) since: Vec<Positions>,
 }
 
-/// A request that was acked and not synced.
+/// A request that was acked and whose `synced` has not come.
 #[derive(Debug)]
 pub(super) struct Syncing {
-    /// Its topics and patterns.
+    /// The request's topics and patterns.
     pub(super) topics: Vec<String>,
     pub(super) resuming: Vec<Resuming>,
 }
@@ -28,22 +28,23 @@ pub(super) struct Syncing {
 #[derive(Debug)]
 pub(super) struct Resuming {
     pattern: String,
-    /// Those that it brought.
+    /// The topics that it was to resume.
     topics: Vec<String>,
-    /// How many the `ack` said were resumed.
+    /// How many topics were resumed, by the `ack`.
     resumed: usize,
-    /// How many it said were not.
+    /// How many topics were not resumed, by the `ack`.
     not_resumed: usize,
 }
 
 impl Checker {
-    /// Takes the positions that were sent before the `subscribe` that is answered, the `sent`th request.
+    /// Takes the positions that were sent before the answered `subscribe`, which was request number `sent`.
     pub(super) fn sent_ahead(&mut self, sent: u64) -> FxHashMap<String, Position> {
         let ahead = self.ahead.extract_if(.., |ahead| ahead.sent < sent);
         each_of(ahead.flat_map(|ahead| ahead.since)).collect()
     }
 
-    /// A pattern was acked: the topics of which it was told where they were go on from there, or say so.
+    /// An ack came for a pattern. The topics whose positions it was given go on from there, or a message says that they
+    /// do not.
     pub(super) fn resume_pattern(
         &mut self,
         id: RequestId,
@@ -51,7 +52,8 @@ impl Checker {
         result: &AckResult,
         ahead: &FxHashMap<String, Position>,
     ) -> Option<Resuming> {
-        // A pattern that this connection has already, or of which snapshots are asked for, resumes nothing, and says nothing of it.
+        // A pattern that the connection has already, and one in mode `snapshot`, resume nothing. Their results have no
+        // counts.
         let (resumed, not_resumed) = result.resumed.zip(result.not_resumed)?;
         let pattern: Pattern = request.topic().parse().ok()?;
         if !pattern.is_wildcard() || !self.wildcards.iter().any(|w| w.pattern == pattern) {
@@ -65,13 +67,13 @@ impl Checker {
         let given = own.iter().chain(ahead);
         let mut topics = Vec::new();
         for (topic, since) in given.filter(|(topic, _)| pattern.matches(topic)) {
-            // Another one has brought it already, if it is there.
+            // Another pattern may have brought the topic already.
             let mut others = self.wildcards.iter().filter(|w| w.pattern != pattern);
             let is_brought = others.any(|w| w.pattern.matches(topic));
             let track = self.topics.entry(topic.as_str().into()).or_default();
             if !track.live && !is_brought {
                 track.resumed_by_pattern(id, since.clone());
-                // The snapshots that the pattern asks for are of its other topics.
+                // The snapshots that the pattern asks for are those of its other topics.
                 track.wildcard_acks_seen = self.wildcard_acks;
                 track.cover(topic, &self.wildcards);
                 self.book_goes_on(topic, since);
@@ -86,7 +88,7 @@ impl Checker {
         })
     }
 
-    /// A `synced` came.
+    /// Checks a `synced`.
     pub(super) fn synced(&mut self, id: RequestId) -> Result<(), BrokenPromise> {
         let Some(Syncing { topics, resuming }) = self.syncing.remove(&id) else {
             return Err(BrokenPromise::UnknownSynced { id });
@@ -104,7 +106,7 @@ impl Checker {
             .try_for_each(|resuming| self.resumed_as_said(id, resuming))
     }
 
-    /// Checks what an `ack` said of a pattern's topics against what came of them.
+    /// Checks the counts in the `ack` of a pattern against the messages of its topics.
     fn resumed_as_said(&self, id: RequestId, resuming: Resuming) -> Result<(), BrokenPromise> {
         let shown = |resumed: bool| {
             let tracks = resuming.topics.iter();
@@ -129,7 +131,7 @@ impl Checker {
     }
 }
 
-/// The topics of lineages with their positions.
+/// The topics of `lineages` with their positions.
 fn each_of(lineages: impl Iterator<Item = Positions>) -> impl Iterator<Item = (String, Position)> {
     lineages.flat_map(|Positions { epoch, seqs }| {
         seqs.into_iter().map(move |(topic, seq)| {

@@ -1,6 +1,6 @@
 //! What a client knows of one topic, and what may come next.
 //!
-//! A [`Track`] always takes the position that a message claims, also when it breaks a promise, so that one fault is
+//! A [`Track`] takes the position that a message claims even if the message breaks a promise, so that a fault is
 //! reported once. The exception is a number that goes backward: the highest one stays.
 
 use tickwire_wire::message::{AckResult, GapReason, Mode, Position, RequestId};
@@ -9,29 +9,29 @@ use tickwire_wire::{Epoch, Seq};
 use super::broken::{BrokenPromise, RecoveryFault};
 use super::standing::{Awaiting, Standing};
 
-/// One topic.
+/// The track of one topic.
 #[derive(Debug, Default)]
 pub(super) struct Track {
     epoch: Option<Epoch>,
-    /// The last message that came or was named missing.
+    /// The last message that came or that a gap named.
     seq: Seq,
-    /// Another position to count from: that of an ack which overtook updates on their way.
+    /// A second position to count from: that of an ack which overtook updates.
     alternative: Option<Seq>,
-    /// Where the topic was when a resume failed.
+    /// The topic's last number when a resume failed.
     head: Seq,
-    /// Up to where everything, or the newest, was promised by a resume.
+    /// The number up to which a resume promised all messages, or the newest.
     pub(super) promised: Seq,
-    /// The request whose `synced` says that all that the subscription begins with has come.
+    /// The request that began the subscription: its `synced` says that everything it begins with has come.
     pub(super) begun_by: Option<RequestId>,
-    /// The request whose pattern was to resume it.
+    /// The request whose pattern was to resume the topic.
     pub(super) resumed_by: Option<RequestId>,
-    /// Whether it did, once that shows.
+    /// Whether the pattern resumed it; `None` until that shows.
     pub(super) was_resumed: Option<bool>,
-    /// Whether nothing of it came since its subscription began, but for snapshots, which may be those of another request.
+    /// Whether only snapshots have come since the subscription began. They may be those of another request.
     quiet: bool,
-    /// Whether it was live on the connection before this one, and is not yet again.
+    /// Whether the topic was live on the previous connection and is not live again yet.
     pub(super) left_off: bool,
-    /// Number of wildcard acks when the last snapshot came.
+    /// The number of wildcard acks when the last snapshot came.
     pub(super) wildcard_acks_seen: u32,
     standing: Standing,
     awaiting: Awaiting,
@@ -39,22 +39,22 @@ pub(super) struct Track {
     pub(super) live: bool,
     /// Whether every message must come, by all subscriptions that cover the topic.
     pub(super) every: bool,
-    /// Whether that depends on the topic's kind, which is not known.
+    /// Whether that depends on the topic's kind, which the broker has not told.
     pub(super) may_be_every: bool,
     /// Whether the topic is subscribed by its own name.
     pub(super) own: bool,
-    /// The mode of that subscription, if it is known.
+    /// The mode of the topic's own subscription, if it is known.
     pub(super) own_mode: Option<Mode>,
-    /// One-shot snapshots that are still to come.
+    /// How many one-shots are still to come.
     pub(super) one_shots: u32,
 }
 
 impl Track {
-    /// Where to resume from; none if the topic must be asked for anew.
+    /// The position to resume from; `None` if the topic must be subscribed anew.
     pub(super) fn position(&self) -> Option<Position> {
         match self.standing {
             Standing::Unknown => return None,
-            // What the snapshot that is due would have told is not known: counting on from here would miss it.
+            // A snapshot is due, and its content is not known. Counting on from here would miss it.
             Standing::At if self.awaiting == Awaiting::First && self.seq != Seq::ZERO => return None,
             Standing::At | Standing::Resumed | Standing::Unresumed | Standing::Either => {}
         }
@@ -62,13 +62,13 @@ impl Track {
         Some(Position { epoch, seq: self.seq })
     }
 
-    /// The last message that came or was named missing, whether or not it can be resumed from.
+    /// The last message that came or that a gap named, whether or not the topic can be resumed from it.
     pub(super) fn last(&self) -> Option<Position> {
         let epoch = self.epoch.clone()?;
         (self.standing != Standing::Unknown).then_some(Position { epoch, seq: self.seq })
     }
 
-    /// A new connection was made: nothing is subscribed.
+    /// A new connection begins: nothing is subscribed.
     pub(super) fn reconnected(&mut self) {
         self.left_off |= self.live;
         self.live = false;
@@ -107,7 +107,7 @@ impl Track {
         self.promised = Seq::ZERO;
     }
 
-    /// A `joined` came: the topic's lineage, and where its subscription begins.
+    /// Checks a `joined`, which tells the topic's lineage and where its subscription begins.
     pub(super) fn joined(&mut self, topic: &str, epoch: &Epoch, seq: Seq) -> Result<(), BrokenPromise> {
         let same_lineage = self.epoch.as_ref() == Some(epoch);
         let is_first = std::mem::replace(&mut self.quiet, false);
@@ -119,7 +119,8 @@ impl Track {
         self.epoch = Some(epoch.clone());
         self.seq = seq;
         if std::mem::replace(&mut self.standing, Standing::At) == Standing::Either {
-            // It was not there when its position was sent, and so is one of the pattern's other topics: a snapshot may come.
+            // The topic did not exist when its position was sent. It counts as one of the pattern's other topics: a
+            // snapshot may come.
             self.wildcard_acks_seen = 0;
         }
         self.alternative = None;
@@ -131,7 +132,7 @@ impl Track {
         self.awaiting = Awaiting::AnyTime;
     }
 
-    /// The topic's own subscription was acked.
+    /// Checks the ack of the topic's own subscription.
     pub(super) fn acked(
         &mut self,
         topic: &str,
@@ -153,7 +154,7 @@ impl Track {
             }
             (None, unasked) => {
                 if self.begin(was_live, result, snapshot) {
-                    self.begun_by = brought_by; // what it begins with is still that request's
+                    self.begun_by = brought_by; // the earlier request still owes what the subscription begins with
                 }
                 (!unasked).then_some(()).ok_or(RecoveryFault::Unasked)
             }
@@ -164,12 +165,12 @@ impl Track {
         })
     }
 
-    /// A subscription without a position to resume from. Returns whether the topic goes on as it was.
+    /// Begins a subscription without a position to resume from. Returns whether the topic goes on as before.
     fn begin(&mut self, was_live: bool, result: &AckResult, snapshot: bool) -> bool {
         let same_lineage = self.epoch == result.epoch;
         let counting = match self.standing {
             Standing::Unknown => false,
-            // What a pattern was to resume and did not is yet to be told, if there was a message of it.
+            // A pattern was to resume the topic and did not. That is yet to be told if the topic had a message.
             Standing::Either => (same_lineage && self.seq == Seq::ZERO) || result.seq > Some(Seq::ZERO),
             _ => same_lineage,
         };
@@ -177,7 +178,8 @@ impl Track {
             // Updates up to the ack's number may still be on their way.
             self.alternative = result.seq;
             if !same_lineage {
-                // It was not resumed. What it missed is yet to be told, unless it had no position and no snapshot was wanted.
+                // The topic was not resumed. What it missed is yet to be told, unless it had no position and wanted no
+                // snapshot.
                 self.epoch.clone_from(&result.epoch);
                 (self.seq, self.standing, self.awaiting) = (Seq::ZERO, Standing::At, Awaiting::First);
             }
@@ -191,7 +193,7 @@ impl Track {
         self.awaiting = if snapshot {
             Awaiting::First
         } else if was_live && self.awaiting != Awaiting::Nothing {
-            // One that was asked for before is still on its way.
+            // A snapshot that was asked for before is still on its way.
             Awaiting::AnyTime
         } else {
             Awaiting::Nothing
@@ -201,8 +203,8 @@ impl Track {
         false
     }
 
-    /// An ack tells where the subscription of a topic stands of which nothing came yet: one that a pattern was to resume as well, if
-    /// there was no message of it.
+    /// An ack tells the position of a topic of which nothing has come. This includes a topic that a pattern was to
+    /// resume, if it had no message.
     pub(super) fn stands_at(&mut self, result: &AckResult) {
         if let (Some(epoch), Some(seq)) = (&result.epoch, result.seq)
             && (self.standing == Standing::Unknown || (self.standing == Standing::Either && seq == Seq::ZERO))
@@ -242,10 +244,10 @@ impl Track {
         self.alternative = None;
         self.head = head;
         self.seq = if same_lineage { since.seq } else { Seq::ZERO };
-        // A refused resume may bring a snapshot whatever the request said of snapshots.
+        // A refused resume may bring a snapshot even if the request wanted none.
         self.awaiting = Awaiting::First;
         self.standing = if same_lineage && since.seq > head {
-            // The position was never one of this lineage: nothing can be said of what is missing.
+            // The position was never one of this lineage, so what is missing is unknown.
             Standing::Unknown
         } else if snapshot {
             Standing::Unresumed
@@ -255,11 +257,11 @@ impl Track {
         };
     }
 
-    /// Whether something that request `id` brings of the topic has not come.
+    /// Whether request `id` still owes something of the topic.
     pub(super) fn owes(&self, id: RequestId) -> bool {
         let is_owed = match self.standing {
             Standing::Unresumed => self.head != Seq::ZERO,
-            // The value, or messages of a replay.
+            // The snapshot or messages of a replay are still due.
             Standing::At if self.quiet && self.awaiting == Awaiting::First => self.seq != Seq::ZERO,
             Standing::Resumed | Standing::At => self.promised > self.seq,
             Standing::Unknown | Standing::Either => false,
@@ -267,7 +269,7 @@ impl Track {
         self.live && self.begun_by == Some(id) && is_owed
     }
 
-    /// An `update` came.
+    /// Checks an `update`.
     #[inline]
     pub(super) fn update(&mut self, topic: &str, seq: Seq) -> Result<(), BrokenPromise> {
         self.quiet = false;
@@ -306,7 +308,7 @@ impl Track {
         }
         match standing {
             Standing::Unknown => Ok(()),
-            // Of a topic that had no message at the ack there is neither snapshot nor gap to send.
+            // If the topic had no message at the ack, there is neither a snapshot nor a gap to send.
             Standing::Unresumed if self.head != Seq::ZERO => Err(BrokenPromise::NoPosition {
                 topic: topic.to_owned(),
                 seq,
@@ -324,7 +326,7 @@ impl Track {
         }
     }
 
-    /// A `snapshot` came. `solicited`: something that is not known here asked for it.
+    /// Checks a `snapshot`. `solicited` says that a request not known here asked for it.
     pub(super) fn snapshot(
         &mut self,
         topic: &str,
@@ -342,8 +344,8 @@ impl Track {
         self.awaiting = Awaiting::Nothing;
         self.alternative = None;
         if standing == Standing::Either {
-            // Had it been resumed, what it missed would have come first. Its number may be below that from where it was to
-            // be: that was of another lineage, or not reached.
+            // A resumed topic would have got the missed messages first. The snapshot's number may be below the position
+            // to resume from if that was of another lineage or had not been reached.
             self.was_resumed = (!awaited).then_some(false);
             self.epoch = Some(epoch.clone());
             self.seq = seq;
@@ -384,7 +386,7 @@ impl Track {
         Ok(())
     }
 
-    /// A `gap` came: the messages `from` to `to` will not.
+    /// Checks a `gap`, which says that the messages `from` to `to` will not come.
     pub(super) fn gap(
         &mut self,
         topic: &str,
@@ -400,7 +402,8 @@ impl Track {
         let standing = std::mem::replace(&mut self.standing, Standing::At);
         self.awaiting = Awaiting::First;
         self.quiet = false;
-        // A pattern was to resume it in another lineage, in which it was not or from where that had not come; or it was not there.
+        // A pattern was to resume the topic from a position of another lineage, or one that this lineage has not
+        // reached, or the topic did not exist.
         let anew = match reason {
             GapReason::Slow => standing == Standing::Either && (silent.is_some() || from == Seq::ZERO.next()),
             GapReason::Epoch => standing == Standing::Either,
@@ -427,7 +430,7 @@ impl Track {
                 let head = self.head;
                 return Err(BrokenPromise::PartialReplay { topic, head, to });
             }
-            // The numbers before it are those of another lineage.
+            // The numbers before the gap are those of another lineage.
             Standing::Unresumed if reason == GapReason::Epoch => return Ok(()),
             _ if to < from => return Err(BrokenPromise::GapEmpty { topic, from, to }),
             Standing::Unknown => return Ok(()),

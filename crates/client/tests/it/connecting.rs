@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::peer::{Broker, handshake_answer, header, message, next, update, within};
 
-/// The error of a client whose handshake is answered with `answer`, made from the request's head.
+/// The error of a client whose handshake gets the answer that `answer` makes of the request's head.
 async fn refused_with(answer: impl Fn(&str) -> String) -> ConnectError {
     let broker = Broker::start().await;
     let serve = async {
@@ -167,7 +167,7 @@ async fn attempts_go_on_while_it_makes_sense() {
     assert!(within(events.next()).await.is_none(), "403 is final");
 }
 
-/// A broker that sends what the client cannot read would send it again to one that resumes.
+/// If the client reconnected and resumed, the broker would send the same message again.
 #[tokio::test]
 async fn a_message_that_cannot_be_read_ends_the_client_and_not_only_its_connections() {
     let broker = Broker::start().await;

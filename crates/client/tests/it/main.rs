@@ -1,5 +1,5 @@
-//! The client against a scripted broker on loopback that can misbehave. No test sleeps: each waits for messages, with a
-//! deadline that only a failure reaches.
+//! Tests of the client against a scripted broker on loopback that can misbehave. No test sleeps: each waits for
+//! messages, with a deadline that only a failure reaches.
 
 mod connecting;
 mod peer;

@@ -1,4 +1,5 @@
-//! The scripted broker: a listener and, per connection, a WebSocket that says and hears exactly what a test tells it to.
+//! The scripted broker: a listener and, for each connection, a WebSocket that sends and expects exactly what a test
+//! tells it to.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tickwire_wire::{Codec, Control};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Waits for `future`; a test that reaches the deadline has failed.
+/// Waits for `future` and fails the test at the deadline.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     let deadline = tokio::time::timeout(Duration::from_secs(20), future);
     deadline.await.expect("nothing happened for 20 s")
@@ -32,7 +33,7 @@ impl Broker {
         Self { listener, url }
     }
 
-    /// A client's settings that reconnect at once.
+    /// Settings of a client that reconnects at once.
     pub(crate) fn client(&self) -> ClientBuilder {
         Client::builder(&self.url).backoff(BackoffBounds {
             first_ms: 0,
@@ -40,7 +41,7 @@ impl Broker {
         })
     }
 
-    /// The next connection's socket and the head of its request.
+    /// Accepts the next connection. Returns its socket and the head of its request.
     pub(crate) async fn accept_raw(&self) -> (TcpStream, String) {
         let (mut stream, _) = within(self.listener.accept()).await.expect("a connection");
         let mut head = Vec::new();
@@ -50,12 +51,12 @@ impl Broker {
         (stream, String::from_utf8(head).expect("ASCII"))
     }
 
-    /// The next connection, after its handshake.
+    /// Accepts the next connection and does the handshake.
     pub(crate) async fn accept(&self) -> Peer {
         self.accept_with_head().await.0
     }
 
-    /// The same, with the head of its request.
+    /// The same, but also returns the head of the request.
     pub(crate) async fn accept_with_head(&self) -> (Peer, String) {
         let (mut stream, head) = self.accept_raw().await;
         let answer = handshake_answer(&head);
@@ -63,14 +64,14 @@ impl Broker {
         (Peer(WebSocket::after_handshake(stream, Role::Server)), head)
     }
 
-    /// The next connection, welcomed.
+    /// Accepts the next connection, does the handshake and sends the welcome.
     pub(crate) async fn welcome(&self) -> Peer {
         let mut peer = self.accept().await;
         peer.say(welcome()).await;
         peer
     }
 
-    /// A client with `settings` and its first connection, welcomed.
+    /// Connects a client with `settings`. Returns it with the broker's end of its first connection, after the welcome.
     pub(crate) async fn connect(&self, settings: ClientBuilder) -> (Client, Events, Peer) {
         let (connected, peer) = within(async { tokio::join!(settings.connect(), self.welcome()) }).await;
         let (client, mut events) = connected.expect("a welcome");
@@ -90,7 +91,7 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> &'a str {
         .map_or("", |(_, value)| value)
 }
 
-/// The 101 that answers the request with this head.
+/// The 101 answer to the request with this head.
 pub(crate) fn handshake_answer(head: &str) -> String {
     let request = Request::get("/")
         .header("Sec-WebSocket-Key", header(head, "Sec-WebSocket-Key"))
@@ -132,7 +133,7 @@ pub(crate) fn joined(topic: &str, epoch: &str, seq: u64) -> Value {
     json!({"op": "joined", "topic": topic, "epoch": epoch, "seq": seq})
 }
 
-/// An ack whose results come from `results`.
+/// An ack of `request` with `results`.
 pub(crate) fn ack(request: &Value, results: &Value) -> Value {
     json!({"op": "ack", "id": request["id"], "results": results})
 }
@@ -160,13 +161,13 @@ impl Peer {
         self.frame(Frame::close(code, b"told to")).await;
     }
 
-    /// The next frame.
+    /// Reads the next frame.
     pub(crate) async fn hear_frame(&mut self) -> Frame<'static> {
         self.0.set_auto_close(false);
         within(self.0.read_frame()).await.expect("a frame")
     }
 
-    /// The next message, which must be a request with `op`.
+    /// Reads the next message, which must be a request with `op`.
     pub(crate) async fn hear(&mut self, op: &str) -> Value {
         let frame = self.hear_frame().await;
         assert!(
@@ -179,14 +180,14 @@ impl Peer {
         request
     }
 
-    /// The code of the client's close frame, which must be the next frame.
+    /// Reads the next frame, which must be a close frame. Returns its code.
     pub(crate) async fn hear_close(&mut self) -> u16 {
         let frame = self.hear_frame().await;
         assert_eq!(frame.opcode, OpCode::Close);
         u16::from_be_bytes([frame.payload[0], frame.payload[1]])
     }
 
-    /// Hears a subscribe and acks each topic at `seq` in `every`, patterns with one match.
+    /// Reads a subscribe and acks each topic at `seq` in `every`, each pattern with one match.
     pub(crate) async fn grant(&mut self, seq: u64) -> Value {
         let request = self.hear("subscribe").await;
         let grant = |topic: &Value| {
@@ -222,7 +223,7 @@ impl Peer {
     }
 }
 
-/// `WebSocket::write_frame` ties the frame's lifetime to the socket's.
+/// Writes through a function of its own, since `WebSocket::write_frame` ties the frame's lifetime to the socket's.
 async fn write(
     ws: &mut WebSocket<TcpStream>,
     frame: Frame<'static>,
@@ -234,7 +235,7 @@ pub(crate) async fn next(events: &mut Events) -> Event {
     within(events.next()).await.expect("the client goes on")
 }
 
-/// The next event, which must be a message with `op`; as JSON if it is a control message, with `n` if it is data.
+/// The next event, which must be a message with `op`: a control message as JSON, a data message with its number as `n`.
 pub(crate) async fn message(events: &mut Events, op: &str) -> Value {
     let event = next(events).await;
     let Event::Message(message) = event else {

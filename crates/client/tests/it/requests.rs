@@ -18,7 +18,7 @@ fn payload(text: &str) -> Payload {
 async fn publishes_are_answered_in_order_though_pipelined() {
     let broker = Broker::start().await;
     let (client, events, mut peer) = broker.connect(broker.client()).await;
-    // Nobody listens to the events: answers come all the same.
+    // Nobody takes the events, but the answers come.
     drop(events);
     let publish = async {
         let mut waiting = Vec::new();
@@ -152,7 +152,7 @@ async fn an_answer_that_never_comes_times_out() {
     assert_eq!(result, Err(RequestError::TimedOut { after_ms: 20 }));
 }
 
-/// Microseconds since 1970 by the system's clock.
+/// The time by the system's clock, in microseconds since 1970.
 fn wall_us() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(wall.as_micros()).expect("before the year 500000")
@@ -162,7 +162,7 @@ fn wall_us() -> u64 {
 async fn a_ping_tells_how_the_clocks_stand() {
     let broker = Broker::start().await;
     let (client, _events, mut peer) = broker.connect(broker.client()).await;
-    // The broker's clock shows another century. An older broker does not say when it read the ping.
+    // The broker's clock is in another century. An older broker does not say when it read the ping.
     let at = 4_000_000_000_000_000_u64;
     for (received, took) in [(json!(at - 700), 700), (Value::Null, 0)] {
         let before = wall_us();
@@ -178,7 +178,7 @@ async fn a_ping_tells_how_the_clocks_stand() {
         let after = wall_us();
         let clocks = clocks.expect("a pong");
         assert_eq!(clocks.broker, Micros(at));
-        // Somewhere between ping and pong, give or take half of what the broker says that it took.
+        // The local time lies between ping and pong, within half of the time that the broker says it took.
         let local = clocks.local(Micros(at)).0;
         assert!(
             before <= local && local <= after + took,

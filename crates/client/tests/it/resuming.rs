@@ -1,4 +1,4 @@
-//! What becomes of subscriptions when connections end, and that broken promises surface.
+//! Subscriptions whose connections end, and broken promises that are reported.
 
 use serde_json::json;
 use tickwire_client::promise::BrokenPromise;
@@ -63,7 +63,7 @@ async fn a_topic_resumes_where_a_cut_frame_left_it() {
     }
 }
 
-/// `message` with the counts of a pattern that resumed topics, which is its only result.
+/// An ack of a pattern that resumed topics, with its counts. The pattern is the only result.
 fn resumed(request: &serde_json::Value, resumed: usize, not_resumed: usize) -> serde_json::Value {
     let topic = &request["topics"][0]["topic"];
     let result = json!({"topic": topic, "matched": resumed + not_resumed, "mode": "every", "resumed": resumed,
@@ -71,7 +71,7 @@ fn resumed(request: &serde_json::Value, resumed: usize, not_resumed: usize) -> s
     ack(request, &json!([result]))
 }
 
-/// The next event that is no message of the broker's.
+/// The next event that is not a message of the broker.
 async fn told(events: &mut Events) -> Event {
     loop {
         match next(events).await {
@@ -89,7 +89,7 @@ async fn a_pattern_resumes_every_topic_that_it_brought() {
     let (results, _) = within(async { tokio::join!(client.subscribe(trades), peer.grant(0)) }).await;
     assert_eq!(results.expect("an ack")[0].matched, Some(1));
     peer.say(snapshot("trade.A", 7)).await;
-    // It appears later: nobody but `joined` tells its epoch.
+    // The topic appears later: only `joined` tells its epoch.
     peer.say(joined("trade.late", "z", 0)).await;
     peer.say(update("trade.late", 1)).await;
     peer.close(4002).await;
@@ -177,12 +177,12 @@ async fn positions_that_do_not_fit_in_the_request_go_ahead_of_it() {
     }
 }
 
-/// A broker knows them no longer than the connection on which they were sent.
+/// A broker keeps positions only as long as the connection on which they were sent.
 #[tokio::test]
 async fn positions_that_went_ahead_go_again_where_their_request_goes() {
     let broker = Broker::start().await;
     let mut slow = welcome_with(15_000, 512);
-    // The first one goes at once, and the others wait for longer than the connection lasts.
+    // The first message goes at once. The others wait for longer than the connection lasts.
     slow["limits"]["ops_per_s"] = json!(1);
     slow["limits"]["ops_burst"] = json!(1);
     let settings = broker.client();
@@ -228,7 +228,7 @@ async fn positions_that_went_ahead_go_again_where_their_request_goes() {
     assert_eq!(results[0].resumed, Some(20));
 }
 
-/// What a broker holds for the next subscribe must not be taken by that of another pattern.
+/// Positions that the broker holds for the next subscribe must not be taken by the subscribe of another pattern.
 #[tokio::test]
 async fn positions_that_are_with_the_broker_have_their_request_follow_though_its_user_gave_up() {
     let broker = Broker::start().await;
@@ -284,7 +284,7 @@ async fn what_a_pattern_missed_is_told() {
     let mut peer = broker.welcome().await;
     let request = peer.hear("subscribe").await;
     peer.say(resumed(&request, 1, 3)).await;
-    // Nobody names what is missing where a snapshot comes instead.
+    // No gap names what is missing where a snapshot comes instead.
     peer.say(snapshot("trade.A", 12)).await;
     let gap = json!({"op": "gap", "topic": "trade.B", "epoch": "k", "from": 8, "to": 9, "reason": "history"});
     peer.say(gap).await;
@@ -419,7 +419,7 @@ async fn a_subscription_tells_when_all_that_it_begins_with_has_come() {
         "what was granted: {synced:?}"
     );
 
-    // Who waits while the connection is lost learns it; the subscription is restored all the same.
+    // A request that waits when the connection is lost is told so. Its subscription is restored all the same.
     let subscribing = client.begin_subscribe(Subscription::to(["b"]));
     let (subscribing, _) = within(async { tokio::join!(subscribing, peer.grant(7)) }).await;
     peer.close(4002).await;

@@ -1,4 +1,4 @@
-//! Tokens that are shown at the handshake, and which one the next handshake shows.
+//! Tokens at the handshake, and which token the next handshake shows.
 
 use serde_json::json;
 use tickwire_client::{ConnectError, Subscription};
@@ -22,7 +22,7 @@ async fn the_newest_token_is_shown_at_the_next_handshake() {
     peer.close(4003).await;
     let (stream, head) = broker.accept_raw().await;
     assert_eq!(header(&head, "Authorization"), "Bearer second");
-    // The next one shows it as well, and not in band besides.
+    // The next handshake shows it as well, and no `auth` request repeats it.
     drop(stream);
     let (mut peer, head) = broker.accept_with_head().await;
     assert_eq!(header(&head, "Authorization"), "Bearer second");
@@ -37,7 +37,7 @@ async fn a_file_is_read_again_for_each_connection() {
     let path = folder.path().join("token");
     std::fs::write(&path, "first\n").expect("a file");
     let (_client, _events, mut peer) = broker.connect(broker.client().token_file(&path)).await;
-    // As Windows writes it.
+    // Windows programs write the byte order mark and CR LF.
     std::fs::write(&path, "\u{feff}second\r\n").expect("a file");
     peer.close(4003).await;
     let (_stream, head) = broker.accept_raw().await;

@@ -1,4 +1,4 @@
-//! Traces that keep the promises and traces that break each of them.
+//! Traces that keep the promises, and traces that break each of them.
 
 mod trace;
 
@@ -226,13 +226,13 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; joined t.A@k:56; up t.A 57; up t.A 58");
-    // Of a topic that nothing came of yet, a resync brings one too, also when another subscription follows.
+    // A resync brings a snapshot of a topic of which nothing had come, also when another subscription follows.
     kept(
         "sub 1 t.* nosnap; resync 2 t.A; sub 3 t.A nosnap; ack 1 t.*/every; ack 2 t.A@k:1; ack 3 t.A@k:1/every; snap t.A@k:1",
     );
     kept("sub 1 since A=k:9; sub 2 A nosnap; ack 1 A@k:1/every-; ack 2 A@k:1/every; snap A@k:1; up A 2");
-    // The snapshots of a pattern are still due when it goes and something else covers the topic, or when a subscription
-    // of the same name ends.
+    // The snapshots of a pattern are still due when the pattern ends and another subscription covers the topic, or when
+    // a subscription of the same name ends.
     kept(
         "sub 1 t.*; sub 2 t.A nosnap; unsub 3 t.*; ack 1 t.*/every; ack 2 t.A@k:1/every; ack 3 t.*; snap t.A@k:1",
     );
@@ -262,7 +262,7 @@ fn wildcards() {
     kept(&format!(
         "{every} snap t.A@k:9; sub 2 >; ack 2 >/every; snap t.A@k:9; up t.A 10"
     ));
-    // The pattern that asks for more counts, until it goes.
+    // The pattern that needs more messages counts until it ends.
     let both = format!("{every} snap t.A@k:9; sub 2 >; ack 2 >/conflate;");
     broken(
         &format!("{both} up t.A 15"),
@@ -295,10 +295,10 @@ fn wildcards() {
 
 #[test]
 fn the_snapshot_of_an_event_topic_may_be_put_off_again_and_again() {
-    // A reader that lags did not get it behind the first, and by the time that there was room that one was gone, too.
+    // A lagging reader did not get the snapshot after the first message. When there was room, the second was gone, too.
     kept("sub 1 A; ack 1 A@k:1/every; gap A@k 2 4 slow; up A 5; up A 6; snap A@k:6; up A 7");
     kept("sub 1 A; ack 1 A@k:57/every; up A 58; up A 59; snap A@k:59; up A 60");
-    // The pattern that asked for it has ended meanwhile.
+    // The pattern that asked for the snapshot has ended meanwhile.
     kept(
         "sub 1 t.*; ack 1 t.*/every; sub 2 *.A nosnap; ack 2 *.A/every; unsub 3 t.*; ack 3 t.*; joined t.A@k:2; up t.A 3; snap t.A@k:3",
     );
@@ -310,7 +310,7 @@ fn the_snapshot_of_an_event_topic_may_be_put_off_again_and_again() {
 
 #[test]
 fn snapshots_that_were_asked_for() {
-    // The message where the subscription stood was gone: the next one comes first.
+    // The message at the subscription's position was gone: the next one comes first.
     for asked in ["resync 2 A; ack 2", "sub 2 A; ack 2 A@k:58/every"] {
         kept(&format!(
             "{EVERY} {asked}; gap A@k 59 60 slow; up A 61; snap A@k:61; up A 62"
@@ -439,7 +439,7 @@ fn positions_to_resume_from() {
     check_position("sub 1 since A=k:57; ack 1 A@k:60/every-", Some("k:57"));
     check_position("sub 1 since A=k:57; ack 1 A@z:60/every-", Some("z:0"));
     check_position("sub 1 *; ack 1 */every; snap A@k:4; up A 5", Some("k:5"));
-    // A snapshot is due: counting on without it would miss what it tells.
+    // A snapshot is due. Counting on without it would miss what it tells.
     check_position("sub 1 A; ack 1 A@k:57/every", None);
     check_position(&format!("{EVERY} gap A@k 59 70 slow"), None);
     check_position("sub 1 *; ack 1 */every; joined A@k:4", Some("k:4"));
@@ -457,7 +457,7 @@ fn a_topic_that_appears_says_its_lineage_first() {
     kept(&format!(
         "{every} gap t.A@k 1 9 slow; up t.A 10; snap t.B@k:1; up t.B 2"
     ));
-    // It was deleted and made again.
+    // The topic was deleted and made again.
     kept(&format!(
         "{every} joined t.A@k:0; up t.A 1; joined t.A@z:0; up t.A 1"
     ));
@@ -481,7 +481,7 @@ fn a_topic_that_appears_says_its_lineage_first() {
         &format!("{every} joined u.A@k:0"),
         &expect!["u.A: a message came, and no subscription covers it"],
     );
-    // One fault is reported once.
+    // A fault is reported once.
     let mut checker = Checker::new();
     assert_eq!(checker.received(&welcome()), Ok(()));
     let found = run(&mut checker, &format!("{every} up t.A 1; up t.A 2; up t.A 4"));
@@ -497,11 +497,11 @@ fn synced_comes_once_and_behind_all_that_a_request_brings() {
     kept("sub 1 since A=k:57; ack 1 A@k:59/every-; gap A@k 58 59 history; synced 1; up A 60");
     kept("sub 1 since A=k:57; ack 1 A@z:0/every-; synced 1; up A 1");
     kept("sub 1 t.*; ack 1 t.*/every; snap t.A@k:57; synced 1");
-    // Every message was asked for meanwhile: the newest by then comes as one of them.
+    // Another subscription meanwhile needs every message: the newest message at that time comes as one of them.
     kept(
         "sub 1 since A=k:57; ack 1 A@k:59/conflate+; sub 2 * mode every nosnap; ack 2 */every; up A 58; unsub 3 *; ack 3 *; synced 1",
     );
-    // What has ended is not due any more.
+    // Nothing more is due of a subscription that has ended.
     kept("sub 1 A; ack 1 A@k:57/every; unsub 2 A; ack 2 A; synced 1");
     for early in [
         "sub 1 A; ack 1 A@k:57/every; synced 1",
@@ -555,27 +555,27 @@ fn patterns_resume_topic_by_topic() {
         "1,1",
         "up t.A 58; gap t.A@k 59 60 slow; snap t.B@k:12; synced 1",
     ));
-    // A position that the lineage has not reached.
+    // The lineage has not reached the position.
     kept(&after("t.A:70", "0,1", "gap t.A@k 1 60 epoch; up t.A 61"));
-    // One that is there no more, until it is made again.
+    // The topic is gone until it is made again.
     kept(&after("t.A:57", "0,0", "synced 1; joined t.A@z:0; up t.A 1"));
     kept(&after("t.A:0", "0,0", "gap t.A@k 1 2 slow; up t.A 3; synced 1"));
     kept(&after("t.A:57", "0,0", "gap t.A@k 1 2 slow; up t.A 3; synced 1"));
-    // Sent ahead, together with others, for whatever is subscribed to next.
+    // Positions are sent ahead, together with those of other topics, for the next `subscribe`.
     kept("positions 1 k,t.A:57,u.A:3; sub 2 t.*; ack 1; ack 2 t.*/every=1,0; up t.A 58; synced 2");
     kept("positions 1 k,t.A:57; sub 2 each t.*=k,t.B:9; ack 1; ack 2 t.*/every=2,0; up t.A 58; up t.B 10");
     kept(
         "positions 1 k,t.A:57; positions 2 k,t.B:9; sub 3 t.*; ack 1; ack 2; ack 3 t.*/every=2,0; up t.A 58; up t.B 10",
     );
     kept("positions 1 k,t.A:57; sub 2 t.*; error 2; sub 3 t.*; ack 1; ack 3 t.*/every=1,0; up t.A 58");
-    // They are of no use to a request that resumes nothing.
+    // A request that resumes nothing cannot use the positions.
     kept(
         "sub 1 t.* nosnap; ack 1 t.*/every; positions 2 k,t.A:57; sub 3 t.* mode snapshot; ack 2; ack 3 t.*/snapshot; joined t.A@k:60; snap t.A@k:60; up t.A 61",
     );
     kept(
         "sub 1 t.* nosnap; ack 1 t.*/every; positions 2 k,t.A:57; sub 3 t.*; ack 2; ack 3 t.*/every; joined t.A@k:60; up t.A 61",
     );
-    // Refused, so it begins anew.
+    // The broker refused the positions, so the topic begins anew.
     kept("positions 1 k,t.A:57; sub 2 t.*; error 1; ack 2 t.*/every=0,1; snap t.A@k:60; up t.A 61");
     broken(
         &after("t.A:57", "1,0", "up t.A 59"),
@@ -606,7 +606,8 @@ fn patterns_resume_topic_by_topic() {
 #[test]
 fn a_topic_that_was_not_there_when_its_position_was_sent_may_get_the_snapshot_of_its_pattern() {
     let positions = "positions 1 z,x:4; ack 1; ";
-    // The event where it begins may be gone before its snapshot could be sent: then it is that of the next one, behind it.
+    // The first event may be gone before its snapshot could be sent. The snapshot is then that of the next event and
+    // comes after it.
     kept(&format!(
         "{positions} sub 2 >; ack 2 >/every=0,1; joined x@k:1; up x 2; snap x@k:2; synced 2; up x 3"
     ));
@@ -622,7 +623,7 @@ fn a_topic_that_was_not_there_when_its_position_was_sent_may_get_the_snapshot_of
 
 #[test]
 fn an_ack_tells_that_a_topic_to_be_resumed_has_no_message() {
-    // Where it was is of another lineage, or was not reached in this one.
+    // The position is of another lineage, or was not reached in this one.
     for since in ["z", "k"] {
         let begin = format!("sub 1 each t.*={since},t.A:5; ack 1 t.*/every=0,0;");
         kept(&format!(
@@ -632,15 +633,15 @@ fn an_ack_tells_that_a_topic_to_be_resumed_has_no_message() {
             "{begin} sub 2 t.A; ack 2 t.A@k:0/every; up t.A 1; synced 1; synced 2"
         ));
     }
-    // Of one that has, what was missed is yet to be told.
+    // If the topic has a message, what was missed is yet to be told.
     kept(
         "sub 1 each t.*=z,t.A:5; ack 1 t.*/every=0,1; resync 2 t.A; ack 2 t.A@k:9; gap t.A@k 1 9 epoch; synced 1; snap t.A@k:9",
     );
-    // Or nothing was, since the topic was made after the positions came and before the request.
+    // Nothing was missed if the topic was made after the positions came and before the request.
     kept(
         "positions 1 z,t.A:5; ack 1; sub 2 t.* nosnap; ack 2 t.*/every=0,1; sub 3 t.A nosnap; ack 3 t.A@k:1/every; up t.A 2",
     );
-    // It may stand at 0 since that is from where it was resumed.
+    // The topic may be at 0 because it was resumed from 0.
     kept(
         "sub 1 each t.*=k,t.A:0; ack 1 t.*/every=1,0; sub 2 t.A; ack 2 t.A@k:0/every; up t.A 1; synced 1; snap t.A@k:1; synced 2",
     );
@@ -691,11 +692,11 @@ fn topics_that_were_left() {
         "t.N every 1 1",
     ];
     assert_eq!(left(&checker), all);
-    // They stay left until each is there again.
+    // A topic is left off until it is live again.
     let trace = "cut; sub 5 since B=k:2; ack 5 B@k:2/every+; sub 6 each t.*=k,t.A:5; ack 6 t.*/every=1,1; snap t.N@k:1";
     assert_eq!(run(&mut checker, trace), "");
     assert_eq!(left(&checker), [all[1], all[2], all[3]]);
-    // A pattern that ends, and one that begins anew, leave nothing to go back to.
+    // A pattern that ends, and one that begins anew, leave nothing to resume.
     assert_eq!(
         run(&mut checker, "sub 7 m.>; ack 7 m.>; unsub 8 m.>; ack 8 m.>; cut"),
         ""
@@ -724,7 +725,8 @@ fn books_are_verified_when_asked_for() {
     assert_eq!(run(&mut checker, "snap trade.A@k:1"), "");
 }
 
-/// Book `A` as message `seq`, an update or a snapshot. Of a right checksum, it is the whole book whatever was there before.
+/// Message `seq` of book `A`, an update or a snapshot. With a right checksum it is the whole book, whatever was there
+/// before.
 fn book_message(seq: u64, is_right: bool, is_snapshot: bool) -> ServerMessage {
     let checksum = if is_right { 629_245_110 } else { 1 };
     let data = raw(&format!(
@@ -744,7 +746,7 @@ fn book_message(seq: u64, is_right: bool, is_snapshot: bool) -> ServerMessage {
     }
 }
 
-/// A checker that verifies books, and has read a trace that keeps all promises.
+/// A checker that verifies books and has read a trace that keeps all promises.
 fn verifying(trace: &str) -> Checker {
     let mut checker = Checker::new().verify_books("book.>".parse().expect("a pattern"));
     assert_eq!(checker.received(&welcome()), Ok(()));
@@ -780,7 +782,7 @@ fn nothing_is_claimed_of_a_book_that_goes_on_in_the_middle_until_its_snapshot() 
             matches!(wrong, Err(BrokenPromise::Book { .. })),
             "{before}: {wrong:?}"
         );
-        // Once.
+        // The fault is reported once.
         assert_eq!(
             checker.received(&book_message(11, true, false)),
             Ok(()),
@@ -807,7 +809,7 @@ fn a_book_that_was_left_is_not_taken_for_where_it_goes_on() {
             "{again}"
         );
     }
-    // One that is resumed where it was is known.
+    // A book that is resumed at its own position stays known.
     let mut checker = verifying("sub 1 book.A; ack 1 book.A@k:7/every");
     assert_eq!(checker.received(&book_message(7, true, true)), Ok(()));
     let resumed = "cut; sub 2 since book.A=k:7; ack 2 book.A@k:7/every+";
@@ -831,7 +833,8 @@ fn a_change_of_a_book_whose_snapshot_is_due_is_a_broken_promise() {
 
 #[test]
 fn a_book_that_begins_under_a_subscription_is_verified_from_its_first_message() {
-    // By a pattern, by its name, and by a pattern and its name; the last has begun again in another lineage.
+    // The topic begins under a pattern, under its own name, and under both. The last one begins again in another
+    // lineage.
     for before in [
         "sub 1 >; ack 1 >/every; joined book.A@k:0",
         "sub 1 book.A; ack 1 book.A@k:0/every",
@@ -864,13 +867,13 @@ fn a_book_that_begins_under_a_subscription_is_verified_from_its_first_message() 
     }
 }
 
-/// What a broker may do with a topic that is subscribed in `every`.
+/// What a broker may do with a topic that is subscribed in mode `every`.
 #[derive(Debug, Clone)]
 enum Step {
     Update,
-    /// So many messages are missing.
+    /// This many messages are missing.
     Gap(u64),
-    /// So many messages are missing and a snapshot of the last follows.
+    /// This many messages are missing, and a snapshot of the last follows.
     GapAndSnapshot(u64),
 }
 
@@ -879,7 +882,7 @@ fn a_resync_tells_the_lineage_of_a_topic_that_was_made_anew() {
     kept(
         "positions 1 k,t.A:8; sub 2 t.*; ack 1; ack 2 t.*/every=0,0; resync 3 t.A; ack 3 t.A@n:0; up t.A 1; up t.A 2",
     );
-    // Its answer may come before the gap of the pattern that did not resume the topic.
+    // The answer to a resync may come before the gap of the pattern that did not resume the topic.
     kept(
         "sub 1 each t.*=k,t.A:8; resync 2 t.A; ack 1 t.*/every=0,1; ack 2 t.A@n:3; gap t.A@n 1 3 epoch; synced 1; snap t.A@n:3; up t.A 4",
     );
@@ -894,7 +897,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 2..40)
 }
 
-/// The messages of `steps` as lines of a trace.
+/// The messages of `steps` as steps of a trace.
 fn render(steps: &[Step]) -> Vec<String> {
     let mut seq = 58;
     let line = |step: &Step| match step {
@@ -924,7 +927,7 @@ fn faults(lines: &[String]) -> usize {
 }
 
 proptest! {
-    /// A broker that keeps its word is never accused; one lost or repeated message is always seen, once.
+    /// The checker never accuses a broker that keeps its promises, and sees each lost or repeated message exactly once.
     #[test]
     fn each_lost_or_repeated_message_is_seen(steps in steps(), at in any::<prop::sample::Index>()) {
         let lines = render(&steps);
@@ -932,7 +935,7 @@ proptest! {
         let at = at.index(lines.len());
         let mut lost = lines.clone();
         lost.remove(at);
-        // After the last message nothing shows that it is missing.
+        // The loss of the last message does not show.
         prop_assert_eq!(faults(&lost), usize::from(at + 1 < lines.len()));
         if let Step::Update = steps[at] {
             let mut repeated = lines.clone();

@@ -1,10 +1,17 @@
-//! Traces of requests and messages as text, so that a test is one line.
+//! Requests and messages as text, so that a test is one line.
 //!
-//! A trace is steps between `;`. Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [each PATTERN=EPOCH,TOPIC:SEQ…] [mode M] [nosnap]`,
-//! `positions ID EPOCH,TOPIC:SEQ…`, `unsub ID TOPIC…`, `resync ID TOPIC`, `ping ID`. Received: `ack ID RESULT…` where a result
-//! is `TOPIC@EPOCH:SEQ/MODE`, with `+` for `recovered:true`, `-` for `recovered:false`; `PATTERN/MODE`, with `=RESUMED,NOT`;
-//! `TOPIC!` refused; `synced ID`, `joined TOPIC@EPOCH:SEQ`, `snap TOPIC@EPOCH:SEQ`, `up TOPIC SEQ`,
-//! `gap TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `pong ID [READ]`, `error ID`, `welcome`. `cut` is a new connection.
+//! A trace is a list of steps with `;` between them.
+//!
+//! Sent: `sub ID TOPIC… [since TOPIC=EPOCH:SEQ] [each PATTERN=EPOCH,TOPIC:SEQ…] [mode M] [nosnap]`, `positions ID
+//! EPOCH,TOPIC:SEQ…`, `unsub ID TOPIC…`, `resync ID TOPIC`, `ping ID`.
+//!
+//! Received: `ack ID RESULT…`, `synced ID`, `joined TOPIC@EPOCH:SEQ`, `snap TOPIC@EPOCH:SEQ`, `up TOPIC SEQ`, `gap
+//! TOPIC@EPOCH FROM TO REASON`, `status TOPIC`, `pong ID [READ]`, `error ID`, `welcome`.
+//!
+//! A result is `TOPIC@EPOCH:SEQ/MODE`, with `+` for `recovered:true` and `-` for `recovered:false`, or `PATTERN/MODE`,
+//! with `=RESUMED,NOT`, or `TOPIC!` for a refusal.
+//!
+//! `cut` begins a new connection.
 
 use expect_test::Expect;
 use serde_json::value::RawValue;
@@ -27,7 +34,7 @@ fn mode(text: &str) -> Mode {
     serde_json::from_str(&format!("{text:?}")).unwrap_or_else(|_| panic!("{text:?} is no mode"))
 }
 
-/// `k:57`
+/// Parses a position such as `k:57`.
 fn position(text: &str) -> Position {
     let (epoch, seq) = text.split_once(':').expect("EPOCH:SEQ");
     Position {
@@ -36,7 +43,7 @@ fn position(text: &str) -> Position {
     }
 }
 
-/// `k,trade.A:57,trade.B:9`
+/// Parses positions such as `k,trade.A:57,trade.B:9`.
 fn positions(text: &str) -> Vec<Positions> {
     let mut words = text.split(',');
     let epoch = Epoch::from(words.next().expect("EPOCH"));
@@ -48,7 +55,7 @@ fn positions(text: &str) -> Vec<Positions> {
     vec![Positions { epoch, seqs }]
 }
 
-/// `A@k:57/every+`, `trade.*/every=2,1`, `A!`
+/// Parses a result such as `A@k:57/every+`, `trade.*/every=2,1` or `A!`.
 fn result(text: &str) -> AckResult {
     let mut result = AckResult::default();
     let mut text = text;
@@ -211,7 +218,7 @@ fn received(words: &[&str]) -> ServerMessage {
     ServerMessage::Control(control)
 }
 
-/// Runs `trace` and returns what it breaks, one line per fault, with the step that shows it.
+/// Runs `trace`. Returns the promises that it breaks, one line per fault, with the step that shows it.
 pub(super) fn run(checker: &mut Checker, trace: &str) -> String {
     let mut faults = Vec::new();
     for step in trace.split(';').map(str::trim) {
@@ -254,7 +261,7 @@ pub(super) fn kept(trace: &str) {
     assert_eq!(run(&mut checker, trace), "", "{trace}");
 }
 
-/// `trace` breaks a promise with its last step and only there.
+/// Checks that `trace` breaks a promise with its last step and only there.
 pub(super) fn broken(trace: &str, expected: &Expect) {
     let mut checker = Checker::new();
     assert_eq!(checker.received(&welcome()), Ok(()));
