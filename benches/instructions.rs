@@ -1,7 +1,7 @@
-//! The instructions of one run of every case, counted by valgrind through gungraun:
+//! Counts the instructions of one run of every case, with valgrind through gungraun:
 //! `cargo bench --package tickwire-benches --bench instructions`.
 //!
-//! A case is warmed first, so the run that is counted is like any later one.
+//! A case is warmed first, so that the counted run is like any later one.
 
 #![allow(missing_docs, reason = "made by the macros of gungraun")]
 

@@ -1,7 +1,7 @@
-//! The wall time of every case, by criterion: `cargo bench --package tickwire-benches --bench wall`.
+//! Measures the wall time of every case with criterion: `cargo bench --package tickwire-benches --bench wall`.
 //!
-//! A case is set up only when it is measured. One that has to be prepared before each run is timed run by run, which adds
-//! the two readings of the clock, about 50 ns, to each.
+//! A case is set up only when it is measured. A case that has to be prepared before each run is timed run by run. That
+//! adds two readings of the clock, about 50 ns, to each.
 
 use std::time::{Duration, Instant};
 

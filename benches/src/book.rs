@@ -1,4 +1,4 @@
-//! The order book that the broker keeps: changes with their checksum, and whole snapshots.
+//! The order book that the broker keeps: changes with their checksums, and whole snapshots.
 
 use tickwire_router::Book;
 use tickwire_wire::codec::DataOp;
@@ -9,11 +9,11 @@ use crate::case::HotPath;
 use crate::encode::{data_of, encode};
 use crate::set_up::{self, NOW, Side};
 
-/// Circles of four changes in a run: a level gets another size, its old one back, a new level comes behind it and goes.
-/// So the book is as it was after each.
+/// Cycles of four changes in a run: a level gets another size and then its old one; a new level is added behind it and
+/// then removed. After each cycle the book is as before.
 const CIRCLES: usize = 25;
 
-/// Where changes happen.
+/// Where in the book the changes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
     /// In the best five levels, so that each changes the checksum.
@@ -22,7 +22,7 @@ pub enum Where {
     Deep,
 }
 
-/// A hundred changes of one level each, one message after the other.
+/// A hundred messages with a change of one level each.
 #[derive(Debug)]
 pub struct Changes {
     book: Book,
@@ -31,7 +31,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Changes of a book with so many `levels` a side.
+    /// Changes of a book with `levels` levels a side.
     ///
     /// # Panics
     /// Never: the book is valid.
@@ -105,7 +105,8 @@ impl HotPath for Changes {
     }
 }
 
-/// A whole book as a frame: what a new subscriber of it costs, once for all that come before the next change.
+/// A whole book encoded as a frame. This is the cost of a new subscriber, shared by all that come before the next
+/// change.
 #[derive(Debug)]
 pub struct WholeSnapshot {
     book: Book,
@@ -114,7 +115,7 @@ pub struct WholeSnapshot {
 }
 
 impl WholeSnapshot {
-    /// A book with so many `levels` a side, encoded in `codec`.
+    /// A book with `levels` levels a side, encoded in `codec`.
     ///
     /// # Panics
     /// Never: the book is valid.

@@ -1,6 +1,6 @@
 //! A case: something that is set up once and then measured again and again.
 //!
-//! What is measured ends with dropping the result. Never measures anything itself; the two harnesses do.
+//! Dropping the result is part of what is measured. This file measures nothing itself: the two harnesses do.
 
 use std::fmt;
 use std::hint::black_box;
@@ -8,14 +8,14 @@ use std::hint::black_box;
 /// How large the input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// As the case's name says: to be measured.
+    /// The size that the case's name tells, to be measured.
     Full,
-    /// As small as still does what the case is about: to be tested.
+    /// The smallest size that still shows what the case is about, to be tested.
     Small,
 }
 
 impl Scale {
-    /// `full` things, or a few.
+    /// The number of things to use: `full`, or a few.
     ///
     /// ```
     /// use tickwire_benches::Scale;
@@ -31,40 +31,39 @@ impl Scale {
     }
 }
 
-/// Something measured, with everything that it needs at hand. Running it leaves it as it was, or [`Self::prepare`] puts
-/// it back.
+/// Something to measure, with everything that it needs. A run leaves it as it was, or [`Self::prepare`] puts it back.
 pub trait HotPath {
-    /// What a run results in.
+    /// The result of a run.
     type Output;
 
-    /// Whether [`Self::prepare`] has to be called before each run, unmeasured.
+    /// Whether [`Self::prepare`] has to be called before each run. That call is not measured.
     const PREPARES: bool = false;
 
-    /// Makes ready for the next run.
+    /// Prepares the next run.
     fn prepare(&mut self) {}
 
-    /// What is measured.
+    /// Does what is measured.
     fn run(&mut self) -> Self::Output;
 
-    /// Compares the result of the last run with what it must be, known in another way.
+    /// Compares the result of the last run with the right one, which is known in another way.
     ///
     /// # Panics
-    /// When it is wrong.
+    /// When the result is wrong.
     fn check(&mut self, output: &Self::Output);
 }
 
-/// A [`HotPath`] of any type.
+/// A [`HotPath`] of any type, as an object.
 pub trait Work {
     /// Whether [`Self::prepare`] does something.
     fn prepares(&self) -> bool;
-    /// Makes ready for the next run; unmeasured.
+    /// Prepares the next run. This is not measured.
     fn prepare(&mut self);
-    /// Runs once and drops the result; measured.
+    /// Runs once and drops the result. This is measured.
     fn run(&mut self);
-    /// Makes ready, runs and checks the result.
+    /// Prepares a run, runs and checks the result.
     ///
     /// # Panics
-    /// When it is wrong.
+    /// When the result is wrong.
     fn run_checked(&mut self);
 }
 
@@ -94,10 +93,10 @@ impl fmt::Debug for dyn Work {
     }
 }
 
-/// One line of the table of cases.
+/// A row of the table of cases.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// The hot path, the name of its file.
+    /// The hot path: the name of its file.
     pub path: &'static str,
     /// The case's name within its path.
     pub id: &'static str,
@@ -105,14 +104,14 @@ pub struct Case {
 }
 
 impl Case {
-    /// Makes what the case works on.
+    /// Sets up the case.
     #[must_use]
     pub fn set_up(&self, scale: Scale) -> Box<dyn Work> {
         (self.set_up)(scale)
     }
 
-    /// As [`Self::set_up`], in full size, run once and ready for the next run: buffers have their usual capacity, so the
-    /// next run is like any other.
+    /// Sets up the case in full size, runs it once and prepares the next run. Buffers then have their usual capacity,
+    /// so that the next run is like any later one.
     #[must_use]
     pub fn warmed(&self) -> Box<dyn Work> {
         let mut work = self.set_up(Scale::Full);

@@ -1,4 +1,4 @@
-//! Compressing one message for all who take it compressed, and inflating what one client sent.
+//! Compressing one message for all sessions that take it compressed, and inflating a message of a client.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use tickwire_wire::{Codec, Epoch, Payload};
 use crate::case::HotPath;
 use crate::encode::encode;
 
-/// A message as it is before it is compressed, and the compressor of a shard.
+/// An uncompressed message, and the compressor of a shard.
 pub struct Deflate {
     message: Vec<u8>,
     codec: Codec,
@@ -27,7 +27,7 @@ impl fmt::Debug for Deflate {
 }
 
 impl Deflate {
-    /// Compresses `payload`, as an `op` in `codec`, at the level `level`; 0 is the broker's default.
+    /// Compresses `payload`, encoded as an `op` in `codec`, at `level`. Level 0 means the broker's default.
     #[must_use]
     pub fn new(payload: &Payload, op: DataOp, codec: Codec, level: u8) -> Self {
         let frame = encode(payload, &Epoch::from("k3v9"), op, codec);
@@ -67,10 +67,10 @@ pub struct Inflate {
 }
 
 impl Inflate {
-    /// Inflates `payload` as a message of JSON.
+    /// Inflates `payload`, encoded as JSON and compressed.
     ///
     /// # Panics
-    /// When it does not become smaller, as market data does.
+    /// When compression does not make the message smaller, as it does market data.
     #[must_use]
     pub fn new(payload: &Payload) -> Self {
         let mut deflate = Deflate::new(payload, DataOp::Update, Codec::Json, 0);

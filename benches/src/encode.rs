@@ -12,7 +12,7 @@ const TOPIC: &str = "ticker.BTC-USD";
 /// The number of every message that is encoded.
 const SEQ: Seq = Seq(1_234_567);
 
-/// A message, as one of the two data messages, in a codec.
+/// A message, the kind of data message to encode it as, and a codec.
 #[derive(Debug)]
 pub struct Encode {
     epoch: Epoch,
@@ -45,7 +45,7 @@ pub(crate) fn encode(payload: &Payload, epoch: &Epoch, op: DataOp, codec: Codec)
     frame(codec.opcode(), |out| codec.encode_data(op, stamp, payload, out))
 }
 
-/// The data of a frame that [`encode`] made, after a look at the rest of it.
+/// The data of a frame that [`encode`] made. Checks the rest of the frame.
 pub(crate) fn data_of(bytes: &[u8], op: DataOp, codec: Codec) -> serde_json::Value {
     let message = codec.decode_server(payload_of(bytes)).expect("what was encoded");
     let (topic, seq, ts, data) = match (op, message) {

@@ -1,5 +1,5 @@
-//! One publication on its way into the outboxes of its subscribers: the number, the last value, the queue, the encoding,
-//! an entry in each outbox.
+//! One publication on its way into the outboxes of its subscribers: number, last value, queue, encoding, and an entry
+//! in each outbox.
 
 use tickwire_router::Published;
 use tickwire_wire::{Codec, Payload};
@@ -7,7 +7,7 @@ use tickwire_wire::{Codec, Payload};
 use crate::case::HotPath;
 use crate::set_up::{self, Audience, NOW};
 
-/// A topic with subscribers who have read everything.
+/// A topic whose subscribers have read everything.
 #[derive(Debug)]
 pub struct FanOut {
     audience: Audience,
@@ -16,7 +16,7 @@ pub struct FanOut {
 }
 
 impl FanOut {
-    /// A topic with `subscribers`, who speak `codecs` in turn.
+    /// A topic with `subscribers` subscribers, which use `codecs` in turn.
     #[must_use]
     pub fn new(subscribers: usize, codecs: &[Codec]) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Parsing client frames: headers, unmasking, the UTF-8 of texts, putting fragments together.
+//! Parsing the frames of clients: headers, unmasking, the UTF-8 of texts, and joining fragments.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use tickwire_wire::frame::{Event, Limits, Opcode, Parser, client_frame};
 
 use crate::case::HotPath;
 
-/// How messages come.
+/// How the messages are cut into frames and reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Texts, each a frame, all in one read.
+    /// Text messages of one frame each, all in one read.
     Whole,
-    /// As [`Self::Whole`], but not texts: their UTF-8 is not checked, so unmasking is nearly all of it.
+    /// As [`Self::Whole`], but binary: their UTF-8 is not checked, so nearly all of the work is unmasking.
     Binary,
-    /// Texts of so many frames, all in one read.
+    /// Text messages of so many frames each, all in one read.
     Fragments(usize),
-    /// Texts, each a frame, read byte by byte.
+    /// Text messages of one frame each, read byte by byte.
     Dribbled,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for FrameParse {
 }
 
 impl FrameParse {
-    /// Parses `messages` of `bytes` each.
+    /// Parses `messages` messages of `bytes` bytes each.
     #[must_use]
     pub fn new(bytes: usize, messages: usize, cut: Cut) -> Self {
         let payload: Vec<u8> = (0..bytes).map(|at| b' ' + (at % 95) as u8).collect();
@@ -87,7 +87,7 @@ impl FrameParse {
 }
 
 impl HotPath for FrameParse {
-    /// Messages and their bytes.
+    /// The number of messages and that of their bytes.
     type Output = (usize, usize);
 
     const PREPARES: bool = true;

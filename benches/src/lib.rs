@@ -1,10 +1,10 @@
-//! What the hot paths of the broker cost: one file per path, each case measured as wall time (`wall.rs`) and as a number of
-//! instructions (`instructions.rs`), and run with small input as a test.
+//! The costs of the broker's hot paths, one file per path. Each case is measured as wall time (`wall.rs`) and as a
+//! number of instructions (`instructions.rs`), and runs with small input as a test.
 //!
-//! All three run the very same functions: the [`every_case`] table is the only list of cases, and [`set_up`] makes what
-//! they work on. Calls the project's public interfaces only. Nothing here reads a clock or a random number;
-//! the hash maps of a directory do choose random keys, so searching one takes a percent or two more or fewer instructions
-//! from run to run.
+//! All three run the same functions: the [`every_case`] table is the only list of cases, and [`set_up`] makes their
+//! input. The crate calls only the project's public interfaces. It reads no clock and no random number. But a
+//! directory's hash maps choose random keys, so the instructions of searching one vary by a percent or two from run to
+//! run.
 
 pub mod book;
 pub mod case;

@@ -1,5 +1,4 @@
-//! Handing out what waits for each session, and taking note that it was written: everything about a write but the system
-//! call.
+//! Taking what waits for each session and recording that it was written: everything about a write but the system call.
 
 use std::hint::black_box;
 
@@ -8,7 +7,7 @@ use tickwire_wire::Codec;
 use crate::case::HotPath;
 use crate::set_up::{self, Audience, NOW};
 
-/// Sessions with messages waiting.
+/// Sessions whose outboxes hold messages.
 #[derive(Debug)]
 pub struct OutboxDrain {
     audience: Audience,
@@ -16,7 +15,7 @@ pub struct OutboxDrain {
 }
 
 impl OutboxDrain {
-    /// So many `sessions` with so many `messages` waiting for each.
+    /// `sessions` sessions with `messages` messages waiting for each.
     #[must_use]
     pub fn new(sessions: usize, messages: usize) -> Self {
         Self {
@@ -27,7 +26,7 @@ impl OutboxDrain {
 }
 
 impl HotPath for OutboxDrain {
-    /// Frames handed out, their bytes, and publications written.
+    /// The number of frames, of their bytes, and of publications written.
     type Output = (usize, usize, usize);
 
     const PREPARES: bool = true;

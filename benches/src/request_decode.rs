@@ -1,4 +1,4 @@
-//! Reading requests of clients.
+//! Decoding the requests of clients.
 
 use tickwire_wire::message::{BadRequest, Position, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Epoch, JsonText, Payload, RequestId, Seq};
@@ -6,7 +6,7 @@ use tickwire_wire::{ClientMessage, Codec, Epoch, JsonText, Payload, RequestId, S
 use crate::case::HotPath;
 use crate::set_up;
 
-/// A request as it came in.
+/// A request, and its bytes.
 #[derive(Debug)]
 pub struct RequestDecode {
     message: ClientMessage,
@@ -15,7 +15,7 @@ pub struct RequestDecode {
 }
 
 impl RequestDecode {
-    /// A `subscribe` of so many `topics`; every fourth of them comes back with a position.
+    /// A `subscribe` for `topics` topics. Every fourth topic is resumed from a position.
     #[must_use]
     pub fn subscribe(topics: usize, codec: Codec) -> Self {
         let topic = |at: usize| {
@@ -43,7 +43,8 @@ impl RequestDecode {
         Self::of(message, codec)
     }
 
-    /// A `publish` of a JSON object, its text as reading MessagePack writes it, so that both codecs carry the same.
+    /// A `publish` of a JSON object. The object's text is the one that decoding MessagePack writes, so that both codecs
+    /// carry the same.
     ///
     /// # Panics
     /// Never: the text is JSON.

@@ -1,6 +1,6 @@
-//! What the hot paths work on: market messages, books, directories, a topic with its subscribers.
+//! The input of the hot paths: market messages, books, directories, a topic with its subscribers.
 //!
-//! Always the same, down to the last digit: no randomness, no clock.
+//! It is always the same, down to the last digit: no randomness, no clock.
 
 use std::fmt;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use tickwire_wire::market::{self, Bbo, Candle, Level, Ticker, Trade};
 use tickwire_wire::message::{AnnouncedLimits, Subscribe, TopicRequest};
 use tickwire_wire::{ClientMessage, Codec, Decimal, Epoch, Micros, Payload, RequestId, Symbol, Topic};
 
-/// When everything happens.
+/// The time of every event.
 pub const NOW: Micros = Micros(1_723_118_400_123_456);
 
 /// The instrument of every message.
@@ -106,7 +106,7 @@ pub fn book_change() -> Payload {
     Payload::Book(Box::new(book))
 }
 
-/// What someone published as JSON: 236 bytes of it, strings, numbers, an array and a map.
+/// A message that a client published as JSON: 236 bytes with strings, numbers, an array and a map.
 ///
 /// # Panics
 /// Never: the text is JSON.
@@ -121,9 +121,9 @@ pub fn published() -> Payload {
 /// A side of a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Those who buy.
+    /// The buyers' side.
     Bids,
-    /// Those who sell.
+    /// The sellers' side.
     Asks,
 }
 
@@ -139,19 +139,19 @@ fn level_at(side: Side, ticks: usize, units: i64) -> Level {
     }
 }
 
-/// The level that a [`whole_book`] has with so many better ones before it.
+/// The level that has `depth` better ones before it on a side of a [`whole_book`].
 #[must_use]
 pub fn level(side: Side, depth: usize) -> Level {
     level_at(side, 2 * depth, 20_155 + 1_113 * (depth as i64 % 97))
 }
 
-/// A level that comes between that at `depth` and the next one.
+/// A level between the one at `depth` and the next one.
 #[must_use]
 pub fn level_behind(side: Side, depth: usize) -> Level {
     level_at(side, 2 * depth + 1, 500_000)
 }
 
-/// A book with so many `levels` a side, as a publisher sends it.
+/// A book with `levels` levels a side, as a publisher sends it.
 #[must_use]
 pub fn whole_book(levels: usize) -> market::Book {
     market::Book {
@@ -164,7 +164,7 @@ pub fn whole_book(levels: usize) -> market::Book {
     }
 }
 
-/// The change of one level.
+/// A book message that changes one level.
 #[must_use]
 pub fn change_of(side: Side, level: Level) -> market::Book {
     let (bids, asks) = match side {
@@ -181,7 +181,7 @@ pub fn change_of(side: Side, level: Level) -> market::Book {
     }
 }
 
-/// A directory with one shard, room for `topics` and otherwise the broker's default limits.
+/// A directory with one shard and room for `topics` topics. The other limits are the broker's defaults.
 #[must_use]
 pub fn directory(topics: usize) -> Arc<Directory> {
     let queue = ShardQueue::new(SHARD_QUEUE_MAX, Box::new(|| {}));
@@ -197,7 +197,7 @@ pub fn directory(topics: usize) -> Arc<Directory> {
     ))
 }
 
-/// The one shard of a `directory`, with the broker's default limits.
+/// The only shard of `directory`, with the broker's default limits.
 #[must_use]
 pub fn shard(directory: &Arc<Directory>) -> Shard {
     Shard::new(ShardId(0), directory.clone(), shard_settings())
@@ -226,7 +226,7 @@ fn shard_settings() -> ShardSettings {
     }
 }
 
-/// One topic and the sessions that are subscribed to it, all of one shard.
+/// A topic and the sessions that subscribe to it, all in one shard.
 pub struct Audience {
     /// The directory with the topic.
     pub directory: Arc<Directory>,
@@ -245,8 +245,8 @@ impl fmt::Debug for Audience {
 }
 
 impl Audience {
-    /// So many `sessions`, who speak `codecs` in turn, subscribed with the topic's default mode; they have read what the
-    /// broker answered.
+    /// `sessions` sessions, which use `codecs` in turn. They subscribe in the topic's default mode and have read the
+    /// broker's answers.
     ///
     /// # Panics
     /// Never: the topic is valid.
@@ -281,7 +281,7 @@ impl Audience {
         audience
     }
 
-    /// Publishes to the topic and puts the message into every outbox.
+    /// Publishes to the topic and puts the message into each outbox.
     ///
     /// # Panics
     /// When `payload` is a book.
@@ -291,7 +291,7 @@ impl Audience {
         while self.shard.drain(usize::MAX, NOW) {}
     }
 
-    /// Every session takes all that waits for it.
+    /// Lets each session take everything that waits for it.
     ///
     /// # Panics
     /// Never: a session takes no more than waits for it.

@@ -1,4 +1,4 @@
-//! Doing a `subscribe` that names as many patterns as may be, whole or a piece of it.
+//! Handling a `subscribe` with as many patterns as allowed, whole or one piece of it.
 
 use std::fmt;
 use std::rc::Rc;
@@ -11,21 +11,22 @@ use tickwire_wire::{ClientMessage, Codec, Micros, RequestId};
 use crate::case::HotPath;
 use crate::set_up::{self, NOW};
 
-/// Microseconds between two connections, in which what one was charged is forgiven.
+/// Microseconds between two connections. In that time the charge of the previous one is forgiven.
 const PAUSE_US: u64 = 1_000_000_000;
 
-/// What of a request is measured.
+/// The part of a request that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it, piece after piece.
+    /// All pieces.
     Whole,
     /// The first piece.
     First,
-    /// The last piece, with the answer.
+    /// The last piece, including the answer.
     Last,
 }
 
-/// A connection that subscribes to 1,024 patterns, all of which match one topic: each of ten tokens that are `x` or a wildcard.
+/// A connection that subscribes to 1,024 patterns, all of which match the same topic. Each pattern has ten tokens, each
+/// `x` or a wildcard.
 pub struct Storm {
     shard: Shard,
     session: Option<SessionId>,
@@ -41,7 +42,7 @@ impl fmt::Debug for Storm {
 }
 
 impl Storm {
-    /// A storm of which `part` is measured.
+    /// A storm that measures `part`.
     #[must_use]
     pub fn new(part: Part) -> Self {
         Self {
@@ -70,7 +71,7 @@ fn request() -> ClientMessage {
 }
 
 impl HotPath for Storm {
-    /// How much of the request is done, if not all of it.
+    /// How many patterns are done; `None` if all of them are.
     type Output = Option<usize>;
 
     const PREPARES: bool = true;
@@ -111,11 +112,11 @@ impl HotPath for Storm {
 
     fn check(&mut self, done: &Option<usize>) {
         assert_eq!(done.is_some(), self.part == Part::First, "{self:?}");
-        // What a wildcard looks at counts, too.
+        // The patterns that a wildcard is compared with count as well.
         assert!(done.is_none_or(|names| names > TOPICS_AT_ONCE / 2 && names <= TOPICS_AT_ONCE));
         let session = self.session.expect("it is open");
         let outbox = self.shard.outbox(session).expect("it is open");
-        // The welcome, and an answer as long as a result for each pattern.
+        // The outbox holds the welcome, and an answer with a result for each pattern.
         let answered = outbox.control_bytes() > SUBSCRIPTIONS_MAX * 60;
         assert_eq!(
             answered,

@@ -1,4 +1,4 @@
-//! The one list of all cases.
+//! The only list of all cases.
 
 use tickwire_wire::Codec::{Json, MessagePack};
 use tickwire_wire::codec::DataOp::{Snapshot, Update};
@@ -15,8 +15,8 @@ use crate::set_up;
 use crate::subscribe::{Part, Storm};
 use crate::topic_match::{Patterns, Wildcard};
 
-/// Hands every case to the macro `with`: by hot path the names of its cases and how each is set up, a function of the
-/// [`Scale`].
+/// Calls the macro `with` with every case. For each hot path it lists the names of the cases and how each is set up, as
+/// a function of the [`Scale`].
 #[macro_export]
 macro_rules! every_case {
     ($with:ident) => {
@@ -125,7 +125,7 @@ every_case!(list);
 /// The case `id` of `path`.
 ///
 /// # Panics
-/// When there is none.
+/// When there is no such case.
 #[must_use]
 pub fn find(path: &str, id: &str) -> &'static Case {
     let found = CASES.iter().find(|case| case.path == path && case.id == id);
@@ -142,7 +142,7 @@ mod tests {
                 #[test]
                 fn $id() {
                     let mut work = super::find(stringify!($path), stringify!($id)).set_up(super::Scale::Small);
-                    // A second run meets what the first has left.
+                    // The second run meets the state that the first has left.
                     work.run_checked();
                     work.run_checked();
                 }

@@ -12,7 +12,7 @@ use crate::set_up;
 /// The topic that is looked up among patterns.
 const TOPIC: &str = "candle.1m.S1";
 
-/// Finding what was stored under the patterns that match a topic, as a shard does when it meets one.
+/// Finding the values stored under the patterns that match a topic, as a shard does at a new topic.
 #[derive(Debug)]
 pub struct Patterns {
     index: PatternIndex<u64>,
@@ -20,7 +20,7 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// Among `count` patterns, half of them with a wildcard.
+    /// Searches `count` patterns, half of them with a wildcard.
     ///
     /// # Panics
     /// Never: the patterns are valid.
@@ -45,7 +45,7 @@ impl Patterns {
 }
 
 impl HotPath for Patterns {
-    /// The sum of what was found.
+    /// The sum of the values found.
     type Output = u64;
 
     fn run(&mut self) -> u64 {
@@ -64,7 +64,7 @@ impl HotPath for Patterns {
     }
 }
 
-/// Finding the topics that a pattern selects, as a subscription does.
+/// Finding the topics that a pattern matches, as a subscription does.
 pub struct Wildcard {
     pattern: Pattern,
     directory: Arc<Directory>,
@@ -77,10 +77,10 @@ impl fmt::Debug for Wildcard {
 }
 
 impl Wildcard {
-    /// Those that `pattern` selects of `count` topics, five per symbol.
+    /// Searches `count` topics, five for each symbol, for those that `pattern` matches.
     ///
     /// # Panics
-    /// When `pattern` is not one.
+    /// When `pattern` is not a valid pattern.
     #[must_use]
     pub fn new(pattern: &str, count: usize) -> Self {
         let directory = set_up::directory(count);
