@@ -1,6 +1,7 @@
-//! How fast the simulated market makes ticks on one core: `cargo run --release --example throughput -- SYMBOLS RATE TICKS`.
+//! Measures how fast the simulated market makes ticks on one core:
+//! `cargo run --release --example throughput -- SYMBOLS RATE TICKS`.
 //!
-//! Ticks are dropped as they come; nothing waits for their time.
+//! Each tick is dropped at once. The program does not wait for the time at which a tick is due.
 
 #![expect(clippy::print_stdout, reason = "the figures are the point")]
 

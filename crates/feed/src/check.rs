@@ -1,7 +1,7 @@
 //! What a recording holds and what is wrong with it, without a broker: `tickwire check-recording`.
 //!
-//! Replays the files as a broker would and keeps the books besides, at most [`BOOK_LEVELS_MAX`] levels a side, so that it sees
-//! those that cross. Memory is that of a replay and of its books.
+//! It replays the files as a broker would. It also keeps the books, at most [`BOOK_LEVELS_MAX`] levels a side, to find
+//! crossed ones. Memory is that of a replay and of its books.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use tickwire_wire::{Decimal, Micros, Payload, Symbol};
 use crate::replay::FaultLog;
 use crate::{Fault, FaultCounts, FaultKind, Replay, ReplayError, Tick};
 
-/// What a recording holds of a symbol.
+/// What a recording holds for one symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {
-    /// Trades that count.
+    /// Trades that the replay accepts.
     pub trades: u64,
-    /// Best quotes that count.
+    /// Best quotes that the replay accepts.
     pub quotes: u64,
     /// Changes of the book.
     pub changes: u64,
@@ -26,7 +26,7 @@ pub struct Held {
     pub whole_books: u64,
 }
 
-/// The book of a symbol.
+/// The two sides of a symbol's book.
 #[derive(Debug, Default)]
 struct Sides {
     bids: BTreeMap<Decimal, Decimal>,
@@ -35,7 +35,7 @@ struct Sides {
 }
 
 impl Sides {
-    /// Applies a message. Whether it fits.
+    /// Applies a message. Returns whether the book stays within its limit of levels.
     fn apply(&mut self, book: &Book) -> bool {
         if book.replace {
             self.bids.clear();
@@ -56,7 +56,7 @@ impl Sides {
         fits
     }
 
-    /// The best bid and ask, if the book became crossed.
+    /// Returns the best bid and ask if the book has just become crossed.
     fn crosses(&mut self) -> Option<(Decimal, Decimal)> {
         let best = self.bids.keys().next_back().zip(self.asks.keys().next());
         let best = best
@@ -67,20 +67,20 @@ impl Sides {
     }
 }
 
-/// A recording that is read through.
+/// The check of a recording, from its first tick to its last.
 #[derive(Debug)]
 pub struct Check {
     replay: Replay,
     symbols: BTreeMap<Symbol, Held>,
     books: BTreeMap<Symbol, Sides>,
-    /// What the replay itself does not see.
+    /// The faults that the replay itself does not find.
     found: FaultLog,
     first: Option<Micros>,
     last: Option<Micros>,
 }
 
 impl Check {
-    /// Opens `files`, which are replayed together.
+    /// Opens `files`. They are replayed together.
     ///
     /// # Errors
     /// As [`Replay::open`].
@@ -95,7 +95,7 @@ impl Check {
         })
     }
 
-    /// Goes on by one tick. Whether there was one.
+    /// Takes the next tick. Returns whether there was one.
     pub fn step(&mut self) -> bool {
         let Some(tick) = self.replay.next_tick() else {
             return false;
@@ -147,24 +147,24 @@ impl Check {
         }
     }
 
-    /// Lines read so far.
+    /// The number of lines read so far.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.replay.stats().lines
     }
 
-    /// The time of the first and the last event.
+    /// The times of the first and the last event.
     #[must_use]
     pub fn span(&self) -> Option<(Micros, Micros)> {
         self.first.zip(self.last)
     }
 
-    /// What there is of each symbol.
+    /// Each symbol so far, with what the recording holds for it.
     pub fn symbols(&self) -> impl Iterator<Item = (&Symbol, &Held)> {
         self.symbols.iter()
     }
 
-    /// How much is wrong, by kind.
+    /// The number of faults so far, by kind.
     #[must_use]
     pub fn counts(&self) -> FaultCounts {
         let mut counts = self.replay.stats().faults;
@@ -174,7 +174,7 @@ impl Check {
         counts
     }
 
-    /// The first faults of each kind, in the order of the kinds.
+    /// The kept faults, the first of each kind, ordered by kind.
     #[must_use]
     pub fn faults(&self) -> Vec<&Fault> {
         let mut faults: Vec<&Fault> = self.replay.faults().iter().chain(self.found.kept()).collect();

@@ -1,9 +1,9 @@
-//! Where ticks come from: a simulated market or the replay of recordings.
+//! The sources of ticks: a simulated market, and the replay of recordings.
 //!
-//! A [`Feed`] is asked for one [`Tick`] after the other. Time is virtual: every tick says when it is due and the times
-//! never decrease; whoever publishes the ticks waits for that moment, at whatever speed. Never a socket, a clock, a
-//! thread or the environment; the replay alone touches the file system, and only the files it was given. Nothing is
-//! queued beyond the ticks of one event or line, so memory is bounded by the number of symbols.
+//! A [`Feed`] hands out one [`Tick`] after the other. Time is virtual: each tick says when it is due, and these times
+//! never decrease. The caller waits for that moment, at any speed, and publishes the tick. This crate never uses a
+//! socket, a clock, a thread or the environment. Only the replay reads files, and only those that it was given. No
+//! ticks are queued beyond those of one event or line, so the number of symbols bounds the memory.
 
 pub mod check;
 pub mod replay;
@@ -19,10 +19,10 @@ pub use check::Check;
 pub use replay::{Fault, FaultCounts, FaultKind, Replay, ReplayError};
 pub use sim::{Sim, SimConfig, SimError};
 
-/// Most symbols that one feed carries, simulated or replayed.
+/// Most symbols of one feed, simulated or replayed.
 pub const SYMBOLS_MAX: u32 = 10_000;
 
-/// The number of a topic within its feed: dense from 0, never reused.
+/// The number of a topic within its feed: dense from 0, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicNo(pub u32);
 
@@ -37,26 +37,27 @@ impl TopicNo {
 /// One message that a feed publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tick {
-    /// When it is due, in the feed's virtual time: never before the tick that came before it.
+    /// When the tick is due, in the feed's virtual time. It is never before the previous tick.
     pub at: Micros,
-    /// The topic it is for.
+    /// The topic to publish to.
     pub topic: TopicNo,
-    /// What is published.
+    /// The data to publish.
     pub payload: Payload,
-    /// Why the book is not to be relied on from this tick on, until one replaces it as a whole.
+    /// Why the book cannot be relied on from this tick on, until a tick replaces the whole book.
     pub doubt: Option<StaleReason>,
 }
 
-/// What a feed has done so far. All counts are since the feed was opened; the simulated market has only `ticks`.
+/// What a feed has done since it was opened. The simulated market counts only `ticks`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FeedStats {
     /// Ticks handed out.
     pub ticks: u64,
-    /// Lines read from recordings, malformed ones among them.
+    /// Lines read from recordings, including malformed ones.
     pub lines: u64,
-    /// Depth events that the snapshot before them had already, as it is after each snapshot; they were dropped.
+    /// Depth events that were dropped because the snapshot before them already contains them. This is normal after each
+    /// snapshot.
     pub covered_depth: u64,
-    /// What is wrong with the recordings, by kind: see [`Feed::faults`].
+    /// The faults of the recordings, by kind: see [`Feed::faults`].
     pub faults: FaultCounts,
 }
 
@@ -67,9 +68,9 @@ pub struct FeedStats {
     reason = "there is one feed in a process, and it is asked for every tick"
 )]
 pub enum Feed {
-    /// The simulated market; never ends.
+    /// The simulated market, which never ends.
     Sim(Sim),
-    /// Recordings; ends when they do.
+    /// Recordings. The feed ends when they do.
     Replay(Replay),
 }
 
@@ -82,8 +83,8 @@ impl Feed {
         }
     }
 
-    /// When the next tick is due, or `None` when the recordings are over. Before the first call of
-    /// [`Feed::next_tick`] this is where the feed's virtual time begins.
+    /// When the next tick is due, or `None` when the recordings are over. Before the first call of [`Feed::next_tick`]
+    /// it is the start of the feed's virtual time.
     #[must_use]
     pub fn next_at(&self) -> Option<Micros> {
         match self {
@@ -92,8 +93,8 @@ impl Feed {
         }
     }
 
-    /// The topics so far, by number. The simulated market has all of them from the beginning; a replay adds those of a
-    /// symbol before its first tick.
+    /// The topics so far, by number. The simulated market has all of them from the start. A replay adds those of a
+    /// symbol before the symbol's first tick.
     #[must_use]
     pub fn topics(&self) -> &[Topic] {
         match self {
@@ -102,10 +103,10 @@ impl Feed {
         }
     }
 
-    /// The topic with number `number`.
+    /// The topic that has this number.
     ///
     /// # Panics
-    /// When `number` is of another feed.
+    /// When the number is not one of this feed.
     #[must_use]
     pub fn topic(&self, number: TopicNo) -> &Topic {
         &self.topics()[number.index()]
@@ -120,8 +121,8 @@ impl Feed {
         }
     }
 
-    /// The first [`replay::FAULTS_MAX`] faults of each kind of the recordings, in the order they were met. The simulated market has
-    /// none.
+    /// The first [`replay::FAULTS_MAX`] faults of each kind in the recordings, in the order in which they were found.
+    /// The simulated market has none.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         match self {

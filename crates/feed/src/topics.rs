@@ -1,13 +1,13 @@
 //! The topics of a feed and their numbers.
 //!
-//! Each symbol has the same six topics, one per [`Channel`], with consecutive numbers: no map is needed from symbol and
-//! channel to number. A symbol that makes no valid topic is refused.
+//! Each symbol has the same six topics, one per [`Channel`], with consecutive numbers. So the number of a topic is
+//! computed from symbol and channel, without a map. A symbol that makes no valid topic is refused.
 
 use tickwire_wire::{Topic, TopicError};
 
 use crate::TopicNo;
 
-/// What is published of a symbol.
+/// What is published for a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Channel {
     /// `trade.<symbol>`
@@ -35,7 +35,7 @@ impl Channel {
         Self::Candle1m,
     ];
 
-    /// What the channel's topics begin with.
+    /// The beginning of the channel's topics.
     const fn prefix(self) -> &'static str {
         match self {
             Self::Trade => "trade",

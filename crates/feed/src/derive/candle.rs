@@ -1,7 +1,7 @@
-//! One candle at a time of one interval.
+//! The candles of one symbol and interval, one at a time.
 //!
-//! Intervals begin at multiples of their length since the Unix epoch. An interval without trades has no candle. A
-//! candle that was closed is never opened again: a trade that comes later for it is refused.
+//! An interval begins at a multiple of its length since the Unix epoch. An interval without trades has no candle. A
+//! closed candle is never opened again: a trade that comes later for it is refused.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Default for Intervals {
 }
 
 impl Intervals {
-    /// A builder for seconds and one for minutes.
+    /// Creates the builder for seconds and the builder for minutes.
     pub(crate) fn builders(&self) -> (CandleBuilder, CandleBuilder) {
         let builder = |name: &Arc<str>, length_us| CandleBuilder {
             name: name.clone(),
@@ -41,7 +41,7 @@ impl Intervals {
     }
 }
 
-/// The trades of the interval that is not over.
+/// The trades of the open interval.
 #[derive(Debug)]
 struct Open {
     start: Micros,
@@ -53,7 +53,7 @@ struct Open {
     trades: u64,
 }
 
-/// Makes the candles of one symbol and interval.
+/// Builds the candles of one symbol and interval.
 #[derive(Debug)]
 pub(crate) struct CandleBuilder {
     name: Arc<str>,
@@ -63,8 +63,8 @@ pub(crate) struct CandleBuilder {
 }
 
 impl CandleBuilder {
-    /// Adds a trade of the open interval, or opens the one that the trade is in. Whether that interval could still
-    /// take it.
+    /// Adds a trade to the open interval, or opens the trade's interval. Returns whether that interval could still take
+    /// the trade.
     pub(super) fn add(&mut self, trade: &Trade) -> bool {
         let start = Micros(trade.time.0 - trade.time.0 % self.length_us);
         match &mut self.open {

@@ -1,9 +1,9 @@
-//! Ticker and candles of one symbol, made from its trades and best quotes; the same for both feeds.
+//! Ticker and candles of one symbol, computed from its trades and best quotes; the same for both feeds.
 //!
 //! The session of a ticker is the whole feed. `vwap` is rounded to [`VWAP_DIGITS`] and `change_pct` to
 //! [`CHANGE_DIGITS`] digits after the point, halves to the even digit; everything else is exact. Every trade that
-//! [`Derive::trade`] accepts is in the ticker and in one candle per interval; one that would not fit the exact sums is
-//! refused before anything changes. Holds a fixed amount of memory; nothing here can overflow.
+//! [`Derive::trade`] accepts is in the ticker and in one candle per interval. A trade that would make a sum inexact is
+//! refused before anything changes. Memory is fixed; nothing here can overflow.
 
 mod candle;
 
@@ -26,22 +26,22 @@ pub(crate) const CHANGE_DIGITS: u32 = 4;
 const FRACTION_DIGITS_MAX: u32 = 12;
 /// Highest price: 10^12.
 const PRICE_MAX: Number = Number::from_parts(3_567_587_328, 232, 0, false, 0);
-/// Largest volume of a session: 10^16. With 12 digits after the point that is 28 digits, which are exact; times the
-/// highest price it is 10^28, which is in range.
+/// Largest volume of a session: 10^16. With 12 digits after the point it has 28 digits, which are exact. Multiplied by
+/// the highest price it is 10^28, which is in range.
 const VOLUME_MAX: Number = Number::from_parts(1_874_919_424, 2_328_306, 0, false, 0);
 
-/// Why a trade cannot be used.
+/// Why a trade is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum TradeRefused {
-    /// 0, negative, too high or too fine.
+    /// The price is 0, negative, too high or has too many digits after the point.
     #[error(
         "price {0} is not above 0 and at most {PRICE_MAX} with {FRACTION_DIGITS_MAX} digits after the point"
     )]
     Price(Decimal),
-    /// 0, negative or too fine.
+    /// The size is 0, negative or has too many digits after the point.
     #[error("size {0} is not above 0 with at most {FRACTION_DIGITS_MAX} digits after the point")]
     Size(Decimal),
-    /// The sum of all sizes would be too large.
+    /// The session's volume would become too large.
     #[error("size {0} would take the session's volume over {VOLUME_MAX}")]
     Volume(Decimal),
 }
@@ -50,13 +50,14 @@ pub(crate) enum TradeRefused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Timeliness {
-    /// It is in a candle of each interval.
+    /// The trade is in a candle of each interval.
     InTime,
-    /// A candle of its own had been closed, or a later one begun: it is in the ticker but not in that candle.
+    /// A candle of the trade's time had been closed, or a later one begun. The trade is in the ticker but not in that
+    /// candle.
     Late,
 }
 
-/// What the trades so far add up to.
+/// The sums over all trades so far.
 #[derive(Debug)]
 struct Session {
     last: Decimal,
@@ -68,7 +69,7 @@ struct Session {
     time: Micros,
 }
 
-/// The best quotes that were last seen; 0 before any.
+/// The latest best quotes; 0 before the first.
 #[derive(Debug, Default)]
 struct Quote {
     bid: Decimal,
@@ -77,7 +78,7 @@ struct Quote {
     ask_size: Decimal,
 }
 
-/// The derived data of one symbol.
+/// Ticker and candles of one symbol.
 #[derive(Debug)]
 pub(crate) struct Derive {
     symbol: Symbol,
@@ -88,7 +89,7 @@ pub(crate) struct Derive {
 }
 
 impl Derive {
-    /// Nothing derived yet.
+    /// Starts without any trade or quote.
     pub(crate) fn new(symbol: Symbol, intervals: &Intervals) -> Self {
         let (seconds, minutes) = intervals.builders();
         Self {
@@ -105,7 +106,7 @@ impl Derive {
         &self.symbol
     }
 
-    /// Takes note of the best quotes.
+    /// Records the best quotes.
     pub(crate) fn quote(&mut self, bbo: &Bbo) {
         self.quote = Quote {
             bid: bbo.bid,
@@ -115,7 +116,7 @@ impl Derive {
         };
     }
 
-    /// Adds a trade. Call [`Derive::close`] with its time first.
+    /// Adds a trade. Call [`Derive::close`] with the trade's time first.
     pub(crate) fn trade(&mut self, trade: &Trade) -> Result<Timeliness, TradeRefused> {
         let (price, size) = (trade.price.get(), trade.size.get());
         let in_range = |number: Number| number > Number::ZERO && number.scale() <= FRACTION_DIGITS_MAX;
@@ -186,7 +187,7 @@ impl Derive {
         })
     }
 
-    /// The candles that are open, shorter interval first.
+    /// Emits the open candles, the shorter interval first.
     pub(crate) fn candles(&self, mut emit: impl FnMut(Channel, Candle)) {
         if let Some(candle) = self.seconds.candle(&self.symbol) {
             emit(Channel::Candle1s, candle);
@@ -196,7 +197,7 @@ impl Derive {
         }
     }
 
-    /// Closes the candles whose interval is over at `now`, shorter interval first.
+    /// Closes the candles whose interval is over at `now`, the shorter interval first.
     pub(crate) fn close(&mut self, now: Micros, mut emit: impl FnMut(Channel, Candle)) {
         if let Some(candle) = self.seconds.close(now, &self.symbol) {
             emit(Channel::Candle1s, candle);

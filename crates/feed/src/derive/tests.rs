@@ -1,4 +1,4 @@
-//! Ticker and candles against hand-made sequences and an independent recomputation.
+//! Ticker and candles, compared with hand-made sequences and with an independent computation.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn line(candle: &Candle) -> String {
     )
 }
 
-/// `ms price size` is a trade, `ms` alone another event, `end` the feed's.
+/// Runs `events`, separated by `; `: `ms price size` is a trade, `ms` alone another event, `end` the end of the feed.
 fn check(events: &str, expected: &Expect) {
     let (mut derive, mut log) = (derive(), String::new());
     for event in events.split("; ") {
@@ -153,7 +153,7 @@ fn ticker_sums_up_the_session() {
 }
 
 proptest! {
-    /// Sums kept step by step equal sums over the whole list, in plain integers.
+    /// Sums kept step by step equal sums over the whole list in plain integers.
     #[test]
     fn sums_agree_with_the_trades(
         trades in prop::collection::vec((0_u64..300, 1_i64..100_000, 1_i64..100_000), 1..200),

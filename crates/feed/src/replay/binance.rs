@@ -1,7 +1,8 @@
-//! One line of a Binance recording (RECORDINGS.md): the local time, then a message of spot or of USD-M futures.
+//! Parses one line of a Binance recording (RECORDINGS.md): the local time, then a message of spot or of USD-M futures.
 //!
-//! Reads, never guesses: a field that is missing, a number that is negative or not exact, a time of no known unit each make
-//! the line an error that says so, and so does what other exchanges send. Fields that are not used are ignored. Nothing
+//! It never guesses. A line is an error that says what is wrong if a field is missing, a number is negative or not
+//! exact, a time has no known unit, or the message is another exchange's. Unused fields are ignored. Nothing here keeps
+//! state.
 //! here keeps state.
 
 mod error;
@@ -20,21 +21,21 @@ use super::moment;
 
 pub(super) use error::LineError;
 
-/// A line that was understood.
+/// A parsed line.
 #[derive(Debug, PartialEq)]
 pub(super) struct Line<'a> {
     /// When it was received, by the recorder's clock.
     pub(super) at: Micros,
-    /// The exchange's name of the symbol; a snapshot mostly has none.
+    /// The exchange's name of the symbol. Most snapshots have none.
     pub(super) symbol: Option<Cow<'a, str>>,
-    /// What happened.
+    /// The event of the line.
     pub(super) event: Event,
 }
 
-/// What a line says.
+/// The event that a line tells.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
-    /// An execution, or several of one order at one price.
+    /// One execution, or several executions of one order at one price.
     Trade(Traded),
     /// New best quotes.
     Bbo(Quoted),
@@ -46,7 +47,7 @@ pub(super) enum Event {
         bids: Vec<Level>,
         asks: Vec<Level>,
     },
-    /// The best levels of the book, as a whole.
+    /// The best levels, which replace the whole book.
     Top {
         last_id: u64,
         bids: Vec<Level>,
@@ -69,21 +70,21 @@ pub(super) struct Traded {
 /// The best quotes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Quoted {
-    /// The update of the book that made them so.
+    /// The number of the book's update with these quotes.
     pub(super) id: Option<u64>,
     pub(super) bid: Decimal,
     pub(super) bid_size: Decimal,
     pub(super) ask: Decimal,
     pub(super) ask_size: Decimal,
-    /// Of futures.
+    /// The time of the event. Only futures have it.
     pub(super) time: Option<Micros>,
 }
 
-/// Text that is borrowed unless it has escapes.
+/// A text, borrowed unless it contains escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Whether a field is there, whatever it holds.
+/// Whether a field is present, with any value.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
@@ -104,14 +105,14 @@ struct Envelope<'a> {
     e: Option<Text<'a>>,
     #[serde(borrow)]
     s: Option<Text<'a>>,
-    /// The best quotes of spot name no event.
+    /// Best quotes of spot do not name an event.
     #[serde(rename = "B", default, deserialize_with = "present")]
     bid_size: bool,
     #[serde(rename = "A", default, deserialize_with = "present")]
     ask_size: bool,
 }
 
-/// Fields that tell what a message is that is no market data of Binance.
+/// Fields that tell what a message is, if it is not market data of Binance.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Marks {
@@ -138,7 +139,7 @@ struct Marks {
 }
 
 impl Marks {
-    /// What a message without an event is.
+    /// The error for a message without an event.
     fn verdict(&self) -> LineError {
         if self.arg {
             LineError::OtherExchange("OKX")
@@ -206,7 +207,7 @@ struct DepthData<'a> {
     a: Vec<Level>,
 }
 
-/// The best levels: of spot as a snapshot, of futures as a depth event.
+/// The best levels. Spot sends them as a snapshot, futures as a depth event.
 #[derive(Deserialize)]
 struct TopData {
     #[serde(rename = "E")]
@@ -219,16 +220,16 @@ struct TopData {
     asks: Vec<Level>,
 }
 
-/// Events that are replayed, as their `e` names them.
+/// The events that are replayed, as their field `e` names them.
 const TRADE: &str = "trade";
 const AGGREGATED: &str = "aggTrade";
 const DEPTH: &str = "depthUpdate";
 const QUOTE: &str = "bookTicker";
 
-/// The event of one symbol.
+/// A symbol's name and its event.
 type Named<'a> = (Cow<'a, str>, Event);
 
-/// Reads one line, without its end.
+/// Parses one line, without its line end.
 pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
     if line.starts_with(&[0xff, 0xfe]) || line.starts_with(&[0xfe, 0xff]) {
         return Err(LineError::Utf16);
@@ -243,8 +244,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
     Ok(Line { at, symbol, event })
 }
 
-/// What a line of a raw capture says behind its address, and the symbol that the address names: `ADDRESS -> TIME: BODY` is
-/// an answer over HTTP, `ADDRESS <- TIME: …` was sent, `ADDRESS <-> TIME` is a connection.
+/// Splits a line of a raw capture: returns its message and the symbol that its address names. `ADDRESS -> TIME: BODY`
+/// is an answer over HTTP, `ADDRESS <- TIME: …` was sent, `ADDRESS <-> TIME` is a connection.
 fn captured(text: &str) -> Result<(Option<&str>, &str), LineError> {
     let schemes = ["https://", "http://", "wss://", "ws://"];
     if !schemes.iter().any(|scheme| text.starts_with(scheme)) {
@@ -259,7 +260,7 @@ fn captured(text: &str) -> Result<(Option<&str>, &str), LineError> {
     Ok((symbol, answer))
 }
 
-/// The message `json`, with its symbol unless it is a snapshot.
+/// Parses the message `json`. It has a symbol unless it is a snapshot.
 fn message(json: &str) -> Result<(Option<Cow<'_, str>>, Event), LineError> {
     if json.trim_ascii_start().starts_with('[') {
         return Err(LineError::OtherExchange("Kraken or Bitfinex"));
@@ -289,7 +290,7 @@ fn message(json: &str) -> Result<(Option<Cow<'_, str>>, Event), LineError> {
     }
 }
 
-/// The data of `stream`, as combined streams have them.
+/// Parses the data of `stream` in a message of a combined stream.
 fn streamed<'a>(stream: &str, data: &'a str) -> Result<Named<'a>, LineError> {
     let unused = || LineError::UnusedStream(stream.to_owned());
     let (lower, kind) = stream.split_once('@').ok_or_else(unused)?;
@@ -306,14 +307,14 @@ fn streamed<'a>(stream: &str, data: &'a str) -> Result<Named<'a>, LineError> {
         (QUOTE, None) => QUOTE,
         ("depth", speed) if speed.is_none_or(ms) => DEPTH,
         ("depth5" | "depth10" | "depth20", speed) if speed.is_none_or(ms) => {
-            // Those of spot name no symbol.
+            // The best levels of spot name no symbol.
             return Ok((Cow::Owned(lower.to_uppercase()), top(data)?));
         }
         _ => return Err(unused()),
     };
     let (symbol, event) =
         event(expected, data).map_err(|error| misplaced(stream, expected, data).unwrap_or(error))?;
-    // Names may have letters whose case only Unicode knows.
+    // Some symbols have letters whose case only Unicode defines.
     if symbol.to_lowercase() != lower.to_lowercase() {
         return Err(wrong(stream, expected, &symbol));
     }
@@ -328,7 +329,7 @@ fn wrong(stream: &str, event: &str, symbol: &str) -> LineError {
     }
 }
 
-/// What is wrong with data that could not be read, if it is that they are of another event than `expected`.
+/// The error for unreadable data if they are of another event than `expected`.
 fn misplaced(stream: &str, expected: &str, data: &str) -> Option<LineError> {
     let Envelope {
         e: Some(Text(e)), s, ..
@@ -340,7 +341,7 @@ fn misplaced(stream: &str, expected: &str, data: &str) -> Option<LineError> {
     (e != expected).then(|| wrong(stream, &e, &symbol))
 }
 
-/// The event `name`. Data of another one are not read.
+/// Parses `data` of the event `name`. Data of another event are refused.
 fn event<'a>(name: &str, data: &'a str) -> Result<Named<'a>, LineError> {
     match name {
         TRADE | AGGREGATED => trade(name, object(data)?),
@@ -350,7 +351,7 @@ fn event<'a>(name: &str, data: &'a str) -> Result<Named<'a>, LineError> {
     }
 }
 
-/// Reads a JSON object. Serde alone would also take an array of the fields' values.
+/// Parses a JSON object. Serde alone would also take an array of the fields' values.
 fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineError> {
     if text.trim_ascii_start().starts_with('{') {
         Ok(serde_json::from_str(text)?)

@@ -1,9 +1,10 @@
-//! How a symbol's depth events and snapshots become a book: what follows, what is late, what is missing.
+//! Makes a symbol's book out of depth events and snapshots: which event follows, which is late, and what is missing.
 //!
-//! Events are numbered by the updates of the book that they hold. A spot event follows if its first update is at most the
-//! next one, a futures event if the event before it (`pu`) is not newer than the book. While the book is in doubt, the
-//! events of the last [`RECENT_US`] are kept: a snapshot that comes late, as one that is asked for does, makes the book
-//! whole when every event since is there. They have [`RECENT_LEVELS_MAX`] levels at most, and those of all symbols
+//! Events are numbered by the updates of the book that they contain. A spot event follows if its first update is at
+//! most the next one. A futures event follows if the event before it (`pu`) is not newer than the book. While the book
+//! is in doubt, the events of the last [`RECENT_US`] are kept. A late snapshot, such as one that was requested, makes
+//! the book whole if every event since is among them. The kept events have at most [`RECENT_LEVELS_MAX`] levels, and
+//! those of all symbols together have a budget. When there are more, the oldest are dropped.
 //! together a budget; what does not fit is let go, the oldest first.
 
 use std::collections::VecDeque;
@@ -14,9 +15,9 @@ use tickwire_wire::message::StaleReason;
 
 /// How long a depth event is kept for a snapshot, in microseconds.
 const RECENT_US: u64 = 30_000_000;
-/// Most levels of a symbol's events that are kept for a snapshot.
+/// Most levels in the events of a symbol that are kept for a snapshot.
 const RECENT_LEVELS_MAX: usize = 65_536;
-/// Most levels that are kept for snapshots of all symbols together: 32 MiB.
+/// Most levels in the kept events of all symbols together: 32 MiB.
 pub(super) const ALL_RECENT_LEVELS_MAX: usize = 1_048_576;
 
 /// A depth event.
@@ -24,7 +25,7 @@ pub(super) const ALL_RECENT_LEVELS_MAX: usize = 1_048_576;
 pub(super) struct Depth {
     pub(super) first_id: u64,
     pub(super) last_id: u64,
-    /// The last update of the event before, of futures.
+    /// The last update of the previous event. Only futures have it.
     pub(super) previous_id: Option<u64>,
     pub(super) bids: Vec<Level>,
     pub(super) asks: Vec<Level>,
@@ -32,7 +33,7 @@ pub(super) struct Depth {
 }
 
 impl Depth {
-    /// Whether nothing is missing between update `id` and this event.
+    /// Whether no update is missing between update `id` and this event.
     fn follows(&self, id: u64) -> bool {
         match self.previous_id {
             Some(previous) => previous <= id,
@@ -40,60 +41,60 @@ impl Depth {
         }
     }
 
-    /// What keeping it counts for.
+    /// What keeping the event costs, in levels.
     fn weight(&self) -> usize {
         1 + self.bids.len() + self.asks.len()
     }
 }
 
-/// What is to become of a depth event.
+/// What to do with a depth event.
 #[derive(Debug, PartialEq)]
 pub(super) enum Change {
-    /// It changes the book. If updates are missing before it, the last that the book had.
+    /// The event changes the book. If updates are missing before it, `hole_after` is the last one that the book had.
     Applies { hole_after: Option<u64> },
-    /// The snapshot before it has it already.
+    /// The snapshot before it already contains it.
     Covered,
-    /// It came before, or a newer one did: this update.
+    /// The event came before, or a newer one did, which ended with this update.
     Stale { seen: u64 },
 }
 
-/// What is to become of a snapshot.
+/// What to do with a snapshot.
 #[derive(Debug, PartialEq)]
 pub(super) enum Whole {
-    /// It is the book, with these events behind it.
+    /// The snapshot becomes the book, followed by these events.
     Applies { newer: Vec<Depth> },
-    /// The book is whole and has this update.
+    /// The snapshot is old: the book is whole and contains this later update.
     Old { book_id: u64 },
-    /// The book is in doubt, and events between the snapshot and this update are missing.
+    /// The book is in doubt, and events between the snapshot and this update of the book are missing.
     Unreachable { book_id: u64 },
 }
 
-/// Where one symbol's book stands.
+/// The state of one symbol's book.
 #[derive(Debug, Default)]
 pub(super) struct BookLine {
-    /// The newest update of any depth event.
+    /// The newest update in any depth event.
     seen: Option<u64>,
-    /// The last update that the book has.
+    /// The last update in the book.
     book_id: Option<u64>,
-    /// Why the book is not to be relied on.
+    /// Why the book cannot be relied on; `None` if it is whole.
     doubt: Option<StaleReason>,
-    /// The events since the doubt began, with when they were received.
+    /// The events since the doubt began, each with the time at which it was received.
     recent: VecDeque<(Micros, Depth)>,
     recent_levels: usize,
 }
 
 impl BookLine {
-    /// Why the book is not to be relied on.
+    /// Why the book cannot be relied on; `None` if it is whole.
     pub(super) fn doubt(&self) -> Option<StaleReason> {
         self.doubt
     }
 
-    /// Whether the book is whole and as of update `id`.
+    /// Whether the book is whole and at update `id`.
     pub(super) fn is_at(&self, id: u64) -> bool {
         self.doubt.is_none() && self.book_id == Some(id)
     }
 
-    /// Takes note of an event that was received at `at`. `all` is the sum of what all symbols keep.
+    /// Takes an event that was received at `at`. `all` is the number of levels that all symbols keep.
     pub(super) fn depth(&mut self, at: Micros, depth: &Depth, all: &mut usize) -> Change {
         if let Some(seen) = self.seen.filter(|seen| depth.last_id <= *seen) {
             return Change::Stale { seen };
@@ -130,7 +131,7 @@ impl BookLine {
         }
     }
 
-    /// Takes a snapshot of the book as of update `last_id`.
+    /// Takes a snapshot of the book at update `last_id`.
     pub(super) fn snapshot(&mut self, last_id: u64, all: &mut usize) -> Whole {
         let mut newer = Vec::new();
         if let Some(book_id) = self.book_id.filter(|id| *id > last_id) {
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(line.snapshot(100, &mut all), Whole::Applies { newer: vec![] });
         for (depth, expected, doubt) in [
             (spot(95, 100), Change::Covered, None),
-            // Beginning before the snapshot and ending behind it is as it should be.
+            // An event may begin before the snapshot and end after it.
             (spot(98, 102), FITS, None),
             (spot(103, 104), FITS, None),
             (spot(101, 102), Change::Stale { seen: 104 }, None),

@@ -1,7 +1,7 @@
-//! What was wrong with a recording: of each kind the first by name, all of them by number.
+//! The faults of a recording: the first of each kind with their reasons, and the number of all.
 //!
-//! Bounded: [`FAULTS_MAX`] faults of a kind with reasons of at most [`REASON_BYTES_MAX`] bytes are kept, the rest is
-//! counted.
+//! Bounded: [`FAULTS_MAX`] faults of a kind are kept, with reasons of at most [`REASON_BYTES_MAX`] bytes. Further
+//! faults are only counted.
 
 use std::fmt;
 use std::path::Path;
@@ -9,42 +9,42 @@ use std::sync::Arc;
 
 /// Most faults of a kind that are kept.
 pub const FAULTS_MAX: usize = 64;
-/// Longest reason of a fault in bytes; the rest is cut off.
+/// Longest reason of a fault in bytes. Longer ones are cut off.
 pub const REASON_BYTES_MAX: usize = 240;
 
-/// What kind of thing is wrong with a line of a recording.
+/// The kinds of faults in a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
-    /// It cannot be read, or the file breaks off there.
+    /// The line cannot be read, or the file breaks off there.
     Malformed,
-    /// It is of a stream that is not replayed. No fault of the recording.
+    /// The line is of a stream that is not replayed. This is not wrong.
     Unused,
-    /// Its time is before that of an earlier line of its file; it was given the earlier line's.
+    /// The line's time is before that of an earlier line of its file. The line gets the earlier line's time.
     TimeBack,
-    /// A depth event that had come before, or is older than one that had. It was dropped.
+    /// A depth event came again, or is older than one that came. It was dropped.
     StaleDepth,
-    /// A depth event that does not follow on the one before: some are missing.
+    /// A depth event does not follow the previous one: some are missing.
     DepthHole,
-    /// A snapshot that is older than the book and could not bring it up to date. It was dropped.
+    /// A snapshot is older than the book and could not bring it up to date. It was dropped.
     OldSnapshot,
-    /// A trade that had come before, or is older than one that had. It was dropped.
+    /// A trade came again, or is older than one that came. It was dropped.
     RepeatedTrade,
-    /// A trade that does not follow on the one before: some are missing.
+    /// A trade does not follow the previous one: some are missing.
     TradeHole,
-    /// A trade that came after a candle of its own had been closed: it is in the ticker, not in that candle.
+    /// A trade came after a candle of its time had been closed. It is in the ticker but not in that candle.
     LateTrade,
-    /// A best quote that had come before, or is older than one that had. It was dropped.
+    /// A best quote came again, or is older than one that came. It was dropped.
     StaleQuote,
-    /// The same trades or the same book from a second kind of stream. It was dropped.
+    /// A second kind of stream carries the same trades or the same book. The line was dropped.
     SecondStream,
-    /// A change that the broker refused, since the book would have too many levels or take up too much.
+    /// The broker refused a change, since the book would have too many levels or take too much memory.
     FullBook,
-    /// The best bid of a book was not below its best ask any more. Only a check of a recording looks for it.
+    /// The best bid of a book reached its best ask. Only the check of a recording looks for this.
     CrossedBook,
 }
 
 impl FaultKind {
-    /// Every kind, in the order of the numbers.
+    /// Every kind, in the order of the discriminants.
     pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Unused,
@@ -61,7 +61,7 @@ impl FaultKind {
         Self::CrossedBook,
     ];
 
-    /// The kinds of lines that can be read, and that a broker meets: all but the first and the last.
+    /// The kinds that a broker meets in lines that it can read: all but the first and the last.
     pub const ANOMALIES: [Self; 11] = {
         let mut kinds = [Self::Unused; 11];
         let mut at = 0;
@@ -72,7 +72,7 @@ impl FaultKind {
         kinds
     };
 
-    /// What the kind is called in metrics and reports.
+    /// The name of the kind in metrics and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,37 +92,37 @@ impl FaultKind {
         }
     }
 
-    /// Whether the recording is not as it should be.
+    /// Whether the kind means that the recording is wrong.
     #[must_use]
     pub const fn is_wrong(self) -> bool {
         !matches!(self, Self::Unused)
     }
 }
 
-/// How many there were of each kind of fault.
+/// The number of faults of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FaultCounts([u64; FaultKind::ALL.len()]);
 
 impl FaultCounts {
-    /// How many of `kind`.
+    /// The number of faults of `kind`.
     #[must_use]
     pub const fn of(&self, kind: FaultKind) -> u64 {
         self.0[kind as usize]
     }
 
-    /// Each kind of which there were any, and how many.
+    /// Each kind with at least one fault, and their number.
     pub fn iter(&self) -> impl Iterator<Item = (FaultKind, u64)> {
         let counts = FaultKind::ALL.into_iter().zip(self.0);
         counts.filter(|(_, count)| *count > 0)
     }
 
-    /// How many of all kinds.
+    /// The number of faults of all kinds.
     #[must_use]
     pub fn all(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Counts `more` of `kind`.
+    /// Adds `more` faults of `kind`.
     pub(crate) fn add(&mut self, kind: FaultKind, more: u64) {
         self.0[kind as usize] += more;
     }
@@ -131,11 +131,11 @@ impl FaultCounts {
 /// What is wrong with a line of a recording, or the place where a file broke off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind of thing it is.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// The file as it was named when the replay was opened.
+    /// The file, with the name that the replay was opened with.
     pub file: Arc<Path>,
-    /// The line; the first is 1.
+    /// The number of the line. The first line is 1.
     pub line: u64,
     /// What is wrong with it.
     pub reason: String,
@@ -147,14 +147,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Where in a recording something is.
+/// A place in a recording.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spot<'a> {
     pub(crate) file: &'a Arc<Path>,
     pub(crate) line: u64,
 }
 
-/// The faults so far.
+/// The faults found so far.
 #[derive(Debug, Default)]
 pub(crate) struct FaultLog {
     kept: Vec<Fault>,
@@ -162,7 +162,7 @@ pub(crate) struct FaultLog {
 }
 
 impl FaultLog {
-    /// Adds one.
+    /// Adds a fault.
     pub(crate) fn add(&mut self, kind: FaultKind, at: Spot<'_>, reason: &dyn fmt::Display) {
         self.counts.add(kind, 1);
         if self.counts.of(kind) <= FAULTS_MAX as u64 {
@@ -180,12 +180,12 @@ impl FaultLog {
         }
     }
 
-    /// The ones that are kept, in the order they were met.
+    /// The kept faults, in the order in which they were found.
     pub(crate) fn kept(&self) -> &[Fault] {
         &self.kept
     }
 
-    /// How many there were.
+    /// The number of faults of each kind.
     pub(crate) fn counts(&self) -> FaultCounts {
         self.counts
     }

@@ -1,8 +1,8 @@
-//! The lines of one file, plain, gzip or zstd, one at a time and of bounded length.
+//! Reads one file line by line: plain, gzip or zstd.
 //!
-//! The compression is told by the first bytes, never by the name. A byte order mark before the first line is skipped. Holds
-//! one line of at most [`LINE_BYTES_MAX`] bytes and the buffers of the decoder. A line that is longer is skipped and reported; a file that breaks off (a
-//! truncated gzip, a disk that fails) is reported once and is then over.
+//! The first bytes tell the compression, never the file's name. A byte order mark before the first line is skipped.
+//! Memory is one line of at most [`LINE_BYTES_MAX`] bytes and the buffers of the decoder. A longer line is skipped and
+//! reported. A file that breaks off (a truncated gzip, a failing disk) is reported once and then ends.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,23 +13,23 @@ use tickwire_wire::byte_order_mark;
 
 use super::zstd::{self, Zstd};
 
-/// Longest line in bytes, its end not counted. A REST snapshot of 5,000 levels a side is under half of it.
+/// Longest line in bytes, without its line end. A REST snapshot of 5,000 levels a side is less than half as long.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// First two bytes of a gzip file (RFC 1952 §2.3.1).
+/// The first two bytes of a gzip file (RFC 1952 §2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What came of reading a line.
+/// The result of reading a line.
 #[derive(Debug)]
 pub(super) enum LineRead<'a> {
-    /// A line without its end.
+    /// A line, without its line end.
     Line(&'a [u8]),
-    /// A line over [`LINE_BYTES_MAX`], which was skipped.
+    /// A line longer than [`LINE_BYTES_MAX`] was skipped.
     TooLong,
-    /// The rest of the file cannot be read. The next read says `End`.
+    /// The rest of the file cannot be read. The next read returns `End`.
     Broken(io::Error),
-    /// The file is over.
+    /// The file has ended.
     End,
 }
 
@@ -51,14 +51,14 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
-    /// Opens `file` and looks at its first bytes.
+    /// Opens `file` and reads its first bytes.
     pub(super) fn open(file: &Path) -> io::Result<Self> {
         Self::new(BufReader::with_capacity(BUFFER_BYTES, File::open(file)?))
     }
 
     /// The lines that `reader` yields.
     fn new(mut reader: impl BufRead + Send + 'static) -> io::Result<Self> {
-        // A pipe may hand over one byte at first: the magic is read, then put back before the rest.
+        // A pipe may return one byte at first. The magic number is read whole and then put before the rest.
         let mut magic = Vec::with_capacity(zstd::MAGIC_BYTES);
         reader
             .by_ref()
@@ -81,7 +81,7 @@ impl Lines {
         })
     }
 
-    /// Reads the next line; with it comes its number, the first is 1.
+    /// Reads the next line. Returns it with its number; the first line is 1.
     pub(super) fn read(&mut self) -> (u64, LineRead<'_>) {
         if self.ended {
             return (self.number, LineRead::End);
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands over one byte per read.
+    /// A reader that returns one byte per read.
     struct Trickle(io::Cursor<Vec<u8>>);
 
     impl Read for Trickle {
@@ -173,7 +173,7 @@ mod tests {
         check(&[gzip(b"a\nb"), gzip(b"c\n")].concat(), &expect![["1 a\n2 bc\n"]]);
     }
 
-    /// `a\nb\n` as the program `zstd` packs it, with its checksum.
+    /// `a\nb\n` as the program `zstd` compresses it, with a checksum.
     const ZSTD: &[u8] = &[
         0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x21, 0x00, 0x00, 0x61, 0x0a, 0x62, 0x0a, 0x25, 0x50, 0xb3, 0x23,
     ];
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn zstd_is_told_by_its_bytes_and_frames_join() {
         check(ZSTD, &expect![["1 a\n2 b\n"]]);
-        // A frame that says nothing (RFC 8878 section 3.1.2) goes before a frame, or between two.
+        // A skippable frame (RFC 8878 section 3.1.2) before a frame, and between two.
         let skipped = [0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9];
         check(
             &[&skipped, ZSTD, &skipped, ZSTD].concat(),

@@ -1,12 +1,12 @@
-//! What a replay knows of each symbol, and how an event becomes ticks.
+//! The state of each symbol of a replay, and how an event becomes ticks.
 //!
-//! Candles close by the exchange's clock: at once by a trade, since trades of a symbol come in order of time, and
-//! [`CLOSE_GRACE_US`] late by a depth event, because depth events overtake trades (by up to 0.2 s in real recordings).
-//! A best quote closes nothing.
+//! Candles close by the exchange's clock. A trade closes them at once, since the trades of a symbol come in order of
+//! time. A depth event closes them [`CLOSE_GRACE_US`] late, since depth events overtake trades (by up to 0.2 s in real
+//! recordings). A best quote closes nothing.
 //!
-//! Trades and best quotes count once, by their numbers, and so do the events of a book ([`BookLine`]). What comes late or
-//! again is dropped, what is missing is told: by a fault, and of a book by the doubt that its ticks carry. Where a
-//! recording has the trades or the book of a symbol from two kinds of streams, the kind that comes first counts.
+//! Trades, best quotes and the events of a book ([`BookLine`]) have numbers, and each counts once. What comes late or
+//! again is dropped. What is missing is reported: as a fault and, for a book, as the doubt that its ticks carry. If a
+//! recording has a symbol's trades or book from two kinds of streams, the kind that comes first counts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -25,30 +25,30 @@ use crate::{FeedStats, SYMBOLS_MAX, Tick};
 
 /// How long after a candle's end a depth event closes it, in microseconds.
 const CLOSE_GRACE_US: u64 = 1_000_000;
-/// Which kind of stream a symbol's book is made of.
+/// The kind of stream that a symbol's book is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BookSource {
-    /// Changes, and snapshots that were asked for.
+    /// Changes, and snapshots that were requested.
     Changes,
-    /// The best levels, as a whole each time.
+    /// The best levels, each time as a whole.
     Top,
 }
 
-/// One symbol.
+/// The state of one symbol.
 #[derive(Debug)]
 struct Market {
     derive: Derive,
     book: BookLine,
     book_source: Option<BookSource>,
-    /// Whether its trades are aggregated.
+    /// Whether its trades are aggregated; `None` before the first.
     aggregated: Option<bool>,
-    /// The newest trade.
+    /// The number of the newest trade.
     trade_id: Option<u64>,
-    /// The update of the newest best quote.
+    /// The update number of the newest best quote.
     quote_id: Option<u64>,
 }
 
-/// All symbols of a replay, the ticks that are ready, and what went wrong.
+/// All symbols of a replay, the ticks that are ready, and the faults.
 #[derive(Debug, Default)]
 pub(super) struct Markets {
     topics: Topics,
@@ -59,12 +59,12 @@ pub(super) struct Markets {
     out: VecDeque<Tick>,
     stats: FeedStats,
     faults: FaultLog,
-    /// What all books keep for snapshots.
+    /// The number of levels that all books keep for snapshots.
     recent_levels: usize,
 }
 
 impl Markets {
-    /// The number of the symbol that the exchange calls `name`; a new one if it was not seen yet.
+    /// The number of the symbol that the exchange calls `name`. A new symbol gets the next number.
     pub(super) fn symbol(&mut self, name: &str) -> Result<SymbolNo, SymbolError> {
         if let Some(symbol) = self.by_name.get(name) {
             return Ok(*symbol);
@@ -93,7 +93,7 @@ impl Markets {
         Ok(number)
     }
 
-    /// Publishes what `entry`, which is at `spot`, says.
+    /// Publishes the event of `entry`, which is at `spot`.
     pub(super) fn apply(&mut self, spot: Spot<'_>, entry: Entry) {
         let Entry {
             at, symbol, event, ..
@@ -112,7 +112,7 @@ impl Markets {
         }
     }
 
-    /// Closes every candle, symbol by symbol: the recordings are over.
+    /// Closes every candle, symbol by symbol, since the recordings have ended.
     pub(super) fn finish(&mut self, at: Micros) {
         for number in 0..self.markets.len() {
             self.close(at, SymbolNo(number as u32), Micros(u64::MAX));
@@ -194,7 +194,7 @@ impl Markets {
         self.push(at, symbol, Channel::Bbo, Payload::Bbo(Box::new(bbo)));
     }
 
-    /// Whether a symbol's book is made of `source`. If not, that is a fault.
+    /// Whether a symbol's book is made of `source`. If it is not, adds a fault.
     fn is_source(&mut self, spot: Spot<'_>, symbol: SymbolNo, source: BookSource) -> bool {
         let first = *self.markets[symbol.index()].book_source.get_or_insert(source);
         if first != source {
@@ -261,7 +261,7 @@ impl Markets {
         }
     }
 
-    /// The best levels as a whole.
+    /// Takes the best levels, which replace the whole book.
     fn top(
         &mut self,
         at: Micros,
@@ -275,7 +275,7 @@ impl Markets {
         }
         let book = &mut self.markets[symbol.index()].book;
         if book.is_at(last_id) {
-            // They are sent at a fixed pace, changed or not.
+            // The best levels are sent at a fixed pace, even if unchanged.
             self.stats.covered_depth += 1;
             return;
         }
@@ -335,7 +335,7 @@ impl Markets {
         });
     }
 
-    /// The next tick that is ready.
+    /// Takes the next tick that is ready.
     pub(super) fn pop(&mut self) -> Option<Tick> {
         let tick = self.out.pop_front()?;
         self.stats.ticks += 1;
@@ -352,12 +352,12 @@ impl Markets {
         self.topics.as_slice()
     }
 
-    /// Names a fault.
+    /// Adds a fault.
     pub(super) fn fault(&mut self, kind: FaultKind, spot: Spot<'_>, reason: &dyn fmt::Display) {
         self.faults.add(kind, spot, reason);
     }
 
-    /// The faults that are kept.
+    /// The faults so far.
     pub(super) fn faults(&self) -> &FaultLog {
         &self.faults
     }

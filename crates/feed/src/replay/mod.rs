@@ -1,9 +1,11 @@
-//! Replay of Binance recordings (RECORDINGS.md): files of `local_timestamp {"stream":…,"data":…}` lines, plain, gzip or zstd.
+//! The replay of Binance recordings (RECORDINGS.md): files of `local_timestamp {"stream":…,"data":…}` lines, plain,
+//! gzip or zstd.
 //!
-//! Several files merge by their local timestamps, files in the order they were given where those are equal. Every line
-//! yields its ticks in order; a trade also yields a ticker and candles. A line that cannot be used is counted and named
-//! ([`Replay::faults`]) and never ends the replay; only a file that cannot be opened, or has nothing that can be used, does,
-//! before it begins. Blank lines are skipped. Files are read as the replay goes on: memory is one line per file and a fixed amount per symbol.
+//! Several files are merged by local timestamp. Where timestamps are equal, the files come in the order in which they
+//! were given. Every line yields its ticks in order; a trade also yields a ticker and candles. A line that cannot be
+//! used is counted, kept as a fault ([`Replay::faults`]), and never ends the replay. Only a file that cannot be opened
+//! or has no usable line does, before the replay begins. Blank lines are skipped. Files are read during the replay:
+//! memory is one line per file and a fixed amount per symbol.
 
 mod binance;
 mod book_line;
@@ -38,7 +40,7 @@ pub enum ReplayError {
     /// No file was given.
     #[error("a replay needs at least one recording; none was given")]
     NoFiles,
-    /// A file that cannot be opened, or whose first bytes cannot be read.
+    /// A file cannot be opened, or its first bytes cannot be read.
     #[error("recording {} cannot be opened: {cause}", file.display())]
     Unreadable {
         /// The file as it was given.
@@ -47,32 +49,32 @@ pub enum ReplayError {
         #[source]
         cause: io::Error,
     },
-    /// A file of which no line can be used.
+    /// No line of a file can be used.
     #[error("recording {} holds nothing that can be replayed: {why}", file.display())]
     NothingUsable {
         /// The file as it was given.
         file: PathBuf,
-        /// What is wrong with its first line that is none, or that it has none.
+        /// The reason of its first fault, or that it has no lines.
         why: String,
     },
 }
 
-/// Recordings as a feed.
+/// A replay of recordings.
 #[derive(Debug)]
 pub struct Replay {
     sources: Vec<Source>,
-    /// When each source that is not over goes on, earliest first.
+    /// The time of each source's next event, earliest first, without the sources that have ended.
     order: BinaryHeap<Reverse<(Micros, usize)>>,
     markets: Markets,
-    /// Where the event is that was taken last.
+    /// The file and line of the last event.
     position: Option<(Arc<Path>, u64)>,
 }
 
 impl Replay {
-    /// Opens `files` and reads up to the first event of each.
+    /// Opens `files` and reads each up to its first event.
     ///
     /// # Errors
-    /// When there are none, or one of them cannot be opened or has nothing to replay. Bad lines are no error: see
+    /// When no file is given, or a file cannot be opened or has nothing to replay. Bad lines are not an error: see
     /// [`Replay::faults`].
     pub fn open(files: &[PathBuf]) -> Result<Self, ReplayError> {
         if files.is_empty() {
@@ -126,38 +128,39 @@ impl Replay {
         }
     }
 
-    /// When the next event is due: at the beginning, the first timestamp of the recordings. `None` when they are over.
+    /// When the next event is due, or `None` when the recordings are over. At first this is the first timestamp of the
+    /// recordings.
     #[must_use]
     pub fn next_at(&self) -> Option<Micros> {
         let ready = self.markets.next_at();
         ready.or_else(|| self.order.peek().map(|Reverse((at, _))| *at))
     }
 
-    /// The topics of the symbols so far, by number. Those of a symbol are added before its first tick.
+    /// The topics of the symbols so far, by number. The topics of a symbol are added before its first tick.
     #[must_use]
     pub fn topics(&self) -> &[Topic] {
         self.markets.topics()
     }
 
-    /// The first [`FAULTS_MAX`] faults of each kind, in the order they were met.
+    /// The first [`FAULTS_MAX`] faults of each kind, in the order in which they were found.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         self.markets.faults().kept()
     }
 
-    /// Where the line is that the last tick was made of.
+    /// The place of the line that the last tick was made of.
     pub(crate) fn position(&self) -> Option<Spot<'_>> {
         let (file, line) = self.position.as_ref()?;
         Some(Spot { file, line: *line })
     }
 
-    /// What was read and published so far.
+    /// The counts of what was read and published so far.
     #[must_use]
     pub fn stats(&self) -> FeedStats {
         self.markets.stats()
     }
 
-    /// Takes one event; after the last one, the end. Whether there was an event.
+    /// Takes one event, or finishes after the last one. Returns whether there was an event.
     fn advance(&mut self) -> bool {
         let Some(Reverse((at, index))) = self.order.pop() else {
             return false;
@@ -175,7 +178,7 @@ impl Replay {
         true
     }
 
-    /// Gets the next event of source `index` ready and puts it in order. Whether there is one.
+    /// Reads the next event of source `index` and puts it in order. Returns whether there is one.
     fn enqueue(&mut self, index: usize) -> bool {
         let source = &mut self.sources[index];
         source.fill(&mut self.markets);

@@ -1,29 +1,29 @@
-//! Times of recordings, whose unit is told by their magnitude: seconds, milliseconds, microseconds or nanoseconds.
+//! The times of recordings. The number of digits tells the unit: seconds, milliseconds, microseconds or nanoseconds.
 //!
-//! A moment between September 2001 and November 2286 has ten digits in seconds, three more in each finer unit; a number
-//! that has none of these lengths is refused. What is finer than a microsecond is cut off.
+//! A moment between September 2001 and November 2286 has ten digits in seconds and three more in each finer unit. A
+//! number of another length is refused. Fractions of a microsecond are cut off.
 
 use thiserror::Error;
 use tickwire_wire::Micros;
 
-/// Seconds of the first moment of ten digits.
+/// The first moment with ten digits, in seconds.
 const FIRST: u64 = 1_000_000_000;
-/// Seconds of the first moment of eleven digits.
+/// The first moment with eleven digits, in seconds.
 const END: u64 = 10_000_000_000;
 
-/// A number that is no time.
+/// A number that is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{0} is no time: since 1970 a moment has 10 digits in seconds, 13 in milliseconds, 16 in microseconds, 19 in nanoseconds"
 )]
 pub(super) struct MomentError(u64);
 
-/// The moment `number`, whatever its unit.
+/// The moment that `number` tells in its unit.
 pub(super) fn of_number(number: u64) -> Result<Micros, MomentError> {
     unit_us(number).map(|unit| Micros(unit.apply(number)))
 }
 
-/// How many microseconds a unit has, or how many of it a microsecond has.
+/// A unit: how many microseconds it has, or how many of it make a microsecond.
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Micros(u64),
@@ -33,7 +33,7 @@ enum Unit {
 impl Unit {
     const fn apply(self, number: u64) -> u64 {
         match self {
-            // Below 2^64: the number has the unit's number of digits.
+            // No overflow: the number has the number of digits of its unit, so the product is below 2^64.
             Self::Micros(micros) => number * micros,
             Self::Parts(parts) => number / parts,
         }
@@ -55,7 +55,7 @@ fn unit_us(number: u64) -> Result<Unit, MomentError> {
     }
 }
 
-/// The moment that `text` is, digits with or without a fraction; none if it is no number.
+/// The moment in `text`, which is digits with or without a fraction; `None` if it is not a number.
 pub(super) fn of_text(text: &str) -> Result<Option<Micros>, MomentError> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -68,7 +68,7 @@ pub(super) fn of_text(text: &str) -> Result<Option<Micros>, MomentError> {
     let unit = unit_us(number)?;
     let part = match unit {
         Unit::Micros(micros) => {
-            // As many digits of the fraction as the unit has microseconds.
+            // The fraction has as many digits as the unit's microseconds need.
             let places = micros.ilog10() as usize;
             let kept = fraction.bytes().chain(std::iter::repeat(b'0')).take(places);
             kept.fold(0, |part, digit| part * 10 + u64::from(digit - b'0'))

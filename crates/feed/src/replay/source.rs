@@ -1,9 +1,9 @@
 //! One file of a replay: its lines as events, in order, with times that never decrease.
 //!
-//! Reads one event ahead, so that files can be merged. A line whose time is more than [`JUMP_US_MAX`] after the line
-//! before waits for the next one: if that goes as far back, the line's time was wrong and it is a fault, or the replay
-//! would stand still for it. At most [`NAMELESS_MAX`] snapshots wait for the line that tells their symbol. What cannot be
-//! used is put into the fault log and skipped.
+//! It reads one event ahead, so that files can be merged. A line whose time is more than [`JUMP_US_MAX`] after the line
+//! before waits for the next line. If that line goes back as far, the first line's time was wrong and is a fault;
+//! otherwise the replay would stand still for that time. At most [`NAMELESS_MAX`] snapshots wait for the line that
+//! tells their symbol. Unusable lines are added to the fault log and skipped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,25 +18,25 @@ use super::lines::{LINE_BYTES_MAX, LineRead, Lines};
 use super::markets::Markets;
 use crate::topics::SymbolNo;
 
-/// Most snapshots that come before the first line with a symbol.
+/// Most snapshots before the first line with a symbol.
 const NAMELESS_MAX: usize = 4;
-/// Longest gap between two lines that is believed at once, in microseconds: a day.
+/// Longest time between two lines that is accepted at once, in microseconds: a day.
 const JUMP_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// An event with everything that is needed to publish it.
+/// An event with everything that publishing it needs.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// When it was received, made non-decreasing.
+    /// When the event was received, made non-decreasing.
     pub(super) at: Micros,
-    /// Its line in the file.
+    /// The number of the event's line in the file.
     pub(super) line: u64,
-    /// Whose event it is.
+    /// The event's symbol.
     pub(super) symbol: SymbolNo,
-    /// What happened.
+    /// The event itself.
     pub(super) event: Event,
 }
 
-/// An event as its line has it. A snapshot has no symbol.
+/// An event as its line tells it. A snapshot has no symbol.
 #[derive(Debug)]
 struct Read {
     at: Micros,
@@ -45,7 +45,7 @@ struct Read {
     event: Event,
 }
 
-/// One file.
+/// One file of a replay.
 #[derive(Debug)]
 pub(super) struct Source {
     file: Arc<Path>,
@@ -53,7 +53,7 @@ pub(super) struct Source {
     latest: Micros,
     /// The symbol of the first line that has one.
     symbol: Option<SymbolNo>,
-    /// A line far ahead of the one before.
+    /// A line whose time is far after that of the line before.
     doubtful: Option<Read>,
     /// Snapshots whose symbol is not known yet.
     nameless: VecDeque<Read>,
@@ -74,7 +74,7 @@ impl Source {
         })
     }
 
-    /// Line `line` of it.
+    /// The place of line `line` in this file.
     fn spot(&self, line: u64) -> Spot<'_> {
         Spot {
             file: &self.file,
@@ -97,12 +97,12 @@ impl Source {
         self.ready.pop_front()
     }
 
-    /// Reads until an event is ready or the file is over.
+    /// Reads until an event is ready or the file has ended.
     pub(super) fn fill(&mut self, markets: &mut Markets) {
         while self.ready.is_empty() && self.advance(markets) {}
     }
 
-    /// Reads one line. Whether there was one.
+    /// Reads one line. Returns whether there was one.
     fn advance(&mut self, markets: &mut Markets) -> bool {
         let (number, read) = self.lines.read();
         let line = match read {
@@ -149,7 +149,7 @@ impl Source {
         true
     }
 
-    /// Accepts lines whose times are credible.
+    /// Accepts `read`, and the line before it, if their times are credible.
     fn weigh(&mut self, read: Read, markets: &mut Markets) {
         if let Some(doubtful) = self.doubtful.take() {
             let ahead_us = doubtful.at.since(read.at);

@@ -1,38 +1,38 @@
-//! From the exchange's name of a pair to ours: `BTCUSDT` to `BTC-USDT`.
+//! Turns the exchange's name of a pair into the broker's: `BTCUSDT` becomes `BTC-USDT`.
 //!
-//! The quote currency is the longest known one that the name ends with; a name that ends with none is kept whole. A letter
-//! or digit that no topic may hold is written as `u` and its code point, in four hexadecimal digits or more: `币` is `u5E01`.
-//! The result is always a valid token of a topic, or there is none.
+//! The quote currency is the longest known one at the end of the name; a name with none is kept whole. A letter or
+//! digit that a topic may not contain is written as `u` and its code point, with four hexadecimal digits or more: `币`
+//! becomes `u5E01`. The result is always a valid token of a topic, or an error.
 
 use thiserror::Error;
 
 /// Longest name of a symbol in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Currencies that pairs are quoted in.
+/// The quote currencies of pairs.
 const QUOTES: [&str; 24] = [
     "USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USD1", "USD", "PAX", "DAI", "EURI", "EUR", "GBP",
     "TRY", "BRL", "AUD", "JPY", "UAH", "RUB", "ZAR", "BTC", "ETH", "BNB", "XRP",
 ];
 
-/// Why a name is no symbol.
+/// Why a name is not a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum SymbolError {
-    /// Empty, too long, or characters that are neither of a topic nor letters or digits.
+    /// The name is empty, too long, or has a character that is neither allowed in a topic nor a letter or digit.
     #[error("symbol {0:?} is not letters, digits, _ or -, at most {NAME_BYTES_MAX} bytes")]
     NoToken(String),
-    /// Two names of the exchange that would be one symbol.
+    /// Two names of the exchange would become the same symbol.
     #[error("symbol {name:?} would be {symbol}, as another one is")]
     Taken { name: String, symbol: String },
-    /// Too long for a topic.
+    /// The symbol is too long for a topic.
     #[error(transparent)]
     NoTopic(#[from] tickwire_wire::TopicError),
-    /// One more than a feed carries.
+    /// There are more symbols than a feed may have.
     #[error("symbol {0:?} is one more than the {max} that a replay carries", max = crate::SYMBOLS_MAX)]
     TooMany(String),
 }
 
-/// The symbol that the exchange calls `name`.
+/// The broker's symbol for what the exchange calls `name`.
 pub(super) fn symbol_of(name: &str) -> Result<String, SymbolError> {
     let mut token = String::with_capacity(name.len());
     for letter in name.chars() {

@@ -1,19 +1,19 @@
-//! The text of a zstd file (RFC 8878): its frames one after the other, those that say nothing skipped.
+//! Decodes a zstd file (RFC 8878): its frames one after the other, without skippable frames.
 //!
-//! Holds the window that a frame asks for, at most [`WINDOW_BYTES_MAX`], and a block. A frame that is cut off, is not what its
-//! checksum says or asks for more is an error.
+//! Memory is the window that a frame asks for, at most [`WINDOW_BYTES_MAX`], and a block. A frame that is cut off,
+//! fails its checksum or asks for a larger window is an error.
 
 use std::io::{self, BufRead, Read};
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// Bytes that tell whether a file is zstd.
+/// Bytes needed to tell whether a file is zstd.
 pub(super) const MAGIC_BYTES: usize = 4;
-/// Largest window: what `zstd --long` makes and `zstd -d` takes by itself.
+/// Largest window: what `zstd --long` makes and `zstd -d` accepts by default.
 const WINDOW_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// Whether a file that begins with `bytes` is zstd: a frame, or one that is skipped (RFC 8878 sections 3.1.1 and 3.1.2).
+/// Whether a file that begins with `bytes` is zstd: a frame or a skippable frame (RFC 8878 sections 3.1.1 and 3.1.2).
 pub(super) fn is_magic(bytes: &[u8]) -> bool {
     matches!(bytes, [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }
@@ -22,7 +22,7 @@ pub(super) fn is_magic(bytes: &[u8]) -> bool {
 pub(super) struct Zstd<R> {
     source: R,
     decoder: FrameDecoder,
-    /// Whether a frame was begun and its end not yet looked at.
+    /// Whether a frame was begun and not yet ended and checked.
     in_frame: bool,
 }
 
@@ -37,7 +37,7 @@ impl<R: BufRead> Zstd<R> {
         }
     }
 
-    /// Goes on to the next frame. Whether there is one.
+    /// Goes on to the next frame. Returns whether there is one.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {
@@ -61,7 +61,7 @@ impl<R: BufRead> Zstd<R> {
         Ok(false)
     }
 
-    /// Looks whether the frame that ends here is what its checksum says.
+    /// Checks the frame that ends here against its checksum.
     fn end_frame(&mut self) -> io::Result<()> {
         self.in_frame = false;
         let said = self.decoder.get_checksum_from_data();

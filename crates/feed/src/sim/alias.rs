@@ -1,17 +1,17 @@
-//! Picks one of many by weight in constant time (Walker's alias method as built by Vose).
+//! Picks one of many items by weight in constant time (Walker's alias method, built as by Vose).
 //!
-//! Built once; the same weights give the same table on every platform.
+//! The table is built once. The same weights give the same table on every platform.
 
 use super::chance::Chance;
 
-/// A column of the table: its own index with a probability of `keep` / 2^32, else `other`.
+/// A column of the table: it yields its own index with a probability of `keep` / 2^32, and `other` otherwise.
 #[derive(Debug, Clone, Copy)]
 struct Column {
     keep: u32,
     other: u32,
 }
 
-/// The table.
+/// The alias table.
 #[derive(Debug)]
 pub(super) struct Alias(Vec<Column>);
 
@@ -42,7 +42,7 @@ impl Alias {
         Self(columns)
     }
 
-    /// An index, by weight.
+    /// A random index, by weight.
     pub(super) fn pick(&self, chance: &mut Chance) -> u32 {
         let own = chance.below(self.0.len() as u32);
         let column = self.0[own as usize];
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What the columns give each index adds up to its weight.
+        /// The shares of the columns add up to the weight of each index.
         #[test]
         fn every_weight_gets_its_share(weights in prop::collection::vec(0.001..1_000.0, 1..200)) {
             let table = Alias::new(&weights);

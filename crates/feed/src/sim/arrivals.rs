@@ -1,24 +1,24 @@
 //! Which symbol acts next, and when: a Hawkes process over all symbols, simulated exactly at constant cost per event.
 //!
-//! Events come of themselves (immigrants, by the heavy-tailed weights of the symbols) or are set off by an earlier event
-//! of the same symbol (offspring: a Poisson number with exponential delays; trades set off more than quotes do). A
-//! Hawkes process with exponential kernel is exactly that. Because an exponential delay has no memory, nothing needs to
-//! be scheduled: the offspring that has not come yet waits in a pool, the pool as a whole brings events at
-//! (its size × decay rate), and whose event it is, is a uniform draw. So the intensity is constant between two events,
-//! nothing is rejected, and 10,000 symbols cost as much as one.
+//! An event comes by itself (an immigrant; the symbols have heavy-tailed weights) or is caused by an earlier event of
+//! the same symbol (offspring). The number of offspring is Poisson-distributed, with exponential delays; trades cause
+//! more than quotes do. This is exactly a Hawkes process with exponential kernel. An exponential delay has no memory,
+//! so nothing needs to be scheduled. The offspring that has not come yet waits in a pool. The pool as a whole brings
+//! events at (its size × decay rate), and each is drawn uniformly from it. So the intensity is constant between two
+//! events, nothing is rejected, and 10,000 symbols cost as much as one.
 //!
-//! Two pools: quick answers and slow aftermath. Now and then a shock puts offspring of many symbols into the quick one.
-//! A pool holds at most [`POOL_MAX`]; offspring beyond it does not come.
+//! There are two pools: quick answers, and slow aftermath. Now and then a shock puts offspring of many symbols into the
+//! quick one. A pool holds at most [`POOL_MAX`]; further offspring is dropped.
 
 use super::alias::Alias;
 use super::chance::Chance;
 use crate::topics::SymbolNo;
 
-/// Most offspring that waits in one pool. The highest rate needs a fifth of it.
+/// Most offspring in one pool. The highest rate needs a fifth of it.
 const POOL_MAX: usize = 1 << 20;
 /// How fast each pool empties, per second.
 const DECAY: [f64; 2] = [20.0, 0.5];
-/// What part of the offspring goes into the first pool.
+/// The share of offspring that goes into the first pool.
 const QUICK: f64 = 0.7;
 
 /// Probability that an immigrant is a trade.
@@ -26,13 +26,13 @@ const IMMIGRANT_TRADES: f64 = 0.08;
 /// Mean offspring of a trade and of a quote: trades, then quotes.
 const TRADE_OFFSPRING: [f64; 2] = [0.60, 0.60];
 const QUOTE_OFFSPRING: [f64; 2] = [0.03, 0.50];
-/// e^-1.20 and e^-0.53, the probabilities of no offspring, in full so that every platform agrees.
+/// e^-1.20 and e^-0.53: the probabilities of no offspring, with all digits so that every platform agrees.
 const TRADE_CHILDLESS: f64 = 0.301_194_211_912_202_1;
 const QUOTE_CHILDLESS: f64 = 0.588_604_969_678_355_2;
 
 /// Shocks per second.
 const SHOCKS_PER_S: f64 = 0.2;
-/// A shock brings the events of typically this many seconds, and at most [`SHOCK_MOST`] times that.
+/// A shock typically brings the events of this many seconds, and at most [`SHOCK_MOST`] times that.
 const SHOCK_S: f64 = 0.02;
 const SHOCK_MOST: f64 = 8.0;
 /// Probability that an event of a shock is a trade.
@@ -47,16 +47,16 @@ pub(super) enum Act {
     Quote,
 }
 
-/// What happens next.
+/// The next arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// A symbol acts.
     Act { symbol: SymbolNo, act: Act },
-    /// News for all.
+    /// A shock hits all symbols.
     Shock,
 }
 
-/// A symbol and what it will do, in one word: pools are large and read at random.
+/// A symbol and its future act, in one word: pools are large and read at random.
 #[derive(Debug, Clone, Copy)]
 struct Waiting(u32);
 
@@ -74,10 +74,10 @@ impl Waiting {
     }
 }
 
-/// Draws numbers of offspring.
+/// Draws the number of offspring.
 #[derive(Debug)]
 struct Offspring {
-    /// Probability of at most 0, 1, 2, … of them.
+    /// The probability of at most 0, 1, 2, … offspring.
     at_most: [f64; 8],
     trades: f64,
 }
@@ -106,7 +106,7 @@ impl Offspring {
     }
 }
 
-/// The process.
+/// The Hawkes process.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     symbols: Alias,
@@ -117,8 +117,8 @@ pub(super) struct Arrivals {
     of_quote: Offspring,
 }
 
-/// How many trades and quotes one immigrant brings in the end, itself among them: (I - Aᵀ)⁻¹ applied to the mix of
-/// immigrants.
+/// The mean number of trades and quotes that one immigrant brings in the end, including itself: (I - Aᵀ)⁻¹ applied to
+/// the mix of immigrants.
 fn descendants() -> (f64, f64) {
     let [tt, tq] = TRADE_OFFSPRING;
     let [qt, qq] = QUOTE_OFFSPRING;
@@ -131,8 +131,8 @@ fn descendants() -> (f64, f64) {
 }
 
 impl Arrivals {
-    /// A process over `symbols` symbols, the first the busiest, that brings `events_per_s` in the long run and is in
-    /// full swing from the first moment.
+    /// A process over `symbols` symbols, the busiest first. It brings `events_per_s` in the long run and is in its
+    /// long-run state from the first moment.
     pub(super) fn new(symbols: u32, events_per_s: f64, chance: &mut Chance) -> Self {
         let weights: Vec<f64> = (0..symbols).map(|rank| 1.0 / (f64::from(rank) + 1.5)).collect();
         let mut arrivals = Self {
@@ -162,14 +162,14 @@ impl Arrivals {
         arrivals
     }
 
-    /// Brings `events_per_s` in the long run.
+    /// Sets the number of events per second in the long run.
     pub(super) fn set_rate(&mut self, events_per_s: f64) {
         let (trades, quotes) = descendants();
         self.events_per_s = events_per_s;
         self.immigrants_per_s = events_per_s / (trades + quotes);
     }
 
-    /// What happens next and after how many nanoseconds, if time goes `pace` times as fast as planned.
+    /// The next arrival, and the nanoseconds until it, if time runs `pace` times as fast as planned.
     pub(super) fn next(&mut self, chance: &mut Chance, pace: f64) -> (u64, Arrival) {
         let [quick, slow] = [0, 1].map(|pool| self.pools[pool].len() as f64 * DECAY[pool]);
         let total = self.immigrants_per_s + quick + slow + SHOCKS_PER_S;
@@ -201,7 +201,7 @@ impl Arrivals {
         (gap_ns as u64, Arrival::Shock)
     }
 
-    /// Lets an event of `symbol` have its offspring.
+    /// Adds the offspring of an event of `symbol`.
     pub(super) fn excite(&mut self, symbol: SymbolNo, act: Act, chance: &mut Chance) {
         let offspring = match act {
             Act::Trade => &self.of_trade,
@@ -220,7 +220,7 @@ impl Arrivals {
         }
     }
 
-    /// Sets off events of many symbols at once.
+    /// Adds offspring of many symbols at once.
     pub(super) fn shock(&mut self, chance: &mut Chance) {
         let unit = chance.unit();
         let seconds = SHOCK_S * (unit / (1.0 - unit)).min(SHOCK_MOST);

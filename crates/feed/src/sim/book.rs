@@ -1,9 +1,9 @@
 //! One side of a book, in whole price steps and lots.
 //!
-//! A level's *key* is its price on the ask side and minus its price on the bid side, so that on both sides a smaller
-//! key is a better price and the same code serves both; two sides do not cross if the sum of their best keys is above
-//! 0. A side always holds [`LEVELS_MIN`] to [`LEVELS_MAX`] levels between two acts, best first, within [`SPAN`] steps.
-//! What changes is noted in [`Changes`], and only there.
+//! A level's *key* is its price on the ask side and minus its price on the bid side. On both sides a smaller key is
+//! then a better price, and the same code serves both. Two sides do not cross if the sum of their best keys is above 0.
+//! Between two acts a side always holds [`LEVELS_MIN`] to [`LEVELS_MAX`] levels, best first, within [`SPAN`] steps.
+//! Every change is recorded in [`Changes`], and only there.
 
 use tickwire_wire::market::Level as WireLevel;
 
@@ -15,7 +15,7 @@ pub(super) const LEVELS_MIN: usize = 10;
 pub(super) const LEVELS_MAX: usize = 20;
 /// Levels of a side at the beginning.
 const LEVELS_FIRST: usize = 15;
-/// Farthest that a level is from the best one, in price steps.
+/// Largest distance of a level from the best one, in price steps.
 pub(super) const SPAN: i32 = 96;
 /// Most lots of a level, in typical orders.
 const LEVEL_ORDERS_MAX: u32 = 2_000;
@@ -27,19 +27,19 @@ pub(super) struct Level {
     pub(super) lots: u32,
 }
 
-/// What an act did to one side.
+/// The changes of one act to one side.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Vec<Level>);
 
 impl Changes {
-    /// Notes that the level at `key`, which had `lots`, is about to change.
+    /// Records that the level at `key`, which has `lots`, is about to change.
     fn note(&mut self, key: i32, lots: u32) {
         self.0.push(Level { key, lots });
     }
 
     /// Takes the levels that are different now, best first.
     pub(super) fn take(&mut self, side: &Ladder, to_wire: impl Fn(Level) -> WireLevel) -> Vec<WireLevel> {
-        // The first note of a level says what it was before the act; the sort is stable.
+        // The first record of a level holds its lots before the act; the sort is stable.
         self.0.sort_by_key(|before| before.key);
         self.0.dedup_by_key(|before| before.key);
         self.0.retain_mut(|level| {
@@ -57,7 +57,7 @@ impl Changes {
 pub(super) struct Ladder {
     levels: [Level; LEVELS_MAX],
     len: usize,
-    /// Lots of a typical order.
+    /// The lots of a typical order.
     order_lots: u32,
 }
 
@@ -85,7 +85,7 @@ impl Ladder {
         self.levels[0]
     }
 
-    /// Where the level at `key` is, or where it would be.
+    /// The index of the level at `key`, or the index at which it would be.
     fn find(&self, key: i32) -> Result<usize, usize> {
         let index = self.levels().iter().take_while(|level| level.key < key).count();
         if index < self.len && self.levels[index].key == key {
@@ -95,8 +95,8 @@ impl Ladder {
         }
     }
 
-    /// Adds an order at `key`: to the level that is there, or as a new one. The worst level gives way if there are too
-    /// many; nothing happens if that would be the new one.
+    /// Adds an order at `key`, to the level there or as a new level. If there are too many levels, the worst one is
+    /// removed; if the new level would be the worst, nothing happens.
     pub(super) fn put(&mut self, key: i32, chance: &mut Chance, changes: &mut Changes) {
         match self.find(key) {
             Ok(index) => {
@@ -121,7 +121,7 @@ impl Ladder {
         }
     }
 
-    /// Takes `lots` from the level at `index`, which is removed when nothing is left.
+    /// Takes `lots` from the level at `index` and removes the level if nothing is left.
     pub(super) fn reduce(&mut self, index: usize, lots: u32, changes: &mut Changes) {
         let level = self.levels[index];
         if lots >= level.lots {
@@ -139,7 +139,7 @@ impl Ladder {
         self.len -= 1;
     }
 
-    /// Pulls every level better than `key` and makes `key` the best one.
+    /// Removes every level better than `key` and makes `key` the best one.
     pub(super) fn retreat(&mut self, key: i32, chance: &mut Chance, changes: &mut Changes) {
         while self.len > 0 && self.best().key < key {
             self.remove(0, changes);
@@ -149,7 +149,7 @@ impl Ladder {
         }
     }
 
-    /// Removes levels that are too far from the best, then adds new worst ones until there are enough.
+    /// Removes levels that are too far from the best one, then adds worse ones until there are enough.
     pub(super) fn tidy(&mut self, chance: &mut Chance, changes: &mut Changes) {
         while self.levels[self.len - 1].key > self.best().key + SPAN {
             self.remove(self.len - 1, changes);
@@ -162,7 +162,7 @@ impl Ladder {
             let step = 1 + chance.below(3) as i32;
             let end = self.best().key + SPAN;
             let mut key = (self.levels[self.len - 1].key + step).min(end);
-            // Where the far end is taken, the next free price before it; there are more prices than levels.
+            // If the farthest price is taken, use the next free price before it. There are more prices than levels.
             while self.find(key).is_ok() {
                 key -= 1;
             }
@@ -193,7 +193,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done, a side stays in order, and the changes turn what it was into what it is.
+        /// Whatever happens, a side stays in order, and the changes lead from the side before the act to the side after
+        /// it.
         #[test]
         fn changes_lead_from_before_to_after(
             seed: u64,

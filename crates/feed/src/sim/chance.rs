@@ -1,20 +1,20 @@
-//! Random numbers of the shapes that the market needs, the same on every platform for the same seed.
+//! Random numbers with the distributions that the market needs, the same on every platform for the same seed.
 //!
-//! ChaCha8 underneath. Only integer operations and IEEE additions, multiplications and divisions: `f64::ln` and its
-//! like may differ between platforms by their last bit, so the logarithm is made here.
+//! The generator is ChaCha8. Only integer operations and IEEE additions, multiplications and divisions are used.
+//! `f64::ln` and similar functions may differ between platforms in the last bit, so the logarithm is computed here.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-/// Told apart from other uses of the same seed.
+/// Separates this use of a seed from others.
 const DOMAIN: &[u8; 24] = b"tickwire simulated marke";
 
-/// The source of everything random.
+/// The source of all randomness.
 #[derive(Debug)]
 pub(super) struct Chance(ChaCha8Rng);
 
 impl Chance {
-    /// The source that `seed` names.
+    /// Starts the source from `seed`.
     pub(super) fn new(seed: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -22,7 +22,7 @@ impl Chance {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// 32 bits.
+    /// 32 random bits.
     pub(super) fn bits(&mut self) -> u32 {
         self.0.next_u32()
     }
@@ -49,14 +49,14 @@ impl Chance {
         -ln(bits as f64 * (1.0 / 9_007_199_254_740_992.0))
     }
 
-    /// Mean 0, variance 1, near enough to normal: 64 coin flips smoothed by a uniform number.
+    /// A number with mean 0 and variance 1, close to normal: 64 coin flips, smoothed by a uniform number.
     pub(super) fn normal(&mut self) -> f64 {
         let heads = f64::from(self.0.next_u64().count_ones());
-        // Variance 16 of the flips and 1/12 of the uniform number.
+        // The flips have variance 16, the uniform number 1/12.
         (heads - 32.5 + self.unit()) * (1.0 / 4.010_403_138_169_74)
     }
 
-    /// Heavy-tailed with median about `typical` and at most `typical` × `most`; at least 1. Sizes of orders are so.
+    /// Heavy-tailed with median about `typical`, at most `typical` × `most` and at least 1, as the sizes of orders are.
     pub(super) fn heavy(&mut self, typical: u32, most: u32) -> u32 {
         let unit = self.unit();
         let factor = (unit / (1.0 - unit)).min(f64::from(most));
@@ -92,7 +92,7 @@ fn ln(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Mean and variance of `n` draws.
+    /// The mean and variance of `n` draws.
     fn moments(n: u32, mut draw: impl FnMut() -> f64) -> (f64, f64) {
         let (mut sum, mut squares) = (0.0, 0.0);
         for _ in 0..n {

@@ -1,4 +1,4 @@
-//! Which symbols the simulated market trades: known ones first, then as many made-up ones as are wanted.
+//! The symbols of the simulated market: known ones first, then as many made-up ones as needed.
 //!
 //! The list does not depend on the seed: symbol n is the same in every run. Names are unique.
 
@@ -7,21 +7,21 @@ use super::factors::SECTORS;
 /// A symbol and the scale of its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Instrument {
-    /// `BTC-USD`
+    /// The name, such as `BTC-USD`.
     pub(super) symbol: String,
-    /// Where its price begins, in price steps.
+    /// The price at the start, in price steps.
     pub(super) price_steps: u32,
-    /// Digits after the point of a price.
+    /// The number of digits after the point of a price.
     pub(super) price_digits: u32,
-    /// Size of a typical order, in lots.
+    /// The size of a typical order, in lots.
     pub(super) order_lots: u32,
-    /// Digits after the point of a size.
+    /// The number of digits after the point of a size.
     pub(super) lot_digits: u32,
-    /// Whose factor it follows, below [`SECTORS`].
+    /// The sector whose factor the symbol follows, below [`SECTORS`].
     pub(super) sector: usize,
 }
 
-/// Sectors, by what the symbols are used for.
+/// The sectors, by what the symbols are used for.
 const MAJOR: usize = 0;
 const CHAIN: usize = 1;
 const ROLLUP: usize = 2;
@@ -31,10 +31,11 @@ const PAYMENT: usize = 5;
 const GAME: usize = 6;
 const DATA: usize = 7;
 
-/// Base currency, first price, digits of the price, typical order, digits of a lot, sector.
+/// Base currency, first price, digits of a price, typical order, digits of a lot, sector.
 type Known = (&'static str, u32, u32, u32, u32, usize);
 
-/// Busiest first. A price is some thousands to some hundred thousands of steps, so that it moves by whole steps.
+/// The known symbols, busiest first. A price is some thousands to some hundred thousands of steps, so that it moves by
+/// whole steps.
 const KNOWN: [Known; 48] = [
     ("BTC", 605_000, 1, 3_000, 5, MAJOR),
     ("ETH", 260_000, 2, 6_000, 4, MAJOR),
@@ -88,9 +89,9 @@ const KNOWN: [Known; 48] = [
 
 const CONSONANTS: &[u8; 21] = b"BCDFGHJKLMNPQRSTVWXYZ";
 const VOWELS: &[u8; 5] = b"AEIOU";
-/// Number of made-up names, consonant-vowel-consonant-vowel.
+/// The number of made-up names: consonant, vowel, consonant, vowel.
 const NAMES: u32 = 21 * 5 * 21 * 5;
-/// Has no divisor in common with [`NAMES`], so that its multiples visit every name once.
+/// Shares no divisor with [`NAMES`], so its multiples reach every name once.
 const NAME_STRIDE: u32 = 4_211;
 
 const _: () = assert!(
@@ -127,7 +128,7 @@ pub(super) fn instruments(count: u32) -> impl Iterator<Item = Instrument> {
     known.chain(made_up).take(count as usize)
 }
 
-/// The made-up name number `number`, below [`NAMES`].
+/// Made-up name number `number`, which is below [`NAMES`].
 fn name(number: u32) -> String {
     let letter = |letters: &[u8], digit: u32| char::from(letters[digit as usize]);
     [
@@ -140,7 +141,7 @@ fn name(number: u32) -> String {
     .collect()
 }
 
-/// Bits that look random but are the same for the same number (the finalizer of MurmurHash3).
+/// Bits that look random and depend only on the number (the finalizer of MurmurHash3).
 fn scramble(number: u32) -> u32 {
     let mut bits = number.wrapping_add(0x9e37_79b9);
     bits = (bits ^ (bits >> 16)).wrapping_mul(0x85eb_ca6b);

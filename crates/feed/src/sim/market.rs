@@ -1,9 +1,10 @@
 //! One symbol of the simulated market: its fair value, its book, and what trades and quotes do to them.
 //!
-//! The book follows the fair value: makers quote around it and pull quotes that it has left behind, takers hit those
-//! first. The book never crosses (a quote is placed only where both best keys add up to more than 0) and never empties
-//! ([`Ladder::tidy`] ends every act). A trade is published before the book that it leaves, so that its price is one that
-//! the book had; then the levels that changed, then the best quotes if they did. Nothing here waits or grows.
+//! The book follows the fair value: makers quote around it and pull quotes that it has left behind, and takers hit
+//! those first. The book never crosses (a quote is placed only where both best keys add up to more than 0) and never
+//! becomes empty ([`Ladder::tidy`] ends every act). A trade is published before the book that it leaves, so the book
+//! had the trade's price. Then come the levels that changed, then the best quotes if they changed. Nothing here waits
+//! or grows.
 
 use std::collections::VecDeque;
 
@@ -19,34 +20,34 @@ use crate::Tick;
 use crate::derive::{Derive, Intervals, Timeliness};
 use crate::topics::{Channel, SymbolNo};
 
-/// Lowest and highest fair value, in price steps. The lowest leaves room for a whole side of the book below it.
+/// Lowest and highest fair value, in price steps. The lowest leaves room below it for a whole side of the book.
 const FAIR: (f64, f64) = (1_000.0, 500_000_000.0);
-/// Relative change of a symbol's own per square root of a second.
+/// The symbol's own relative change per square root of a second.
 const OWN_VOLATILITY: f64 = 0.000_03;
-/// How far the fair value may leave a quote behind before it is pulled or hit, in price steps.
+/// How far the fair value may leave a quote behind before the quote is pulled or hit, in price steps.
 const SLACK: i32 = 1;
 /// Most levels that one taker reaches.
 const SWEEP_LEVELS_MAX: usize = 3;
 
-/// Probability that a maker narrows a spread that is wider than it need be.
+/// Probability that a maker narrows a spread that is wider than necessary.
 const NARROW: f64 = 0.75;
-/// Probability that a taker comes from the side of the one before.
+/// Probability that a taker comes from the same side as the one before.
 const SAME_SIDE: f64 = 0.62;
 
 const BID: usize = 0;
 const ASK: usize = 1;
 
-/// When an act happens and what the factors are then.
+/// The time of an act, and the factors at that time.
 #[derive(Debug)]
 pub(super) struct Moment<'a> {
-    /// As published.
+    /// The time that is published.
     pub(super) at: Micros,
-    /// Since the start of the market.
+    /// Nanoseconds since the start of the market.
     pub(super) now_ns: u64,
     pub(super) factors: &'a Factors,
 }
 
-/// Where ticks go, with the working memory of one act.
+/// The queue of ticks, with the working memory of one act.
 #[derive(Debug, Default)]
 pub(super) struct Outlet {
     ticks: VecDeque<Tick>,
@@ -67,23 +68,23 @@ impl Outlet {
         self.push(at, symbol, channel, Payload::Candle(Box::new(candle)));
     }
 
-    /// The next tick.
+    /// Takes the next tick.
     pub(super) fn pop(&mut self) -> Option<Tick> {
         self.ticks.pop_front()
     }
 
-    /// How many ticks there are.
+    /// The number of ticks that wait.
     pub(super) fn len(&self) -> usize {
         self.ticks.len()
     }
 
-    /// When the next tick is due.
+    /// When the next tick that waits is due.
     pub(super) fn next_at(&self) -> Option<Micros> {
         self.ticks.front().map(|tick| tick.at)
     }
 }
 
-/// One symbol.
+/// The state of one symbol.
 #[derive(Debug)]
 pub(super) struct Market {
     number: SymbolNo,
@@ -91,17 +92,17 @@ pub(super) struct Market {
     lot_digits: u32,
     order_lots: u32,
     sector: usize,
-    /// How strongly it follows the market.
+    /// How strongly the symbol follows the market.
     beta: f64,
-    /// How far from the fair value makers quote, in price steps.
+    /// The distance from the fair value at which makers quote, in price steps.
     half_spread: f64,
-    /// What it is worth, in price steps.
+    /// The fair value, in price steps.
     fair: f64,
-    /// When it was last looked at, and the factors then.
+    /// When the fair value was last updated, and the factors at that time.
     seen_ns: u64,
     seen_market: f64,
     seen_sector: f64,
-    /// Bids and asks.
+    /// The bids and the asks.
     sides: [Ladder; 2],
     /// The side that the last taker hit.
     last_hit: usize,
@@ -113,7 +114,7 @@ pub(super) struct Market {
 const _: () = assert!(size_of::<Market>() <= 1_280, "10,000 symbols take little memory");
 
 impl Market {
-    /// The symbol number `number`, of which the first is the busiest.
+    /// Creates symbol number `number`; the first is the busiest.
     pub(super) fn new(
         number: SymbolNo,
         instrument: &Instrument,
@@ -171,7 +172,7 @@ impl Market {
         self.publish_best(at, outlet);
     }
 
-    /// Lets the symbol act. Whether derived messages are to be published now that were not before.
+    /// Lets the symbol act. Returns whether derived messages have become due and were not due before.
     pub(super) fn act(
         &mut self,
         act: Act,
@@ -199,7 +200,7 @@ impl Market {
         act == Act::Trade && !std::mem::replace(&mut self.derived_due, true)
     }
 
-    /// Publishes ticker and candles.
+    /// Publishes the ticker and the candles.
     pub(super) fn publish_derived(&mut self, at: Micros, outlet: &mut Outlet) {
         self.derived_due = false;
         self.derive.close(at, |channel, candle| {
@@ -217,7 +218,7 @@ impl Market {
             .candles(|channel, candle| outlet.push_candle(at, self.number, channel, candle));
     }
 
-    /// Moves the fair value with the factors and by its own.
+    /// Moves the fair value with the factors and by its own random change.
     fn follow(&mut self, moment: &Moment<'_>, chance: &mut Chance) {
         let (market, sector) = moment.factors.of(self.sector);
         let elapsed_s = (moment.now_ns - self.seen_ns) as f64 * 1e-9;
@@ -227,7 +228,7 @@ impl Market {
         (self.seen_ns, self.seen_market, self.seen_sector) = (moment.now_ns, market, sector);
     }
 
-    /// The best key that makers offer on `side`. Those of both sides add up to at least twice the half spread.
+    /// The best key that makers offer on `side`. The keys of both sides add up to at least twice the half spread.
     fn target(&self, side: usize) -> i32 {
         let fair = if side == BID { -self.fair } else { self.fair };
         (fair + self.half_spread).ceil() as i32
@@ -288,7 +289,7 @@ impl Market {
         }
     }
 
-    /// An order is added or cancelled somewhere in `side`, mostly near the best.
+    /// Adds or cancels an order somewhere in `side`, mostly near the best level.
     fn stir(side: &mut Ladder, order_lots: u32, chance: &mut Chance, changes: &mut Changes) {
         let levels = side.levels();
         let index = (chance.halvings() as usize).min(levels.len() - 1);

@@ -1,13 +1,13 @@
-//! The simulated market: any number of symbols, any rate, the same ticks to the byte for the same seed.
+//! The simulated market: any number of symbols at any rate, with the same bytes for the same seed.
 //!
-//! Who acts and when is the business of `arrivals` (self-exciting bursts, heavy-tailed activity), what prices are worth
-//! that of `factors` (correlated random walks), what an act does to a symbol that of `market`, and how many ticks there
-//! are that of `governor`. Here they are put together and the derived messages are timed: ticker and candles are
-//! published 0.1 s after a trade, one message of each for all trades of that time.
+//! `arrivals` decides who acts and when (self-exciting bursts, heavy-tailed activity). `factors` decides what prices
+//! are worth (correlated random walks), `market` what an act does to a symbol, and `governor` how many ticks there are.
+//! This file puts them together and times the derived messages: ticker and candles are published 0.1 s after a trade,
+//! one message of each for all trades of that time.
 //!
-//! Virtual time begins with every symbol's whole book and best quotes, as fast as the rate allows but within half a
-//! second; they do not count against the rate. Only IEEE additions, multiplications, divisions and square roots are
-//! used, whose results are the same on every platform. Holds about 1.5 KB per symbol; nothing grows with time.
+//! Virtual time begins with the whole book and best quotes of every symbol, as fast as the rate allows but within half
+//! a second. These do not count against the rate. Only IEEE additions, multiplications, divisions and square roots are
+//! used, whose results are the same on every platform. Memory is about 1.5 KB per symbol; nothing grows with time.
 
 mod alias;
 mod arrivals;
@@ -36,44 +36,44 @@ use market::{Market, Moment, Outlet};
 /// Most ticks per virtual second.
 pub const RATE_MAX: u32 = 1_000_000;
 
-/// Latest beginning: 292,000 years of virtual time fit after it.
+/// Latest start: 292,000 years of virtual time fit after it.
 pub const START_MAX: Micros = Micros(u64::MAX / 2);
 
 /// How long after a trade its ticker and candles are published, in nanoseconds.
 const DERIVED_DELAY_NS: u64 = 100_000_000;
 /// Longest time for the first books of all symbols, in nanoseconds.
 const OPENING_NS_MAX: u64 = 500_000_000;
-/// Ticks of a symbol's opening: its book and its best quotes.
+/// The ticks of a symbol's opening: its book and its best quotes.
 const OPENING_TICKS: u64 = 2;
 
-/// What market to simulate.
+/// The settings of a simulated market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SimConfig {
     /// Number of symbols, 1 to [`SYMBOLS_MAX`].
     pub symbols: u32,
     /// Mean number of ticks per virtual second over all topics in the long run, 1 to [`RATE_MAX`].
     pub rate: u32,
-    /// Everything random comes from it.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// When virtual time begins, at most [`START_MAX`].
+    /// The start of virtual time, at most [`START_MAX`].
     pub start: Micros,
 }
 
-/// Why there is no such market.
+/// Why a market cannot be simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SimError {
-    /// Not a number of symbols that can be simulated.
+    /// The number of symbols is out of its range.
     #[error("{0} symbols were asked for; the simulated market has 1 to {SYMBOLS_MAX}")]
     Symbols(u32),
-    /// Not a rate that can be simulated.
+    /// The rate is out of its range.
     #[error("{0} ticks per second were asked for; the simulated market makes 1 to {RATE_MAX}")]
     Rate(u32),
-    /// A beginning so late that times would not fit.
+    /// The start is so late that times would not fit.
     #[error("time {0} is too late to begin; at most {START_MAX} µs since the Unix epoch can be simulated")]
     Start(Micros),
 }
 
-/// The simulated market as a feed. Never ends.
+/// The simulated market as a feed, which never ends.
 #[derive(Debug)]
 pub struct Sim {
     start: Micros,
@@ -84,19 +84,20 @@ pub struct Sim {
     governor: Governor,
     chance: Chance,
     outlet: Outlet,
-    /// Symbols that have shown their book.
+    /// How many symbols have published their first book.
     opened: u32,
-    /// When the last book is shown, since the start.
+    /// When the last first book is published, in nanoseconds since the start.
     opening_ns: u64,
-    /// What happens next, and when, since the start.
+    /// The time of the next arrival, in nanoseconds since the start, and the arrival.
     next: (u64, Arrival),
-    /// When derived messages are due, since the start, and for which symbol; earliest first, a symbol at most once.
+    /// The times at which derived messages are due, in nanoseconds since the start, and their symbols. Earliest first;
+    /// a symbol is listed at most once.
     derived: VecDeque<(u64, SymbolNo)>,
     ticks: u64,
 }
 
 impl Sim {
-    /// A market as `config` describes it.
+    /// Creates the market that `config` describes.
     ///
     /// # Errors
     /// When a number is out of its range.
@@ -171,7 +172,7 @@ impl Sim {
         self.topics.as_slice()
     }
 
-    /// How many ticks there were.
+    /// The number of ticks so far.
     #[must_use]
     pub fn stats(&self) -> FeedStats {
         FeedStats {

@@ -1,4 +1,4 @@
-//! What is wrong with recordings as they are in the wild: each kind is handled, counted and named with its line.
+//! Faults of real recordings: each kind is handled, counted and reported with its line.
 
 use expect_test::expect;
 use tickwire_feed::Check;
@@ -6,7 +6,7 @@ use tickwire_wire::limits::BOOK_LEVELS_MAX;
 
 use crate::replay::{BASE_MS, Recordings, bbo, check_files, depth, snapshot, trade};
 
-/// Changes of a book of futures: updates `first` to `last` behind the event that ended with `previous`.
+/// A depth event of futures with the updates `first` to `last`, after the event that ended with `previous`.
 fn futures(ms: u64, previous: u64, (first, last): (u64, u64), price: &str) -> String {
     let ms = BASE_MS + ms;
     format!(
@@ -14,7 +14,7 @@ fn futures(ms: u64, previous: u64, (first, last): (u64, u64), price: &str) -> St
     )
 }
 
-/// The ten best levels, here one bid.
+/// The ten best levels; here there is only one bid.
 fn top(ms: u64, last: u64, price: &str) -> String {
     let ms = BASE_MS + ms;
     format!(
@@ -107,12 +107,12 @@ fn trades_count_once_and_missing_ones_are_told() {
         trade(1, "BTCUSDT", 5, "1", "1"),
         trade(2, "BTCUSDT", 4, "1", "1"),
         trade(3, "BTCUSDT", 9, "1", "1"),
-        // The same executions once more, in the way of another stream.
+        // The same executions again, as another stream sends them.
         trade(4, "BTCUSDT", 3, "1", "1")
             .replace("@trade", "@aggTrade")
             .replace(r#""e":"trade""#, r#""e":"aggTrade""#)
             .replace(r#""t":3"#, r#""a":3"#),
-        // Another symbol has numbers of its own.
+        // Another symbol has its own numbers.
         trade(5, "ETHUSDT", 5, "1", "1"),
     ];
     check_files(
@@ -139,9 +139,9 @@ fn a_hole_leaves_the_book_in_doubt_until_the_next_snapshot() {
         depth(1, "BTCUSDT", (101, 102), "10", "1"),
         depth(2, "BTCUSDT", (111, 112), "11", "1"),
         depth(3, "BTCUSDT", (113, 113), "12", "1"),
-        // Asked for within the hole: what is missing behind it is still missing.
+        // The snapshot was requested within the hole: the updates after it are still missing.
         snapshot(4, 108, "8"),
-        // Asked for at its end, and late.
+        // The snapshot was requested at the end of the hole, and comes late.
         snapshot(5, 110, "7"),
         depth(6, "BTCUSDT", (114, 114), "13", "1"),
     ];
@@ -191,7 +191,7 @@ fn a_hole_leaves_the_book_in_doubt_until_the_next_snapshot() {
 fn a_snapshot_that_comes_many_events_late_loses_none_of_them() {
     let mut lines = vec![bbo(0, "BTCUSDT", "1", "2")];
     lines.extend((1..=40).map(|n| depth(n * 100, "BTCUSDT", (n, n), &n.to_string(), "1")));
-    // As of the event 25 before.
+    // The snapshot is 25 events old.
     lines.push(snapshot(4_001, 15, "99"));
     lines.push(snapshot(4_002, 20, "98"));
     let folder = Recordings::new();
@@ -262,7 +262,7 @@ fn a_check_names_a_crossed_book_with_its_line_and_prices() {
 fn symbols_of_other_letters_are_written_as_code_points() {
     let lines = [
         trade(0, "币安人生USDT", 1, "1", "1"),
-        // Two names that would be one symbol.
+        // Two names that would become the same symbol.
         bbo(1, "币X", "1", "2"),
         bbo(2, "u5E01X", "1", "2"),
     ];

@@ -1,4 +1,4 @@
-//! A book kept from what one symbol publishes, with what must be true of it at every message.
+//! A book built from what one symbol publishes, with checks of each message.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use tickwire_wire::{Decimal, Payload};
 /// Levels by price.
 type Levels = BTreeMap<Decimal, Decimal>;
 
-/// The book of one symbol.
+/// The book of one symbol, and what the checks need.
 #[derive(Default)]
 pub(crate) struct BookAudit {
     pub(crate) bids: Levels,
     pub(crate) asks: Levels,
-    /// What trades left of the levels that they hit, since the last book message.
+    /// The remaining size of each level that trades hit since the last book message.
     hit: BTreeMap<Decimal, Decimal>,
-    /// The best quotes as last published.
+    /// The best quotes that were published last.
     bbo: Option<(Level, Level)>,
     trades: u64,
-    /// Book messages that came without a trade before them.
+    /// How many book messages came without a trade before them.
     pub(crate) quotes: u64,
 }
 
@@ -34,7 +34,7 @@ impl BookAudit {
         Some((level(bid), level(ask)))
     }
 
-    /// Takes one tick of the simulated market.
+    /// Checks one tick of the simulated market.
     pub(crate) fn tick(&mut self, tick: &Tick) {
         if self.hit.is_empty() && !matches!(tick.payload, Payload::Bbo(_)) {
             assert_eq!(
@@ -150,7 +150,7 @@ impl BookAudit {
         self.bbo = published;
     }
 
-    /// Asserts that nothing is left to be published.
+    /// Checks at the end that nothing is left to be published.
     pub(crate) fn finish(&self) {
         assert!(self.trades > 0 && self.quotes > 0, "there were trades and quotes");
     }

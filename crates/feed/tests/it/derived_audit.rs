@@ -1,4 +1,4 @@
-//! Ticker and candles of one symbol, recomputed from its trades.
+//! Ticker and candles of one symbol, computed again from its trades.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use tickwire_feed::Tick;
 use tickwire_wire::market::{Bbo, Candle, Ticker, Trade};
 use tickwire_wire::{Micros, Payload};
 
-/// What is known of one symbol.
+/// The trades of one symbol, and what was derived from them.
 pub(crate) struct DerivedAudit {
-    /// Whether any message at or after an interval's end must come after the closed candle.
+    /// Whether a closed candle must come before any message at or after its interval's end.
     prompt: bool,
-    /// Every how many tickers one is recomputed.
+    /// One in so many tickers is computed again.
     ticker_stride: usize,
     tickers: usize,
     trades: Vec<Trade>,
     bbo: Option<Bbo>,
-    /// By interval and start: how many trades its last message had, and whether that closed it.
+    /// By interval and start: how many trades the last message of the candle had, and whether it closed the candle.
     candles: BTreeMap<(String, u64), (usize, bool)>,
-    /// When the first trade was published that is not yet in a ticker.
+    /// The time of the first published trade that is not in a ticker yet.
     waiting_since: Option<Micros>,
-    /// Longest time that a trade waited for its ticker, in microseconds.
+    /// The longest time that a trade waited for its ticker, in microseconds.
     pub(crate) waited_us_max: u64,
 }
 
@@ -33,8 +33,8 @@ fn length_us(interval: &str) -> u64 {
 }
 
 impl DerivedAudit {
-    /// Nothing known yet. With `prompt`, candles must close before any other message at or after their end; one ticker
-    /// in `ticker_stride` is recomputed.
+    /// Starts without any tick. With `prompt`, a candle must close before any other message at or after its end. One in
+    /// `ticker_stride` tickers is computed again.
     pub(crate) fn new(prompt: bool, ticker_stride: usize) -> Self {
         Self {
             prompt,
@@ -48,7 +48,7 @@ impl DerivedAudit {
         }
     }
 
-    /// Takes one tick.
+    /// Checks one tick.
     pub(crate) fn tick(&mut self, tick: &Tick) {
         if self.prompt && !matches!(tick.payload, Payload::Candle(_)) {
             self.assert_closed(tick.at);
@@ -146,7 +146,7 @@ impl DerivedAudit {
         );
     }
 
-    /// The trades of an interval, which are in order of time.
+    /// The trades of an interval. They are in order of time.
     fn of(&self, start: u64, length_us: u64) -> &[Trade] {
         let from = self.trades.partition_point(|trade| trade.time.0 < start);
         let to = self
@@ -155,7 +155,7 @@ impl DerivedAudit {
         &self.trades[from..to]
     }
 
-    /// Asserts that the candles of the last trade are closed if their interval is over at `now`.
+    /// Checks that the candles of the last trade are closed if their interval is over at `now`.
     fn assert_closed(&self, now: Micros) {
         let Some(last) = self.trades.last() else { return };
         for interval in ["1s", "1m"] {
@@ -170,8 +170,8 @@ impl DerivedAudit {
         }
     }
 
-    /// Asserts that every candle whose interval is over at `now` was closed with all of its trades, and that there is
-    /// none without a trade. How many there were.
+    /// Checks that every candle whose interval is over at `now` was closed with all of its trades, and that no candle
+    /// is without a trade. Returns the number of candles.
     pub(crate) fn finish(&self, now: Micros) -> usize {
         for interval in ["1s", "1m"] {
             let length_us = length_us(interval);

@@ -1,4 +1,4 @@
-//! The feeds from outside: what they publish, against independent recomputation.
+//! The feeds, tested from outside: what they publish is compared with independent computations.
 
 mod anomalies;
 mod book_audit;

@@ -1,7 +1,7 @@
-//! The replay of real recordings, line by line against the text that they hold.
+//! The replay of real recordings, compared line by line with their text.
 //!
-//! The recordings are not part of the project: their folder comes from `TICKWIRE_RECORDINGS`. Without them the tests are
-//! skipped, and say so.
+//! The recordings are not part of the project: `TICKWIRE_RECORDINGS` tells their folder. Without them the tests are
+//! skipped and say so.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::support::{by_symbol, ticks};
 const BTC: &str = "binance-spot-btcusdt-20240808.jsonl.gz";
 const ETH: &str = "binance-spot-ethusdt-20240808.jsonl.gz";
 
-/// The recordings `names`, or a line that says that `test` is skipped for want of the first that is missing.
+/// The recordings `names`. If one is missing, prints that `test` is skipped and why.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn recordings(test: &str, names: &[&str]) -> Option<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -48,7 +48,7 @@ fn replay(files: &[PathBuf]) -> Feed {
     Feed::Replay(Replay::open(files).expect("the recordings are there"))
 }
 
-/// The lines of a recording as the text has them.
+/// The lines of a recording, as times and JSON.
 fn lines(file: &Path) -> impl Iterator<Item = (u64, Value)> {
     let reader = BufReader::new(GzDecoder::new(File::open(file).expect("the recording is there")));
     reader.lines().map(|line| {
@@ -61,7 +61,7 @@ fn lines(file: &Path) -> impl Iterator<Item = (u64, Value)> {
     })
 }
 
-/// Asserts that `number` is the number of `text`: the same digits but for zeros at the end.
+/// Checks that `number` has the digits of `text`, apart from zeros at the end.
 fn assert_number(number: Decimal, text: &Value) {
     let text = text.as_str().expect("numbers are text");
     let canonical = if text.contains('.') {
@@ -81,7 +81,7 @@ fn assert_levels(levels: &[Level], text: &Value) {
     }
 }
 
-/// Asserts that `tick` says what a streamed line says.
+/// Checks that `tick` holds the data of a streamed line.
 fn assert_same(tick: &Tick, stream: &str, data: &Value) {
     let ms = |field: &str| Micros(data[field].as_u64().expect("milliseconds") * 1_000);
     match &tick.payload {
@@ -114,7 +114,7 @@ fn assert_same(tick: &Tick, stream: &str, data: &Value) {
     }
 }
 
-/// Every line of `file` against the ticks of its replay, in order.
+/// Compares every line of `file` with the ticks of its replay, in order.
 fn check_lines(file: &Path, symbol: &str) {
     let mut feed = replay(&[file.to_owned()]);
     let all = ticks(&mut feed, usize::MAX);
@@ -138,7 +138,7 @@ fn check_lines(file: &Path, symbol: &str) {
         assert!(book.replace);
         assert_levels(&book.bids, &line["bids"]);
         assert_levels(&book.asks, &line["asks"]);
-        // What came before the snapshot but is newer comes again.
+        // Events that came before the snapshot but are newer come again.
         for newer in depth
             .iter()
             .filter(|data| data["u"].as_u64() > line["lastUpdateId"].as_u64())
@@ -182,7 +182,7 @@ fn files_merge_by_time_with_their_counts() {
         assert_eq!(count(&format!("trade.{symbol}")), trades);
         assert_eq!(count(&format!("ticker.{symbol}")), trades);
         assert_eq!(count(&format!("bbo.{symbol}")), bbos);
-        // The depth events and the snapshot; in the BTC recording one event is newer than the snapshot behind it.
+        // The depth events and the snapshot. In the BTC recording one event is newer than the snapshot after it.
         assert_eq!(
             count(&format!("book.{symbol}")),
             depths + 1 + u64::from(symbol == "BTC-USDT")
@@ -246,7 +246,7 @@ fn books_do_not_cross_after_the_snapshot() {
                 side.retain(|_, size: &mut Decimal| !size.is_zero());
             }
             let (bid, ask) = (bids.keys().next_back(), asks.keys().next());
-            // Changes of the snapshot's own moment may still follow it.
+            // More changes of the snapshot's own moment may follow it.
             let more = ticks
                 .peek()
                 .is_some_and(|next| next.at == tick.at && matches!(next.payload, Payload::Book(_)));
@@ -261,8 +261,8 @@ fn books_do_not_cross_after_the_snapshot() {
     }
 }
 
-/// Raw captures of four exchanges: Binance's are replayed, with the snapshots that were fetched over HTTP; the others are
-/// named.
+/// Raw captures of four exchanges. Those of Binance are replayed, with the snapshots that were fetched over HTTP. For
+/// the others, the fault names the exchange.
 #[test]
 fn raw_captures_are_replayed_or_their_exchange_is_named() {
     let names = [

@@ -1,4 +1,4 @@
-//! The replay of hand-made recordings: order, merging, snapshots, faults.
+//! The replay of hand-made recordings: order, merging, snapshots and faults.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,10 +16,10 @@ use tickwire_wire::market::Level;
 
 use crate::support::ticks;
 
-/// Where the time of the hand-made recordings begins, in milliseconds: a whole minute.
+/// The start of the hand-made recordings, in milliseconds: a whole minute.
 pub(crate) const BASE_MS: u64 = 1_723_161_240_000;
 
-/// A trade received at `ms`, executed at the same time.
+/// A trade that is executed and received at `ms`.
 pub(crate) fn trade(ms: u64, symbol: &str, id: u64, price: &str, size: &str) -> String {
     let (lower, ms) = (symbol.to_lowercase(), BASE_MS + ms);
     format!(
@@ -34,7 +34,7 @@ pub(crate) fn bbo(ms: u64, symbol: &str, bid: &str, ask: &str) -> String {
     )
 }
 
-/// Changes `first` to `last` of the book: one bid.
+/// A depth event with the updates `first` to `last`: one bid.
 pub(crate) fn depth(ms: u64, symbol: &str, (first, last): (u64, u64), price: &str, size: &str) -> String {
     let (lower, ms) = (symbol.to_lowercase(), BASE_MS + ms);
     format!(
@@ -101,7 +101,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
-/// Replays the files `a`, `b`, … and shows their ticks, then faults and counts that are not 0.
+/// Replays the files `a`, `b`, …. Returns their ticks, then the faults and the counts that are not 0.
 fn replay(files: &[&[u8]], keep: impl Fn(&Tick) -> bool) -> String {
     let folder = Recordings::new();
     let names = ["a", "b", "c"];
@@ -133,7 +133,7 @@ fn check(lines: &[String], expected: &Expect) {
     expected.assert_eq(&replay(&[lines.join("\n").as_bytes()], |_| true));
 }
 
-/// As [`check`], but without ticker and candles.
+/// As [`check`], but without tickers and candles.
 pub(crate) fn check_files(files: &[&[u8]], expected: &Expect) {
     expected.assert_eq(&replay(files, |tick| {
         !matches!(tick.payload, Payload::Ticker(_) | Payload::Candle(_))
@@ -248,10 +248,10 @@ fn a_snapshot_replaces_and_what_it_covers_is_dropped() {
     let lines = [
         depth(1, "BTCUSDT", (1, 4), "10", "1"),
         depth(2, "BTCUSDT", (5, 7), "11", "1"),
-        // Covers part of the change before it, which comes again.
+        // The snapshot covers part of the event before it; that event comes again.
         snapshot(3, 5, "12"),
         depth(4, "BTCUSDT", (8, 9), "13", "1"),
-        // Covers everything so far and one change that has not come yet.
+        // The snapshot covers everything so far, and one event that has not come yet.
         snapshot(5, 11, "14"),
         depth(6, "BTCUSDT", (10, 11), "15", "1"),
         depth(7, "BTCUSDT", (12, 12), "16", "1"),
@@ -391,7 +391,7 @@ fn a_line_from_the_far_future_does_not_stop_the_replay() {
         bbo(DAY_MS, "AUSDT", "3", "4"),
         bbo(90_000 * DAY_MS, "AUSDT", "5", "6"),
         bbo(DAY_MS + 1, "AUSDT", "7", "8"),
-        // A gap that the next line confirms is one.
+        // The next line confirms the jump, so it is accepted.
         bbo(5 * DAY_MS, "AUSDT", "9", "10"),
         bbo(5 * DAY_MS + 1, "AUSDT", "11", "12"),
         bbo(7 * DAY_MS, "AUSDT", "13", "14"),
@@ -480,7 +480,7 @@ fn a_recording_without_a_usable_line_is_refused() {
     }
 }
 
-/// A line, sometimes with a byte changed, cut out or put in.
+/// A line, sometimes with a byte changed, removed or added.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let whole = (0..4_u8, 0..5_000_u64, 0..20_u64).prop_map(|(kind, ms, number)| {
         let number_text = format!("{number}.{ms:05}");
@@ -504,7 +504,8 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever the files hold: no panic, times in order, every line a tick, a fault or a known omission.
+    /// Any bytes are replayed without a panic. Times are in order, and each line is a tick, a fault or a known
+    /// omission.
     #[test]
     fn any_bytes_are_survived(
         a in prop::collection::vec(line(), 0..60),
@@ -526,7 +527,7 @@ proptest! {
         prop_assert!(feed.faults().len() as u64 <= stats.faults.all());
         let derived = |tick: &&Tick| matches!(tick.payload, Payload::Ticker(_) | Payload::Candle(_));
         let said = (published.len() - published.iter().filter(derived).count()) as u64;
-        // Blank lines say nothing; a snapshot may bring every change before it again.
+        // Blank lines add nothing. A snapshot may bring every event before it again.
         prop_assert!(said <= stats.lines * (stats.lines + 1));
         let (malformed, stale) = (stats.faults.of(FaultKind::Malformed), stats.faults.of(FaultKind::StaleDepth));
         prop_assert!(malformed + stale <= stats.lines + 1);

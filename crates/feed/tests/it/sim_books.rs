@@ -1,4 +1,4 @@
-//! The simulated market's books, trades, quotes, ticker and candles, for any seed.
+//! Books, trades, quotes, tickers and candles of the simulated market, for any seed.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,22 @@ use crate::support::{START, by_symbol, sim, ticks};
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// A book is never crossed and never empty, holds 10 to 20 levels a side, and every message changes something;
-    /// trades take from the best level of that moment what they say; best quotes come when they changed, and only then.
+    /// A book is never crossed and never empty and holds 10 to 20 levels a side, and every message changes something. A
+    /// trade takes its size from the best level of that moment. Best quotes come exactly when they have changed.
     #[test]
     fn books_trades_and_quotes_agree(seed: u64, symbols in 1..6_u32, rate in 50..50_000_u32) {
         let mut feed = Feed::Sim(sim(symbols, rate, seed));
         let all = ticks(&mut feed, 15_000);
         for ticks in by_symbol(&all).into_values() {
             let mut audit = BookAudit::default();
-            // The last event may be cut in two.
+            // The last event may be incomplete.
             ticks.iter().for_each(|tick| audit.tick(tick));
             audit.finish();
         }
     }
 
-    /// Ticker and candles are what the trades add up to; each trade is in one within the delay, and candles close once.
+    /// Ticker and candles equal the sums over the trades. Each trade is in a ticker within the delay, and each candle
+    /// closes once.
     #[test]
     fn ticker_and_candles_agree_with_trades(seed: u64, symbols in 1..4_u32, rate in 50..2_000_u32) {
         let mut feed = Feed::Sim(sim(symbols, rate, seed));
@@ -36,16 +37,16 @@ proptest! {
         for ticks in by_symbol(&all).into_values() {
             let mut audit = DerivedAudit::new(true, 1);
             ticks.iter().for_each(|tick| audit.tick(tick));
-            // The last event may be cut in two; the one before is complete.
+            // The last event may be incomplete; the one before is complete.
             let last = ticks[ticks.len() - 1].at;
             let complete = ticks.iter().rev().map(|tick| tick.at).find(|at| *at < last).unwrap_or(START);
             prop_assert!(audit.finish(complete) > 0, "there were candles");
-            // 100 ms, and a microsecond for rounding.
+            // The delay of 100 ms, and a microsecond for rounding.
             prop_assert!(audit.waited_us_max <= 100_001, "a ticker took {} µs", audit.waited_us_max);
         }
     }
 
-    /// Every symbol shows its whole book before anything else, within the first half second.
+    /// Every symbol publishes its whole book before anything else, within the first half second.
     #[test]
     fn books_come_first(seed: u64, symbols in 1..200_u32, rate in 1..1_000_000_u32) {
         let mut feed = Feed::Sim(sim(symbols, rate, seed));
@@ -84,7 +85,7 @@ fn a_seed_names_one_market_to_the_byte() {
     };
     assert_eq!(bytes(7, 5_000), bytes(7, 5_000));
     assert_ne!(bytes(7, 5_000), bytes(8, 5_000));
-    // The same on every platform. It changes when the model does, and only then.
+    // The value is the same on every platform. It changes only when the model does.
     expect!["ced44709"].assert_eq(&bytes(42, 20_000));
 }
 

@@ -1,16 +1,16 @@
-//! The mean number of ticks per virtual second is the configured one.
+//! The mean number of ticks per virtual second is the configured rate.
 //!
-//! A burst may put the market ahead by the ticks of up to 0.2 s, so times are not much shorter than a few seconds.
+//! A burst may put the market ahead by the ticks of up to 0.2 s, so the tests last at least a few seconds.
 
 use tickwire_wire::Micros;
 
 use crate::support::{START, sim};
 
-/// Asserts that within `seconds` after the first books the mean rate is `rate`, within 5 %.
+/// Checks that the mean rate in the `seconds` after the first books is `rate`, within 5 %.
 fn check(symbols: u32, rate: u32, seconds: f64, seeds: &[u64]) {
     for &seed in seeds {
         let mut sim = sim(symbols, rate, seed);
-        // The opening takes as long as its ticks take at the rate, at most half a second.
+        // The opening takes as long as its ticks take at the rate, but at most half a second.
         let opening = 2 * u64::from(symbols);
         let opening_us = (opening * 1_000_000 / u64::from(rate)).min(500_000);
         let end = Micros(START.0 + opening_us + (seconds * 1e6) as u64);

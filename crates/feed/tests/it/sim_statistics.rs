@@ -1,4 +1,4 @@
-//! What makes the simulated market look like one: correlated prices, bursts, and a few busy symbols among many quiet.
+//! The statistics of a real market: correlated prices, bursts, and a few busy symbols among many quiet ones.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::support::{START, sim, symbol_of};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Pearson's correlation.
+/// Pearson's correlation coefficient.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
@@ -22,7 +22,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     ab / (aa * bb).sqrt()
 }
 
-/// Relative changes of the middle price over each of `steps` times 4 s, by symbol.
+/// The relative changes of the middle price over `steps` intervals of 4 s, by symbol.
 fn returns(symbols: u32, rate: u32, seed: u64, steps: u64) -> BTreeMap<String, Vec<f64>> {
     let mut feed = Feed::Sim(sim(symbols, rate, seed));
     let mut middle: BTreeMap<String, f64> = BTreeMap::new();
@@ -85,7 +85,7 @@ fn trades_come_in_bursts() {
     const WINDOW_US: u64 = 100_000;
     for seed in SEEDS {
         let mut feed = Feed::Sim(sim(10, 1_000, seed));
-        // Takers per window: the trades of one taker have one time.
+        // The number of takers per window: all trades of one taker have the same time.
         let mut takers: BTreeMap<u64, u32> = BTreeMap::new();
         let (mut last, mut windows) = (None, 0);
         while windows < 600 {
@@ -102,7 +102,7 @@ fn trades_come_in_bursts() {
         let counts = || (0..windows).map(|window| f64::from(*takers.get(&window).unwrap_or(&0)));
         let mean = counts().sum::<f64>() / windows as f64;
         let variance = counts().map(|count| (count - mean) * (count - mean)).sum::<f64>() / windows as f64;
-        // Independent takers would have variance = mean, give or take 6 % for 600 windows.
+        // Independent takers would have a variance equal to the mean, within 6 % for 600 windows.
         assert!(
             variance / mean > 1.4,
             "seed {seed}: mean {mean}, variance {variance}",

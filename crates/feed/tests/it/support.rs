@@ -1,11 +1,11 @@
-//! Making feeds and walking over their ticks.
+//! Creates feeds and reads their ticks.
 
 use std::collections::BTreeMap;
 
 use tickwire_feed::{Feed, Sim, SimConfig, Tick};
 use tickwire_wire::{Micros, Payload, Topic};
 
-/// Where virtual time begins: not at the beginning of a second or minute.
+/// The start of virtual time. It is not the start of a second or minute.
 pub(crate) const START: Micros = Micros(1_723_161_253_937_085);
 
 /// A simulated market.
@@ -31,7 +31,7 @@ pub(crate) fn symbol_of(payload: &Payload) -> &str {
     }
 }
 
-/// Asserts that a tick's topic is the one that its payload belongs in.
+/// Checks that the tick's topic fits its payload.
 pub(crate) fn assert_topic(topic: &Topic, payload: &Payload) {
     let expected = match payload {
         Payload::Ticker(data) => format!("ticker.{}", data.symbol),
@@ -44,7 +44,7 @@ pub(crate) fn assert_topic(topic: &Topic, payload: &Payload) {
     assert_eq!(topic.as_str(), expected);
 }
 
-/// The next `count` ticks, or fewer if the feed ends; topics and times are checked on the way.
+/// The next `count` ticks, or fewer if the feed ends. Checks topics and times.
 pub(crate) fn ticks(feed: &mut Feed, count: usize) -> Vec<Tick> {
     let mut latest = Micros(0);
     let mut all = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn ticks(feed: &mut Feed, count: usize) -> Vec<Tick> {
     all
 }
 
-/// `ticks` by symbol, each in order.
+/// The ticks of each symbol, in order.
 pub(crate) fn by_symbol(ticks: &[Tick]) -> BTreeMap<&str, Vec<&Tick>> {
     let mut symbols: BTreeMap<&str, Vec<&Tick>> = BTreeMap::new();
     for tick in ticks {

@@ -1,4 +1,4 @@
-//! Lines that are understood, and lines that are not, with what is said about them.
+//! Lines that can be parsed, and lines that cannot, with their errors.
 
 use super::*;
 use crate::replay::fault::FaultKind;
@@ -45,7 +45,7 @@ fn lines_that_are_understood() {
         SNAPSHOT,
         "1723161254206652 - Snapshot { last_id: 50093239218, bids: [Level { price: 61837.63, size: 3.78826 }], asks: [Level { price: 61837.64, size: 1 }] }",
     );
-    // A name the broker has never heard of is no fault.
+    // An unknown field is not a fault.
     check(
         SNAPSHOT.replace(r#"{"last"#, r#"{"x":[1],"last"#),
         "1723161254206652 - Snapshot { last_id: 50093239218, bids: [Level { price: 61837.63, size: 3.78826 }], asks: [Level { price: 61837.64, size: 1 }] }",
@@ -56,14 +56,14 @@ fn lines_that_are_understood() {
 fn every_way_to_write_a_line() {
     let trade = "BTCUSDT Trade(Traded { id: 3735683259, price: 61837.63, size: 0.02, side: Sell, time: Micros(1723161255342000), aggregated: false })";
     let (_, message) = TRADE.split_once(' ').expect("a time");
-    // Without the wrapper of combined streams, and as raw captures have it.
+    // The message alone, without the wrapper of combined streams, and a line of a raw capture.
     let data = &message[message.find(r#"{"e""#).expect("data")..message.len() - 1];
     for line in [
         format!("1723161254087896568 {data}"),
         format!("1723161254087896 {message}"),
         format!("1723161254.087896: {message}"),
         format!("1723161254.0878969: {data}"),
-        // Escapes of JSON.
+        // With escapes of JSON.
         TRADE
             .replace("btcusdt@", r"btc\u0075sdt\u0040")
             .replace(r#""BTCUSDT""#, r#""BTC\u0055SDT""#),
