@@ -1,7 +1,7 @@
-//! The catalogue: all metrics of one broker, made once and shared by its threads.
+//! The catalogue: all metrics of one broker, created once and shared by its threads.
 //!
-//! Making it fails when a label set is unusable; afterwards nothing about it can fail but a scrape, and that only if
-//! the exporter itself is at fault.
+//! Creating it fails if a label set is unusable. After that only a scrape can fail, and only if the exporter itself is
+//! at fault.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::local::LocalMetrics;
 use crate::process::ProcessCollector;
 use crate::table::{Metric, TABLE};
 
-/// Content type of [`Catalogue::render`]: the text exposition format.
+/// The content type of [`Catalogue::render`]: the text exposition format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why a catalogue cannot be made.
+/// Why a catalogue cannot be created.
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     /// A label set, or the number of shards, is empty.
@@ -47,15 +47,16 @@ pub enum CatalogueError {
     Refused(#[from] prometheus::Error),
 }
 
-/// A scrape that could not be written.
+/// Why a scrape could not be written.
 #[derive(Debug, Error)]
 #[error("metrics cannot be written: {0}")]
 pub struct RenderError(#[from] prometheus::Error);
 
 /// All metrics of one broker.
 ///
-/// Its own methods count at once, by an atomic operation. Labels are given as indices of their values, in the order in which
-/// the metric's [`Definition`](crate::Definition) names the labels; an index beyond a label's values counts as the last.
+/// Its own methods count at once, with an atomic operation. Labels are given as indices of their values, in the order
+/// in which the metric's [`Definition`](crate::Definition) names the labels. An index beyond a label's values counts as
+/// the last value.
 #[derive(Debug)]
 pub struct Catalogue {
     layouts: Box<[Layout]>,
@@ -64,10 +65,11 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue of a broker of this `version` with this many `shards`, its labels ranging over `sets`.
+    /// Creates the catalogue of a broker of this `version` with `shards` shards. The values of its labels come from
+    /// `sets`.
     ///
     /// # Errors
-    /// When there are no shards, or when a set is empty or names a value twice.
+    /// When there are no shards, or when a label set is empty or names a value twice.
     pub fn new(shards: usize, version: &str, sets: &LabelSets) -> Result<Arc<Self>, CatalogueError> {
         let mut layouts: Vec<Layout> = Vec::with_capacity(TABLE.len());
         let mut values = Vec::with_capacity(TABLE.len());
@@ -100,7 +102,7 @@ impl Catalogue {
         Ok(Arc::new(catalogue))
     }
 
-    /// A thread's part of the metrics, for what is counted too often for atomic operations.
+    /// A thread's own counters, for what is counted too often for atomic operations.
     #[must_use]
     pub fn local(self: &Arc<Self>) -> LocalMetrics {
         LocalMetrics::new(self)
@@ -111,31 +113,31 @@ impl Catalogue {
         self.add_to_cell(self.layout(metric).cell(labels), n);
     }
 
-    /// Takes `n` off a gauge. Another thread may have added it.
+    /// Subtracts `n` from a gauge. Another thread may have added it.
     pub fn sub(&self, metric: Metric, labels: &[usize], n: u64) {
         self.add(metric, labels, n.wrapping_neg());
     }
 
-    /// Sets a gauge, in microseconds where the unit is seconds, or a counter that is counted elsewhere. A negative number is
-    /// given as its two's complement.
+    /// Sets a gauge, or a counter that is counted elsewhere. A gauge whose unit is seconds is set in microseconds. A
+    /// negative number is given as its two's complement.
     pub fn set(&self, metric: Metric, labels: &[usize], value: u64) {
         let cell = self.layout(metric).cell(labels);
         self.cells[cell].store(value, Ordering::Relaxed);
     }
 
-    /// Has a gauge not exported until it is set.
+    /// Hides a gauge from the scrape until it is set.
     pub fn set_nothing(&self, metric: Metric, labels: &[usize]) {
         self.set(metric, labels, NOTHING);
     }
 
-    /// Number of series that the broker has, the process's own not counted; it never changes. Each is exported while it has
-    /// something to tell.
+    /// The number of the broker's series, without the process's own figures. It never changes. A gauge with nothing to
+    /// tell has a series that is not exported.
     #[must_use]
     pub fn series(&self) -> usize {
         self.layouts.iter().map(Layout::series).sum()
     }
 
-    /// Everything in the text exposition format, version 0.0.4, metrics in alphabetical order.
+    /// All metrics in the text exposition format, version 0.0.4, in alphabetical order.
     ///
     /// # Errors
     /// Only when the exporter itself is at fault.
@@ -155,12 +157,12 @@ impl Catalogue {
         self.layouts[metric as usize]
     }
 
-    /// Where the cells of each metric are, in the order of the table.
+    /// The layout of each metric's cells, in the order of the table.
     pub(crate) fn layouts(&self) -> &[Layout] {
         &self.layouts
     }
 
-    /// Number of cells.
+    /// The number of cells.
     pub(crate) fn cells(&self) -> usize {
         self.cells.len()
     }

@@ -1,20 +1,20 @@
-//! What a metric is: its name, the meaning and unit of its values, its labels, and a sentence for operators.
+//! The definition of a metric: its name, the meaning and unit of its values, its labels, and a sentence for operators.
 
 use crate::labels::Label;
 
 /// What a metric's values mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetricType {
-    /// Only ever grows while the broker runs.
+    /// A number that only grows while the broker runs.
     Counter,
-    /// Goes up and down.
+    /// A number that goes up and down.
     Gauge,
-    /// Observations counted in buckets, with their sum.
+    /// A number of observations in buckets, with the sum of the observations.
     Histogram,
 }
 
 impl MetricType {
-    /// The type as the exposition format has it.
+    /// The name of the type in the exposition format.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit as the documentation has it.
+    /// The name of the unit in the documentation.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,17 +48,17 @@ impl Unit {
     }
 }
 
-/// What a metric means.
+/// The definition of a metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
-    /// Its name in the exposition format.
+    /// The metric's name in the exposition format.
     pub name: &'static str,
-    /// What its values mean.
+    /// The meaning of its values.
     pub kind: MetricType,
-    /// Unit of its values.
+    /// The unit of its values.
     pub unit: Unit,
-    /// Its labels. One series exists for each combination of their values.
+    /// The metric's labels. There is one series for each combination of their values.
     pub labels: &'static [Label],
-    /// What it tells an operator, in one sentence.
+    /// What the metric tells an operator, in one sentence.
     pub help: &'static str,
 }

@@ -1,8 +1,8 @@
-//! One metric's cells among those of all metrics, and their export.
+//! The cells of one metric, and their export.
 //!
-//! All series exist from the start; their number never changes. A gauge that has nothing to tell is not exported, since any
-//! number would be read as one. Cells are relaxed atomics: each is exact by itself, and a scrape that falls into a flush may
-//! see some of the flush's figures and not yet others.
+//! All series exist from the start; their number never changes. A gauge that has nothing to tell is not exported, since
+//! any number would be read as a value. Cells are relaxed atomics: each is exact by itself, but a scrape during a flush
+//! may see only some of the flush's figures.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use prometheus::proto;
 use crate::definition::{Definition, MetricType, Unit};
 use crate::histogram::{BUCKETS, BUCKETS_MICROS, HISTOGRAM_CELLS};
 
-/// The cell of a gauge that has nothing to tell holds this.
+/// The value in the cell of a gauge that has nothing to tell.
 pub(crate) const NOTHING: u64 = i64::MIN.cast_unsigned();
 
-/// Where the cells of a metric are, in row-major order of its labels' values.
+/// The place of a metric's cells, in row-major order of its labels' values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// Position of the first cell.
+    /// The position of the first cell.
     pub(crate) first: usize,
-    /// Number of values of each label; 1 where there is no such label.
+    /// The number of values of each label; 1 where the metric has no such label.
     values: [usize; 2],
     cells_per_series: usize,
 }
 
 impl Layout {
-    /// The layout of a metric with a label of as many values as each of `values` says, at most two.
+    /// The layout of a metric whose labels have as many values as `values` says: at most two labels.
     pub(crate) fn new(kind: MetricType, first: usize, values: &[usize]) -> Self {
         let of = |at: usize| values.get(at).copied().unwrap_or(1);
         Self {
@@ -41,18 +41,18 @@ impl Layout {
         }
     }
 
-    /// Number of series.
+    /// The number of series.
     pub(crate) fn series(&self) -> usize {
         self.values[0] * self.values[1]
     }
 
-    /// Position after the last cell.
+    /// The position after the last cell.
     pub(crate) fn end(&self) -> usize {
         self.first + self.series() * self.cells_per_series
     }
 
-    /// The first cell of the series with these indices of label values. An index beyond a label's values counts as the last,
-    /// so that a set of values can end with a catch-all.
+    /// The position of the first cell of the series with these label values, given as indices. An index beyond a
+    /// label's values counts as the last value, so a set of values can end with a catch-all.
     #[inline]
     pub(crate) fn cell(&self, labels: &[usize]) -> usize {
         let index = |at: usize| {
@@ -64,7 +64,7 @@ impl Layout {
     }
 }
 
-/// One metric for the exporter.
+/// One metric, as the exporter sees it.
 #[derive(Debug)]
 pub(crate) struct Family {
     definition: &'static Definition,
@@ -75,7 +75,7 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// The family of `definition`, whose labels take `values`: one set per label, none of them empty.
+    /// The family of `definition`. `values` has one set of label values per label, none of them empty.
     pub(crate) fn new(
         definition: &'static Definition,
         values: &[Vec<String>],

@@ -1,19 +1,19 @@
-//! Histograms of durations: fixed buckets from 10 µs to 10 s, three to a decade.
+//! Histograms with fixed buckets: from 10 µs to 10 s, three to a decade.
 //!
-//! Observations are whole microseconds, or bytes, which the same buckets suit, from 10 B to 10 MB. A bucket holds what is at
-//! most its bound, as Prometheus' `le` has it. Sums and counts are exact; a quantile read from the buckets is right to within
-//! a factor of 2.5.
+//! Observations are whole microseconds. They can also be bytes, from 10 B to 10 MB. A bucket holds the values up to and
+//! including its bound, as Prometheus' `le` means it. Sums and counts are exact; a quantile computed from the buckets
+//! is right to within a factor of 2.5.
 
-/// Upper bounds of the buckets, in microseconds; above the last is the unbounded bucket.
+/// The upper bounds of the buckets, in microseconds. After the last one comes the unbounded bucket.
 pub const BUCKETS_MICROS: [u64; 19] = [
     10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000, 2_000_000, 5_000_000, 10_000_000,
 ];
 
-/// Number of buckets with the unbounded one.
+/// The number of buckets, including the unbounded one.
 pub(crate) const BUCKETS: usize = BUCKETS_MICROS.len() + 1;
 
-/// Cells of a histogram's series: the buckets, then the sum of the observations.
+/// The cells of a histogram's series: the buckets, then the sum of the observations.
 pub(crate) const HISTOGRAM_CELLS: usize = BUCKETS + 1;
 
 /// For each number of significant bits, the first bucket that a value of that many bits can belong to.
@@ -35,8 +35,8 @@ const fn first_buckets() -> [u8; 65] {
     first
 }
 
-/// The bucket that `micros` belongs to. Between a power of two and the next lie at most two bounds, so this looks at
-/// three at most.
+/// The bucket of the value `micros`. Between a power of two and the next there are at most two bounds, so this compares
+/// at most three.
 #[inline]
 pub(crate) fn bucket_of(micros: u64) -> usize {
     let bits = (u64::BITS - micros.leading_zeros()) as usize;
@@ -51,7 +51,7 @@ pub(crate) fn bucket_of(micros: u64) -> usize {
 mod tests {
     use super::*;
 
-    /// The definition: the first bucket whose bound is not below the value.
+    /// The bucket by definition: the first whose bound is not below the value.
     fn by_definition(micros: u64) -> usize {
         BUCKETS_MICROS
             .iter()

@@ -1,44 +1,44 @@
-//! The closed sets that labels range over.
+//! The labels of metrics, and the closed sets of their values.
 //!
-//! Sets that belong to metrics alone are enums here. Sets that another crate owns (the protocol's codes and names, the
-//! server's routes) are handed over by the server as [`LabelSets`], so that no name is written twice.
+//! Sets that belong only to metrics are enums here. Other sets belong to another crate (the protocol's codes and names,
+//! the server's routes). The server hands them over as [`LabelSets`], so that no name is written twice.
 
-/// A label: its name, and which closed set its values come from.
+/// A label: its name, and the closed set of its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
-    /// Kind of the topic.
+    /// The kind of the topic.
     Kind,
     /// What was delivered: [`DeliveryOp`].
     DeliveryOp,
-    /// What was encoded for all who take it: [`EncodeOp`].
+    /// What was encoded for all subscribers: [`EncodeOp`].
     EncodeOp,
-    /// What the client asked for.
+    /// The kind of the client's request.
     RequestOp,
-    /// Codec of the subscriber.
+    /// The codec of the subscriber.
     Codec,
-    /// Code of the refusal.
+    /// The code of the refusal.
     ErrorCode,
-    /// Close code.
+    /// The code of the close frame.
     CloseCode,
-    /// [`Transport`].
+    /// How the subscriber is connected: [`Transport`].
     Transport,
-    /// HTTP status of a refused handshake.
+    /// The HTTP status of a refused handshake.
     Status,
-    /// HTTP route, as a template.
+    /// The HTTP route, as a template.
     Route,
-    /// [`StatusClass`].
+    /// The class of the HTTP status: [`StatusClass`].
     StatusClass,
-    /// Index of the shard, from 0.
+    /// The index of the shard, from 0.
     Shard,
-    /// Why a client was not let in: [`AuthFailure`].
+    /// Why a client or its token was refused: [`AuthFailure`].
     AuthFailure,
-    /// Why somebody was turned away at the door.
+    /// Why a connection or a request was turned away at the door: [`TurnedAway`].
     TurnedAway,
-    /// Version of the broker.
+    /// The version of the broker.
     Version,
-    /// What came of reading the configuration again: [`Reload`].
+    /// The result of reading the configuration again: [`Reload`].
     Reload,
-    /// What is wrong with a line of a recording.
+    /// The kind of fault in a recording.
     Anomaly,
 }
 
@@ -62,7 +62,7 @@ impl Label {
         }
     }
 
-    /// The label's values, for the documentation.
+    /// The label's values, as the documentation shows them.
     pub(crate) const fn values(self) -> &'static str {
         match self {
             Self::Kind => "`state`, `book`, `event`",
@@ -95,26 +95,27 @@ impl Label {
     }
 }
 
-/// The values of the labels that other crates own. A position in a slice is the index that the counting calls take.
+/// The values of the labels that other crates own. A value's position in its slice is the index that the counting calls
+/// take.
 ///
-/// A set may end with a catch-all such as `other`: an index beyond a set counts as its last value.
+/// A set may end with a catch-all such as `other`: an index beyond the set counts as its last value.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelSets {
-    /// Kinds of topics: `state`, `book`, `event`.
+    /// The kinds of topics: `state`, `book`, `event`.
     pub kinds: &'static [&'static str],
-    /// Codecs, and those compressed: `json`, `msgpack`, `json-deflate`, …
+    /// The codecs, plain and compressed: `json`, `msgpack`, `json-deflate`, …
     pub codecs: &'static [&'static str],
-    /// What clients ask for: `subscribe`, `publish`, …
+    /// The kinds of requests: `subscribe`, `publish`, …
     pub request_ops: &'static [&'static str],
-    /// Codes of refusals: `bad_request`, …
+    /// The codes of refusals: `bad_request`, …
     pub error_codes: &'static [&'static str],
-    /// WebSocket close codes, as text.
+    /// The WebSocket close codes, as text.
     pub close_codes: &'static [&'static str],
-    /// HTTP routes as templates: `/v1/topics/{topic}`, never a path that a client sent.
+    /// The HTTP routes as templates, such as `/v1/topics/{topic}`: never a path that a client sent.
     pub routes: &'static [&'static str],
-    /// HTTP statuses of refused handshakes, as text.
+    /// The HTTP statuses of refused handshakes, as text.
     pub refused_statuses: &'static [&'static str],
-    /// What may be wrong with a line of a recording that can be read: `stale_depth`, …
+    /// The kinds of faults in lines of a recording that can be read: `stale_depth`, …
     pub anomalies: &'static [&'static str],
 }
 
@@ -132,47 +133,47 @@ impl LabelSets {
     };
 }
 
-/// What is delivered to a subscriber.
+/// The kinds of messages that are delivered to a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryOp {
-    /// A topic's next message.
+    /// The topic's next message.
     Update,
-    /// A topic's current value.
+    /// The topic's current value.
     Snapshot,
-    /// The name of what is missing.
+    /// The numbers of messages that the subscriber will not get.
     Gap,
 }
 
 impl DeliveryOp {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["update", "snapshot", "gap"];
 }
 
-/// What is encoded once for all who take it. A gap is no such thing: it names what one subscriber missed.
+/// What is encoded once for all subscribers. A gap is not: it names what one subscriber missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EncodeOp {
-    /// A topic's next message.
+    /// The topic's next message.
     Update,
-    /// A topic's current value.
+    /// The topic's current value.
     Snapshot,
 }
 
 impl EncodeOp {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["update", "snapshot"];
 }
 
-/// What came of reading the configuration again.
+/// The result of reading the configuration again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reload {
-    /// It holds.
+    /// The new configuration is in force.
     Ok,
-    /// Something was wrong with it; the one before goes on.
+    /// The new configuration has a fault. The previous one stays in force.
     Refused,
 }
 
 impl Reload {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["ok", "refused"];
 }
 
@@ -186,41 +187,41 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["websocket", "sse"];
 }
 
-/// Why a client was not let in, or its token not taken.
+/// Why a client or its token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthFailure {
-    /// A page of another site.
+    /// The request came from a page of a site that is not allowed.
     Origin,
-    /// None was shown where one is needed.
+    /// The client showed no token where one is needed.
     NoToken,
-    /// Too long, not readable, or more than one.
+    /// The token is too long or unreadable, or there is more than one.
     Malformed,
-    /// No such static key.
+    /// The token is not a known static key.
     UnknownKey,
-    /// Signed by an algorithm that is not taken.
+    /// The token's signature has an algorithm that is not accepted.
     Algorithm,
-    /// Not signed by a known key.
+    /// No known key has made the token's signature.
     Signature,
-    /// Claims that are missing or of the wrong type.
+    /// The token's claims are missing or have the wrong type.
     Claims,
-    /// For another audience.
+    /// The token is for another audience.
     Audience,
-    /// Of another issuer.
+    /// The token is from another issuer.
     Issuer,
-    /// Shown before its time.
+    /// The token is not valid yet.
     NotYet,
-    /// Shown after its time.
+    /// The token has expired.
     Expired,
-    /// Of another holder than the connection's.
+    /// The token belongs to another holder than that of the connection.
     Holder,
 }
 
 impl AuthFailure {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &[
         "origin",
         "no_token",
@@ -237,14 +238,14 @@ impl AuthFailure {
     ];
 }
 
-/// Why somebody was turned away at the door.
+/// Why a connection or a request was turned away at the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TurnedAway {
-    /// The broker has its most connections.
+    /// The broker has as many connections as it may.
     Full,
-    /// The process can have no more files open.
+    /// The process has as many files open as it may.
     NoDescriptors,
-    /// The address has its most connections.
+    /// The address has as many connections as it may.
     AddressConnections,
     /// The address connects too often.
     AddressHandshakes,
@@ -252,20 +253,20 @@ pub enum TurnedAway {
     AddressPublishes,
     /// The holder of a token publishes too often over HTTP.
     HolderPublishes,
-    /// The address asks too often over HTTP.
+    /// The address sends too many requests over HTTP.
     AddressRequests,
-    /// The connection asks too often over HTTP.
+    /// The connection sends too many requests over HTTP.
     ConnectionRequests,
-    /// Too many bytes of answers over HTTP wait.
+    /// Too many bytes of answers over HTTP are waiting.
     Answers,
-    /// A trusted proxy did not say where the connection came from.
+    /// A trusted proxy did not tell the address of the client.
     ProxyHeader,
-    /// No shard comes around to new connections.
+    /// No shard has time for new connections.
     Busy,
 }
 
 impl TurnedAway {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &[
         "full",
         "descriptors",
@@ -284,23 +285,23 @@ impl TurnedAway {
 /// The first digit of an HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatusClass {
-    /// 100–199, among them 101 of an upgrade.
+    /// 100 to 199, including the 101 of an upgrade.
     Informational,
-    /// 200–299
+    /// 200 to 299.
     Success,
-    /// 300–399, among them 304 of an unchanged snapshot.
+    /// 300 to 399, including the 304 of an unchanged snapshot.
     Redirection,
-    /// 400–499
+    /// 400 to 499.
     ClientError,
     /// 500 and above.
     ServerError,
 }
 
 impl StatusClass {
-    /// The values, in index order.
+    /// The label's values, in index order.
     pub const NAMES: &'static [&'static str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-    /// The class of an HTTP status. A number that is no status counts as a server error.
+    /// The class of an HTTP status. A number that is not a status counts as a server error.
     ///
     /// ```
     /// use tickwire_metrics::StatusClass;

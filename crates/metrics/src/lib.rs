@@ -1,12 +1,14 @@
 //! The metric catalogue of the Tickwire broker and its Prometheus exporter.
 //!
-//! Every metric is declared once, in [`TABLE`] and [`Metric`]; nothing else is exported but the process's own figures. Labels
-//! range over closed sets that are known when the [`Catalogue`] is made, and every series exists from then on, so the number
-//! of series depends neither on topics nor on clients, and a series that is 0 is there to be seen.
+//! Every metric is declared once, in [`TABLE`] and [`Metric`]. Apart from the process's own figures nothing else is
+//! exported. The values of labels come from closed sets that are known when the [`Catalogue`] is created, and every
+//! series exists from then on. So the number of series depends neither on topics nor on clients, and a series at 0 is
+//! visible.
 //!
-//! Counting is split in two so that the hot path never touches shared memory: a thread counts into [`LocalMetrics`] of its
-//! own and moves what it counted into the shared cells with `flush`, between two cycles. The catalogue's own methods count
-//! directly, for paths where one atomic addition is nothing. A figure is as old as the last flush.
+//! Counting has two parts, so that the hot path never touches shared memory: a thread counts into its own
+//! [`LocalMetrics`] and, between two cycles, moves its counts into the shared cells with `flush`. The catalogue's own
+//! methods count directly, for paths where the cost of an atomic addition does not matter. A figure is as old as the
+//! last flush.
 //!
 //! Nothing here grows, waits or locks while counting; numbers wrap at 2⁶⁴.
 //!

@@ -1,8 +1,8 @@
-//! What one thread counts.
+//! The counters of one thread.
 //!
-//! Plain numbers that the thread owns: counting costs an addition and touches no memory of other threads.
-//! [`flush`](LocalMetrics::flush) moves what has changed into the catalogue; dropping the struct flushes and takes what the
-//! thread added to gauges off again.
+//! They are plain numbers that the thread owns: counting is an addition and touches no memory of other threads.
+//! [`flush`](LocalMetrics::flush) moves what has changed into the catalogue. Dropping the struct flushes it and takes
+//! back what the thread added to gauges.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::histogram::{BUCKETS, HISTOGRAM_CELLS, bucket_of};
 use crate::table::{Metric, TABLE};
 
 /// One thread's part of every metric. Labels are given as indices of their values, in the order in which the metric's
-/// [`Definition`](crate::Definition) names the labels; an index beyond a label's values counts as the last.
+/// [`Definition`](crate::Definition) names the labels. An index beyond a label's values counts as the last value.
 #[derive(Debug)]
 pub struct LocalMetrics {
     catalogue: Arc<Catalogue>,
-    /// What the thread has counted since its start.
+    /// The thread's counts since its start.
     values: Box<[u64]>,
-    /// What of that is in the catalogue.
+    /// The part of `values` that is in the catalogue.
     flushed: Box<[u64]>,
 }
 
@@ -44,13 +44,13 @@ impl LocalMetrics {
         *value = value.wrapping_add(n);
     }
 
-    /// Takes `n` off a gauge. Another thread may have added it.
+    /// Subtracts `n` from a gauge. Another thread may have added it.
     #[inline]
     pub fn sub(&mut self, metric: Metric, labels: &[usize], n: u64) {
         self.add(metric, labels, n.wrapping_neg());
     }
 
-    /// Sets a gauge, or a counter that is counted elsewhere, to `value`: this thread's part of it, if others count it too.
+    /// Sets this thread's part of a gauge to `value`, or of a counter that is counted elsewhere.
     #[inline]
     pub fn set(&mut self, metric: Metric, labels: &[usize], value: u64) {
         *self.value(metric, labels) = value;
@@ -65,15 +65,15 @@ impl LocalMetrics {
         cells[BUCKETS] = cells[BUCKETS].wrapping_add(value);
     }
 
-    /// What was added to a counter since the last flush.
+    /// The part of a counter that was added since the last flush.
     #[must_use]
     pub fn unflushed(&self, metric: Metric, labels: &[usize]) -> u64 {
         let cell = self.catalogue.layout(metric).cell(labels);
         self.values[cell].wrapping_sub(self.flushed[cell])
     }
 
-    /// Moves what has changed since the last flush into the catalogue. Call it between cycles, some times per second, and
-    /// when the thread falls idle.
+    /// Moves what has changed since the last flush into the catalogue. Call it between cycles, several times per
+    /// second, and when the thread becomes idle.
     pub fn flush(&mut self) {
         let parts = self.values.iter().zip(self.flushed.iter_mut());
         for (cell, (value, flushed)) in parts.enumerate().filter(|(_, (value, flushed))| value != flushed) {

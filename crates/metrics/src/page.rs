@@ -1,4 +1,4 @@
-//! The page that documents every metric, made from the table so that the two cannot differ.
+//! The page that documents every metric. It is made from the table, so that the two cannot differ.
 
 use crate::definition::Definition;
 use crate::process::PROCESS_TABLE;

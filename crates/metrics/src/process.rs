@@ -1,7 +1,8 @@
 //! The process's own figures, under the names that every Prometheus client uses.
 //!
-//! Read from `/proc` at each scrape, CPU time in hundredths of a second and not, as the exporter library has it, whole
-//! ones. Figures that cannot be read are left out of the scrape; on systems other than Linux that is all of them.
+//! They are read from `/proc` at each scrape. CPU time has hundredths of a second; the collector of the exporter
+//! library has only whole ones. Figures that cannot be read are left out of the scrape. On systems other than Linux
+//! these are all of them.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ const fn row(kind: MetricType, unit: Unit, name: &'static str, help: &'static st
     }
 }
 
-/// What the process itself adds, under the names that every Prometheus client uses.
+/// The process's own metrics, under the names that every Prometheus client uses.
 pub const PROCESS_TABLE: &[Definition] = &[
     row(
         MetricType::Counter,
@@ -102,7 +103,7 @@ impl Collector for ProcessCollector {
     }
 }
 
-/// The values of [`PROCESS_TABLE`], in its order.
+/// The values of [`PROCESS_TABLE`], in its order; `None` where a value cannot be read.
 #[cfg(target_os = "linux")]
 fn figures() -> [Option<f64>; PROCESS_TABLE.len()] {
     use procfs::process::{LimitValue, Process};

@@ -1,15 +1,16 @@
 //! Every metric of the broker, one declaration each.
 //!
-//! Names follow the conventions of Prometheus: base units, seconds and bytes, as suffix; `_total` on counters and on
-//! nothing else. A test holds the table to the rules that `promtool check metrics` applies.
+//! Names follow the conventions of Prometheus: base units (seconds and bytes) as suffix, and `_total` on counters only.
+//! A test checks the table by the rules that `promtool check metrics` applies.
 
 use crate::definition::{Definition, MetricType, Unit};
 use crate::labels::Label;
 
-/// Declares metrics: how the code calls each, its type, unit and labels, its name and what it tells an operator.
+/// Declares metrics. A row holds the metric's name in the code, its type, unit and labels, its exported name, and its
+/// help for operators.
 macro_rules! metrics {
     ($($id:ident: $kind:ident $unit:ident [$($label:ident),*] $name:literal $help:literal;)*) => {
-        /// A metric of the broker; the number of a variant is its position in [`TABLE`].
+        /// A metric of the broker. The number of a variant is its position in [`TABLE`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Metric {
             $(#[doc = $help] $id,)*

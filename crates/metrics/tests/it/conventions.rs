@@ -1,4 +1,4 @@
-//! The table against the naming conventions of Prometheus, and the render against `promtool`.
+//! The table, checked by the naming conventions of Prometheus, and a scrape, checked by `promtool`.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write as _};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tickwire_metrics::{Catalogue, Definition, LabelSets, Metric, MetricType, PROCESS_TABLE, TABLE, Unit};
 
-/// Units that are not base units, whole or shortened: parts of a name that `promtool` objects to.
+/// Units that are not base units, in full or shortened: `promtool` objects to them in a name.
 const FOREIGN_UNITS: &[&str] = &[
     "milliseconds",
     "microseconds",
@@ -34,8 +34,8 @@ const FOREIGN_UNITS: &[&str] = &[
     "celsius",
 ];
 
-/// What is wrong with a row, by the rules of `promtool check metrics` and the project's own two: the prefix, and the
-/// unit as last word before `_total`.
+/// The faults of a row, by the rules of `promtool check metrics` and two of the project: the prefix, and the unit as
+/// the last word before `_total`.
 fn faults(metric: &Definition) -> Vec<String> {
     let Definition {
         name,
@@ -220,7 +220,7 @@ fn promtool_has_nothing_to_say() {
     );
 }
 
-/// Says on standard output, and in the log of skipped tests where there is one, that a test did not run.
+/// Prints that a test did not run, and adds it to the log of skipped tests if there is one.
 fn skip(why: &str) {
     let line = format!("skipped: promtool_has_nothing_to_say: {why}");
     println!("{line}");

@@ -1,4 +1,4 @@
-//! The documentation of the metrics is the table, word for word.
+//! The documentation of the metrics equals the table, word for word.
 
 #[test]
 fn the_page_is_in_step_with_the_table() {

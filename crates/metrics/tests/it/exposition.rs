@@ -1,8 +1,8 @@
-//! A strict reader of the text exposition format, enough of it to check what the catalogue writes.
+//! A strict parser for the part of the text exposition format that the catalogue writes.
 
 use std::collections::BTreeMap;
 
-/// A scrape: each series with its value, and each metric's type and help.
+/// A parsed scrape: the value of each series, and the type and help of each metric.
 #[derive(Debug, Default)]
 pub(crate) struct Scrape {
     pub(crate) samples: BTreeMap<String, f64>,
@@ -11,7 +11,7 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Reads `text`. Panics on what is not the format, on a series that comes twice and on one without a type.
+    /// Parses `text`. Panics at what is not in the format, at a series that comes twice and at one without a type.
     pub(crate) fn read(text: &str) -> Self {
         let mut scrape = Self::default();
         assert!(text.ends_with('\n'), "the last line has no end");
@@ -35,7 +35,7 @@ impl Scrape {
         scrape
     }
 
-    /// The metric that a series belongs to.
+    /// The name of the metric that a series belongs to.
     pub(crate) fn metric_of<'a>(&self, series: &'a str) -> &'a str {
         let name = series.split('{').next().unwrap_or(series);
         ["_bucket", "_sum", "_count"]
@@ -45,7 +45,7 @@ impl Scrape {
             .unwrap_or(name)
     }
 
-    /// The value of a series. Panics when the scrape has no such series.
+    /// The value of a series. Panics if the scrape has no such series.
     pub(crate) fn value(&self, series: &str) -> f64 {
         *self
             .samples
@@ -53,7 +53,7 @@ impl Scrape {
             .unwrap_or_else(|| panic!("no series {series}"))
     }
 
-    /// The broker's own series.
+    /// The broker's own series, without those of the process.
     pub(crate) fn own_series(&self) -> Vec<&str> {
         self.samples
             .keys()

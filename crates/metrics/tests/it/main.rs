@@ -1,4 +1,4 @@
-//! The catalogue from outside: what a scrape holds, what the conventions ask for, what the documentation says.
+//! The catalogue, tested from outside: the content of a scrape, the naming conventions, and the documentation.
 
 #![allow(
     clippy::unwrap_used,

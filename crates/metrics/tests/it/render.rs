@@ -1,4 +1,4 @@
-//! What a scrape holds after what was counted.
+//! The content of a scrape after something was counted.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tickwire_metrics::{
 
 use crate::exposition::Scrape;
 
-/// A catalogue of which every series has something to tell.
+/// A catalogue in which each series has a value to export.
 fn catalogue(shards: usize) -> Arc<Catalogue> {
     let catalogue = Catalogue::new(shards, "1.2.3", &LabelSets::EXAMPLE).unwrap();
     catalogue.set(Metric::TlsNotAfter, &[], 0);
@@ -20,7 +20,7 @@ fn scrape(catalogue: &Catalogue) -> Scrape {
     Scrape::read(&catalogue.render().unwrap())
 }
 
-/// Counts everything that a thread can count, `n` of each, for label values within and beyond their sets.
+/// Counts `n` of everything that a thread can count, for label values within their sets and beyond.
 fn load(local: &mut LocalMetrics, n: u64) {
     for (metric, definition) in Metric::ALL.iter().zip(TABLE) {
         match definition.kind {
@@ -65,7 +65,7 @@ fn every_metric_is_there_before_anything_happened() {
     }
 }
 
-/// It was 0 without TLS, and an alert on a certificate that ends soon always fired.
+/// The gauge was 0 without TLS, so that an alert on a certificate that ends soon always fired.
 #[test]
 fn a_gauge_with_nothing_to_tell_is_not_exported() {
     const NOT_AFTER: &str = "tickwire_tls_certificate_not_after_seconds";
@@ -83,7 +83,8 @@ fn a_gauge_with_nothing_to_tell_is_not_exported() {
     assert_eq!(is_there(), None);
 }
 
-/// Those of gaps never did: a gap is encoded for one subscriber, and is not counted among what is encoded for all.
+/// The series of gaps never moved: a gap is encoded for one subscriber and does not count among what is encoded for
+/// all.
 #[test]
 fn every_series_of_what_is_encoded_moves() {
     let catalogue = catalogue(1);
@@ -312,7 +313,7 @@ fn the_number_of_series_never_changes() {
         after.samples.values().filter(|&&value| value > 0.0).count() > 50,
         "the load left no trace"
     );
-    // A histogram is one series here and its buckets, sum and count there.
+    // A histogram is one series here. In a scrape it has series for its buckets, its sum and its count.
     let histograms = TABLE
         .iter()
         .filter(|metric| metric.kind.as_str() == "histogram")
