@@ -1,4 +1,4 @@
-//! `tickwire check-config`: says whether a broker would start with a file, without starting one.
+//! `tickwire check-config`: tells whether a broker would start with a configuration file, without starting one.
 
 use std::env;
 
@@ -11,11 +11,11 @@ use crate::cli::CheckConfigArgs;
 use crate::console;
 use crate::failure::Failure;
 
-/// Where systemd tells a service which files it was handed.
+/// The variable in which systemd tells a service the folder of its credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Checks the file and those that it names, by themselves: the environment could hide what is wrong with the file, so only where
-/// credentials are is taken from it.
+/// Checks the file and the files that it names. The environment could hide a fault of the file, so only the folder of
+/// credentials is taken from it.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let credentials = env::var(CREDENTIALS).ok();
     let credentials = credentials.map(|folder| (CREDENTIALS.to_owned(), folder));

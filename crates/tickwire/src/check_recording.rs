@@ -1,7 +1,7 @@
 //! `tickwire check-recording`: what recordings hold, what is wrong with them, and where.
 //!
-//! The report goes to standard output once the files are read through; while that takes long and a person watches,
-//! standard error shows how far it has come.
+//! The report goes to standard output once the files are read. If that takes long and standard error is a terminal, the
+//! progress is shown there.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -17,12 +17,12 @@ use crate::cli::{CheckRecordingArgs, ReportFormat};
 use crate::console;
 use crate::failure::Failure;
 
-/// Ticks between two looks at the clock.
+/// Ticks between two readings of the clock.
 const TICKS_PER_LOOK: u32 = 4_096;
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
 
-/// Reads the files through and reports.
+/// Reads the files and prints the report.
 pub(crate) fn run(args: &CheckRecordingArgs) -> Result<(), Failure> {
     let mut check = Check::open(&args.files)?;
     let mut progress = io::stderr().is_terminal().then(Instant::now);
@@ -51,13 +51,13 @@ pub(crate) fn run(args: &CheckRecordingArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts `text` in place of the line of progress. When standard error is closed, there is nobody to tell.
+/// Replaces the line of progress with `text`. A failure is ignored: if standard error is closed, nobody reads it.
 fn show(text: &str) {
     let line = format!("\r\x1b[K{text}");
     io::stderr().write_all(line.as_bytes()).unwrap_or_default();
 }
 
-/// How many faults there are that make a recording wrong.
+/// The number of faults that make a recording wrong.
 fn wrong(check: &Check) -> u64 {
     let counts = check.counts();
     counts
@@ -67,7 +67,7 @@ fn wrong(check: &Check) -> u64 {
         .sum()
 }
 
-/// What a kind of fault means.
+/// The meaning of a kind of fault, for the report.
 const fn meaning(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Malformed => "cannot be read; left out",
@@ -158,7 +158,7 @@ fn as_json(check: &Check) -> Value {
     })
 }
 
-/// A number with its thousands apart.
+/// A number with its thousands separated.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -171,10 +171,11 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// A moment as people write it, in UTC to the millisecond.
+/// A moment as text, in UTC to the millisecond.
 fn moment(at: Micros) -> String {
     let (days, day_ms) = (at.0 / 86_400_000_000, at.0 / 1_000 % 86_400_000);
-    // Years of 365.2425 days that begin in March, so that the leap day is the last (civil_from_days of Howard Hinnant).
+    // Years of 365.2425 days that begin in March, so that the leap day is the last one (`civil_from_days` of Howard
+    // Hinnant).
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

@@ -14,7 +14,7 @@ use tickwire_server::config::{Config, Overrides};
 use tickwire_wire::message::Position;
 use tickwire_wire::{Codec, Epoch, Mode, Pattern, Seq, Topic};
 
-/// A broker for real-time market data: ticks in, pushed at once to very many WebSocket subscribers.
+/// A broker for real-time market data, which it pushes at once to very many WebSocket subscribers.
 #[derive(Debug, Parser)]
 #[command(name = "tickwire", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -23,18 +23,18 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The command line of this process. Ends it with a message where that is wrong, or asks for help.
+    /// Reads the command line of this process. A wrong one, or one that asks for help, ends the process with a message.
     pub(crate) fn read() -> Self {
         let read = Self::from_arg_matches(&command().get_matches());
         read.unwrap_or_else(|error| error.exit())
     }
 }
 
-/// The command line, completed where the shell knows nothing.
+/// The definition of the command line, with hints for completion by the shell.
 pub(crate) fn command() -> clap::Command {
     let without_files = |command: clap::Command| {
         command.mut_args(|arg| match arg.get_value_hint() {
-            // Shells complete what they know nothing of with the names of files.
+            // Shells complete arguments without a hint with names of files.
             ValueHint::Unknown if arg.get_action().takes_values() && arg.get_id() != "--feed" => {
                 arg.value_hint(ValueHint::Other)
             }
@@ -44,7 +44,7 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().mut_subcommands(without_files)
 }
 
-/// The flags that are settings, as they are given.
+/// The settings that were given as flags.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SettingFlags(pub(crate) Overrides);
 
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Check a configuration file without starting the broker
     CheckConfig(CheckConfigArgs),
-    /// Say what recordings hold, what is wrong with them, and where
+    /// Report what recordings hold, their faults, and where these are
     CheckRecording(CheckRecordingArgs),
     /// Hash a static key for the configuration file, or make one
     HashKey(HashKeyArgs),
@@ -135,32 +135,32 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// How to reach the broker.
+/// How to connect to the broker.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
-    /// The broker; without a path, /v1/ws is meant
+    /// The broker's URL. Without a path, /v1/ws is used
     #[arg(long, env = "TICKWIRE_URL", default_value = "ws://127.0.0.1:7400/v1/ws", value_parser = url)]
     pub(crate) url: String,
-    /// How messages travel; what is printed and read is JSON either way
+    /// The codec of messages on the connection. What is printed and read is always JSON
     #[arg(long, value_enum, default_value_t = CodecName::Json)]
     pub(crate) codec: CodecName,
-    /// With wss://, trust those whose certificates are in this file, in PEM, instead of whom the system trusts
+    /// With wss://, trust the authorities whose certificates are in this PEM file, and not those that the system trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// With wss://, the certificate to show a broker that asks for one, in PEM
+    /// With wss://, the certificate in PEM to show to a broker that asks for one
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
     /// The private key of --cert, in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// A file with the token to show, read again at each connection. Without it, the token is that of the environment's
-    /// TICKWIRE_TOKEN, if that is set
+    /// A file with the token, which is read again for each connection. Without it, the token is that of the
+    /// environment's TICKWIRE_TOKEN, if that is set
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }
 
 impl BrokerArgs {
-    /// A client that reaches it so.
+    /// A client with these settings.
     ///
     /// # Errors
     /// When the token of the environment cannot be read.
@@ -201,7 +201,7 @@ Exit codes: 0 ended by a signal, by --count or by the reader; 1 no topic is left
 pub(crate) struct SubArgs {
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
-    /// Which messages come: each, the newest, or one snapshot and then the end. Default: by the topic's kind
+    /// Which messages come: each one, the newest, or one snapshot and then the end. Default: by the topic's kind
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeName>,
     /// Shortest time between two updates of a topic, for conflated topics; 0 means only when behind
@@ -210,13 +210,13 @@ pub(crate) struct SubArgs {
     /// Begin with the next update instead of a snapshot
     #[arg(long)]
     pub(crate) no_snapshot: bool,
-    /// End after so many lines
+    /// End after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Resume after this position; once per TOPIC, in their order
+    /// Resume after this position. Give one per TOPIC, in the same order
     #[arg(long, value_name = "EPOCH:SEQ", value_parser = position)]
     pub(crate) since: Vec<Position>,
-    /// Also print what is no data: welcomes, acks, heartbeats, errors
+    /// Also print messages without data: welcomes, acks, heartbeats, errors
     #[arg(long)]
     pub(crate) all: bool,
     /// Topics and patterns
@@ -283,7 +283,7 @@ Exit codes: 0 nothing is wrong; 1 something is, or a file cannot be read; 2 used
 #[derive(Debug, Args)]
 #[command(after_help = RECORDING_EXAMPLES)]
 pub(crate) struct CheckRecordingArgs {
-    /// How the report is written
+    /// The format of the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     pub(crate) format: ReportFormat,
     /// The recordings
@@ -324,7 +324,7 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// `--codec`
+/// The values of `--codec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CodecName {
     /// JSON
@@ -342,7 +342,7 @@ impl From<CodecName> for Codec {
     }
 }
 
-/// `--format`
+/// The values of `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     /// For people
@@ -351,12 +351,12 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
-/// `--mode`
+/// The values of `--mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModeName {
     /// Each message, in order
     Every,
-    /// The newest always; superseded ones may be skipped
+    /// The newest message; older ones may be skipped
     Conflate,
     /// One snapshot of each topic, then the end
     Snapshot,
@@ -400,7 +400,7 @@ mod tests {
         let mut command = command();
         let serve = command.find_subcommand_mut("serve").expect("a command");
         let help = serve.render_long_help().to_string();
-        // However the lines are broken.
+        // The check does not depend on how the lines are wrapped.
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in Config::flags() {
             assert!(help.contains(&format!("{} <", flag.name)), "{}", flag.name);

@@ -1,4 +1,4 @@
-//! `tickwire completions`: what a shell needs to complete the command line.
+//! `tickwire completions`: the script with which a shell completes the command line.
 
 use crate::cli::{self, CompletionsArgs};
 use crate::console;

@@ -1,4 +1,4 @@
-//! How a command fails, and the exit code that says so.
+//! How a command fails, and the exit code for it.
 
 use std::process::ExitCode;
 
@@ -6,24 +6,24 @@ use tickwire_client::ConnectError;
 
 use crate::console;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was used wrongly: exit code 2.
+    /// The command was used wrongly: exit code 2.
     Usage(anyhow::Error),
-    /// It could not be done: exit code 1.
+    /// The command failed: exit code 1.
     Failed(anyhow::Error),
-    /// It could not be done, and standard error says why already: exit code 1.
+    /// The command failed, and standard error says why already: exit code 1.
     Reported,
 }
 
 impl Failure {
-    /// Used wrongly because of `error`.
+    /// A command that was used wrongly, because of `error`.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::Usage(error.into())
     }
 
-    /// Says what went wrong and returns the exit code.
+    /// Prints the message to standard error and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let code = match self {
             Self::Usage(_) => 2,
@@ -34,7 +34,7 @@ impl Failure {
         ExitCode::from(code)
     }
 
-    /// What went wrong, with its causes, unless a message tells its cause by itself; nothing if it was said already.
+    /// The message with its causes, without those that it already contains; empty if it was printed before.
     pub(crate) fn text(&self) -> String {
         let (Self::Usage(error) | Self::Failed(error)) = self else {
             return String::new();
@@ -49,7 +49,7 @@ impl Failure {
     }
 }
 
-/// What the person can do about `error` with the flags of this program.
+/// What the user can do about `error` with the flags of this program.
 fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     match error.downcast_ref::<ConnectError>()? {
         ConnectError::Refused { status: 401, .. } => {

@@ -1,4 +1,5 @@
-//! `tickwire hash-key`: the line of the configuration file for a static key, which is read from standard input or made.
+//! `tickwire hash-key`: prints the line of the configuration file for a static key. The key is read from standard input
+//! or generated.
 
 use std::io::{self, Read};
 
@@ -10,10 +11,10 @@ use crate::cli::HashKeyArgs;
 use crate::console;
 use crate::failure::Failure;
 
-/// Longest key that is read.
+/// Longest key that is read, in bytes.
 const KEY_BYTES_MAX: u64 = 4_096;
 
-/// Prints the hash, and a key that was made.
+/// Prints the line with the hash, and the key if it was generated.
 pub(crate) fn run(args: &HashKeyArgs) -> Result<(), Failure> {
     let lines = if args.generate {
         let key = generate_key()?;
@@ -32,7 +33,7 @@ fn line(key: &Secret) -> String {
 fn read() -> Result<Secret, Failure> {
     let mut text = String::new();
     io::stdin().take(KEY_BYTES_MAX + 1).read_to_string(&mut text)?;
-    // Windows begins files of UTF-8 with a byte order mark.
+    // Windows programs begin a UTF-8 file with a byte order mark.
     let key = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let key = key.trim_end_matches(['\r', '\n']);
     if key.len() < KEY_BYTES_MIN {

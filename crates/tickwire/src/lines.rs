@@ -1,33 +1,33 @@
-//! Lines of a stream, bounded in length.
+//! The lines of a stream, bounded in length.
 
 use std::io;
 
 use tickwire_wire::byte_order_mark;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// One line of input.
+/// A line of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Its bytes, without the line's end.
+    /// The line's bytes, without the line end.
     Text(Vec<u8>),
-    /// It was longer than allowed and is skipped.
+    /// The line was longer than allowed and was skipped.
     TooLong,
 }
 
-/// Reads lines; a read that is given up loses nothing.
+/// Reads lines. Nothing is lost when a read is cancelled.
 #[derive(Debug)]
 pub(crate) struct Lines<R> {
     input: R,
     bytes_max: usize,
-    /// The beginning of the line that has not ended.
+    /// The part of an unfinished line that was read.
     begun: Vec<u8>,
     too_long: bool,
-    /// Whether a byte order mark is to be skipped: Windows begins files of UTF-8 with one.
+    /// Whether a byte order mark is to be skipped. Windows programs begin a UTF-8 file with one.
     first: bool,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    /// Lines of at most `bytes_max` bytes.
+    /// Reads lines of at most `bytes_max` bytes from `input`.
     pub(crate) fn new(input: R, bytes_max: usize) -> Self {
         Self {
             input,
@@ -38,7 +38,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         }
     }
 
-    /// The next line; none at the end. The last line need not have an end.
+    /// The next line; `None` at the end. The last line need not have a line end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let available = self.input.fill_buf().await?;
@@ -73,7 +73,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 }
 
-/// A line of a file from Windows ends with a carriage return.
+/// Removes the carriage return at the end of a line of a Windows file.
 fn without_return(mut line: Vec<u8>) -> Vec<u8> {
     if line.last() == Some(&b'\r') {
         line.pop();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     async fn lines(input: &[u8]) -> Vec<Line> {
-        // A buffer shorter than most lines, so that they come in parts.
+        // The buffer is shorter than most lines, so that they come in parts.
         let mut lines = Lines::new(BufReader::with_capacity(3, input), 5);
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.expect("memory can be read") {

@@ -1,9 +1,9 @@
-//! The program `tickwire`: the broker (`serve`) and the tools beside it (`sub`, `pub`, `check-config`,
-//! `check-recording`, `hash-key`, `completions`).
+//! The program `tickwire`: the broker (`serve`) and its tools (`sub`, `pub`, `check-config`, `check-recording`,
+//! `hash-key`, `completions`).
 //!
-//! Thin: reads the command line, hands over to a module per command, and turns its outcome into an exit code: 0 done,
-//! 1 failed, 2 used wrongly. Data goes to standard output, everything else to standard error. Memory comes from the system's
-//! allocator; the features `mimalloc` and `jemalloc` are there to compare it with others.
+//! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
+//! for success, 1 for failure, 2 for wrong use. Data goes to standard output, everything else to standard error. Memory
+//! comes from the system's allocator. The features `mimalloc` and `jemalloc` are there to compare it with others.
 
 mod check_config;
 mod check_recording;

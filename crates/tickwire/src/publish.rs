@@ -1,7 +1,7 @@
-//! `tickwire pub`: publishes standard input's lines.
+//! `tickwire pub`: publishes the lines of standard input.
 //!
-//! Several messages are under way at once, at most [`WINDOW`]; their acks are awaited in order. A message is never sent
-//! twice: one whose ack was lost with the connection counts as failed, since whether it arrived is unknown.
+//! Several messages are under way at once, at most [`WINDOW`]. Their acks are awaited in order. A message is never sent
+//! twice: if its ack was lost with the connection, it counts as failed, since it is unknown whether it arrived.
 
 use std::collections::VecDeque;
 
@@ -19,11 +19,11 @@ use crate::logging;
 use crate::signals::Signals;
 use crate::sub::lost;
 
-/// Messages that may be under way.
+/// Most messages under way.
 const WINDOW: usize = 256;
-/// Longest line that is read. What the broker takes is usually less; it says so itself.
+/// Longest line that is read. A broker usually takes less and then refuses the message itself.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes read from standard input at once.
+/// Bytes to read from standard input at once.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Publishes until the input ends or a signal comes.
@@ -33,7 +33,7 @@ pub(crate) fn run(args: PubArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(publish(args));
-    // An input that never ends must not keep the program from ending.
+    // An input that never ends must not keep the program running.
     runtime.shutdown_background();
     outcome
 }
@@ -70,9 +70,9 @@ struct Publisher {
     client: Client,
     args: PubArgs,
     lines: Lines<BufReader<Stdin>>,
-    /// Number of the last line that was read, from 1.
+    /// The number of the last line that was read, from 1.
     line: u64,
-    /// Messages under way, with their lines' numbers.
+    /// The messages under way, with the numbers of their lines.
     window: VecDeque<(u64, Publishing)>,
     published: u64,
     failed: u64,
@@ -99,7 +99,7 @@ impl Publisher {
                     if !reading {
                         return Err(Failure::Failed(anyhow!("ended by a signal with {} acks to come", self.window.len())));
                     }
-                    // What is under way is awaited; a second signal ends that.
+                    // The messages under way are awaited. A second signal ends the wait.
                     reading = false;
                 }
             }
@@ -134,7 +134,7 @@ impl Publisher {
     }
 }
 
-/// The oldest message's ack; never, if there is none under way.
+/// Waits for the ack of the oldest message under way. If there is none, it waits forever.
 async fn first_ack(window: &mut VecDeque<(u64, Publishing)>) -> (u64, Result<Position, RequestError>) {
     match window.front_mut() {
         Some((line, publishing)) => (*line, publishing.ack().await),
@@ -142,7 +142,7 @@ async fn first_ack(window: &mut VecDeque<(u64, Publishing)>) -> (u64, Result<Pos
     }
 }
 
-/// What a line publishes: nothing, if it is blank and stands for no text.
+/// The payload of a line; `None` for a blank line, except with `text`.
 fn payload(line: Line, text: bool) -> Result<Option<Payload>, anyhow::Error> {
     let Line::Text(line) = line else {
         return Err(anyhow!("longer than {LINE_BYTES_MAX} bytes"));
@@ -157,7 +157,7 @@ fn payload(line: Line, text: bool) -> Result<Option<Payload>, anyhow::Error> {
     Ok(Some(Payload::from_json(&line)?))
 }
 
-/// Tells the person what happened to the connection.
+/// Tells the user what happened to the connection.
 fn told(event: Event) -> Result<(), Failure> {
     match event {
         Event::Disconnected { loss, retry_in } => lost(&loss, retry_in),

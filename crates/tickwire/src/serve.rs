@@ -1,7 +1,7 @@
-//! `tickwire serve`: the broker, until a signal ends it.
+//! `tickwire serve`: runs the broker until a signal ends it.
 //!
-//! One thread waits for signals, so that a second one ends the program whatever the broker is doing; the program's own
-//! thread does what the first ones ask for, in their order.
+//! One thread waits for signals, so that a second one ends the program whatever the broker is doing. The program's main
+//! thread carries out the first ones, in their order.
 
 use std::env;
 use std::io;
@@ -17,37 +17,37 @@ use crate::failure::Failure;
 use crate::logging::{self, End, Log};
 use crate::signals::{Hangup, Signals};
 
-/// Signals that may wait to be obeyed. A further `SIGHUP` would ask for what a waiting one asks for.
+/// Most signals that wait to be carried out. Another `SIGHUP` would ask for what a waiting one asks for.
 const ASKED_MAX: usize = 8;
-/// What is added to the number of the signal that ended a program, by custom.
+/// Added to the number of the signal that ended a program to give its exit code, by convention.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// To read the configuration again.
+    /// Read the configuration again.
     Reload,
-    /// To leave in order.
+    /// Stop in an orderly way.
     Stop,
 }
 
-/// Where settings come from, at the start and again later.
+/// The source of the settings, at the start and for each reload.
 struct Source {
     args: ServeArgs,
 }
 
 impl Source {
     fn load(&self) -> Result<Config, ConfigError> {
-        // A variable that is not UTF-8 is no setting of ours: their names and values are.
+        // A variable that is not UTF-8 cannot be a setting: the names and values of settings are UTF-8.
         let environment = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Config::load(self.args.config.as_deref(), environment, &self.args.settings.0)
     }
 }
 
-/// Runs a broker. The first signal to end stops it in order; the second ends the program at once.
+/// Runs a broker. The first signal to end stops it in an orderly way; the second ends the program at once.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    // Before the log has its thread.
+    // This comes before the log starts its thread.
     tickwire_server::share_heap();
     let source = Source { args };
     let config = source.load().map_err(Failure::usage)?;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
-    // Before the broker starts, so that a signal that comes meanwhile is obeyed too.
+    // This comes before the broker starts, so that a signal during the start counts too.
     let asked = watch_signals(log.end())?;
     let broker = tickwire_server::start(config, log.lost())?;
     let outcome = obey(&asked, &broker, source, log);
@@ -66,7 +66,7 @@ fn serve(config: Config, source: &Source, log: &Log) -> Result<(), Failure> {
     outcome
 }
 
-/// Does what signals ask for until one asks to stop.
+/// Carries out what signals ask for until one asks to stop.
 fn obey(asked: &Receiver<Asked>, broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
     loop {
         match asked.recv() {
@@ -77,9 +77,9 @@ fn obey(asked: &Receiver<Asked>, broker: &Broker, source: &Source, log: &Log) ->
     }
 }
 
-/// Reads the settings again. Settings that are wrong change nothing, and the broker has said so.
+/// Reads the settings again. Wrong settings change nothing; the broker has logged them.
 fn reload(broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
-    // A panic in it costs the reload; what changes is made ready before anything does.
+    // A panic here only ends the reload: everything is prepared before anything changes.
     let reloaded = catch_unwind(AssertUnwindSafe(|| {
         let settings = source.load();
         let level = settings.as_ref().ok().map(|config| config.log);
@@ -95,7 +95,7 @@ fn reload(broker: &Broker, source: &Source, log: &Log) -> Result<(), Failure> {
     }
 }
 
-/// Listens for signals from now on, on a thread of its own.
+/// Starts to listen for signals, on a thread of its own.
 fn watch_signals(log: End) -> io::Result<Receiver<Asked>> {
     let (asks, asked) = sync_channel(ASKED_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -128,7 +128,7 @@ async fn pass_on(mut signals: Signals, mut hangup: Hangup, asks: SyncSender<Aske
                     process::exit(ENDED_BY_SIGNAL + i32::from(number));
                 }
                 stopping = true;
-                // Blocks at most until a reload that is under way has ended.
+                // Blocks at most until the current reload has ended.
                 if asks.send(Asked::Stop).is_err() {
                     return;
                 }

@@ -1,10 +1,10 @@
-//! The signals that ask a program to end, and a broker to read its configuration again.
+//! The signals that end a program, and the one that makes a broker read its configuration again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// `SIGINT` and `SIGTERM`.
+/// The signals `SIGINT` and `SIGTERM`.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -12,7 +12,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, in place of the system's default of ending at once. Needs a runtime.
+    /// Starts to listen. The signals no longer end the program at once, which is the system's default. Needs a runtime.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -20,7 +20,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one and returns its number.
+    /// Waits for the next signal and returns its number.
     pub(crate) async fn next(&mut self) -> u8 {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
@@ -30,17 +30,17 @@ impl Signals {
     }
 }
 
-/// `SIGHUP`.
+/// The signal `SIGHUP`.
 #[derive(Debug)]
 pub(crate) struct Hangup(Signal);
 
 impl Hangup {
-    /// Listens from now on, in place of the system's default of ending at once. Needs a runtime.
+    /// Starts to listen. The signal no longer ends the program at once, which is the system's default. Needs a runtime.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::hangup())?))
     }
 
-    /// Waits for the next one. Several that come before it is waited for count as one.
+    /// Waits for the next signal. Several that come before the call count as one.
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }

@@ -1,7 +1,8 @@
-//! `tickwire sub`: prints what is published to topics, one JSON message a line.
+//! `tickwire sub`: prints what is published to topics, one JSON message per line.
 //!
-//! Lines are gathered and written when nothing more is waiting, so a quiet topic shows at once and a busy one costs no
-//! system call a line. A reader that does not read stops the printing, then the receiving; nothing is dropped here.
+//! Lines are gathered and written when nothing more is waiting. So a quiet topic shows at once, and a busy one costs no
+//! system call per line. If nobody reads the output, the printing stops and then the receiving; nothing is dropped
+//! here.
 
 mod missing;
 mod output;
@@ -22,10 +23,10 @@ use crate::logging;
 use crate::signals::Signals;
 use output::{Flow, Output};
 
-/// How long saying goodbye may take.
+/// How long closing the connection may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// Prints until a signal, the reader or `--count` ends it.
+/// Prints until a signal, the reader of the output or `--count` ends it.
 pub(crate) fn run(args: SubArgs) -> Result<(), Failure> {
     check(&args)?;
     let _log = logging::start(logging::TOOL)?;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: SubArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(follow(args));
-    // A reader that takes nothing must not keep the program from ending.
+    // A reader that takes nothing must not keep the program running.
     runtime.shutdown_background();
     outcome
 }
@@ -106,7 +107,8 @@ async fn follow(args: SubArgs) -> Result<(), Failure> {
     }
 }
 
-/// Subscribes, if need be again after a reconnect: with `once`, which nobody restores, until all has come.
+/// Subscribes and, with `once`, subscribes again after a reconnect until everything has come. The client does not
+/// restore one-shots.
 async fn subscribe(
     client: Client,
     subscription: Subscription,
@@ -131,17 +133,17 @@ async fn subscribe(
 }
 
 struct Follower {
-    /// How to ask the broker for something else.
+    /// The settings for further connections to the broker.
     broker: ClientBuilder,
     events: Events,
     signals: Signals,
     output: Output,
     subscribing: Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
-    /// Subscriptions that are not refused or lost.
+    /// The number of subscriptions that are neither refused nor lost.
     subscriptions: usize,
-    /// Whether only snapshots are wanted. Then it ends by itself.
+    /// Whether only snapshots are wanted. The command then ends by itself.
     once: bool,
-    /// Whether all has come that the subscription begins with.
+    /// Whether everything that the subscription begins with has come.
     synced: bool,
 }
 
@@ -170,7 +172,7 @@ impl Follower {
         }
     }
 
-    /// Waits for something to happen.
+    /// Waits for the next thing to happen.
     async fn wait(&mut self) -> Result<Woken, Failure> {
         tokio::select! {
             event = self.events.next() => Ok(event.map_or(Woken::End, Woken::Event)),
@@ -199,16 +201,16 @@ impl Follower {
             missing::tell(self.broker.clone(), missing).await;
             return Err(Failure::Reported);
         }
-        // A pattern may well be there before its topics.
+        // A pattern may exist before its topics do.
         missing.retain(|topic| !topic.contains(['*', '>']));
         if !missing.is_empty() {
-            // Messages that come meanwhile do not wait for it.
+            // The look-up runs beside the messages, which do not wait for it.
             tokio::spawn(missing::tell(self.broker.clone(), missing));
         }
         Ok(())
     }
 
-    /// Whether all snapshots have come that were all that was wanted, and it is known what was refused.
+    /// Whether only snapshots were wanted and all have come, and it is known which topics were refused.
     fn is_done(&self) -> bool {
         self.once && self.synced && self.subscribing.is_none()
     }
@@ -231,7 +233,7 @@ impl Follower {
             } if reconnects > 0 => {
                 say(format_args!("connected again, to {server}"));
             }
-            // What could not be resumed is told topic by topic, where it matters.
+            // Where a topic could not be resumed, another event tells so.
             Event::Connected { .. } | Event::Restored { .. } => {}
             Event::Synced { .. } => self.synced = true,
             Event::Disconnected { loss, retry_in } => lost(&loss, retry_in)?,
@@ -260,7 +262,7 @@ enum Woken {
     End,
 }
 
-/// The result of subscribing, once.
+/// Waits for the result of subscribing. The result comes once.
 async fn subscribed(
     task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
 ) -> Result<Vec<AckResult>, anyhow::Error> {
@@ -270,7 +272,7 @@ async fn subscribed(
     }
 }
 
-/// Says that the connection is lost; fails if it is lost for good.
+/// Reports that the connection is lost. Fails if there will be no other.
 pub(crate) fn lost(why: &dyn std::fmt::Display, retry_in: Option<Duration>) -> Result<(), Failure> {
     match retry_in {
         Some(wait) => {

@@ -1,5 +1,5 @@
-//! The token that the tools show to the broker: from a file or the environment, never from the command line, which others on
-//! the machine can see.
+//! The token that the tools show to the broker. It comes from a file or the environment, never from the command line,
+//! which other users of the machine can see.
 
 use std::env;
 
@@ -9,10 +9,10 @@ use tickwire_client::ClientBuilder;
 use crate::cli::BrokerArgs;
 use crate::failure::Failure;
 
-/// The variable that holds a token where no file is named.
+/// The variable with the token, if no file is named.
 const VARIABLE: &str = "TICKWIRE_TOKEN";
 
-/// `builder` with the token of `args` or of the environment, if there is one.
+/// Gives `builder` the token of `args` or of the environment, if there is one.
 pub(crate) fn shown_by(builder: ClientBuilder, args: &BrokerArgs) -> Result<ClientBuilder, Failure> {
     if let Some(path) = &args.token_file {
         return Ok(builder.token_file(path));
@@ -21,7 +21,7 @@ pub(crate) fn shown_by(builder: ClientBuilder, args: &BrokerArgs) -> Result<Clie
         Ok(token) if token.is_empty() => Ok(builder),
         Ok(token) => Ok(builder.token(token)),
         Err(env::VarError::NotPresent) => Ok(builder),
-        // Its message would repeat the value.
+        // The message of this error would repeat the value.
         Err(env::VarError::NotUnicode(_)) => Err(Failure::usage(anyhow!("{VARIABLE} is not UTF-8"))),
     }
 }

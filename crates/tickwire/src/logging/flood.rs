@@ -1,7 +1,8 @@
-//! So many lines of a kind in a second, and one that says how many more there were.
+//! Limits the lines of a kind per second, and reports how many were left out.
 //!
-//! A kind is a place in the code: a client that does the same thing a million times makes lines of one kind, and must not fill
-//! the disk with them, or push those out of the queue that matter. Bounded by the places that log.
+//! A kind is a place in the code. A client that does the same thing a million times makes lines of one kind. They must
+//! neither fill the disk nor push more important lines out of the queue. Memory is bounded by the number of places that
+//! log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,25 +13,25 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Time in which the lines of a kind are counted.
+/// The time over which the lines of a kind are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The lines of one kind.
+/// The recent lines of one kind.
 #[derive(Debug)]
 struct Kind {
     metadata: &'static Metadata<'static>,
-    /// When the first line of the second came.
+    /// When the first line of the current second came.
     began: Instant,
     lines: u32,
     left_out: u64,
 }
 
-/// What was logged of late. Clones are the same.
+/// The recent lines of every kind. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Flood(Arc<Mutex<HashMap<Identifier, Kind>>>);
 
 impl Flood {
-    /// Whether one more line of a kind is to be logged at `now`.
+    /// Whether another line of a kind is to be logged at `now`.
     fn admits(&self, metadata: &'static Metadata<'static>, now: Instant) -> bool {
         let mut kinds = self.lock();
         let kind = kinds.entry(metadata.callsite()).or_insert(Kind {
@@ -48,7 +49,7 @@ impl Flood {
         admitted
     }
 
-    /// Says of which kinds lines were left out since it did so last.
+    /// Logs, for each kind, how many lines were left out since the last report.
     pub(super) fn tell(&self) {
         let mut kinds = self.lock();
         let left_out = |kind: &mut Kind| {
@@ -56,7 +57,7 @@ impl Flood {
             (lines > 0).then_some((kind.metadata, lines))
         };
         let told: Vec<_> = kinds.values_mut().filter_map(left_out).collect();
-        drop(kinds); // logging comes back here
+        drop(kinds); // logging calls this type again
         for (metadata, left_out) in told {
             let (kind, line) = (metadata.target(), metadata.line());
             tracing::warn!(
@@ -76,7 +77,7 @@ impl Flood {
 impl<S: Subscriber> Layer<S> for Flood {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Its own lines are few.
+        // The lines of this file are few.
         metadata.target() == module_path!() || self.admits(metadata, Instant::now())
     }
 }
@@ -89,7 +90,7 @@ mod tests {
     use super::super::queue::Queue;
     use super::*;
 
-    /// The lines that `work` logs.
+    /// The number of lines that `work` logs.
     fn logged(flood: &Flood, work: impl FnOnce()) -> usize {
         let lines = Arc::new(Mutex::new(0));
         let counted = lines.clone();
@@ -113,7 +114,7 @@ mod tests {
             }
             tracing::warn!("something else");
         });
-        // On a machine that takes a second for this, there is more than one second's worth.
+        // A machine that takes a second for this may log more than one second's worth.
         assert!(lines == most + 1 || begun.elapsed() >= WINDOW, "{lines} lines");
         assert_eq!(logged(&flood, || flood.tell()), 1, "one line says how many");
         assert_eq!(logged(&flood, || flood.tell()), 0, "once");
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(admitted(now + WINDOW), LOG_LINES_PER_S_MAX as usize);
     }
 
-    /// The metadata of some line.
+    /// The metadata of a line.
     fn kind_of_a_line() -> &'static Metadata<'static> {
         struct Place;
         static METADATA: Metadata<'static> = Metadata::new(

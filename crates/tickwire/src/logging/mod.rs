@@ -1,9 +1,9 @@
-//! The program's log: where it goes and what is in it.
+//! The program's log: its destination and its content.
 //!
-//! Always standard error. `TICKWIRE_LOG` holds filter directives (`info,tickwire_server=debug`) and refines the level that
-//! the configuration gives. Nobody who logs waits: lines go through a bounded [queue](queue::Queue) to a thread of their own, and
-//! those that find no room, or cannot be written, are lost and counted. Of each [kind](flood::Flood) of line there are only so many a
-//! second. A panic is a line of the log like any other.
+//! The log always goes to standard error. `TICKWIRE_LOG` holds filter directives (`info,tickwire_server=debug`) and
+//! refines the level of the configuration. Logging never waits: lines go through a bounded [queue](queue::Queue) to a
+//! thread of their own. Lines that find no room or cannot be written are lost and counted. Each [kind](flood::Flood) of
+//! line is limited per second. A panic is logged like any other line.
 
 mod flood;
 mod queue;
@@ -31,12 +31,12 @@ use queue::Queue;
 
 /// The variable with the filter directives.
 const VARIABLE: &str = "TICKWIRE_LOG";
-/// Time that the last lines have to be written when the program ends.
+/// How long the program waits at its end for the last lines to be written.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(400);
-/// Time between two looks for lines that were left out.
+/// The time between two reports of lines that were left out.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// The log of a command that is no server: what may have gone wrong, for people.
+/// The log of a command that is not the server: only what may have gone wrong, as text.
 pub(crate) const TOOL: LogSettings = LogSettings {
     format: LogFormat::Text,
     level: LogLevel::Warn,
@@ -44,13 +44,13 @@ pub(crate) const TOOL: LogSettings = LogSettings {
 
 type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error>>;
 
-/// The log of the running program. Dropped, it waits for its last lines for a moment.
+/// The log of the running program. When it is dropped, it waits a moment for its last lines.
 pub(crate) struct Log {
     reload: Reload,
     end: End,
 }
 
-/// What ends the log, for whoever ends the program.
+/// The handle with which a thread that ends the program ends the log.
 #[derive(Clone)]
 pub(crate) struct End {
     queue: Queue,
@@ -58,24 +58,24 @@ pub(crate) struct End {
 }
 
 impl Log {
-    /// Logs at the level that `log` has from now on. The format stays.
+    /// Sets the level that `log` has. The format stays.
     pub(crate) fn set(&self, log: LogSettings) -> Result<(), Failure> {
         let filter = filter(log)?;
         let set = (self.reload)(filter);
         set.map_err(|error| Failure::Failed(anyhow!("cannot change the log: {error}")))
     }
 
-    /// Lines that were lost, ever.
+    /// The number of lines that were lost since the start.
     pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         self.end.queue.lost()
     }
 
-    /// What ends the log.
+    /// A handle to end the log with.
     pub(crate) fn end(&self) -> End {
         self.end.clone()
     }
 
-    /// Says why the program fails, behind everything that it has logged.
+    /// Logs why the program fails, after everything else that it has logged.
     pub(crate) fn tell(&self, failure: &Failure) -> Failure {
         self.end
             .queue
@@ -91,16 +91,17 @@ impl Drop for Log {
 }
 
 impl End {
-    /// Waits until what was logged is written; not for long, since standard error may be a pipe that nobody reads.
+    /// Waits until the lines are written, but only for a short time: standard error may be a pipe that nobody reads.
     pub(crate) fn finish(&self) {
         self.flood.tell();
         self.queue.wait_empty(LAST_LINES_WITHIN);
     }
 }
 
-/// Starts the log as `log` has it.
+/// Starts the log with the settings `log`.
 pub(crate) fn start(log: LogSettings) -> Result<Log, Failure> {
-    // A descriptor of its own: whoever else writes to standard error does not wait for this thread, nor it for them.
+    // The log has its own descriptor, so that this thread and others that write to standard error do not wait for each
+    // other.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (queue, flood) = (Queue::default(), Flood::default());
     let told = flood.clone();
@@ -108,7 +109,7 @@ pub(crate) fn start(log: LogSettings) -> Result<Log, Failure> {
     let log_lines = tracing_subscriber::fmt()
         .with_env_filter(filter(log)?)
         .with_writer(queue.clone())
-        // It would say what went wrong on standard error, and wait for it or panic.
+        // The subscriber would report its errors on standard error, and so wait for it or panic.
         .log_internal_errors(false);
     let (started, reload): (_, Reload) = match log.format {
         LogFormat::Text => {
@@ -137,18 +138,18 @@ pub(crate) fn start(log: LogSettings) -> Result<Log, Failure> {
     })
 }
 
-/// The standard library's hook writes to standard error itself, and so waits for it.
+/// Logs a panic. The hook of the standard library would write to standard error itself, and so wait for it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let what = panic.payload_as_str().unwrap_or("no words");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
-    // It is there if RUST_BACKTRACE asks for it.
+    // There is a backtrace if RUST_BACKTRACE asks for one.
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(thread = thread.name(), place, backtrace, "panicked: {what}");
 }
 
-/// What is logged: from the level that `log` has on, refined by the variable.
+/// The filter of the log: the level of `log`, refined by the variable.
 fn filter(log: LogSettings) -> Result<EnvFilter, Failure> {
     let level: LevelFilter = log.level.as_str().parse()?;
     let directives = match env::var(VARIABLE) {

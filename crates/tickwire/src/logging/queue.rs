@@ -1,8 +1,8 @@
-//! Lines on their way to standard error: a queue, and the one thread that writes what is in it.
+//! The queue of lines for standard error, and the thread that writes them.
 //!
-//! Whoever logs never waits for the writing, which may take forever: standard error can be a pipe that nobody reads. Bounded by
-//! [`LOG_QUEUE_BYTES_MAX`], and by as much again that is being written. A line that finds no room is lost, and so is one that
-//! cannot be written; both are counted. Holds its lock for no more than a copy.
+//! Logging never waits for the writing, which may take forever: standard error can be a pipe that nobody reads. The
+//! queue is bounded by [`LOG_QUEUE_BYTES_MAX`]; as much again may be in the hands of the writing thread. A line that
+//! finds no room or cannot be written is lost and counted. The lock is held only for a copy.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use tickwire_wire::limits::LOG_QUEUE_BYTES_MAX;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines one after the other.
+/// Lines, one after the other.
 #[derive(Debug)]
 struct Lines {
     text: Vec<u8>,
-    /// Where each of them ends.
+    /// The index after the end of each line.
     ends: Vec<usize>,
 }
 
 impl Default for Lines {
     fn default() -> Self {
         Self {
-            // So that nobody waits for memory while the lock is held.
+            // All memory is allocated now, so that nobody waits for it while the lock is held.
             text: Vec::with_capacity(LOG_QUEUE_BYTES_MAX),
             ends: Vec::new(),
         }
@@ -36,7 +36,7 @@ impl Lines {
         self.ends.clear();
     }
 
-    /// Writes them, as far as that goes. Returns how many were not written whole, and whether the last byte that was written
+    /// Writes the lines as far as possible. Returns how many were not written whole, and whether the last byte written
     /// ends a line.
     fn write(&self, out: &mut impl Write) -> (usize, bool) {
         let mut written = 0;
@@ -45,7 +45,7 @@ impl Lines {
                 Ok(0) => break,
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The disk is full, or the reader has gone. Later lines may fare better.
+                // The disk is full, or the reader has gone. Later lines may succeed.
                 Err(_) => break,
             }
         }
@@ -58,7 +58,7 @@ impl Lines {
 #[derive(Debug, Default)]
 struct State {
     waiting: Lines,
-    /// Lines were taken out, and are not written yet.
+    /// Whether lines were taken out and are not written yet.
     writing: bool,
 }
 
@@ -69,15 +69,16 @@ struct Shared {
     lost: Arc<AtomicU64>,
 }
 
-/// The way to standard error. Clones are the same.
+/// The queue to standard error. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue(Arc<Shared>);
 
 impl Queue {
-    /// Starts the thread that writes to `out`, and that calls `every` about so often, however many lines there are: it may log.
+    /// Starts the thread that writes to `out`. It also calls `every` at regular intervals, however many lines there
+    /// are: `every` may log.
     ///
     /// # Errors
-    /// When the thread cannot be made.
+    /// When the thread cannot be started.
     pub(super) fn write_to(
         &self,
         mut out: impl Write + Send + 'static,
@@ -93,7 +94,7 @@ impl Queue {
                 queue.take(&mut lines, due.saturating_duration_since(Instant::now()));
                 if !lines.ends.is_empty() {
                     if !at_end {
-                        // What was begun of a line that failed is not the beginning of this one.
+                        // The beginning of a line that failed must not become the beginning of this one.
                         at_end = out.write(b"\n").is_ok();
                     }
                     let (lost, ended) = lines.write(&mut out);
@@ -110,7 +111,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes out all that waits, or nothing after so long.
+    /// Takes out all lines that wait, or nothing if none comes within the given time.
     fn take(&self, lines: &mut Lines, within: Duration) {
         let mut state = self.lock();
         state.writing = false;
@@ -124,7 +125,7 @@ impl Queue {
         state.writing = !lines.ends.is_empty();
     }
 
-    /// Adds a line, if there is room.
+    /// Adds a line if there is room; counts it as lost otherwise.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.waiting.text.len() + line.len() > LOG_QUEUE_BYTES_MAX {
@@ -139,7 +140,7 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written, but no longer than that.
+    /// Waits until all lines are written, but no longer than `within`.
     pub(super) fn wait_empty(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut state = self.lock();
@@ -152,13 +153,13 @@ impl Queue {
         }
     }
 
-    /// Lines that were lost, ever.
+    /// The number of lines that were lost since the start.
     pub(super) fn lost(&self) -> Arc<AtomicU64> {
         self.0.lost.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds the lock can panic half-way through a change.
+        // Nothing that holds the lock can panic in the middle of a change.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -190,7 +191,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(30);
 
-    /// Standard error that takes what it is given when it is told to.
+    /// A standard error that takes bytes only when it is told to.
     struct Gated {
         asked: SyncSender<Vec<u8>>,
         answers: Receiver<io::Result<usize>>,
@@ -227,7 +228,7 @@ mod tests {
         let (queue, writes, tell) = gated();
         queue.push(b"first\n");
         assert_eq!(writes.recv_timeout(SOON).expect("it is written"), b"first\n");
-        // Nothing of it is taken; the rest is as much as fits.
+        // None of the line is taken. The queue takes as many more as fit.
         let line = [b'x'; 1_024];
         let fit = LOG_QUEUE_BYTES_MAX / line.len();
         for _ in 0..fit + 3 {
@@ -235,7 +236,7 @@ mod tests {
         }
         assert_eq!(lost(&queue), 3);
         queue.wait_empty(Duration::from_millis(1));
-        // It reads on: what waited is there.
+        // The reader goes on, and the lines that waited come.
         tell.send(Ok(6)).expect("it waits");
         let rest = writes.recv_timeout(SOON).expect("it is written");
         assert_eq!(rest.len(), fit * line.len());
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(lost(&queue), 3);
     }
 
-    /// What is done then may log, so that it would follow on itself.
+    /// The periodic call may log. If it came after each line, it would cause itself.
     #[test]
     fn what_is_done_about_so_often_is_not_done_after_each_line() {
         let queue = Queue::default();
@@ -284,7 +285,7 @@ mod tests {
         assert_eq!(writes.recv_timeout(SOON).expect("it is written"), b"ree\n");
         tell.send(Err(io::ErrorKind::BrokenPipe.into()))
             .expect("it waits");
-        // What was begun is ended.
+        // The unfinished line is ended first.
         assert_eq!(writes.recv_timeout(SOON).expect("it is written"), b"\n");
         tell.send(Ok(1)).expect("it waits");
         assert_eq!(writes.recv_timeout(SOON).expect("it is written"), b"four\n");

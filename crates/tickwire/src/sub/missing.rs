@@ -1,4 +1,4 @@
-//! What `sub` says of topics that do not exist yet: most often a name was misspelt.
+//! What `sub` reports about topics that do not exist yet: most often the name is misspelt.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,13 @@ use tickwire_wire::{Pattern, Seq};
 
 use crate::console::say;
 
-/// Names that are offered in place of one.
+/// Most names that are offered in place of a missing one.
 const NEAREST_MAX: usize = 3;
-/// How alike a name must be to be offered: 1 is the same one.
+/// The least similarity of a name that is offered; 1 means equal.
 const ALIKE: f64 = 0.7;
 
-/// The entries of an ack that bring nothing yet: no such topic or no message in it, or a pattern that matches none.
+/// The entries of an ack that bring nothing yet: a topic that does not exist or has no message, or a pattern that
+/// matches no topic.
 pub(crate) fn missing(results: &[AckResult]) -> Vec<String> {
     let is_missing = |result: &&AckResult| {
         result.error.is_none()
@@ -26,7 +27,7 @@ pub(crate) fn missing(results: &[AckResult]) -> Vec<String> {
     missing.map(|result| result.topic.clone()).collect()
 }
 
-/// Says that nothing comes of `topics` yet, and which names that there are come nearest.
+/// Reports that nothing comes from `topics` yet, with the most similar names that exist.
 pub(crate) async fn tell(broker: ClientBuilder, topics: Vec<String>) {
     for topic in topics {
         let Ok(pattern) = topic.parse::<Pattern>() else {
@@ -40,7 +41,7 @@ pub(crate) async fn tell(broker: ClientBuilder, topics: Vec<String>) {
         match siblings(&pattern) {
             Some(siblings) => match broker.topics(&siblings).await {
                 Ok(names) => offer(&topic, &names, &mut line),
-                // Not everybody may list. The line is true without.
+                // The client may not be allowed to list topics. The line is true without names.
                 Err(error) => tracing::debug!(%error, "the topics cannot be listed"),
             },
             None => tracing::debug!(topic, "has no siblings"),
@@ -49,13 +50,13 @@ pub(crate) async fn tell(broker: ClientBuilder, topics: Vec<String>) {
     }
 }
 
-/// The topics that share the first token of `topic`.
+/// A pattern for the topics that share the first token of `topic`.
 fn siblings(topic: &Pattern) -> Option<Pattern> {
     let first = topic.as_str().split('.').next()?;
     format!("{first}.>").parse().ok()
 }
 
-/// Adds those of `names` that are most like `topic`.
+/// Adds to `line` the names that are most similar to `topic`.
 fn offer(topic: &str, names: &[String], line: &mut String) {
     let mut alike: Vec<(f64, &str)> = names
         .iter()
@@ -66,7 +67,7 @@ fn offer(topic: &str, names: &[String], line: &mut String) {
     alike.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(other.1)));
     for (index, (_, name)) in alike.iter().take(NEAREST_MAX).enumerate() {
         let before = if index == 0 { "; there is" } else { "," };
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(line, "{before} {name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Standard output of `sub`: messages as JSON lines, gathered until they are flushed.
+//! The standard output of `sub`: messages as JSON lines, gathered until they are flushed.
 
 use std::io;
 
@@ -9,32 +9,32 @@ use tokio::io::{AsyncWriteExt, Stdout, stdout};
 use crate::console::say;
 use crate::signals::Signals;
 
-/// Bytes that are gathered at most before they are written.
+/// Most bytes that are gathered before they are written.
 const FULL_BYTES: usize = 64 * 1024;
 
-/// Whether to go on.
+/// Whether to go on printing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// More is to be printed.
+    /// There is more to print.
     Continue,
-    /// Everything wanted was printed, or nobody reads the output.
+    /// Everything that was wanted is printed, or nobody reads the output.
     End,
 }
 
-/// Lines on their way to standard output.
+/// The lines for standard output.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: Stdout,
     buffer: Vec<u8>,
     all: bool,
-    /// Lines that are still wanted, if that is limited.
+    /// How many lines are still wanted, if there is a limit.
     wanted: Option<u64>,
-    /// An update's line has no epoch; the encoder takes one.
+    /// The epoch for the encoder. The line of an update has none, but the encoder takes one.
     no_epoch: Epoch,
 }
 
 impl Output {
-    /// `all`: print what is no data, too. `count`: end after so many lines.
+    /// `all` also prints messages without data. `count` ends the output after this many lines.
     pub(crate) fn new(all: bool, count: Option<u64>) -> Self {
         Self {
             stdout: stdout(),
@@ -50,7 +50,7 @@ impl Output {
         self.buffer.len() >= FULL_BYTES
     }
 
-    /// Adds `message` as a line, if it is one to print.
+    /// Adds `message` as a line, if it is to be printed.
     pub(crate) fn print(&mut self, message: ServerMessage) -> Flow {
         let before = self.buffer.len();
         self.line(message);
@@ -100,7 +100,7 @@ impl Output {
         }
     }
 
-    /// Writes what was gathered. A reader that has gone ends the program as it should, and so does a signal.
+    /// Writes the gathered lines. If the reader has gone, or a signal comes, the program ends as if it had finished.
     pub(crate) async fn flush(&mut self, signals: &mut Signals) -> io::Result<Flow> {
         if self.buffer.is_empty() {
             return Ok(Flow::Continue);
@@ -113,7 +113,7 @@ impl Output {
             written = write => Some(written),
             _ = signals.next() => None,
         };
-        // Also when the write was given up: a part of it may have been written, and must not be again.
+        // This also applies to a cancelled write: a part may have been written and must not be written again.
         self.buffer.clear();
         let Some(written) = written else {
             return Ok(Flow::End);
@@ -126,8 +126,8 @@ impl Output {
     }
 }
 
-/// Takes the ends of lines out of the JSON in `buffer` from `begin` on: between its tokens they mean nothing, and within a
-/// string there is none (RFC 8259 §7).
+/// Removes the line ends from the JSON in `buffer` from `begin` on. Between tokens they mean nothing, and a string
+/// cannot contain one (RFC 8259 §7).
 fn one_line(buffer: &mut Vec<u8>, begin: usize) {
     let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
     if !buffer[begin..].iter().any(ends_line) {
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// What `sub` prints of messages that arrive as `lines`.
+    /// What `sub` prints for the messages in `lines`.
     fn printed(lines: &[&str], all: bool, count: Option<u64>) -> Result<(String, Flow), BadMessage> {
         let mut output = Output::new(all, count);
         let mut flow = Flow::Continue;

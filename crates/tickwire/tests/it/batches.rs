@@ -1,4 +1,4 @@
-//! Many sessions with something to be written in one cycle: each gets every byte once, in its order.
+//! Many sessions that are written to in one cycle: each gets every byte once, in order.
 
 use std::io::Write as _;
 
@@ -6,25 +6,25 @@ use serde_json::json;
 
 use crate::support::{Broker, Frame, Opcode, Socket};
 
-/// Sessions of each sort that are served in the same cycle.
+/// How many sessions of each sort are served in the same cycle.
 const SESSIONS: usize = 40;
-/// Cycles that are tried: which sessions one serves is a matter of timing. One in two of them went wrong.
+/// How many cycles are tried: timing decides which sessions one serves. Every second one used to fail.
 const CYCLES: u64 = 8;
 
-/// A snapshot is asked for, and then a subscription of the same topic, which finds it not sent yet.
+/// Asks for a snapshot, and then subscribes to the same topic before the snapshot is sent.
 fn asks_twice() -> Vec<u8> {
     let snapshot = json!({"op": "subscribe", "id": 1, "topics": ["t"], "mode": "snapshot"}).to_string();
     let subscribe = json!({"op": "subscribe", "id": 2, "topics": ["t"], "snapshot": false}).to_string();
     [Frame::text(&snapshot).bytes(), Frame::text(&subscribe).bytes()].concat()
 }
 
-/// A request that takes the broker a while, so that what comes meanwhile is read in one cycle.
+/// A request that takes the broker some time. What comes meanwhile is read in one cycle.
 fn takes_long() -> String {
     let topics: Vec<String> = (0..1_000).map(|n| format!("n{n}.*.x.*.y")).collect();
     json!({"op": "subscribe", "id": 1, "topics": topics}).to_string()
 }
 
-/// Reads what a session is owed that asked twice. The snapshot may come before the second answer.
+/// Reads the answers of a session that asked twice. The snapshot may come before the second answer.
 fn reads_answers(socket: &mut Socket, seq: u64) {
     let mut answered = Vec::new();
     for _ in 0..3 {
@@ -68,7 +68,7 @@ fn every_session_is_in_a_batch_once(egress: &str) {
             reads_answers(socket, cycle);
         }
         publish(cycle + 1);
-        // Nothing came twice in between.
+        // Nothing came twice before.
         for socket in &mut asking {
             let message = socket.message();
             let found = (&message["op"], &message["seq"]);

@@ -115,7 +115,7 @@ fn a_misspelt_topic_is_named_and_a_snapshot_of_nothing_ends_with_1() {
 #[test]
 fn what_sub_prints_can_be_published_again_line_by_line() {
     let serve = Serve::start(&OPEN);
-    // Published over HTTP, a value may have several lines.
+    // A value published over HTTP may have several lines.
     let address = serve.url.trim_start_matches("ws://").trim_end_matches("/v1/ws");
     let answer = post(
         address.parse().expect("an address"),
@@ -162,7 +162,8 @@ fn a_snapshot_is_printed_and_the_program_ends() {
     }
 }
 
-/// Of a topic that is named twice one snapshot comes, and for a second one a quiet second was waited for, which need not come.
+/// A topic that is named twice brings one snapshot. `sub` used to wait for a quiet second for the other, and such a
+/// second may never come.
 #[test]
 fn a_snapshot_ends_where_the_broker_says_that_all_has_come() {
     let broker = Broker::start_with(&OPEN, &[("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "100")]);
@@ -177,7 +178,7 @@ fn a_snapshot_ends_where_the_broker_says_that_all_has_come() {
     assert_eq!(lines(&outcome.stdout).len(), 1, "{}", outcome.stdout);
 }
 
-/// Passes connections on to `to`, and loses the first where the broker is about to send `marker`.
+/// Passes connections on to `to`. Ends the first one when the broker is about to send `marker`.
 fn losing_one_before(marker: &'static str, to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -197,7 +198,7 @@ fn pass_on(client: &TcpStream, broker: &TcpStream, cut: Option<&str>) {
         client.try_clone().expect("a socket"),
         broker.try_clone().expect("a socket"),
     );
-    // Both directions end with the first that does.
+    // Both directions end when the first one ends.
     thread::spawn(move || {
         std::io::copy(&mut up, &mut to_broker).unwrap_or_default();
         to_broker.shutdown(Shutdown::Both).unwrap_or_default();
@@ -283,14 +284,14 @@ fn sub_ends_cleanly_when_its_reader_goes_or_a_signal_comes() {
     BufReader::new(sub.stdout.take().expect("it is piped"))
         .read_line(&mut first)
         .expect("text");
-    // An update where it was there before the market's first message.
+    // An update comes if the topic existed before the market's first message.
     assert!(
         ["snapshot", "update"]
             .iter()
             .any(|op| first.starts_with(&format!("{{\"op\":\"{op}\""))),
         "{first}"
     );
-    // The pipe is closed now.
+    // The pipe is now closed.
     let outcome = finish(sub);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 
@@ -320,7 +321,7 @@ fn pub_awaits_what_is_under_way_when_a_signal_comes() {
         .expect("it starts");
     let mut stdin = publish.stdin.take().expect("it is piped");
     stdin.write_all(b"1\n").expect("it reads");
-    // The message has gone through the broker when sub has printed it; the input stays open.
+    // Once sub has printed the message, it has gone through the broker. The input stays open.
     let mut first = String::new();
     BufReader::new(sub.stdout.take().expect("it is piped"))
         .read_line(&mut first)

@@ -1,4 +1,4 @@
-//! Chromium: a page of another site than the broker's.
+//! Chromium with a page from another site than the broker's.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Broker, DEADLINE, Tool, test_file};
 
-/// What the server of the page knows: whether the page has finished.
+/// Whether the page has finished.
 type Finished = Arc<(Mutex<bool>, Condvar)>;
 
-/// Serves the page until the test's process ends. The page's picture is held back until the page says that it has
-/// finished; the browser's load event, at which it prints the page, comes after it.
+/// Serves the page until the test's process ends. The page's picture is held back until the page reports that it has
+/// finished. So the browser's load event, at which it prints the page, comes after that.
 fn serve_page() -> SocketAddr {
     let page = std::fs::read_to_string(test_file("web/page.html")).expect("the page is there");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -88,7 +88,7 @@ fn report(chromium: &std::path::Path, broker: &Broker) -> Value {
             "--dump-dom",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        // Reports of crashes and the like go to the home of whoever runs it otherwise.
+        // Without these variables, crash reports and the like go to the home of the user who runs the test.
         .envs(["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| (name, profile.path())))
         .arg(format!("http://{page}/?broker={}", broker.listen))
         .output()
@@ -101,7 +101,7 @@ fn report(chromium: &std::path::Path, broker: &Broker) -> Value {
         .and_then(|(_, rest)| rest.split_once("</pre>"))
         .map(|(text, _)| text);
     let text = text.unwrap_or_else(|| panic!("no report in {dom:?}: {errors}"));
-    // Of what HTML escapes, quotes stay as they are in text, and nothing else stands in these messages.
+    // HTML leaves quotes unescaped in text, and these messages hold nothing else that it escapes.
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}: {errors}"))
 }
 
@@ -117,7 +117,7 @@ fn a_page_of_any_site_reads_by_websocket_events_and_http() {
 
     let ws = &report["ws"];
     assert_eq!(ws["protocol"], "tickwire.v1.json");
-    // It offers compression.
+    // The browser offers compression.
     assert_eq!(
         ws["extensions"],
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -148,19 +148,19 @@ fn a_page_of_any_site_reads_by_websocket_events_and_http() {
     assert_eq!(http["etag"], tag, "a page may read the tag");
 
     assert_eq!(report["binary"]["protocol"], "tickwire.v1.msgpack");
-    // A map of five, whose first name is "op" and its value "welcome".
+    // A map whose first key is "op" with the value "welcome".
     let bytes = &report["binary"]["bytes"];
     let begins: Vec<u64> = (0..12).filter_map(|at| bytes[at].as_u64()).collect();
     assert_eq!(begins, b"\x86\xa2op\xa7welcome".map(u64::from), "{bytes}");
     broker.stop();
 }
 
-/// Checks that a welcome, an ack, a snapshot and updates came, in this order and with rising numbers.
+/// Checks that a welcome, an ack, a snapshot and updates came in this order, with rising numbers.
 fn check_sequence(messages: &[&Value]) {
     let ops: Vec<_> = messages
         .iter()
         .filter_map(|message| message["op"].as_str())
-        // The page listens for no such event, but gets such a message.
+        // The page does not listen for this event, but gets this message.
         .filter(|op| *op != "synced")
         .collect();
     assert_eq!(ops[..3], ["welcome", "ack", "snapshot"], "{messages:?}");

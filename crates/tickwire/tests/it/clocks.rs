@@ -1,8 +1,8 @@
-//! A machine whose clock was never set, as `faketime` makes one.
+//! A machine whose clock was never set, simulated with `faketime`.
 
 use crate::support::{Authority, Broker, Frame, Socket, get, post, skip};
 
-/// Has a broker see another time, or says that `test` is skipped for want of the library.
+/// The variables that give a broker another time, or `None` after printing that `test` is skipped without the library.
 fn before_1970(test: &str) -> Option<[(&'static str, &'static str); 2]> {
     let libraries = [
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -12,7 +12,7 @@ fn before_1970(test: &str) -> Option<[(&'static str, &'static str); 2]> {
         .into_iter()
         .find(|path| std::path::Path::new(path).is_file());
     let library = found.or_else(|| skip(test, "libfaketime is not installed"))?;
-    // The monotonic clock goes on as it does.
+    // The monotonic clock is unchanged.
     Some([("LD_PRELOAD", library), ("FAKETIME", "@1969-06-01 00:00:00")])
 }
 
@@ -38,7 +38,7 @@ fn a_clock_before_1970_is_served_with() {
     assert_eq!(socket.message()["op"], "ack");
     assert_eq!(socket.message()["data"], 1);
     broker.stop();
-    // TLS looks at the clock as well.
+    // TLS reads the clock too.
     let files = [
         ("TICKWIRE_TLS__CERT_FILE", cert.as_str()),
         ("TICKWIRE_TLS__KEY_FILE", key.as_str()),

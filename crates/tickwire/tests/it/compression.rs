@@ -1,4 +1,4 @@
-//! permessage-deflate with clients that nobody here wrote, and with frames that no client would send.
+//! permessage-deflate with clients of other projects, and with frames that no client would send.
 
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::handshake::GOOD;
 use crate::support::{Broker, Client, Codec, Frame, Opcode, Socket, Tool};
 
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-/// Feeds nothing; anyone may publish chats.
+/// No feed; any client may publish chats.
 const OPEN: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
-/// Text that becomes smaller, of at least `len` bytes.
+/// Compressible text of at least `len` bytes.
 fn long(len: usize) -> String {
     (0..)
         .map(|n| format!("{n},"))
@@ -33,7 +33,7 @@ pub(crate) fn deflated(message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Frames compressed so far, of a codec.
+/// The number of frames compressed so far in a codec.
 fn encodes(broker: &Broker, codec: &str) -> f64 {
     let ops = ["update", "snapshot"];
     let of = |op: &str| {
@@ -46,7 +46,7 @@ fn encodes(broker: &Broker, codec: &str) -> f64 {
         .sum()
 }
 
-/// A connection that offered `offer`, its welcome read.
+/// Opens a connection that offers `offer`, and reads its welcome.
 pub(crate) fn open(broker: &Broker, offer: &str) -> Socket {
     let line = format!("Sec-WebSocket-Extensions: {offer}");
     let lines: Vec<&str> = GOOD.into_iter().chain([line.as_str()]).collect();
@@ -62,7 +62,7 @@ pub(crate) fn open(broker: &Broker, offer: &str) -> Socket {
     socket
 }
 
-/// A frame that says of itself that it is compressed.
+/// A frame that is marked as compressed.
 pub(crate) fn compressed(opcode: Opcode, payload: &[u8]) -> Frame<'_> {
     Frame {
         reserved: 0x40,
@@ -70,7 +70,7 @@ pub(crate) fn compressed(opcode: Opcode, payload: &[u8]) -> Frame<'_> {
     }
 }
 
-/// Publishes messages short, long and very long to a topic of its own and receives them.
+/// Publishes short, long and very long messages to a topic and receives them.
 fn exchange(client: &mut Client, topic: &str) {
     client.subscribe(1, &json!([topic]));
     for (id, data) in [
@@ -209,14 +209,14 @@ fn what_a_client_compresses_is_bounded_and_checked() {
     let mut socket = open(&broker, "permessage-deflate");
     socket.send(compressed(Opcode::Text, &fits));
     assert_eq!(socket.message()["op"], "ack", "as long as a message may be");
-    // In fragments, only the first says that it is compressed; a ping may come between.
+    // Only the first of several fragments is marked as compressed. A ping may come between.
     let (front, back) = fits.split_at(fits.len() / 2);
     socket.send(compressed(Opcode::Text, front).unfinished());
     socket.send(Frame::new(Opcode::Ping, b"?"));
     assert_eq!(socket.frame(), (Opcode::Pong as u8, b"?".to_vec()));
     socket.send(Frame::new(Opcode::Continuation, back));
     assert_eq!(socket.message()["op"], "ack");
-    // RFC 7692 §7.2.3.6: an empty message, which is no request.
+    // RFC 7692 §7.2.3.6: an empty message, which is not a request.
     socket.send(compressed(Opcode::Text, b"\0"));
     assert_eq!(socket.message()["code"], "bad_request");
 
@@ -291,9 +291,9 @@ fn who_did_not_agree_on_it_may_not_compress() {
     off.stop();
 }
 
-/// What 1,000 connections that offer `extension` add to the broker's memory, in bytes.
+/// The memory that 1,000 connections which offer `extension` add to the broker, in bytes.
 fn memory_of_1000(extension: &str) -> f64 {
-    // Many users' limit is 1,024 at first.
+    // The soft limit of many users is 1,024.
     rlimit::increase_nofile_limit(4_096).expect("a thousand connections and more files");
     let broker = Broker::start(&["--feed", "none"]);
     let line = format!("Sec-WebSocket-Extensions: {extension}");
@@ -308,7 +308,7 @@ fn memory_of_1000(extension: &str) -> f64 {
             let (mut socket, answer) = Socket::request(&broker, "GET /v1/ws HTTP/1.1", &lines);
             assert_eq!(answer.status, 101, "{answer:?}");
             assert_eq!(socket.message()["op"], "welcome");
-            // So that everything that a message costs for a while is there once.
+            // A request, so that the buffers that a message needs for a while have been allocated once.
             socket.send(Frame::text(r#"{"op":"ping","id":1}"#));
             assert_eq!(socket.message()["op"], "pong");
             socket

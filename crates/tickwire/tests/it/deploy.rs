@@ -1,4 +1,4 @@
-//! The systemd unit, and files that systemd hands over.
+//! The systemd unit, and the files that systemd hands over.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::program::run;
 use crate::support::{Authority, Broker, Socket, find_in_path, skip};
 
-/// The unit as it is, and with the credentials that it shows.
+/// Checks the unit as it is, and with the credentials that its comments show.
 #[test]
 fn systemd_finds_nothing_wrong_with_the_unit() {
     let Some(program) = find_in_path("systemd-analyze").or_else(|| {
@@ -19,7 +19,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     };
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/tickwire.service");
     let unit = fs::read_to_string(unit).expect("the unit is there");
-    // Where the program is here.
+    // The path of the program on this machine.
     let unit = unit.replace(
         "=/usr/local/bin/tickwire ",
         &format!("={} ", env!("CARGO_BIN_EXE_tickwire")),
@@ -41,7 +41,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     }
 }
 
-/// As it is in a unit whose user can read no file of root's.
+/// In a unit, the user of the broker cannot read the files of root.
 #[test]
 fn keys_that_were_handed_over_are_read_from_where_the_environment_says() {
     let authority = Authority::new();

@@ -1,10 +1,11 @@
-//! A broker that runs out of file descriptors: it says so, keeps serving who is there, and goes on when there are some again.
+//! A broker that runs out of file descriptors: it reports this, keeps serving its clients, and accepts others again
+//! once it can.
 
 use std::process::Command;
 
 use crate::support::{Broker, Frame, Socket, poll, skip};
 
-/// Sets the most files that a broker may have open from now on. Whether there is a program that can.
+/// Sets how many files a broker may have open from now on. Returns whether there is a program for that.
 fn allow_files(broker: &Broker, most: u64) -> bool {
     let pid = broker.pid().to_string();
     let limit = format!("--nofile={most}:");
@@ -17,7 +18,7 @@ fn a_broker_without_descriptors_says_so_and_recovers() {
     let broker = Broker::start(&["--feed", "none", "--shards", "1"]);
     let mut honest = Socket::open(&broker);
     let open = broker.metric("process_open_fds").expect("it is exported");
-    // The page itself took one, which is free again.
+    // The request for this page used a descriptor, which is free again.
     let most = open as u64 + 8;
     if !allow_files(&broker, most) {
         skip::<()>("a_broker_without_descriptors", "prlimit is not installed");
@@ -36,12 +37,12 @@ fn a_broker_without_descriptors_says_so_and_recovers() {
         "{refused:?}"
     );
     assert!(kept.len() < 20);
-    // The ones before are served as ever, and the next one is told as well.
+    // Earlier connections are served as before, and the next new one is told as well.
     honest.send(Frame::text(r#"{"op":"ping","id":1}"#));
     assert_eq!(honest.message()["op"], "pong");
     let (_, answer) = Socket::request(&broker, "GET /v1/topics HTTP/1.1", &[]);
     assert_eq!(answer.status, 503);
-    // Some leave, and there is room.
+    // Some connections end, and there is room.
     kept.clear();
     poll("accepting goes on", || {
         let (_, answer) = Socket::request(&broker, "GET /v1/topics HTTP/1.1", &[]);

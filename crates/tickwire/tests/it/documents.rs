@@ -1,4 +1,4 @@
-//! What the documents show is what the program takes.
+//! The examples in the documents are what the program accepts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn messages_in_the_documents_are_messages_of_the_protocol() {
     assert!(count >= 12, "only {count} messages were found");
 }
 
-/// The words of a command line: quotes kept together, a comment or a pipe ends it.
+/// The words of a command line. Quoted text stays together; a comment or a pipe ends the line.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for c in line.chars() {
@@ -99,7 +99,7 @@ fn command_lines_in_the_documents_are_understood() {
                 continue;
             };
             count += 1;
-            // Flags that do not exist are refused before the help is reached.
+            // Flags that do not exist are refused before the help is printed.
             let output = Command::new(env!("CARGO_BIN_EXE_tickwire"))
                 .args(arguments)
                 .arg("--help")

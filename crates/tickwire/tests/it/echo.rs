@@ -1,4 +1,4 @@
-//! The route for conformance suites: closed unless a setting opens it, and then each message comes back as it came.
+//! The route for conformance suites: it is closed unless a setting opens it, and then returns each message unchanged.
 
 use crate::handshake::GOOD;
 use crate::support::{Broker, Frame, Opcode, Socket};
@@ -41,9 +41,9 @@ fn each_message_comes_back_as_it_came() {
         assert_eq!(socket.frame(), (Opcode::Text as u8, "né!".into()));
         socket.send(Frame::new(Opcode::Binary, &[0xff; 65_536]));
         assert_eq!(socket.frame(), (Opcode::Binary as u8, vec![0xff; 65_536]));
-        // Neither a request is missed nor a heartbeat sent: the next that comes is a ping.
+        // This route neither needs a request nor sends heartbeats: the next frame is a ping.
         assert_eq!(socket.frame().0, Opcode::Ping as u8);
-        // What was sent before a violation comes back before the close.
+        // Messages sent before a violation come back before the close.
         let last = Frame::text("last").bytes();
         let broken = Frame::new(Opcode::Reserved, b"").bytes();
         socket.send_bytes(&[last, broken].concat());
@@ -66,10 +66,10 @@ fn who_does_not_take_his_answers_is_not_read() {
     );
     let mut socket = open(&broker);
     let message = Frame::new(Opcode::Binary, &[7; 65_536]).bytes();
-    // Far more than the outbox of an echo may hold; the broker stops reading long before.
+    // Far more than the outbox of an echo may hold. The broker stops reading long before.
     let (taken, begun) = socket.send_while_taken(&message, 1_000);
     assert!(taken < 1_000, "all {taken} messages were taken");
-    // Read on, it gives everything back.
+    // When the client reads again, everything comes back.
     for _ in 0..taken {
         assert_eq!(socket.frame(), (Opcode::Binary as u8, vec![7; 65_536]));
     }

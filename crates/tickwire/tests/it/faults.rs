@@ -1,8 +1,8 @@
-//! Clients on a bad network, and clients that are killed: whatever happens to a connection, what comes after it follows what
-//! came before, or is told to be missing.
+//! Clients on a bad network, and clients that are killed: whatever happens to a connection, the messages after it
+//! follow those before it, or are reported as missing.
 //!
-//! The faults of the bad network come from a seed; how many connections they cost also depends on timing, so the tests go on
-//! until there were enough.
+//! The faults of the bad network come from a seed. How many connections they end also depends on timing, so the tests
+//! run until there were enough.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ use tickwire_wire::{Codec as RustCodec, Mode};
 
 use crate::support::{BadNetwork, Broker, Codec, DEADLINE, Script, Tool, test_file};
 
-/// Connections that a test wants to see lost.
+/// How many lost connections a test waits for.
 const LOSSES: u64 = 12;
-/// Rights and limits under which everything happens soon: histories run out, outboxes fill, dead connections are noticed.
+/// Settings under which everything happens soon: histories run out, outboxes fill, dead connections are noticed.
 const SETTINGS: [(&str, &str); 2] = [
     ("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000"),
     ("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000"),
@@ -25,9 +25,9 @@ fn market() -> Broker {
     Broker::start_with(&["--feed", "sim", "--symbols", "4", "--rate", "3000"], &SETTINGS)
 }
 
-/// A client of the project's own through a bad network, until it has lost enough connections.
+/// Runs a Rust client through a bad network until it has lost enough connections.
 async fn follow(url: &str, codec: RustCodec) -> (u64, u64) {
-    // The first attempt is not repeated by the client itself.
+    // The client does not repeat the first attempt itself.
     let (client, mut events) = loop {
         let connecting = RustClient::builder(url)
             .codec(codec)
@@ -50,7 +50,7 @@ async fn follow(url: &str, codec: RustCodec) -> (u64, u64) {
                     Mode::Conflate => ["ticker.BTC-USD", "bbo.BTC-USD"],
                     _ => ["trade.BTC-USD", "book.BTC-USD"],
                 };
-                // A request whose connection is lost is the caller's to repeat.
+                // The caller has to repeat a request whose connection is lost.
                 while client
                     .subscribe(Subscription::to(topics).mode(mode))
                     .await
@@ -131,7 +131,7 @@ fn python_resumes_without_loss_on_a_bad_network() {
     }
 }
 
-/// `tickwire sub` from a position, as a user's script would start it.
+/// Runs `tickwire sub` from a position, as a user's script would.
 fn sub(broker: &Broker, topic: &str, since: Option<&str>) -> Script {
     let url = broker.url();
     let mut args = vec!["sub", "--url", &url, "--mode", "every"];
@@ -146,7 +146,7 @@ fn sub(broker: &Broker, topic: &str, since: Option<&str>) -> Script {
 fn a_client_that_is_killed_goes_on_where_its_output_ended() {
     let broker = market();
     for topic in ["trade.BTC-USD", "ticker.BTC-USD"] {
-        // The epoch is told by a snapshot; there is one when something was published.
+        // A snapshot tells the epoch. It comes once something was published.
         let mut client = sub(&broker, topic, None);
         let mut line = client.next();
         while line["op"] != "snapshot" {
@@ -163,7 +163,7 @@ fn a_client_that_is_killed_goes_on_where_its_output_ended() {
             for _ in 0..20 {
                 last = follows(&client.next(), last);
             }
-            // Dropped, it is killed (SIGKILL) in the middle of whatever it does.
+            // Dropping the client kills it (SIGKILL), whatever it is doing.
             drop(client);
             client = sub(&broker, topic, Some(&format!("{epoch}:{last}")));
         }
@@ -172,7 +172,7 @@ fn a_client_that_is_killed_goes_on_where_its_output_ended() {
     broker.stop();
 }
 
-/// Checks that a line follows number `last`; returns its own number.
+/// Checks that a line follows number `last`. Returns its own number.
 fn follows(line: &Value, last: u64) -> u64 {
     let number = |field: &str| {
         line[field]
@@ -188,7 +188,7 @@ fn follows(line: &Value, last: u64) -> u64 {
             assert_eq!(number("from"), last + 1, "{line}");
             number("to")
         }
-        // Of a topic that keeps only its last message, when more than one was missed.
+        // This is a topic that keeps only its last message, and more than one was missed.
         Some("snapshot") => {
             assert!(number("seq") > last, "{line}");
             number("seq")

@@ -1,10 +1,11 @@
-//! Clients that send as fast as they can: told that they are over the rate, then closed; and nobody else is.
+//! Clients that send as fast as they can: they are told that they exceed the rate, then closed. No other client is
+//! affected.
 
 use std::io::Write as _;
 
 use crate::support::{Broker, Frame, Opcode, Socket};
 
-/// Sends a frame until the broker reads no more, and says how the connection ended.
+/// Sends a frame until the broker reads no more. Returns how the connection ended.
 fn flood(broker: &Broker, frame: Frame<'_>) -> (bool, u16, String) {
     let mut socket = Socket::open(broker);
     let many = frame.bytes().repeat(2_000);
@@ -28,7 +29,7 @@ fn flood(broker: &Broker, frame: Frame<'_>) -> (bool, u16, String) {
 
 #[test]
 fn a_flood_of_anything_is_told_and_closed() {
-    // As few publications as other requests.
+    // Publications have the same limit as other requests.
     let broker = Broker::start_with(
         &["--feed", "none", "--shards", "1", "--anonymous-publish", ">"],
         &[
@@ -52,7 +53,7 @@ fn a_flood_of_anything_is_told_and_closed() {
         let (told, code, reason) = flood(&broker, frame);
         assert_eq!(code, 1008, "{frame:?}: {reason}");
         if frame.payload.is_empty() && frame.opcode == Opcode::Text {
-            // No request at all, ten times in a row, is closed before the rate is looked at.
+            // Ten invalid requests in a row close the connection before the rate is checked.
             assert_eq!(reason, "10 requests in a row were refused");
         } else {
             assert!(told, "{frame:?}: {reason}");
@@ -60,7 +61,7 @@ fn a_flood_of_anything_is_told_and_closed() {
         published += u64::from(frame.payload.starts_with(b"{\"op\":\"publish"));
     }
     assert_eq!(published, 1);
-    // Each message that got through came to the one who subscribed, and he is well.
+    // Each accepted message came to the subscriber, which is still served.
     honest.send(Frame::text(r#"{"op":"ping","id":2}"#));
     let (mut seq, mut updates) = (0, 0);
     loop {

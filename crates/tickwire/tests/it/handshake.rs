@@ -1,9 +1,9 @@
-//! RFC 6455 over a bare socket: handshakes that are right and wrong, frames that no library would send, and how a
-//! connection is closed.
+//! RFC 6455 over a plain socket: valid and invalid handshakes, frames that no library would send, and how a connection
+//! is closed.
 
 use crate::support::{Broker, Frame, Opcode, Socket};
 
-/// The lines of a handshake that is in order; the key is that of RFC 6455 §1.3.
+/// The lines of a valid handshake. The key is that of RFC 6455 §1.3.
 pub(crate) const GOOD: [&str; 4] = [
     "Upgrade: websocket",
     "Connection: Upgrade",
@@ -18,7 +18,7 @@ fn quiet() -> Broker {
     Broker::start(&["--feed", "none"])
 }
 
-/// The good lines without the one that begins with `name`, and with `line` instead.
+/// The valid lines with the one that begins with `name` replaced by `line`.
 pub(crate) fn instead_of(name: &str, line: &'static str) -> Vec<&'static str> {
     let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
     kept.chain((!line.is_empty()).then_some(line)).collect()
@@ -42,7 +42,7 @@ fn the_subprotocol_chooses_the_codec_and_the_first_message_is_a_welcome() {
         lines.extend((!offer.is_empty()).then_some(line.as_str()));
         let (mut socket, answer) = Socket::request(&broker, GET, &lines);
         assert_eq!(answer.status, 101, "{offer}: {answer:?}");
-        // RFC 6455 §1.3.
+        // The answer of RFC 6455 §1.3.
         assert!(
             answer
                 .head
@@ -110,7 +110,7 @@ fn handshakes_that_are_wrong_are_answered_with_what_to_do() {
         let version = answer.head.contains("\r\nsec-websocket-version: 13\r\n");
         assert_eq!(version, said.contains("Version"), "RFC 6455 §4.4: {answer:?}");
     }
-    // Of those, what was meant for the endpoint of WebSockets counts as a handshake.
+    // Those that were meant for the WebSocket endpoint count as handshakes.
     broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="426"}"#, |count| {
         count == 4.0
     });
@@ -137,7 +137,7 @@ fn frames_sent_right_behind_the_handshake_are_not_lost() {
     broker.stop();
 }
 
-/// What else breaks the RFC is attacked row by row, see `attacks::frames`.
+/// `attacks::frames` tests the other violations of the RFC, row by row.
 #[test]
 fn what_breaks_the_order_of_frames_or_the_form_of_lengths_ends_the_connection() {
     let broker = quiet();
@@ -183,7 +183,8 @@ fn what_breaks_the_order_of_frames_or_the_form_of_lengths_ends_the_connection() 
 fn a_message_in_64_fragments_with_pings_between_them_is_read() {
     let broker = quiet();
     let mut socket = Socket::open(&broker);
-    // One byte each, the last with the rest; between two of them a ping, which is answered at once (RFC 6455 §5.4).
+    // Fragments of one byte each; the last has the rest. A ping between two of them is answered at once (RFC 6455
+    // §5.4).
     let message = format!("{PING}{}", " ".repeat(64 - PING.len()));
     for (at, byte) in message.as_bytes().chunks(1).enumerate() {
         let opcode = if at == 0 {
@@ -200,7 +201,7 @@ fn a_message_in_64_fragments_with_pings_between_them_is_read() {
         }
     }
     assert_eq!(socket.message()["op"], "pong");
-    // A character may be cut by the end of a fragment.
+    // The end of a fragment may cut a character.
     socket.send(Frame::new(Opcode::Text, b"{\"op\":\"ping\",\"id\":2,\"x\":\"\xe2\x82").unfinished());
     socket.send(Frame::new(Opcode::Continuation, b"\xac\"}"));
     assert_eq!(socket.message()["id"], 2);
@@ -214,17 +215,17 @@ fn a_close_frame_comes_back_and_the_connection_ends() {
     for (payload, answer) in [
         (b"\x03\xe8bye".as_slice(), 1000),
         (b"\x0f\xa0", 4000),
-        // Without a code the answer has one all the same, or none either (§5.5.1).
+        // For a close frame without a code, the answer may have a code or none (§5.5.1).
         (b"", 1000),
     ] {
         let mut socket = Socket::open(&broker);
         socket.send(Frame::new(Opcode::Close, payload));
-        // What comes behind a close frame is not read (§5.5.1).
+        // Nothing after a close frame is read (§5.5.1).
         socket.send(Frame::text(PING));
         assert_eq!(socket.close_frame().0, answer);
         socket.ended();
     }
-    // A client that goes without a word.
+    // A client that closes its socket without a close frame.
     let mut socket = Socket::open(&broker);
     socket.shut();
     socket.ended();
@@ -234,7 +235,7 @@ fn a_close_frame_comes_back_and_the_connection_ends() {
     broker.stop();
 }
 
-/// Bytes and the end that arrive together are one event of the poller's, which does not call again for the end.
+/// Bytes and the end that arrive together are one event of the poller, which does not report the end again.
 #[test]
 fn a_client_that_speaks_and_leaves_at_once_is_forgotten() {
     // Nothing else would end these connections.

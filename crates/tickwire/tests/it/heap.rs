@@ -1,4 +1,4 @@
-//! What the process needs beside what it says that it holds.
+//! The memory that the process needs beside what it counts.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use crate::support::{Broker, Frame, Socket, get, post};
 const HISTORY_BYTES: u64 = 32 * 1024 * 1024;
 const TOPICS: u64 = 16;
 const ROUNDS: u64 = 60;
-/// Messages of 1,000 bytes to each topic in a round.
+/// How many messages of 1,000 bytes each topic gets in a round.
 const MESSAGES: u64 = 60;
 
-/// Bytes of memory that the broker has of the system.
+/// The resident memory of the broker, in bytes.
 fn resident(broker: &Broker) -> u64 {
     let path = format!("/proc/{}/status", broker.pid());
     let status = std::fs::read_to_string(path).expect("the process is there");
@@ -20,7 +20,7 @@ fn resident(broker: &Broker) -> u64 {
     kib * 1024
 }
 
-/// Reads what the history of a topic holds, so that all of it is encoded.
+/// Reads the history of a topic, so that all of it is encoded.
 fn read(broker: &Broker, topic: &str) {
     let page = get(
         broker.listen,
@@ -37,7 +37,8 @@ fn read(broker: &Broker, topic: &str) {
     while socket.message()["seq"] != ROUNDS * MESSAGES {}
 }
 
-/// What threads that publish let go of was of no use to those that encode: 1.75 times of what histories may hold.
+/// Memory freed by publishing threads was not reused by encoding threads. The process needed 1.75 times of what
+/// histories may hold.
 #[test]
 fn histories_that_are_encoded_by_other_threads_need_no_more_than_they_may_hold() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -9,9 +9,9 @@ use crate::support::{Answer, Broker, Client, Codec, Script, Tool};
 
 const OPEN: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
-/// What curl prints for `url`, with further `args`.
+/// The answer that curl prints for `url`, with further `args`.
 fn curl(curl: &Path, url: &str, args: &[&str]) -> Answer {
-    // "Expect: 100-continue" would bring a second head; bodies here are small.
+    // "Expect: 100-continue" would bring a second head. Bodies are small here.
     let output = Command::new(curl)
         .args(["-sS", "-i", "-H", "Expect:", "--max-time", "60"])
         .args(args)
@@ -27,7 +27,7 @@ fn curl(curl: &Path, url: &str, args: &[&str]) -> Answer {
 }
 
 impl Answer {
-    /// The body as JSON, the status being `status`.
+    /// The body as JSON. The status must be `status`.
     #[track_caller]
     fn json(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -38,7 +38,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// A header's value, in lower case.
+    /// The value of a header. Its name is in lower case.
     fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
@@ -116,7 +116,7 @@ fn curl_publishes_and_reads_values_histories_and_listings() {
     broker.stop();
 }
 
-/// After three publications to `chat.a`.
+/// Reads the history of `chat.a`, which has three publications.
 fn reads_histories(call: &dyn Fn(&str, &[&str]) -> Answer) {
     let history = call("/v1/topics/chat.a/history", &[]).json(200);
     let data: Vec<_> = history["messages"]
@@ -189,7 +189,7 @@ fn curl_is_told_what_is_wrong() {
             "{reason}"
         );
     }
-    // Of the lines, none was published: the first was right.
+    // None of the lines was published, although the first was valid.
     assert_eq!(
         curl(&program, &broker.http("/v1/topics?match=%3E"), &[]).json(200)["topics"],
         json!([])
@@ -239,7 +239,7 @@ fn what_curl_posts_reaches_websocket_subscribers() {
 /// A stream of server-sent events that curl prints.
 struct Stream(Script);
 
-/// An event: its name, its id and its data.
+/// An event: its name, id and data.
 #[derive(Debug)]
 struct Event {
     name: String,
@@ -253,7 +253,7 @@ impl Stream {
         Self(Script::start(curl, &all))
     }
 
-    /// The next event; nothing at the stream's end.
+    /// The next event; `None` at the end of the stream.
     fn next(&mut self) -> Option<Event> {
         let (mut name, mut id, mut data) = (None, None, String::new());
         loop {
@@ -277,7 +277,7 @@ impl Stream {
         }
     }
 
-    /// The next event, which must be called `name`.
+    /// The next event, which must have the name `name`.
     fn expect(&mut self, name: &str) -> Event {
         let event = self.next().expect("the stream goes on");
         assert_eq!(
@@ -327,7 +327,7 @@ fn curl_follows_a_stream_of_events_and_resumes_it() {
     for number in 4..=6 {
         assert_eq!(stream.expect("update").data["seq"], number);
     }
-    // The broker's end is the stream's, and curl finds nothing wrong with how it ends.
+    // The stream ends with the broker, and curl accepts how it ends.
     broker.stop();
     while stream.next().is_some() {}
     stream.0.finish();

@@ -1,4 +1,4 @@
-//! The log when nobody takes it: serving goes on, what is lost is counted, and the broker leaves as it would otherwise.
+//! A log that nobody reads: serving goes on, lost lines are counted, and the broker stops as usual.
 
 use std::fs::File;
 use std::io::{PipeReader, Read as _, Write as _, pipe};
@@ -10,7 +10,7 @@ use crate::support::{Authority, Broker, Frame, Socket, get, poll};
 const LOST: &str = "tickwire_log_lines_lost_total";
 const ARGS: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
-/// Something that the broker logs: its settings are read again.
+/// Makes the broker log something: it reads its settings again.
 fn reload(broker: &Broker) {
     const RELOADS: &str = r#"tickwire_config_reloads_total{result="ok"}"#;
     let before = broker.metric(RELOADS).expect("it is exported");
@@ -18,7 +18,7 @@ fn reload(broker: &Broker) {
     broker.wait_for_metric(RELOADS, |reloads| reloads > before);
 }
 
-/// Checks that a client is served, that it gets its drain, and that the broker ends as it should.
+/// Checks that a client is served and gets the drain, and that the broker ends as it should.
 fn serves_and_drains(broker: Broker) {
     let mut socket = Socket::open(&broker);
     socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#));
@@ -61,7 +61,7 @@ fn a_log_whose_reader_has_gone_ends_nothing() {
     serves_and_drains(broker);
 }
 
-/// What a shard would log of this waits in its way if it waits for anything at all.
+/// If logging waited for anything, the shard that logs these lines would stop serving.
 #[test]
 fn a_log_that_nobody_reads_holds_nobody_up() {
     let authority = Authority::new();
@@ -78,7 +78,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
         ],
     );
     let mut sent = 0_u32;
-    // Until the pipe is full and the queue before it; of one kind there is only so much in a second.
+    // This goes on until the pipe and the queue before it are full. Lines of one kind are limited per second.
     poll("lines are lost", || {
         for _ in 0..200 {
             junk(&broker);
@@ -101,11 +101,11 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     drop(reader);
 }
 
-/// A client that speaks plainly where TLS is spoken.
+/// A client that sends plain text to a TLS listener.
 fn junk(broker: &Broker) {
     let mut stream = TcpStream::connect(broker.listen).expect("it listens");
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_or_default();
-    // Its end says that it was seen to.
+    // The end of the connection shows that it was handled.
     stream.read(&mut [0; 64]).unwrap_or_default();
 }
 
@@ -140,7 +140,7 @@ fn the_last_lines_are_written_before_the_end() {
             .is_some_and(|last| last.contains("\"stopped\"")),
         "{log}"
     );
-    // An error at the start is the last line, behind what was logged.
+    // An error at the start is the last line, after everything that was logged.
     let _holds = std::net::TcpListener::bind(&taken).expect("it is free again");
     let (status, said) = crate::support::refused_to_start(&["--feed", "none", "--listen", &taken]);
     assert_eq!(status.code(), Some(1));

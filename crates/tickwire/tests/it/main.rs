@@ -1,7 +1,8 @@
-//! The program as its users meet it: its commands, and the broker as clients that nobody here wrote see it.
+//! The program as its users see it: its commands, and the broker as clients of other projects see it.
 //!
-//! Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, nginx, HAProxy, and bare sockets where the others are too well behaved.
-//! A test whose client is not there says so and is skipped. No test sleeps; what does not end is killed and its test fails.
+//! The clients are Python's `websockets`, Node's `ws`, Chromium, curl, Prometheus, nginx and HAProxy, and plain sockets
+//! for what these would never send. A test whose client is missing says so and is skipped. No test sleeps. A process
+//! that does not end is killed, and its test fails.
 
 mod access;
 mod attacks;

@@ -1,4 +1,4 @@
-//! Every metric of the catalogue is moved by what it counts: one that nothing moves is no metric.
+//! Every metric of the catalogue moves when what it counts happens. A metric that nothing moves is useless.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -8,9 +8,9 @@ use serde_json::json;
 use crate::handshake::{GET, GOOD};
 use crate::support::{Authority, Broker, Frame, Opcode, Socket, get, poll, post};
 
-/// Metrics that tests of their own move: faults of the broker (`panics`), a log that is not read (`logging`), a queue that is empty
-/// again before anybody looks (the server's `run::broker`), and that publishers from outside wait for long before it is full (the
-/// router's `behind`).
+/// Metrics that other tests move: faults of the broker (`panics`), a log that is not read (`logging`), a queue that is
+/// empty again before the test can look (the server's `run::broker`), and a queue that makes outside publishers wait
+/// long before it is full (the router's `behind`).
 const MOVED_ELSEWHERE: [&str; 5] = [
     "tickwire_shard_restarts_total",
     "tickwire_sessions_failed_total",
@@ -19,7 +19,7 @@ const MOVED_ELSEWHERE: [&str; 5] = [
     "tickwire_shard_queue_overflows_total",
 ];
 
-/// Each metric of a page, and the sum of its series; of a histogram, the number of what was observed.
+/// Each metric of a page with the sum of its series; for a histogram, the number of observations.
 fn sums(page: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -37,7 +37,7 @@ fn sums(page: &str) -> BTreeMap<String, f64> {
     sums
 }
 
-/// What has moved so far, of all that there is.
+/// The metrics that have moved, and all that exist.
 #[derive(Default)]
 struct Moved {
     all: BTreeSet<String>,
@@ -54,7 +54,7 @@ impl Moved {
         }
     }
 
-    /// Looks until each of these metrics has moved.
+    /// Waits until each of these metrics has moved.
     fn wait(&mut self, broker: &Broker, names: &[&str]) {
         for name in names {
             let name = format!("tickwire_{name}");
@@ -70,7 +70,7 @@ fn send(socket: &mut Socket, request: &serde_json::Value) {
     socket.send(Frame::text(&request.to_string()));
 }
 
-/// Publishes `count` messages of `bytes` each to a topic, at once.
+/// Publishes `count` messages of `bytes` bytes each to a topic, in one request. Returns the status.
 fn publish(broker: &Broker, topic: &str, count: usize, bytes: usize) -> u16 {
     let line = json!({"topic": topic, "data": "x".repeat(bytes)}).to_string() + "\n";
     post(broker.listen, "/v1/publish", &line.repeat(count)).status
@@ -95,7 +95,7 @@ this is no line of a recording
 1700000000001000000 {"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000001,"s":"BTCUSDT","t":2,"p":"2","q":"1","T":1700000000001,"m":false}}
 "#;
 
-/// A file in a folder, with its name.
+/// Writes a file in a folder. Returns its path.
 fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
     let path = folder.path().join(name);
     let mut file = std::fs::File::create(&path).expect("a file can be made");
@@ -103,7 +103,7 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// A reader whose messages are compressed, which stays.
+/// A reader that gets compressed messages and stays connected.
 fn compressed_reader(broker: &Broker) -> Socket {
     let deflate = [&GOOD[..], &["Sec-WebSocket-Extensions: permessage-deflate"]].concat();
     let (mut compressed, answer) = Socket::request(broker, GET, &deflate);
@@ -120,9 +120,9 @@ fn compressed_reader(broker: &Broker) -> Socket {
     compressed
 }
 
-/// What readers move that lag or have been promised a replay. One of them stays.
+/// Moves the metrics of readers that lag or have been promised a replay. One of the readers stays connected.
 fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
-    // A reader who stands still lags, is conflated and misses something.
+    // A reader that stops reading lags, is conflated and misses messages.
     let mut slow = Socket::open(broker);
     let asked = json!({"op": "subscribe", "id": 1, "topics": ["slow.a", "ticker.a"]});
     send(&mut slow, &asked);
@@ -149,7 +149,7 @@ fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
         let done = ["tickwire_ledger_gapped_total", "tickwire_ledger_conflated_total"];
         done.iter().all(|name| moved.moved.contains(*name)).then_some(())
     });
-    // Another has been promised what it does not read.
+    // Another reader has been promised a replay and does not read it.
     let mut resumed = Socket::open(broker);
     assert_eq!(publish(broker, "chat.many", 200, 10_000), 200);
     let epoch = get(broker.listen, "/v1/topics/chat.many").body;
@@ -168,7 +168,7 @@ fn slow_readers(moved: &mut Moved, broker: &Broker) -> Socket {
     slow
 }
 
-/// What subscribers, publishers and a feed move.
+/// Moves the metrics of subscribers, publishers and a feed.
 fn move_most(moved: &mut Moved) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let settings = file(&folder, "tickwire.toml", SETTINGS);
@@ -184,7 +184,7 @@ fn move_most(moved: &mut Moved) {
         ],
     );
 
-    // A WebSocket client's bytes are counted like those over HTTP.
+    // The bytes of a WebSocket client count like those over HTTP.
     let mut publisher = Socket::open(&broker);
     send(
         &mut publisher,
@@ -228,7 +228,7 @@ fn move_most(moved: &mut Moved) {
     broker.stop();
 }
 
-/// What a broker with little room turns away.
+/// Moves the metrics of what a broker with little room turns away.
 fn move_what_is_short(moved: &mut Moved) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let text = "anonymous_publish = [\">\"]\n[limits]\nexempt_addresses = []\nvalue_bytes = 1048576\n\
@@ -240,7 +240,7 @@ fn move_what_is_short(moved: &mut Moved) {
         .collect();
     (0..3).for_each(|_| assert_eq!(publish(&broker, "chat.x", 1, 10), 200));
     assert_eq!(publish(&broker, "chat.long", 1, 50_000), 200);
-    // The last of them find no room, and neither does the feed.
+    // The last messages find no room, nor do those of the feed.
     assert_ne!(post(broker.listen, "/v1/publish", &lines.join("\n")).status, 200);
     let mut reader = Socket::open(&broker);
     send(
@@ -275,7 +275,7 @@ fn move_what_is_short(moved: &mut Moved) {
     broker.stop();
 }
 
-/// What comes of certificates.
+/// Moves the metrics of certificates.
 fn move_tls(moved: &mut Moved) {
     let authority = Authority::new();
     let broker = authority.start(&["--feed", "none"], &[]);

@@ -1,4 +1,4 @@
-//! Node's `ws`: the simulated market as a JavaScript client sees it.
+//! The simulated market, seen by Node's `ws`, a JavaScript client.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn node_follows_a_topic_and_leaves_with_1000() {
         client.welcome["server"],
         format!("tickwire/{}", env!("CARGO_PKG_VERSION"))
     );
-    // There is a value once the first tick was published.
+    // There is a value once the first tick is published.
     broker.wait_for_metric("tickwire_feed_ticks_total", |ticks| ticks > 500.0);
     let result = client.subscribe(1, &json!(["ticker.BTC-USD"])).remove(0);
     assert_eq!(result["mode"], "conflate", "{result}");
@@ -34,7 +34,7 @@ fn node_follows_a_topic_and_leaves_with_1000() {
         assert_eq!(update["data"]["symbol"], "BTC-USD");
         last = number(&update);
     }
-    // The library's ping, answered by a pong with its payload.
+    // The library sends a ping, and the broker answers with a pong of the same payload.
     client.tell(&json!({"ping": "are you there"}));
     loop {
         let event = client.event();
@@ -70,7 +70,7 @@ fn node_asks_for_a_book_again_and_gets_it() {
             match message["op"].as_str() {
                 Some("snapshot") => break message,
                 Some("ack") => assert_eq!(message["id"], turn, "{message}"),
-                // What was on its way when the request came.
+                // An update that was on its way when the request came.
                 _ => assert_eq!(
                     (&message["op"], number(&message)),
                     (&json!("update"), last + 1),

@@ -1,11 +1,11 @@
-//! What operators see of a broker at work: who is slow, and what is hot.
+//! What operators see of a working broker: which sessions are slow, and which topics are hot.
 
 use serde_json::Value;
 
 use crate::handshake::GOOD;
 use crate::support::{Broker, Frame, Socket, get, poll};
 
-/// A page of the operators' listener, which must be JSON.
+/// A page of the operators' listener as JSON.
 fn page(broker: &Broker, path: &str) -> Value {
     let answer = get(broker.ops, path);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -21,14 +21,14 @@ fn a_reader_that_stopped_is_among_the_slowest_sessions() {
     let broker = Broker::start_with(
         &feed,
         &[
-            // Nobody is closed while this test runs.
+            // No connection is closed while this test runs.
             ("TICKWIRE_LIMITS__STALL_MS", "3600000"),
             ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "300000"),
             ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", late),
             ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", late),
         ],
     );
-    // It wants nothing and is owed nothing.
+    // This session subscribes to nothing and is owed nothing.
     let idle = Socket::open(&broker);
     let (mut stopped, answer) = Socket::request(&broker, "GET /v1/ws HTTP/1.1", &GOOD);
     assert_eq!(answer.status, 101, "{answer:?}");
@@ -76,7 +76,7 @@ fn a_reader_that_stopped_is_among_the_slowest_sessions() {
     let hottest = seen["hottest"].as_array().expect("a list");
     assert_eq!(hottest.len(), 1, "{seen}");
     assert_eq!(hottest[0]["subscribers"], 1, "{seen}");
-    // It was handed only some of them before it lagged.
+    // The session got only some of the messages before it lagged.
     assert!(
         hottest[0]["updates"].as_u64() <= hottest[0]["seq"].as_u64(),
         "{seen}"

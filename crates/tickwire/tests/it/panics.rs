@@ -1,4 +1,5 @@
-//! A panic of the broker, which `test.panic` lets clients ask for: it costs what it must, and nobody else notices.
+//! A panic of the broker, which `test.panic` lets clients cause: it costs only what it must, and no other client
+//! notices.
 
 use crate::support::{Authority, Broker, Frame, Socket, get};
 
@@ -21,9 +22,9 @@ fn start(egress: &str, shards: &str) -> Broker {
     )
 }
 
-/// A connection whose shard is number `shard`, subscribed to `chat.>`.
+/// A connection in shard number `shard`, subscribed to `chat.>`.
 fn subscriber(broker: &Broker, shard: usize) -> Socket {
-    // Those that another shard got; each goes to the one with the fewest.
+    // Connections that another shard got. Each new one goes to the shard with the fewest.
     let mut others = Vec::new();
     loop {
         let mut socket = Socket::dial(broker);
@@ -43,7 +44,7 @@ fn publish(socket: &mut Socket, data: u64) {
     socket.send(Frame::text(&message));
 }
 
-/// Reads updates up to that with `data`; each must follow the one before. Returns how many there were.
+/// Reads updates up to the one with `data`. Each must follow the one before. Returns their number.
 fn updates_up_to(socket: &mut Socket, mut last: u64, data: u64) -> u64 {
     let before = last;
     loop {
@@ -58,7 +59,7 @@ fn updates_up_to(socket: &mut Socket, mut last: u64, data: u64) -> u64 {
     }
 }
 
-/// What a ledger says that adds up, over all shards.
+/// The sums of all shards' ledgers: what was owed, and what became of it.
 fn owed_and_settled(broker: &Broker) -> (f64, f64) {
     let sum = |name: &str| -> f64 {
         let of = |shard| broker.metric(&format!(r#"tickwire_ledger_{name}{{shard="{shard}"}}"#));
@@ -87,7 +88,7 @@ fn a_panic_costs_the_sessions_of_its_shard_and_nothing_else() {
         }
         panics.send(Frame::text(words));
         broker.wait_for_metric(RESTARTS[0], |restarts| restarts > 0.0);
-        // Those of the shard are told; whoever was in the middle of something need not be.
+        // The sessions of the shard are told. One that was in the middle of something may not be.
         let (missed, close) = beside.until_closed();
         assert_eq!((missed.len(), close), (0, (1011, REASON.to_owned())));
         beside.ended();
@@ -95,7 +96,7 @@ fn a_panic_costs_the_sessions_of_its_shard_and_nothing_else() {
         publish(&mut publisher, 2);
         publish(&mut publisher, 3);
         assert_eq!(updates_up_to(&mut elsewhere, 1, 3), 2, "nothing is missing");
-        // The shard serves whoever comes, and its lists are those of whoever came.
+        // The shard serves new clients, and its lists hold only those.
         let mut again = subscriber(&broker, 0);
         publish(&mut publisher, 4);
         assert_eq!(updates_up_to(&mut elsewhere, 3, 4), 1);
@@ -186,7 +187,7 @@ fn a_panic_while_the_broker_drains_does_not_keep_it() {
     for socket in &mut sockets {
         assert_eq!(socket.message()["op"], "drain");
     }
-    // Without it, the last of them would have five seconds.
+    // Without the second signal, the last of them would have five seconds.
     sockets[0].send(Frame::text("panic later"));
     assert_eq!(broker.wait_code(), Some(0));
 }

@@ -1,5 +1,5 @@
-//! Subscriptions to patterns whose connection is cut and comes back: each topic that they brought goes on where it was, or is
-//! said to be incomplete.
+//! Subscriptions to patterns whose connection is cut and comes back: each topic that they brought goes on where it was,
+//! or is reported as incomplete.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +10,17 @@ use tickwire_wire::{Codec, Mode};
 
 use crate::support::{BadNetwork, Broker, DEADLINE, Script, post};
 
-/// More topics than a connection has subscriptions.
+/// More topics than a connection may have subscriptions.
 const MANY_TOPICS: usize = 1_500;
 
-/// A client of the project's own, and what it knows of each topic: the last number that came, or that a gap named.
+/// A Rust client, and the last number of each topic that came or that a gap named.
 struct Reader {
     client: Client,
     events: Events,
     last: BTreeMap<String, u64>,
-    /// Messages that gaps named, by topics.
+    /// How many messages gaps named, by topic.
     gapped: BTreeMap<String, u64>,
-    /// Whether a topic may be said to be incomplete where a snapshot replaced what was missed.
+    /// Whether a topic may be reported as incomplete because a snapshot replaced what was missed.
     may_be_replaced: bool,
 }
 
@@ -42,7 +42,7 @@ impl Reader {
                     first_ms: 10,
                     max_ms: 100,
                 });
-            // The first attempt is not repeated by the client itself.
+            // The client does not repeat the first attempt itself.
             match builder.connect().await {
                 Ok((client, events)) => {
                     return Self {
@@ -58,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// Subscribes, and reads until all has come that the subscription begins with.
+    /// Subscribes, and reads until everything that the subscription begins with has come.
     async fn subscribe(&mut self, subscription: Subscription) {
         let client = self.client.clone();
         let granted = async move { client.subscribe(subscription).await.expect("an ack") };
@@ -68,7 +68,7 @@ impl Reader {
         assert!(refused.iter().all(|result| result.error.is_none()), "{refused:?}");
     }
 
-    /// Reads one event, which must leave nothing untold.
+    /// Reads one event and checks that nothing is missing without a report.
     async fn next(&mut self) -> Happened {
         let event = tokio::time::timeout(DEADLINE, self.events.next()).await;
         match event.expect("something happens").expect("the client goes on") {
@@ -133,8 +133,8 @@ fn publish(broker: &Broker, topic: &str, messages: std::ops::RangeInclusive<u64>
     }
 }
 
-/// A topic that was made under a pattern, whose epoch no snapshot told: what is published while its reader is away comes, or is
-/// named.
+/// A topic was made under a pattern, and no snapshot told its epoch. What is published while its reader is away comes,
+/// or a gap names it.
 #[test]
 fn a_topic_that_appeared_under_a_pattern_is_resumed() {
     let test = "a_topic_that_appeared_under_a_pattern_is_resumed";
@@ -199,7 +199,7 @@ fn large_market() -> Broker {
     Broker::start(&["--feed", "sim", "--symbols", "600", "--rate", "3000"])
 }
 
-/// A pattern resumes as completely as its topics do, however many they are.
+/// A pattern resumes as completely as topics do, however many topics it has.
 #[test]
 fn a_pattern_resumes_more_topics_than_a_connection_has_subscriptions() {
     let test = "a_pattern_resumes_more_topics_than_a_connection_has_subscriptions";
@@ -232,7 +232,7 @@ fn a_pattern_resumes_more_topics_than_a_connection_has_subscriptions() {
     }
 }
 
-/// What `tickwire sub` says of a connection that was lost and came back is that, and nothing of topics that lost nothing.
+/// `tickwire sub` reports that a connection was lost and came back, and reports nothing about topics that lost nothing.
 #[test]
 fn nothing_is_said_to_be_missed_that_was_not() {
     let test = "nothing_is_said_to_be_missed_that_was_not";
@@ -258,7 +258,7 @@ fn nothing_is_said_to_be_missed_that_was_not() {
     broker.stop();
 }
 
-/// Patterns in `every` on a network that cuts connections as it likes: each message comes or is named.
+/// Patterns in mode `every` on a network that cuts connections at random: each message comes or a gap names it.
 #[test]
 fn patterns_are_kept_every_promise_on_a_bad_network() {
     let test = "patterns_are_kept_every_promise_on_a_bad_network";
@@ -273,7 +273,7 @@ fn patterns_are_kept_every_promise_on_a_bad_network() {
             let client = reader.client.clone();
             let subscribing = tokio::spawn(async move {
                 let every = || Subscription::to(["trade.*", "book.*"]).mode(Mode::Every);
-                // A request whose connection is lost is the caller's to repeat.
+                // The caller has to repeat a request whose connection is lost.
                 while client.subscribe(every()).await.is_err() {}
             });
             let (mut losses, mut resumed_topics) = (0, 0);

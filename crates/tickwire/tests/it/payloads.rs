@@ -1,14 +1,14 @@
-//! What is published comes out the same wherever it is read, whatever its keys are called and however deep it is nested; and
-//! what a client sends that may publish nothing costs the broker nothing.
+//! Published data is the same wherever it is read, whatever its keys and however deep it is. What a client sends that
+//! may not publish costs the broker nothing.
 //!
-//! Bytes by hand throughout: libraries give some keys a meaning of their own.
+//! All bytes are written by hand: libraries give some keys a meaning of their own.
 
 use serde_json::json;
 
 use crate::handshake::GOOD;
 use crate::support::{Answer, Broker, Frame, Opcode, Socket};
 
-/// Keys that serde_json uses within itself.
+/// Keys that serde_json uses internally.
 const PRIVATE: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
 
 /// A value in both codecs.
@@ -17,7 +17,7 @@ struct Both {
     packed: Vec<u8>,
 }
 
-/// `text` as a string of MessagePack.
+/// `text` as a string in MessagePack.
 fn packed(text: &str) -> Vec<u8> {
     let head = match text.len() {
         len @ 0..32 => vec![0xa0 | len as u8],
@@ -28,7 +28,7 @@ fn packed(text: &str) -> Vec<u8> {
 }
 
 impl Both {
-    /// `depth` arrays around `value`.
+    /// `value` within `depth` arrays.
     fn nested(depth: usize, value: &Self) -> Self {
         Self {
             json: "[".repeat(depth) + &value.json + &"]".repeat(depth),
@@ -51,7 +51,7 @@ impl Both {
         }
     }
 
-    /// Ten layers: the text of each map's value is JSON of the next, `depth` arrays deep.
+    /// Ten layers: the text of each map's value is the JSON of the next layer, `depth` arrays deep.
     fn layered(key: &str, depth: usize) -> Self {
         let mut text = Self::nested(depth, &Self::empty_array()).json;
         for _ in 1..10 {
@@ -61,7 +61,7 @@ impl Both {
     }
 }
 
-/// Values that a reader of JSON may spoil.
+/// Values that a JSON parser may spoil.
 fn values() -> Vec<Both> {
     let mut values = vec![Both::nested(63, &Both::empty_array())];
     for key in PRIVATE {
@@ -69,7 +69,7 @@ fn values() -> Vec<Both> {
         values.push(Both::map(key, "[[[1]]]"));
         values.push(Both::layered(key, 100));
     }
-    // Fewer arrays, but more than may be once a reader takes the text for JSON.
+    // Fewer arrays, but more than allowed if a reader takes the text for JSON.
     let inner = Both::nested(119, &Both::empty_array()).json;
     values.push(Both::nested(60, &Both::map(PRIVATE[0], &inner)));
     values
@@ -88,7 +88,7 @@ impl Way {
     const ALL: [Self; 4] = [Self::Json, Self::MessagePack, Self::Http, Self::Lines];
 }
 
-/// A connection that speaks MessagePack, its welcome read.
+/// Opens a connection that uses MessagePack, and reads its welcome.
 fn open_packed(broker: &Broker) -> Socket {
     let lines = [&GOOD[..], &["Sec-WebSocket-Protocol: tickwire.v1.msgpack"]].concat();
     let (mut socket, answer) = Socket::request(broker, "GET /v1/ws HTTP/1.1", &lines);
@@ -107,7 +107,7 @@ fn post(broker: &Broker, path: &str, body: &str) -> Answer {
     socket.read_answer()
 }
 
-/// Publishes `value` to `chat.a` and returns what is answered, as text.
+/// Publishes `value` to `chat.a` and returns the answer as text.
 fn publish(broker: &Broker, way: Way, value: &Both) -> String {
     let json = &value.json;
     match way {
@@ -137,14 +137,14 @@ fn publish(broker: &Broker, way: Way, value: &Both) -> String {
     }
 }
 
-/// Whatever was published, the broker goes on.
+/// Checks that the broker is still alive.
 fn assert_alive(broker: &Broker) {
     let mut socket = Socket::open(broker);
     socket.send(Frame::text(r#"{"op":"ping","id":1}"#));
     assert_eq!(socket.message()["op"], "pong");
 }
 
-/// Reads an `ack` in MessagePack and what ends it.
+/// Reads an `ack` and its `synced` in MessagePack.
 fn answered(socket: &mut Socket) {
     for op in ["ack", "synced"] {
         let (_, message) = socket.frame();
@@ -153,7 +153,7 @@ fn answered(socket: &mut Socket) {
     }
 }
 
-/// Readers of `chat.a` in every form.
+/// Readers of `chat.a` in each form.
 struct Readers {
     json: Socket,
     packed: Socket,
@@ -177,7 +177,7 @@ impl Readers {
         Self { json, packed, events }
     }
 
-    /// Checks that `value` comes to each of them, and to those who ask for it.
+    /// Checks that `value` comes to each of the readers, and to HTTP requests.
     fn all_get(&mut self, broker: &Broker, value: &Both) {
         let ending = format!("\"data\":{}}}", value.json);
         let (_, text) = self.json.frame();
@@ -251,7 +251,7 @@ fn arrays_and_maps_are_counted_alike_in_every_way_of_publishing() {
     broker.stop();
 }
 
-/// What publishers write, and the bytes that a reader of MessagePack gets for it.
+/// What publishers write, and the bytes that a MessagePack reader gets for it.
 #[test]
 fn a_number_that_messagepack_cannot_hold_comes_as_its_text() {
     let broker = Broker::start(&["--feed", "none", "--anonymous-publish", "chat.>"]);

@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// After this long a program counts as hanging.
+/// How long a program may run before it counts as hanging.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The program with `args` and nothing of this environment that would set anything.
+/// The program with `args`, without variables of this environment that would change settings.
 pub(crate) fn tickwire(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
     command
@@ -21,7 +21,7 @@ pub(crate) fn tickwire(args: &[&str]) -> Command {
     command
 }
 
-/// What came of a program.
+/// The outcome of a program.
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run(args: &[&str], input: &str) -> Outcome {
     let mut child = tickwire(args).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A program that does not read its input has ended or will: its outcome tells.
+    // A program that does not read its input has ended or will end: its outcome tells.
     stdin.write_all(input.as_bytes()).unwrap_or_default();
     drop(stdin);
     finish(child)
@@ -67,14 +67,14 @@ pub(crate) fn signal(id: u32, name: &str) {
     assert!(status.expect("kill exists").success());
 }
 
-/// A running broker; it ends with the test.
+/// A running broker. It ends with the test.
 pub(crate) struct Serve {
     pub(crate) child: Child,
     pub(crate) url: String,
 }
 
 impl Serve {
-    /// A broker on free ports with further `args`.
+    /// Starts a broker on free ports with further `args`.
     pub(crate) fn start(args: &[&str]) -> Self {
         let common = [
             "serve",
@@ -90,7 +90,7 @@ impl Serve {
             .expect("the program starts");
         let log = BufReader::new(child.stderr.take().expect("it is piped"));
         let (found, url) = mpsc::channel();
-        // Reads on to the end, so that the broker never waits for its log to be read.
+        // The thread reads to the end, so that the broker never waits for its log to be read.
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 let line: serde_json::Value = serde_json::from_str(&line).expect("a log line is JSON");
@@ -109,7 +109,7 @@ impl Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
     }

@@ -1,4 +1,4 @@
-//! The metrics as Prometheus itself sees them.
+//! The metrics as Prometheus sees them.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ fn promtool_finds_nothing_to_object_to() {
     broker.stop();
 }
 
-/// A Prometheus that scrapes `target`, and where it listens.
+/// Starts a Prometheus that scrapes `target`. Returns its address as well.
 fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let configuration = folder.path().join("prometheus.yml");
@@ -43,7 +43,8 @@ fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAdd
          scrape_configs: [{{job_name: tickwire, static_configs: [{{targets: ['{target}']}}]}}]\n"
     );
     std::fs::write(&configuration, text).expect("a file can be written");
-    // It cannot be asked which port it took of 0, so one that was free a moment ago has to do; a few times, if need be.
+    // Prometheus cannot tell which port it took for port 0. So it gets a port that was free a moment ago, several times
+    // if necessary.
     for _ in 0..5 {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("an address");
@@ -68,7 +69,7 @@ fn start(prometheus: &std::path::Path, target: SocketAddr) -> (Script, SocketAdd
     panic!("Prometheus does not start");
 }
 
-/// The value of the query's one series, if it has one.
+/// The value of the query's only series, if it has one.
 fn query(prometheus: SocketAddr, query: &str) -> Option<f64> {
     let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let answer = get(prometheus, &format!("/api/v1/query?query={escaped}"));
@@ -111,7 +112,7 @@ fn prometheus_scrapes_what_the_broker_counts() {
     client.close(1000);
     wait(connections, &|open| open == 0.0);
     wait(r#"tickwire_closes_total{code="1000"}"#, &|count| count == 1.0);
-    // How fast something happens can be asked as soon as there are two scrapes.
+    // A rate can be queried as soon as there are two scrapes.
     wait("sum(rate(tickwire_feed_ticks_total[1m]))", &|rate| rate > 0.0);
     broker.stop();
     wait(r#"up{job="tickwire"}"#, &|up| up == 0.0);

@@ -1,7 +1,7 @@
-//! Real proxies in front of the broker, with the configuration that operators are given: they end TLS, and the broker
-//! knows who the clients behind them are.
+//! Real proxies in front of the broker, with the configuration that operators are given. They end TLS, and the broker
+//! knows the addresses of the clients behind them.
 //!
-//! Clients have addresses of their own, since all of 127.0.0.0/8 is this machine; the proxies connect from 127.0.0.1.
+//! Each client has its own address, since all of 127.0.0.0/8 is this machine. The proxies connect from 127.0.0.1.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Broker, DEADLINE, Frame, Script, Tool, get, poll};
 
-/// A broker whose clients come through a proxy, each with an address that may have one connection.
+/// Settings of a broker behind a proxy. Each client address may have one connection.
 const SETTINGS: [(&str, &str); 4] = [
     ("TICKWIRE_PROXY__TRUSTED", "127.0.0.1"),
     ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ""),
@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("TICKWIRE_LIMITS__OPS_BURST", "100000"),
 ];
 
-/// A certificate of its own for 127.0.0.1, and its key, both as PEM; and who trusts it.
+/// A certificate for 127.0.0.1 with its key, both as PEM, and a client configuration that trusts it.
 struct Identity {
     certificate: String,
     key: String,
@@ -52,7 +52,7 @@ impl Identity {
     }
 }
 
-/// A proxy that runs.
+/// A running proxy.
 struct Front {
     address: SocketAddr,
     identity: Identity,
@@ -61,11 +61,12 @@ struct Front {
 }
 
 impl Front {
-    /// Starts `program` with the arguments that `arrange` gives after it has written, into a folder, what the program needs
-    /// to listen at an address with an identity.
+    /// Starts `program`. `arrange` writes into a folder what the program needs to listen at an address with an
+    /// identity, and returns the arguments.
     fn start(program: &Path, arrange: impl Fn(&Path, SocketAddr, &Identity) -> Vec<String>) -> Self {
         let identity = Identity::new();
-        // It cannot be asked which port it took of 0, so one that was free a moment ago has to do; a few times, if need be.
+        // The proxy cannot tell which port it took for port 0. So it gets a port that was free a moment ago, several
+        // times if necessary.
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder can be made");
             let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -90,14 +91,14 @@ impl Front {
         panic!("{} does not start", program.display());
     }
 
-    /// A connection by TLS from the address `ip` of this machine.
+    /// A TLS connection from the address `ip` of this machine.
     fn connect(&self, ip: &str) -> Connection {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let near = SocketAddr::new(ip.parse().expect("an address"), 0);
         socket
             .bind(&near.into())
             .expect("all of 127.0.0.0/8 is this machine");
-        // So that a reader which stops is noticed soon.
+        // A small buffer, so that a reader which stops is noticed soon.
         socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
         socket.connect(&self.address.into()).expect("the proxy listens");
         let stream = TcpStream::from(socket);
@@ -109,7 +110,7 @@ impl Front {
         Connection(StreamOwned::new(tls, stream))
     }
 
-    /// A WebSocket from `ip` whose welcome was read, with these headers more.
+    /// Opens a WebSocket from `ip` with these additional headers, and reads its welcome.
     fn open(&self, ip: &str, more: &[&str]) -> Connection {
         let mut connection = self.connect(ip);
         let answer = connection.ask("GET /v1/ws", &[&crate::handshake::GOOD, more].concat());
@@ -123,7 +124,7 @@ impl Front {
 struct Connection(StreamOwned<ClientConnection, TcpStream>);
 
 impl Connection {
-    /// Sends a request and reads the head of its answer, and the body if it has a length.
+    /// Sends a request. Reads the head of its answer, and the body if it has a length.
     fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let lines = lines.join("\r\n");
         let request = format!("{first} HTTP/1.1\r\nHost: tickwire\r\n{lines}\r\n\r\n");
@@ -142,7 +143,7 @@ impl Connection {
         Answer::of(&head)
     }
 
-    /// The text up to and with `end`.
+    /// Reads text up to and including `end`.
     fn until(&mut self, end: &[u8]) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end) {
@@ -176,7 +177,7 @@ impl Connection {
 
     /// The next event of a stream, as its lines.
     fn event(&mut self) -> String {
-        // Each piece of the stream is a chunk; the lines that say how long it is are no lines of an event.
+        // Each piece of the stream is a chunk. The lines with the lengths of chunks are not lines of an event.
         let mut event = String::new();
         loop {
             let line = self.until(b"\n");
@@ -198,7 +199,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// The file that operators are given, with each of `changes` made in it.
+/// The file that operators are given, with each of `changes` applied.
 fn given(name: &str, changes: &[(&str, &str)]) -> String {
     let path = format!("{}/../../deploy/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut text = std::fs::read_to_string(&path).expect("the file is there");
@@ -261,7 +262,7 @@ fn haproxy(program: &Path, broker: &Broker) -> Front {
     })
 }
 
-/// What holds behind each of the proxies.
+/// Checks what must hold behind each of the proxies.
 fn check(front: &Front, broker: &Broker) {
     websocket_and_events(front);
     each_client_has_its_own_limit(front, broker);
@@ -286,7 +287,7 @@ fn websocket_and_events(front: &Front) {
             .any(|message| message["op"] == "update" && message["data"] == 42)
     );
     assert!(ops.iter().any(|message| message["op"] == "ack"));
-    // At once, not when some buffer is full.
+    // The event comes at once, not when a buffer is full.
     let event = events.event();
     assert!(
         event.contains("event: update") && event.contains("\"data\":42"),
@@ -297,7 +298,7 @@ fn websocket_and_events(front: &Front) {
 fn each_client_has_its_own_limit(front: &Front, broker: &Broker) {
     let _first = front.open("127.0.0.7", &["X-Forwarded-For: 127.0.0.99"]);
     let mut second = front.connect("127.0.0.7");
-    // What the client says of itself changes nothing.
+    // What the client says about itself changes nothing.
     let lines = [&crate::handshake::GOOD[..], &["X-Forwarded-For: 127.0.0.98"]].concat();
     let answer = second.ask("GET /v1/ws", &lines);
     assert_eq!(answer.status, 429, "{answer:?}");
@@ -350,7 +351,7 @@ fn haproxy_in_front() {
     settings.push(("TICKWIRE_PROXY__PROXY_PROTOCOL", "v2"));
     let broker = Broker::start_with(&["--feed", "none", "--anonymous-publish", ">"], &settings);
     let front = haproxy(&program, &broker);
-    // It takes clients once the operators' listener has said that the broker does.
+    // HAProxy accepts clients once the operators' listener reports that the broker does.
     poll("HAProxy has found the broker well", || {
         let answer = front.connect("127.0.0.4").ask("GET /v1/topics", &[]);
         (answer.status == 200).then_some(())

@@ -1,11 +1,11 @@
-//! Publishing, and coming back after a while: order, numbers, replay, and a broker that began anew.
+//! Publishing, and coming back after a while: order, numbers, replay, and a broker that started again.
 
 use serde_json::{Value, json};
 
 use crate::program::run;
 use crate::support::{Broker, Client, Codec, Frame, Socket, Tool};
 
-/// Feeds nothing, takes what clients publish as fast as they do.
+/// No feed, and no limit on how fast clients publish.
 const OPEN: [&str; 6] = [
     "--feed",
     "none",
@@ -19,7 +19,7 @@ const UNHURRIED: [(&str, &str); 2] = [
     ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
 ];
 
-/// Values that a codec may spoil.
+/// Values that a codec may change.
 fn values() -> Vec<Value> {
     let text = "a \"quote\", a \\, a line\nand\ttab, \u{0}, é, 日本, 🦀";
     vec![
@@ -41,7 +41,7 @@ fn values() -> Vec<Value> {
     ]
 }
 
-/// Publishes `data` and returns the number that its `ack` has.
+/// Publishes `data` and returns the number in its `ack`.
 fn publish(client: &mut Client, id: u64, topic: &str, data: &Value) -> u64 {
     let ack = client.ask(&json!({"op": "publish", "id": id, "topic": topic, "data": data}));
     assert_eq!((&ack["op"], &ack["id"]), (&json!("ack"), &json!(id)), "{ack}");
@@ -52,7 +52,7 @@ fn publish(client: &mut Client, id: u64, topic: &str, data: &Value) -> u64 {
         .unwrap_or_else(|| panic!("no number: {ack}"))
 }
 
-/// A subscription to `topic` that goes on after `since`: its result.
+/// Subscribes to `topic` and resumes it after `since`. Returns the result.
 fn resume(client: &mut Client, topic: &str, since: (&str, u64)) -> Value {
     let since = json!({"epoch": since.0, "seq": since.1});
     client
@@ -92,7 +92,7 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
     let mut seq = 0;
     for codec in Codec::ALL {
         let mut publisher = Client::python(&python, &broker, codec);
-        // All of them at once: the acks come in the order of the requests.
+        // All values are sent at once. The acks come in the order of the requests.
         let values = values();
         for (id, data) in values.iter().enumerate() {
             publisher.send(&json!({"op": "publish", "id": id, "topic": "chat.a", "data": data}));
@@ -109,7 +109,7 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
                 assert_eq!(update(subscriber, "chat.a"), (seq, data.clone()));
             }
         }
-        // Without an id there is no ack.
+        // A publication without an id gets no ack.
         publisher.send(&json!({"op": "publish", "topic": "chat.a", "data": "unasked"}));
         assert_eq!(publisher.until_pong(), [] as [Value; 0]);
         seq += 1;
@@ -118,10 +118,10 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
         }
         publisher.close(1000);
     }
-    // A publisher that subscribes gets its own messages too, and a topic only once.
+    // A publisher that subscribes also gets its own messages, and each message only once.
     let mut both = Client::python(&python, &broker, Codec::Json);
     both.subscribe(1, &json!(["chat.*", "chat.b", "chat.>"]));
-    // What came of chat.a, whose messages precede, is done with when the first of chat.b comes.
+    // Messages of chat.a come first. All of them have been read when the first of chat.b comes.
     for number in 1..=2 {
         both.send(&json!({"op": "publish", "topic": "chat.b", "data": number}));
     }
@@ -146,7 +146,7 @@ fn what_is_published_arrives_in_order_and_unspoiled_in_either_codec() {
     broker.stop();
 }
 
-/// By the broker's defaults: publishing is not held to the rate of requests.
+/// With the broker's defaults, the rate of requests does not limit publishing.
 #[test]
 fn a_publisher_that_pipelines_is_neither_refused_nor_closed() {
     const MESSAGES: u64 = 5_000;
@@ -163,7 +163,8 @@ fn a_publisher_that_pipelines_is_neither_refused_nor_closed() {
         (&json!("ack"), &json!(MESSAGES + 1)),
         "the first answer is that of the last: {answer}"
     );
-    // So the lines of a file go as fast as they are taken; by the rate of requests they would take a minute and a half.
+    // So the lines of a file go as fast as the broker takes them. At the rate of requests they would take a minute and
+    // a half.
     let url = broker.url();
     let lines: String = (0..MESSAGES).map(|n| format!("{n}\n")).collect();
     let outcome = run(&["pub", "--url", &url, "chat.b"], &lines);
@@ -252,7 +253,7 @@ fn who_comes_back_gets_exactly_what_was_missed() {
             (&json!(epoch), &json!(40)),
             "{result}"
         );
-        // What was missed, and then what comes.
+        // First the missed messages come, then new ones.
         publish(&mut publisher, 41, &topic, &json!(41));
         for number in 6..=41 {
             assert_eq!(update(&mut reader, &topic), (number, json!(number)));
@@ -277,7 +278,7 @@ fn what_the_history_no_longer_holds_is_named_by_a_gap() {
     };
     let broker = Broker::start_with(&OPEN, &UNHURRIED);
     let mut publisher = Client::python(&python, &broker, Codec::Json);
-    // The history of an event topic holds 1,024.
+    // The history of an event topic holds 1,024 messages.
     for number in 1..=1_100_u64 {
         publisher.send(&json!({"op": "publish", "topic": "chat.a", "data": number}));
     }
@@ -303,7 +304,7 @@ fn what_the_history_no_longer_holds_is_named_by_a_gap() {
         assert_eq!(reader.until_pong(), [] as [Value; 0]);
         reader.close(1000);
     }
-    // A value that is replaced by each next one: there is nothing to replay, and the newest comes.
+    // Each value replaces the one before: there is nothing to replay, and the newest comes.
     for number in 1..=3 {
         publish(&mut publisher, number, "ticker.A", &json!({ "number": number }));
     }
@@ -335,7 +336,7 @@ fn a_broker_that_began_anew_has_another_epoch() {
     }
     publish(&mut publisher, 4, "ticker.A", &json!("new"));
     for codec in Codec::ALL {
-        // The numbers of the old lineage mean nothing here, whether they are within the new ones or beyond.
+        // The numbers of the old lineage mean nothing here, whether or not they occur in the new one.
         for seq in [0, 2, 900] {
             let mut client = Client::python(&python, &new, codec);
             let result = resume(&mut client, "chat.a", (&epoch, seq));

@@ -1,4 +1,4 @@
-//! `conflate_ms` as a client meets it.
+//! `conflate_ms` as a client sees it.
 
 use std::io::{BufRead, BufReader};
 

@@ -1,4 +1,4 @@
-//! Recordings as users have them: checked, refused, or replayed with what is wrong told to subscribers.
+//! Recordings of users: checked, refused, or replayed with their faults reported to subscribers.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::program::run;
 use crate::support::{Authority, Broker, get, poll, refused_to_start};
 
-/// A line of a book's change, `ms` after the beginning of the recording.
+/// A line with a change of a book, `ms` after the start of the recording.
 fn depth(ms: u64, first: u64, last: u64, bid: &str) -> String {
     let ms = 1_723_161_240_000 + ms;
     format!(
@@ -22,7 +22,7 @@ fn snapshot(ms: u64, last: u64) -> String {
     format!(r#"{ms}000000 {{"lastUpdateId":{last},"bids":[["90","1"]],"asks":[["101","1"]]}}"#)
 }
 
-/// The file `name` of `folder` with `lines`.
+/// Writes the file `name` in `folder` with `lines`. Returns its path.
 fn file(folder: &Path, name: &str, lines: &[String]) -> String {
     let path = folder.join(name);
     fs::write(&path, lines.join("\n")).expect("a file");
@@ -98,7 +98,7 @@ fn a_recording_without_a_usable_line_fails_the_check_the_start_and_readiness() {
     let (status, said) = refused_to_start(&["--feed", &format!("replay:{path}")]);
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(why), "{said}");
-    // A line that can be read, of which nothing comes.
+    // A line that can be read but yields nothing.
     let nothing = r#"1723161240000 {"e":"trade","E":1723161240000,"s":"BTCUSDT","t":1,"p":"0","q":"1","T":1723161240000,"m":true}"#;
     let path = file(folder.path(), "nothing.jsonl", &[nothing.to_owned()]);
     let broker = Broker::start(&["--feed", &format!("replay:{path}")]);
@@ -194,7 +194,7 @@ fn a_byte_order_mark_is_no_part_of_a_file() {
     let config = file(folder.path(), "x.toml", &["\u{feff}shards = 2".to_owned()]);
     let outcome = run(&["check-config", &config], "");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
-    // Certificate and key.
+    // The certificate and its key.
     let authority = Authority::new();
     authority.issue("broker");
     for name in ["broker.pem", "broker.key"] {

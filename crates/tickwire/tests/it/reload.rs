@@ -1,4 +1,4 @@
-//! SIGHUP: a broker takes other settings, or refuses them whole.
+//! SIGHUP: a broker takes new settings, or refuses all of them.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Broker, Frame, Opcode, Socket, get, poll};
 
-/// A broker with a file that can be changed.
+/// A broker with a settings file that can be changed.
 struct Changing {
     broker: Broker,
     file: PathBuf,
@@ -27,7 +27,7 @@ impl Changing {
         }
     }
 
-    /// Changes the file to `text`, sends SIGHUP and waits until that many reloads had this `result`.
+    /// Writes `text` to the file, sends SIGHUP and waits until `count` reloads had this `result`.
     fn reload(&self, text: &str, result: &str, count: f64) {
         std::fs::write(&self.file, text).expect("a file can be written");
         self.broker.signal("HUP");
@@ -42,7 +42,7 @@ fn subscribe(socket: &mut Socket, id: u64, topic: &str) -> serde_json::Value {
     socket.message()["results"][0].clone()
 }
 
-/// The limit that a new connection is welcomed with, once it is `wanted`.
+/// Waits until the welcome of a new connection tells the limit `wanted`.
 fn wait_for_limit(broker: &Broker, wanted: u64) {
     poll("the welcome tells of the other limit", || {
         let mut socket = Socket::dial(broker);
@@ -74,7 +74,7 @@ fn other_limits_hold_for_those_who_are_there_too() {
     assert!(loaded.is_some_and(|at| at > 1_700_000_000.0), "{loaded:?}");
 }
 
-/// Not even what is good in it.
+/// Not even the valid settings of the file apply.
 #[test]
 fn a_bad_file_is_refused_whole() {
     let changing = Changing::start("[limits]\nsubscriptions = 2");
@@ -97,7 +97,7 @@ fn a_bad_file_is_refused_whole() {
         broker.metric("tickwire_config_reloads_total{result=\"ok\"}"),
         Some(0.0)
     );
-    // And a good one is taken afterwards.
+    // A valid file is accepted afterwards.
     changing.reload("[limits]\nsubscriptions = 3", "ok", 1.0);
     wait_for_limit(broker, 3);
 }
@@ -135,7 +135,7 @@ fn kinds_are_those_of_topics_that_come_later() {
     };
     assert_eq!(kind("a.old"), "event");
     assert_eq!(kind("a.new"), "state");
-    // Who may publish is asked anew at each request.
+    // The right to publish is checked again at each request.
     changing.reload("[limits]\nsubscriptions = 8", "ok", 2.0);
     wait_for_limit(broker, 8);
     let request = json!({"op": "publish", "id": 2, "topic": "a.new", "data": 1}).to_string();
@@ -148,7 +148,7 @@ fn kinds_are_those_of_topics_that_come_later() {
 fn the_log_says_more_when_it_is_told_to() {
     let changing = Changing::start("[log]\nlevel = \"info\"");
     changing.reload("[log]\nlevel = \"debug\"", "ok", 1.0);
-    // A connection that breaks off is worth a line at that level.
+    // At that level, a connection that breaks off is logged.
     poll("a line at level debug", || {
         let mut socket = Socket::connect(&changing.broker);
         socket.send_bytes(b"nonsense\r\n\r\n");
@@ -174,7 +174,7 @@ fn flags_stay_stronger_than_the_file() {
     broker.stop();
 }
 
-/// A static key and the setting that lets its holder in.
+/// A static key, and the setting that accepts it.
 fn key(folder: &str) -> (String, String) {
     let key = format!("tw_{folder}_0123456789abcdef0123456789abcdef");
     let hash = crate::program::run(&["hash-key"], &key).stdout;
@@ -203,7 +203,7 @@ fn keys_origins_and_the_files_of_keys_are_taken_or_refused_with_the_rest() {
     assert_eq!(answer.status, 101);
     assert_eq!(holder.message()["op"], "welcome");
     assert_eq!((status(&[&new]), status(&[])), (401, 401));
-    // A file of keys that is not there: nothing of it holds.
+    // A key file is missing: none of the settings applies.
     let bad = format!(
         "[auth]\nallowed_origins = [\"https://a.example\"]\n{new_entry}\
          [auth.jwt]\nalgorithms = [\"EdDSA\"]\npublic_key_files = [\"/nowhere/key.pem\"]\n"
@@ -211,7 +211,7 @@ fn keys_origins_and_the_files_of_keys_are_taken_or_refused_with_the_rest() {
     changing.reload(&bad, "refused", 1.0);
     broker.wait_for_log("/nowhere/key.pem");
     assert_eq!((status(&[&new]), status(&[&old])), (401, 101));
-    // Withdrawn, a key ends the connection of its holder.
+    // Removing a key ends the connection of its holder.
     let good = format!("[auth]\nrequired = true\nallowed_origins = [\"https://a.example\"]\n{new_entry}");
     changing.reload(&good, "ok", 1.0);
     assert_eq!(holder.close_frame().0, 4003);
@@ -226,7 +226,7 @@ fn keys_origins_and_the_files_of_keys_are_taken_or_refused_with_the_rest() {
     );
 }
 
-/// What an operator takes from the holder of a key is taken from the connections that it has.
+/// Rights that an operator takes from a key are taken from its connections, too.
 #[test]
 fn other_rights_of_a_key_hold_for_those_who_are_there() {
     let (key, entry) = key("desk");
@@ -246,7 +246,7 @@ fn other_rights_of_a_key_hold_for_those_who_are_there() {
     assert_eq!(error["code"], "forbidden", "{error}");
     let reason = error["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("a.lost is no longer subscribed"), "{reason}");
-    // What is published from now on: of the two only what it may still have.
+    // Of two messages published now, only the one that the holder may still have comes.
     let mut publisher = Socket::open(broker);
     for (id, topic) in [(1, "a.lost"), (2, "a.kept")] {
         let request = json!({"op": "publish", "id": id, "topic": topic, "data": 1}).to_string();
@@ -259,7 +259,7 @@ fn other_rights_of_a_key_hold_for_those_who_are_there() {
         (&json!("update"), &json!("a.kept"))
     );
     assert_eq!(subscribe(&mut holder, 3, "a.lost")["error"]["code"], "forbidden");
-    // And given back.
+    // The right is given back.
     changing.reload(&rules(""), "ok", 2.0);
     poll("the right is back", || {
         (subscribe(&mut holder, 4, "a.lost")["mode"] == "every").then_some(())

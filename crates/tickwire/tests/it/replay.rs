@@ -1,5 +1,5 @@
-//! Replays of recordings, followed by Python's `websockets`: every message against the recording, every book against its
-//! checksum.
+//! Replays of recordings, read by Python's `websockets`. Every message is compared with the recording, every book with
+//! its checksum.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,11 @@ use crate::support::{Broker, Codec, Script, Tool, recording, test_file};
 const BTC: &str = "binance-spot-btcusdt-20240808.jsonl.gz";
 const ETH: &str = "binance-spot-ethusdt-20240808.jsonl.gz";
 
-/// Histories that hold all that is sent to every reader in full: a reader that falls behind misses nothing.
+/// Histories that hold everything that each reader must get: a reader that falls behind misses nothing.
 const WHOLE: &str = "[[kinds]]\npattern = \"trade.>\"\nkind = \"event\"\nhistory = 100000\n\
                      [[kinds]]\npattern = \"book.>\"\nkind = \"book\"\nhistory = 100000\n";
 
-/// What a subscriber of everything in `files` saw of a replay at `speed` by a broker with these `kinds`, or nothing where
+/// Replays `files` at `speed` in a broker with these `kinds`. Returns what a subscriber of everything saw, or `None` if
 /// something needed is missing.
 fn follow(
     test: &str,

@@ -1,29 +1,29 @@
-//! What a client may send by mistake or malice within RFC 6455: each is answered with its code, and the connection lives on.
+//! Mistakes and malice within RFC 6455: each is answered with its code, and the connection stays open.
 
 use serde_json::{Value, json};
 
 use crate::handshake::{GET, GOOD};
 use crate::support::{Broker, Client, Codec, Frame, Opcode, Socket, Tool, poll};
 
-/// What is sent.
+/// What the test sends.
 enum Input {
-    /// This message.
+    /// A message in the connection's codec.
     Message(Value),
-    /// This text message.
+    /// A text message.
     Text(String),
-    /// A binary message of these hexadecimal bytes.
+    /// A binary message, as hexadecimal digits.
     Bytes(String),
 }
 
 use Input::{Bytes, Message, Text};
 
-/// Settings under which no test here meets the rate limit by accident.
+/// Settings under which no test here reaches the rate limit by accident.
 const UNHURRIED: [(&str, &str); 2] = [
     ("TICKWIRE_LIMITS__OPS_BURST", "1000000"),
     ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
 ];
 
-/// The one error that stands in `answer`: an `error` message, or an `ack` whose results all have the same code.
+/// The only error in `answer`: of an `error` message, or of an `ack` whose results all have the same code.
 fn error_in(answer: &Value) -> (String, String) {
     let error = match answer["op"].as_str() {
         Some("error") => answer,
@@ -38,8 +38,8 @@ fn error_in(answer: &Value) -> (String, String) {
     (text("code").to_owned(), text("reason").to_owned())
 }
 
-/// Sends each input and checks that exactly one answer comes, with this code and these words, and that the connection
-/// answers a ping after it.
+/// Sends each input. Checks that exactly one answer comes, with this code and these words, and that the connection then
+/// answers a ping.
 fn check(client: &mut Client, cases: Vec<(Input, &str, &str)>) {
     for (input, code, words) in cases {
         let (shown, command) = match input {
@@ -70,7 +70,7 @@ fn subscribe(topics: &Value, fields: &Value) -> Input {
     Message(request)
 }
 
-/// What is wrong in either codec.
+/// Requests that are wrong in both codecs.
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
     let since = |since: Value| json!([{"topic": "trade.A", "since": since}]);
@@ -201,7 +201,7 @@ fn wrong_messages() -> Vec<(Input, &'static str, &'static str)> {
     wrong
 }
 
-/// What is wrong with a publication in either codec.
+/// Publications that are wrong in both codecs.
 fn wrong_publications() -> Vec<(Input, &'static str, &'static str)> {
     vec![
         (
@@ -244,7 +244,7 @@ fn nested(depth: usize) -> Value {
     json!({"op": "publish", "id": 1, "topic": "chat.deep", "data": data})
 }
 
-/// Subscriptions that are wrong for one topic.
+/// Subscriptions with one wrong topic.
 fn wrong_topics() -> Vec<(Input, &'static str, &'static str)> {
     let long = "x".repeat(256);
     let tokens = ["x"; 17].join(".");
@@ -329,7 +329,7 @@ fn text_that_is_no_request_is_answered() {
     .into_iter()
     .map(|(text, words)| (Text(text.to_owned()), "bad_request", words))
     .collect();
-    // A binary message on a connection that speaks text.
+    // A binary message on a JSON connection.
     cases.push((Bytes("81a26f70a470696e67".to_owned()), "bad_request", "text"));
     check(&mut client, cases);
     client.close(1000);
@@ -345,7 +345,7 @@ fn bytes_that_are_no_request_are_answered() {
     let mut client = Client::python(&python, &broker, Codec::Msgpack);
     let ping = "82a26f70a470696e67a2696401";
     let mut cases: Vec<_> = [
-        // Nothing; a byte that is never used; an array; a number.
+        // No bytes; a byte that is never used; an array; a number.
         "".to_owned(),
         "c1".to_owned(),
         "90".to_owned(),
@@ -353,11 +353,11 @@ fn bytes_that_are_no_request_are_answered() {
         // A map and an array that declare four billion members.
         "dfffffffff".to_owned(),
         "83a26f70a470696e67a2696401a178ddffffffff".to_owned(),
-        // A string that declares four gigabytes; one that ends too early.
+        // A string that declares four gigabytes; messages that end too early.
         "81a26f70dbffffffff".to_owned(),
         "82a26f70a470696e67a26964".to_owned(),
         "81a26f70a470696e".to_owned(),
-        // Two messages in one; a name that is not UTF-8; a name that is a number; bytes for a string.
+        // Two messages in one; a key that is not UTF-8; a key that is a number; bytes in place of a string.
         format!("{ping}{ping}"),
         "83a26f70a470696e67a2696401a1ff01".to_owned(),
         "83a26f70a470696e67a26964010101".to_owned(),
@@ -368,14 +368,14 @@ fn bytes_that_are_no_request_are_answered() {
     .into_iter()
     .map(|hex| (Bytes(hex), "bad_request", ""))
     .collect();
-    // A text message on a connection that speaks bytes.
+    // A text message on a MessagePack connection.
     cases.push((
         Text(r#"{"op":"ping","id":1}"#.to_owned()),
         "bad_request",
         "binary",
     ));
     check(&mut client, cases);
-    // Not wrong, only unusual: the map's and the number's longest forms.
+    // Valid but unusual: the longest forms of the map and of the number.
     client.tell(&json!({"hex": "df00000002a26f70a470696e67a26964cf0000000000000009"}));
     assert_eq!(client.next()["id"], 9);
     client.close(1000);
@@ -393,7 +393,7 @@ fn what_is_right_in_a_request_is_done_and_what_is_unknown_passed_over() {
         let answer = client.ask(&json!({"op": "ping", "id": 3, "pong": {"a": [1, null]}, "topics": null}));
         assert_eq!((&answer["op"], &answer["id"]), (&json!("pong"), &json!(3)));
         assert!(answer["ts"].is_u64());
-        // One bad topic does not fail the others; the results stand in the request's order.
+        // One bad topic does not fail the others. The results are in the request's order.
         let results = client.subscribe(4, &json!(["chat.a", "bad..topic", "chat.b"]));
         let topics: Vec<_> = results.iter().map(|result| &result["topic"]).collect();
         assert_eq!(topics, ["chat.a", "bad..topic", "chat.b"]);
@@ -405,7 +405,7 @@ fn what_is_right_in_a_request_is_done_and_what_is_unknown_passed_over() {
                 "{result}"
             );
         }
-        // The deepest that is let pass, and the same one level deeper.
+        // The deepest data that is accepted; one level more is refused.
         let answer = client.ask(&nested(64));
         assert_eq!(answer["op"], "ack", "{answer}");
         let answer = client.ask(&json!({"op": "unsubscribe", "id": 5, "topics": ["chat.b", "chat.c"]}));
@@ -438,7 +438,7 @@ fn a_connection_has_at_most_so_many_subscriptions() {
         results[2].get("error").is_none(),
         "one that it has already takes no more room"
     );
-    // What is given up makes room.
+    // An ended subscription makes room.
     client.ask(&json!({"op": "unsubscribe", "id": 4, "topics": ["b.>"]}));
     let results = client.subscribe(5, &json!(["d.*"]));
     assert!(results[0].get("error").is_none(), "{results:?}");
@@ -482,7 +482,7 @@ fn requests_beyond_the_rate_are_refused_until_the_client_waits() {
     for id in 0..200 {
         client.send(&json!({"op": "ping", "id": id}));
     }
-    // The answers are in the order of the requests: those of the burst first, and then refusals among them.
+    // The answers are in the order of the requests: first those of the burst, then refusals among the others.
     let answers: Vec<Value> = (0..200).map(|_| client.next()).collect();
     for (id, answer) in answers.iter().enumerate() {
         assert_eq!(answer["id"], id, "{answer}");
@@ -498,7 +498,7 @@ fn requests_beyond_the_rate_are_refused_until_the_client_waits() {
         );
     }
     assert!(!refused.is_empty(), "200 requests at 10 a second");
-    // The connection lives, and gets its answers again when it goes on slowly.
+    // The connection stays open, and gets answers again when the client slows down.
     let ping = json!({"op": "ping", "id": 1_000});
     poll("an answer after the refusals", || {
         (client.ask(&ping)["op"] == "pong").then_some(())
@@ -529,7 +529,7 @@ fn a_flood_of_requests_is_closed_as_abuse() {
     broker.stop();
 }
 
-/// The requests of a client that does not wait for answers, the first of them as large as may be, and its close frame.
+/// The requests of a client that does not wait for answers, the first one as large as allowed, and its close frame.
 fn large_and_more() -> Vec<u8> {
     let topics: Vec<String> = (0..1_024).map(|number| format!("chat.{number}")).collect();
     let requests = [
@@ -539,7 +539,7 @@ fn large_and_more() -> Vec<u8> {
         json!({"op": "subscribe", "id": 4, "topics": topics}),
         json!({"op": "ping", "id": 5}),
     ];
-    // Not large, but many.
+    // More requests, which are not large but many.
     let more = topics.chunks(100).zip(6..);
     let more = more.map(|(part, id)| json!({"op": "subscribe", "id": id, "topics": part}));
     let frames = requests.into_iter().chain(more);
@@ -549,13 +549,13 @@ fn large_and_more() -> Vec<u8> {
     bytes
 }
 
-/// A large request is done in pieces; whoever sent it gets the answers in their order all the same.
+/// A large request is done in pieces. Its sender still gets all answers in order.
 #[test]
 fn what_comes_behind_a_large_request_is_answered_behind_it() {
     let broker = Broker::start_with(&["--feed", "none"], &[("TICKWIRE_SHARDS", "1")]);
     let mut waiting: Vec<Socket> = (0..8)
         .map(|number| {
-            // Half of them do not even wait for the answer to their handshake.
+            // Half of the clients do not even wait for the answer to their handshake.
             let mut socket = Socket::connect(&broker);
             if number % 2 == 0 {
                 socket.shake_hands();
@@ -589,7 +589,7 @@ fn what_comes_behind_a_large_request_is_answered_behind_it() {
         assert_eq!(socket.close_frame().0, 1000);
         socket.ended();
     }
-    // Some who are gone before theirs is done.
+    // Some clients leave before their requests are done.
     for _ in 0..8 {
         let mut socket = Socket::open(&broker);
         socket.send_bytes(&large_and_more());
@@ -603,7 +603,7 @@ fn what_comes_behind_a_large_request_is_answered_behind_it() {
     broker.stop();
 }
 
-/// A feed that waits for the first subscription waits for all of the request that brings it.
+/// A feed that waits for the first subscription waits until the whole request is done.
 #[test]
 fn a_feed_that_waits_does_not_begin_in_the_middle_of_a_request() {
     let broker = Broker::start(&["--start", "on-subscribe", "--rate", "100000"]);

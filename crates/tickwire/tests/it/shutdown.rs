@@ -1,4 +1,4 @@
-//! How the broker ends, and how it does not begin.
+//! How the broker stops, and how it fails to start.
 
 use std::collections::HashSet;
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Broker, Frame, Opcode, Script, Socket, Tool, get, poll, refused_to_start, test_file};
 
-/// The words of every close of a drain.
+/// The code and reason of every close of a drain.
 const DRAINED: &str = "4000 the broker is draining; reconnect";
 
 #[test]
@@ -35,18 +35,18 @@ fn sigterm_closes_two_hundred_connections_with_4000() {
         times.iter().all(|after| *after < 500),
         "within the window: {times:?}"
     );
-    // In 500 milliseconds 200 clients can share a few.
+    // In 500 milliseconds, 200 clients may share a few moments.
     assert!(times.len() > 100, "each has a time of its own: {times:?}");
     crowd.finish();
 }
 
 #[test]
 fn sigterm_does_not_wait_for_who_does_not_answer() {
-    // A first request is waited for as long as its head may take.
+    // A first request is awaited as long as its head may take.
     let variables = [("TICKWIRE_LIMITS__HANDSHAKE_MS", "2000")];
     let broker = Broker::start_with(&["--feed", "none"], &variables);
     let mut silent: Vec<Socket> = (0..3).map(|_| Socket::open(&broker)).collect();
-    // One that has not even finished its handshake.
+    // This client has not even finished its handshake.
     let mut early = Socket::connect(&broker);
     early.send_bytes(b"GET /v1/ws HTTP/1.1\r\n");
     broker.stop();
@@ -58,14 +58,14 @@ fn sigterm_does_not_wait_for_who_does_not_answer() {
     }
 }
 
-/// Nobody who asks where to send clients is sent to a broker that leaves; those who are there are served to their end.
+/// A load balancer sends no more clients to a broker that leaves. Its clients are served to their end.
 #[test]
 fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
     let broker = Broker::start_with(
         &["--feed", "none", "--anonymous-publish", "chat.>"],
         &[("TICKWIRE_DRAIN__WINDOW_MS", "3000"), ("TICKWIRE_SHARDS", "1")],
     );
-    // Enough for a window of three seconds; the last of them to be closed is asked below.
+    // Enough clients for a window of three seconds. The last of them to be closed is asked below.
     let mut sockets: Vec<Socket> = (0..30).map(|_| Socket::open(&broker)).collect();
     for socket in &mut sockets {
         socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#));
@@ -86,7 +86,7 @@ fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
     poll("connections are refused", || {
         TcpStream::connect(broker.listen).err()
     });
-    // On a connection that it has, it answers once more.
+    // A kept connection gets one more answer.
     keeps.send_bytes(request("2").as_bytes());
     let last = keeps.read_answer();
     assert_eq!(last.status, 200, "{last:?}");
@@ -97,7 +97,7 @@ fn a_broker_that_drains_is_not_ready_and_goes_on_publishing() {
         assert_eq!(socket.message()["seq"], 1);
         assert_eq!(socket.message()["op"], "drain");
         let (opcode, _) = socket.frame();
-        // Who was closed before the second message has missed it knowingly: it resumes behind the first.
+        // A client that was closed before the second message knows its position, and resumes after the first.
         if opcode == Opcode::Text as u8 {
             both += 1;
             assert_eq!(socket.close_frame().0, 4000);

@@ -1,4 +1,4 @@
-//! Readers that stop reading: they cost the broker bounded memory and the others nothing.
+//! Readers that stop reading: they cost the broker bounded memory, and cost other clients nothing.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Broker, Client, Codec, Frame, Socket, Tool};
 
-/// What may wait for one connection: the budget, a refill beyond it and a message.
+/// Most bytes that wait for one connection: the budget, a refill beyond it, and a message.
 const OUTBOX_BYTES_MAX: f64 = (256.0 + 64.0 + 64.0) * 1024.0;
 
-/// A connection that has subscribed to everything and reads nothing.
+/// A connection that subscribes to everything and reads nothing.
 fn stopped_reader(broker: &Broker) -> Socket {
     let mut socket = Socket::open(broker);
     socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":[">"]}"#));
     socket
 }
 
-/// Bytes that wait in all outboxes.
+/// The number of bytes that wait in all outboxes.
 fn waiting_bytes(broker: &Broker) -> f64 {
     ["0", "1"]
         .iter()
@@ -46,7 +46,7 @@ fn a_reader_that_stops_is_closed_with_4002_and_the_others_miss_nothing() {
         ],
         &[("TICKWIRE_LIMITS__STALL_MS", "1000")],
     );
-    // Whichever shard the connections fall to, both have one that stopped.
+    // Each of the two shards has one stopped reader.
     let stopped = [stopped_reader(&broker), stopped_reader(&broker)];
     let mut reader = Client::python(&python, &broker, Codec::Json);
     reader.send(&json!({"op": "subscribe", "id": 1, "topics": ["trade.>"]}));
@@ -68,7 +68,7 @@ fn a_reader_that_stops_is_closed_with_4002_and_the_others_miss_nothing() {
     broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
         open == 0.0
     });
-    // Should they go on reading after all, they learn what happened.
+    // If they read again after all, they learn what happened.
     for mut socket in stopped {
         let (_, (code, reason)) = socket.until_closed();
         assert_eq!(code, 4002, "{reason}");
@@ -76,7 +76,7 @@ fn a_reader_that_stops_is_closed_with_4002_and_the_others_miss_nothing() {
     broker.stop();
 }
 
-/// Checks that a message of the topic follows the one before.
+/// Checks that the message follows the one before of its topic.
 fn follow(message: &Value, last: &mut HashMap<String, u64>) {
     let op = message["op"].as_str().expect("a message has an op");
     if ["ack", "heartbeat", "synced"].contains(&op) {
@@ -106,7 +106,7 @@ fn readers_that_stopped_cost_memory_that_does_not_grow() {
             "2",
         ],
         &[
-            // None of them is closed while this test runs.
+            // None of the readers is closed while this test runs.
             ("TICKWIRE_LIMITS__STALL_MS", "3600000"),
             ("TICKWIRE_HEARTBEAT__PING_AFTER_MS", late),
             ("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", late),
@@ -118,13 +118,14 @@ fn readers_that_stopped_cost_memory_that_does_not_grow() {
             .metric("process_resident_memory_bytes")
             .expect("a process has memory")
     };
-    // Until the histories are full and the sockets too.
+    // Waits until the histories and the sockets are full.
     let ticks = "tickwire_feed_ticks_total";
     broker.wait_for_metric(ticks, |count| count >= 30_000.0);
     let before = resident();
     broker.wait_for_metric(ticks, |count| count >= 130_000.0);
     let (after, waiting) = (resident(), waiting_bytes(&broker));
-    // A queue for each would hold a hundred thousand messages more by now, in pointers alone 24 MB and in text 30.
+    // A queue per reader would by now hold a hundred thousand more messages: 24 MB of pointers alone, and 30 MB of
+    // text.
     assert!(
         after - before < 16.0 * 1024.0 * 1024.0,
         "{READERS} stopped readers: from {before} to {after} bytes resident"

@@ -1,4 +1,4 @@
-//! What the broker does when nothing happens: heartbeats, pings, and the end of connections that stay silent.
+//! What the broker does when nothing happens: heartbeats, pings, and the end of silent connections.
 
 use serde_json::{Value, json};
 
@@ -21,10 +21,10 @@ fn an_idle_connection_gets_heartbeats_and_answers_pings() {
     for codec in Codec::ALL {
         let mut client = Client::python(&python, &broker, codec);
         assert_eq!(client.welcome["heartbeat_ms"], 100);
-        // One request, so that it is not one that never asked for anything.
+        // One request, so that the connection does not count as one that never asked for anything.
         assert_eq!(client.until_pong(), [] as [Value; 0]);
         let mut before = 0;
-        // Ten of them take longer than a client may leave a ping unanswered: the library has answered some.
+        // Ten heartbeats take longer than a client may leave a ping unanswered: the library has answered some.
         for _ in 0..10 {
             let beat = client.next();
             assert_eq!(beat["op"], "heartbeat", "{beat}");
@@ -50,7 +50,7 @@ fn a_heartbeat_comes_only_when_nothing_else_did() {
     client.send(&json!({"op": "subscribe", "id": 1, "topics": [">"]}));
     let ts = |message: &Value| message["ts"].as_u64();
     let (mut first, mut last) = (None, 0);
-    // Four times the quiet time, by the broker's own clock.
+    // This lasts four times the quiet time, by the broker's clock.
     while last < first.unwrap_or(u64::MAX - 4_000_000) + 2_000_000 {
         let message = client.next();
         match message["op"].as_str() {
@@ -97,7 +97,7 @@ fn who_does_not_answer_a_ping_is_closed_with_4001() {
     let mut socket = Socket::open(&broker);
     socket.send(Frame::text(r#"{"op":"ping","id":1}"#));
     assert_eq!(socket.message()["op"], "pong");
-    // Any byte will do for an answer; a pong is the usual one.
+    // Any byte counts as an answer. A pong is the usual one.
     let (opcode, payload) = socket.frame();
     assert_eq!(opcode, Opcode::Ping as u8);
     socket.send(Frame::new(Opcode::Pong, &payload));

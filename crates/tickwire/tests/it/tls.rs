@@ -1,5 +1,5 @@
-//! TLS on the clients' listener: who trusts whom, certificates that are replaced, and that encrypted connections keep the promises of
-//! plain ones.
+//! TLS on the clients' listener: trust on both sides, certificates that are replaced, and the promises of plain
+//! connections, which encrypted ones keep too.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::program;
 use crate::support::{Authority, Broker, Client, Codec, Frame, Socket, Tool, poll};
 
-/// The two ways in which a broker may hand bytes to the kernel: whichever it is, TLS has its own.
+/// The two ways in which a broker hands bytes to the kernel. TLS has its own way with either.
 const EGRESSES: [&str; 2] = ["auto", "plain"];
 
 const SIM: [&str; 6] = ["--feed", "sim", "--symbols", "3", "--rate", "2000"];
@@ -22,7 +22,7 @@ fn connect(authority: &Authority, broker: &Broker) -> Socket {
     Socket::secure(broker, authority.client()).expect("they trust each other")
 }
 
-/// The numbers of messages in mode `every`, which must follow each other; a gap names what is missing.
+/// The numbers of messages in mode `every`. They must be consecutive; a gap names what is missing.
 #[derive(Default)]
 struct Numbers {
     last: HashMap<String, u64>,
@@ -30,7 +30,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Takes a message. Returns whether it was about a topic.
+    /// Takes a message. Returns whether it belongs to a topic.
     fn take(&mut self, message: &Value) -> bool {
         let Some(topic) = message["topic"].as_str() else {
             return false;
@@ -88,7 +88,7 @@ fn python_follows_publishes_and_leaves_over_tls() {
         }
         client.ask_past_data(&json!({"op": "unsubscribe", "id": 2, "topics": ["trade.*"]}));
         client.subscribe(3, &json!(["chat.lobby"]));
-        // Longer than a record of TLS, both ways.
+        // Longer than a TLS record, both ways.
         let text = "x".repeat(50_000);
         client.send(&json!({"op": "publish", "topic": "chat.lobby", "data": text}));
         let update = client.next();
@@ -163,7 +163,7 @@ fn a_certificate_that_signed_itself_is_trusted_unless_it_is_an_authoritys() {
         let outcome = program::run(&args, "");
         assert_eq!(outcome.code, Some(i32::from(is_authority)), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-        // What a library calls its errors helps nobody.
+        // The name of the error within a library helps no user.
         assert!(
             !outcome.stderr.contains("CaUsedAsEndEntity"),
             "{}",
@@ -295,7 +295,7 @@ fn files_that_are_broken_keep_the_certificate_from_before() {
     let broker = start(&authority, "auto", &[]);
     let before = connect(&authority, &broker).certificate();
     let failed = "tickwire_tls_reloads_failed_total";
-    // The key of another certificate, then no certificate at all.
+    // First the key of another certificate, then no certificate at all.
     authority.issue("other");
     std::fs::copy(authority.path("other.key"), authority.path("broker.key")).expect("a file can be copied");
     broker.wait_for_metric(failed, |count| count == 1.0);
@@ -309,7 +309,7 @@ fn files_that_are_broken_keep_the_certificate_from_before() {
         (connect(&authority, &broker).certificate() == now).then_some(())
     });
     let not_after = broker.metric("tickwire_tls_certificate_not_after_seconds");
-    // What the library that made it says when nothing else is asked of it: the year 4096.
+    // The default of the library that made the certificate: the year 4096.
     assert_eq!(not_after, Some(67_090_118_400.0));
     broker.stop();
 }
@@ -404,7 +404,7 @@ fn a_reader_over_tls_that_stops_is_closed_with_4002() {
     broker.wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
         open == 0.0
     });
-    // Should it go on reading after all, it learns what happened.
+    // If the client reads again after all, it learns what happened.
     assert_eq!(stopped.until_closed().1.0, 4002);
     broker.stop();
 }
@@ -445,7 +445,7 @@ fn what_comes_with_the_handshake_and_in_pieces_is_read() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let client = authority.client_of(&[version]);
         let mut socket = Socket::secure(&broker, client).expect("they trust each other");
-        // Request and first message in one record, then one in records of a byte each.
+        // The request and the first message in one record, then a message in records of one byte each.
         socket.send_bytes(&[format!("{head}\r\n").as_bytes(), &ping(1)].concat());
         assert_eq!(socket.read_answer().status, 101);
         assert_eq!(socket.message()["op"], "welcome");
@@ -454,7 +454,7 @@ fn what_comes_with_the_handshake_and_in_pieces_is_read() {
             socket.send_bytes(&[byte]);
         }
         assert_eq!(socket.message()["id"], 2);
-        // More than the session holds at a time.
+        // More bytes than the session holds at a time.
         let data = "x".repeat(60_000);
         let publish = |id: u64| {
             let message = json!({"op": "publish", "id": id, "topic": "chat.a", "data": data});
@@ -468,7 +468,7 @@ fn what_comes_with_the_handshake_and_in_pieces_is_read() {
     broker.stop();
 }
 
-/// RFC 8446 §4.6.3: either side may ask for new keys at any time, and the other then changes its own too.
+/// RFC 8446 §4.6.3: either side may change its keys at any time, and may ask the other to change its own.
 #[test]
 fn keys_may_change_on_the_way() {
     let authority = Authority::new();
@@ -505,7 +505,7 @@ fn a_broker_that_stops_says_goodbye() {
     assert_eq!(socket.message()["op"], "drain");
     let (code, _) = socket.close_frame();
     assert_eq!(code, 4000);
-    // A connection that is cut off ends with an error instead (RFC 8446 §6.1).
+    // A connection that is cut off would end with an error (RFC 8446 §6.1).
     socket.ended();
     socket.send(Frame::new(crate::support::Opcode::Close, &4000_u16.to_be_bytes()));
     broker.wait_stopped();

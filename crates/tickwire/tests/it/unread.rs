@@ -1,4 +1,4 @@
-//! Requests that nobody had read yet when settings changed or the broker left: each is answered.
+//! Requests that were not read yet when settings changed or the broker left: each is answered.
 
 use std::net::TcpStream;
 use std::thread;
@@ -15,7 +15,7 @@ fn request(body: &str) -> Vec<u8> {
     format!("POST /v1/topics/a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-/// Sends SIGHUP and waits until it is obeyed.
+/// Sends SIGHUP and waits until the broker has reloaded.
 fn reload(broker: &Broker) {
     let series = "tickwire_config_reloads_total{result=\"ok\"}";
     let before = broker.metric(series).expect("a metric");
@@ -33,7 +33,7 @@ fn a_reload_closed_connections_whose_first_request_was_unread() {
     );
     let (first, rest) = (request("1"), request("2"));
     begun.send_bytes(&rest[..10]);
-    // The broker has accepted them: one that came later was answered.
+    // The broker has accepted these connections, since it answered a later one.
     assert_eq!(post(broker.listen, "/v1/topics/a", "0").status, 200);
     reload(&broker);
     silent.send_bytes(&first);
@@ -52,7 +52,7 @@ fn a_reload_closed_connections_whose_first_request_was_unread() {
     broker.stop();
 }
 
-/// Not even one that is sent at the moment of the reload is lost, so nothing is closed before it.
+/// Not even a request sent at the moment of the reload is lost, so no connection is closed before its answer.
 #[test]
 fn a_kept_connection_is_told_of_its_end_by_an_answer() {
     let broker = Broker::start(&PUBLISHING);
@@ -109,7 +109,7 @@ fn the_end_of_a_drain_closed_connections_whose_first_request_was_unread() {
     let (mut silent, mut shakes) = (Socket::connect(&broker), Socket::connect(&broker));
     assert_eq!(post(broker.listen, "/v1/topics/a", "0").status, 200);
     broker.terminate();
-    // Their shard drains then, and nothing else keeps it.
+    // Then their shard drains, since nothing else keeps it.
     assert_eq!(session.message()["op"], "drain");
     assert_eq!(session.close_frame().0, 4000);
     drop(session);
@@ -123,7 +123,7 @@ fn the_end_of_a_drain_closed_connections_whose_first_request_was_unread() {
     broker.wait_stopped();
 }
 
-/// Its client had sent it before it could know.
+/// The client had sent the request before it could know.
 #[test]
 fn the_end_of_a_drain_closed_kept_connections_whose_next_request_was_on_its_way() {
     let broker = Broker::start(&PUBLISHING);
@@ -131,7 +131,7 @@ fn the_end_of_a_drain_closed_kept_connections_whose_next_request_was_on_its_way(
     kept.send_bytes(&request("1"));
     assert_eq!(kept.read_answer().status, 200);
     broker.terminate();
-    // There is no session to wait for, so this is the end as well.
+    // There is no session to wait for, so this is the end too.
     poll("connections are refused", || {
         TcpStream::connect(broker.listen).err()
     });
@@ -141,7 +141,7 @@ fn the_end_of_a_drain_closed_kept_connections_whose_next_request_was_on_its_way(
     broker.wait_stopped();
 }
 
-/// A listener that is closed resets them all.
+/// Closing a listener resets all connections that it has not accepted.
 #[test]
 fn connections_that_were_not_accepted_yet_are_served_before_the_listener_closes() {
     let broker = Broker::start(&PUBLISHING);
@@ -161,7 +161,7 @@ fn connections_that_were_not_accepted_yet_are_served_before_the_listener_closes(
     broker.wait_stopped();
 }
 
-/// Who is sent elsewhere by a load balancer that looks at `/readyz` every few seconds comes here until it has looked.
+/// A load balancer that checks `/readyz` every few seconds sends clients here until its next check.
 #[test]
 fn a_broker_that_is_to_stop_later_takes_clients_until_then() {
     let broker = Broker::start_with(&PUBLISHING, &[("TICKWIRE_DRAIN__DELAY_MS", "600000")]);
@@ -174,7 +174,7 @@ fn a_broker_that_is_to_stop_later_takes_clients_until_then() {
     assert_eq!(socket.message()["op"], "ack");
     assert_eq!(post(broker.listen, "/v1/topics/a", "1").status, 200);
     assert_eq!(socket.message()["data"], 1);
-    // A second signal does not wait.
+    // A second signal ends the delay.
     broker.terminate();
     assert_eq!(broker.wait_code(), Some(143));
 }

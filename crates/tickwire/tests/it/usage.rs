@@ -1,4 +1,4 @@
-//! The command line where no broker is needed.
+//! The command line of everything that needs no broker.
 
 use std::fs;
 
@@ -76,7 +76,7 @@ fn what_is_used_wrongly_ends_with_2_and_says_why() {
 
 #[test]
 fn a_broker_that_is_not_there_ends_with_1() {
-    // Port 1 is reserved and nobody listens on it.
+    // Port 1 is reserved, and nothing listens on it.
     for args in [
         ["sub", "--url", "ws://127.0.0.1:1", "a"],
         ["pub", "--url", "ws://127.0.0.1:1", "a"],

@@ -1,4 +1,4 @@
-//! Wildcards over very many topics: others go on while they are seen to, and nothing is left behind.
+//! Wildcards over very many topics: other clients are served while they are handled, and nothing is left behind.
 
 use serde_json::json;
 
@@ -22,12 +22,13 @@ fn subscribe(id: u64, topics: &[&str]) -> String {
 #[test]
 fn others_are_read_while_a_wildcard_is_seen_to() {
     let broker = broker_of_many_topics();
-    // What a client has goes on before the answer to its next request, what is made only then waits for that.
+    // The messages of an existing subscription come before the answer to the next request. Those of a new one wait for
+    // the answer.
     assert_eq!(post(broker.listen, "/v1/topics/probe", "1").status, 200);
     let (mut wide, mut publisher) = (Socket::open(&broker), Socket::open(&broker));
     wide.send(Frame::text(&subscribe(1, &["probe"])));
     assert_eq!(wide.message()["id"], 1);
-    // Both wait to be read, the wildcard first.
+    // Both requests wait to be read, the wildcard first.
     broker.signal("STOP");
     wide.send(Frame::text(&subscribe(2, &["t.*", ">", "*.*"])));
     publisher.send(Frame::text(
@@ -64,7 +65,7 @@ fn what_was_sent_behind_a_wildcard_is_answered_behind_it() {
     broker.stop();
 }
 
-/// Of a WebSocket and of a stream, whether it was answered or not.
+/// WebSockets and streams, before and after they were answered.
 #[test]
 fn connections_that_end_leave_no_subscription_behind() {
     let broker = broker_of_many_topics();

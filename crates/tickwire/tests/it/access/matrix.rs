@@ -1,10 +1,11 @@
-//! The matrix of grants and requests through the broker: over WebSocket and over HTTP the verdicts are those of the list.
+//! The matrix of grants and requests, sent through the broker: over WebSocket and HTTP the verdicts are those of the
+//! list.
 
 use serde_json::json;
 
 use super::*;
 
-/// A grant of the list and the requests under it: verdict, kind of request, topic or pattern.
+/// A grant of the list and the requests made with it: verdict, kind of request, topic or pattern.
 struct Block<'l> {
     allow: Vec<&'l str>,
     deny: Vec<&'l str>,
@@ -36,7 +37,7 @@ fn blocks() -> Vec<Block<'static>> {
     blocks
 }
 
-/// The code with which `socket` is refused to publish `name` or to subscribe to it.
+/// The code with which the broker refuses `socket` to publish to `name` or to subscribe to it.
 fn code_of(socket: &mut Socket, id: usize, kind: &str, name: &str) -> Value {
     if kind == "publish" {
         let request = json!({"op": "publish", "id": id, "topic": name, "data": {"price": "1"}});
@@ -81,7 +82,7 @@ fn every_grant_holds_over_websocket_and_http() {
                 _ => (format!("GET /v1/topics/{name} HTTP/1.1"), ""),
             };
             let status = guarded.http(&first, &[&bearer], body).status;
-            // Of a topic that may be read and has nothing yet.
+            // The topic may be read but may have no message yet.
             let fine = if *allowed {
                 status == 200 || status == 404
             } else {

@@ -1,4 +1,4 @@
-//! Who may do what, as clients see it: tokens at the handshake and in band, origins, rights, the end of a token.
+//! Access as clients see it: tokens at the handshake and in band, origins, rights, and the end of a token.
 
 mod matrix;
 mod secrets;
@@ -18,19 +18,19 @@ use crate::handshake::GOOD;
 use crate::support::{Answer, Broker, Frame, Socket, poll};
 
 pub(crate) const GET_WS: &str = "GET /v1/ws HTTP/1.1";
-/// What tokens are signed with.
+/// The secret that signs the tokens.
 const SECRET: &str = "the-secret-of-the-tests-0123456789abcdef";
 /// A static key, and its hash as `tickwire hash-key` prints it.
 const DESK_KEY: &str = "tw_desk-of-the-tests-0123456789abcdef";
 
-/// A broker that takes tokens, with further settings.
+/// A broker that accepts tokens, with further settings.
 pub(crate) struct Guarded {
     pub(crate) broker: Broker,
     folder: TempDir,
 }
 
 impl Guarded {
-    /// A broker that knows the secret and the key, and has `auth` besides in its `[auth]`.
+    /// Starts a broker that knows the secret and the key, with the lines `auth` added to its `[auth]`.
     pub(crate) fn start(auth: &str) -> Self {
         Self::start_with(auth, &[])
     }
@@ -51,12 +51,12 @@ impl Guarded {
         Self { broker, folder }
     }
 
-    /// The handshake with these lines more.
+    /// A handshake with these additional lines.
     pub(crate) fn handshake(&self, lines: &[&str]) -> (Socket, Answer) {
         Socket::request(&self.broker, GET_WS, &[&GOOD, lines].concat())
     }
 
-    /// A connection of whoever shows `token`, its welcome read.
+    /// Opens a connection that shows `token`, and reads its welcome.
     pub(crate) fn open(&self, token: &str) -> Socket {
         let (mut socket, answer) = self.handshake(&[&format!("Authorization: Bearer {token}")]);
         assert_eq!(answer.status, 101, "{answer:?}");
@@ -64,7 +64,7 @@ impl Guarded {
         socket
     }
 
-    /// The answer to a request with these header lines.
+    /// The answer to an HTTP request with these header lines.
     pub(crate) fn http(&self, first: &str, lines: &[&str], body: &str) -> Answer {
         let mut socket = Socket::connect(&self.broker);
         let length = format!("Content-Length: {}", body.len());
@@ -74,13 +74,13 @@ impl Guarded {
     }
 }
 
-/// Seconds since the Unix epoch, now.
+/// The current time in seconds since the Unix epoch.
 pub(crate) fn now_s() -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("later than 1970").as_secs_f64()
 }
 
-/// A token of `subject` that expires in so many seconds, with these grants.
+/// A token for `subject` with these grants. It expires in `seconds`.
 pub(crate) fn token(subject: &str, seconds: f64, grants: &Value) -> String {
     signed(&json!({"sub": subject, "aud": "tickwire", "exp": now_s() + seconds, "tickwire": grants}))
 }
@@ -96,7 +96,7 @@ pub(crate) fn entry(token: &str) -> String {
     format!("tickwire.token.{}", URL_SAFE_NO_PAD.encode(token))
 }
 
-/// Sends a request and returns the next message that answers it.
+/// Sends a request and returns its answer.
 pub(crate) fn ask(socket: &mut Socket, request: &Value) -> Value {
     socket.send(Frame::text(&request.to_string()));
     loop {
@@ -111,7 +111,7 @@ pub(crate) fn auth(id: u64, token: &str) -> Value {
     json!({"op": "auth", "id": id, "token": token})
 }
 
-/// Code and reason of a refusal in an answer's body.
+/// The code and reason of the refusal in an answer's body.
 pub(crate) fn refusal(answer: &Answer) -> String {
     let body: Value = serde_json::from_str(&answer.body).expect("a refusal is JSON");
     let part = |name: &str| body["error"][name].as_str().unwrap_or("?").to_owned();

@@ -1,4 +1,4 @@
-//! What a client shows stays with the broker: nothing that it prints or serves repeats a token.
+//! Secrets of clients stay in the broker: nothing that it prints or serves repeats a token.
 
 use serde_json::json;
 
@@ -60,7 +60,7 @@ fn no_token_is_printed_or_served() {
         "it says everything that it can"
     );
     for secret in [&*good, &renewed, &expired, bad, DESK_KEY, SECRET] {
-        // The last part is the signature, which is what makes a token one.
+        // The last part is the signature, without which a token is worthless.
         for text in [secret, &entry(secret), secret.rsplit('.').next().expect("a part")] {
             assert!(!told.contains(text), "told: {text}");
             assert!(!logged.contains(text), "logged: {text}");

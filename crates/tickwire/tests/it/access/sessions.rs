@@ -1,4 +1,4 @@
-//! Rights while a connection lasts: renewed, refused, expired.
+//! Rights during a connection: renewed, refused, expired.
 
 use serde_json::json;
 
@@ -17,14 +17,14 @@ fn a_connection_ends_with_4003_when_its_token_does() {
     let mut socket = guarded.open(&token);
     let ack = ask(&mut socket, &subscribe(1, &["chat.a"]));
     assert_eq!(ack["results"][0]["seq"], 0, "{ack}");
-    // Someone publishes all the while, and on: until the reader has seen its end.
+    // Another client publishes all the time, until the reader has seen its end.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let mut publisher = Socket::open(&guarded.broker);
     let publishing = std::thread::spawn(move || {
         let mut id = 0;
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             id += 1;
-            // Answered requests at the broker's own pace.
+            // Each request waits for its answer, so the broker sets the pace.
             let answer = ask(
                 &mut publisher,
                 &json!({"op": "publish", "id": id, "topic": "chat.a", "data": id}),
@@ -135,7 +135,7 @@ fn a_token_of_someone_else_is_forbidden() {
     }
     let ack = ask(&mut socket, &auth(2, &token("a", 60.0, &grants)));
     assert_eq!(ack["op"], "ack", "{ack}");
-    // Who came without a token may show one, and from then on is its holder.
+    // A client that came without a token may show one, and is then its holder.
     let mut anonymous = Socket::open(&guarded.broker);
     assert_eq!(ask(&mut anonymous, &auth(1, DESK_KEY))["op"], "ack");
     assert_eq!(
@@ -167,7 +167,7 @@ fn tokens_that_are_not_taken_in_band() {
             "{token}: {error}"
         );
     }
-    // One that is taken begins the count anew; then five in a row are too many.
+    // An accepted token starts the count again. Five refusals in a row are then too many.
     assert_eq!(ask(&mut socket, &auth(2, DESK_KEY))["op"], "ack");
     for _ in 0..5 {
         assert_eq!(ask(&mut socket, &auth(3, "guess"))["code"], "unauthenticated");
@@ -218,7 +218,7 @@ fn a_stream_of_events_ends_with_its_token() {
     );
 }
 
-/// Over both ways of publishing by HTTP: what was begun with a good token and ends without one is not published.
+/// Both ways of publishing over HTTP: a request whose token ends before its body does is not published.
 #[test]
 fn a_body_that_ends_after_its_token_is_not_published() {
     let guarded = Guarded::start("");

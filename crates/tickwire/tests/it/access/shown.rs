@@ -1,4 +1,4 @@
-//! Tokens and origins at the handshake and in HTTP requests: who is let in, and what the others are told.
+//! Tokens and origins at the handshake and in HTTP requests: which clients are accepted, and what the others are told.
 
 use serde_json::json;
 

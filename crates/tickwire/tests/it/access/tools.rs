@@ -1,4 +1,5 @@
-//! `sub`, `pub` and `hash-key`: tokens come from files, the environment and standard input, never from the command line.
+//! `sub`, `pub` and `hash-key`: tokens come from files, the environment and standard input, never from the command
+//! line.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Rows 19, 21 and 24 as far as they are about going on and on: refusals in a row, floods, one address with everything.
+//! Rows 19, 21 and 24, as far as they concern repetition: refusals in a row, floods, and all connections from one
+//! address.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -10,7 +11,7 @@ use super::{Besieged, next_message};
 use crate::handshake::{GET, GOOD};
 use crate::support::{Answer, Broker, Frame, Opcode, Socket, poll};
 
-/// The code of a refusal, of a whole request or of its only topic.
+/// The code of a refusal: of a whole request, or of its only topic.
 fn code_of(message: &Value) -> Option<&str> {
     let of_topic = &message["results"][0]["error"]["code"];
     message["code"].as_str().or(of_topic.as_str())
@@ -35,7 +36,7 @@ fn row_19_refusals_in_a_row() {
     for (code, request) in &requests {
         let mut socket = Socket::open(&attack.broker);
         let request = request.to_string();
-        // The one in the middle, which is granted, makes that they are not in a row.
+        // A granted request in the middle interrupts the row of refusals.
         for times in [REFUSALS_IN_A_ROW_MAX - 1, REFUSALS_IN_A_ROW_MAX] {
             for _ in 0..times {
                 socket.send(Frame::text(&request));
@@ -65,10 +66,10 @@ fn row_19_refusals_in_a_row() {
     attack.outlives();
 }
 
-/// Whoever sends a thousand a second is at the end of this within one.
+/// A client that sends a thousand requests a second is closed within one.
 #[test]
 fn row_21_floods() {
-    // As few publications as other requests; what a flood is by default is told by the next test.
+    // Publications have the same limit as other requests here. The next test covers the default limit.
     let attack = Besieged::start(&[
         ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50"),
         ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200"),
@@ -82,7 +83,7 @@ fn row_21_floods() {
         let request = request.to_string();
         let mut socket = Socket::open(&attack.broker);
         let frames = Frame::text(&request).bytes().repeat(1_000);
-        // What it sends after it was closed is not taken.
+        // What the client sends after the close is not taken.
         while socket.takes(&frames) && !socket.has_something() {}
         let (messages, (closed, _)) = socket.until_closed();
         assert_eq!(closed, 1008, "{request}");
@@ -101,7 +102,7 @@ fn row_21_floods() {
         );
         socket.ended();
     }
-    // Frames that are no requests cost as much.
+    // Frames that are not requests cost as much.
     for opcode in [Opcode::Ping, Opcode::Pong] {
         let mut socket = Socket::open(&attack.broker);
         let frames = Frame::new(opcode, b"x").bytes().repeat(1_000);
@@ -112,7 +113,7 @@ fn row_21_floods() {
     attack.outlives();
 }
 
-/// A publisher that goes on as fast as it can is closed, whatever it may publish.
+/// A publisher that sends as fast as it can is closed, whether or not it may publish.
 #[test]
 fn row_21_flood_of_publications_by_default() {
     let attack = Besieged::start(&[]);
@@ -121,7 +122,7 @@ fn row_21_flood_of_publications_by_default() {
         let mut socket = Socket::open(&attack.broker);
         let frames = Frame::text(&request).bytes().repeat(1_000);
         while socket.takes(&frames) && !socket.has_something() {}
-        // What was published is not answered: the first answer is a refusal.
+        // Publications without an id are not answered, so the first answer is a refusal.
         let mut writer = socket.writer();
         let flooding = std::thread::spawn(move || while writer.write_all(&frames).is_ok() {});
         let (messages, (closed, reason)) = socket.until_closed();
@@ -142,7 +143,7 @@ fn row_21_flood_of_publications_by_default() {
     attack.outlives();
 }
 
-/// A handshake that comes from `source`.
+/// A handshake from the address `source`.
 fn shake_from(broker: &Broker, source: Ipv4Addr) -> (Socket, Answer) {
     let mut socket = Socket::connect_from(broker, source);
     let answer = socket.ask(GET, &GOOD);
@@ -174,7 +175,7 @@ fn row_24_everything_from_one_address() {
     }
     let (_other, answer) = shake_from(&attack.broker, other);
     assert_eq!(answer.status, 101, "others are let in: {answer:?}");
-    // As soon as it has room of its own, it is let in again.
+    // As soon as the address has room, it is accepted again.
     open.truncate(MOST / 2);
     poll("it is let in again", || {
         let (_, answer) = shake_from(&attack.broker, greedy);

@@ -1,4 +1,4 @@
-//! Rows 15 to 19: pages of other sites, tokens that are none, topics that somebody may not have.
+//! Rows 15 to 19: pages of other sites, invalid tokens, and topics that a client may not have.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -44,7 +44,7 @@ fn row_15_pages_of_other_sites() {
         &["https://app.example.com"][..],
         &["https://APP.example.com:443"],
         &["http://localhost:8080"],
-        // Who names none is no page.
+        // A client that names no origin is not a web page.
         &[],
     ] {
         assert_eq!(shake(own).status, 101, "{own:?}");
@@ -52,7 +52,7 @@ fn row_15_pages_of_other_sites() {
     attack.outlives();
 }
 
-/// Checks that a token is refused in each way that there is to show it, and that nothing of it is repeated.
+/// Checks that a token is refused in each way of showing it, and that nothing repeats it.
 fn is_no_token(attack: &Besieged, what: &str, token: &str) {
     let broker = &attack.broker;
     for (_, answer) in [show(broker, token), show_among_subprotocols(broker, token)] {
@@ -75,7 +75,7 @@ fn is_no_token(attack: &Besieged, what: &str, token: &str) {
     );
     let shown = error.to_string();
     assert!(token.len() < 20 || !shown.contains(token), "{what}: {shown}");
-    // The connection lives on with the rights that it had.
+    // The connection stays open with the rights that it had.
     socket.send(Frame::text(r#"{"op":"ping","id":8}"#));
     assert_eq!(next_message(&mut socket)["op"], "pong", "{what}");
 }
@@ -92,7 +92,7 @@ fn row_16_tokens_that_are_none() {
         is_no_token(&attack, alg, &format!("{message}."));
         is_no_token(&attack, alg, &signed(&json!({"alg": alg}), &good, SECRET));
     }
-    // CVE-2026-25537: the public key, which is no secret, as the secret of an HMAC.
+    // CVE-2026-25537: the public key, which is not secret, is used as the secret of an HMAC.
     let public = std::fs::read(key_file("rsa.public.pem")).expect("the key is there");
     let trimmed = public.trim_ascii();
     for (what, secret) in [
@@ -199,7 +199,7 @@ fn row_17_tokens_that_would_steer_a_fetch() {
             is_no_token(&attack, what, &signed(&header, &claims, secret));
         }
     }
-    // An issuer that would steer a fetch is none even with a good signature.
+    // An issuer that would make the broker fetch something is refused even with a good signature.
     is_no_token(&attack, "iss, signed", &token("mallory", &json!({"iss": url})));
     attack.lives_on_and(|| {
         let asked = elsewhere.accept().map(|(_, peer)| peer);
@@ -218,7 +218,7 @@ fn row_18_tokens_that_expire_or_change_hands() {
         socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.tick"]}"#));
         assert_eq!(next_message(socket)["op"], "ack");
     }
-    // Somebody else's token renews nothing, and the connection stays its holder's.
+    // The token of another holder renews nothing, and the connection keeps its holder.
     let renew = |token: &str| json!({"op": "auth", "id": 2, "token": token}).to_string();
     for other in [token("mallory", &json!({})), rsa_token()] {
         leaving.send(Frame::text(&renew(&other)));
@@ -229,7 +229,7 @@ fn row_18_tokens_that_expire_or_change_hands() {
             "{error}"
         );
     }
-    // Published until a second after the token's end, by the broker's own clock.
+    // Messages are published until a second after the token's end, by the broker's clock.
     let micros = |seconds: f64| (seconds * 1e6) as u64;
     poll("a second after the end", || {
         attack.bystander.publish("chat.tick", &json!(1));
@@ -267,7 +267,7 @@ fn row_18_tokens_that_expire_or_change_hands() {
     attack.outlives();
 }
 
-/// Rights to some topics of `chat.open`.
+/// A grant for some topics of `chat.open`.
 fn narrow() -> Value {
     json!({"tickwire": {
         "subscribe": ["chat.open.>", "chat.*.public"],
@@ -277,7 +277,7 @@ fn narrow() -> Value {
     }})
 }
 
-/// The code of the error of a topic.
+/// The error code of a topic.
 fn error_of(result: &Value) -> &str {
     result["error"]["code"].as_str().unwrap_or("none")
 }
@@ -294,14 +294,14 @@ fn row_19_topics_beyond_the_grant() {
         ("chat.closed", "forbidden"),
         ("chat.opened.a", "forbidden"),
         ("trade.BTC-USD", "forbidden"),
-        // Wider than the grant, by a little or by all.
+        // Patterns wider than the grant, by a little or entirely.
         (">", "forbidden"),
         ("chat.>", "forbidden"),
         ("chat.*", "forbidden"),
         ("*.open.a", "forbidden"),
         ("chat.*.a", "forbidden"),
         ("chat.*.public.>", "forbidden"),
-        // What is denied is denied, whatever allows it.
+        // What is denied stays denied, whatever allows it.
         ("chat.open.>", "forbidden"),
         ("chat.open.*.*", "forbidden"),
         ("chat.open.secret.key", "forbidden"),
@@ -335,7 +335,7 @@ fn row_19_topics_beyond_the_grant() {
         let found = answer["code"].as_str().unwrap_or(error_of(&answer["results"][0]));
         assert_eq!(found, code, "{topic}: {answer}");
     }
-    // Nothing of what it may not have reaches it.
+    // Messages that the client may not have do not reach it.
     let secret = post(attack.broker.listen, "/v1/topics/chat.open.secret.key", "1");
     assert_eq!(secret.status, 200, "{secret:?}");
     socket.send(Frame::text(r#"{"op":"ping","id":3}"#));

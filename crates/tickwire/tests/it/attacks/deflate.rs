@@ -1,4 +1,4 @@
-//! Rows 9 and 10: compressed messages that are far larger than they look, or none at all (RFC 7692).
+//! Rows 9 and 10: compressed messages that are far larger than they look, or invalid (RFC 7692).
 
 use tickwire_wire::limits::MESSAGE_BYTES_MAX;
 
@@ -8,12 +8,12 @@ use crate::support::{Broker, Frame, Opcode, Socket};
 
 const PING: &str = r#"{"op":"ping","id":1}"#;
 
-/// A connection that negotiated compression, its welcome read.
+/// Opens a connection that negotiated compression, and reads its welcome.
 fn deflating(broker: &Broker) -> Socket {
     open(broker, "permessage-deflate")
 }
 
-/// Sends `bytes` on a compressing connection of their own; returns the code that it is closed with.
+/// Sends `bytes` on a new connection with compression. Returns the code with which it is closed.
 fn closes(attack: &Besieged, what: &str, bytes: &[u8]) -> u16 {
     let mut socket = deflating(&attack.broker);
     socket.send_bytes(bytes);
@@ -23,7 +23,7 @@ fn closes(attack: &Besieged, what: &str, bytes: &[u8]) -> u16 {
     code
 }
 
-/// A ping of so many bytes.
+/// A ping of `bytes` bytes.
 fn ping_of(bytes: usize) -> Vec<u8> {
     let mut ping = PING.as_bytes().to_vec();
     ping.resize(bytes, b' ');
@@ -45,7 +45,7 @@ fn row_09_deflate_bomb() {
         &compressed(Opcode::Text, &one_more).bytes(),
     );
     assert_eq!(code, 1009);
-    // As much as fits: some sixty megabytes, a thousand bytes for one.
+    // The largest message that fits: some sixty megabytes, a thousand bytes for each one sent.
     let bomb = deflated(&vec![b' '; 1_000 * MESSAGE_BYTES_MAX - 3_000_000]);
     assert!(bomb.len() <= MESSAGE_BYTES_MAX, "{} bytes", bomb.len());
     let whole = compressed(Opcode::Text, &bomb).bytes();
@@ -57,7 +57,7 @@ fn row_09_deflate_bomb() {
     for bytes in [whole.clone(), frames(&parts)] {
         assert_eq!(closes(&attack, "a bomb", &bytes), 1009);
     }
-    // It is inflated no further than it may be: that costs what a message in order costs, not a thousand times as much.
+    // Inflating stops at the limit: it costs as much as for a valid message, not a thousand times as much.
     let cost = |what: &dyn Fn()| {
         let before = cpu_time(&attack.broker);
         (0..BOMBS).for_each(|_| what());
@@ -119,13 +119,13 @@ fn row_10_compressed_frames_that_are_none() {
     ] {
         assert_eq!(closes(&attack, what, &frame.bytes()), code, "{what}");
     }
-    // RFC 7692 §6.1: only the first fragment says so.
+    // RFC 7692 §6.1: only the first fragment has RSV1.
     let twice = frames(&[
         compressed(Opcode::Text, &good[..1]).unfinished(),
         compressed(Opcode::Continuation, &good[1..]),
     ]);
     assert_eq!(closes(&attack, "RSV1 on a continuation", &twice), 1002);
-    // Where it was not negotiated.
+    // On a connection that did not negotiate compression.
     attack.closes("not negotiated", &compressed(Opcode::Text, &good).bytes(), 1002);
     attack.closes(
         "nothing, not negotiated",
@@ -136,7 +136,8 @@ fn row_10_compressed_frames_that_are_none() {
     attack.outlives();
 }
 
-/// Bytes of no meaning; what by chance can be inflated is refused as no request, or closes for not being UTF-8.
+/// Random bytes. If some can be inflated by chance, the message is refused as a bad request, or closes the connection
+/// since it is not UTF-8.
 fn noise_is_survived(attack: &Besieged) {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = || {

@@ -17,7 +17,7 @@ const OPCODES: [Opcode; 6] = [
     Opcode::Pong,
 ];
 
-/// A frame's bytes with its first byte changed to these bits for the opcode.
+/// A frame's bytes, with `bits` as its opcode.
 fn with_opcode(frame: Frame<'_>, bits: u8) -> Vec<u8> {
     let mut bytes = frame.bytes();
     bytes[0] = bytes[0] & 0xf0 | bits;
@@ -43,7 +43,7 @@ fn row_01_unmasked_client_frame() {
             if opcode != Opcode::Continuation {
                 attack.closes(&format!("{frame:?}"), &frame.bytes(), 1002);
             }
-            // Also behind one that is in order, and inside a message.
+            // Also after a valid frame, and inside a message.
             let begun = Frame::text("").unfinished();
             attack.closes(&format!("{frame:?}"), &frames(&[begun, frame]), 1002);
         }
@@ -78,7 +78,7 @@ fn row_03_control_frames_too_long_or_fragmented() {
     let long = [b'x'; 70_000];
     for opcode in [Opcode::Ping, Opcode::Pong, Opcode::Close] {
         for length in [126, 127, 65_535, 65_536] {
-            // The header alone is enough: the payload is never waited for.
+            // The header alone is enough: the broker does not wait for the payload.
             let mut header = Frame::new(opcode, &long[..length]).bytes();
             header.truncate(2);
             attack.closes(&format!("{opcode:?} of {length} bytes"), &header, 1002);
@@ -88,7 +88,7 @@ fn row_03_control_frames_too_long_or_fragmented() {
         let inside = frames(&[Frame::text("a").unfinished(), part]);
         attack.closes(&format!("{opcode:?} in fragments, in a message"), &inside, 1002);
     }
-    // As long as it may be.
+    // A ping of the longest length is answered.
     let mut socket = Socket::open(&attack.broker);
     socket.send(Frame::new(Opcode::Ping, &long[..125]));
     assert_eq!(socket.frame(), (Opcode::Pong as u8, long[..125].to_vec()));
@@ -113,7 +113,8 @@ fn row_04_close_frames_that_no_one_may_send() {
     attack.outlives();
 }
 
-/// Each case ends with the first byte that makes it wrong, and the frame would go on: who waits for the rest waits for ever.
+/// Each case ends with the first byte that is wrong, and the frame would go on. A broker that waits for the rest would
+/// wait forever.
 #[test]
 fn row_05_utf8_broken_inside_a_code_point() {
     let attack = Besieged::start(&[]);
@@ -130,14 +131,14 @@ fn row_05_utf8_broken_inside_a_code_point() {
         for before in ["", "κόσμε"] {
             let text = [before.as_bytes(), bad].concat();
             let place = format!("byte {}", before.len());
-            // In a frame that declares more than is ever sent.
+            // In a frame that declares more bytes than are sent.
             let mut more = text.clone();
             more.resize(text.len() + 40, b'x');
             let mut frame = Frame::new(Opcode::Text, &more).bytes();
             frame.truncate(6 + text.len());
             let reason = attack.closes(what, &frame, 1007);
             assert!(reason.contains(&place), "{what}: {reason}");
-            // In fragments of one byte, of a message that is never finished.
+            // In fragments of one byte, of a message that never ends.
             let mut fragments = Frame::text("").unfinished().bytes();
             for byte in text.chunks(1) {
                 fragments.extend(Frame::new(Opcode::Continuation, byte).unfinished().bytes());
@@ -156,14 +157,14 @@ fn row_06_declared_length_beyond_the_limit() {
     for length in [limit + 1, 1 << 31, 1 << 32, 1 << 62, (1 << 63) - 1] {
         attack.closes(&format!("{length} bytes"), &declares(length), 1009);
     }
-    // The fragments together.
+    // All fragments together.
     let whole = vec![b'x'; MESSAGE_BYTES_MAX];
     let mut fragments = Frame::new(Opcode::Binary, &whole).unfinished().bytes();
     fragments.extend([0x00, 0x81]);
     attack.closes("one byte more in a second fragment", &fragments, 1009);
     // RFC 6455 §5.2: the most significant bit must be 0.
     attack.closes("2^63 bytes", &declares(1 << 63), 1002);
-    // As much as may be declared, a thousandfold, costs nothing as long as it does not come.
+    // A thousand frames that declare the largest length cost nothing until their bytes come.
     let before = resident_bytes(&attack.broker);
     let waiting: Vec<Socket> = (0..250)
         .map(|_| {
@@ -185,7 +186,7 @@ fn row_07_message_that_never_ends() {
     const ATTACKERS: usize = 100;
     let mut attack = Besieged::start(&[]);
     let eighth = vec![b'x'; MESSAGE_BYTES_MAX / 8];
-    // Up to the limit, and held there: no more than what was sent.
+    // A message up to the limit that is not finished costs no more than the bytes sent.
     let held: Vec<Socket> = (0..ATTACKERS)
         .map(|_| {
             let mut socket = Socket::open(&attack.broker);
@@ -193,7 +194,7 @@ fn row_07_message_that_never_ends() {
             for _ in 1..8 {
                 socket.send(Frame::new(Opcode::Continuation, &eighth).unfinished());
             }
-            // The pong says that all of it was read.
+            // The pong shows that everything was read.
             socket.send(Frame::new(Opcode::Ping, b""));
             assert_eq!(socket.frame().0, Opcode::Pong as u8);
             socket
@@ -218,7 +219,7 @@ fn row_08_fragments_of_nothing() {
         for _ in 1..MESSAGE_FRAGMENTS_MAX {
             socket.send(Frame::new(Opcode::Continuation, piece).unfinished());
         }
-        // So many may be.
+        // This many fragments are allowed.
         socket.send(Frame::new(Opcode::Ping, b""));
         assert_eq!(socket.frame().0, Opcode::Pong as u8);
         socket.send(Frame::new(Opcode::Continuation, piece).unfinished());

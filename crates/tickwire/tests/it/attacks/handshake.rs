@@ -1,4 +1,4 @@
-//! Rows 11 to 14: requests that never become a connection, and connections that never become a request.
+//! Rows 11 to 14: requests that never become a connection, and connections that never send a request.
 
 use tickwire_wire::limits::{FIRST_REQUEST_MS, HANDSHAKE_MS, HEADER_BYTES_MAX, HEADERS_MAX};
 
@@ -6,7 +6,7 @@ use super::{Besieged, cpu_time};
 use crate::handshake::{GET, GOOD, instead_of};
 use crate::support::{Answer, Frame, Opcode, Socket, poll};
 
-/// The answer to a handshake with these lines, which must be that of the status and the last on its connection.
+/// The answer to a handshake with these lines. It must have the given status and be the last on its connection.
 fn refused(attack: &Besieged, what: &str, first: &str, lines: &[&str], status: u16) -> Answer {
     let (_, answer) = Socket::request(&attack.broker, first, lines);
     assert_eq!(answer.status, status, "{what}: {answer:?}");
@@ -23,7 +23,7 @@ fn row_11_headers_huge_or_many_or_dribbled() {
     }
     let target = format!("GET /v1/ws?{} HTTP/1.1", "x".repeat(HEADER_BYTES_MAX));
     refused(&attack, "huge target", &target, &GOOD, 431);
-    // The Host line is one more.
+    // The Host line counts too.
     let many = vec!["X: 1"; HEADERS_MAX - GOOD.len()];
     refused(&attack, "many", GET, &[&GOOD[..], &many].concat(), 431);
     // A head that never ends is answered as soon as it is too long.
@@ -40,7 +40,7 @@ fn row_11_headers_huge_or_many_or_dribbled() {
     attack.outlives();
 }
 
-/// A parser that begins anew with each byte costs sixteen times as much for four times the bytes.
+/// A parser that starts again with each byte would cost sixteen times as much for four times the bytes.
 #[test]
 fn row_11_dribbled_headers_cost_what_their_bytes_cost() {
     const PIECE: &[u8] = b"xxxx";
@@ -65,7 +65,7 @@ fn row_11_dribbled_headers_cost_what_their_bytes_cost() {
         cpu_time(&attack.broker).saturating_sub(before)
     };
     dribble(64 * 1024);
-    // What else the machine does makes one dearer, and cheaper where so many pieces come to wait that they are read together.
+    // Other work of the machine makes one run dearer. If many pieces wait and are read together, a run is cheaper.
     let costs = |bytes| [(); 3].map(|()| dribble(bytes)).into_iter();
     let short = costs(64 * 1024).max().expect("three");
     let long = costs(256 * 1024).min().expect("three");
@@ -80,12 +80,12 @@ fn row_12_slowloris() {
     let mut slow: Vec<Socket> = (0..40)
         .map(|number| {
             let mut socket = Socket::connect(&attack.broker);
-            // Nothing at all, a part, and everything but the end.
+            // A client sends nothing, half of the head, or the head without its end.
             socket.send_bytes(&head.as_bytes()[..head.len() * (number % 3) / 2]);
             socket
         })
         .collect();
-    // A byte now and then buys no time.
+    // A byte from time to time does not extend the deadline.
     let mut dribbling = Socket::connect(&attack.broker);
     dribbling.send_bytes(format!("{GET}\r\nX-Slow: ").as_bytes());
     dribbling.push_at_once();
@@ -107,12 +107,12 @@ fn row_12_stalled_tls_handshake() {
     let mut slow: Vec<Socket> = (0..40)
         .map(|number| {
             let mut socket = Socket::connect(&attack.broker);
-            // Nothing at all, a part of the head, and all of it with the first byte of the record.
+            // A client sends nothing, a part of the head, or the head with the first byte of the record.
             socket.send_bytes([&head[..0], &head[..3], &[&head[..], &[1]].concat()][number % 3]);
             socket
         })
         .collect();
-    // A byte now and then buys no time.
+    // A byte from time to time does not extend the deadline.
     let mut dribbling = Socket::connect(&attack.broker);
     dribbling.send_bytes(&[&head[..], &[1, 0, 1, 0xfc]].concat());
     dribbling.push_at_once();
@@ -131,7 +131,7 @@ fn row_12_stalled_tls_handshake() {
 fn row_13_upgraded_then_silent() {
     let attack = Besieged::start(&[("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "500")]);
     let mut silent: Vec<Socket> = (0..20).map(|_| Socket::open(&attack.broker)).collect();
-    // A request is what counts: not a ping, not the start of a message.
+    // Only a request counts, not a ping or the beginning of a message.
     for (number, socket) in silent.iter_mut().enumerate() {
         match number % 4 {
             0 => {}
@@ -229,7 +229,8 @@ fn row_14_handshakes_that_are_none() {
     attack.outlives();
 }
 
-/// A request with a length and chunks is read in one way only, and nothing that follows it as another (RFC 9112 §6.3).
+/// A request with both a length and chunks is read in one way only, and the bytes after it are not another request (RFC
+/// 9112 §6.3).
 fn smuggles_nothing(attack: &Besieged) {
     let mut socket = Socket::connect(&attack.broker);
     let inner = "POST /v1/topics/chat.smuggled HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1";

@@ -1,4 +1,4 @@
-//! Rows 20 and 22 to 25: requests and readers that cost more than they may, and more of them than there may be.
+//! Rows 20 and 22 to 25: requests and readers that cost more than they may, and too many of them.
 
 use std::io;
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use super::{Besieged, next_message, resident_bytes};
 use crate::handshake::{GET, GOOD};
 use crate::support::{Answer, Broker, Frame, Opcode, Socket, get, poll, post, skip};
 
-/// Bytes that may wait for one connection: the budget, a refill beyond it and a message.
+/// Most bytes that wait for one connection: the budget, a refill beyond it, and a message.
 const OUTBOX_BYTES_MAX: f64 = (256.0 + 64.0 + 64.0) * 1024.0;
 
 #[test]
@@ -22,7 +22,7 @@ fn row_20_nesting_and_counts_that_only_declare() {
         ("TICKWIRE_LIMITS__OUTBOX_BYTES", "1000000"),
     ]);
     let refused = |lines: &[&str], frame: Frame<'_>| {
-        // Each on a connection of its own: who goes on with such messages is closed.
+        // Each is sent on a new connection: the broker closes one that repeats such messages.
         let (mut socket, answer) = Socket::request(&attack.broker, GET, lines);
         assert_eq!(answer.status, 101, "{answer:?}");
         socket.frame();
@@ -31,7 +31,7 @@ fn row_20_nesting_and_counts_that_only_declare() {
         let refusal = String::from_utf8_lossy(&refusal).into_owned();
         let start = String::from_utf8_lossy(&frame.payload[..frame.payload.len().min(60)]);
         assert!(refusal.contains("bad_request"), "{start}…: {refusal}");
-        // It lives on.
+        // The connection stays open.
         socket.send(Frame::new(Opcode::Ping, b""));
         assert_eq!(socket.frame().0, Opcode::Pong as u8);
     };
@@ -44,7 +44,7 @@ fn row_20_nesting_and_counts_that_only_declare() {
         ] {
             refused(&GOOD, Frame::text(&text));
         }
-        // A field that is not known is passed over, however deep.
+        // An unknown field is ignored, however deep.
         let mut socket = Socket::open(&attack.broker);
         socket.send(Frame::text(&format!(
             r#"{{"op":"ping","id":1,"x":{open}1{close}}}"#
@@ -61,7 +61,7 @@ fn row_20_nesting_and_counts_that_only_declare() {
     // {"op": "ping", "id": 1, "x": …}
     let ping = b"\x83\xa2op\xa4ping\xa2id\x01\xa1x";
     let publish = b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic\xa6chat.a\xa4data";
-    // An array, a map, a text, bytes and an extension of 2^32 - 1, and very deep ones.
+    // An array, a map, a text, bytes and an extension that declare 2^32 - 1, and very deep values.
     let endless: [&[u8]; 5] = [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"];
     let mut values: Vec<Vec<u8>> = endless
         .iter()
@@ -80,7 +80,7 @@ fn row_20_nesting_and_counts_that_only_declare() {
     attack.outlives();
 }
 
-/// A connection of a client that takes very little: its window is a few kilobytes.
+/// Opens a connection whose client takes very little: its window is a few kilobytes.
 fn narrow(broker: &Broker) -> Socket {
     let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
@@ -115,7 +115,7 @@ fn row_22_reader_with_a_closed_window() {
     while ended < READERS as f64 {
         attack.bystander.publish("chat.flood", &json!(data));
         attack.bystander.is_served();
-        // Half of them take a byte now and then.
+        // Half of the readers take a byte from time to time.
         for reader in &mut readers[..READERS / 2] {
             reader.sip();
         }
@@ -131,9 +131,9 @@ fn row_22_reader_with_a_closed_window() {
     attack.outlives();
 }
 
-/// What it is sent from now on never arrives, as if its machine had lost its network.
+/// Drops all packets that the socket receives from now on, as if its machine had lost its network.
 fn loses_its_network(socket: &Socket) -> io::Result<()> {
-    // RET #0: of each packet nothing is let through.
+    // RET #0: no byte of a packet passes.
     const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
     SockRef::from(socket.stream()).attach_filter(&[NOTHING])
 }
@@ -147,7 +147,7 @@ fn row_23_half_open_peer() {
     ]);
     let open = r#"tickwire_connections{transport="websocket"}"#;
     attack.broker.wait_for_metric(open, |count| count == 2.0);
-    // One half is sent something meanwhile, the other nothing.
+    // Half of the clients are sent messages meanwhile, the others nothing.
     let mut lost = Vec::new();
     for topic in ["chat.busy", "chat.quiet"].iter().cycle().take(20) {
         let mut socket = Socket::open(&attack.broker);
@@ -155,7 +155,7 @@ fn row_23_half_open_peer() {
         socket.send(Frame::text(&subscribe.to_string()));
         assert_eq!(next_message(&mut socket)["op"], "ack");
         match loses_its_network(&socket) {
-            // The kernel has little room for the filters of users without rights.
+            // The kernel gives users without rights little room for filters.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let why = "the kernel takes no more socket filters of this user; run it as root";
                 skip::<()>("row_23_half_open_peer", why);
@@ -176,7 +176,7 @@ fn row_23_half_open_peer() {
     attack.outlives();
 }
 
-/// A request on a new connection and its answer.
+/// Opens a connection with a handshake. Returns it with the answer.
 fn ask(broker: &Broker) -> (Socket, Answer) {
     Socket::request(broker, GET, &GOOD)
 }
@@ -184,7 +184,7 @@ fn ask(broker: &Broker) -> (Socket, Answer) {
 #[test]
 fn row_24_more_connections_than_there_may_be() {
     let attack = Besieged::start(&[("TICKWIRE_LIMITS__CONNECTIONS", "50")]);
-    // The bystander has two of them.
+    // The bystander has two of the connections.
     let mut open: Vec<Socket> = (0..48).map(|_| Socket::open(&attack.broker)).collect();
     for _ in 0..200 {
         let mut socket = Socket::connect(&attack.broker);
@@ -193,7 +193,7 @@ fn row_24_more_connections_than_there_may_be() {
         assert!(answer.head.contains("\r\nretry-after: "), "{answer:?}");
         socket.ended();
     }
-    // As soon as there is room, there is a connection.
+    // As soon as there is room, a connection is accepted.
     drop(open.split_off(40));
     poll("somebody is let in", || {
         let (_, answer) = ask(&attack.broker);
@@ -209,7 +209,7 @@ fn row_24_file_descriptors_exhausted() {
     let feed = ["--feed", "none", "--anonymous-publish", "chat.>", "--shards", "1"];
     let broker = Broker::start_with_files(FILES, &feed);
     let mut attack = Besieged::of(broker, None);
-    // Operators' connections are not counted among the clients': together they are more than there are files.
+    // Connections of operators do not count among those of clients. Together they are more than the files allowed.
     let operators: Vec<TcpStream> = (0..FILES)
         .map(|_| TcpStream::connect(attack.broker.ops).expect("the kernel accepts"))
         .collect();
@@ -227,7 +227,7 @@ fn row_24_file_descriptors_exhausted() {
     attack.outlives_soon();
 }
 
-/// All patterns of ten tokens that are `x` or a wildcard: 1,024 that all match the one topic.
+/// All patterns of ten tokens that are each `x` or a wildcard: 1,024 patterns that all match the same topic.
 fn overlapping() -> Vec<String> {
     let token = |bits: usize, at: usize| if bits >> at & 1 == 0 { "x" } else { "*" };
     (0..1_024)
@@ -264,7 +264,7 @@ fn row_25_storm_of_overlapping_wildcards() {
             let results = ack["results"].as_array().expect("an ack has results");
             assert_eq!(results.len(), count, "{request}: {ack}");
             for result in results {
-                // Patterns of so many tokens may be too many before their number is.
+                // Patterns with this many tokens may exceed another limit first.
                 let error = &result["error"];
                 let taken = error.is_null() && count == SUBSCRIPTIONS_MAX;
                 assert!(taken || error["code"] == "limit_exceeded", "{request}: {result}");
@@ -273,7 +273,7 @@ fn row_25_storm_of_overlapping_wildcards() {
             assert_eq!(taken > 0, count == SUBSCRIPTIONS_MAX, "{request}");
         }
     }
-    // However many patterns match: once to each connection.
+    // A message comes once to each connection, however many patterns match.
     let topic = format!("chat.{}", ["x"; 10].join("."));
     for number in 1..=2 {
         attack.bystander.publish(&topic, &json!(number));

@@ -1,8 +1,8 @@
-//! What clients do that mean harm: a test for each row of [docs/ATTACKS.md](../../../../../docs/ATTACKS.md), named after it.
+//! What hostile clients do: a test for each row of [docs/ATTACKS.md](../../../../../docs/ATTACKS.md), named after it.
 //!
-//! Each checks the answer that the row states, that somebody who does nothing wrong is served before and after it, and
-//! that the broker's memory stays bounded. What goes beyond a row is with the other tests of its subject. The same rows by the
-//! thousand are `cargo xtask attack`.
+//! Each test checks the answer that the row states, that an honest client is served before and after, and that the
+//! broker's memory stays bounded. Checks beyond a row are with the other tests of their subject. `cargo xtask attack`
+//! runs the same rows with thousands of clients.
 
 mod abuse;
 mod access;
@@ -18,23 +18,23 @@ use serde_json::{Value, json};
 
 use crate::support::{Authority, Broker, Frame, Opcode, Socket};
 
-/// By how much the broker may grow while it is attacked: pools of its allocator, and what it counts.
+/// How much the broker may grow under attack, in bytes: pools of its allocator, and its counters.
 const GROWTH_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 
-/// A broker without a feed, which takes publications below `chat.`.
+/// A broker without a feed that takes publications below `chat.`.
 const CHAT: [&str; 4] = ["--feed", "none", "--anonymous-publish", "chat.>"];
 
-/// A broker that is attacked, and somebody who uses it meanwhile.
+/// A broker under attack, and an honest client that uses it meanwhile.
 struct Besieged {
     broker: Broker,
-    /// Whom those trust who do nothing wrong, if the broker speaks TLS.
+    /// The authority that honest clients trust, if the broker uses TLS.
     authority: Option<Authority>,
     bystander: Honest,
     resident_bytes: f64,
 }
 
 impl Besieged {
-    /// A broker with its defaults and these `variables`.
+    /// A broker with default settings and these environment variables.
     fn start(variables: &[(&str, &str)]) -> Self {
         Self::of(Broker::start_with(&CHAT, variables), None)
     }
@@ -45,7 +45,7 @@ impl Besieged {
         Self::of(authority.start(&CHAT, variables), Some(authority))
     }
 
-    /// A broker that runs.
+    /// A broker that is already running.
     fn of(broker: Broker, authority: Option<Authority>) -> Self {
         let mut bystander = Honest::arrive(&broker, authority.as_ref(), "chat.bystander");
         bystander.is_served();
@@ -57,8 +57,8 @@ impl Besieged {
         }
     }
 
-    /// Sends `bytes` on a connection of their own and checks that they are answered with a close frame of this `code` and
-    /// the end. Returns the reason.
+    /// Sends `bytes` on a new connection. Checks that the broker answers with a close frame of this `code` and closes
+    /// the connection. Returns the reason.
     fn closes(&self, what: &str, bytes: &[u8], code: u16) -> String {
         let mut socket = Socket::open(&self.broker);
         socket.send_bytes(bytes);
@@ -69,7 +69,8 @@ impl Besieged {
         reason
     }
 
-    /// Checks that the broker lives on: the bystander missed nothing, somebody new is served, memory did not grow much.
+    /// Checks that the broker is well: the bystander missed nothing, a new client is served, and memory did not grow
+    /// much.
     fn lives_on(&mut self) {
         self.bystander.is_served();
         Honest::arrive(&self.broker, self.authority.as_ref(), "chat.newcomer").is_served();
@@ -83,7 +84,8 @@ impl Besieged {
         (0..).map_while(of_shard).sum()
     }
 
-    /// The same once there is room for somebody new: the broker has not yet noticed who is gone.
+    /// Checks that the broker survives, once there is room for a new client: it may not have noticed yet which clients
+    /// are gone.
     fn outlives_soon(self) {
         self.broker
             .wait_for_metric(r#"tickwire_connections{transport="websocket"}"#, |open| {
@@ -92,14 +94,14 @@ impl Besieged {
         self.outlives();
     }
 
-    /// The same, what `check` says, and an orderly end.
+    /// Checks that the broker is well, runs `check`, and stops the broker in an orderly way.
     fn lives_on_and(mut self, check: impl FnOnce()) {
         self.lives_on();
         check();
         self.outlives();
     }
 
-    /// The same, and an orderly end.
+    /// Checks that the broker is well, and stops it in an orderly way.
     fn outlives(mut self) {
         self.lives_on();
         drop(self.bystander);
@@ -107,7 +109,7 @@ impl Besieged {
     }
 }
 
-/// The broker's memory.
+/// The resident memory of the broker, in bytes.
 fn resident_bytes(broker: &Broker) -> f64 {
     broker
         .metric("process_resident_memory_bytes")
@@ -118,7 +120,7 @@ fn resident_bytes(broker: &Broker) -> f64 {
 fn cpu_time(broker: &Broker) -> Duration {
     let tasks = format!("/proc/{}/task", broker.id());
     let nanos = |task: std::io::Result<std::fs::DirEntry>| {
-        // A thread may end between being listed and being read.
+        // A thread may end after it is listed and before it is read.
         let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
         stat.split(' ').next()?.parse::<u64>().ok()
     };
@@ -126,7 +128,7 @@ fn cpu_time(broker: &Broker) -> Duration {
     Duration::from_nanos(all.filter_map(nanos).sum())
 }
 
-/// Somebody who does nothing wrong: publishes on one connection and reads it on another, each message in its turn.
+/// An honest client: it publishes on one connection and reads on another, one message after the other.
 struct Honest {
     publisher: Socket,
     subscriber: Socket,
@@ -154,12 +156,12 @@ impl Honest {
         let ack = next_message(&mut honest.subscriber);
         let result = &ack["results"][0];
         assert_eq!(result["topic"], topic, "{ack}");
-        // A topic that there was already is gone on with.
+        // The topic may exist already: numbers go on from there.
         honest.seq = result["seq"].as_u64().unwrap_or_default();
         honest
     }
 
-    /// Publishes to a topic that it does not read.
+    /// Publishes to a topic that the client does not read.
     fn publish(&mut self, topic: &str, data: &Value) {
         let publish = json!({"op": "publish", "id": 0, "topic": topic, "data": data});
         self.publisher.send(Frame::text(&publish.to_string()));
@@ -170,7 +172,7 @@ impl Honest {
         );
     }
 
-    /// Publishes three messages and checks that each arrives, with the next number.
+    /// Publishes three messages. Checks that each arrives with the next number.
     fn is_served(&mut self) {
         for _ in 0..3 {
             self.seq += 1;
@@ -198,7 +200,7 @@ impl Honest {
     }
 }
 
-/// The next message but for heartbeats. Pings on the way are answered.
+/// The next message that is not a heartbeat. Answers pings.
 fn next_message(socket: &mut Socket) -> Value {
     loop {
         let (opcode, payload) = socket.frame();
@@ -219,7 +221,7 @@ fn next_message(socket: &mut Socket) -> Value {
     }
 }
 
-/// Frames one after the other.
+/// The bytes of several frames.
 fn frames(frames: &[Frame<'_>]) -> Vec<u8> {
     frames.iter().flat_map(|frame| frame.bytes()).collect()
 }

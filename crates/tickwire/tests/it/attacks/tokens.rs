@@ -1,4 +1,4 @@
-//! A broker that takes tokens, and tokens as wrong as wanted.
+//! A broker that accepts tokens, and tokens with any fault.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,18 +12,18 @@ use super::Besieged;
 use crate::handshake::{GET, GOOD};
 use crate::support::{Answer, Broker, Socket};
 
-/// The secret of tokens signed by HS256.
+/// The secret of tokens signed with HS256.
 pub(super) const SECRET: &[u8] = b"a secret of the tests, thirty-two bytes at least";
 
-/// A key of the server's tests, in PEM.
+/// A PEM file with a key from the server's tests.
 pub(super) fn key_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../server/tests/keys")
         .join(name)
 }
 
-/// A broker that takes tokens of HS256 and RS256 for the audience `tickwire` from the issuer `tests`, with `more` lines of
-/// `[auth]`. Who shows none may do everything below `chat.`.
+/// A broker that accepts HS256 and RS256 tokens for the audience `tickwire` from the issuer `tests`, with `more` lines
+/// in `[auth]`. A client without a token may do everything below `chat.`.
 pub(super) fn besieged(more: &str) -> Besieged {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let secret = folder.path().join("secret");
@@ -44,11 +44,11 @@ pub(super) fn besieged(more: &str) -> Besieged {
         "--config",
         file,
     ];
-    // The broker has read its files once it runs.
+    // The broker has read its files when it runs.
     Besieged::of(Broker::start(&flags), None)
 }
 
-/// Seconds since the Unix epoch, so many from now.
+/// The time in `seconds` from now, in seconds since the Unix epoch.
 pub(super) fn seconds_from_now(seconds: f64) -> f64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -56,7 +56,7 @@ pub(super) fn seconds_from_now(seconds: f64) -> f64 {
     now.as_secs_f64() + seconds
 }
 
-/// Claims that are in order, of `subject`, with what `changes` says instead; null takes a claim away.
+/// Valid claims of `subject`, with those in `changes` replaced. Null removes a claim.
 pub(super) fn claims(subject: &str, changes: &Value) -> Value {
     let mut claims = json!({
         "sub": subject,
@@ -73,13 +73,13 @@ pub(super) fn claims(subject: &str, changes: &Value) -> Value {
     claims
 }
 
-/// Header and claims as a token has them.
+/// Header and claims as a token contains them.
 pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     format!("{}.{}", encode(header), encode(claims))
 }
 
-/// A token signed by HS256 with `secret`, whatever its header says.
+/// A token signed with HS256 and `secret`, whatever its header says.
 pub(super) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = unsigned(header, claims);
     let key = EncodingKey::from_secret(secret);
@@ -87,12 +87,12 @@ pub(super) fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     format!("{message}.{signature}")
 }
 
-/// A good token of `subject`, but for `changes`.
+/// A valid token of `subject`, with `changes`.
 pub(super) fn token(subject: &str, changes: &Value) -> String {
     signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
 }
 
-/// A good token signed by RS256.
+/// A valid token signed with RS256.
 pub(super) fn rsa_token() -> String {
     let message = unsigned(&json!({"alg": "RS256"}), &claims("rsa", &json!({})));
     let pem = std::fs::read(key_file("rsa.private.pem")).expect("the key is there");
@@ -101,24 +101,24 @@ pub(super) fn rsa_token() -> String {
     format!("{message}.{signature}")
 }
 
-/// The line that shows a token at the handshake.
+/// The header line that shows the token at the handshake.
 fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
-/// A handshake that shows `token`.
+/// A handshake that shows `token` in a header.
 pub(super) fn show(broker: &Broker, token: &str) -> (Socket, Answer) {
     Socket::request(broker, GET, &[&GOOD[..], &[&bearer(token)]].concat())
 }
 
-/// A handshake that shows `token` the way browsers can.
+/// A handshake that shows `token` among the subprotocols, as browsers have to.
 pub(super) fn show_among_subprotocols(broker: &Broker, token: &str) -> (Socket, Answer) {
     let encoded = URL_SAFE_NO_PAD.encode(token);
     let line = format!("Sec-WebSocket-Protocol: tickwire.v1.json, tickwire.token.{encoded}");
     Socket::request(broker, GET, &[&GOOD[..], &[&line]].concat())
 }
 
-/// A connection of the holder of `token`, its welcome read.
+/// Opens a connection with `token` and reads its welcome.
 pub(super) fn open(broker: &Broker, token: &str) -> Socket {
     let (mut socket, answer) = show(broker, token);
     assert_eq!(answer.status, 101, "{answer:?}");

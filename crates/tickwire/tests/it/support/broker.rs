@@ -9,27 +9,28 @@ use serde_json::Value;
 use super::lines::Lines;
 use super::{DEADLINE, get, poll};
 
-/// How the tests' brokers leave, in milliseconds: without keeping the tests waiting.
+/// The drain settings of the tests' brokers, in milliseconds: short, so that tests do not wait.
 const DRAIN: [(&str, &str); 2] = [
     ("TICKWIRE_DRAIN__WINDOW_MS", "500"),
     ("TICKWIRE_DRAIN__DEADLINE_MS", "5000"),
 ];
-/// Time that a broker may take to end once it was told to: its setting `drain.deadline_ms`, which is a promise to operators.
+/// How long a broker may take to end after it was told to. It is the setting `drain.deadline_ms`, which is a promise to
+/// operators.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Ports that the system chooses.
 const PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
 
-/// A broker that runs. Dropped, it is killed; [`Broker::stop`] ends it as an operator would.
+/// A running broker. It is killed when this is dropped. [`Broker::stop`] ends it as an operator would.
 #[derive(Debug)]
 pub(crate) struct Broker {
     child: Child,
     log: Lines,
-    /// Where clients connect.
+    /// The address for clients.
     pub(crate) listen: SocketAddr,
-    /// Where operators connect.
+    /// The address for operators.
     pub(crate) ops: SocketAddr,
-    /// Clients speak TLS.
+    /// Whether clients use TLS.
     secure: bool,
 }
 
@@ -39,12 +40,12 @@ impl Broker {
         Self::start_with(args, &[])
     }
 
-    /// The same with variables in its environment.
+    /// The same, with environment variables.
     pub(crate) fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::of(spawn(program(), &[&PORTS, args].concat(), variables))
     }
 
-    /// The same with no more than so many open files.
+    /// The same, with at most `files` open files.
     pub(crate) fn start_with_files(files: usize, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
@@ -52,7 +53,7 @@ impl Broker {
         Self::of(spawn(shell, &[&PORTS, args].concat(), &[]))
     }
 
-    /// The same with another standard error, so that it cannot say that it is ready: asked until it is.
+    /// The same, with another standard error. Its log cannot be read, so the test asks it until it is ready.
     pub(crate) fn start_unheard(stderr: impl Into<Stdio>, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let [listen, ops] = free_ports();
         let (listen_on, operate_on) = (listen.to_string(), ops.to_string());
@@ -69,7 +70,7 @@ impl Broker {
         broker
     }
 
-    /// Waits until one that cannot be heard has ended, and returns how.
+    /// Waits until a broker whose log cannot be read has ended. Returns how it ended.
     pub(crate) fn wait_ended(mut self) -> ExitStatus {
         poll("the broker ends", || {
             self.child.try_wait().expect("a child can be waited for")
@@ -109,24 +110,24 @@ impl Broker {
         }
     }
 
-    /// The number of its process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where WebSocket clients connect.
+    /// The URL for WebSocket clients.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.secure { "wss" } else { "ws" };
         format!("{scheme}://{}/v1/ws", self.listen)
     }
 
-    /// The address of `path` for HTTP clients.
+    /// The URL of `path` for HTTP clients.
     pub(crate) fn http(&self, path: &str) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.listen)
     }
 
-    /// Waits for a line of the log that holds `text`.
+    /// Waits for a line of the log that contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) {
         let found = self
             .log
@@ -138,35 +139,35 @@ impl Broker {
         );
     }
 
-    /// Everything that it has logged.
+    /// The whole log so far.
     pub(crate) fn logged(&self) -> String {
         self.log.all()
     }
 
-    /// Whether a line of the log so far holds `text`.
+    /// Whether a line of the log so far contains `text`.
     pub(crate) fn has_log(&self, text: &str) -> bool {
         self.logged().contains(text)
     }
 
-    /// What the process list shows of it.
+    /// The command line that the process list shows.
     pub(crate) fn command_line(&self) -> String {
         let path = format!("/proc/{}/cmdline", self.child.id());
         String::from_utf8_lossy(&std::fs::read(path).expect("it runs")).replace('\0', " ")
     }
 
-    /// The value of a metric's series, such as `tickwire_closes_total{code="4002"}`; nothing if there is no such series.
+    /// The value of a metric's series, such as `tickwire_closes_total{code="4002"}`; `None` if there is no such series.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let page = get(self.ops, "/metrics").body;
         let mut lines = page.lines();
         lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// Waits until a metric's series has a value that `enough` finds enough.
+    /// Waits until `enough` accepts the value of a metric's series. Returns the value.
     pub(crate) fn wait_for_metric(&self, series: &str, enough: impl Fn(f64) -> bool) -> f64 {
         poll(series, || self.metric(series).filter(|value| enough(*value)))
     }
 
-    /// The number of its process.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -176,7 +177,7 @@ impl Broker {
         self.signal("TERM");
     }
 
-    /// Sends the signal of this name, such as `HUP`.
+    /// Sends a signal by name, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh")
@@ -190,7 +191,7 @@ impl Broker {
         );
     }
 
-    /// Waits until a broker that was told to stop has ended, and checks that it did so in time and in order.
+    /// Waits until a broker that was told to stop has ended. Checks that it ended in time and with exit code 0.
     pub(crate) fn wait_stopped(mut self) {
         let ended = self.log.wait_end(STOP_WITHIN);
         assert!(
@@ -202,13 +203,13 @@ impl Broker {
         assert!(status.success(), "{status}:\n{}", self.log.tail());
     }
 
-    /// Waits until it has ended, and returns its exit code.
+    /// Waits until the broker has ended. Returns its exit code.
     pub(crate) fn wait_code(mut self) -> Option<i32> {
         assert!(self.log.wait_end(DEADLINE), "still running:\n{}", self.log.tail());
         self.child.wait().expect("a child can be waited for").code()
     }
 
-    /// Stops it as an operator would, and checks that it ended in time and in order.
+    /// Stops the broker as an operator would. Checks that it ended in time and with exit code 0.
     pub(crate) fn stop(self) {
         self.terminate();
         self.wait_stopped();
@@ -228,7 +229,7 @@ impl Drop for Broker {
     }
 }
 
-/// How a broker that cannot start ends, and what it says.
+/// Starts a broker that cannot start. Returns how it ends and what it reports.
 pub(crate) fn refused_to_start(args: &[&str]) -> (ExitStatus, String) {
     let mut child = spawn(program(), args, &[]);
     let log = Lines::of(child.stderr.take().expect("standard error is piped"));
@@ -260,7 +261,7 @@ fn spawn_into(
     args: &[&str],
     variables: &[(&str, &str)],
 ) -> Child {
-    // Settings of whoever runs the tests are not those of the tests.
+    // Settings of the user who runs the tests must not reach the broker.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TICKWIRE_")) {
         command.env_remove(name);
     }
@@ -275,9 +276,9 @@ fn spawn_into(
         .expect("the broker's program can be started")
 }
 
-/// Ends a process that may have ended.
+/// Ends a process that may have ended already.
 pub(super) fn end(child: &mut Child) {
-    // An error says that it has ended already; waiting for it is right in both cases.
+    // An error means that the process has ended already. The wait is right in both cases.
     let _ = child.kill();
     child.wait().expect("a child can be waited for");
 }

@@ -1,7 +1,7 @@
-//! A WebSocket client of another project, told what to do line by line.
+//! A WebSocket client of another project, controlled line by line.
 //!
-//! The library does handshake, masking, ping and close as it does for its users; the scripts around it only pass on. They
-//! speak the same few commands, so a test can be run with each of them.
+//! The library does handshake, masking, ping and close as for any user; the script around it only passes messages on.
+//! All scripts take the same few commands, so a test can run with each of them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Broker, Script, test_file};
 
-/// How the messages of a connection are written.
+/// The codec of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
     Json,
@@ -17,10 +17,10 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
-    /// Both.
+    /// Both codecs.
     pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Msgpack];
 
-    /// Its name as the subprotocols have it.
+    /// The name of the codec in the subprotocols.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -29,8 +29,7 @@ impl Codec {
     }
 }
 
-/// A connection. Messages are handed over as JSON whatever the codec, the arrays of MessagePack as the maps that they
-/// stand for.
+/// A connection. Messages are JSON whatever the codec. Arrays of MessagePack become the maps that they stand for.
 #[derive(Debug)]
 pub(crate) struct Client {
     script: Script,
@@ -40,12 +39,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A connection of Python's `websockets`.
+    /// Connects with Python's `websockets`.
     pub(crate) fn python(python: &Path, broker: &Broker, codec: Codec) -> Self {
         Self::python_with(python, broker, codec, None)
     }
 
-    /// The same with another offer of compression than the library's own: its parameters, or `false` for none.
+    /// The same, with other parameters of compression than the library's own, or `false` for no offer.
     pub(crate) fn python_with(python: &Path, broker: &Broker, codec: Codec, offer: Option<&Value>) -> Self {
         let mut args = vec![
             test_file("python/client.py"),
@@ -56,19 +55,19 @@ impl Client {
         Self::begin(Script::start(python, &args), codec)
     }
 
-    /// The same, over TLS: it trusts those whose certificates are in the file `ca`.
+    /// The same over TLS. The client trusts the authorities in the file `ca`.
     pub(crate) fn python_trusting(python: &Path, broker: &Broker, codec: Codec, ca: &str) -> Self {
         let args = [
             test_file("python/client.py"),
             broker.url(),
             codec.as_str().to_owned(),
         ];
-        // OpenSSL's variable for whom to trust.
+        // The variable in which OpenSSL finds the trusted authorities.
         let script = Script::start_with(python, &args, &[("SSL_CERT_FILE", ca)]);
         Self::begin(script, codec)
     }
 
-    /// A connection of Python's `websockets` with these further headers and subprotocols.
+    /// Connects with Python's `websockets`, with these further headers and subprotocols.
     pub(crate) fn python_showing(
         python: &Path,
         broker: &Broker,
@@ -84,12 +83,12 @@ impl Client {
         Self::begin(Script::start(python, &args), Codec::Json)
     }
 
-    /// A connection of Node's `ws`, which has no MessagePack.
+    /// Connects with Node's `ws`, which does not support MessagePack.
     pub(crate) fn node(node: &Path, broker: &Broker) -> Self {
         Self::node_with(node, broker, &json!(true))
     }
 
-    /// The same with these options of compression.
+    /// The same, with these options for compression.
     pub(crate) fn node_with(node: &Path, broker: &Broker, deflate: &Value) -> Self {
         let args = [test_file("node/client.mjs"), broker.url(), deflate.to_string()];
         Self::begin(Script::start(node, &args), Codec::Json)
@@ -101,7 +100,7 @@ impl Client {
         let mut client = Self {
             script,
             welcome: Value::Null,
-            // Above the ids that tests choose.
+            // Higher than the ids that tests choose.
             asked: 1_000_000,
         };
         client.welcome = client.next();
@@ -109,12 +108,12 @@ impl Client {
         client
     }
 
-    /// Gives the script a command of its own.
+    /// Sends the script one of its commands.
     pub(crate) fn tell(&mut self, command: &Value) {
         self.script.tell(command);
     }
 
-    /// What the broker's handshake said of extensions.
+    /// The extensions in the broker's handshake.
     pub(crate) fn extensions(&mut self) -> String {
         self.tell(&json!({ "extensions": true }));
         let event = self.event();
@@ -129,12 +128,12 @@ impl Client {
         self.tell(&json!({ "send": message }));
     }
 
-    /// What the script says next, whatever it is.
+    /// The next output of the script, whatever it is.
     pub(crate) fn event(&mut self) -> Value {
         self.script.next()
     }
 
-    /// The next message, but for the end of a request, which tests of something else do not count.
+    /// The next message that is not a `synced`, which only some tests are about.
     pub(crate) fn next(&mut self) -> Value {
         loop {
             let event = self.event();
@@ -152,7 +151,7 @@ impl Client {
         self.next()
     }
 
-    /// Sends a request and returns the answer; data that was on its way before is passed over.
+    /// Sends a request and returns its answer. Data that was on its way before is skipped.
     pub(crate) fn ask_past_data(&mut self, request: &Value) -> Value {
         self.send(request);
         loop {
@@ -170,8 +169,8 @@ impl Client {
         ack["results"].as_array().expect("an ack has results").clone()
     }
 
-    /// Everything that comes before the answer to a ping which is sent now: what the broker had to say until then, but
-    /// for data, which a ping overtakes.
+    /// Sends a ping and returns the messages that come before its answer. Data is not complete then, since a pong
+    /// overtakes it.
     pub(crate) fn until_pong(&mut self) -> Vec<Value> {
         self.asked += 1;
         self.send(&json!({"op": "ping", "id": self.asked}));
@@ -185,7 +184,7 @@ impl Client {
         }
     }
 
-    /// The code and reason of the close frame that ends the connection; messages before it are passed over.
+    /// The code and reason of the close frame that ends the connection. Messages before it are skipped.
     pub(crate) fn closed(&mut self) -> (u64, String) {
         loop {
             let event = self.event();

@@ -1,23 +1,23 @@
-//! Requests by hand: enough to read the broker's own pages while another client is what is tested.
+//! HTTP requests without a library: enough to read the broker's own pages while another client is tested.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use super::DEADLINE;
 
-/// An answer.
+/// An HTTP answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// Its status.
+    /// The status.
     pub(crate) status: u16,
-    /// Status line and headers, in lower case.
+    /// The status line and the headers, in lower case.
     pub(crate) head: String,
-    /// Its body.
+    /// The body.
     pub(crate) body: String,
 }
 
 impl Answer {
-    /// Reads an answer whose end is that of its connection.
+    /// Parses an answer that ends with its connection.
     pub(crate) fn of(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());

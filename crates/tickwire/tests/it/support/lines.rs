@@ -1,17 +1,17 @@
 //! The lines of a pipe, kept as they come so that tests can wait for one.
 //!
-//! A thread reads until the pipe ends, which is also how the end of a process is noticed without asking again and again.
+//! A thread reads until the pipe ends. That also shows the end of a process without polling.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Why a line that was waited for did not come.
+/// Why an awaited line did not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// The pipe ended.
     Ended,
-    /// Not in time.
+    /// The line did not come in time.
     TooLate,
 }
 
@@ -21,7 +21,7 @@ struct Kept {
     ended: bool,
 }
 
-/// What came out of a pipe so far.
+/// The lines of a pipe so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Lines(Arc<(Mutex<Kept>, Condvar)>);
 
@@ -49,8 +49,8 @@ impl Lines {
         changed.notify_all();
     }
 
-    /// What `want` makes of the first line from number `from` on that it makes something of, and the number of the line
-    /// after it.
+    /// Calls `want` for each line from number `from` on. Returns the first result that is not `None`, and the number of
+    /// the line after it.
     pub(crate) fn find<T>(
         &self,
         mut from: usize,
@@ -80,12 +80,12 @@ impl Lines {
         }
     }
 
-    /// Waits for the end. Whether it came in time.
+    /// Waits for the end of the pipe. Returns whether it came in time.
     pub(crate) fn wait_end(&self, within: Duration) -> bool {
         self.find(usize::MAX, within, |_| None::<()>) == Err(Missing::Ended)
     }
 
-    /// Every line so far.
+    /// All lines so far, as one text.
     pub(crate) fn all(&self) -> String {
         let (kept, _) = &*self.0;
         kept.lock()
@@ -94,7 +94,7 @@ impl Lines {
             .join("\n")
     }
 
-    /// The lines so far, at most the last 40 of them.
+    /// The last lines so far, at most 40.
     pub(crate) fn tail(&self) -> String {
         let (kept, _) = &*self.0;
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
-//! What the tests share: the broker as a process, clients as processes, bare sockets.
+//! What the tests share: the broker as a process, clients as processes, plain sockets.
 //!
-//! Everything here waits for an event, never for a time to pass; what has not happened after [`DEADLINE`] fails the test.
-//! What a test starts ends with it.
+//! Everything here waits for an event, never for a time to pass. What has not happened after [`DEADLINE`] fails the
+//! test. What a test starts ends with the test.
 
 mod broker;
 mod client;
@@ -25,7 +25,8 @@ pub(crate) use script::Script;
 pub(crate) use socket::{Frame, Opcode, Socket};
 pub(crate) use tls::Authority;
 
-/// How long anything may take before a test gives it up. Not a promise of the broker's: only what keeps a run from hanging.
+/// How long a test waits for anything before it fails. This is not a promise of the broker: it only keeps a run from
+/// hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A program that is not part of the project.
@@ -42,7 +43,7 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    /// The program, or a line that says that `test` is skipped for want of it.
+    /// The path of the program. Without it, prints that `test` is skipped.
     pub(crate) fn find(self, test: &str) -> Option<PathBuf> {
         let variable = match self {
             Self::Python => "TICKWIRE_TEST_PYTHON",
@@ -60,7 +61,7 @@ impl Tool {
 }
 
 impl Tool {
-    /// All of these programs, or a line that says that `test` is skipped for want of the first that is missing.
+    /// The paths of all these programs. If one is missing, prints that `test` is skipped.
     pub(crate) fn find_all<const N: usize>(tools: [Self; N], test: &str) -> Option<[PathBuf; N]> {
         let found: Option<Vec<_>> = tools.into_iter().map(|tool| tool.find(test)).collect();
         found.and_then(|found| found.try_into().ok())
@@ -74,7 +75,7 @@ pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Says that `test` does not run and why, where people and `cargo xtask test` see it.
+/// Prints that `test` does not run and why, and logs it for `cargo xtask test`.
 #[allow(clippy::print_stdout, reason = "a test that did not run says so")]
 pub(crate) fn skip<T>(test: &str, why: &str) -> Option<T> {
     let line = format!("skipped: {test}: {why}\n");
@@ -88,10 +89,10 @@ pub(crate) fn skip<T>(test: &str, why: &str) -> Option<T> {
     None
 }
 
-/// The recording called `name`, or a line that says that `test` is skipped for want of it.
+/// The path of the recording `name`. Without it, prints that `test` is skipped.
 pub(crate) fn recording(test: &str, name: &str) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    // A relative folder is one of the workspace's, wherever the test runs.
+    // A relative folder is one of the workspace, wherever the test runs.
     let folder = root.join(env::var("TICKWIRE_RECORDINGS").unwrap_or_else(|_| "../shared/data".to_owned()));
     let path = folder.join(name);
     if path.is_file() {
@@ -103,15 +104,15 @@ pub(crate) fn recording(test: &str, name: &str) -> Option<String> {
     )
 }
 
-/// A file of this crate's `tests` folder.
+/// The path of a file in this crate's `tests` folder.
 pub(crate) fn test_file(name: &str) -> String {
     format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Asks again and again until `ask` gives something.
+/// Calls `ask` again and again until it returns something.
 ///
-/// For what cannot be waited for because nobody tells: the counters of another process. Between two questions the thread
-/// stands aside for a moment.
+/// This is for events that nobody reports, such as another process's counters. Between two calls the thread gives way
+/// for a moment.
 pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = std::time::Instant::now();
     loop {

@@ -1,27 +1,30 @@
-//! A network between clients and a broker that does what a test wants: faults from a seed, or a cable that is pulled and put back.
+//! A network between clients and a broker, under the control of a test: faults from a seed, or a cable that is pulled
+//! and put back.
 //!
-//! It is the proxy of the load test, which must have been built beside the broker, as a build of the whole workspace does.
+//! It is the proxy of the load test. That program must have been built beside the broker, as a build of the whole
+//! workspace does.
 
 use std::path::{Path, PathBuf};
 
 use super::{Broker, Script, skip};
 
-/// Bytes after which no connection of a test has come: without faults.
+/// More bytes than any connection of a test carries: no faults.
 const NEVER: &str = "1099511627776";
 
-/// A network before a broker. Dropped, it is gone.
+/// A network in front of a broker. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct BadNetwork {
     program: PathBuf,
     args: Vec<String>,
-    /// Where clients connect.
+    /// The address for clients.
     address: String,
-    /// Ends with this; none while it is cut.
+    /// The proxy's process; `None` while the network is cut.
     proxy: Option<Script>,
 }
 
 impl BadNetwork {
-    /// One with faults that `seed` chooses before `broker`, or a line that says that `test` is skipped for want of the program.
+    /// A network in front of `broker` with faults that `seed` chooses. Without the program, prints that `test` is
+    /// skipped.
     pub(crate) fn before(test: &str, broker: &Broker, seed: u64) -> Option<Self> {
         let seed = seed.to_string();
         Self::start(
@@ -31,7 +34,7 @@ impl BadNetwork {
         )
     }
 
-    /// One without faults, as long as it is not cut.
+    /// A network without faults, until it is cut.
     pub(crate) fn good(test: &str, broker: &Broker) -> Option<Self> {
         Self::start(test, broker, &["--every-bytes", NEVER, "--every-bytes-up", NEVER])
     }
@@ -55,17 +58,17 @@ impl BadNetwork {
         Some(network)
     }
 
-    /// Where clients connect.
+    /// The URL for clients.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
     }
 
-    /// Ends every connection, and takes none until it heals.
+    /// Ends every connection, and accepts none until `heal` is called.
     pub(crate) fn cut(&mut self) {
         self.proxy = None;
     }
 
-    /// Takes connections again, where it took them before.
+    /// Accepts connections again, at the same address.
     pub(crate) fn heal(&mut self) {
         let mut args = self.args.clone();
         args.extend(["--listen".to_owned(), self.address.clone()]);

@@ -1,4 +1,4 @@
-//! A program of somebody else that tells what it sees as JSON, one value a line.
+//! A program of another project that reports what it sees as JSON, one value per line.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::DEADLINE;
 use super::broker::end;
 use super::lines::{Lines, Missing};
 
-/// A script that runs. Dropped, it is killed.
+/// A running script. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Script {
     child: Child,
@@ -26,7 +26,7 @@ impl Script {
         Self::start_with(program, args, &[])
     }
 
-    /// The same with variables in its environment.
+    /// The same, with environment variables.
     pub(crate) fn start_with<A: AsRef<std::ffi::OsStr>>(
         program: &Path,
         args: &[A],
@@ -49,14 +49,14 @@ impl Script {
         }
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to the script's standard input.
     pub(crate) fn tell(&mut self, line: &Value) {
         let input = self.input.as_mut().expect("its input was not closed");
         writeln!(input, "{line}")
             .unwrap_or_else(|error| panic!("it takes no more input, {error}:\n{}", self.errors.tail()));
     }
 
-    /// The next line that it prints; nothing when it prints no more.
+    /// The next line of its output; `None` at the end.
     pub(crate) fn line(&mut self) -> Option<String> {
         match self
             .output
@@ -71,14 +71,14 @@ impl Script {
         }
     }
 
-    /// The next value that it prints.
+    /// The next value of its output.
     pub(crate) fn next(&mut self) -> Value {
         let line = self.line();
         let line = line.unwrap_or_else(|| panic!("it ended, {}", self.said()));
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
     }
 
-    /// Waits for a line of its errors that holds `text`.
+    /// Waits for a line of its standard error that contains `text`.
     pub(crate) fn wait_for_error(&self, text: &str) {
         let found = self
             .errors
@@ -86,17 +86,17 @@ impl Script {
         assert!(found.is_ok(), "no {text:?} ({found:?}), {}", self.said());
     }
 
-    /// Everything that it wrote to its standard error.
+    /// Its whole standard error so far.
     pub(crate) fn errors(&self) -> String {
         self.errors.all()
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the script has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked for").is_some()
     }
 
-    /// What it printed, for people.
+    /// All output of the script, for a message of failure.
     fn said(&self) -> String {
         format!(
             "after this output:\n{}\nand these errors:\n{}",
@@ -105,8 +105,8 @@ impl Script {
         )
     }
 
-    /// Closes its input, waits for its end and checks that it ended well. Returns what it printed since the last line that
-    /// was taken.
+    /// Closes its input, waits for its end and checks that it ended with success. Returns its output after the last
+    /// line that was taken.
     pub(crate) fn finish(mut self) -> String {
         self.input = None;
         let ended = self.output.wait_end(DEADLINE) && self.errors.wait_end(DEADLINE);

@@ -1,4 +1,4 @@
-//! A bare socket and frames made by hand, for what no library would send.
+//! A plain socket and frames made by hand, for what no library would send.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use socket2::{Domain, Type};
 
 use super::{Answer, Broker, DEADLINE};
 
-/// What a frame is (RFC 6455 §5.2).
+/// The opcode of a frame (RFC 6455 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Opcode {
@@ -25,13 +25,13 @@ pub(crate) enum Opcode {
     Pong = 10,
 }
 
-/// A frame to be sent, as wrong as wanted.
+/// A frame to send, with any fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: Opcode,
     pub(crate) fin: bool,
     pub(crate) masked: bool,
-    /// 0x40 is RSV1.
+    /// The reserved bits; 0x40 is RSV1.
     pub(crate) reserved: u8,
     pub(crate) payload: &'a [u8],
 }
@@ -53,7 +53,7 @@ impl<'a> Frame<'a> {
         Self::new(Opcode::Text, text.as_bytes())
     }
 
-    /// The same, with more of its message to come.
+    /// The same, as the first part of a fragmented message.
     pub(crate) fn unfinished(mut self) -> Self {
         self.fin = false;
         self
@@ -90,7 +90,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What a connection is made of.
+/// The transport of a connection.
 #[derive(Debug)]
 enum Wire {
     Plain(TcpStream),
@@ -136,12 +136,12 @@ impl Write for Wire {
 pub(crate) struct Socket(Wire);
 
 impl Socket {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub(crate) fn connect(broker: &Broker) -> Self {
         Self::over(TcpStream::connect(broker.listen).expect("the broker listens"))
     }
 
-    /// Connects from an address of the loopback's and says nothing.
+    /// Connects from a loopback address and sends nothing.
     pub(crate) fn connect_from(broker: &Broker, source: Ipv4Addr) -> Self {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let source = SocketAddr::from((source, 0));
@@ -150,7 +150,7 @@ impl Socket {
         Self::over(TcpStream::from(socket))
     }
 
-    /// A connection that is made already.
+    /// A connection over an existing stream.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(DEADLINE))
@@ -158,7 +158,7 @@ impl Socket {
         Self(Wire::Plain(stream))
     }
 
-    /// Connects and shakes hands by TLS, up to what the broker says to that.
+    /// Connects and does the TLS handshake, up to the broker's answer to it.
     pub(crate) fn secure(broker: &Broker, client: Arc<ClientConfig>) -> io::Result<Self> {
         let Wire::Plain(stream) = Self::connect(broker).0 else {
             unreachable!("not yet encrypted")
@@ -179,13 +179,13 @@ impl Socket {
         }
     }
 
-    /// Asks for new keys, both ways, with what is sent next.
+    /// Requests new keys, both ways, with the next bytes that are sent.
     pub(crate) fn change_keys(&mut self) {
         let session = &mut self.session().conn;
         session.refresh_traffic_keys().expect("they have shaken hands");
     }
 
-    /// Sends bytes as they are, without encrypting them.
+    /// Sends bytes to the socket without encrypting them.
     pub(crate) fn send_below_tls(&mut self, bytes: &[u8]) {
         let socket = &mut self.session().sock;
         socket.write_all(bytes).expect("the broker takes bytes");
@@ -202,48 +202,49 @@ impl Socket {
         self.0.stream()
     }
 
-    /// A handshake with these lines, each `Name: value`, behind `GET /v1/ws HTTP/1.1` or whatever `first` is.
+    /// Sends a handshake with these lines, each `Name: value`. The first line is `first`, such as `GET /v1/ws
+    /// HTTP/1.1`.
     pub(crate) fn request(broker: &Broker, first: &str, lines: &[&str]) -> (Self, Answer) {
         let mut socket = Self::connect(broker);
         let answer = socket.ask(first, lines);
         (socket, answer)
     }
 
-    /// The answer to a request with these lines.
+    /// Sends a request with these lines and reads the answer.
     pub(crate) fn ask(&mut self, first: &str, lines: &[&str]) -> Answer {
         let head: Vec<&str> = [first, "Host: tickwire"].iter().chain(lines).copied().collect();
         self.send_bytes(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes());
         self.read_answer()
     }
 
-    /// A connection that speaks JSON, its welcome not read yet.
+    /// Opens a JSON connection without reading its welcome.
     pub(crate) fn dial(broker: &Broker) -> Self {
         let (socket, answer) = Self::request(broker, "GET /v1/ws HTTP/1.1", &crate::handshake::GOOD);
         assert_eq!(answer.status, 101, "{answer:?}");
         socket
     }
 
-    /// A connection that speaks JSON, its welcome read.
+    /// Opens a JSON connection and reads its welcome.
     pub(crate) fn open(broker: &Broker) -> Self {
         let mut socket = Self::connect(broker);
         socket.shake_hands();
         socket
     }
 
-    /// Makes a connection that speaks JSON of one on which nothing was said, and reads its welcome.
+    /// Does the handshake of a JSON connection on a new socket, and reads the welcome.
     pub(crate) fn shake_hands(&mut self) {
         let answer = self.ask(crate::handshake::GET, &crate::handshake::GOOD);
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(self.message()["op"], "welcome");
     }
 
-    /// The same, taking and giving back the connection.
+    /// The same, for a socket that is passed by value.
     pub(crate) fn upgrade(mut self) -> Self {
         self.shake_hands();
         self
     }
 
-    /// Its own end, which is what the broker's end is connected to.
+    /// The socket's own address, which the broker sees as its peer.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.0.stream().local_addr().expect("the socket is connected")
     }
@@ -258,7 +259,7 @@ impl Socket {
         self.0.write_all(bytes).expect("the broker takes bytes");
     }
 
-    /// Sends each piece by itself from now on, however short.
+    /// Sends each piece by itself from now on, however short (`TCP_NODELAY`).
     pub(crate) fn push_at_once(&self) {
         self.0
             .stream()
@@ -266,18 +267,18 @@ impl Socket {
             .expect("a socket has this option");
     }
 
-    /// Sends bytes unless the connection is over; returns whether it took them.
+    /// Sends bytes. Returns whether the connection took them.
     pub(crate) fn takes(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
 
-    /// Takes one byte if there is one. Never waits.
+    /// Reads one byte if there is one. Never waits.
     pub(crate) fn sip(&mut self) {
         self.0
             .stream()
             .set_nonblocking(true)
             .expect("a socket has this option");
-        // That there is none, or never will be again, is no matter.
+        // It does not matter if there is none or the connection has ended.
         let _ = self.0.read(&mut [0]);
         self.0
             .stream()
@@ -285,7 +286,7 @@ impl Socket {
             .expect("a socket has this option");
     }
 
-    /// Whether there is something to read, be it the end. Never waits.
+    /// Whether there is something to read, which may be the end. Never waits.
     pub(crate) fn has_something(&self) -> bool {
         self.peek().is_some()
     }
@@ -295,7 +296,7 @@ impl Socket {
         self.peek() == Some(0)
     }
 
-    /// The number of bytes that can be read now, one or none at the end.
+    /// The number of bytes that can be read now, at most 1; 0 at the end; `None` if there is nothing yet.
     fn peek(&self) -> Option<usize> {
         self.0
             .stream()
@@ -313,8 +314,8 @@ impl Socket {
         }
     }
 
-    /// Sends `message` until the broker takes no more of it, at most `count` times. Returns how often it was sent whole, and
-    /// how many bytes of one more.
+    /// Sends `message` until the broker takes no more, at most `count` times. Returns how often it was sent whole, and
+    /// how many bytes of another one were sent.
     pub(crate) fn send_while_taken(&mut self, message: &[u8], count: usize) -> (usize, usize) {
         const REFUSED_AFTER: Duration = Duration::from_millis(300);
         self.0
@@ -337,7 +338,7 @@ impl Socket {
         self.send_bytes(&frame.bytes());
     }
 
-    /// The head of an HTTP answer, and its body if it has a length. What follows stays unread.
+    /// Reads the head of an HTTP answer, and its body if it has a length. What follows stays unread.
     pub(crate) fn read_answer(&mut self) -> Answer {
         let mut text = Vec::new();
         while !text.ends_with(b"\r\n\r\n") {
@@ -355,14 +356,14 @@ impl Socket {
         answer
     }
 
-    /// So many bytes, as they come.
+    /// Reads exactly `count` bytes.
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("the broker goes on");
         bytes
     }
 
-    /// A line of text, its end included.
+    /// Reads a line of text, including its line end.
     pub(crate) fn line(&mut self) -> String {
         let mut line = Vec::new();
         while !line.ends_with(b"\n") {
@@ -371,8 +372,8 @@ impl Socket {
         String::from_utf8(line).expect("a line is text")
     }
 
-    /// The next frame: opcode and payload. It must be whole, unmasked and without reserved bits, as all of a server's. The
-    /// ends of requests, which come behind any data, are passed over.
+    /// The opcode and payload of the next frame. It must be whole, unmasked and without reserved bits, as each frame of
+    /// a server. `synced` messages are skipped.
     pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
         loop {
             let head = self.exactly(2);
@@ -390,14 +391,14 @@ impl Socket {
         }
     }
 
-    /// The next frame, which must be a text message.
+    /// The next frame, which must be a text message, as JSON.
     pub(crate) fn message(&mut self) -> Value {
         let (opcode, payload) = self.frame();
         assert_eq!(opcode, Opcode::Text as u8, "{payload:?}");
         serde_json::from_slice(&payload).expect("a message is JSON")
     }
 
-    /// The next frame, which must be a text message that is compressed (RFC 7692 §6.2).
+    /// The next frame, which must be a compressed text message (RFC 7692 §6.2), as JSON.
     pub(crate) fn deflated_message(&mut self) -> Value {
         let head = self.exactly(2);
         assert_eq!(head[0], 0xc1, "FIN, RSV1 and text");
@@ -423,7 +424,7 @@ impl Socket {
         close_of(&payload)
     }
 
-    /// The messages up to the close frame, and its code and reason.
+    /// The messages before the close frame, and the code and reason of that frame.
     pub(crate) fn until_closed(&mut self) -> (Vec<Value>, (u16, String)) {
         let mut messages = Vec::new();
         loop {
@@ -444,12 +445,12 @@ impl Socket {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Checks that the broker says no more and has closed its side.
+    /// Checks that the broker sends no more and has closed its side.
     pub(crate) fn ended(&mut self) {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Ok(count) => assert_eq!(count, 0, "behind the close frame came {rest:?}"),
-            // What the broker had not read when it closed is answered so.
+            // The system resets a connection that is closed with unread bytes.
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }
@@ -463,7 +464,7 @@ impl Socket {
     }
 }
 
-/// The code and reason that are a close frame's payload.
+/// The code and reason in a close frame's payload.
 fn close_of(payload: &[u8]) -> (u16, String) {
     let code = payload
         .first_chunk()

@@ -1,4 +1,4 @@
-//! Certificates made for a test, and who trusts them.
+//! Certificates made for a test, and clients that trust them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use tempfile::TempDir;
 
 use super::Broker;
 
-/// Someone who signs certificates, with a folder for them.
+/// An authority that signs certificates, with a folder for them.
 pub(crate) struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// A new one, whose own certificate is in `ca.pem`.
+    /// Creates an authority. Its own certificate is in `ca.pem`.
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut params = CertificateParams::new([]).expect("no names are good names");
-        // By its name a signer is looked for.
+        // The name identifies an authority as the issuer.
         params.distinguished_name = named(&format!("authority {number} of the tests"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -37,18 +37,17 @@ impl Authority {
         authority
     }
 
-    /// A file of its folder.
+    /// The path of a file in its folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The same as a text.
+    /// The same path as text.
     pub(crate) fn file(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    /// Puts a new certificate for this machine into `NAME.pem` and its key into `NAME.key`, one after the other. Returns
-    /// the certificate.
+    /// Writes a new certificate for this machine to `NAME.pem` and then its key to `NAME.key`. Returns the certificate.
     pub(crate) fn issue(&self, name: &str) -> Vec<u8> {
         let key = KeyPair::generate().expect("a key");
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
@@ -61,8 +60,8 @@ impl Authority {
         certificate.der().to_vec()
     }
 
-    /// Puts a certificate for this machine that has signed itself into `NAME.pem` and its key into `NAME.key`: that of an
-    /// authority, as `openssl req -x509` makes it by default, or of nobody but this machine.
+    /// Writes a self-signed certificate for this machine to `NAME.pem` and its key to `NAME.key`. It is that of an
+    /// authority, as `openssl req -x509` makes it by default, or not.
     pub(crate) fn issue_self_signed(&self, name: &str, is_authority: bool) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a good name");
@@ -77,7 +76,7 @@ impl Authority {
             .expect("a file can be written");
     }
 
-    /// A broker that shows the certificate `broker`, which is issued by this.
+    /// Starts a broker with the certificate `broker`, which this authority issues.
     pub(crate) fn start(&self, args: &[&str], variables: &[(&str, &str)]) -> Broker {
         self.issue("broker");
         let (cert, key) = (self.file("broker.pem"), self.file("broker.key"));
@@ -88,12 +87,12 @@ impl Authority {
         Broker::start_with(args, &[&files, variables].concat())
     }
 
-    /// A client that trusts nobody else.
+    /// The configuration of a client that trusts only this authority.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         self.client_of(rustls::DEFAULT_VERSIONS)
     }
 
-    /// The same, of these versions of TLS.
+    /// The same, with these versions of TLS.
     pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
@@ -104,7 +103,7 @@ impl Authority {
             .expect("known versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // A session that goes on with an earlier one is shown no certificate.
+        // A resumed session does not show a certificate.
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
     }
