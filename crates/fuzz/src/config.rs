@@ -1,4 +1,5 @@
-//! The configuration: any file is a valid configuration or a fault in a few lines, and the same each time.
+//! The configuration: any file is a valid configuration or a fault that takes a few lines, with the same result each
+//! time.
 
 use std::io::Write as _;
 
@@ -6,13 +7,13 @@ use tempfile::NamedTempFile;
 use tickwire_server::Config;
 use tickwire_server::config::Overrides;
 
-/// Longest message about a fault, without the lines of the file that it shows.
+/// Longest message about a fault in characters, without the lines of the file that it shows.
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
-/// A file of settings; behind a zero byte, variables of the environment as `NAME=TEXT` lines.
+/// Checks a configuration file. After a zero byte, the input holds environment variables as `NAME=TEXT` lines.
 ///
 /// # Panics
-/// When a configuration that is not valid is accepted, or a fault cannot be told in short.
+/// When an invalid configuration is accepted, or the message about a fault is too long.
 pub fn config(input: &[u8]) {
     let mut parts = input.splitn(2, |byte| *byte == 0);
     let file = scratch(parts.next().unwrap_or_default());
@@ -45,10 +46,10 @@ pub fn config(input: &[u8]) {
     }
 }
 
-/// A file that holds `bytes` for as long as it lives.
+/// A temporary file that holds `bytes`. It is deleted when it is dropped.
 ///
 /// # Panics
-/// When the machine has no room for it.
+/// When the machine has no room for the file.
 pub(crate) fn scratch(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("the machine has room for a small file");
     file.write_all(bytes)

@@ -3,13 +3,13 @@
 use tickwire_wire::deflate::{BadDeflate, Deflater, Inflater, Settings, WindowBits};
 use tickwire_wire::frame::{Opcode, is_deflated, payload_of};
 
-/// What a message may inflate to; small, so that inputs meet it.
+/// Most bytes that a message may inflate to. It is small, so that inputs reach it.
 const BYTES_MAX: usize = 20_000;
 
-/// A compressed message as it came; taken for a plain one, it is compressed and inflated again.
+/// Inflates the input as a compressed message. Also takes it as a plain message, compresses it and inflates it again.
 ///
 /// # Panics
-/// When more is inflated than may be, the verdict depends on what was inflated before, or a message changes on the way.
+/// When too much is inflated, the verdict depends on what was inflated before, or a message changes on the way.
 pub fn deflate(input: &[u8]) {
     let mut used = Inflater::new();
     let inflated = used.inflate(input, BYTES_MAX).map(<[u8]>::to_vec);
@@ -25,7 +25,7 @@ pub fn deflate(input: &[u8]) {
     );
     match &inflated {
         Ok(message) => {
-            // The limit is exact: what has so many bytes fits, and with one byte less it does not.
+            // The limit is exact: a message of this length fits, and one byte less is too little.
             let length = message.len();
             assert!(length <= BYTES_MAX, "{length} bytes");
             assert_eq!(used.inflate(input, length), Ok(&message[..]));

@@ -1,5 +1,5 @@
-//! The parser of client frames: the same events and the same verdict however the bytes are cut, and those of a parser that was
-//! written from the RFC with no eye to speed.
+//! The parser of client frames: its events and verdict are the same however the bytes are cut. They also equal those of
+//! a parser that was written from the RFC without regard to speed.
 
 use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Inflater;
@@ -7,20 +7,20 @@ use tickwire_wire::frame::{Event, Limits, Opcode, Parser, client_frame};
 
 use crate::reference;
 
-/// Small, so that inputs meet them.
+/// The limits are small, so that inputs reach them.
 pub(crate) const LIMITS: Limits = Limits {
     message_bytes: 300,
     fragments: 5,
 };
 
-/// An event with its bytes.
+/// An event of the parser, with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Got {
     Message(Opcode, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<CloseCode>, String),
-    /// The connection is failed with this code.
+    /// The connection fails with this code.
     Failed(CloseCode),
 }
 
@@ -35,11 +35,12 @@ impl From<Event<'_>> for Got {
     }
 }
 
-/// The first byte says how the stream is cut, whether compression was agreed on, and whether what follows are frames as they are or
-/// a description of frames, whose payloads a fuzzer would hardly get right behind their masks.
+/// Parses a stream of frames. The first byte says how the stream is cut, whether compression was negotiated, and
+/// whether the rest is the frames themselves or a description of frames. A fuzzer would hardly find valid payloads
+/// through their masks.
 ///
 /// # Panics
-/// When the parser says one thing of the whole and another of its parts, or is wrong.
+/// When the parser is wrong, or its result for the whole stream differs from that for its parts.
 pub fn frames(input: &[u8]) {
     let Some((&how, rest)) = input.split_first() else {
         return;
@@ -60,12 +61,13 @@ pub fn frames(input: &[u8]) {
     }
 }
 
-/// The stream of frames that `input` describes: two bytes for the head, one for the length, four for the mask, the payload plain.
+/// The stream of frames that `input` describes. A frame is two bytes for the head and the length, four for the mask,
+/// and the payload unmasked.
 fn described(input: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut rest = input;
     while let Some((&[head, length, a, b, c, d], after)) = rest.split_first_chunk() {
-        // Lengths up to 510, so that some are beyond seven bits and some beyond the limit.
+        // Lengths go up to 510, so that some need more than seven bits and some exceed the limit.
         let length = usize::from(length) * if head & 0x40 == 0 { 1 } else { 2 };
         let (payload, after) = after.split_at(length.min(after.len()));
         if let Some(opcode) = Opcode::from_bits(head & 0x0f) {
@@ -78,7 +80,7 @@ fn described(input: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// What the parser says of `stream` when it comes in pieces of `sizes`, one after the other and again.
+/// The parser's events when `stream` comes in pieces of the given `sizes`, which are used in turn.
 fn in_pieces(stream: &[u8], sizes: &[usize], compressed: bool) -> Vec<Got> {
     let mut inflater = compressed.then(Inflater::new);
     let (mut parser, mut got, mut rest) = (Parser::new(LIMITS), Vec::new(), stream);

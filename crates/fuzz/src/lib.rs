@@ -1,7 +1,8 @@
-//! What must hold of any input: a function per parser that reads what others wrote.
+//! What must hold for any input: one function for each parser that reads foreign data.
 //!
-//! Each takes bytes and panics when something does not hold. `cargo xtask fuzz` feeds them with what libFuzzer thinks of; the
-//! inputs below `seeds`, those that once found a fault among them, are run by this crate's tests, with every other test.
+//! Each function takes bytes and panics when something does not hold. `cargo xtask fuzz` gives them the inputs that
+//! libFuzzer creates. The inputs below `seeds`, which include those that once found a fault, are run by the tests of
+//! this crate.
 
 mod config;
 mod deflate;
@@ -21,10 +22,10 @@ pub use recording::recording;
 pub use requests::{json, msgpack};
 pub use topics::topics;
 
-/// What a target checks.
+/// The check of one parser.
 pub type Target = fn(&[u8]);
 
-/// Every target by name: that of its function, of its libFuzzer program and of its folder of seeds.
+/// Every target by name: the name of its function, of its libFuzzer program and of its folder of seeds.
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("deflate", deflate),

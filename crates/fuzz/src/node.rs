@@ -1,26 +1,26 @@
-//! A value as another reader of JSON and of MessagePack sees it, key by key and digit by digit: what published data must still be
-//! wherever it is read.
+//! A value as another parser of JSON and MessagePack sees it, key by key and digit by digit. Published data must be the
+//! same value wherever it is read.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A value.
+/// A parsed value.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Node {
     Null,
     Bool(bool),
     Integer(i128),
-    /// The bits of a float.
+    /// The bits of a floating-point number.
     Float(u64),
     Text(String),
     Array(Vec<Self>),
-    /// In the order of the pairs.
+    /// The pairs of a map, in their order.
     Map(Vec<(String, Self)>),
 }
 
-/// The pairs of a map, their values not read yet.
+/// The pairs of a map, with values that are not parsed yet.
 struct Pairs<'t>(Vec<(String, &'t RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 }
 
 impl Node {
-    /// The value that a JSON text is, its numbers as `number` has them.
+    /// Parses a JSON text. `number` turns the text of a number into a value.
     pub(crate) fn of_json(text: &str, number: fn(&str) -> Self) -> Result<Self, serde_json::Error> {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
         Ok(match text.as_bytes().first() {
@@ -69,13 +69,13 @@ impl Node {
         })
     }
 
-    /// The value that bytes of MessagePack are.
+    /// Parses bytes of MessagePack.
     pub(crate) fn of_msgpack(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
         rmp_serde::from_slice(bytes)
     }
 }
 
-/// A number of JSON as MessagePack must have it: an integer of 64 bits, a float that says the same, or its text.
+/// A JSON number as MessagePack must hold it: an integer of 64 bits, a float of the same value, or the text.
 pub(crate) fn as_packed(text: &str) -> Node {
     let fits = |number: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(number);
     if let Some(number) = text.parse().ok().filter(fits).filter(|_| text != "-0") {
@@ -89,7 +89,7 @@ pub(crate) fn as_packed(text: &str) -> Node {
     }
 }
 
-/// A number of JSON as it is read from the text that MessagePack was turned into.
+/// A JSON number as it is read from the JSON text that MessagePack was converted to.
 pub(crate) fn as_written(text: &str) -> Node {
     match text.parse() {
         Ok(number) if text != "-0" => Node::Integer(number),
@@ -97,8 +97,8 @@ pub(crate) fn as_written(text: &str) -> Node {
     }
 }
 
-/// A number written out without an exponent and without zeros at its ends; of one whose exponent is beyond all floats, the
-/// text as it is.
+/// A number without exponent and without zeros at its ends. If its exponent exceeds that of every float, the text is
+/// unchanged.
 fn plain(text: &str) -> String {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (sign, mantissa) = match mantissa.strip_prefix('-') {

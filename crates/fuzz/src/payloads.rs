@@ -1,4 +1,5 @@
-//! What is published in one form and read in all of them: the same value everywhere, at once and from the history.
+//! Data that is published in one form and read in every form: the value is the same everywhere, live and from the
+//! history.
 
 use tickwire_router::{Directory, DirectoryLimits, Kinds, Publication};
 use tickwire_server::http::{parse_line, sse};
@@ -8,10 +9,10 @@ use tickwire_wire::{ClientMessage, Codec, Micros, Payload, Seq, ServerMessage, T
 
 use crate::node::{Node, as_packed, as_written};
 
-/// Published data: a byte that says how, and the data in JSON or MessagePack.
+/// Publishes data. The first byte says how; the rest is the data in JSON or MessagePack.
 ///
 /// # Panics
-/// When a reader gets another value than was published, or what was taken in one way is refused in another.
+/// When a reader gets another value than was published, or data accepted in one form is refused in another.
 pub fn payloads(input: &[u8]) {
     let Some((way, data)) = input.split_first() else {
         return;
@@ -40,7 +41,7 @@ pub fn payloads(input: &[u8]) {
     is_read(payload, &json, &packed);
 }
 
-/// What three ways of publishing JSON make of it, which must be the same.
+/// Decodes JSON data in three ways, which must give the same result.
 fn from_json(data: &[u8]) -> Option<Payload> {
     let alone = Payload::from_json(data).ok()?;
     let request = [br#"{"op":"publish","topic":"chat.x","data":"#, data, b"}"].concat();
@@ -63,7 +64,7 @@ fn published(codec: Codec, request: &[u8]) -> Option<Payload> {
     }
 }
 
-/// Publishes `payload` twice and reads it in every form, the last value and the history.
+/// Publishes `payload` twice and reads it in every form, as the last value and from the history.
 fn is_read(payload: Payload, json: &str, packed: &Node) {
     let limits = DirectoryLimits {
         topics_max: 1,
@@ -87,7 +88,7 @@ fn is_read(payload: Payload, json: &str, packed: &Node) {
     }
 }
 
-/// Every frame of `publication` says what was published, to a client of this project and to others.
+/// Checks that every frame of `publication` holds what was published, for clients of this project and for others.
 fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
     let text = payload_of(publication.frame(Codec::Json, op).0);
     let ending = format!("\"data\":{json}}}");
@@ -116,7 +117,7 @@ fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
     assert_eq!(&Node::of_json(&data, as_written).expect("data is JSON"), packed);
 }
 
-/// The data that a client of this project is given.
+/// The data that a client of this project gets.
 fn data_of(codec: Codec, message: &[u8]) -> String {
     match codec.decode_server(message) {
         Ok(ServerMessage::Update { data, .. } | ServerMessage::Snapshot { data, .. }) => {

@@ -1,4 +1,4 @@
-//! The parser of recordings, with the books, tickers and candles that are made of them.
+//! The parser of recordings, with the books, tickers and candles that are made from them.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use tickwire_feed::Replay;
 
 use crate::config::scratch;
 
-/// A recording, plain, gzip or zstd, is replayed to its end.
+/// Replays a recording to its end. The input is plain text, gzip or zstd.
 ///
 /// # Panics
-/// When time goes backwards, a tick is of no topic, or what was read is not what was counted.
+/// When time goes backwards, a tick has no topic, or the counts differ from what was read.
 pub fn recording(input: &[u8]) {
     let file = scratch(input);
     let files: [PathBuf; 1] = [file.path().to_owned()];
-    // A file of which nothing can be used is refused.
+    // A file without a usable line is refused.
     let Ok(mut replay) = Replay::open(&files) else {
         return;
     };

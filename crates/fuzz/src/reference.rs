@@ -1,14 +1,14 @@
-//! A reader of client frames for comparison: over a whole stream, a rule after the other as RFC 6455 has them, nothing in place
-//! and nothing kept.
+//! A parser of client frames to compare with. It reads a whole stream and applies one rule of RFC 6455 after the other.
+//! It changes nothing in place and keeps no state.
 
 use tickwire_wire::CloseCode;
 use tickwire_wire::frame::{Limits, Opcode};
 
 use crate::frames::Got;
 
-/// Why reading stops.
+/// Why parsing stops.
 enum Stop {
-    /// The stream ends before the frame does.
+    /// The stream ends before the frame.
     Short,
     Failed(CloseCode),
 }
@@ -17,7 +17,7 @@ struct Frame {
     fin: bool,
     opcode: Opcode,
     payload: Vec<u8>,
-    /// Whether all of the payload is there.
+    /// Whether the whole payload is there.
     whole: bool,
 }
 
@@ -27,7 +27,7 @@ struct Message {
     fragments: u32,
 }
 
-/// What a stream says.
+/// Parses a stream into events.
 pub(crate) fn read(stream: &[u8], limits: Limits) -> Vec<Got> {
     let (mut got, mut rest, mut message) = (Vec::new(), stream, None);
     while !rest.is_empty() {
@@ -54,7 +54,7 @@ const fn failed<T>(code: CloseCode) -> Result<T, Stop> {
     Err(Stop::Failed(code))
 }
 
-/// The next frame, as much of its payload as is there.
+/// Parses the next frame, with as much of its payload as is there.
 fn frame(rest: &mut &[u8], message: Option<&Message>, limits: Limits) -> Result<Frame, Stop> {
     let &first = rest.first().ok_or(Stop::Short)?;
     let fin = first & 0x80 != 0;
@@ -111,7 +111,7 @@ fn bytes<const N: usize>(rest: &[u8], at: usize) -> Result<[u8; N], Stop> {
     found.ok_or(Stop::Short)
 }
 
-/// What a frame makes of the message that is under way, or by itself.
+/// Handles a frame: a control frame by itself, a data frame as a part of the current message.
 fn take(frame: Frame, message: &mut Option<Message>) -> Result<Option<Got>, Stop> {
     let Frame {
         fin,

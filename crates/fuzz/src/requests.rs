@@ -1,29 +1,29 @@
-//! The codecs of requests and of what clients read: what is accepted can be written again and says the same then.
+//! The codecs of requests and of what clients read: an accepted message can be encoded again and is still the same.
 
 use tickwire_wire::codec::{DataOp, Stamp};
 use tickwire_wire::{ClientMessage, Codec, Epoch, Micros, Payload, Seq, ServerMessage};
 
-/// Longest reason of a refusal: it must not repeat what was sent.
+/// Longest reason of a refusal in bytes: a reason must not repeat the whole message.
 const REASON_BYTES_MAX: usize = 300;
 
-/// A request in JSON.
+/// Decodes a request in JSON.
 ///
 /// # Panics
-/// When what was accepted does not survive being written and read.
+/// When an accepted request changes on being encoded and decoded again.
 pub fn json(input: &[u8]) {
     request(Codec::Json, input);
 }
 
-/// A request in MessagePack.
+/// Decodes a request in MessagePack.
 ///
 /// # Panics
-/// When what was accepted does not survive being written and read.
+/// When an accepted request changes on being encoded and decoded again.
 pub fn msgpack(input: &[u8]) {
     request(Codec::MessagePack, input);
 }
 
 fn request(codec: Codec, input: &[u8]) {
-    // A client reads what a broker sends; no check but that it ends in a value or an error.
+    // A client reads what a broker sends. The only check is that decoding ends in a value or an error.
     drop(codec.decode_server(input));
     let message = match codec.decode_request(input) {
         Ok(message) => message,
@@ -41,7 +41,7 @@ fn request(codec: Codec, input: &[u8]) {
         let mut bytes = Vec::new();
         other.encode_request(&message, &mut bytes);
         match (&message, other.decode_request(&bytes)) {
-            // A number that MessagePack does not have becomes a string there; `payloads` looks at data more closely.
+            // A number that MessagePack cannot hold becomes a string in it. `payloads` checks data more closely.
             (
                 ClientMessage::Publish { id, topic, .. },
                 Ok(ClientMessage::Publish {
@@ -58,7 +58,7 @@ fn request(codec: Codec, input: &[u8]) {
     }
 }
 
-/// What was published reaches subscribers of both codecs, whole.
+/// Checks that published data reaches subscribers of both codecs unchanged.
 fn can_be_sent_on(data: &Payload) {
     let epoch = Epoch::from("k3v9");
     let stamp = Stamp {

@@ -1,13 +1,14 @@
-//! Topics and patterns: what is one, and which match, against the rules written down naively.
+//! Topics and patterns: which words are valid, and which match, compared with a naive form of the rules.
 
 use tickwire_router::PatternIndex;
 use tickwire_wire::limits::{TOPIC_BYTES_MAX, TOPIC_TOKENS_MAX};
 use tickwire_wire::{Pattern, Topic};
 
-/// Words between spaces: each a topic and a pattern, or not; the patterns are put into an index and taken out again.
+/// Checks words between spaces, each of which may be a topic and a pattern. Adds the patterns to an index and removes
+/// them again.
 ///
 /// # Panics
-/// When a word is taken for what it is not, or something matches that should not or the reverse.
+/// When validity or a match differs from the naive rules.
 pub fn topics(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -52,7 +53,7 @@ pub fn topics(input: &[u8]) {
     assert!(index.is_empty(), "something is left of {patterns:?}");
 }
 
-/// The index finds just those of the patterns that match and that it still has.
+/// Checks that the index finds exactly the matching patterns that it still has.
 fn check(index: &PatternIndex<usize>, topics: &[Topic], patterns: &[Pattern], has: impl Fn(usize) -> bool) {
     for topic in topics {
         let mut found = Vec::new();
@@ -70,7 +71,7 @@ fn check(index: &PatternIndex<usize>, topics: &[Topic], patterns: &[Pattern], ha
     }
 }
 
-/// PROTOCOL.md, "Topics".
+/// The rules of PROTOCOL.md, "Topics".
 fn is_valid(word: &str, wildcards: bool) -> bool {
     let tokens: Vec<&str> = word.split('.').collect();
     let named = |token: &str| {

@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::config`].
+//! The libFuzzer program for [`tickwire_fuzz::config`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::deflate`].
+//! The libFuzzer program for [`tickwire_fuzz::deflate`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::frames`].
+//! The libFuzzer program for [`tickwire_fuzz::frames`].
 
 #![no_main]
 

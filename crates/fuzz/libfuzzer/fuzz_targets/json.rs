@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::json`].
+//! The libFuzzer program for [`tickwire_fuzz::json`].
 
 #![no_main]
 

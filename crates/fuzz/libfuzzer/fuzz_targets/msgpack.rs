@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::msgpack`].
+//! The libFuzzer program for [`tickwire_fuzz::msgpack`].
 
 #![no_main]
 

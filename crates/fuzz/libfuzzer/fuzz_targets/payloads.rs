@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::payloads`].
+//! The libFuzzer program for [`tickwire_fuzz::payloads`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::recording`].
+//! The libFuzzer program for [`tickwire_fuzz::recording`].
 
 #![no_main]
 

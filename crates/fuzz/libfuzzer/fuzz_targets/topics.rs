@@ -1,4 +1,4 @@
-//! libFuzzer's way to [`tickwire_fuzz::topics`].
+//! The libFuzzer program for [`tickwire_fuzz::topics`].
 
 #![no_main]
 

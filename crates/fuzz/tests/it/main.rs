@@ -1,4 +1,4 @@
-//! Every input that is kept, on every run of the tests: a fault that the fuzzer once found stays found.
+//! Runs every kept input with each run of the tests, so that a fault which the fuzzer found does not come back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn what_is_kept_is_in_order() {
             let input = fs::read(seeds.join(&seed)).unwrap();
             let held = std::panic::catch_unwind(|| target(&input));
             assert!(held.is_ok(), "seeds/{name}/{seed} found a fault");
-            // Nor any beginning of it.
+            // Each beginning of the input must pass as well.
             for end in 0..input.len().min(200) {
                 target(&input[..end]);
             }
@@ -40,7 +40,7 @@ fn what_is_kept_is_in_order() {
     }
 }
 
-/// What libFuzzer takes for an entry of a dictionary, read as it reads it.
+/// Parses an entry of a dictionary as libFuzzer does; `None` if it is not an entry.
 fn word(line: &str) -> Option<Vec<u8>> {
     let mut word = Vec::new();
     let mut rest = line.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
