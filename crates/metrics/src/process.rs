@@ -67,7 +67,7 @@ pub const PROCESS_TABLE: &[Definition] = &[
     ),
 ];
 
-/// Exports [`PROCESS_TABLE`].
+/// The exporter of [`PROCESS_TABLE`].
 #[derive(Debug)]
 pub(crate) struct ProcessCollector {
     descs: Vec<Desc>,
