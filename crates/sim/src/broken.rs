@@ -1,11 +1,12 @@
-//! What the simulator can find wrong: which promise, and what showed it.
+//! The faults that the simulator can find: which promise was broken, and what showed it.
 
 use std::fmt;
 
 use thiserror::Error;
 use tickwire_client::promise::BrokenPromise;
 
-/// The promises that are checked. The first six are those of PROTOCOL.md, "What a client may rely on".
+/// The promises that are checked. The first six are those of PROTOCOL.md, "What a client may rely on", with their
+/// numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// 1: numbers only increase.
@@ -20,25 +21,25 @@ pub enum Rule {
     Resume,
     /// 6: slow readers cost bounded memory, and end.
     SlowReaders,
-    /// A message is the one that was published under its number.
+    /// A message has the data that was published under its number.
     Content,
-    /// The bytes are frames and messages.
+    /// The bytes are valid frames and messages.
     Framing,
-    /// Subscriptions bring what they cover, from their ack to the ack of their end.
+    /// Subscriptions bring the topics that they cover, from their ack to the ack of their end.
     Subscriptions,
-    /// The lineage of a topic is told before its first update, once.
+    /// The lineage of a topic is told once, before its first update.
     Lineage,
-    /// Each request is told when all that it brings has come, once and not before.
+    /// The `synced` of a request comes once, after everything that the request brings.
     Synced,
-    /// Requests are answered, in time.
+    /// Requests are answered in time.
     Answers,
     /// Answers do not wait behind market data.
     ControlFirst,
     /// Connections end only for a reason.
     Closes,
-    /// A batch of writes has a connection once, and nothing is sent twice.
+    /// A batch of writes has each connection once, and nothing is sent twice.
     Batches,
-    /// What the shards count is what happened.
+    /// The counters of the shards agree with what happened.
     Ledger,
     /// The broker does not panic.
     Panic,
@@ -68,13 +69,13 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("rule \"{rule}\" is broken: {what}")]
 pub struct Broken {
-    /// Which promise.
+    /// The promise.
     pub rule: Rule,
-    /// What showed it.
+    /// What showed that it was broken.
     pub what: String,
 }
 
@@ -115,7 +116,7 @@ impl From<BrokenPromise> for Broken {
     }
 }
 
-/// `Err` with a promise unless `holds`.
+/// Returns an error with `rule` unless `holds`.
 pub(crate) fn ensure(holds: bool, rule: Rule, what: impl FnOnce() -> String) -> Result<(), Broken> {
     if holds {
         Ok(())

@@ -1,9 +1,9 @@
-//! The broker as it runs: a directory, its shards, and the cycle of reading, delivering and writing that the server's
-//! threads go through.
+//! The broker in the simulation: a directory, its shards, and the cycle of reading, delivering and writing of the
+//! server's threads.
 //!
-//! What the server does with sockets is done here with [`Link`]s: the same parser, the same codecs, the same order. What
-//! only the broker's side can see is checked here: what waits for a connection is bounded, connections end for a reason,
-//! and those that have to end do.
+//! [`Link`]s take the place of the server's sockets; parser, codecs and order are the same. Here are the checks of what
+//! only the broker's side can see: what waits for a connection is bounded, connections end only for a reason, and
+//! connections that have to end do.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,35 +29,35 @@ use crate::topics::{self, NAMES};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
-/// Bytes that one connection writes at most at a time, as the server has it.
+/// Most bytes that one connection writes at a time, as in the server.
 const BYTES_PER_WRITE: usize = 64 * 1024;
-/// Longest frame of a run: the longest message with its envelope.
+/// Longest frame of a run in bytes: the longest message with its envelope.
 const FRAME_MAX: usize = 21_000;
-/// Bytes of all histories together in a world that has few.
+/// Bytes of all histories together, in a world that has little room for them.
 const SQUEEZED_BYTES: usize = 5_000;
 
-/// Messages of a simulated world are short.
+/// The compression settings. Messages of a simulated world are short.
 const COMPRESSION: deflate::Settings = deflate::Settings {
     level: 1,
     threshold_bytes: 60,
 };
 
-/// The broker since its last start.
+/// The broker, from one start to the next.
 pub(crate) struct Broker {
     pub(crate) truth: Truth,
     pub(crate) shards: Vec<Shard>,
     pub(crate) ledgers: Vec<Ledger>,
-    /// The connection of each client.
+    /// The connection of each client, if it has one.
     pub(crate) links: Vec<Option<Link>>,
     rights: Rc<Rights>,
     setup: Rc<Setup>,
     scratch: Vec<u8>,
-    /// What happened, but for what the shards count.
+    /// What happened since the start, without what the shards count.
     pub(crate) tally: Tally,
 }
 
 impl Broker {
-    /// A broker that just started, for the `generation`th time.
+    /// Starts the broker for the `generation`th time.
     pub(crate) fn start(setup: &Rc<Setup>, generation: u64) -> Self {
         let queues = (0..setup.shards).map(|_| Arc::new(ShardQueue::new(setup.queue, Box::new(|| {}))));
         let limits = DirectoryLimits {
@@ -88,7 +88,7 @@ impl Broker {
         }
     }
 
-    /// What happened since the start.
+    /// What happened since the start, including what the shards count.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = self.tally;
         for shard in &self.shards {
@@ -97,7 +97,7 @@ impl Broker {
         tally
     }
 
-    /// Accepts the connection of a client that has none.
+    /// Accepts a connection from a client that has none.
     pub(crate) fn accept(&mut self, client: usize, now: Micros) {
         let it = &self.setup.clients[client];
         let session =
@@ -106,21 +106,21 @@ impl Broker {
         self.links[client] = Some(Link::new(it.shard, it.codec, session, it.socket_bytes, now));
     }
 
-    /// The connection of a client breaks. What the socket took is still in `down`.
+    /// Breaks the connection of a client. The bytes that the socket took are still in `down`.
     pub(crate) fn cut(&mut self, client: usize) {
         if let Some(link) = &mut self.links[client] {
             drop_session(&mut self.shards, link);
         }
     }
 
-    /// Whether the session of a client takes requests.
+    /// Whether the session of a client accepts requests.
     pub(crate) fn is_open(&self, client: usize) -> bool {
         let link = self.links[client].as_ref();
         link.and_then(|link| Some(self.shards[link.shard].is_open(link.session?))) == Some(true)
     }
 
-    /// One round of a shard. `budget`: deliveries at most; `read`: bytes that are read of each connection at most.
-    /// Returns whether it did something or has more to do.
+    /// Runs one cycle of a shard, with at most `budget` deliveries. Of each connection it reads at most `read` bytes.
+    /// Returns whether the shard did something or has more to do.
     pub(crate) fn cycle(
         &mut self,
         shard: usize,
@@ -129,7 +129,7 @@ impl Broker {
         now: Micros,
         trace: &mut Trace,
     ) -> Result<bool, Broken> {
-        // When all of its connections lag, each of them does; and with nothing queued, the shard knows what is new.
+        // If all of the shard's connections lag and nothing is queued, the shard knows the newest messages.
         let it = &self.shards[shard];
         let knows = it.lagging_count() == it.session_count() && it.queue_depth() == 0;
         let heads = knows.then(|| self.truth.heads());
@@ -164,7 +164,7 @@ impl Broker {
         self.links.iter().position(owns)
     }
 
-    /// Reads what clients sent, and learns which sockets take bytes again.
+    /// Reads what clients sent, and finds out which sockets take bytes again.
     fn read_links(&mut self, shard: usize, read: usize, now: Micros) -> Result<bool, Broken> {
         let mut heard = false;
         for client in 0..self.links.len() {
@@ -221,7 +221,7 @@ impl Broker {
                 Ok(Some(event)) => {
                     handle(shard, link, &mut self.truth, id, event, now);
                     if shard.unfinished(id).is_some() {
-                        // What comes behind it is read when it is done.
+                        // The bytes after the request are read when it is done.
                         link.up.splice(..0, input.iter().copied());
                         break;
                     }
@@ -236,7 +236,7 @@ impl Broker {
         Ok(())
     }
 
-    /// One round over the sessions that have something waiting, in batches, as the server has it.
+    /// Writes once to each session that has something waiting, in batches, as the server does.
     fn write_dirty(
         &mut self,
         shard: usize,
@@ -266,7 +266,7 @@ impl Broker {
                     batch.push((client, id));
                 }
             }
-            // All is handed to the sockets before the shard hears what they took.
+            // The sockets get all bytes before the shard is told what they took.
             let taken: Vec<usize> = batch
                 .iter()
                 .map(|(client, id)| self.offer(*client, *id))
@@ -279,14 +279,14 @@ impl Broker {
         Ok(wrote)
     }
 
-    /// Checks that a connection which lagged goes on with what was the newest when its socket took bytes again, where only
-    /// that counts.
+    /// Checks a connection that has lagged. Where only the newest message counts, it must go on with the one that was
+    /// newest when its socket took bytes again.
     fn check_news(&self, client: usize, id: SessionId, heads: &[u64; NAMES.len()]) -> Result<(), Broken> {
         let Some(link) = self.links[client].as_ref().filter(|link| link.went_on) else {
             return Ok(());
         };
         let outbox = self.shards[link.shard].outbox(id);
-        // An answer among the data tells where the data before it ends, so that stays as it is. A frame begun does too.
+        // An answer among the data keeps its place and the data before it. So does a frame that was begun.
         let Some(outbox) = outbox.filter(|outbox| outbox.answer_bytes() == 0) else {
             return Ok(());
         };
@@ -309,7 +309,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Puts as much of what waits into a client's socket as that takes. Returns how many bytes it took.
+    /// Puts as many waiting bytes into a client's socket as it takes. Returns how many it took.
     fn offer(&mut self, client: usize, id: SessionId) -> usize {
         let Some(link) = &mut self.links[client] else {
             return 0;
@@ -333,7 +333,7 @@ impl Broker {
         link.down.len() - before
     }
 
-    /// Tells a shard what the socket of a client took.
+    /// Tells a shard how many bytes the socket of a client took.
     fn took(
         &mut self,
         client: usize,
@@ -367,21 +367,21 @@ impl Broker {
         Ok(())
     }
 
-    /// `bytes` were published that must reach a client.
+    /// Counts `bytes` of a published message that must reach a client.
     pub(crate) fn owes(&mut self, client: usize, bytes: usize) {
         if let Some(link) = &mut self.links[client] {
             link.owed += bytes;
         }
     }
 
-    /// Takes note of the connections for which certainly too much waits.
+    /// Records the connections for which certainly too much waits.
     fn mark_full(&mut self, shard: usize, now: Micros) {
         if self.setup.queue < 1_000 {
-            return; // the shard reads the histories when it likes, and they may hold little
+            return; // the shard reads the histories at any time, and they may hold little
         }
         let full = self.setup.outbox_bytes + OUTBOX_REFILL_BYTES + 2 * FRAME_MAX;
         for (link, client) in self.links.iter_mut().zip(&self.setup.clients) {
-            // What is owed is counted as it was published; compressed, it may be far less.
+            // The owed bytes are counted uncompressed. Compressed, they may be far fewer.
             let link = link
                 .as_mut()
                 .filter(|link| !client.deflate && link.shard == shard);
@@ -395,7 +395,7 @@ impl Broker {
     fn check(&self, shard: usize, now: Micros) -> Result<(), Broken> {
         let setup = &self.setup;
         let room = setup.outbox_bytes + OUTBOX_REFILL_BYTES + 3 * FRAME_MAX;
-        // What a stall is found out by looks again every second or quarter of its time.
+        // The timer that detects a stall runs every second, or every quarter of the stall time.
         let patience = Micros(0).plus_ms(2 * setup.stall_ms + 3_000).0;
         for (client, link) in self.links.iter().enumerate() {
             let Some(link) = link.as_ref().filter(|link| link.shard == shard) else {
@@ -470,7 +470,7 @@ fn settings(setup: &Setup) -> ShardSettings {
     }
 }
 
-/// The broker lets go of a connection.
+/// Ends the session of a connection.
 fn drop_session(shards: &mut [Shard], link: &mut Link) {
     let Some(id) = link.session.take() else { return };
     let shard = &mut shards[link.shard];

@@ -1,13 +1,14 @@
-//! Chance from a seed: the same seed, the same numbers, on every machine and with every version of every library.
+//! Random numbers from a seed: the same seed gives the same numbers, on every machine and with every version of every
+//! library.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014). Never reads the system's randomness.
+//! The generator is SplitMix64 (Steele, Lea, Flood 2014). It never reads the system's randomness.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Debug, Clone)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// The sequence of `seed`.
+    /// Starts the sequence of `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         let mut chance = Self(seed ^ 0x7469_636b_7769_7265);
         chance.next();
@@ -23,7 +24,7 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, which is above 0.
+    /// A number below `end`, which must be above 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }

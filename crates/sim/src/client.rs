@@ -1,7 +1,7 @@
-//! A client: what it wants, what it sends, how it reads, and everything that it checks.
+//! A client: its subscriptions, its requests, how it reads, and everything that it checks.
 //!
-//! It parses the bytes that come, frame by frame, and shows each message to the checks of the client library and to the
-//! [`Oracle`]. It outlives its connections: on the next one it resumes from where it was, as the client library does.
+//! It parses the bytes frame by frame. It hands each message to the checks of the client library and to the [`Oracle`].
+//! It outlives its connections: on the next one it resumes from its positions, as the client library does.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ use crate::topics;
 use crate::trace::Trace;
 use crate::truth::{Truth, padded};
 
-/// More than any message inflates to.
+/// Larger than any inflated message, in bytes.
 const INFLATED_BYTES_MAX: usize = 1 << 24;
 
 /// A client, connected or not.
@@ -35,21 +35,21 @@ const INFLATED_BYTES_MAX: usize = 1 << 24;
 pub(crate) struct Client {
     index: usize,
     codec: Codec,
-    /// Inflates what comes compressed, if that may come.
+    /// Inflates compressed messages, if the client negotiated compression.
     inflater: Option<Inflater>,
     pub(crate) pace: Pace,
-    /// It does not answer pings.
+    /// Whether the client leaves pings unanswered.
     pub(crate) mute: bool,
     checker: Checker,
     pub(crate) oracle: Oracle,
-    /// What it has subscribed to, over all connections.
+    /// The subscriptions, over all connections.
     wanted: BTreeMap<usize, Wanted>,
     next_id: u64,
-    /// Bytes of a frame that is not whole yet.
+    /// The bytes of a frame that is not complete yet.
     bytes: Vec<u8>,
-    /// Bytes of this connection that were parsed.
+    /// How many bytes of this connection were parsed.
     parsed: u64,
-    /// The close frame that came.
+    /// The code of the close frame, if one came.
     closed: Option<CloseCode>,
 }
 
@@ -71,8 +71,8 @@ impl Client {
         }
     }
 
-    /// A new connection was made. With `resume`, sends what brings the subscriptions to where they were, with `ahead` the
-    /// positions of patterns' topics before them.
+    /// Begins a new connection. With `resume`, sends the requests that resume the subscriptions. With `ahead`,
+    /// positions of patterns' topics go before them.
     pub(crate) fn connected(&mut self, resume: bool, ahead: bool, link: &mut Link) {
         if resume {
             self.checker.reconnected();
@@ -87,7 +87,8 @@ impl Client {
         let left = self.checker.left_off();
         let left = left.filter_map(|left| Some((topics::find(left.topic)?, left.position?)));
         let mut left: BTreeMap<usize, Position> = left.collect();
-        // Patterns come last: what they cover is then subscribed, with its position, if it was by its name.
+        // Patterns come last. A topic that is also subscribed by its name then has its own subscription and position
+        // already.
         for (pattern, wanted) in std::mem::take(&mut self.wanted) {
             if !topics::is_wildcard(pattern) {
                 let from = left.remove(&pattern).map(From::Topic);
@@ -107,7 +108,7 @@ impl Client {
         }
     }
 
-    /// The connection is gone.
+    /// Ends the connection.
     pub(crate) fn disconnected(&mut self) {
         let had: Vec<_> = self.oracle.patterns().collect();
         self.wanted.extend(had);
@@ -115,7 +116,7 @@ impl Client {
         self.bytes.clear();
     }
 
-    /// Where the client is in a topic, over all connections.
+    /// The client's position in a topic, over all connections.
     pub(crate) fn position(&self, topic: usize) -> Option<Position> {
         self.checker.position(topics::name(topic))
     }
@@ -133,7 +134,7 @@ impl Client {
     }
 
     fn send_frame(&self, opcode: Opcode, payload: &[u8], link: &mut Link) {
-        // Any mask will do here; it only has to be undone.
+        // Any mask will do, since the broker only has to remove it.
         let mask = [0x37, 0xfa, self.index as u8, payload.len() as u8];
         link.up.extend(client_frame(true, opcode, mask, payload));
     }
@@ -144,7 +145,8 @@ impl Client {
         wanted: Wanted,
         link: &mut Link,
     ) {
-        // The client library cannot tell the one snapshot of a topic from that of a subscription that begins meanwhile.
+        // The client library cannot tell a one-shot of a topic from the snapshot of a subscription that begins
+        // meanwhile.
         topics.retain(|(pattern, _)| !self.oracle.is_shooting(*pattern));
         if topics.is_empty() {
             return;
@@ -221,7 +223,7 @@ impl Client {
         let id = self.next_id();
         let text = padded(&format!("{}-{id}", self.index), size);
         if topics::kind(topic) == Kind::Book {
-            return; // books are the feed's
+            return; // only the feed publishes books
         }
         let message = ClientMessage::Publish {
             id: Some(RequestId(id)),
@@ -239,7 +241,7 @@ impl Client {
         self.send_frame(Opcode::Close, &CloseCode::NORMAL.0.to_be_bytes(), link);
     }
 
-    /// Reads at its pace, or `bytes` if that is given. Returns how many bytes it took.
+    /// Reads at its pace, or `bytes` bytes if given. Returns how many bytes it read.
     pub(crate) fn read(&mut self, at: &mut Reading<'_>, bytes: Option<usize>) -> Result<usize, Broken> {
         for handled in at.link.handled.drain(..) {
             self.oracle.handled(handled);
@@ -322,8 +324,8 @@ impl Client {
         let (setup, link) = (at.setup, &*at.link);
         let ms = |since: Micros| at.now.since(since) / 1_000;
         let due = match code {
-            CloseCode::NORMAL => true, // its own, answered
-            // It takes nothing, or long for what it was promised.
+            CloseCode::NORMAL => true, // its own close frame, answered
+            // It takes nothing, or takes long for a promised replay.
             CloseCode::SLOW => {
                 let promised = self.oracle.is_promised_more() && ms(link.opened_at) >= REPLAY_MS;
                 promised || ms(link.taken_before_close) >= setup.stall_ms
@@ -340,7 +342,7 @@ impl Client {
         Ok(())
     }
 
-    /// Checks that the answer that begins here did not wait behind market data.
+    /// Checks that the answer which begins here did not wait behind market data.
     fn in_time(&self, id: u64, due: &mut Vec<Due>) -> Result<(), Broken> {
         let Some(index) = due.iter().position(|due| due.id == id) else {
             return Ok(());
@@ -420,7 +422,7 @@ impl Client {
         }
     }
 
-    /// Checks that a pong says when its ping was read.
+    /// Checks that a pong tells when its ping was read.
     fn pong(
         &mut self,
         id: u64,
@@ -438,7 +440,7 @@ impl Client {
         self.in_time(id, &mut at.link.due)
     }
 
-    /// Whether every message of a topic that is published now must come to it.
+    /// Whether each message that is published to a topic now must come to the client.
     pub(crate) fn must_get(&self, topic: usize) -> bool {
         self.oracle.covers(topic) && self.oracle.wants_every(topic) && !self.oracle.is_leaving(topic)
     }
@@ -454,7 +456,7 @@ impl Client {
     }
 }
 
-/// What a client reads from, and what it needs to judge it.
+/// What a client reads from, and what it needs to check what it reads.
 pub(crate) struct Reading<'a> {
     pub(crate) link: &'a mut Link,
     pub(crate) truth: &'a Truth,
@@ -465,13 +467,13 @@ pub(crate) struct Reading<'a> {
     pub(crate) now: Micros,
 }
 
-/// Length of the first frame, if it is here whole. A server frame is final, has no reserved bit and is not masked
-/// (RFC 6455 §5.1, §5.2).
+/// The length of the first frame, if the whole frame is there. A frame of the server is final, has no reserved bit but
+/// RSV1, and is not masked (RFC 6455 §5.1, §5.2).
 fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Broken> {
     let (Some(&first), Some(&second)) = (bytes.first(), bytes.get(1)) else {
         return Ok(None);
     };
-    // FIN, and RSV1 of a compressed message.
+    // FIN must be set. RSV1 may be, for a compressed message.
     ensure(first & 0xb0 == 0x80 && second & 0x80 == 0, Rule::Framing, || {
         format!("a frame begins with {first:#x} {second:#x}")
     })?;

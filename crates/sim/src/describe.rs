@@ -1,4 +1,4 @@
-//! What a client reads, in words, for whoever looks at a run.
+//! Describes what a client reads, for a person who looks at a run.
 
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Mode, ServerMessage};

@@ -1,25 +1,26 @@
-//! What a shard says became of each message, compared with what its clients got.
+//! A shard's account of its messages, compared with what its clients got.
 //!
-//! After each round the shard's own audit must agree with its ledger. Once everything was read, what the ledger calls
-//! delivered, conflated and gapped must be what the clients got, unless a connection ended with bytes on their way.
+//! After each round the shard's own audit must agree with its ledger. Once everything is read, the ledger's counts of
+//! delivered, conflated and gapped messages must be what the clients got, unless a connection ended with bytes on their
+//! way.
 
 use tickwire_router::Shard;
 
 use crate::broken::{Broken, Rule, ensure};
 
-/// What the clients of a shard got of what their subscriptions were owed, all connections together.
+/// What the clients of a shard got of what their subscriptions were owed, over all connections.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Got {
-    /// Updates, and snapshots that took a subscription further.
+    /// Updates, and snapshots that moved a subscription forward.
     pub(crate) delivered: u64,
-    /// Messages that one of these skipped.
+    /// Messages that these updates and snapshots skipped.
     pub(crate) conflated: u64,
-    /// Messages that gaps of slow readers named.
+    /// Messages that the gaps of slow readers named.
     pub(crate) gapped: u64,
 }
 
 impl Got {
-    /// Adds what came between `before` and `after`.
+    /// Adds the difference between `before` and `after`.
     pub(crate) fn add(&mut self, before: Self, after: Self) {
         self.delivered += after.delivered - before.delivered;
         self.conflated += after.conflated - before.conflated;
@@ -27,21 +28,21 @@ impl Got {
     }
 }
 
-/// One shard's sums, as its clients see them.
+/// The sums of one shard, from the view of its clients.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) got: Got,
-    /// Bytes that a socket took did not reach their client.
+    /// Whether bytes that a socket took did not reach their client.
     lossy: bool,
 }
 
 impl Ledger {
-    /// Bytes that a socket took will not reach their client.
+    /// Records that bytes which a socket took will not reach their client.
     pub(crate) fn lost(&mut self) {
         self.lossy = true;
     }
 
-    /// After each round of a shard: every message is in exactly one place.
+    /// Checks after each round of a shard that every message is in exactly one place.
     pub(crate) fn after_step(shard: &Shard) -> Result<(), Broken> {
         ensure(shard.sums_agree(), Rule::Ledger, || {
             "what is exported is not what there is".to_owned()
@@ -52,7 +53,7 @@ impl Ledger {
         })
     }
 
-    /// Once everything was delivered and read.
+    /// Checks the sums once everything is delivered and read.
     pub(crate) fn settled(&self, shard: &Shard) -> Result<(), Broken> {
         let (ledger, audit) = (&shard.counts().ledger, shard.audit());
         ensure(audit.pending == 0 && audit.unseen == 0, Rule::Ledger, || {

@@ -1,12 +1,12 @@
-//! A seeded simulator of the broker's core, its clients and the network between them. Never shipped.
+//! A seeded simulator of the broker's core, its clients and the network between them. It is never shipped.
 //!
-//! A seed stands for a [`Plan`]: limits, clients, and a list of things that happen. [`run()`] runs it with the real
-//! directory and shards, the real parser and the real codecs; only sockets and time are simulated. Clients read real bytes
-//! and check what PROTOCOL.md lets them rely on, twice: with the client library's own checks, and with an oracle that
-//! knows everything that was published.
+//! A seed stands for a [`Plan`]: limits, clients, and a list of events. [`run()`] runs it with the real directory and
+//! shards, the real parser and the real codecs; only sockets and time are simulated. Clients read real bytes and check
+//! what PROTOCOL.md lets them rely on. They check it twice: with the client library's own checks, and with an oracle
+//! that knows everything that was published.
 //!
-//! The same plan always gives the same run, byte for byte. Never reads a clock, never lets the order of a hash map
-//! show.
+//! The same plan always gives the same run, byte for byte. The simulator never reads a clock, and the order of a hash
+//! map never shows.
 
 mod broken;
 mod broker;

@@ -1,6 +1,6 @@
-//! One connection: the bytes on their way in both directions, and what both ends know of it.
+//! One connection: the bytes on their way in both directions, and what both ends know about it.
 //!
-//! The broker's side may put at most `capacity` bytes in; the client takes them out when it reads. Nothing is lost or
+//! The broker may put at most `capacity` bytes into it; the client takes them out when it reads. Nothing is lost or
 //! changed on the way, but a connection may end with bytes in it.
 
 use tickwire_router::SessionId;
@@ -9,28 +9,28 @@ use tickwire_wire::{Codec, Micros};
 
 use crate::topics::NAMES;
 
-/// A request that the broker handled, as far as it did at once, and the newest numbers at that time.
+/// A request, or a piece of one, that the broker handled, and the newest numbers at that time.
 #[derive(Debug)]
 pub(crate) struct Handled {
     pub(crate) id: u64,
-    /// Topics of it that were seen to by then.
+    /// How many of its topics were handled by then.
     pub(crate) topics: usize,
     pub(crate) heads: [u64; NAMES.len()],
-    /// The same numbers for the first of those topics, if it is a wildcard that was begun before.
+    /// If the first of those topics is a wildcard that an earlier piece began: the newest numbers for it.
     pub(crate) first: Option<[u64; NAMES.len()]>,
 }
 
-/// A wildcard that the broker sees to in pieces.
+/// A wildcard that the broker handles in pieces.
 #[derive(Debug, Clone)]
 pub(crate) struct Wide {
-    /// The newest numbers when it was decided which topics it is about: those that are made later join it.
+    /// The newest numbers when its topics were determined. Topics that are made later join it.
     pub(crate) decided: [u64; NAMES.len()],
-    /// The newest number of each when it was seen to.
+    /// The newest number of each topic when the topic was handled.
     pub(crate) seen: [Option<u64>; NAMES.len()],
 }
 
 impl Wide {
-    /// The newest number of each topic when it was seen to, the rest of them when these were the newest.
+    /// The newest number of each topic when it was handled, or `now` for topics that are being handled now.
     pub(crate) fn heads(&self, now: &[u64; NAMES.len()]) -> [u64; NAMES.len()] {
         std::array::from_fn(|topic| match self.decided[topic] {
             0 => 0,
@@ -39,7 +39,7 @@ impl Wide {
     }
 }
 
-/// Where in the stream an answer must begin at the latest, not to stand behind market data.
+/// The position in the stream at which an answer must begin at the latest, so that it is not behind market data.
 #[derive(Debug)]
 pub(crate) struct Due {
     /// The request's id, or the ping frame's payload.
@@ -52,46 +52,46 @@ pub(crate) struct Due {
 pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) codec: Codec,
-    /// The session; none once the broker has dropped it.
+    /// The session; `None` once the broker has dropped it.
     pub(crate) session: Option<SessionId>,
     pub(crate) parser: Parser,
-    /// From the client to the broker.
+    /// The bytes from the client to the broker.
     pub(crate) up: Vec<u8>,
-    /// The client sends no more.
+    /// Whether the client sends no more.
     pub(crate) up_ended: bool,
-    /// From the broker to the client.
+    /// The bytes from the broker to the client.
     pub(crate) down: Vec<u8>,
     pub(crate) capacity: usize,
-    /// The broker sends no more.
+    /// Whether the broker sends no more.
     pub(crate) down_ended: bool,
-    /// The socket took less than was offered, and has not said since that it takes more.
+    /// Whether the socket took less than was offered and has not taken bytes again since.
     pub(crate) blocked: bool,
-    /// Whether that ended in this round.
+    /// Whether the socket took bytes again in this round.
     pub(crate) went_on: bool,
-    /// Bytes that the socket took so far.
+    /// How many bytes the socket took so far.
     pub(crate) sent: u64,
     /// When the socket last took a byte while the session was open.
     pub(crate) taken_before_close: Micros,
     /// When the broker last read a byte while the session was open.
     pub(crate) heard_before_close: Micros,
     pub(crate) opened_at: Micros,
-    /// Whether the broker handled a request of it.
+    /// Whether the broker handled a request on this connection.
     pub(crate) requested: bool,
-    /// Bytes of messages that were published for it and must reach it, since the socket last took a byte.
+    /// The bytes of published messages that must reach the client, since the socket last took a byte.
     pub(crate) owed: usize,
-    /// When that was first more than may wait for it.
+    /// When `owed` first exceeded what may wait for the client.
     pub(crate) full_since: Option<Micros>,
-    /// Topics of which only the newest counts, by bits; none while requests are on their way.
+    /// The topics, as bits, of which only the newest message counts; none while requests are on their way.
     pub(crate) newest_only: u32,
-    /// The request that the broker is at.
+    /// The request that the broker is handling.
     pub(crate) under_way: Option<u64>,
-    /// Topics of it that were seen to.
+    /// How many of its topics were handled.
     pub(crate) handled_topics: Option<usize>,
-    /// The wildcard of it that the broker is at, once its topics are known.
+    /// The wildcard that the broker is handling, once its topics are determined.
     pub(crate) wide: Option<Wide>,
     pub(crate) handled: Vec<Handled>,
     pub(crate) due: Vec<Due>,
-    /// When the broker read which ping of the protocol.
+    /// The pings of the protocol, with the time when the broker read each.
     pub(crate) pings: Vec<(u64, Micros)>,
 }
 
@@ -131,7 +131,7 @@ impl Link {
         self.blocked && self.room() > 0
     }
 
-    /// Bytes that the socket takes now.
+    /// How many bytes the socket takes now.
     pub(crate) fn room(&self) -> usize {
         self.capacity - self.down.len()
     }

@@ -1,6 +1,6 @@
-//! `tickwire-sim`: runs seeds on all cores, replays one, shortens what fails. Started by `cargo xtask sim`.
+//! `tickwire-sim`: runs seeds on all cores, replays one, and shortens failing ones. `cargo xtask sim` starts it.
 //!
-//! Exit codes: 0 when every promise was kept, 1 when one was broken or a result could not be written, 2 for a wrong
+//! Exit codes: 0 when every promise was kept; 1 when one was broken or a result could not be written; 2 for a wrong
 //! argument.
 
 #![allow(
@@ -22,11 +22,11 @@ use serde_json::json;
 use tickwire_router::planted::{Fault, plant};
 use tickwire_sim::{Broken, Plan, Tally, catch_panics, run, shrink};
 
-/// Seeds that a thread takes at a time.
+/// How many seeds a thread takes at a time.
 const CHUNK: u64 = 16;
-/// Failures after which a run ends.
+/// How many failures end a run.
 const FAILURES_MAX: usize = 10;
-/// Seeds that must pass while nothing is planted.
+/// How many seeds must pass when no fault is planted.
 #[cfg(planted)]
 const SOUND_SEEDS: u64 = 1_000;
 
@@ -40,31 +40,31 @@ struct Args {
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     from: u64,
-    /// Threads [default: the cores]
+    /// The number of threads [default: the number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Run this seed alone, twice, and show what happened
+    /// Run only this seed, twice, and show what happened
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
     /// Write a summary to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Plant each fault and see after how many seeds it is found
+    /// Plant each fault and report how many seeds it takes to find it
     #[cfg(planted)]
     #[arg(long)]
     mutations: bool,
-    /// With --mutations: only those whose name has this in it
+    /// With --mutations: only faults whose name contains this text
     #[cfg(planted)]
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }
 
-/// What all runs came to.
+/// The results of all runs together.
 #[derive(Debug, Default)]
 struct Summary {
     seeds: u64,
     tally: Tally,
-    /// The hashes of all runs together, whatever their order.
+    /// The combined hash of all runs, independent of their order.
     hash: u64,
     failures: Vec<(u64, Broken)>,
 }
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes `summary` to the file that was asked for. False if it cannot be.
+/// Writes `summary` to the file of `--json`, if there is one. Returns false if that fails.
 fn write(args: &Args, summary: &serde_json::Value) -> bool {
     args.json.as_ref().is_none_or(|path| {
         std::fs::write(path, format!("{summary:#}\n"))
@@ -123,7 +123,7 @@ fn write(args: &Args, summary: &serde_json::Value) -> bool {
     })
 }
 
-/// Plants each fault by itself and prints the seed that found it: the simulator is worth what it finds.
+/// Plants each fault by itself and prints the seed that found it. A simulator is worth what it finds.
 #[cfg(planted)]
 fn mutations(args: &Args, jobs: usize) -> ExitCode {
     let wanted = |fault: &Fault| args.only.as_ref().is_none_or(|only| fault.name().contains(only));
@@ -170,7 +170,7 @@ fn mutations(args: &Args, jobs: usize) -> ExitCode {
     }
 }
 
-/// Runs `seeds` on `jobs` threads until so many have failed, and says how far it is.
+/// Runs `seeds` on `jobs` threads until there are `failures_max` failures. Reports the progress.
 fn run_all(seeds: Range<u64>, failures_max: usize, jobs: usize) -> Summary {
     let begun = Instant::now();
     let next = AtomicU64::new(seeds.start);
@@ -256,7 +256,7 @@ fn replay(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs `plan` and prints it. Returns the run's hash.
+/// Runs `plan` and prints what happens. Returns the run's hash.
 fn show(plan: &Plan) -> u64 {
     println!("{:?}", plan.setup);
     let outcome = run(plan, true);
@@ -269,7 +269,7 @@ fn show(plan: &Plan) -> u64 {
     outcome.hash
 }
 
-/// The summary as a table in Markdown.
+/// The summary as a Markdown table.
 fn table(summary: &Summary, jobs: usize, seconds: f64) -> String {
     let rate = summary.seeds as f64 / seconds;
     let mut text = format!(

@@ -1,6 +1,6 @@
-//! What can happen in a simulated world, one thing at a time.
+//! The events of a simulated world.
 //!
-//! An operation that makes no sense where it stands does nothing, so that any of them can be left out of a failing run to
+//! An operation that makes no sense at its place does nothing. So any operation can be left out of a failing run to
 //! make it shorter.
 
 use std::fmt;
@@ -9,47 +9,47 @@ use tickwire_wire::{Kind, Mode};
 
 use crate::topics;
 
-/// From where a subscription resumes.
+/// The position from which a subscription resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// So many messages before the newest.
+    /// This many messages before the newest.
     Behind(u64),
-    /// A number that there is not yet.
+    /// A number that does not exist yet.
     Ahead,
-    /// Another lineage.
+    /// A position of another lineage.
     OtherEpoch,
-    /// Where the client is by its own knowledge.
+    /// The client's own position.
     Own,
 }
 
 /// How a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Everything that there is.
+    /// It reads everything.
     Eager,
-    /// So many bytes at a time.
+    /// It reads this many bytes at a time.
     Trickle(usize),
-    /// The socket takes nothing.
+    /// It reads nothing.
     Stalled,
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A client connects, and with `resume` brings its subscriptions to where they were.
+    /// A client connects. With `resume`, it resumes its subscriptions.
     Connect {
         /// Which client.
         client: usize,
-        /// Whether it takes up what it had.
+        /// Whether it resumes its subscriptions.
         resume: bool,
         /// Whether it sends the positions of its patterns' topics ahead.
         ahead: bool,
     },
-    /// A connection breaks; with `drained`, what is on its way to the client still arrives.
+    /// A connection breaks.
     Lose {
         /// Which client.
         client: usize,
-        /// Whether the client still gets what was sent.
+        /// Whether the client still reads what was sent.
         drained: bool,
     },
     /// A client sends a close frame.
@@ -57,48 +57,48 @@ pub enum Op {
         /// Which client.
         client: usize,
     },
-    /// A `subscribe`.
+    /// A client sends a `subscribe`.
     Subscribe {
         /// Which client.
         client: usize,
-        /// Numbers of patterns, with where to resume.
+        /// Numbers of patterns, with the position to resume from.
         topics: Vec<(usize, Option<Since>)>,
-        /// Its mode.
+        /// The mode of the request.
         mode: Option<Mode>,
-        /// Its shortest time between two updates.
+        /// The `conflate_ms` of the request.
         conflate_ms: Option<u32>,
         /// Whether a snapshot comes first.
         snapshot: bool,
     },
-    /// A `positions`.
+    /// A client sends a `positions`.
     Positions {
         /// Which client.
         client: usize,
-        /// Topics, with where to resume.
+        /// Topics, with the position to resume from.
         topics: Vec<(usize, Since)>,
     },
-    /// An `unsubscribe`.
+    /// A client sends an `unsubscribe`.
     Unsubscribe {
         /// Which client.
         client: usize,
         /// Numbers of patterns.
         patterns: Vec<usize>,
     },
-    /// A `resync`.
+    /// A client sends a `resync`.
     Resync {
         /// Which client.
         client: usize,
         /// Which topic.
         topic: usize,
     },
-    /// A ping: of RFC 6455 with `frame`, else of the protocol.
+    /// A client sends a ping.
     Ping {
         /// Which client.
         client: usize,
-        /// Whether it is a frame of its own.
+        /// Whether it is a ping frame (RFC 6455) and not one of the protocol.
         frame: bool,
     },
-    /// A message that is no request.
+    /// A client sends a message that is not a request.
     Junk {
         /// Which client.
         client: usize,
@@ -109,34 +109,34 @@ pub enum Op {
         client: usize,
         /// Which topic.
         topic: usize,
-        /// Bytes of the message, about.
+        /// The approximate size of the message in bytes.
         size: usize,
     },
     /// The feed publishes.
     Publish {
         /// Which topic.
         topic: usize,
-        /// How often.
+        /// How many messages.
         times: usize,
-        /// Chooses the level that a book message changes.
+        /// Selects the level that a book message changes.
         level: u8,
-        /// Bytes of the message, about.
+        /// The approximate size of a message in bytes.
         size: usize,
     },
-    /// One round of a shard: read, timers, deliver, write.
+    /// A shard runs one cycle: read, timers, deliver, write.
     Cycle {
         /// Which shard.
         shard: usize,
-        /// Deliveries at most.
+        /// Most deliveries.
         budget: usize,
-        /// Bytes that are read of each connection at most.
+        /// Most bytes to read of each connection.
         read: usize,
     },
     /// A client reads once, whatever its pace.
     Read {
         /// Which client.
         client: usize,
-        /// Bytes at most.
+        /// Most bytes to read.
         bytes: usize,
     },
     /// A client changes its pace.
@@ -146,11 +146,11 @@ pub enum Op {
         /// How it reads from now on.
         pace: Pace,
     },
-    /// A client stops or begins to answer pings.
+    /// A client stops answering pings, or starts again.
     Mute {
         /// Which client.
         client: usize,
-        /// Whether it is silent.
+        /// Whether it stops.
         on: bool,
     },
     /// Time passes.
@@ -158,9 +158,9 @@ pub enum Op {
         /// How long, in milliseconds.
         ms: u64,
     },
-    /// The broker dies and comes back with nothing but its configuration.
+    /// The broker dies and comes back with only its configuration.
     Restart,
-    /// Everybody reads until nothing moves any more; what must be true then is checked.
+    /// All clients read until nothing moves any more. What must be true then is checked.
     Settle,
 }
 

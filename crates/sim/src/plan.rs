@@ -1,6 +1,6 @@
-//! What a seed stands for: the limits of a world, its clients, and everything that happens, in order.
+//! The plan of a seed: the limits of a world, its clients, and everything that happens, in order.
 //!
-//! All of it is decided before anything runs, so that a failing run can be made shorter by leaving things out.
+//! The whole plan is made before anything runs. So a failing run can be shortened by leaving things out.
 
 use tickwire_wire::deflate::WindowBits;
 use tickwire_wire::{Codec, Mode, Variant};
@@ -9,21 +9,21 @@ use crate::chance::Chance;
 use crate::op::{Op, Pace, Since};
 use crate::topics::{EARLY, NAMES, PATTERNS};
 
-/// A client as it is made.
+/// The settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSetup {
     /// The shard that it connects to.
     pub shard: usize,
-    /// What it speaks.
+    /// The codec of its messages.
     pub codec: Codec,
     /// Whether it takes compressed messages.
     pub deflate: bool,
-    /// Bytes that its socket holds between the broker and it.
+    /// How many bytes the socket between the broker and the client holds.
     pub socket_bytes: usize,
 }
 
 impl ClientSetup {
-    /// How its data messages are written.
+    /// How data messages are encoded for the client.
     #[must_use]
     pub fn variant(&self) -> Variant {
         if self.deflate {
@@ -39,35 +39,35 @@ impl ClientSetup {
 pub struct Setup {
     /// Number of shards.
     pub shards: usize,
-    /// Publications that a shard's queue holds.
+    /// How many publications a shard's queue holds.
     pub queue: usize,
-    /// Messages of history of an event topic.
+    /// How many messages the history of an event topic holds.
     pub kept_events: usize,
-    /// Changes of history of a book.
+    /// How many changes the history of a book holds.
     pub kept_books: usize,
-    /// Whether all histories together have few bytes.
+    /// Whether all histories together have little room.
     pub squeezed: bool,
-    /// Bytes of market data that may wait for one connection.
+    /// Most bytes of market data that wait for one connection.
     pub outbox_bytes: usize,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub stall_ms: u64,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub heartbeat_ms: u64,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub ping_after_ms: u64,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub pong_timeout_ms: u64,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub first_request_ms: u64,
-    /// As the shard's setting.
+    /// The shard's setting of this name.
     pub close_timeout_ms: u64,
-    /// Requests per second, and twice as many at once.
+    /// Requests per second. The burst is twice as many.
     pub ops_per_s: u32,
-    /// Subscriptions of a connection.
+    /// Most subscriptions of a connection.
     pub subscriptions: usize,
-    /// Topics of a request that are seen to at once.
+    /// How many topics of a request are handled in one piece.
     pub topics_at_once: usize,
-    /// Connections that are written at a time.
+    /// How many connections are written in one batch.
     pub batch: usize,
     /// The clients.
     pub clients: Vec<ClientSetup>,
@@ -83,7 +83,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan that `seed` stands for.
+    /// The plan of `seed`.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
@@ -98,7 +98,7 @@ impl Plan {
             violent: chance.percent(70),
             stalls: chance.percent(75),
             restarts: chance.percent(25),
-            // Few long messages fill an outbox, many short ones a queue.
+            // Few long messages fill an outbox; many short ones fill a queue.
             long_percent: chance.pick(&[0, 3, 15, 40]),
             chance,
             setup: &setup,
@@ -144,7 +144,7 @@ struct Writer<'a> {
     chance: Chance,
     setup: &'a Setup,
     ops: Vec<Op>,
-    /// Topics that are published to.
+    /// How many topics are published to.
     topics: usize,
     /// Whether subscriptions come and go all the time.
     churn: bool,
@@ -185,7 +185,7 @@ impl Writer<'_> {
     }
 
     fn topic(&mut self) -> usize {
-        // Now and then a topic that nobody has seen before.
+        // Sometimes a topic that has not been used before.
         if self.chance.percent(4) {
             self.chance.between(EARLY, NAMES.len() - 1)
         } else {
@@ -338,7 +338,7 @@ impl Writer<'_> {
             let pattern = self.pattern();
             let resumes = mode != Some(Mode::Snapshot) && self.chance.percent(35);
             let since = resumes.then(|| since(&mut self.chance));
-            // Of a name twice in one request, no client could tell which of its results a gap belongs to.
+            // If a request named a topic twice, no client could tell which of the results a gap belongs to.
             if topics.iter().all(|(other, _)| *other != pattern) {
                 topics.push((pattern, since));
             }

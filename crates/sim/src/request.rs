@@ -1,7 +1,7 @@
-//! What clients send, and what the broker does with a frame of it: the same calls in the same order as the server.
+//! The requests of clients, and how the broker handles a frame: with the same calls in the same order as the server.
 //!
-//! Each leaves a note on its [`Link`] of what the answer must be like, for the client to check. What cannot be decoded goes
-//! to the shard like any request, which refuses it.
+//! Each request leaves a note on its [`Link`] of what its answer must be like, so that the client can check it. A
+//! message that cannot be decoded goes to the shard like any request, and the shard refuses it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::link::{Due, Handled, Link, Wide};
 use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
-/// Handles one frame or message of a client as the server does, and takes note of what its answer must be like.
+/// Handles one frame or message of a client as the server does. Records what its answer must be like.
 pub(crate) fn handle(
     shard: &mut Shard,
     link: &mut Link,
@@ -36,7 +36,7 @@ pub(crate) fn handle(
                 }
                 Ok(message) => {
                     let request = id_of(message);
-                    // Behind an answer that keeps its place, it keeps its own.
+                    // An answer that comes after one which keeps its place keeps its own.
                     let waits = shard.outbox(id).is_some_and(|outbox| outbox.answer_bytes() > 0);
                     if matches!(message, ClientMessage::Ping { .. }) {
                         link.pings.push((request, now));
@@ -77,13 +77,13 @@ pub(crate) fn handle(
     }
 }
 
-/// Does a piece of the request that is under way.
+/// Handles another piece of the current request.
 pub(crate) fn go_on(shard: &mut Shard, link: &mut Link, truth: &Truth, id: SessionId, now: Micros) {
     shard.go_on(id, now);
     handled(shard, link, truth, id);
 }
 
-/// Takes note of what the newest numbers were when the broker handled a request, or so much of it.
+/// Records the newest numbers when the broker handled a request, or a piece of it.
 fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
     let (done, heads) = (shard.unfinished(id), truth.heads());
     if let Some(request) = link.under_way {
@@ -119,7 +119,7 @@ fn handled(shard: &Shard, link: &mut Link, truth: &Truth, id: SessionId) {
     }
 }
 
-/// The answer to come may stand behind a frame begun and behind other answers, not behind market data.
+/// The next answer may come after a begun frame and other answers, but not after market data.
 fn due(shard: &Shard, link: &mut Link, id: SessionId, number: u64) {
     let Some(outbox) = shard.outbox(id) else { return };
     let begun = outbox.waiting().next().map_or(0, |first| first.bytes.len());
@@ -141,14 +141,14 @@ fn id_of(message: &ClientMessage) -> u64 {
     }
 }
 
-/// What a client of `codec` sends as a text or binary message.
+/// Encodes a request for a text or binary message.
 pub(crate) fn encode(codec: Codec, message: &ClientMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     codec.encode_request(message, &mut bytes);
     bytes
 }
 
-/// Positions as they are sent.
+/// The positions grouped by lineage, as they are sent.
 pub(crate) fn by_lineage(positions: &[(usize, Position)]) -> Vec<Positions> {
     let mut lineages: Vec<Positions> = Vec::new();
     for (topic, Position { epoch, seq }) in positions {

@@ -1,4 +1,4 @@
-//! Running plans: one seed, and what became of it.
+//! Runs a plan and returns its outcome.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -12,20 +12,20 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// A number that two runs of the same plan have in common.
+    /// A hash of the run. Two runs of the same plan have the same.
     pub hash: u64,
-    /// How much of what happened.
+    /// How often what happened.
     pub tally: Tally,
-    /// The first promise that was not kept.
+    /// The first broken promise, if there is one.
     pub broken: Option<Broken>,
-    /// What happened last, if it was asked for.
+    /// The last events as text, if they were asked for.
     pub lines: Vec<String>,
 }
 
-/// Runs `plan`, and keeps what happens as text if `with_lines`. A panic of the broker counts as a broken promise.
+/// Runs `plan`. Keeps what happens as text if `with_lines`. A panic of the broker counts as a broken promise.
 #[must_use]
 pub fn run(plan: &Plan, with_lines: bool) -> Outcome {
     let mut world = World::new(plan.setup.clone(), with_lines);
@@ -37,7 +37,7 @@ pub fn run(plan: &Plan, with_lines: bool) -> Outcome {
         Err(_) => Some(Broken::new(Rule::Panic, PANIC.take())),
     };
     let tally = world.tally();
-    // What panicked may panic again when it is dropped.
+    // What has panicked may panic again when it is dropped.
     let trace = std::mem::replace(&mut world.trace, crate::trace::Trace::new(false));
     if broken.as_ref().is_some_and(|broken| broken.rule == Rule::Panic) {
         std::mem::forget(world);
@@ -51,7 +51,7 @@ pub fn run(plan: &Plan, with_lines: bool) -> Outcome {
     }
 }
 
-/// Keeps what a panic says instead of printing it: a panic is an outcome here.
+/// Keeps the message of a panic instead of printing it: a panic is an outcome here.
 pub fn catch_panics() {
     panic::set_hook(Box::new(|info| {
         PANIC.set(info.to_string());

@@ -1,17 +1,17 @@
-//! Making a failing plan shorter: leaving out what is not needed for it to fail in the same way.
+//! Makes a failing plan shorter: leaves out what it does not need to fail in the same way.
 //!
-//! Delta debugging (Zeller, Hildebrandt 2002) on the list of operations, then smaller numbers. Bounded by a number of
-//! runs.
+//! The method is delta debugging (Zeller, Hildebrandt 2002) on the list of operations; then numbers are made smaller.
+//! The number of runs is bounded.
 
 use crate::broken::Rule;
 use crate::op::Op;
 use crate::plan::Plan;
 use crate::run::run;
 
-/// Runs that shrinking may take.
+/// Most runs that shrinking may take.
 const RUNS_MAX: usize = 4_000;
 
-/// A shorter plan that breaks the same rule, as far as it can be found.
+/// A shorter plan that breaks the same rule, as far as one is found.
 #[must_use]
 pub fn shrink(plan: &Plan, rule: Rule) -> Plan {
     let mut shrinker = Shrinker {
@@ -32,7 +32,7 @@ struct Shrinker {
 }
 
 impl Shrinker {
-    /// Takes `ops` if they fail as before.
+    /// Replaces the operations with `ops` if these fail in the same way.
     fn take(&mut self, ops: Vec<Op>) -> bool {
         if self.runs == RUNS_MAX {
             return false;
@@ -86,7 +86,7 @@ impl Shrinker {
     }
 }
 
-/// Simpler operations in place of one.
+/// Simpler operations to try in place of `op`.
 fn simpler(op: &Op) -> Vec<Op> {
     match op {
         Op::Publish {

@@ -1,4 +1,4 @@
-//! How much of what happened in runs: whether the seeds reach what they are there for.
+//! Counts of what happened in runs. They show whether the seeds reach what they are for.
 
 use serde_json::{Map, Value};
 use tickwire_router::Counts;
@@ -7,46 +7,46 @@ use tickwire_wire::CloseCode;
 /// Sums over runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Operations and rounds of shards.
+    /// Operations, and rounds of shards.
     pub steps: u64,
     /// Starts of a broker.
     pub starts: u64,
     /// Connections that clients opened.
     pub connections: u64,
-    /// Writes of which the socket took a part.
+    /// Writes of which the socket took only a part.
     pub partial_writes: u64,
     /// Updates and snapshots put into outboxes.
     pub messages: u64,
-    /// Bytes of messages that were compressed, before.
+    /// Bytes of messages that were compressed, before compression.
     pub compressed_bytes: u64,
-    /// Topics that said their lineage before their first update.
+    /// How many topics told their lineage in a `joined`.
     pub joined: u64,
-    /// Requests that were told that all that they bring has come.
+    /// How many requests got their `synced`.
     pub synced: u64,
-    /// Topics that patterns resumed.
+    /// How many topics patterns resumed.
     pub resumed: u64,
     /// Messages that a newer one replaced.
     pub conflated: u64,
-    /// Gaps that clients were told of.
+    /// Gaps that clients were sent.
     pub gaps: u64,
     /// Messages that gaps named.
     pub gapped: u64,
     /// Messages dropped because their subscription or connection ended.
     pub dropped: u64,
-    /// Times that a connection began to lag.
+    /// How often a connection began to lag.
     pub lagged: u64,
     /// Publications that did not fit in a shard's queue.
     pub queue_overflows: u64,
-    /// Closes with 4002.
+    /// Closes with code 4002.
     pub closed_slow: u64,
-    /// Closes with 4001.
+    /// Closes with code 4001.
     pub closed_silent: u64,
-    /// Closes with 4008.
+    /// Closes with code 4008.
     pub closed_idle: u64,
 }
 
 impl Tally {
-    /// Adds what a shard counted.
+    /// Adds the counters of a shard.
     pub(crate) fn count(&mut self, counts: &Counts) {
         let closes = |code: CloseCode| {
             let index = CloseCode::SENT.iter().position(|sent| *sent == code);
@@ -96,7 +96,7 @@ impl Tally {
         ]
     }
 
-    /// The sums with what they are of.
+    /// The sums with their names.
     #[must_use]
     pub fn named(&self) -> [(&'static str, u64); 18] {
         [

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use tickwire_wire::{Kind, Pattern, Topic};
 
-/// Names and kinds. Those at the end come up late in a run, or never.
+/// Names and kinds. The topics at the end are used late in a run, or never.
 pub(crate) const NAMES: [(&str, Kind); 18] = [
     ("ticker.A", Kind::State),
     ("trade.A", Kind::Event),
@@ -26,21 +26,21 @@ pub(crate) const NAMES: [(&str, Kind); 18] = [
     ("candle.1m.late6", Kind::State),
 ];
 
-/// Number of topics that there are from early on.
+/// How many topics are used from early on.
 pub(crate) const EARLY: usize = 12;
 
-/// Patterns with wildcards; their numbers follow those of the topics.
+/// The patterns with wildcards. Their numbers follow those of the topics.
 const WILDCARDS: [&str; 9] = [
     "ticker.*", "trade.*", "book.*", "candle.>", "chat.>", "*.A", "*.*.*", "bbo.*", ">",
 ];
 
-/// Number of patterns, the topics' own names included.
+/// The number of patterns, including the topics' own names.
 pub(crate) const PATTERNS: usize = NAMES.len() + WILDCARDS.len();
 
 struct Parsed {
     topics: Vec<Topic>,
     patterns: Vec<Pattern>,
-    /// Bit `t` of entry `p`: whether pattern `p` matches topic `t`.
+    /// Bit `t` of entry `p` tells whether pattern `p` matches topic `t`.
     matching: Vec<u32>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn kind(topic: usize) -> Kind {
     NAMES[topic].1
 }
 
-/// The number of a topic.
+/// The number of the topic with this name.
 pub(crate) fn find(name: &str) -> Option<usize> {
     NAMES.iter().position(|(known, _)| *known == name)
 }

@@ -1,12 +1,12 @@
-//! What happened in a run, as one number that two runs can be compared by, and on request as text.
+//! A trace of a run: a hash by which two runs can be compared and, on request, text.
 //!
-//! Each operation, each byte that a connection took and each frame that a client read goes into the number. Lines are
-//! bounded: the last [`LINES_MAX`] are kept.
+//! Each operation, each byte that a connection took and each frame that a client read goes into the hash. The text is
+//! bounded: the last [`LINES_MAX`] lines are kept.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 
-/// Lines that are kept of a run: what led to the fault is at its end.
+/// How many lines of a run are kept: what led to a fault is at the end.
 const LINES_MAX: usize = 400;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -38,7 +38,7 @@ pub(crate) fn hash_numbers(numbers: impl Iterator<Item = u64>) -> u64 {
     })
 }
 
-/// What happened so far.
+/// The trace so far.
 #[derive(Debug)]
 pub(crate) struct Trace {
     hash: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// An empty trace, which keeps lines if `with_lines`.
+    /// An empty trace. It keeps lines if `with_lines`.
     pub(crate) fn new(with_lines: bool) -> Self {
         Self {
             hash: OFFSET,
@@ -54,21 +54,21 @@ impl Trace {
         }
     }
 
-    /// Bytes moved.
+    /// Adds bytes that were transferred.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.hash = hash(self.hash, bytes);
     }
 
-    /// A number that tells what happened.
+    /// Adds a number that tells what happened.
     pub(crate) fn number(&mut self, number: u64) {
         self.hash = (self.hash ^ number).wrapping_mul(PRIME).rotate_left(23);
     }
 
-    /// Something that a reader wants to see.
+    /// Adds a line for a person who looks at the run.
     pub(crate) fn line(&mut self, line: impl FnOnce(&mut String) -> fmt::Result) {
         let Some(lines) = &mut self.lines else { return };
         let mut text = String::new();
-        // Writing to memory fails only if what is written does.
+        // Writing to memory fails only if formatting the value does.
         if line(&mut text).is_err() {
             let _ = write!(text, " …");
         }
@@ -78,7 +78,7 @@ impl Trace {
         lines.push_back(text);
     }
 
-    /// The number and the lines.
+    /// The hash and the lines.
     pub(crate) fn finish(self) -> (u64, Vec<String>) {
         (self.hash, self.lines.unwrap_or_default().into())
     }

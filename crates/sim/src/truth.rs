@@ -1,7 +1,7 @@
-//! Everything that was published since the broker's last start, known independently of what the broker makes of it.
+//! Everything that was published since the broker's last start, recorded independently of the broker.
 //!
-//! Of each message a hash of its data is kept, of each change of a book a hash of the whole book after it. Only one
-//! question goes to the broker: whether a history still holds a message, to judge gaps.
+//! For each message, a hash of its data is kept; for each change of a book, a hash of the whole book after it. Only one
+//! question goes to the broker, to judge gaps: whether a history still holds a message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::plan::Setup;
 use crate::topics::{self, NAMES};
 use crate::trace::{hash_numbers, hash_of};
 
-/// Prices that a side of a book uses.
+/// The number of prices that a side of a book uses.
 const PRICES: u64 = 16;
 
 /// What was published to one topic.
@@ -23,7 +23,7 @@ const PRICES: u64 = 16;
 struct TopicTruth {
     /// Hashes of the data by number, from 1: of the text, or of the whole book after the change.
     messages: Vec<u64>,
-    /// The book as it is: sizes by price, bids and asks.
+    /// The current book: sizes by price, for bids and asks.
     book: [BTreeMap<u64, u64>; 2],
 }
 
@@ -48,7 +48,7 @@ impl Truth {
         }
     }
 
-    /// The lineage of all topics.
+    /// The epoch of all topics.
     pub(crate) fn epoch(&self) -> &Epoch {
         self.directory.epoch()
     }
@@ -58,12 +58,12 @@ impl Truth {
         self.topics[topic].messages.len() as u64
     }
 
-    /// The newest numbers of all topics.
+    /// The newest number of each topic.
     pub(crate) fn heads(&self) -> [u64; NAMES.len()] {
         std::array::from_fn(|topic| self.head(topic))
     }
 
-    /// The feed publishes a message of about `size` bytes, or a change of a book that `level` chooses. Returns the
+    /// Publishes a message of about `size` bytes from the feed, or a change of a book that `level` selects. Returns the
     /// length of its data.
     pub(crate) fn publish(
         &mut self,
@@ -98,7 +98,7 @@ impl Truth {
         Ok(bytes)
     }
 
-    /// Sets, removes or replaces levels; returns the message that says so.
+    /// Sets, removes or replaces levels of a book. Returns the book message.
     fn change_book(&mut self, topic: usize, level: u8) -> String {
         let book = &mut self.topics[topic].book;
         let (side, price, size) = (
@@ -132,7 +132,7 @@ impl Truth {
         hash_numbers(levels.flat_map(|(price, size)| [*price, *size]))
     }
 
-    /// A client published `data`, and the broker gave it the next number.
+    /// Records that a client published `data` and the broker gave it the next number.
     pub(crate) fn said(&mut self, topic: usize, data: &str) {
         self.topics[topic].messages.push(hash_of(data));
     }
@@ -144,7 +144,7 @@ impl Truth {
             .map_or(0, |cell| cell.position().seq.0)
     }
 
-    /// Whether `data` is what was published as message `seq` of a topic that is no book.
+    /// Checks that `data` was published as message `seq` of a topic that is not a book.
     pub(crate) fn check(&self, topic: usize, seq: u64, data: &str) -> Result<(), Broken> {
         ensure(
             self.hash(topic, seq) == Some(hash_of(data)),
@@ -158,7 +158,7 @@ impl Truth {
         )
     }
 
-    /// Whether `book` is the book of a topic after message `seq`.
+    /// Checks that `book` is the book of a topic after message `seq`.
     pub(crate) fn check_book(&self, topic: usize, seq: u64, book: &L2Book) -> Result<(), Broken> {
         let levels = book.bids().chain(book.asks());
         let hash =
@@ -181,10 +181,10 @@ impl Truth {
         self.topics[topic].messages.get(index).copied()
     }
 
-    /// Messages of history that a topic keeps when there is room for them.
+    /// How many messages the history of a topic holds if there is room.
     pub(crate) fn kept(&self, topic: usize) -> u64 {
         match topics::kind(topic) {
-            // A state may keep a history, too: it matters to those who want every message of it.
+            // A state topic may keep a history, too. It matters to subscribers of every message.
             Kind::State if topics::name(topic).starts_with("candle.") => self.kept_events,
             Kind::State => 1,
             Kind::Book => self.kept_books,
@@ -192,18 +192,18 @@ impl Truth {
         }
     }
 
-    /// Whether the history certainly had everything after `seq` when the newest was `head`.
+    /// Whether the history certainly held every message after `seq` when the newest was `head`.
     pub(crate) fn certainly_reached(&self, topic: usize, seq: u64, head: u64) -> bool {
         let kept = self.kept(topic);
         seq == head || seq + kept >= head && !(self.squeezed && kept > 1)
     }
 
-    /// Whether the history may have had everything after `seq` when the newest was `head`.
+    /// Whether the history may have held every message after `seq` when the newest was `head`.
     pub(crate) fn possibly_reached(&self, topic: usize, seq: u64, head: u64) -> bool {
         seq + self.kept(topic) >= head
     }
 
-    /// Whether the broker still holds message `seq`. What it holds now, it held at any time since it was published.
+    /// Whether the broker still holds message `seq`. A message that it holds now, it has held since it was published.
     pub(crate) fn still_held(&self, topic: usize, seq: u64) -> bool {
         let cell = self.directory.find(topics::name(topic));
         cell.is_some_and(|cell| {
@@ -214,7 +214,8 @@ impl Truth {
     }
 }
 
-/// A JSON text of `size` letters that ends with `number`. Long ones are most of what is published, so this is quick.
+/// A JSON string of `size` letters that ends with `number`. Most of what is published are long strings, so this is
+/// fast.
 pub(crate) fn padded(number: &str, size: usize) -> String {
     let mut text = " ".repeat(size.max(number.len()) + 2);
     text.replace_range(..1, "\"");

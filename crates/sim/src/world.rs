@@ -1,4 +1,4 @@
-//! A world that a plan is run in: the broker, the clients, and time, which passes only as the plan says.
+//! The world in which a plan runs: the broker, the clients, and time, which passes only as the plan says.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -18,13 +18,13 @@ use crate::topics::{self, NAMES};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
-/// When every world begins.
+/// The time at which every world begins.
 const START: Micros = Micros(1_700_000_000_000_000);
-/// Rounds after which everything must have settled.
+/// The number of rounds within which everything must have settled.
 const ROUNDS_MAX: usize = 20_000;
-/// What every socket holds at least from then on.
+/// The least size of every socket while the world settles, in bytes.
 const SETTLE_SOCKET_BYTES: usize = 64 * 1024;
-/// Longer than any shortest time between two updates that a broker grants.
+/// Longer than any `conflate_ms` that a broker grants.
 const SETTLE_MS: u64 = 1_500;
 
 /// A broker, its clients and the time.
@@ -37,7 +37,7 @@ pub(crate) struct World {
     clients: Vec<Client>,
     now: Micros,
     pub(crate) trace: Trace,
-    /// Operations and rounds of shards so far.
+    /// How many operations and rounds of shards there were so far.
     steps: u64,
 }
 
@@ -67,14 +67,14 @@ impl World {
         tally
     }
 
-    /// Does one operation, lets the clients read, and checks everything that they read.
+    /// Does one operation, lets the clients read, and checks what they read.
     pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Broken> {
         self.steps += 1;
         let now = self.now.since(START);
         self.trace.number(now);
         self.trace
             .line(|line| write!(line, "{:>9.3} ms {op}", now as f64 / 1_000.0));
-        // Something takes time.
+        // Each operation takes some time.
         self.now = Micros(self.now.0 + 7);
         match op {
             Op::Publish {
@@ -151,7 +151,7 @@ impl World {
         Ok(())
     }
 
-    /// The client's side of a connection ends.
+    /// Ends the client's side of a connection.
     fn forget(&mut self, client: usize) {
         let Some(link) = self.broker.links[client].take() else {
             return;
@@ -162,7 +162,7 @@ impl World {
         self.clients[client].disconnected();
     }
 
-    /// A client sends something, if it is connected.
+    /// Sends a request of a client, if it is connected.
     fn request(&mut self, op: &Op) {
         let (Op::Leave { client }
         | Op::Subscribe { client, .. }
@@ -221,7 +221,7 @@ impl World {
         }
     }
 
-    /// A client reads. Returns how many bytes it took.
+    /// Lets a client read. Returns how many bytes it read.
     fn read(&mut self, client: usize, bytes: Option<usize>) -> Result<usize, Broken> {
         let Some(link) = &mut self.broker.links[client] else {
             return Ok(0);
@@ -251,7 +251,7 @@ impl World {
         Ok(moved)
     }
 
-    /// Time passes; what falls due is done when it does.
+    /// Lets time pass. What becomes due is done at its time.
     fn wait(&mut self, ms: u64) -> Result<(), Broken> {
         let end = self.now.plus_ms(ms);
         loop {
@@ -270,7 +270,7 @@ impl World {
 
     fn restart(&mut self) -> Result<(), Broken> {
         for client in 0..self.clients.len() {
-            // What was sent arrives at whoever reads.
+            // Clients that read still get what was sent.
             self.read(client, None)?;
             self.forget(client);
         }
@@ -280,7 +280,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody reads until nothing moves any more, and then everything must have arrived.
+    /// Lets all clients read until nothing moves any more. Then everything must have arrived.
     fn settle(&mut self) -> Result<(), Broken> {
         for client in &mut self.clients {
             client.pace = Pace::Eager;
@@ -325,14 +325,14 @@ impl World {
     }
 }
 
-/// From where the topic, or the topics of the pattern, with this number resume.
+/// The position or positions from which a topic, or the topics of a pattern, resume.
 fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<From> {
     if !topics::is_wildcard(pattern) {
         return position(truth, client, pattern, since).map(From::Topic);
     }
     let covered = (0..NAMES.len()).filter(|topic| topics::matches(pattern, *topic));
     let positions = covered.filter_map(|topic| {
-        // Not all of them alike.
+        // Not all topics have the same distance.
         let since = match since {
             Since::Behind(n) if topic % 3 == 1 => Since::Behind(n / 2),
             since => since,
@@ -342,14 +342,14 @@ fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<
     Some(From::Topics(positions.collect()))
 }
 
-/// As [`position`], among those of a pattern's topics: a client has none of the broker's lineage where there was no message.
+/// As [`position`], for a topic of a pattern. A topic without a message has no position in the broker's lineage.
 fn positions_of(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<(usize, Position)> {
     let position = position(truth, client, topic, since)?;
     let is_made_up = truth.head(topic) == 0 && position.epoch == *truth.epoch();
     (!is_made_up).then_some((topic, position))
 }
 
-/// Where `since` is, for a client and the topic with this number.
+/// The position that `since` means for a client and a topic.
 fn position(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<Position> {
     let head = truth.head(topic);
     let at = |epoch: Epoch, seq| Some(Position { epoch, seq: Seq(seq) });

@@ -1,8 +1,8 @@
-//! What one connection must be like, message by message, known from what was published and from when the broker handled
-//! what the client asked for.
+//! The expectations of one connection, message by message. They are computed from what was published and from when the
+//! broker handled the client's requests.
 //!
-//! The client's own checks ([`tickwire_client::promise`]) know only what a client sees; this knows everything. Of the
-//! router's means it knows nothing but the sizes of the histories.
+//! The client's own checks ([`tickwire_client::promise`]) know only what a client sees; the oracle knows everything. Of
+//! the router's internals it only knows the sizes of the histories.
 
 mod place;
 mod resuming;
@@ -20,7 +20,7 @@ use crate::link::Handled;
 use crate::topics::{self, NAMES};
 use crate::truth::Truth;
 
-/// What is wanted of a pattern.
+/// The options with which a pattern is subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) mode: Option<Mode>,
@@ -28,12 +28,12 @@ pub(crate) struct Wanted {
     pub(crate) snapshot: bool,
 }
 
-/// From where something resumes.
+/// The position or positions from which a subscription resumes.
 #[derive(Debug, Clone)]
 pub(crate) enum From {
-    /// A topic.
+    /// The position of a topic.
     Topic(Position),
-    /// The topics of a pattern.
+    /// The positions of the topics of a pattern.
     Topics(Vec<(usize, Position)>),
 }
 
@@ -41,31 +41,31 @@ pub(crate) enum From {
 #[derive(Debug, Clone)]
 pub(crate) enum Asked {
     Subscribe {
-        /// Patterns, with where to resume.
+        /// Patterns, with the position to resume from.
         topics: Vec<(usize, Option<From>)>,
         wanted: Wanted,
     },
-    /// Where the next subscribe resumes the topics of its patterns.
+    /// The positions from which the next subscribe resumes the topics of its patterns.
     Positions(Vec<(usize, Position)>),
     Unsubscribe(Vec<usize>),
     Resync(usize),
     Publish(usize),
-    /// Anything that changes no subscription.
+    /// A request that changes no subscription.
     Other,
 }
 
-/// Values of `conflate_ms` that are granted, as far as plans ask for them.
+/// The values of `conflate_ms` that the broker grants, up to the largest that plans ask for.
 const GRANTED_MS: [u32; 8] = [0, 10, 20, 50, 100, 200, 250, 500];
 
 type Heads = [u64; NAMES.len()];
 
-/// A pattern or topic that a `subscribe` was granted.
+/// A pattern or topic of a `subscribe` that was granted.
 #[derive(Debug, Clone, Copy)]
 struct Granted<'a> {
     id: u64,
     pattern: usize,
     from: Option<&'a From>,
-    /// Positions that were sent ahead, if any requests did.
+    /// The positions that were sent ahead; `None` if no request did that.
     ahead: Option<&'a BTreeMap<usize, Position>>,
     wanted: Wanted,
     /// The newest numbers when it was handled.
@@ -73,7 +73,7 @@ struct Granted<'a> {
     result: &'a AckResult,
 }
 
-/// The newest numbers when topic `at` of a request was handled in these pieces.
+/// The newest numbers when topic number `at` of a request was handled, which was done in `pieces`.
 fn heads_at(pieces: &[Handled], at: usize) -> Option<&Heads> {
     let index = pieces.iter().position(|piece| at < piece.topics)?;
     let before = index.checked_sub(1).map_or(0, |before| pieces[before].topics);
@@ -84,15 +84,15 @@ fn heads_at(pieces: &[Handled], at: usize) -> Option<&Heads> {
 /// The expectations of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    /// Requests without an answer, with the pieces in which the broker handled them.
+    /// Unanswered requests, with the pieces in which the broker handled them.
     asked: BTreeMap<u64, (Asked, Vec<Handled>)>,
     patterns: BTreeMap<usize, Wanted>,
     places: BTreeMap<usize, Place>,
-    /// Topics of which snapshots were asked for without a subscription, with the request for which one is still owed.
+    /// Topics of which a one-shot was asked for, with the request that still owes one.
     shots: BTreeMap<usize, Option<u64>>,
-    /// Positions that the broker has for the next subscribe, by their requests.
+    /// Positions that the broker keeps for the next subscribe, by request.
     ahead: BTreeMap<u64, Vec<(usize, Position)>>,
-    /// Subscribes that were acked, whose end was not told.
+    /// Subscribes that were acked and whose `synced` has not come.
     syncing: BTreeMap<u64, Vec<Resuming>>,
     pub(crate) got: Got,
 }
@@ -103,7 +103,7 @@ impl Oracle {
         self.asked.insert(id, (asked, Vec::new()));
     }
 
-    /// The broker handled a request, or more of it.
+    /// The broker handled a request, or another piece of it.
     pub(crate) fn handled(&mut self, handled: Handled) {
         if let Some((_, pieces)) = self.asked.get_mut(&handled.id) {
             pieces.push(handled);
@@ -115,7 +115,7 @@ impl Oracle {
         self.patterns.iter().map(|(pattern, wanted)| (*pattern, *wanted))
     }
 
-    /// Whether the one snapshot of a topic was asked for by its name and has not come, and `pattern` matches the topic.
+    /// Whether `pattern` matches a topic whose one-shot was asked for by name and has not come.
     pub(crate) fn is_shooting(&self, pattern: usize) -> bool {
         let shot = |topic: usize| topics::matches(pattern, topic);
         let asked = self.asked.values().any(|(asked, _)| match asked {
@@ -131,19 +131,19 @@ impl Oracle {
                 .any(|(topic, owed)| owed.is_some() && shot(*topic))
     }
 
-    /// The topics, by bits, of which only the newest message counts; none while an answer is due.
+    /// The topics, as bits, of which only the newest message counts; none while an answer is due.
     pub(crate) fn newest_only(&self) -> u32 {
         if !self.asked.is_empty() {
             return 0;
         }
-        // Who asked for every message, was promised some, and asks for the newest alone may get either.
+        // A topic may first have needed every message, been promised some, and then only the newest. Either may come.
         let promised = |topic: &usize| self.places.get(topic).is_some_and(Place::is_promised_more);
         let topics = (0..NAMES.len())
             .filter(|topic| self.covers(*topic) && !self.wants_every(*topic) && !promised(topic));
         topics.fold(0, |mask, topic| mask | 1 << topic)
     }
 
-    /// Whether messages of a replay are to come yet.
+    /// Whether messages of a replay are still to come.
     pub(crate) fn is_promised_more(&self) -> bool {
         self.places.values().any(Place::is_promised_more)
     }
@@ -155,7 +155,7 @@ impl Oracle {
             .any(|pattern| topics::matches(*pattern, topic))
     }
 
-    /// Whether an unsubscribe that may be the end of a topic is on its way, or its answer is.
+    /// Whether an unsubscribe that may end a topic is on its way, or its answer is.
     pub(crate) fn is_leaving(&self, topic: usize) -> bool {
         let leaves = |pattern: &usize| topics::matches(*pattern, topic);
         self.asked
@@ -163,7 +163,7 @@ impl Oracle {
             .any(|(asked, _)| matches!(asked, Asked::Unsubscribe(patterns) if patterns.iter().any(leaves)))
     }
 
-    /// Whether every message of a topic must come, if any.
+    /// Whether every message of a topic must come.
     pub(crate) fn wants_every(&self, topic: usize) -> bool {
         let asking = |(pattern, wanted): (&usize, &Wanted)| {
             wanted.mode == Some(Mode::Every) && topics::matches(*pattern, topic)
@@ -171,7 +171,7 @@ impl Oracle {
         topics::kind(topic) != Kind::State || self.patterns.iter().any(asking)
     }
 
-    /// An `ack` came.
+    /// Checks an `ack`.
     pub(crate) fn ack(&mut self, id: u64, results: &[AckResult], truth: &Truth) -> Result<(), Broken> {
         self.in_order(id)?;
         let Some((asked, pieces)) = self.asked.remove(&id) else {
@@ -216,7 +216,7 @@ impl Oracle {
                 Ok(())
             }
             Asked::Positions(mut positions) => {
-                // Those of topics that are not there are positions of nothing.
+                // A topic that does not exist has no position.
                 positions.retain(|(topic, _)| heads[*topic] > 0);
                 self.ahead.insert(id, positions);
                 Ok(())
@@ -239,14 +239,14 @@ impl Oracle {
         }
     }
 
-    /// A request was refused as a whole, or a ping answered.
+    /// Checks the answer to a ping, or the refusal of a whole request.
     pub(crate) fn answered(&mut self, id: u64) -> Result<(), Broken> {
         self.in_order(id)?;
         self.asked.remove(&id);
         Ok(())
     }
 
-    /// Answers come in the order of the requests.
+    /// Checks that answers come in the order of the requests.
     fn in_order(&self, id: u64) -> Result<(), Broken> {
         let first = self.asked.first_key_value().map_or(id, |(first, _)| *first);
         ensure(id <= first, Rule::Answers, || {
@@ -282,7 +282,7 @@ impl Oracle {
             if every[topic] {
                 place.is_every();
             }
-            // Another one of a topic that is not there yet is told when it is.
+            // If the topic does not exist yet, its lineage is told when it does.
             place.told |= single.is_some() && heads[topic] > 0;
             place.hinted |= single.is_some();
         }
@@ -318,7 +318,7 @@ impl Oracle {
         }
     }
 
-    /// A topic was asked for that came already, by the request `brought_by` if that is told of its end.
+    /// An ack came for a topic that flows already. `brought_by` is the request, if its `synced` will be told.
     fn flowed(
         &mut self,
         topic: usize,
@@ -327,7 +327,7 @@ impl Oracle {
         heads: &Heads,
         brought_by: Option<u64>,
     ) -> Result<(), Broken> {
-        // What it was behind of may have been dropped for an unsubscribe on its way.
+        // The messages before the ack's position may have been dropped for an unsubscribe that is on its way.
         let leaving = self.is_leaving(topic);
         let name = topics::name(topic);
         let Some(place) = self.places.get_mut(&topic) else {
@@ -391,7 +391,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// An `update` came.
+    /// Checks an `update`.
     pub(crate) fn update(&mut self, topic: usize, seq: u64, data: &str, truth: &Truth) -> Result<(), Broken> {
         let every = self.wants_every(topic);
         let Some(place) = self.places.get_mut(&topic) else {
@@ -404,7 +404,7 @@ impl Oracle {
         place.update(topic, seq, data, every, truth)
     }
 
-    /// A `snapshot` came.
+    /// Checks a `snapshot`.
     pub(crate) fn snapshot(
         &mut self,
         topic: usize,
@@ -433,7 +433,7 @@ impl Oracle {
         place.snapshot(topic, seq, book, asked)
     }
 
-    /// A `gap` came.
+    /// Checks a `gap`.
     pub(crate) fn gap(
         &mut self,
         topic: usize,
@@ -456,7 +456,7 @@ impl Oracle {
         }
     }
 
-    /// Checks what must be true once everything was delivered and read.
+    /// Checks what must be true once everything is delivered and read.
     pub(crate) fn settled(&self, truth: &Truth) -> Result<(), Broken> {
         ensure(self.asked.is_empty(), Rule::Answers, || {
             format!("these requests were not answered: {:?}", self.asked.keys())
@@ -475,7 +475,7 @@ impl Oracle {
     }
 }
 
-/// Whether an ack tells of a pattern or topic what comes of `wanted` on each of its topics.
+/// Whether an ack tells the right mode for each topic of a pattern or topic that asked for `wanted`.
 fn told_mode(pattern: usize, wanted: Wanted, result: &AckResult) -> bool {
     let asked_ms = wanted.conflate_ms.unwrap_or(0);
     let granted_ms = GRANTED_MS.iter().copied().find(|ms| *ms >= asked_ms);

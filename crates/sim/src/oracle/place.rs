@@ -1,4 +1,4 @@
-//! Where a client is in one topic, and what may come next.
+//! A client's position in one topic, and what may come next.
 
 use tickwire_client::book::L2Book;
 use tickwire_wire::message::{GapReason, Position};
@@ -11,40 +11,41 @@ use crate::truth::Truth;
 /// An empty book, as a snapshot.
 const EMPTY_BOOK: &str = r#"{"symbol":"S","bids":[],"asks":[],"checksum":0,"time":0}"#;
 
-/// What a client knows of a topic that it is subscribed to.
+/// What a client knows of a subscribed topic.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    /// The last message that it has or knows to be missing.
+    /// The last message that the client has, or knows to be missing.
     pub(super) at: u64,
-    /// Whether every message was asked for at any time: what waits may still be of then.
+    /// Whether every message was asked for at any time. Messages that wait may date from then.
     pub(super) ever_every: bool,
     pub(super) snapshot_due: bool,
-    /// Up to here everything was promised.
+    /// Every message up to this number was promised.
     promised: u64,
-    /// A gap was declared that is to be followed at once by this snapshot.
+    /// The number of the snapshot that must directly follow a gap.
     after_gap: Option<u64>,
-    /// A resume was refused: this gap comes before anything else.
+    /// A resume was refused: this gap must come before anything else.
     gap_due: Option<(u64, u64)>,
-    /// The book, unless it began somewhere without a snapshot.
+    /// The book; `None` if the subscription began in the middle without a snapshot.
     book: Option<L2Book>,
     /// Whether the client knows the topic's lineage.
     pub(super) told: bool,
-    /// Whether it may know it: a snapshot came that may have been that of another request, or an ack of the topic's name.
+    /// Whether the client may know it: from a snapshot that may belong to another request, or from an ack of the
+    /// topic's name.
     pub(super) hinted: bool,
-    /// Of a conflated topic that was resumed, the newest message by then: that or a newer one is due.
+    /// For a conflated topic that was resumed: the newest number by then. This message or a newer one is due.
     newest_due: u64,
-    /// A pattern was to resume the topic when this was the newest: what comes first shows whether it did.
+    /// The newest number when a pattern was to resume the topic. What comes first shows whether it did.
     either: Option<u64>,
-    /// Whether it did, once that is known.
+    /// Whether the pattern resumed the topic, once that is known.
     pub(super) resumed: Option<bool>,
-    /// The request whose pattern was to resume it.
+    /// The request whose pattern was to resume the topic.
     pub(super) resumed_by: Option<u64>,
-    /// The first request that brings something of it that has not come.
+    /// The first request that still owes something of the topic.
     pub(super) brought_by: Option<u64>,
 }
 
 impl Place {
-    /// A subscription that began when `head` was the newest, with a snapshot or without.
+    /// Begins a subscription when `head` is the newest number, with a snapshot or without.
     pub(super) fn begin(truth: &Truth, topic: usize, head: u64, snapshot: bool) -> Self {
         let mut place = Self {
             at: head,
@@ -61,35 +62,36 @@ impl Place {
         place
     }
 
-    /// Every message is asked for: what was the newest alone comes as one of them.
+    /// Every message is asked for from now on. The newest message then comes as one of them.
     pub(super) fn is_every(&mut self) {
         if !std::mem::replace(&mut self.ever_every, true) {
             self.newest_due = 0;
         }
     }
 
-    /// Where the client is once it has read the gap that is due.
+    /// The client's position once it has read the gap that is due.
     pub(super) fn standing(&self) -> u64 {
         self.gap_due.map_or(self.at, |(_, to)| to)
     }
 
-    /// Whether the topic stands at `seq`, as far as is known.
+    /// Whether the topic may be at `seq`, as far as is known.
     pub(super) fn stands_at(&self, seq: u64) -> bool {
         seq == self.standing() || self.either == Some(seq)
     }
 
-    /// Whether all has come that requests bring.
+    /// Whether everything that requests bring has come.
     pub(super) fn is_complete(&self) -> bool {
         let comes = self.snapshot_due || self.gap_due.is_some() || self.either.is_some();
         !comes && self.at >= self.promised.max(self.newest_due)
     }
 
-    /// Whether something that was promised has not come.
+    /// Whether a promised message has not come.
     pub(super) fn is_promised_more(&self) -> bool {
         self.promised > self.at || self.either.is_some()
     }
 
-    /// It resumes from `at` when `head` is the newest: with everything up to there, or with the newest.
+    /// Resumes from `at` when `head` is the newest number. Everything up to `head` is promised with `every`, otherwise
+    /// the newest.
     pub(super) fn resume(&mut self, at: u64, head: u64, every: bool) {
         self.at = at;
         (self.promised, self.newest_due) = if every { (head, 0) } else { (0, head) };
@@ -101,7 +103,7 @@ impl Place {
         }
     }
 
-    /// It asked to resume from `at` when `head` was the newest; whether it could shows with what comes first.
+    /// The topic asked to resume from `at` when `head` was the newest number. What comes first shows whether it could.
     pub(super) fn resume_or_not(&mut self, at: u64, head: u64) {
         self.at = at;
         self.either = Some(head);
@@ -110,7 +112,7 @@ impl Place {
         self.resumed = None;
     }
 
-    /// What came first shows whether it was resumed.
+    /// What came first showed whether the topic was resumed.
     pub(super) fn decide(&mut self, topic: usize, resumed: bool) {
         let Some(head) = self.either.take() else { return };
         if resumed {
@@ -124,7 +126,7 @@ impl Place {
         }
     }
 
-    /// It asked to resume from `at`, and could not.
+    /// The topic asked to resume from `at` and could not.
     pub(super) fn refuse_resume(&mut self, topic: usize, at: u64, head: u64) {
         self.resumed = Some(false);
         if topics::kind(topic) == Kind::Event {
@@ -155,8 +157,8 @@ impl Place {
             format!("{name} {seq} came where the snapshot that ends a gap was due")
         })?;
         if self.snapshot_due && seq > self.promised {
-            // The message where an event topic's subscription stands may be gone by the time that there is room.
-            // Then it is that of the next message, behind it.
+            // The message at the position of an event topic's subscription may be gone when there is room. The snapshot
+            // is then that of the next message, and comes after it.
             let gone = kind == Kind::Event && (at == 0 || !truth.still_held(topic, at));
             ensure(gone, Rule::Subscriptions, || {
                 format!("{name} {seq} came where a snapshot was due")
@@ -228,7 +230,7 @@ impl Place {
     ) -> Result<(), Broken> {
         let (name, kind, at) = (topics::name(topic), topics::kind(topic), self.at);
         let gap = || format!("{name}: the gap {from} to {to} ({reason:?}) at {at}");
-        // Between the gap and the snapshot of a book the session may begin to lag: the gap goes on then.
+        // The session may begin to lag between the gap and the snapshot of a book. The gap then goes on.
         let goes_on = self.after_gap.is_some();
         (self.told, self.hinted) = (true, false);
         ensure(
@@ -258,7 +260,7 @@ impl Place {
                 self.promised
             )
         })?;
-        // A book's gap ends at its snapshot, any other where the history begins.
+        // The gap of a book ends at its snapshot, any other where the history begins.
         let last = if kind == Kind::Book { from } else { to };
         ensure(goes_on || !truth.still_held(topic, last), Rule::Every, || {
             format!("{} names messages that the history holds", gap())
@@ -269,7 +271,7 @@ impl Place {
         Ok(())
     }
 
-    /// A `joined` came.
+    /// Checks a `joined`.
     pub(super) fn joined(&mut self, topic: usize, seq: u64) -> Result<(), Broken> {
         let (name, at) = (topics::name(topic), self.at);
         ensure(!self.told, Rule::Lineage, || {
@@ -282,7 +284,7 @@ impl Place {
         Ok(())
     }
 
-    /// Checks what must be true once everything was delivered and read.
+    /// Checks what must be true once everything is delivered and read.
     pub(super) fn settled(&self, topic: usize, every: bool, truth: &Truth) -> Result<(), Broken> {
         let (name, head) = (topics::name(topic), truth.head(topic));
         let rule = if every { Rule::Every } else { Rule::Conflate };
@@ -300,7 +302,7 @@ impl Place {
     }
 }
 
-/// Checks what a snapshot holds; returns the book, if it is one.
+/// Checks the content of a snapshot. Returns the book, if it is one.
 pub(super) fn check_snapshot(
     topic: usize,
     position: &Position,

@@ -1,4 +1,4 @@
-//! Patterns that resume their topics, `joined`, and the end of what a request brings.
+//! Patterns that resume their topics, `joined`, and the `synced` of a request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::truth::Truth;
 
 /// Whether a topic can be resumed from a position.
 pub(super) struct Reach {
-    /// The position is one of the topic's lineage.
+    /// Whether the position is one of the topic's lineage.
     pub(super) same: bool,
     pub(super) certain: bool,
     pub(super) possible: bool,
 }
 
 impl Reach {
-    /// When `head` is the topic's newest message.
+    /// The reach when `head` is the topic's newest number.
     pub(super) fn of(topic: usize, since: &Position, head: u64, every: bool, truth: &Truth) -> Self {
         let at = since.seq.0;
         let same = since.epoch == *truth.epoch() && at <= head;
@@ -31,7 +31,7 @@ impl Reach {
     }
 }
 
-/// Checks that an ack says how many topics its pattern matched.
+/// Checks that an ack tells how many topics its pattern matched.
 fn check_matched(granted: &Granted<'_>) -> Result<(), Broken> {
     let Granted {
         pattern,
@@ -51,16 +51,16 @@ fn check_matched(granted: &Granted<'_>) -> Result<(), Broken> {
 #[derive(Debug)]
 pub(super) struct Resuming {
     pattern: usize,
-    /// Topics that the `ack` says were resumed.
+    /// How many topics were resumed, by the `ack`.
     said: usize,
-    /// Topics that certainly were.
+    /// How many topics certainly were.
     certain: usize,
-    /// Topics of which what comes first shows it.
+    /// The topics for which only the first message shows it.
     undecided: Vec<usize>,
 }
 
 impl Oracle {
-    /// The positions that were sent ahead of the subscribe `id`, if any requests did.
+    /// The positions that were sent ahead of the subscribe `id`; `None` if no request did that.
     pub(super) fn sent_ahead(&mut self, id: u64) -> Option<BTreeMap<usize, Position>> {
         let later = self.ahead.split_off(&id);
         let ahead = std::mem::replace(&mut self.ahead, later);
@@ -105,7 +105,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// A pattern began; of its topics, `new` came by it.
+    /// A pattern began. The topics in `new` are new with it.
     pub(super) fn pattern_begun(
         &mut self,
         granted: &Granted<'_>,
@@ -176,7 +176,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// A `joined` came.
+    /// Checks a `joined`.
     pub(crate) fn joined(
         &mut self,
         topic: usize,
@@ -197,7 +197,7 @@ impl Oracle {
         }
     }
 
-    /// A `synced` came. Returns how many topics were resumed by patterns of the request.
+    /// Checks a `synced`. Returns how many topics the patterns of the request resumed.
     pub(crate) fn synced(&mut self, id: u64) -> Result<u64, Broken> {
         let broken = |what: String| Broken::new(Rule::Synced, what);
         let Some(resuming) = self.syncing.remove(&id) else {
@@ -227,7 +227,7 @@ impl Oracle {
         } in resuming
         {
             sum += said as u64;
-            // A topic that was left meanwhile, or came anew, shows nothing.
+            // A topic whose subscription ended meanwhile, or began anew, shows nothing.
             let shown = undecided.iter().map(|topic| {
                 let place = self.places.get(topic)?;
                 place.resumed.filter(|_| place.resumed_by == Some(id))

@@ -1,8 +1,8 @@
-//! The simulator on a few hundred seeds. `cargo xtask sim` runs as many as one likes.
+//! The simulator on a few thousand seeds. `cargo xtask sim` runs any number.
 
 use tickwire_sim::{Op, Plan, Rule, Tally, run, shrink};
 
-/// Seeds of the tests: about ten seconds of them, unoptimised.
+/// How many seeds the tests run: about ten seconds, unoptimised.
 const SEEDS: u64 = 3_000;
 
 #[test]
@@ -32,7 +32,7 @@ fn every_promise_is_kept() {
         sum.add(tally);
         assert_eq!(failures, &[""; 0], "replay with: cargo xtask sim --replay SEED");
     }
-    // What the promises are about must happen.
+    // What the promises are about must happen often enough.
     for (name, count) in sum.named() {
         assert!(count > 20, "{name}: {count}");
     }
@@ -57,7 +57,7 @@ fn other_seeds_give_other_runs() {
     assert_eq!(hashes.len(), 50);
 }
 
-/// Whatever is left out, the rest still makes sense to the world and breaks no promise.
+/// Whatever is left out, the remaining operations still run and break no promise.
 #[test]
 fn operations_can_be_left_out() {
     for seed in 0..40 {
@@ -72,7 +72,7 @@ fn operations_can_be_left_out() {
     }
 }
 
-/// A plan that breaks nothing cannot be made shorter by what it breaks.
+/// A plan that breaks no promise cannot be made shorter.
 #[test]
 fn what_does_not_fail_is_not_shortened() {
     let mut plan = Plan::from_seed(3);
