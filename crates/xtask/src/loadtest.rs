@@ -1,9 +1,9 @@
-//! `cargo xtask compare`, `reliability` and `attack`: the load test, built for release with the broker beside it, and its
-//! results kept.
+//! `cargo xtask compare`, `reliability` and `attack`: run the load test, built for release with the broker beside it,
+//! and keep the results.
 //!
-//! Tables and reports go to a folder below `docs/` that is named after the day and the machine, so that results stand beside each
-//! other and none replaces another's. A quick run shows that everything works; what it finds is not worth keeping and goes
-//! below the target folder, as all figures do. A run that finds a fault does not keep the others from running.
+//! Tables and reports go to a folder below `docs/` that is named after the day and the machine. So results stand beside
+//! each other, and none replaces another. A quick run only shows that everything works; its results go below the target
+//! folder, as all figures do. A run that finds a fault does not stop the others.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,75 +14,76 @@ use clap::Args;
 use crate::programs::{said_by, succeeds};
 use crate::workspace::{Workspace, make, read, write};
 
-/// What is measured when nothing is named: everything that a goal is set for. With three rounds and all servers installed it
-/// takes about half an hour; the load test says how long before it begins.
+/// The scenarios that are measured if none is named: those with a goal. With three rounds and all servers installed
+/// they take about half an hour. The load test tells the time before it begins.
 const SCENARIOS: &str = "hot-1k hot-10k hot-19k market market-150k market-max slow storm wildcards replay codec-json \
                          codec-msgpack two-shards-hot two-shards-market idle-19k";
 
 const QUICK_STALL: &str = "--connections=500 --seconds=5 --rounds=1 --rate-each=40 --topics=20";
-/// What puts promises to the test, and its arguments in a quick run.
+/// The parts that test promises, and their arguments in a quick run.
 const RELIABILITY: &[(&str, &str)] = &[
     ("chaos", "--messages=20000 --clients=12 --rate=1500"),
     ("stall", QUICK_STALL),
     ("slowlink", "--seconds=5 --warmup=2"),
 ];
 
-/// What a quick attack is like.
+/// The arguments of a quick attack.
 const QUICK_ATTACK: &str = "--attackers=100 --subscribers=100 --seconds=3";
 
-/// What to compare.
+/// The arguments of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Small and short, into the target folder: shows that everything works
+    /// A small, short run with results in the target folder, to see that everything works
     #[arg(long)]
     quick: bool,
     /// Rounds of each scenario
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// A server that takes part; may be repeated [default: those that each scenario is meant for and that are installed]
+    /// A server to measure; may be repeated [default: those that each scenario is meant for and that are installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
-    /// Another build of Tickwire that takes part as `tickwire-NAME`; may be repeated
+    /// Another build of Tickwire to measure as `tickwire-NAME`; may be repeated
     #[arg(long = "tickwire-binary", value_name = "NAME=PATH")]
     binaries: Vec<String>,
-    /// Scenarios, by name or file [default: those that a goal is set for]
+    /// Scenarios, by name or file [default: those with a goal]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
 }
 
-/// What to put to the test.
+/// The arguments of `reliability`.
 #[derive(Debug, Args)]
 pub(crate) struct ReliabilityArgs {
-    /// Small and short, into the target folder: shows that everything works
+    /// A small, short run with results in the target folder, to see that everything works
     #[arg(long)]
     quick: bool,
-    /// Decides which faults befall which connection in `chaos`
+    /// The seed of the faults in `chaos`
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// What to attack with.
+/// The arguments of `attack`.
 #[derive(Debug, Args)]
 pub(crate) struct AttackArgs {
     /// Only this row of docs/ATTACKS.md; may be repeated
     #[arg(long, value_name = "N")]
     row: Vec<u8>,
-    /// Attackers
+    /// The number of attackers
     #[arg(long, value_name = "N", conflicts_with = "quick")]
     attackers: Option<u32>,
-    /// Honest subscribers
+    /// The number of honest subscribers
     #[arg(long, value_name = "N", conflicts_with = "quick")]
     subscribers: Option<u32>,
-    /// How long a row attacks, and how long it is quiet before
+    /// How many seconds a row attacks, and how many it is quiet before that
     #[arg(long, value_name = "S", conflicts_with = "quick")]
     seconds: Option<u64>,
-    /// Small and short, into the target folder: shows that everything works
+    /// A small, short run with results in the target folder, to see that everything works
     #[arg(long)]
     quick: bool,
 }
 
 impl AttackArgs {
-    /// Its words for the load test; none when all rows are attacked at full size, which is what the project keeps.
+    /// The arguments for the load test. They are empty for a full attack with all rows, whose results the project
+    /// keeps.
     fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = self.row.iter().map(|row| format!("--row={row}")).collect();
         if self.quick {
@@ -99,7 +100,7 @@ impl AttackArgs {
     }
 }
 
-/// Measures and writes. True when Tickwire did nothing wrong.
+/// Measures and writes the results. Returns true when Tickwire did nothing wrong.
 pub(crate) fn compare(workspace: &Workspace, args: &CompareArgs) -> Result<bool> {
     let run = Run::build(workspace, args.quick.then_some("compare-quick"), "docs/perf")?;
     let mut measure = workspace.command(&run.program);
@@ -126,7 +127,7 @@ pub(crate) fn compare(workspace: &Workspace, args: &CompareArgs) -> Result<bool>
     Ok(done_nothing_wrong)
 }
 
-/// Runs `chaos`, `stall` and `slowlink` and writes their tables. True when no promise was broken.
+/// Runs `chaos`, `stall` and `slowlink` and writes their tables. Returns true when no promise was broken.
 pub(crate) fn reliability(workspace: &Workspace, args: &ReliabilityArgs) -> Result<bool> {
     let passing = args.quick.then_some("reliability-quick");
     let run = Run::build(workspace, passing, "docs/reliability")?;
@@ -146,7 +147,7 @@ pub(crate) fn reliability(workspace: &Workspace, args: &ReliabilityArgs) -> Resu
     Ok(all_kept)
 }
 
-/// Attacks and writes. True when every row got its answers and nobody honest missed anything.
+/// Attacks and writes the results. Returns true when every row got its answers and no honest client missed anything.
 pub(crate) fn attack(workspace: &Workspace, args: &AttackArgs) -> Result<bool> {
     let mut words = args.words();
     let passing = (!words.is_empty()).then_some("attack");
@@ -157,7 +158,7 @@ pub(crate) fn attack(workspace: &Workspace, args: &AttackArgs) -> Result<bool> {
     Ok(in_order)
 }
 
-/// The load test, and where what it finds goes.
+/// The load test, and the folder for its results.
 struct Run<'w> {
     workspace: &'w Workspace,
     program: PathBuf,
@@ -165,8 +166,8 @@ struct Run<'w> {
 }
 
 impl<'w> Run<'w> {
-    /// Builds it. Results go to the folder `passing` below the target folder, or else to one of today and this machine below
-    /// `kept`.
+    /// Builds the load test. Results go to the folder `passing` below the target folder if it is given, otherwise to a
+    /// folder below `kept` that is named after today and this machine.
     fn build(workspace: &'w Workspace, passing: Option<&str>, kept: &str) -> Result<Self> {
         let mut build = workspace.cargo("build --release --locked -p tickwire -p tickwire-loadtest");
         ensure!(succeeds(&mut build)?, "the release build failed");
@@ -187,13 +188,13 @@ impl<'w> Run<'w> {
         })
     }
 
-    /// The file for the figures of the part `name`, as JSON.
+    /// The JSON file for the figures of the part `name`.
     fn figures(&self, name: &str) -> Result<PathBuf> {
         let folder = self.workspace.below_target("figures")?;
         Ok(folder.join(format!("{name}.json")))
     }
 
-    /// Runs the part `name`, shows the table that it prints and keeps it. True if it succeeds.
+    /// Runs the part `name`, prints its table and keeps it. Returns true if the part succeeds.
     fn keep_table(&self, name: &str, words: &[String]) -> Result<bool> {
         let mut command = self.workspace.command(&self.program);
         command.arg(name).args(words).stderr(Stdio::inherit());
@@ -206,11 +207,11 @@ impl<'w> Run<'w> {
     }
 }
 
-/// The machine's name: its CPU's and the number of its cores, `amd-epyc-2c`.
+/// The machine's name from its CPU and the number of its cores, such as `amd-epyc-2c`.
 fn machine(cpuinfo: &str) -> String {
     let lines = |name: &'static str| cpuinfo.lines().filter(move |line| line.starts_with(name));
     let model = lines("model name").next().and_then(|line| line.split_once(':'));
-    // Trademarks and clock rates are no part of a name.
+    // Trademarks and clock rates are not part of the name.
     let words = model.map_or("cpu", |(_, name)| name).split_whitespace();
     let words = words.filter(|word| !word.ends_with("GHz")).map(|word| {
         let word = word.replace("(R)", "").replace("(TM)", "");

@@ -1,10 +1,9 @@
-//! The project's own habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
+//! The project's habits as commands: `cargo xtask tidy`, `test`, `bench`, `compare`, `reliability`, `attack`, `sim`,
 //! `autobahn`, `fuzz` and `sbom`.
 //!
-//! Works from any folder of the repository, reads nothing from standard input and writes only below the target folder,
-//! into `node_modules` of the test scripts, below `docs/perf` for a comparison, below
-//! `docs/reliability` for what is promised, and where it is told to. The exit code is 0
-//! only when everything passed.
+//! They work from any folder of the repository and read nothing from standard input. They write below the target
+//! folder, into `node_modules` of the test scripts, below `docs/perf` for a comparison, below `docs/reliability` for
+//! promises and attacks, and where they are told to. The exit code is 0 only when everything passed.
 
 #![allow(
     clippy::print_stdout,
@@ -36,7 +35,7 @@ use crate::sim::SimArgs;
 use crate::test::TestArgs;
 use crate::workspace::Workspace;
 
-/// The project's own habits as commands.
+/// The project's habits as commands.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -51,27 +50,28 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the habits that neither the compiler, nor Clippy, nor cargo-deny knows
+    /// Check the habits that neither the compiler, nor Clippy, nor cargo-deny checks
     ///
-    /// Which crate uses which, the head and the length of each file, notes to oneself, sleeping tests, machine paths,
-    /// manifests and links. Faults are printed as `file:line: what to do`.
+    /// These are: which crate uses which, the head and the length of each file, notes to oneself, sleeping tests,
+    /// machine paths, manifests and links. Faults are printed as `file:line: what to do`.
     Tidy,
     /// Run everything that a change must pass
     ///
-    /// Formatting, Clippy, tidy, documentation, tests, documentation tests, dependencies. A failed step does not stop the others.
-    /// The last line of the output is `N passed, N failed`, with `, N skipped` where something could not run.
+    /// Formatting, Clippy, tidy, documentation, tests, documentation tests, dependencies. A failed step does not stop
+    /// the others. The last line of the output is `N passed, N failed`, with `, N skipped` where something could not
+    /// run.
     ///
-    /// Tests that need a Python, Node.js, Chromium or Prometheus are skipped, visibly, where there is none. Running as
-    /// root on Debian, missing packages are installed, their services not started.
+    /// Tests that need Python, Node.js, Chromium or Prometheus are skipped, visibly, if it is missing. On Debian, when
+    /// run as root, missing packages are installed and their services are not started.
     Test(TestArgs),
     /// Measure what the hot paths cost, now or against another revision
     ///
-    /// Each case is measured as wall time (criterion) and as a number of instructions (gungraun under valgrind, which must
-    /// be installed). A case takes about 2 s per turn and side in wall time; keep the machine quiet meanwhile. Instructions
-    /// do not mind a busy machine.
+    /// Each case is measured as wall time (criterion) and as a number of instructions (gungraun under valgrind, which
+    /// must be installed). In wall time a case takes about 2 s per turn and side, and the machine should be quiet
+    /// meanwhile. Instructions can be counted on a busy machine.
     ///
-    /// With `--against REV` that revision is checked out and built below the target folder, with its own benches; both sides
-    /// take turns, and each line gives before, after and their ratio (below 1 is better).
+    /// With `--against REV` that revision is checked out and built below the target folder, with its own benches. Both
+    /// sides take turns, and each line gives before, after and their ratio (below 1 is better).
     ///
     /// Exit codes: 0 when everything was measured, 1 when something could not be, 2 for a wrong argument.
     #[command(
@@ -80,62 +80,65 @@ enum Command {
     Bench(BenchArgs),
     /// Measure Tickwire and the servers that it is compared with, and keep the results
     ///
-    /// Builds for release, runs the load test's scenarios and writes `report.md` to
-    /// `docs/perf/DAY-MACHINE`, and each round's figures below the target folder. Takes about half an hour, says how much is left, and wants two cores that nobody else uses.
+    /// Builds for release, runs the load test's scenarios and writes `report.md` to `docs/perf/DAY-MACHINE`. The
+    /// figures of each round go below the target folder. It takes about half an hour and shows how much is left. It
+    /// needs two cores that nothing else uses.
     #[command(
         after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"
     )]
     Compare(CompareArgs),
-    /// Put what the broker promises to the test at full size, and keep the results
+    /// Test what the broker promises at full size, and keep the results
     ///
-    /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`; writes their tables to
+    /// Builds for release and runs the load test's `chaos`, `stall` and `slowlink`. Writes their tables to
     /// `docs/reliability/DAY-MACHINE`. Takes about ten minutes; `slowlink` needs root.
     Reliability(ReliabilityArgs),
     /// Attack a broker in each way of docs/ATTACKS.md, beside subscribers that must notice nothing
     ///
     /// Builds for release and runs the load test's `attack`: a thousand attackers of each row beside a thousand honest
-    /// subscribers. Takes about a quarter of an hour, of which rows about times take what these take, and wants two cores that
-    /// nobody else uses. A run of all rows at full size is kept in `docs/reliability/DAY-MACHINE`, any other below the
-    /// target folder.
+    /// subscribers. It takes about a quarter of an hour; rows about deadlines take as long as these. It needs two cores
+    /// that nothing else uses. A run of all rows at full size is kept in `docs/reliability/DAY-MACHINE`, any other
+    /// below the target folder.
     ///
-    /// Exit codes: 0 when every attacker got its answer, the broker's memory stayed bounded and nobody honest missed
-    /// anything, 1 when not, 2 for a wrong argument. How late the honest were is told and fails nothing.
+    /// Exit codes: 0 when every attacker got its answer, the broker's memory stayed bounded and no honest subscriber
+    /// missed anything; 1 otherwise; 2 for a wrong argument. The delays of honest subscribers are reported and fail
+    /// nothing.
     #[command(
         after_help = "Examples:\n  cargo xtask attack --quick\n  cargo xtask attack --row 7 --row 9 --seconds 5"
     )]
     Attack(AttackArgs),
     /// Simulate the broker's core, its clients and the network between them under seeds
     ///
-    /// A seed stands for a world and everything that happens in it: publishers, subscriptions that come and go, sockets that
-    /// take a byte at a time, readers that stall, connections that break, restarts. Clients read real bytes and check every
-    /// promise of docs/PROTOCOL.md. The same seed always gives the same run.
+    /// A seed stands for a world and everything that happens in it: publishers, subscriptions that come and go, sockets
+    /// that take a byte at a time, readers that stall, connections that break, restarts. Clients read real bytes and
+    /// check every promise of docs/PROTOCOL.md. The same seed always gives the same run.
     ///
     /// A seed that fails is printed with the promise that was broken, the command that replays it, and a shortened run.
     ///
-    /// With `--mutations` each fault of crates/router/src/planted.rs is planted by itself, to see that the simulator finds it.
-    /// Takes some minutes.
+    /// With `--mutations` each fault of crates/router/src/planted.rs is planted by itself, to see that the simulator
+    /// finds it. This takes some minutes.
     ///
-    /// Exit codes: 0 when every promise was kept (or every planted fault found), 1 when not, 2 for a wrong argument.
+    /// Exit codes: 0 when every promise was kept (or every planted fault found), 1 otherwise, 2 for a wrong argument.
     #[command(
         after_help = "Examples:\n  cargo xtask sim --seeds 100000\n  cargo xtask sim --replay 1628\n  cargo xtask sim --mutations"
     )]
     Sim(SimArgs),
-    /// Have the broker's WebSocket judged by the Autobahn test suite
+    /// Run the Autobahn test suite against the broker's WebSocket
     ///
-    /// Builds for release, starts the broker with its echo route open and runs the suite's 517 cases, through plain writes and
-    /// through `io_uring`. Every case must be in order in behaviour and close; that it is nearly so, or was not tested, fails.
+    /// Builds for release, starts the broker with its echo route open and runs the suite's 517 cases, through plain
+    /// writes and through `io_uring`. Every case must pass in behaviour and close. A weaker verdict, or a case that was
+    /// not tested, fails.
     ///
-    /// TICKWIRE_AUTOBAHN names the folder with the suite's scripts setup.sh and run.sh, which need a Python 3.11. Its reports
-    /// go to target/autobahn.
+    /// TICKWIRE_AUTOBAHN names the folder with the suite's scripts setup.sh and run.sh, which need Python 3.11. The
+    /// reports go to target/autobahn.
     #[command(
         after_help = "Examples:\n  cargo xtask autobahn\n  cargo xtask autobahn --egress plain 6.4.1 \"9.*\"\n  cargo xtask autobahn \"-12.*\" \"-13.*\"\n  cargo xtask autobahn --tls"
     )]
     Autobahn(AutobahnArgs),
-    /// Feed every parser that reads what others wrote with what libFuzzer thinks of
+    /// Run libFuzzer against every parser of foreign data
     ///
-    /// Frames, requests in both codecs, topics and patterns, recordings, the configuration: a minute each unless told otherwise.
-    /// What was learnt stays in target/fuzz, and the next run goes on from there. Needs the nightly compiler and cargo-fuzz, and
-    /// names what is missing.
+    /// These are the parsers of frames, requests in both codecs, topics and patterns, recordings, and the
+    /// configuration. Each runs for a minute unless told otherwise. What was learnt stays in target/fuzz, and the next
+    /// run goes on from there. Needs the nightly compiler and cargo-fuzz, and names what is missing.
     #[command(
         after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz --target frames --seconds 3600\n  cargo xtask fuzz --seconds 300 --jobs 4"
     )]

@@ -1,4 +1,4 @@
-//! Programs of this machine: which there are, and the ways to run one.
+//! The programs of this machine: which there are, and the ways to run one.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// The program in the search path, as a full path.
+/// The full path of a program in the search path.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let said = said_by(Command::new("sh").args(["-c", "command -v \"$0\"", program])).ok()?;
     Some(PathBuf::from(said.trim_end())).filter(|path| path.is_absolute())
@@ -23,7 +23,7 @@ fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
 
-/// Runs `command` where it can be seen. True if it succeeds.
+/// Runs `command` with its output visible. Returns true if it succeeds.
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     let status = command
         .status()
@@ -31,12 +31,12 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     Ok(status?.success())
 }
 
-/// Whether `command` is there and succeeds, unseen.
+/// Whether `command` exists and succeeds. Its output is not shown.
 pub(crate) fn works(command: &mut Command) -> bool {
     said_by(command).is_ok()
 }
 
-/// What `command` prints, if it succeeds.
+/// The output of `command`, if it succeeds.
 pub(crate) fn said_by(command: &mut Command) -> Result<String> {
     let program = name(command);
     let output = command
@@ -50,13 +50,13 @@ pub(crate) fn said_by(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("what {program} printed is not UTF-8"))
 }
 
-/// Runs `command`, passes on what it prints line by line, and returns that and whether it succeeded.
+/// Runs `command` and passes on its output line by line. Returns the output and whether the command succeeded.
 pub(crate) fn run_and_read(mut command: Command) -> Result<(String, bool)> {
     let (pipe, end) = std::io::pipe()?;
     command.stdout(end.try_clone()?).stderr(end);
     let child = command.spawn();
     let mut child = child.with_context(|| format!("cannot run {}", name(&command)))?;
-    // The pipe ends when the program does: this side's ends of it go with the command.
+    // The pipe ends when the program does, since dropping `command` closes this side's ends of it.
     drop(command);
     let mut kept = String::new();
     for line in BufReader::new(pipe).split(b'\n') {
@@ -71,7 +71,7 @@ pub(crate) fn run_and_read(mut command: Command) -> Result<(String, bool)> {
 /// Runs `command` without showing its output, for at most `limit`.
 ///
 /// # Errors
-/// When it cannot be started, fails or takes longer; the error ends with the last line that it printed as an error.
+/// When the command cannot be started, fails or takes longer. The error ends with the last line of its standard error.
 pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> {
     let program = name(command);
     let mut child = command
@@ -85,7 +85,7 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<()> 
     std::thread::spawn(move || {
         let mut said = Vec::new();
         let read = pipe.read_to_end(&mut said).map(|_| said);
-        done.send(read).unwrap_or_default(); // nobody waits for what comes too late
+        done.send(read).unwrap_or_default(); // nobody waits for output that comes too late
     });
     let Ok(said) = said.recv_timeout(limit) else {
         child.kill()?;

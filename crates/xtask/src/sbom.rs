@@ -1,7 +1,8 @@
-//! `cargo xtask sbom`: the bill of materials of the program, as CycloneDX JSON.
+//! `cargo xtask sbom`: writes the program's bill of materials as CycloneDX JSON.
 //!
-//! Everything that goes into `tickwire` on this platform, with version, licence and checksum. Made by cargo-cyclonedx, which
-//! writes beside the manifest; the file is moved below the target folder, and the source tree is left as it was.
+//! It lists everything that goes into `tickwire` on this platform, with version, licence and checksum. cargo-cyclonedx
+//! writes it beside the manifest. The file is then moved below the target folder, and the source tree is left as it
+//! was.
 
 use std::fs;
 
@@ -11,10 +12,10 @@ use serde_json::Value;
 use crate::programs::{succeeds, works};
 use crate::workspace::{Workspace, read, write};
 
-/// The name that the tool is told to give the file, without its ending.
+/// The name for the file, without its ending.
 const NAME: &str = "tickwire-sbom";
 
-/// Writes the bill. True when it is there and whole.
+/// Writes the bill. Returns true when it is complete.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     ensure!(
         works(&mut workspace.cargo("cyclonedx --version")),
@@ -46,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     Ok(true)
 }
 
-/// How many components a bill names.
+/// The number of components in a bill.
 fn components(bill: &str) -> Result<usize> {
     let bill: Value = serde_json::from_str(bill).context("the bill is not JSON")?;
     ensure!(bill["bomFormat"] == "CycloneDX", "the bill is not CycloneDX");

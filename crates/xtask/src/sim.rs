@@ -1,7 +1,7 @@
-//! `cargo xtask sim`: simulated worlds by the thousand, and whether they find faults that were planted.
+//! `cargo xtask sim`: runs thousands of simulated worlds, or checks that they find planted faults.
 //!
-//! Builds the simulator optimised, with every check on, and hands over to it. The exit code says whether every promise was
-//! kept, or with `--mutations` whether each planted fault was found.
+//! It builds the simulator with optimisations and all checks, and starts it. The exit code tells whether every promise
+//! was kept or, with `--mutations`, whether each planted fault was found.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use clap::Args;
 use crate::programs::succeeds;
 use crate::workspace::Workspace;
 
-/// What to simulate.
+/// The arguments of `sim`.
 #[derive(Debug, Args)]
 pub(crate) struct SimArgs {
     /// How many seeds to run
@@ -20,16 +20,16 @@ pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     from: u64,
-    /// Threads [default: the cores]
+    /// The number of threads [default: the number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Run this seed alone, twice, and show what happened
+    /// Run only this seed, twice, and show what happened
     #[arg(long, value_name = "SEED", conflicts_with_all = ["mutations", "json"])]
     replay: Option<u64>,
-    /// Plant the faults of crates/router/src/planted.rs, one at a time, and see after how many seeds each is found
+    /// Plant the faults of crates/router/src/planted.rs one at a time, and report how many seeds it takes to find each
     #[arg(long)]
     mutations: bool,
-    /// With --mutations: only those whose name has this in it
+    /// With --mutations: only faults whose name contains this text
     #[arg(long, value_name = "TEXT", requires = "mutations")]
     only: Option<String>,
     /// Write a summary to this file, as JSON
@@ -37,12 +37,12 @@ pub(crate) struct SimArgs {
     json: Option<PathBuf>,
 }
 
-/// Builds and runs the simulator. True when it found nothing, or every fault that was planted.
+/// Builds and runs the simulator. Returns true when it found no fault or, with `--mutations`, every planted one.
 pub(crate) fn run(workspace: &Workspace, args: &SimArgs) -> Result<bool> {
     let mut build = workspace.cargo("build --profile sim --locked -p tickwire-sim");
     let mut target = workspace.target.clone();
     if args.mutations {
-        // Not where sound programs are: each change of these flags would build everything anew.
+        // A target folder of its own: each change of these flags would otherwise rebuild everything.
         target.push("planted");
         build
             .env("CARGO_TARGET_DIR", &target)

@@ -1,6 +1,6 @@
-//! The workspace that xtask was built from: where it is, what its crates depend on, which files it has.
+//! The workspace that xtask was built from: its folder, its crates with their dependencies, and its files.
 //!
-//! Asks `cargo metadata` and `git`. Never looks at the target folder or at ignored files.
+//! It asks `cargo metadata` and `git`, and never looks at the target folder or at ignored files.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,12 +13,12 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 use crate::programs::said_by;
 
-/// A crate of the workspace and what its manifest names, by package name.
+/// A crate of the workspace and the dependencies in its manifest, by package name.
 #[derive(Debug)]
 pub(crate) struct Member {
     /// The package's name.
     pub(crate) name: String,
-    /// Its manifest, relative to the workspace.
+    /// The path of its manifest, relative to the workspace.
     pub(crate) manifest: String,
     /// Its normal dependencies.
     pub(crate) normal: BTreeSet<String>,
@@ -55,9 +55,9 @@ impl Member {
 /// A tracked text file.
 #[derive(Debug, Clone)]
 pub(crate) struct TextFile {
-    /// Its path, relative to the workspace, with slashes.
+    /// The path, relative to the workspace, with slashes.
     pub(crate) path: String,
-    /// Its text.
+    /// The content.
     pub(crate) text: String,
 }
 
@@ -73,16 +73,16 @@ impl TextFile {
 /// The workspace on this machine.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    /// Its root.
+    /// The root folder.
     pub(crate) root: PathBuf,
-    /// Where builds and tools go.
+    /// The target folder, for builds and tools.
     pub(crate) target: PathBuf,
-    /// Its crates.
+    /// The crates of the workspace.
     pub(crate) members: Vec<Member>,
 }
 
 impl Workspace {
-    /// The workspace that this program was built from.
+    /// Loads the workspace that this program was built from.
     pub(crate) fn load() -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
         let metadata = MetadataCommand::new()
@@ -99,21 +99,21 @@ impl Workspace {
         })
     }
 
-    /// A command that runs in the workspace's root with nothing on its standard input.
+    /// A command that runs in the workspace's root with an empty standard input.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).stdin(Stdio::null());
         command
     }
 
-    /// The same cargo that runs xtask, with the words of `line` as its arguments.
+    /// The cargo that runs xtask, with the words of `line` as its arguments.
     pub(crate) fn cargo(&self, line: &str) -> Command {
         let mut cargo = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(line.split_whitespace());
         cargo
     }
 
-    /// A folder below the target folder, which is made if it is not there.
+    /// A folder below the target folder. It is made if it does not exist.
     pub(crate) fn below_target(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         let folder = self.target.join(path);
         make(&folder)?;
@@ -141,12 +141,12 @@ impl Workspace {
     }
 }
 
-/// Makes a folder, and those above it.
+/// Makes a folder and its parents.
 pub(crate) fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
-/// Reads a file of text.
+/// Reads a text file.
 pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,6 +1,6 @@
 //! A broker with its echo route open, as a process that ends with the run.
 //!
-//! Its log is kept in a file. One that ends by itself, or not in order when it is told to, fails the run.
+//! Its log goes to a file. If the broker ends by itself, or not with success when it is told to, the run fails.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,22 +13,22 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::programs::said_by;
 use crate::workspace::{Workspace, read};
 
-/// Time that the broker gets until it accepts connections, and the pause between two looks.
+/// How long the broker may take until it accepts connections, and the pause between two checks.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A broker that runs; killed when dropped.
+/// A running broker. It is killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct EchoBroker {
     child: Child,
     /// The name of the file with its log.
     log: String,
-    /// Where it accepts clients.
+    /// The address for clients.
     pub(super) address: SocketAddr,
 }
 
 impl EchoBroker {
-    /// Starts `program` with the settings of the file `config` and waits until it is ready.
+    /// Starts `program` with the settings in the file `config`. Waits until it is ready.
     pub(super) fn start(
         workspace: &Workspace,
         program: &Path,
@@ -36,9 +36,9 @@ impl EchoBroker {
         egress: &str,
         log: &Path,
     ) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?; // a port that is free
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?; // a free port
         let mut command = workspace.command(program);
-        // Settings of whoever runs this are not those of the run.
+        // Settings of the user who runs this must not reach the broker.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TICKWIRE_") {
                 command.env_remove(name);
@@ -74,10 +74,10 @@ impl EchoBroker {
         Ok(broker)
     }
 
-    /// Stops it as an operator would.
+    /// Stops the broker as an operator would.
     ///
     /// # Errors
-    /// When it has ended by itself, or did not end in order.
+    /// When the broker has ended by itself, or did not end with success.
     pub(super) fn stop(mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the broker ended during the run ({status}): {}", self.log);
@@ -95,7 +95,7 @@ impl EchoBroker {
 
 impl Drop for EchoBroker {
     fn drop(&mut self) {
-        // An error says that it has ended already; waiting for it is right in both cases.
+        // An error means that the process has ended already. The wait is right in both cases.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

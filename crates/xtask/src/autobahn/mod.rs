@@ -1,8 +1,8 @@
-//! `cargo xtask autobahn`: the broker's WebSocket judged by the Autobahn test suite.
+//! `cargo xtask autobahn`: runs the Autobahn test suite against the broker's WebSocket.
 //!
-//! The suite is not part of the project: a folder with its two scripts, `setup.sh` and `run.sh`, is named by
-//! `TICKWIRE_AUTOBAHN`. The broker runs with the settings of `crates/xtask/autobahn.toml`, which open its echo route, and is
-//! asked through each egress in turn. Reports go below the target folder, and so does the suite's Python.
+//! The suite is not part of the project. `TICKWIRE_AUTOBAHN` names a folder with its two scripts, `setup.sh` and
+//! `run.sh`. The broker runs with the settings of `crates/xtask/autobahn.toml`, which open its echo route. It is tested
+//! with each egress in turn. Reports and the suite's Python go below the target folder.
 
 mod broker;
 mod report;
@@ -19,38 +19,38 @@ use self::report::Report;
 use crate::programs::{said_by, succeeds};
 use crate::workspace::{Workspace, make, read, write};
 
-/// Names the folder with the suite's scripts.
+/// The variable that names the folder with the suite's scripts.
 const FOLDER_VARIABLE: &str = "TICKWIRE_AUTOBAHN";
-/// Where that folder is looked for when the variable is not set, from the workspace's root.
+/// The folder that is used if the variable is not set, relative to the workspace's root.
 const FOLDER_DEFAULT: &str = "../shared/tools/autobahn";
-/// How many cases the suite has.
+/// The number of cases in the suite.
 const CASES: u64 = 517;
-/// What is run over TLS when no cases are named: what is above TLS is the same, and tested without it.
+/// The cases to run over TLS if none are named. The layers above TLS are the same and are tested without it.
 const TLS_CASES: [&str; 7] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
 /// The broker's settings.
 const CONFIG: &str = "crates/xtask/autobahn.toml";
 
-/// How the broker may hand bytes to the kernel, as the setting has it.
+/// The ways in which the broker hands bytes to the kernel, as the setting names them.
 const EGRESSES: [&str; 2] = ["plain", "io_uring"];
 
-/// What to run.
+/// The arguments of `autobahn`.
 #[derive(Debug, Args)]
 pub(crate) struct AutobahnArgs {
-    /// Over TLS, with a certificate made for the run; groups 1 to 7 unless cases are named
+    /// Test over TLS, with a certificate made for the run; groups 1 to 7 unless cases are named
     #[arg(long)]
     tls: bool,
-    /// Through this egress alone [default: each in turn; with --tls, which has one of its own, plain]
+    /// Test only this egress [default: each in turn; with --tls, which has its own, plain]
     #[arg(long, value_name = "KIND", value_parser = EGRESSES)]
     egress: Option<String>,
-    /// Judge the debug build, which checks itself more, instead of the release build
+    /// Test the debug build, which checks itself more, instead of the release build
     #[arg(long)]
     debug: bool,
-    /// Cases by number or pattern, `6.4.1` or `9.*`; with a leading `-` they are left out [default: all 517]
+    /// Cases by number or pattern, such as `6.4.1` or `9.*`; a leading `-` leaves them out [default: all 517]
     #[arg(value_name = "CASE", trailing_var_arg = true, allow_hyphen_values = true)]
     cases: Vec<String>,
 }
 
-/// Builds the broker, runs the suite and prints what it found. True when every case is in order.
+/// Builds the broker, runs the suite and prints its results. Returns true when every case passes.
 pub(crate) fn run(workspace: &Workspace, args: &AutobahnArgs) -> Result<bool> {
     let suite = suite(workspace)?;
     let folder = workspace.below_target("autobahn")?;
@@ -110,7 +110,7 @@ fn suite(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes the suite's Python, unless the same script has made it already, and returns its folder.
+/// Sets up the suite's Python, unless the same script has done so already. Returns its folder.
 fn set_up(workspace: &Workspace, suite: &Path, folder: &Path) -> Result<PathBuf> {
     let script = suite.join("setup.sh");
     let (python, stamp) = (folder.join("venv"), folder.join("venv-made-by.sh"));
@@ -125,7 +125,7 @@ fn set_up(workspace: &Workspace, suite: &Path, folder: &Path) -> Result<PathBuf>
     Ok(python)
 }
 
-/// Builds the broker and returns its program.
+/// Builds the broker. Returns the path of its program.
 fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     let profile = if debug { "debug" } else { "release" };
     let mut build = workspace.cargo("build --locked -p tickwire");
@@ -136,7 +136,7 @@ fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     Ok(workspace.target.join(profile).join("tickwire"))
 }
 
-/// Makes a certificate that signs itself, and the settings that use it; returns the settings' file.
+/// Makes a self-signed certificate and the settings that use it. Returns the path of the settings.
 fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let mut openssl = workspace.command("openssl");
@@ -145,7 +145,7 @@ fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     said_by(&mut openssl).context("openssl made no certificate")?;
     let text = read(&workspace.root.join(CONFIG))?;
-    // A text of JSON is one of TOML.
+    // A string in JSON is also one in TOML.
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string());
     let (certificate, key) = (quoted(&certificate), quoted(&key));
     let tls = format!("{text}\n[tls]\ncert_file = {certificate}\nkey_file = {key}\n");
@@ -154,7 +154,7 @@ fn with_certificate(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     Ok(config)
 }
 
-/// Runs the suite against `url`. What it found is in `out` afterwards; that cases failed is no error of the run.
+/// Runs the suite against `url`. The results are in `out` afterwards. Failed cases are not an error of the run.
 fn run_suite(
     workspace: &Workspace,
     suite: &Path,
@@ -166,11 +166,11 @@ fn run_suite(
     let mut bash = workspace.command("bash");
     bash.arg(suite.join("run.sh")).arg(url).arg(out).args(cases);
     bash.env("VENV", python).env("AGENT", AGENT);
-    // Not behind everything else on the machine: cases have deadlines.
+    // The suite gets normal priority, since its cases have deadlines.
     bash.env("NICE", "0").stderr(Stdio::inherit());
     let output = bash.output().context("cannot run bash")?;
     write(&out.join("run.log"), &output.stdout)?;
-    // 1 says that cases failed, which the report tells better.
+    // Exit code 1 means that cases failed. The report says more about it.
     if !matches!(output.status.code(), Some(0 | 1)) {
         bail!(
             "the suite did not run: {}",

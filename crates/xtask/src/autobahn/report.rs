@@ -1,8 +1,8 @@
-//! What the suite found: read from its index, judged case by case, shown as a table.
+//! The results of the suite: read from its index, judged case by case, shown as a table.
 //!
-//! In order is a case whose behaviour and whose close are both `OK`. The suite's weaker words do not pass: `NON-STRICT` says that a
-//! fault was found later than it could be, `UNIMPLEMENTED` that nothing was tested, and a close with another code or by the
-//! wrong side is wrong. A case that was to run and has no result is missing, never passed.
+//! A case passes if both its behaviour and its close are `OK`. The suite's weaker verdicts do not pass: `NON-STRICT`
+//! means that a fault was found later than possible, `UNIMPLEMENTED` that nothing was tested. A close with another code
+//! or by the wrong side is a fault. A case that should have run and has no result is missing, never passed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,25 +15,26 @@ use crate::workspace::read;
 
 const OK: &str = "OK";
 const INFORMATIONAL: &str = "INFORMATIONAL";
-/// Cases that the suite itself calls no test: they tell what an implementation does where RFC 6455 leaves it free.
+/// Cases that the suite itself does not call tests. They show what an implementation does where RFC 6455 leaves it
+/// free.
 const MAY_BE_INFORMATIONAL: [&str; 3] = ["7.1.6", "7.13.1", "7.13.2"];
 
-/// Milliseconds of a day.
+/// The milliseconds of a day.
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// What is counted of a group of cases: all, those that are OK, those that are informational, their milliseconds.
+/// The counts for a group of cases: all, those that are OK, those that are informational, and their milliseconds.
 type Counts = [u64; 4];
 
 /// The outcome of a run.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     groups: BTreeMap<u32, Counts>,
-    /// A line for each case that is not in order.
+    /// A line for each case that did not pass.
     faults: Vec<String>,
 }
 
 impl Report {
-    /// Reads what a run left in `folder` about `agent`.
+    /// Reads the results for `agent` that a run left in `folder`.
     ///
     /// # Errors
     /// When there is no report, or it cannot be read.
@@ -47,7 +48,7 @@ impl Report {
         ))
     }
 
-    /// Judges the cases of the list `wanted` by their results.
+    /// Judges the cases in the list `wanted` by their results.
     fn of(wanted: &str, results: &Map<String, Value>) -> Self {
         let mut report = Self::default();
         for case in wanted.split_whitespace() {
@@ -59,7 +60,7 @@ impl Report {
                 continue;
             };
             let text = |field: &str| result.get(field).and_then(Value::as_str).unwrap_or("none");
-            // The suite has no sensible time for a case whose connection broke off.
+            // The suite gives no sensible time for a case whose connection broke off.
             let ms = result.get("duration").and_then(Value::as_u64).unwrap_or_default();
             group[3] += if ms > DAY_MS { 0 } else { ms };
             let (behaviour, close) = (text("behavior"), text("behaviorClose"));
@@ -76,12 +77,12 @@ impl Report {
         report
     }
 
-    /// How many cases were to run.
+    /// The number of cases that should have run.
     pub(super) fn cases(&self) -> u64 {
         self.groups.values().map(|group| group[0]).sum()
     }
 
-    /// Whether every case is in order.
+    /// Whether every case passed.
     pub(super) fn is_in_order(&self) -> bool {
         self.faults.is_empty() && self.cases() > 0
     }

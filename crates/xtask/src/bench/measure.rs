@@ -1,4 +1,4 @@
-//! The two measures, and how each takes one case on all sides.
+//! The two measures, and how each measures a case on all sides.
 
 use std::io::ErrorKind;
 
@@ -9,23 +9,23 @@ use super::side::Side;
 use crate::programs::said_by;
 use crate::workspace::read;
 
-/// Valgrind only counts; its model of the caches is not of this machine.
+/// Valgrind only counts instructions: its model of the caches is not that of this machine.
 const NO_CACHES: &str = "--callgrind-args=--cache-sim=no";
 
 /// How a case is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
-    /// In nanoseconds: the median of a run's samples, the best of several turns.
+    /// Wall time in nanoseconds: the median of a run's samples, and of several turns the best.
     Wall {
-        /// Turns of each side.
+        /// How many turns each side has.
         rounds: u32,
     },
-    /// In instructions of one run: nearly the same on any machine and however busy it is.
+    /// The number of instructions of one run. It is nearly the same on any machine, even a busy one.
     Instructions,
 }
 
 impl Measure {
-    /// What a table of it is about.
+    /// The title of the measure's table.
     pub(super) fn title(self) -> String {
         match self {
             Self::Wall { rounds: 1 } => "wall time: median".to_owned(),
@@ -34,7 +34,7 @@ impl Measure {
         }
     }
 
-    /// A figure as a person reads it.
+    /// A figure as text.
     pub(super) fn show(self, figure: f64) -> String {
         match self {
             Self::Wall { .. } => match figure {
@@ -47,7 +47,7 @@ impl Measure {
         }
     }
 
-    /// Measures `case` on each side that has it, the sides by turns.
+    /// Measures `case` on each side that has it. The sides take turns.
     pub(super) fn take(self, sides: &[Side], case: &str) -> Result<Vec<Option<f64>>> {
         let turns = match self {
             Self::Wall { rounds } => rounds,
@@ -75,7 +75,7 @@ impl Measure {
     fn take_once(self, side: &Side, case: &str) -> Result<f64> {
         match self {
             Self::Wall { .. } => {
-                // Each turn replaces it; what an earlier one left must not be taken for this one's.
+                // Each turn replaces this file. The file of an earlier turn must not be taken for this one's.
                 let folder = side.results.join("criterion").join(case);
                 let estimates = folder.join("latest/estimates.json");
                 match std::fs::remove_file(&estimates) {
@@ -96,7 +96,7 @@ impl Measure {
     }
 }
 
-/// The median of criterion's estimates.
+/// The median in criterion's estimates.
 fn median(text: &str) -> Result<f64> {
     let estimates: Value = serde_json::from_str(text).context("cannot read criterion's estimates")?;
     let median = estimates
@@ -105,7 +105,7 @@ fn median(text: &str) -> Result<f64> {
     median.context("criterion's estimates have no median")
 }
 
-/// The instructions in gungraun's summary of one case, a line of JSON.
+/// The number of instructions in gungraun's summary of one case, which is a line of JSON.
 fn instructions(text: &str) -> Result<f64> {
     let mut lines = text.lines().filter(|line| line.starts_with('{'));
     let summary = lines.next().context("gungraun counted nothing")?;

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what the hot paths cost, now or compared with another revision.
+//! `cargo xtask bench`: measures the hot paths, now or compared with another revision.
 //!
-//! Two measures of the same cases, those of the package `tickwire-benches`: wall time and counted instructions. With
-//! another revision, both sides are built first and then take turns case by case, so that a machine that becomes busier
-//! weighs on both. Writes below the target folder and, where asked to, one file of results.
+//! There are two measures of the cases in the package `tickwire-benches`: wall time and counted instructions. With
+//! another revision, both sides are built first and then take turns case by case. So a machine that becomes busier
+//! slows both. Results go below the target folder and, if asked, to a file.
 
 mod measure;
 mod report;
@@ -19,7 +19,7 @@ use self::measure::Measure;
 use self::side::Side;
 use crate::workspace::{Workspace, make, write};
 
-/// What to measure.
+/// The arguments of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Measure only cases whose name contains this, such as `encode` or `fan_out/subscribers_100`; may be given several
@@ -35,7 +35,7 @@ pub(crate) struct BenchArgs {
     /// Only measure wall time
     #[arg(long)]
     wall: bool,
-    /// Turns of each case in wall time, of which the best counts
+    /// The number of turns of each case in wall time; the best one counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// List the cases and measure nothing
@@ -58,7 +58,7 @@ impl BenchArgs {
     }
 }
 
-/// Measures and prints. True when everything could be measured; what cannot be is an error.
+/// Measures and prints. Returns true when everything was measured; a case that cannot be measured is an error.
 pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> Result<bool> {
     let measures = args.measures();
     if !args.list && measures.contains(&Measure::Instructions) {
@@ -109,14 +109,14 @@ pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> Result<bool> {
     Ok(true)
 }
 
-/// Progress, for a person who waits: a line that the next one replaces.
+/// Shows progress to a person who waits, in a line that the next one replaces.
 fn say(what: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{what}\r");
     }
 }
 
-/// The cases to measure: those of any side, in the order of the last.
+/// The cases to measure: those of any side, in the order of the last side.
 fn cases(sides: &[Side], args: &BenchArgs) -> Result<Vec<String>> {
     let mut cases: Vec<String> = Vec::new();
     for case in sides.iter().rev().flat_map(|side| &side.cases) {
@@ -132,7 +132,7 @@ fn cases(sides: &[Side], args: &BenchArgs) -> Result<Vec<String>> {
     Ok(cases)
 }
 
-/// Finds out before the long measuring whether its results can be written.
+/// Checks before the long measuring that the results can be written.
 fn make_room(path: &Path) -> Result<()> {
     if path.exists() {
         bail!("{} exists; remove it or choose another file", path.display());

@@ -1,5 +1,5 @@
-//! Figures as lines of text with aligned columns, under where and when they were taken: they mean nothing without. Never the
-//! machine's name.
+//! Figures as lines of text with aligned columns. The place and time of the measurement come first, since figures mean
+//! nothing without them. The machine's name is never printed.
 
 use std::process::Command;
 
@@ -7,12 +7,12 @@ use super::measure::Measure;
 use super::side::Side;
 use crate::programs::said_by;
 
-/// Characters of a column of figures.
+/// The width of a column of figures in characters.
 const FIGURE: usize = 14;
-/// Characters of the ratio.
+/// The width of the ratio in characters.
 const RATIO: usize = 8;
 
-/// A few lines: what was measured, the date, the processor, the system, the compiler.
+/// A few lines with what was measured, the date, the processor, the system and the compiler.
 pub(super) fn describe(sides: &[Side]) -> String {
     let sides = match sides {
         [before, after] => format!("before: {}\nafter:  {}", before.name, after.name),
@@ -34,7 +34,7 @@ pub(super) fn describe(sides: &[Side]) -> String {
     )
 }
 
-/// The processor's name as Linux has it.
+/// The processor's name in Linux's `cpuinfo`.
 fn processor(cpuinfo: &str) -> Option<&str> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim())
@@ -46,7 +46,7 @@ pub(super) fn width(cases: &[String]) -> usize {
     longest.unwrap_or(0).max("name".len())
 }
 
-/// The names of the columns: before, after and their ratio with two sides, or now.
+/// The names of the columns: before, after and their ratio for two sides, otherwise now.
 pub(super) fn head(width: usize, sides: usize) -> String {
     let name = format!("{:width$}", "name");
     match sides {
@@ -58,7 +58,7 @@ pub(super) fn head(width: usize, sides: usize) -> String {
     }
 }
 
-/// One case with its figures, side by side. A dash stands for what a side does not have.
+/// The line of a case with its figures side by side. A dash stands for a case that a side does not have.
 pub(super) fn line(measure: Measure, width: usize, case: &str, figures: &[Option<f64>]) -> String {
     let mut line = format!("{case:width$}");
     for figure in figures {

@@ -1,7 +1,7 @@
 //! A side of a comparison: the work tree, or another revision checked out below the target folder.
 //!
-//! Each side is built with its own benches, so a case may be missing on one of them. The checkout of a revision is kept for
-//! the next time; `git worktree remove` drops it.
+//! Each side is built with its own benches, so a case may be missing on one of them. The checkout of a revision is kept
+//! for the next time; `git worktree remove` deletes it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,27 +17,27 @@ use crate::workspace::Workspace;
 /// The package with the benches.
 const PACKAGE: &str = "tickwire-benches";
 
-/// One side, and once it is built its programs.
+/// One side with its programs, once they are built.
 #[derive(Debug)]
 pub(super) struct Side {
-    /// What to call it.
+    /// The name of the side.
     pub(super) name: String,
     root: PathBuf,
-    /// Where it is built.
+    /// The target folder of its build.
     target: PathBuf,
-    /// Where criterion and gungraun put what they write.
+    /// The folder for the output of criterion and gungraun.
     pub(super) results: PathBuf,
     cargo: OsString,
     wall: PathBuf,
     instructions: PathBuf,
-    /// The search path with the right runner of gungraun first.
+    /// The search path, with the right runner of gungraun first.
     search_path: OsString,
     /// The names of its cases.
     pub(super) cases: Vec<String>,
 }
 
 impl Side {
-    /// The work tree as it is, changes that were not committed included.
+    /// The current work tree, including changes that are not committed.
     pub(super) fn of_work_tree(workspace: &Workspace) -> Result<Self> {
         let commit = git(&workspace.root, &["rev-parse", "--short=12", "HEAD"])?;
         let is_changed = !git(&workspace.root, &["status", "--porcelain"])?.is_empty();
@@ -76,14 +76,14 @@ impl Side {
         }
     }
 
-    /// The program that measures wall time, not the one that built it.
+    /// The command of the program that measures wall time.
     pub(super) fn wall(&self) -> Command {
         let mut command = self.command(&self.wall);
         command.env("CRITERION_HOME", self.results.join("criterion"));
         command
     }
 
-    /// The program that counts instructions.
+    /// The command of the program that counts instructions.
     pub(super) fn instructions(&self) -> Command {
         let mut command = self.command(&self.instructions);
         command
@@ -102,7 +102,7 @@ impl Side {
         command
     }
 
-    /// Builds both programs and asks which cases there are.
+    /// Builds both programs and reads the list of cases.
     pub(super) fn build(&mut self) -> Result<()> {
         let mut cargo = self.command(&self.cargo);
         cargo.args("bench --benches --no-run --locked --message-format=json-render-diagnostics".split(' '));
@@ -115,7 +115,7 @@ impl Side {
         Ok(())
     }
 
-    /// Makes the runner of gungraun ready that this side's version of it wants.
+    /// Prepares the runner of gungraun in the version that this side needs.
     pub(super) fn prepare_runner(&mut self, workspace: &Workspace) -> Result<()> {
         let gungraun = said_by(self.command(&self.cargo).args(["pkgid", "--locked", "gungraun"]));
         let gungraun = gungraun.context("these benches cannot count instructions")?;
@@ -128,7 +128,7 @@ impl Side {
     }
 }
 
-/// Checks `commit` out at `root`, unless it is there already.
+/// Checks out `commit` at `root`, unless it is there already.
 fn check_out(workspace: &Workspace, commit: &str, root: &Path) -> Result<()> {
     if root.join(".git").exists() {
         let at = git(root, &["rev-parse", "--short=12", "HEAD"])?;
@@ -141,21 +141,21 @@ fn check_out(workspace: &Workspace, commit: &str, root: &Path) -> Result<()> {
             root.display()
         );
     }
-    // One that was deleted by hand, with the target folder, is still registered.
+    // A checkout that was deleted by hand, with the target folder, is still registered.
     git(&workspace.root, &["worktree", "prune"])?;
     let path = root.to_str().context("the target folder's path is not UTF-8")?;
     let add = ["worktree", "add", "--quiet", "--detach", path, commit];
     git(&workspace.root, &add).map(drop)
 }
 
-/// What git prints, without the line's end.
+/// The output of git, without the line end.
 fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut git = Command::new("git");
     git.arg("-C").arg(folder).args(arguments);
     said_by(&mut git).map(|said| said.trim_end().to_owned())
 }
 
-/// The two programs that cargo says it built.
+/// The paths of the two programs in cargo's messages.
 fn programs(messages: &[u8]) -> Result<(PathBuf, PathBuf)> {
     let (mut wall, mut instructions) = (None, None);
     for message in Message::parse_stream(messages) {
@@ -174,7 +174,7 @@ fn programs(messages: &[u8]) -> Result<(PathBuf, PathBuf)> {
     Ok((wall.into(), instructions.into()))
 }
 
-/// The names in criterion's list.
+/// The names of the cases in criterion's list.
 fn listed_cases(text: &str) -> Vec<String> {
     let names = text.lines().filter_map(|line| line.strip_suffix(": benchmark"));
     names.map(str::to_owned).collect()

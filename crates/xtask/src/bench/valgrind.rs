@@ -1,6 +1,6 @@
 //! What counting instructions needs: valgrind, and the runner of gungraun in the version of the library.
 //!
-//! Valgrind is never installed from here; the runner is, below the target folder.
+//! Valgrind is never installed here. The runner is, below the target folder.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use crate::programs::{find, is_root, succeeds, works};
 use crate::workspace::Workspace;
 
-/// Fails, with what to do, where there is no valgrind.
+/// Fails if there is no valgrind. The error says how to install it.
 pub(super) fn check() -> Result<()> {
     let what_to_do = match (find("apt-get").is_some(), is_root()) {
         (true, true) => "`apt-get install valgrind` installs it",
@@ -24,7 +24,7 @@ pub(super) fn check() -> Result<()> {
     Ok(())
 }
 
-/// The folder with the runner of this `version`, installed if it is not there.
+/// The folder with the runner of this `version`, which is installed if it is not there.
 pub(super) fn runner(workspace: &Workspace, version: &str) -> Result<PathBuf> {
     let root = workspace.target.join("tools").join(format!("gungraun-{version}"));
     let folder = root.join("bin");

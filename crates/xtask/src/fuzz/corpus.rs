@@ -1,6 +1,7 @@
-//! What the fuzzers learnt, kept with the project: an archive a target, of the fewest inputs that reach what all of them reach.
+//! What the fuzzers have learnt, kept with the project: an archive for each target, with the fewest inputs that reach
+//! what all of them reach.
 //!
-//! A run begins from what runs before it on this machine learnt, and from the archive.
+//! A run starts from the archive and from what earlier runs on this machine learnt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,12 @@ use crate::workspace::{Workspace, make};
 /// The folder of the archives.
 const ARCHIVES: &str = "crates/fuzz/corpora";
 
-/// The folder of what a target has learnt, here and by its archive.
+/// The folder of what a target has learnt, on this machine and from its archive.
 pub(super) fn learnt(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let learnt = workspace.below_target(Path::new("fuzz/corpus").join(name))?;
     let archive = archive(workspace, name);
     if archive.exists() {
-        // Inputs are named after what is in them.
+        // The name of an input tells its content.
         let mut unpack = Command::new("tar");
         unpack.args(["-x", "-z", "--skip-old-files", "-f"]).arg(&archive);
         unpack.arg("-C").arg(&learnt);
@@ -29,7 +30,7 @@ pub(super) fn learnt(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     Ok(learnt)
 }
 
-/// Writes the archive of a target anew. Says in a line what is in it.
+/// Writes the archive of a target again. Returns a line about its content.
 pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
     let learnt = learnt(workspace, name)?;
     let fewest = workspace.target.join("fuzz/fewest").join(name);
@@ -43,7 +44,7 @@ pub(super) fn keep(workspace: &Workspace, name: &str) -> Result<String> {
     ensure!(merged, "{name}: the fuzzer does not find the fewest inputs");
     let archive = archive(workspace, name);
     make(&workspace.root.join(ARCHIVES))?;
-    // The same inputs make the same archive.
+    // The options make the same archive of the same inputs.
     let mut pack = Command::new("tar");
     pack.args(["-c", "--use-compress-program=gzip -9 -n", "-f"])
         .arg(&archive)
@@ -62,7 +63,7 @@ fn archive(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root.join(ARCHIVES).join(format!("{name}.tar.gz"))
 }
 
-/// What is in a folder, sorted.
+/// The sorted names in a folder.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {

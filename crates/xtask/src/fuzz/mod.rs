@@ -1,8 +1,9 @@
-//! `cargo xtask fuzz`: libFuzzer against every parser that reads what others wrote, for a while each.
+//! `cargo xtask fuzz`: runs libFuzzer against every parser of foreign data, each for a while.
 //!
-//! Builds the programs of `crates/fuzz/libfuzzer` with the nightly compiler and runs them from the seeds of `crates/fuzz`. What they
-//! learn stays below the target folder, so that the next run goes on from there, and `--keep` keeps it with the project. An
-//! input that finds a fault is written down and named; kept among the seeds, it is a test from then on.
+//! It builds the programs of `crates/fuzz/libfuzzer` with the nightly compiler and runs them from the seeds of
+//! `crates/fuzz`. What they learn stays below the target folder, so that the next run goes on from there; `--keep`
+//! keeps it with the project. An input that finds a fault is saved and named. Added to the seeds, it is a test from
+//! then on.
 
 mod corpus;
 mod stats;
@@ -22,14 +23,14 @@ use crate::workspace::Workspace;
 
 /// The folder of the programs.
 const PROGRAMS: &str = "crates/fuzz/libfuzzer";
-/// The folder of the seeds, a folder a target in it.
+/// The folder of the seeds, with a folder for each target.
 const SEEDS: &str = "crates/fuzz/seeds";
-/// The folder of the dictionaries: words that a fuzzer would hardly think of, for the targets that have some.
+/// The folder of the dictionaries, for targets that have one: words that a fuzzer would hardly find.
 const DICTIONARIES: &str = "crates/fuzz/dictionaries";
-/// Seconds that one input may take. Told by the clock, so a machine that does much else needs some to spare.
+/// Most seconds that one input may take. Wall time counts, so there is room for a busy machine.
 const INPUT_SECONDS_MAX: u32 = 30;
 
-/// What to fuzz.
+/// The arguments of `fuzz`.
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// Seconds for each target
@@ -38,15 +39,15 @@ pub(crate) struct FuzzArgs {
     /// Only this target; may be repeated [default: all]
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
-    /// Targets that run at a time
+    /// How many targets run at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Keep what was learnt so far with the project, the fewest inputs that reach as much, and don't fuzz
+    /// Don't fuzz: keep what was learnt so far with the project, as the fewest inputs that reach as much
     #[arg(long, conflicts_with_all = ["seconds", "jobs"])]
     keep: bool,
 }
 
-/// Builds and runs the fuzzers. True when none found a fault.
+/// Builds and runs the fuzzers. Returns true when none found a fault.
 pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
     ensure_tools(workspace)?;
     let known = corpus::names(&workspace.root.join(SEEDS))?;
@@ -89,7 +90,7 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<bool> {
     Ok(in_order)
 }
 
-/// Says in one line which tool is missing.
+/// Fails with one line that names the missing tool.
 fn ensure_tools(workspace: &Workspace) -> Result<()> {
     ensure!(
         works(nightly(workspace).arg("--version")),
@@ -102,7 +103,7 @@ fn ensure_tools(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Cargo of the nightly toolchain, whichever toolchain runs this.
+/// The cargo of the nightly toolchain, whichever toolchain runs this.
 fn nightly(workspace: &Workspace) -> Command {
     let mut cargo = workspace.command("cargo");
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
@@ -119,7 +120,7 @@ fn cargo_fuzz(workspace: &Workspace, verb: &str) -> Command {
     cargo
 }
 
-/// Runs a target's fuzzer and passes on how far it is.
+/// Runs the fuzzer of a target and prints its progress.
 fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<Stats> {
     let learnt = corpus::learnt(workspace, name)?;
     let found = workspace.below_target(Path::new("fuzz/artifacts").join(name))?;

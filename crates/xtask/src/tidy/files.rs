@@ -1,7 +1,7 @@
-//! Rules of a file by itself: it says what it is, is not too long, and nothing is left over in it: no notes to oneself, no
-//! sleeping tests, no paths of somebody's machine, no JSON of others as a tree.
+//! Rules for single files: a file says what it is and is not too long. It has no notes to oneself, no sleeping tests,
+//! no paths of one machine, and no foreign JSON as a tree.
 //!
-//! Lines are looked at as text. Relies on the layout that rustfmt gives.
+//! Lines are checked as text. The checks rely on the layout of rustfmt.
 
 use super::Fault;
 use crate::workspace::TextFile;
@@ -10,9 +10,9 @@ use crate::workspace::TextFile;
 const LINES_MAX: usize = 500;
 /// Most lines of a test module or of a file of tests: tables of cases are long and easy to read.
 const TEST_LINES_MAX: usize = 1_000;
-/// Notes to oneself, as words. Put together here so that this file passes.
+/// Notes to oneself, as words. They are split here so that this file passes.
 const NOTES: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
-/// What makes a test wait for a time to pass. Broker and tools may.
+/// Calls that wait for time to pass. Tests may not make them; the broker and the tools may.
 const SLEEPS: &[&str] = &[concat!("thread::", "sleep"), concat!("time::", "sleep")];
 /// Folders that exist on one machine only.
 const MACHINE: &[&str] = &[
@@ -22,9 +22,9 @@ const MACHINE: &[&str] = &[
     concat!("/Us", "ers/"),
     concat!("/tmp/", "tgt"),
 ];
-/// Crates that read JSON which others wrote.
+/// Crates that read foreign JSON.
 const READERS: &str = "client feed metrics router server wire";
-/// Endings of files that hold code.
+/// Endings of files with code.
 const CODE: &[&str] = &["rs", "py", "js", "mjs", "ts", "sh", "toml", "yml", "yaml"];
 
 /// The faults of all files.
@@ -85,7 +85,8 @@ fn check_file(file: &TextFile) -> Vec<Fault> {
     faults
 }
 
-/// The index of the line at which a Rust file's tests begin: its first, or that of the test module that closes it, or none.
+/// The index of the line at which a Rust file's tests begin: 0 for a file of tests, the line of a test module at the
+/// end, or the number of lines if there are no tests.
 fn tests_begin(path: &str, lines: &[&str]) -> usize {
     let mut folders = path.split('/').rev();
     let name = folders.next();
@@ -97,14 +98,14 @@ fn tests_begin(path: &str, lines: &[&str]) -> usize {
     lines.windows(2).position(module).unwrap_or(lines.len())
 }
 
-/// Whether `word` stands in `text` with no letter, digit or underscore on either side.
+/// Whether `word` occurs in `text` without a letter, digit or underscore on either side.
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word)
         .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
-/// Whether an absolute path that begins with `path` stands in `line`.
+/// Whether `line` contains an absolute path that begins with `path`.
 fn has_path(line: &str, path: &str) -> bool {
     let continues = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}' | ')' | '*' | '~');
     line.match_indices(path)

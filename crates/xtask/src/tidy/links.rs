@@ -1,20 +1,21 @@
-//! Rule: links between the project's documents lead somewhere, and every page of `docs/` can be found from the start.
+//! The rule for links: links between the project's documents lead somewhere, and every page of `docs/` can be reached
+//! from the start.
 
 use std::collections::BTreeSet;
 
 use super::Fault;
 use crate::workspace::TextFile;
 
-/// Where a reader begins.
+/// The documents at which a reader starts.
 const STARTS: &[&str] = &["README.md", "docs/ARCHITECTURE.md"];
 
 /// A relative link in a document.
 #[derive(Debug)]
 struct Link<'a> {
     line: usize,
-    /// The path, relative to the document; empty for a link within it.
+    /// The path, relative to the document; empty for a link within the document.
     path: &'a str,
-    /// The heading.
+    /// The heading that the link leads to, if it names one.
     anchor: Option<&'a str>,
 }
 
@@ -63,7 +64,7 @@ pub(super) fn check(files: &[TextFile]) -> Vec<Fault> {
     faults
 }
 
-/// The lines of a document outside of fenced code, numbered from 1.
+/// The lines of a document outside fenced code, numbered from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_fenced = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
@@ -92,7 +93,7 @@ fn links(text: &str) -> Vec<Link<'_>> {
     links
 }
 
-/// The path that `link` in `document` leads to; nothing when it leaves the project.
+/// The path that `link` in `document` leads to; `None` if it leaves the project.
 fn resolve(document: &str, link: &str) -> Option<String> {
     let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
@@ -106,7 +107,7 @@ fn resolve(document: &str, link: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The anchors of a document's headings, as the usual renderers make them.
+/// The anchors of a document's headings, as common renderers make them.
 fn headings(text: &str) -> BTreeSet<String> {
     let lines = prose(text).filter(|(_, line)| line.starts_with('#'));
     lines

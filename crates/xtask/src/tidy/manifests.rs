@@ -1,15 +1,16 @@
-//! Rules of the manifests: crates use each other as docs/ARCHITECTURE.md has it, and inherit what the workspace says once.
+//! The rules for manifests: crates use each other as docs/ARCHITECTURE.md says, and inherit what the workspace declares
+//! once.
 //!
-//! Which foreign crates may be brought in, and by whom, is in `deny.toml`.
+//! `deny.toml` says which foreign crates may be used, and by which crates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fault;
 use crate::workspace::{Member, TextFile};
 
-/// The document with the table of who uses whom: lines such as `router, feed ─► wire`.
+/// The document with the table of which crate uses which, in lines such as `router, feed ─► wire`.
 const TABLE: &str = "docs/ARCHITECTURE.md";
-/// What stands in each manifest.
+/// Lines that each manifest contains.
 const INHERITED: [&str; 6] = [
     "version.workspace = true",
     "edition.workspace = true",
@@ -18,13 +19,13 @@ const INHERITED: [&str; 6] = [
     "publish.workspace = true",
     "[lints]\nworkspace = true",
 ];
-/// Stands in for the crate of this name, whose version it has.
+/// The crate that replaces the foreign crate of this name and has its version.
 const STAND_IN: &str = "httpdate";
-/// Names that say nothing about what a crate is.
+/// Names that say nothing about a crate.
 const NAMELESS: &str = "common types utils util helpers misc shared core";
-/// Crates to which time and randomness come in as arguments.
+/// Crates that get time and randomness as arguments.
 const PURE: [&str; 4] = ["wire", "router", "feed", "httpdate"];
-/// What these never name. Data structures of others may bring some of it in.
+/// Crates that the pure ones never depend on directly. Foreign data structures may bring in some of them.
 const SYSTEM: &str = "chrono getrandom libc nix rand rlimit rustix signal-hook time";
 
 /// The faults of the members' manifests.
@@ -59,12 +60,12 @@ pub(super) fn check(members: &[Member], files: &[TextFile]) -> Vec<Fault> {
     faults
 }
 
-/// A crate's name without the project's.
+/// A crate's name without the project's prefix.
 fn short(name: &str) -> &str {
     name.strip_prefix("tickwire-").unwrap_or(name)
 }
 
-/// The table of a document: what each crate uses. `none` stands for nothing.
+/// The table in a document: what each crate uses. `none` stands for nothing.
 fn arrows(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let rows = text.lines().filter_map(|line| line.split_once("─►"));
     let rows = rows.flat_map(|(users, used)| users.split(',').map(move |user| (user.trim(), used)));
@@ -75,7 +76,7 @@ fn arrows(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     .collect()
 }
 
-/// What the manifest of the crate `name` should inherit and does not.
+/// The lines that the manifest of the crate `name` should inherit and does not.
 fn not_inherited<'a>(name: &str, manifest: &'a str) -> impl Iterator<Item = String> + use<'a> {
     let excused = usize::from(name == STAND_IN); // its version is the first of these
     let wanted = INHERITED
@@ -108,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Whether `faults` are the one that is expected, or none.
+    /// Checks that `faults` is the expected one, or empty.
     fn assert_faults(faults: &[String], expected: &str, of: &str) {
         assert_eq!(
             faults.len(),
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn crates_use_each_other_as_the_table_has_it() {
         let good = format!("\n{}\n", INHERITED.join("\n"));
-        // A crate, what it uses, a row of the table, and the fault.
+        // A crate, what it uses, a row of the table, and the expected fault.
         let cases = "\
 router; tickwire-wire; router ─► wire;
 server; libc; server ─► none;

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the habits that neither the compiler, nor Clippy, nor cargo-deny knows.
+//! `cargo xtask tidy`: checks the habits that neither the compiler, nor Clippy, nor cargo-deny checks.
 //!
 //! Each rule is a pure function from files or manifests to faults. A fault names the place and what to do about it.
 
@@ -19,7 +19,7 @@ pub(crate) struct Fault {
     path: String,
     /// The line, from 1; 0 for the file as a whole.
     line: usize,
-    /// What is wrong and what to do.
+    /// What is wrong, and what to do about it.
     what: String,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Prints every fault of the workspace and whether there are none.
+/// Prints every fault of the workspace. Returns true if there are none.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let files = workspace.text_files()?;
     let mut faults = manifests::check(&workspace.members, &files);
