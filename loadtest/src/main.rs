@@ -1,8 +1,8 @@
 //! Load tests of Tickwire: a broker, very many clients, and a check of everything that they are sent.
 //!
-//! `swarm` is what every run is made of: connections on one thread, the broker, the report. `compare` measures servers
-//! side by side, in scenarios that are TOML files. `trials` put to the test what the broker promises. A run ends
-//! with exit status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
+//! `swarm` is the base of every run: connections on one thread, the broker, the report. `compare` measures servers
+//! beside each other, in scenarios that are TOML files. `trials` test what the broker promises. A run ends with exit
+//! status 0 when all went well, 1 when the broker did something wrong, 2 when it could not be run.
 
 mod compare;
 mod swarm;
@@ -58,7 +58,7 @@ struct Trial<A: Args> {
 }
 
 impl<A: Args> Trial<A> {
-    /// Runs it and tells the outcome. Returns whether all went well.
+    /// Runs the trial and reports its outcome. Returns whether all went well.
     fn run(self, run: fn(&A, &Interrupt) -> anyhow::Result<Outcome>) -> anyhow::Result<bool> {
         run(&self.args, &Interrupt::watch()?)?.publish(self.json.as_deref())
     }
@@ -72,29 +72,29 @@ enum Command {
     Scenarios,
     /// Check the servers that Tickwire is compared with, and install those that come from npm
     Peers(compare::CheckArgs),
-    /// The simulated market to many subscribers: every message checked, memory and CPU time over time
+    /// Send the simulated market to many subscribers: every message checked, memory and CPU time over time
     Soak(Trial<soak::SoakArgs>),
-    /// Clients on a bad network: every message accounted for, over disconnects and resumes
+    /// Run clients on a bad network: every message accounted for, over disconnects and resumes
     Chaos(Trial<chaos::ChaosArgs>),
-    /// Very many readers of which some stand still for a while: what it costs the broker, and the others
+    /// Let some of very many readers stand still for a while: the cost for the broker, and for the others
     Stall(Trial<stall::StallArgs>),
-    /// Clients that mean harm beside clients that do not: each gets its answer, the others notice nothing
+    /// Run hostile clients beside honest ones: each gets its answer, and the others notice nothing
     Attack(Trial<attack::AttackArgs>),
-    /// A broker that stops while very many clients read: all told, all closed, evenly, and no message lost in silence
+    /// Stop a broker while very many clients read: all are told and closed, evenly, and no message is lost silently
     Drain(Trial<drain::DrainArgs>),
-    /// One reader behind a slow link: how old what it reads is, from Tickwire and from other servers. Needs root, ip and tc
+    /// Read behind a slow link: how old the messages are, from Tickwire and from other servers. Needs root, ip and tc
     Slowlink(Trial<slowlink::SlowLinkArgs>),
-    /// Very many connections over TLS, and the certificate replaced under them: none may notice
+    /// Replace the certificate under very many TLS connections: none may notice
     TlsReload(Trial<tls_reload::TlsReloadArgs>),
     /// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
     ///
     /// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
     /// SIGINT) another with how often each fault happened.
     Proxy(proxy::ProxyArgs),
-    /// Serve in the most ordinary way, to compare with; other scenarios start it themselves
+    /// Run the naive server to compare with; other scenarios start it themselves
     #[command(hide = true)]
     NaiveServer,
-    /// Serve with next to nothing but the system's calls, to compare with; other scenarios start it themselves
+    /// Run the plain-send floor to compare with; other scenarios start it themselves
     #[command(hide = true)]
     FloorServer,
 }
@@ -123,7 +123,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Slowlink(trial) => trial.run(slowlink::run),
         Command::TlsReload(trial) => trial.run(tls_reload::run),
         Command::Proxy(args) => proxy::run(&args, &Interrupt::watch()?),
-        // Ended by a signal, as servers are.
+        // A signal ends it, as it does any server.
         Command::NaiveServer => peers::serve_naive().map(|()| true),
         Command::FloorServer => peers::serve_floor().map(|()| true),
     }

@@ -1,7 +1,8 @@
-//! What subscribers are owed: messages that were published to their topics and neither came nor were named in a gap.
+//! What subscribers are owed: messages that were published to their topics but neither came nor were named in a gap.
 //!
-//! Known only where messages are numbered from 1 per topic, and only of subscribers that were there from the first message
-//! on. A hole between two numbers is not owed but a fault, see `crowd`; owed is what is missing after the last.
+//! This is known only where messages are numbered from 1 per topic, and only for subscribers that were there from the
+//! first message on. A hole between two numbers is not owed: it is a fault, see `crowd`. What is missing after the last
+//! number is owed.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::rig::{QUIET, Rig};
 
 impl Crowd {
-    /// Messages that a subscriber is owed, when so many were `published` to each topic.
+    /// How many messages a subscriber is owed if `published` holds the number of messages of each topic.
     fn owed(&self, number: u32, published: &[u64]) -> u64 {
         let (each, topics) = (self.scenario.topics_each, self.scenario.topics);
         let at = |slot: u32| (number as usize * each as usize) + slot as usize;
@@ -23,8 +24,8 @@ impl Crowd {
             .sum()
     }
 
-    /// Whether nobody from subscriber `first` on is owed any of what was `published`. Moves `first` to the one that is, so
-    /// that asking again looks at nobody twice.
+    /// Whether no subscriber from `first` on is owed any of the `published` messages. Moves `first` to one that is, so
+    /// that the next call does not look at the others again.
     pub(super) fn caught_up(&self, first: &mut u32, published: &[u64]) -> bool {
         while *first < self.scenario.subscribers {
             if self.owed(*first, published) > 0 {
@@ -37,7 +38,7 @@ impl Crowd {
 }
 
 impl Rig {
-    /// Messages published so far to each topic.
+    /// The number of messages published so far to each topic.
     pub(super) fn published(&self) -> Vec<u64> {
         let topics = u64::from(self.scenario.topics);
         // Message n goes to topic n mod topics.
@@ -46,8 +47,8 @@ impl Rig {
             .collect()
     }
 
-    /// Reads on until these subscribers are owed nothing, at most for `within`; returns what they are still owed. Where
-    /// messages are not numbered, until nothing comes any more; none is returned then.
+    /// Reads until these subscribers are owed nothing, for at most `within`. Returns what they are still owed. If
+    /// messages are not numbered, reads until nothing comes any more, and returns `None`.
     pub(super) fn catch_up(
         &mut self,
         subscribers: Range<u32>,
@@ -71,7 +72,7 @@ impl Rig {
         Ok(numbered.then(|| subscribers.map(owed).sum()))
     }
 
-    /// Notes what is still `owed` after all waiting as a fault.
+    /// Records what is still `owed` after all waiting as a fault.
     pub(super) fn lost_silently(&mut self, owed: Option<u64>) {
         let crowd = &mut self.swarm.handler;
         if let Some(owed) = owed {
@@ -85,7 +86,7 @@ impl Rig {
         }
     }
 
-    /// Sets the figures of what was lost.
+    /// Sets the figures of lost messages.
     pub(super) fn losses(&self, figures: &mut Figures) {
         let crowd = &self.swarm.handler;
         if let Some(lost) = crowd.lost_silently {
@@ -102,7 +103,7 @@ mod tests {
     use crate::compare::scenario::Scenario;
     use crate::swarm::payload::Clock;
 
-    /// Three subscribers of two of three topics each: 0 and 1, 1 and 2, 2 and 0.
+    /// Three subscribers with two of three topics each: 0 and 1, 1 and 2, 2 and 0.
     fn crowd(seqs: [u64; 6]) -> Crowd {
         let text = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 3\ntopics_each = 2";
         let scenario = Scenario::parse("x", text, false).expect("good");

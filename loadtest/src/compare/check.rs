@@ -1,7 +1,8 @@
-//! `peers`: each server is started and must deliver a few messages, before anybody measures it.
+//! `peers`: starts each server and checks that it delivers a few messages, before it is measured.
 //!
-//! Three subscribers of two topics each, and a topic that nobody has. What is published must reach each subscriber of its topic once,
-//! and nobody else. Nothing is measured. A server that is not there is said to be skipped, and is not a failure.
+//! There are three subscribers of two topics each, and a topic without subscribers. Each message must reach each
+//! subscriber of its topic once, and no other client. Nothing is measured. A server that is not installed is reported
+//! as skipped, which is not a failure.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::swarm::report::say;
 
 const SCENARIO: &str = "about = 'x'\nkind = 'hot'\nseconds = 1\nsubscribers = 3\ntopics = 5\ntopics_each = 2";
 const MESSAGES: u64 = 50;
-/// Time that a server has for all of them.
+/// How long a server may take to deliver all messages.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Check the servers that Tickwire is compared with, and install those that come from npm
@@ -27,15 +28,15 @@ pub(crate) struct CheckArgs {
     /// The servers to check [default: all]
     #[arg(value_name = "PEER", value_parser = clap::builder::PossibleValuesParser::new(peers().iter().map(|peer| peer.name)))]
     only: Vec<String>,
-    /// The core that they run on [default: the first that this program may use]
+    /// The core for the servers [default: the first that this program may use]
     #[arg(long, value_name = "N")]
     core: Option<usize>,
-    /// Install nothing: skip what is not there
+    /// Install nothing, and skip servers that are not installed
     #[arg(long)]
     no_install: bool,
 }
 
-/// Checks each peer and says one line about it. Returns whether all that are there work.
+/// Checks each peer and prints one line about it. Returns whether all installed peers work.
 pub(crate) fn run(args: &CheckArgs, interrupt: &Interrupt) -> anyhow::Result<bool> {
     let first = own_cores()?.first().copied();
     let core = args.core.or(first).context("no core may be used")?;

@@ -1,9 +1,9 @@
-//! All connections of a comparison: one publisher and very many subscribers, of any peer.
+//! All connections of a comparison: one publisher and very many subscribers, for any peer.
 //!
-//! Connection 0 publishes; the others subscribe, and settle when the server has confirmed every topic. Every delivery is
-//! counted, and where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap` accounts
-//! for exactly what it names. What comes most is read by the shortest way: an update of Tickwire's, and a message that is
-//! nothing but a payload. One of these in so many goes the long way through the protocol, like everything else.
+//! Connection 0 publishes. The others subscribe, and settle when the server has confirmed every topic. Every delivery
+//! is counted. Where the protocol numbers messages (Tickwire), every number must follow the one before; a `gap`
+//! accounts for exactly what it names. The most frequent messages are read by the shortest way: updates of Tickwire,
+//! and messages that are only a payload. One in many of these, and all others, are read by the protocol in full.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -23,9 +23,9 @@ use crate::swarm::head::Head;
 use crate::swarm::payload::Clock;
 use crate::swarm::report::Faults;
 
-/// The publisher.
+/// The connection that publishes.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// One delivery in so many is read by the protocol in full.
+/// One in so many deliveries is read by the protocol in full.
 const THOROUGH_EVERY: u64 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +40,25 @@ enum Step {
 #[derive(Debug, Clone, Copy)]
 struct Member {
     step: Step,
-    /// Topics whose subscription the server has yet to confirm.
+    /// How many subscriptions the server has not confirmed yet.
     unconfirmed: u32,
-    /// Number of its first topic.
+    /// The number of its first topic.
     first_topic: u32,
 }
 
-/// Connections and what is known of them.
+/// The connections, and what is known about them.
 pub(crate) struct Crowd {
-    /// Deliveries to those who read.
+    /// The deliveries to readers.
     pub(crate) tally: Tally,
-    /// What went wrong.
+    /// The faults found.
     pub(crate) faults: Faults,
-    /// Messages that a gap named.
+    /// How many messages gaps named.
     pub(crate) gapped: u64,
-    /// Subscriptions that were resumed without loss.
+    /// How many subscriptions were resumed without loss.
     pub(crate) recovered: u64,
-    /// Subscriptions that were resumed with loss, which a gap or a snapshot told.
+    /// How many subscriptions were resumed with a loss that a gap or a snapshot told.
     pub(crate) started_over: u64,
-    /// Messages that nobody was told were lost; none before that was looked at.
+    /// How many messages were lost without a gap; `None` before this was checked.
     pub(crate) lost_silently: Option<u64>,
     protocol: &'static dyn Protocol,
     pub(super) scenario: Scenario,
@@ -66,20 +66,20 @@ pub(crate) struct Crowd {
     skips: bool,
     clock: Clock,
     members: Vec<Member>,
-    /// Last number of each topic of each subscriber; 0 before the first.
+    /// The last number of each topic of each subscriber; 0 before the first.
     pub(super) seqs: Vec<u64>,
-    /// Lineage of each topic's numbers, once an ack told it.
+    /// The lineage of each topic, once an ack told it.
     epochs: FxHashMap<u32, Epoch>,
-    /// Deliveries that could be read the short way.
+    /// How many deliveries could be read the short way.
     short: u64,
-    /// Numbers of Tickwire's that did not follow the one before.
+    /// How many of Tickwire's numbers did not follow the one before.
     pub(crate) misnumbered: u64,
     /// Connections whose deliveries are not counted, since they do not read.
     uncounted: Range<usize>,
 }
 
 impl Crowd {
-    /// A publisher and the subscribers of `scenario`.
+    /// The publisher and the subscribers of `scenario`.
     pub(crate) fn new(
         protocol: &'static dyn Protocol,
         scenario: &Scenario,
@@ -92,7 +92,7 @@ impl Crowd {
             first_topic: scenario.first_topic(number),
         };
         let subscribers = scenario.subscribers as usize;
-        // The publisher, whose topics do not matter, and the subscribers.
+        // The publisher comes first, whose topics do not matter, and then the subscribers.
         let members = std::iter::once(0).chain(0..scenario.subscribers).map(member);
         Ok(Self {
             tally: Tally::new(script)?,
@@ -114,7 +114,7 @@ impl Crowd {
         })
     }
 
-    /// From now on, deliveries to these connections are not counted.
+    /// Stops counting the deliveries to these connections.
     pub(crate) fn leave_out(&mut self, connections: Range<usize>) {
         self.uncounted = connections;
     }
@@ -124,7 +124,7 @@ impl Crowd {
         !self.epochs.is_empty()
     }
 
-    /// The subscribers have lost their connections and will come back.
+    /// Prepares for the subscribers' return, since all have lost their connections.
     pub(crate) fn all_lost(&mut self) {
         for member in &mut self.members[1..] {
             member.step = Step::Connecting;
@@ -151,7 +151,7 @@ impl Crowd {
         }
     }
 
-    /// The request that takes up the topics of a subscriber where it lost them, if it had any and the protocol can.
+    /// The request that resumes the topics of a subscriber, if it had any and the protocol can resume.
     fn resume(&self, number: u32) -> Option<Message> {
         let each = self.scenario.topics_each as usize;
         let seqs = &self.seqs[number as usize * each..][..each];
@@ -183,7 +183,7 @@ impl Crowd {
         })
     }
 
-    /// A message that is read by the protocol in full. Whether its number was looked at already, `is_numbered` says.
+    /// Reads a message by the protocol in full. `is_numbered` tells whether its number was checked already.
     fn thoroughly(&mut self, id: ConnId, message: &[u8], is_numbered: bool, reply: &mut Reply<'_>) {
         let (protocol, counted) = (self.protocol, !self.uncounted.contains(&id.0));
         let inbound = protocol.inbound(message, &mut |payload, number| {
@@ -220,7 +220,7 @@ impl Crowd {
         }
     }
 
-    /// Takes what Tickwire says of a subscription, or accounts for the messages that its gap names.
+    /// Handles what Tickwire says about a subscription: an ack, or a gap with the messages that it names.
     fn told(&mut self, id: ConnId, told: Control) {
         match told {
             Control::Ack { results, .. } => {
@@ -248,7 +248,7 @@ impl Crowd {
         }
     }
 
-    /// Where the last number of a topic of a connection is kept; none if it has not subscribed to it.
+    /// The last number of a connection's topic; `None` if the connection has not subscribed to it.
     #[inline]
     fn last_seq(&mut self, id: ConnId, topic: u32) -> Option<&mut u64> {
         let subscriber = id.0.checked_sub(1)?;
@@ -285,7 +285,7 @@ impl Crowd {
             .add("never subscribed", format_args!("connection {}: {topic}", id.0));
     }
 
-    /// Takes a delivery that was read the short way, or has it read the long way if it is its turn.
+    /// Takes a delivery that was read the short way. If it is its turn, has it read in full instead.
     #[inline]
     fn short_way(&mut self, id: ConnId, payload: &[u8], message: &[u8], reply: &mut Reply<'_>) {
         self.short += 1;
@@ -322,7 +322,7 @@ impl Handler for Crowd {
         }
     }
 
-    /// Lateness goes by the run's own clock, which is read once for all that was read at once.
+    /// Latency is measured with the run's own clock. It is read once for all bytes that were read at once.
     fn reading(&mut self) -> Micros {
         self.tally.set_now(self.clock.now());
         Micros(0)
@@ -376,7 +376,7 @@ mod tests {
         format!(r#"{{"op":"gap","topic":"bench.t0","epoch":"e","from":{from},"to":{to},"reason":"slow"}}"#)
     }
 
-    /// What the only subscriber makes of `messages`.
+    /// The result of `messages` at the only subscriber.
     fn hear(crowd: &mut Crowd, messages: &[String]) -> (Vec<u8>, bool) {
         let (mut out, mut settled) = (Vec::new(), false);
         for message in messages {
@@ -424,7 +424,7 @@ mod tests {
         );
     }
 
-    /// An update in a layout that is read the long way only is checked and counted just the same.
+    /// An update in a layout that only the full way can read is checked and counted in the same way.
     #[test]
     fn the_long_way_leads_to_the_same() {
         let long = |topic, seq| update(topic, seq).replace(r#""update","#, r#""update", "#);
@@ -439,7 +439,7 @@ mod tests {
         );
     }
 
-    /// However many there are, each is counted once, whichever way it was read.
+    /// However many deliveries there are, each is counted once, whichever way it was read.
     #[test]
     fn one_in_many_is_read_in_full() {
         let count = 2 * THOROUGH_EVERY + 3;
@@ -447,7 +447,7 @@ mod tests {
         let mut crowd = crowd();
         hear(&mut crowd, &updates);
         assert_eq!((crowd.tally.delivered, crowd.tally.damaged), (count, 0));
-        // One that only a full reading finds out: what follows the data is no end of an update.
+        // Only a full reading finds this fault: the bytes after the data are not the end of an update.
         let broken = update(0, 4 * THOROUGH_EVERY).replace("}", ",\"x\":\"}");
         hear(&mut crowd, &[broken]);
         assert_eq!(crowd.tally.damaged, 1);

@@ -1,6 +1,6 @@
-//! The figures of a measurement: what is compared, how it is written, and the median of several rounds.
+//! The figures of a measurement: what is compared, how it is shown, and the median of several rounds.
 //!
-//! A figure that a scenario does not have, or a server does not tell, is absent; none is ever 0 for want of knowing.
+//! A figure that a scenario does not have or a server does not tell is absent. It is never 0 because it is unknown.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::swarm::report::{bytes, grouped, micros};
 
 macro_rules! figures {
     ($($(#[$about:meta])* $name:ident = ($key:literal, $label:literal, $unit:ident, $better:ident),)+) => {
-        /// What is measured; the order is that of the tables.
+        /// A figure. The order is that of the tables.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Figure {
             $($(#[$about])* $name,)+
@@ -29,13 +29,13 @@ macro_rules! figures {
 figures! {
     /// CPU time of the server per delivery.
     ServerCpuPerDelivery = ("server_cpu_us_per_delivery", "server CPU per delivery", MicrosFine, Lower),
-    /// The load client's own, which must be less or it is the client that is measured.
+    /// CPU time of the load client. It must be less, or the client is what is measured.
     ClientCpuPerDelivery = ("client_cpu_us_per_delivery", "client CPU per delivery", MicrosFine, Neither),
     ClientToServer = ("client_cpu_to_server_cpu", "client CPU / server CPU", Times, Neither),
-    /// From the moment at which a message was due until all subscribers had it.
+    /// The time from when a message was due until all subscribers had it.
     FanoutP50 = ("fanout_p50_us", "all have it, p50", Micros, Lower),
     FanoutP99 = ("fanout_p99_us", "all have it, p99", Micros, Lower),
-    /// The highest rate that kept the bound.
+    /// The highest rate that kept within the bound.
     MaxRate = ("max_deliveries_per_s", "most deliveries per second", Count, Higher),
     Offered = ("offered_per_s", "offered per second", Count, Neither),
     Delivered = ("delivered_per_s", "delivered per second", Count, Higher),
@@ -43,29 +43,29 @@ figures! {
     LatencyP99 = ("latency_p99_us", "latency p99", Micros, Lower),
     LatencyP999 = ("latency_p999_us", "latency p99.9", Micros, Lower),
     LatencyMax = ("latency_max_us", "latency max", Micros, Lower),
-    /// The same rate without stopped readers.
+    /// The latency at the same rate without stopped readers.
     BaseP99 = ("latency_without_stopped_p99_us", "latency p99, none stopped", Micros, Lower),
-    /// What the stopped readers cost the others.
+    /// How much the stopped readers slow the others.
     P99Growth = ("latency_p99_growth", "p99 with stopped / without", Times, Lower),
-    /// From the loss of all connections until all topics are confirmed again.
+    /// The time from the loss of all connections until all topics are confirmed again.
     ReconnectTime = ("reconnect_us", "all back after", Micros, Lower),
     ReconnectCpu = ("reconnect_cpu_us_per_connection", "server CPU per reconnect", MicrosFine, Lower),
-    /// From then, or from reading on, until everything that was published is there or named in a gap.
+    /// The time from then, or from when stopped readers read again, until every message has come or was named in a gap.
     CaughtUp = ("caught_up_us", "caught up after", Micros, Lower),
     Recovered = ("recovered", "resumed without loss", Count, Higher),
     StartedOver = ("started_over", "resumed with loss", Count, Lower),
-    /// Loss that the server said.
+    /// Loss that the server reported.
     Gapped = ("gapped", "messages named in gaps", Count, Neither),
-    /// Loss that it did not.
+    /// Loss that the server did not report.
     LostSilently = ("lost_silently", "lost without a word", Count, Lower),
-    /// Messages that a subscriber should have and never got.
+    /// Messages that a subscriber should have got and never got.
     Missed = ("missed", "messages missed", Count, Lower),
-    /// Of the messages that came, where the connections agreed on compression.
+    /// The share of messages that came compressed on connections that negotiated compression.
     Deflated = ("deflated_percent", "came compressed", Percent, Neither),
     WireBytes = ("payload_bytes_per_message", "payload per message, as it came", Bytes, Lower),
     PlainBytes = ("plain_bytes_per_message", "payload per message, inflated", Bytes, Neither),
     RssPerConnection = ("rss_bytes_per_connection", "memory per connection", Bytes, Lower),
-    /// Of the kernel, for both ends of a connection; what else the machine does is in it.
+    /// Memory of the kernel for both ends of a connection. It includes other activity of the machine.
     KernelPerConnection = ("kernel_bytes_per_connection", "kernel memory per connection, both ends", Bytes, Lower),
     Rss = ("rss_bytes", "server memory (RSS)", Bytes, Lower),
     RssGrowth = ("rss_growth_bytes", "memory taken meanwhile", Bytes, Lower),
@@ -75,15 +75,15 @@ figures! {
     InvoluntarySwitches = ("involuntary_switches_per_s", "involuntary switches per second", Count, Neither),
     Threads = ("threads", "threads", Count, Neither),
     ClientBusy = ("client_busy_percent", "client CPU", Percent, Neither),
-    /// Time in which threads of the server were ready and something else, or another of them, had the core.
+    /// The time in which threads of the server were ready, but another thread or program had the core.
     ServerWaited = ("server_waited_percent", "server ready but not running", Percent, Neither),
-    /// Time in which something else had the client's core.
+    /// The time in which another program had the client's core.
     ClientWaited = ("client_waited_percent", "client kept off its core", Percent, Neither),
-    /// How late messages were sent, which is the client's fault or that of a full socket.
+    /// How late messages were sent, because of the client or of a full socket.
     SentLateP99 = ("sent_late_p99_us", "sent late, p99", Micros, Neither),
 }
 
-/// How a figure is written.
+/// The unit in which a figure is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Micros,
@@ -95,7 +95,7 @@ enum Unit {
     Times,
 }
 
-/// Which way is good.
+/// Whether lower or higher values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Better {
     Lower,
@@ -104,22 +104,22 @@ pub(crate) enum Better {
 }
 
 impl Figure {
-    /// Its name in JSON.
+    /// The figure's name in JSON.
     pub(crate) fn key(self) -> &'static str {
         self.describe().0
     }
 
-    /// Its name in tables.
+    /// The figure's name in tables.
     pub(crate) fn label(self) -> &'static str {
         self.describe().1
     }
 
-    /// Which way is good.
+    /// Whether lower or higher values are better.
     pub(crate) fn better(self) -> Better {
         self.describe().3
     }
 
-    /// A value, with its unit.
+    /// The value as text, with its unit.
     pub(crate) fn show(self, value: f64) -> String {
         match self.describe().2 {
             Unit::Micros => micros(value.round() as u64),
@@ -133,12 +133,12 @@ impl Figure {
     }
 }
 
-/// Figures of a measurement.
+/// The figures of a measurement.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Figures(BTreeMap<Figure, f64>);
 
 impl Figures {
-    /// Adds a figure; one that is no number is left out.
+    /// Adds a figure. A value that is not finite is left out.
     pub(crate) fn set(&mut self, figure: Figure, value: f64) {
         if value.is_finite() {
             self.0.insert(figure, value);
@@ -155,12 +155,12 @@ impl Figures {
         self.0.contains_key(&figure)
     }
 
-    /// Which there are, in order.
+    /// The figures that were measured, in order.
     pub(crate) fn present(&self) -> impl Iterator<Item = Figure> {
         self.0.keys().copied()
     }
 
-    /// The median of each figure over several measurements. Of an even number it is the mean of the middle two.
+    /// The median of each figure over several measurements. For an even number it is the mean of the middle two.
     pub(crate) fn median<'f>(all: impl IntoIterator<Item = &'f Self>) -> Self {
         let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
         for figures in all {
@@ -183,7 +183,7 @@ impl Serialize for Figures {
     }
 }
 
-/// The middle one, or the mean of the middle two; none of nothing.
+/// The middle value, or the mean of the middle two; `None` without values.
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -1,7 +1,7 @@
-//! The measurements, one for each kind of scenario; those of slow readers and of storms are in `slow` and `storm`.
+//! The measurements, one for each kind of scenario. Those of slow readers and of storms are in `slow` and `storm`.
 //!
-//! Each starts a server of its own, warms it up, measures and stops it, and takes a time that the scenario bounds. What a
-//! server does wrong is in the outcome; an error means that there is nothing to tell.
+//! Each starts its own server, warms it up, measures and stops it, within a time that the scenario bounds. What a
+//! server does wrong is part of the outcome. An error means that there is no result.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,44 +20,44 @@ use crate::swarm::payload::Nanos;
 use crate::swarm::proc::{self, KernelMemory, Sample, Used};
 use crate::swarm::report::{Faults, grouped, progress};
 
-/// Time that what was sent gets to arrive after the end of a measured time.
+/// How long sent messages may take to arrive after the measured time.
 pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// The same while the highest rate is searched, when much is expected never to arrive in time.
+/// The same during the search for the highest rate, where many are expected never to arrive in time.
 const PROBE_DRAIN_WITHIN: Duration = Duration::from_secs(1);
-/// Time that a message gets until all have it.
+/// How long a message may take to reach all subscribers.
 const FANOUT_WITHIN: Duration = Duration::from_secs(10);
-/// Share of what is offered that must arrive for a rate to hold.
+/// The share of offered messages that must arrive for a rate to hold.
 const DELIVERED_MIN: f64 = 0.99;
-/// Longest fan-out that is told apart, in microseconds.
+/// Longest fan-out time that is distinguished, in microseconds.
 const FANOUT_US_MAX: u64 = 60_000_000;
-/// Share of its core from which on the client may be what limits.
+/// If the client uses more than this percentage of its core, it may be the limit.
 pub(crate) const CLIENT_BUSY_MAX: f64 = 90.0;
 
-/// Percent of the messages that must come compressed where that was agreed on; answers to requests do not.
+/// Percentage of messages that must come compressed if that was negotiated. Answers to requests do not.
 const DEFLATED_MIN: f64 = 90.0;
-/// Share of the time in which others may have the client's core before that is worth a note.
+/// If others use the client's core for more than this percentage of the time, a note says so.
 const NOISE_MAX: f64 = 3.0;
 
-/// What a measurement found.
+/// The result of a measurement.
 pub(crate) struct Measured {
     pub(crate) version: String,
     pub(crate) figures: Figures,
     pub(crate) faults: Faults,
-    /// Deliveries whose number or content was not what it must be, whatever a server has to bear.
+    /// Deliveries with a wrong number or content, which no load excuses.
     pub(crate) misdelivered: u64,
-    /// What else one should know to read the figures.
+    /// What else one should know to understand the figures.
     pub(crate) notes: Vec<String>,
 }
 
-/// What a measurement needs.
+/// The inputs of a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'s> {
     pub(crate) peer: &'s Peer,
-    /// What is said to it.
+    /// The protocol for talking to it.
     pub(crate) protocol: &'static dyn Protocol,
     pub(crate) scenario: &'s Scenario,
     pub(crate) script: &'s Rc<Script>,
-    /// The server's.
+    /// The server's core.
     pub(crate) core: usize,
     pub(crate) interrupt: &'s Interrupt,
 }
@@ -77,10 +77,10 @@ impl Setup<'_> {
         Duration::from_secs(u64::from(self.scenario.warmup_seconds))
     }
 
-    /// Measures.
+    /// Measures the scenario.
     ///
     /// # Errors
-    /// When the server could not be started or its clients not be connected, the server went away, or a signal came.
+    /// When the server cannot be started, its clients cannot be connected, the server ends, or a signal comes.
     pub(crate) fn measure(&self) -> anyhow::Result<Measured> {
         match self.scenario.kind {
             Kind::Hot => self.hot(),
@@ -96,7 +96,7 @@ impl Setup<'_> {
         }
     }
 
-    /// One message at a time.
+    /// Sends one message at a time.
     fn hot(&self) -> anyhow::Result<Measured> {
         let mut rig = self.open()?;
         let mut fanouts = Histogram::new_with_bounds(1, FANOUT_US_MAX, 3).context("a histogram's bounds")?;
@@ -112,7 +112,7 @@ impl Setup<'_> {
         measured(rig, figures)
     }
 
-    /// Messages by the script, or at `rate` deliveries per second if it does not say when they are due.
+    /// Sends messages by the script, or `rate` deliveries per second if the script does not say when they are due.
     pub(super) fn open_loop(&self, rig: &mut Rig, rate: f64, drain: Duration) -> anyhow::Result<Figures> {
         let begins = rig.clock.now();
         let schedule = rig.schedule(begins, rate);
@@ -134,8 +134,8 @@ impl Setup<'_> {
         Ok(figures)
     }
 
-    /// The highest rate that holds: see [`Self::verdict`]. Each rate is tried with a server of its own, for a bounded time; one
-    /// at which the server fails altogether does not hold.
+    /// Searches the highest rate that holds: see [`Self::verdict`]. Each rate is tried with its own server for a
+    /// bounded time. A rate at which the server fails altogether does not hold.
     fn max(&self) -> anyhow::Result<Measured> {
         let mut search = Search::new(f64::from(self.scenario.rate));
         let (mut best, mut last) = (None, None);
@@ -165,7 +165,7 @@ impl Setup<'_> {
                 best = Some(probe);
                 continue;
             }
-            // Whatever the rate, what comes is in order and whole.
+            // At any rate, what comes must be in order and intact.
             if probe.misdelivered > 0 {
                 let text = format_args!("at {rate:.0} per second: {}", probe.faults);
                 faults.add("delivered wrongly", text);
@@ -193,8 +193,8 @@ impl Setup<'_> {
         measured(rig, figures)
     }
 
-    /// Whether a rate holds: nothing lost, refused or broken, as much delivered as is offered, and the p99 below the bound.
-    /// If not, why not.
+    /// Checks whether a rate holds: nothing was lost, refused or broken, as much was delivered as offered, and the p99
+    /// is below the bound. If it does not hold, the error says why.
     fn verdict(&self, rate: f64, probe: &Measured) -> Result<(), String> {
         let of = |figure| probe.figures.get(figure).unwrap_or(0.0);
         let (p99, bound) = (of(Figure::LatencyP99), f64::from(self.scenario.p99_ms_max) * 1e3);
@@ -216,7 +216,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Nothing is sent.
+    /// Sends nothing.
     fn idle(&self) -> anyhow::Result<Measured> {
         let kernel_before = proc::kernel_memory()?;
         let mut rig = self.open()?;
@@ -228,7 +228,8 @@ impl Setup<'_> {
         of_server(&mut figures, end.since(&begin), &end);
         let bytes = |kernel: KernelMemory| (kernel.tcp_bytes + kernel.slab_bytes) as f64;
         let kernel = bytes(proc::kernel_memory()?) - bytes(kernel_before);
-        // Less than before is what others gave back meanwhile, and says nothing of these connections.
+        // A result below the previous one comes from memory that others freed, and says nothing about these
+        // connections.
         if kernel > 0.0 {
             let connections = f64::from(self.scenario.subscribers);
             figures.set(Figure::KernelPerConnection, kernel / connections);
@@ -237,7 +238,7 @@ impl Setup<'_> {
     }
 }
 
-/// Sends a message, waits until all have it, and so on for `time`.
+/// Sends a message and waits until all subscribers have it, again and again for `time`.
 fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) -> anyhow::Result<()> {
     let end = rig.clock.now().plus(time);
     while rig.clock.now() < end {
@@ -259,7 +260,7 @@ fn one_at_a_time(rig: &mut Rig, time: Duration, fanouts: &mut Histogram<u64>) ->
     Ok(())
 }
 
-/// How things stood when the measured time began.
+/// The counters at the beginning of the measured time.
 struct Begin {
     server: Sample,
     client: Sample,
@@ -279,12 +280,12 @@ impl Begin {
         })
     }
 
-    /// The figures of the time from then until now.
+    /// The figures of the time from the beginning until now.
     fn end(&self, rig: &Rig) -> anyhow::Result<Figures> {
         let time = rig.clock.now().since(self.at);
         let client = Sample::take(std::process::id())?.since(&self.client);
-        // The client never sleeps, so that what it did not get of its core others had. Of what it was busy for by the
-        // clock, it really had that share.
+        // The client never sleeps, so others had the rest of its core. Of its busy time by the clock, it had the core
+        // only for its own share.
         let had = (client.cpu.as_secs_f64() / client.time.as_secs_f64()).min(1.0);
         let busy = rig.busy.saturating_sub(self.busy).mul_f64(had);
         let delivered = (rig.delivered() - self.delivered) as f64;
@@ -327,7 +328,7 @@ pub(super) fn latencies(rig: &Rig, figures: &mut Figures) {
     figures.set(Figure::SentLateP99, rig.sent_late.value_at_quantile(0.99) as f64);
 }
 
-/// Sets the figures of latencies.
+/// Sets the figures of the latencies.
 pub(super) fn quantiles(latency: &Histogram<u64>, figures: &mut Figures) {
     for (figure, quantile) in [
         (Figure::LatencyP50, 0.5),
@@ -343,7 +344,7 @@ pub(super) fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-/// Takes a rig apart.
+/// Takes the rig apart and completes the figures.
 pub(super) fn measured(rig: Rig, mut figures: Figures) -> anyhow::Result<Measured> {
     if let (Some(writes), 1..) = (rig.writes()?, rig.delivered()) {
         figures.set(Figure::WritesPerDelivery, writes as f64 / rig.delivered() as f64);
@@ -407,7 +408,7 @@ mod tests {
     use super::*;
     use crate::compare::peers::peers;
 
-    /// What is made of a probe at 1,000,000 deliveries per second that is good but for `changes`.
+    /// The verdict on a probe at 1,000,000 deliveries per second that is good except for `changes`.
     #[track_caller]
     fn check(changes: &[(Figure, f64)], faults: &[&'static str], expected: &str) {
         let mut probe = Measured {

@@ -1,8 +1,9 @@
-//! Tickwire and its peers, measured alike: every scenario in rounds that alternate between the servers.
+//! Tickwire and its peers, measured in the same way: every scenario in rounds that alternate between the servers.
 //!
-//! Rounds alternate (A B C A B C …) so that what else happens on the machine befalls all of them; figures are medians
-//! over the rounds, and ratios are to uWebSockets where it takes part. The server has one core and the client another.
-//! A round that a server does not survive is a fault of that server and the run goes on. Only Tickwire's faults fail it.
+//! Rounds alternate (A B C A B C …), so that other activity of the machine affects all servers. Figures are medians
+//! over the rounds; ratios are to uWebSockets where it takes part. The server has one core and the client another. If a
+//! server does not survive a round, this is a fault of that server and the run goes on. Only Tickwire's faults fail the
+//! run.
 
 mod arrears;
 mod check;
@@ -45,19 +46,19 @@ pub(crate) struct RunArgs {
     /// Scenarios: names (see `scenarios`) or TOML files
     #[arg(required = true, value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// A server that takes part; may be repeated [default: those that the scenario is meant for and that are installed]
+    /// A server to measure; may be repeated [default: those that the scenario is meant for and that are installed]
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
-    /// Another build of Tickwire that takes part as `tickwire-NAME`; may be repeated
+    /// Another build of Tickwire to measure as `tickwire-NAME`; may be repeated
     #[arg(long = "tickwire-binary", value_name = "NAME=PATH")]
     binaries: Vec<NamedBinary>,
     /// Rounds; each measures every server once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Measure for so many seconds, and not for as long as each scenario says; for many short rounds
+    /// Measure for this many seconds, not for as long as each scenario says; for many short rounds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: Option<u32>,
-    /// Small and short: shows that everything works, and no more than that
+    /// A small, short run that only shows that everything works
     #[arg(long)]
     quick: bool,
     /// Write all figures to this file
@@ -66,10 +67,10 @@ pub(crate) struct RunArgs {
     /// Write a report to this file, in Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// The core that servers are bound to
+    /// The core that the servers run on
     #[arg(long, default_value_t = 0, value_name = "N")]
     server_core: usize,
-    /// The core that the client is bound to
+    /// The core that the client runs on
     #[arg(long, default_value_t = 1, value_name = "N")]
     client_core: usize,
 }
@@ -131,7 +132,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
         let compared = Compared::new(scenario, rounds);
         say(&compared.section())?;
         comparison.add(compared);
-        // What is there already survives a run that is broken off.
+        // The results so far survive a run that is interrupted.
         if let Some(path) = &args.json {
             write_json(path, &comparison)?;
         }
@@ -146,7 +147,7 @@ pub(crate) fn run(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<bool>
     Ok(comparison.tickwire_faults() == 0)
 }
 
-/// What is published in a scenario.
+/// The script of a scenario: what is published.
 fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     Ok(match scenario.kind {
         Kind::Replay => Script::recorded(&Recording::load()?, scenario.topics, scenario.speed),
@@ -155,7 +156,7 @@ fn script(scenario: &Scenario) -> anyhow::Result<Script> {
     })
 }
 
-/// All rounds of a scenario.
+/// Runs all rounds of a scenario.
 fn rounds(
     args: &RunArgs,
     scenario: &Scenario,

@@ -1,9 +1,9 @@
-//! What a comparison found, and how it is written: tables for the terminal and in Markdown, JSON.
+//! The results of a comparison, and how they are written: tables for the terminal and in Markdown, and JSON.
 //!
-//! A table has a column per server and a row per figure, medians over the rounds, each with its ratio to the reference:
-//! uWebSockets where it takes part, else the first server. Each round gives a ratio of its own, of two measurements that were made
-//! one soon after the other, so that what slows the machine for a while falls out; a ratio need not be that of the two medians
-//! beside it. A round that failed has no figures and is counted.
+//! A table has a column per server and a row per figure, with medians over the rounds. Each has its ratio to the
+//! reference: uWebSockets where it takes part, otherwise the first server. Each round gives its own ratio, of two
+//! measurements made soon after each other. So what slows the machine for a while cancels out. The ratio shown need not
+//! be that of the two medians beside it. A failed round has no figures and is counted.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -17,16 +17,16 @@ use crate::compare::measure::Measured;
 use crate::compare::scenario::Scenario;
 use crate::swarm::report::Faults;
 
-/// The server that ratios are to.
+/// The reference of the ratios.
 const REFERENCE: &str = "uwebsockets";
-/// What the figures in a table are.
+/// An explanation of the figures in a table.
 pub(crate) const HOW_COMPARED: &str = "Figures are medians of the rounds. In brackets: the median of the rounds' ratios to the reference, \
     and the least and most of these.";
-/// Between which scenarios the cost of a delivery is said to grow with the number of subscribers. What the floor's grows by is the
-/// kernel's and the caches' part, which no server can avoid.
+/// The two scenarios between which the growth of the cost of a delivery with the number of subscribers is computed. The
+/// growth of the floor is due to the kernel and the caches, which no server can avoid.
 const GROWTH: [&str; 2] = ["hot-1k", "hot-19k"];
 
-/// Everything.
+/// All results of a run.
 #[derive(Serialize)]
 pub(crate) struct Comparison {
     machine: String,
@@ -38,7 +38,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Nothing yet, on this machine.
+    /// An empty comparison on this machine.
     pub(crate) fn new(quick: bool, rounds: u32) -> Self {
         Self {
             machine: machine(),
@@ -68,7 +68,7 @@ impl Comparison {
         self.growth = few.into_iter().filter_map(times).collect();
     }
 
-    /// What the cost of a delivery grows by, in a line; none if that is not known.
+    /// A line about the growth of the cost of a delivery; `None` if it is unknown.
     pub(crate) fn growth(&self) -> Option<String> {
         let [from, to] = GROWTH;
         let label = Figure::ServerCpuPerDelivery.label();
@@ -85,7 +85,7 @@ impl Comparison {
         self.rounds().all(|round| round.version.is_none())
     }
 
-    /// What Tickwire did wrong.
+    /// How many faults Tickwire has.
     pub(crate) fn tickwire_faults(&self) -> u64 {
         let rounds = self.rounds().filter(|round| round.peer.starts_with("tickwire"));
         rounds.map(|round| round.faults.count()).sum()
@@ -116,7 +116,7 @@ impl Comparison {
     }
 }
 
-/// The machine that figures are from, as it describes itself.
+/// The machine's description, as it reports itself.
 fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -134,7 +134,7 @@ fn machine() -> String {
     )
 }
 
-/// A scenario with all of its rounds.
+/// A scenario with all its rounds.
 #[derive(Serialize)]
 pub(crate) struct Compared {
     scenario: Scenario,
@@ -143,12 +143,12 @@ pub(crate) struct Compared {
     rounds: Vec<Round>,
 }
 
-/// One server measured once.
+/// One measurement of one server.
 #[derive(Serialize)]
 pub(crate) struct Round {
     peer: &'static str,
     round: u32,
-    /// None if it failed.
+    /// `None` if the round failed.
     version: Option<String>,
     figures: Figures,
     faults: Faults,
@@ -156,7 +156,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// A round that was measured, or was not.
+    /// A round that was measured or failed.
     pub(crate) fn new(peer: &'static str, round: u32, measured: anyhow::Result<Measured>) -> Self {
         let empty = Self {
             peer,
@@ -183,7 +183,7 @@ impl Round {
     }
 }
 
-/// The line that tells of a round while the run goes on.
+/// The line about a round during the run.
 impl Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const TOLD: [Figure; 7] = [
@@ -211,33 +211,33 @@ impl Display for Round {
     }
 }
 
-/// One server's share of a scenario.
+/// The results of one server in a scenario.
 #[derive(Serialize)]
 struct Server {
     peer: &'static str,
     version: String,
     median: Figures,
-    /// To the reference, of figures of which more or less is better.
+    /// The ratios to the reference, for figures where lower or higher is better.
     ratios: BTreeMap<&'static str, Ratio>,
-    /// Rounds in which the client cost less CPU time than the server, and rounds in which both are known: a client that costs more
-    /// may be what is measured.
+    /// Rounds in which the client cost less CPU time than the server, and rounds in which both are known. A client that
+    /// costs more may be what is measured.
     client_costs_less: [usize; 2],
     faults: u64,
 }
 
-/// How a figure of one server compares with the same figure of another, over several rounds.
+/// The ratio of one server's figure to another's, over several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Ratio {
     median: f64,
     min: f64,
     max: f64,
-    /// Rounds that gave one.
+    /// How many rounds gave a ratio.
     rounds: usize,
 }
 
 impl Ratio {
-    /// The ratio of `figure` in the rounds `of` to that in the rounds `to`; none if no round gives one: when either has no such
-    /// figure, or the other's is 0.
+    /// The ratio of `figure` in the rounds `of` to that in the rounds `to`. `None` if no round gives one, because a
+    /// figure is missing or the other is 0.
     fn of(figure: Figure, of: &[&Round], to: &[&Round]) -> Option<Self> {
         let pair = |round: &&Round| {
             let other = to.iter().find(|other| other.round == round.round)?;
@@ -254,7 +254,7 @@ impl Ratio {
     }
 }
 
-/// The ratio, with what the rounds differ by if there are several.
+/// The ratio and, if there are several rounds, how much they differ.
 impl Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2}×", self.median)?;
@@ -266,7 +266,7 @@ impl Display for Ratio {
 }
 
 impl Compared {
-    /// A scenario that was measured.
+    /// A scenario with its measured rounds.
     pub(crate) fn new(scenario: Scenario, rounds: Vec<Round>) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         for round in &rounds {
@@ -294,7 +294,7 @@ impl Compared {
         }
     }
 
-    /// The rows of the table, the first of them its header, each cell as text.
+    /// The rows of the table, with the header first. Each cell is text.
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |label: &str, cell: &dyn Fn(&Server) -> String| {
             std::iter::once(label.to_owned())
@@ -324,7 +324,7 @@ impl Compared {
         rows
     }
 
-    /// Its table and what else there is to say, in Markdown that can be read as it is.
+    /// The table and the remarks, in Markdown that is readable as plain text.
     pub(crate) fn section(&self) -> String {
         let rows = self.rows();
         let width = |column: usize| {
@@ -355,7 +355,7 @@ impl Compared {
         text
     }
 
-    /// Notes and faults, with the server and the round.
+    /// The notes and faults, with server and round.
     fn remarks(&self) -> Vec<String> {
         let of_round = |round: &Round| {
             let faults = (round.faults.count() > 0).then(|| format!("FAULTS {}", round.faults));
@@ -368,7 +368,7 @@ impl Compared {
 }
 
 impl Server {
-    /// What these rounds of it say, beside those of the `reference` if it is another.
+    /// The results of these rounds, compared with those of the `reference` if that is another server.
     fn new(peer: &'static str, rounds: &[&Round], reference: Option<&[&Round]>) -> Self {
         let median = Figures::median(rounds.iter().map(|round| &round.figures));
         let compared = median
@@ -393,7 +393,7 @@ impl Server {
         }
     }
 
-    /// A median with its ratio to the reference's.
+    /// A median with its ratio to the reference.
     fn cell(&self, figure: Figure) -> String {
         match (self.median.get(figure), self.ratios.get(figure.key())) {
             (None, _) => "–".to_owned(),
@@ -418,7 +418,7 @@ mod tests {
 
     use super::*;
 
-    /// A round with this CPU per delivery; failed where it is 0.
+    /// A round with this CPU time per delivery. It failed if the cost is 0.
     fn round(peer: &'static str, number: u32, cost: f64) -> Round {
         if cost == 0.0 {
             return Round::new(peer, number, Err(anyhow::anyhow!("it is not there")));
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn rounds_are_paired_and_a_failed_one_gives_no_ratio() {
-        // The machine was ten times slower in the second round; medians would make 1 / 10 or 10 of it.
+        // The machine was ten times slower in the second round. A ratio of medians would be 1/10 or 10.
         let compared = compared(
             "hot-1k",
             &[

@@ -1,7 +1,7 @@
 //! When the messages of an open loop are due, and the search for the highest rate.
 //!
-//! Pure: no clock. A schedule never skips and never slows down; a message that is sent late keeps the moment at which it
-//! was due, so what a stall costs is counted for every message that it delays (no coordinated omission).
+//! Pure: no clock. A schedule never skips and never slows down. A message that is sent late keeps the time at which it
+//! was due. So the cost of a stall counts for every message that it delays (no coordinated omission).
 
 use std::fmt::{self, Display};
 use std::rc::Rc;
@@ -9,17 +9,17 @@ use std::rc::Rc;
 use crate::swarm::payload::Nanos;
 use crate::swarm::report::grouped;
 
-/// When each message of a recording is due after its beginning, and when it begins anew.
+/// When each message of a recording is due after its start, and when the recording repeats.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tempo {
-    /// In order; the first at 0.
+    /// The times in order; the first is 0.
     due_ns: Vec<u64>,
     period_ns: u64,
 }
 
 impl Tempo {
-    /// Messages at these times, which are in order and begin with 0. The recording begins anew as long after the last as
-    /// messages are apart on average.
+    /// A tempo with messages at these times, which are in order and begin with 0. The recording repeats after the last
+    /// message, with a pause of the average distance between messages.
     pub(crate) fn new(due_ns: Vec<u64>) -> Self {
         let last = due_ns.last().copied().unwrap_or(0);
         let apart = last / (due_ns.len() as u64).saturating_sub(1).max(1);
@@ -35,7 +35,7 @@ impl Tempo {
         number / messages * self.period_ns + at
     }
 
-    /// Messages that are due before this time.
+    /// How many messages are due before `ns`.
     fn before(&self, ns: u64) -> u64 {
         let rest = ns % self.period_ns;
         let begun = self.due_ns.partition_point(|due| *due < rest);
@@ -43,7 +43,7 @@ impl Tempo {
     }
 }
 
-/// When messages are due.
+/// The times at which messages are due.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     begins: Nanos,
@@ -52,9 +52,9 @@ pub(crate) struct Schedule {
 
 #[derive(Debug, Clone)]
 enum Pace {
-    /// So many per second, at even distances.
+    /// This many per second, evenly spaced.
     Even(f64),
-    /// As they were recorded.
+    /// At the recorded times.
     Recorded(Rc<Tempo>),
 }
 
@@ -65,7 +65,7 @@ impl Schedule {
         Self { begins, pace }
     }
 
-    /// Messages by `tempo`, the first at `begins`.
+    /// Messages at the times of `tempo`, the first at `begins`.
     pub(crate) fn recorded(begins: Nanos, tempo: Rc<Tempo>) -> Self {
         let pace = Pace::Recorded(tempo);
         Self { begins, pace }
@@ -80,14 +80,14 @@ impl Schedule {
         Nanos(self.begins.0 + after)
     }
 
-    /// Messages that are due before `moment`.
+    /// How many messages are due before `moment`.
     pub(crate) fn before(&self, moment: Nanos) -> u64 {
         let passed = moment.since(self.begins);
         let mut count = match &self.pace {
             Pace::Even(per_s) => (passed.as_secs_f64() * per_s).ceil() as u64,
             Pace::Recorded(tempo) => return tempo.before(moment.0.saturating_sub(self.begins.0)),
         };
-        // What rounding may have moved by one.
+        // Corrects an error of one, which rounding can cause.
         while count > 0 && self.due(count - 1) >= moment {
             count -= 1;
         }
@@ -98,21 +98,22 @@ impl Schedule {
     }
 }
 
-/// A search for the highest rate at which something holds, by doubling and then by halving the distance of logarithms.
+/// A search for the highest rate at which something holds. It doubles the rate, then halves the distance of the
+/// logarithms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search {
     next: f64,
-    /// The highest that held.
+    /// The highest rate that held.
     held: Option<f64>,
-    /// The lowest that did not.
+    /// The lowest rate that did not hold.
     failed: Option<f64>,
 }
 
-/// Two rates closer than this are the same.
+/// Two rates whose ratio is below this count as the same.
 const NEAR: f64 = 1.03;
 
 impl Search {
-    /// A search that tries `first` first.
+    /// A search that starts with the rate `first`.
     pub(crate) fn new(first: f64) -> Self {
         Self {
             next: first,
@@ -121,7 +122,7 @@ impl Search {
         }
     }
 
-    /// The rate to try next; none once the answer is known well enough.
+    /// The rate to try next; `None` once the answer is exact enough.
     pub(crate) fn next(&self) -> Option<f64> {
         match (self.held, self.failed) {
             (Some(held), Some(failed)) if failed / held < NEAR => None,
@@ -129,7 +130,7 @@ impl Search {
         }
     }
 
-    /// Takes what came of the rate that [`Self::next`] said.
+    /// Takes the result for the rate that [`Self::next`] returned.
     pub(crate) fn tell(&mut self, holds: bool) {
         if holds {
             self.held = Some(self.next);
@@ -150,7 +151,7 @@ impl Search {
     }
 }
 
-/// Between which rates the limit was found to be.
+/// The two rates between which the limit is.
 impl Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |rate: f64| grouped(rate as u64);
@@ -197,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Bursts stay bursts, and the recording begins anew after its end.
+    /// Bursts stay bursts, and the recording repeats after its end.
     #[test]
     fn a_recorded_schedule_is_as_recorded() {
         let tempo = Rc::new(Tempo::new(vec![0, 0, 50, 400]));

@@ -1,8 +1,8 @@
-//! Recordings of a real market: what was received and when, as files `*.jsonl.gz` of lines
-//! `TIME {"stream":"NAME","data":…}`, the time in nanoseconds.
+//! Recordings of a real market: what was received and when. They are files `*.jsonl.gz` with lines `TIME
+//! {"stream":"NAME","data":…}`, where the time is in nanoseconds.
 //!
-//! All files of a folder are read and put in the order of their times. Lines without a stream, like a book that was fetched
-//! over HTTP, are left out. The folder is not part of the project: `TICKWIRE_RECORDINGS` names it.
+//! All files of a folder are read and ordered by time. Lines without a stream, such as a book that was fetched over
+//! HTTP, are left out. The folder is not part of the project: `TICKWIRE_RECORDINGS` names it.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,43 +13,43 @@ use anyhow::{Context, ensure};
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
-/// Names the folder.
+/// The variable that names the folder.
 const FOLDER_VARIABLE: &str = "TICKWIRE_RECORDINGS";
-/// The folder without it, from the project's own.
+/// The default folder, relative to the project's own.
 const FOLDER: &str = "../shared/data";
-/// How the files' names end.
+/// The ending of the files' names.
 const FILE_END: &str = ".jsonl.gz";
-/// Longest message: Tickwire takes requests of 64 KiB, of which some bytes are not the message.
+/// Longest message in bytes. Tickwire takes requests of 64 KiB, which hold more than the message.
 const MESSAGE_BYTES_MAX: usize = 64_000;
 /// Most messages of all files together.
 const MESSAGES_MAX: usize = 2_000_000;
 
-/// There is no recording in this folder.
+/// The folder holds no recording.
 #[derive(Debug, Error)]
 #[error("no recording *{FILE_END} in {}: set {FOLDER_VARIABLE} to the folder that has them", .0.display())]
 pub(crate) struct Absent(PathBuf);
 
-/// A message as it was received.
+/// A recorded message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
     /// Nanoseconds since the first message.
     pub(crate) at_ns: u64,
-    /// Number of its stream, from 0.
+    /// The number of its stream, from 0.
     pub(crate) stream: u32,
     pub(crate) text: Box<[u8]>,
 }
 
-/// Messages by time.
+/// The messages of all files, by time.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
-    /// At least one; the first at 0.
+    /// At least one; the first is at time 0.
     pub(crate) messages: Vec<Recorded>,
-    /// Their names.
+    /// The names of the streams.
     pub(crate) streams: Vec<Box<[u8]>>,
 }
 
 impl Recording {
-    /// The recordings of the folder that the environment names.
+    /// Loads the recordings of the folder that the environment names.
     pub(crate) fn load() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let named = env::var_os(FOLDER_VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from);
@@ -78,7 +78,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Appends the messages of `lines`, with their times as they are.
+    /// Appends the messages of `lines` with their recorded times.
     fn read(&mut self, lines: impl BufRead) -> anyhow::Result<()> {
         for (index, text) in lines.split(b'\n').enumerate() {
             let (line, text) = (index + 1, text?);
@@ -112,9 +112,9 @@ impl Recording {
         Ok(())
     }
 
-    /// Sorts by time, and lets time begin with the first.
+    /// Sorts by time, and makes the times relative to the first message.
     fn put_in_order(&mut self) {
-        // Stable: what came at the same time stays in its order.
+        // The sort is stable: messages of the same time keep their order.
         self.messages.sort_by_key(|message| message.at_ns);
         let begin = self.messages.first().map_or(0, |message| message.at_ns);
         for message in &mut self.messages {
@@ -123,7 +123,7 @@ impl Recording {
     }
 }
 
-/// The time that a line begins with, and its message.
+/// Splits a line into its time and its message.
 fn timed(line: &[u8]) -> Option<(u64, &[u8])> {
     let apart = line.iter().position(|byte| *byte == b' ')?;
     let at_ns = std::str::from_utf8(&line[..apart]).ok()?.parse().ok()?;

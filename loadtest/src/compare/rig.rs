@@ -1,9 +1,9 @@
 //! A server, its subscribers and its publisher, ready to be measured.
 //!
-//! All connections are on the thread that calls. While something is measured that thread never sleeps: a client that
-//! sleeps makes the server pay for waking it, which no client across a network does. What it does besides looking whether
-//! there is something to do counts as busy. Messages that the server does not take yet stay due; no more than
-//! [`WAITING_BYTES_MAX`] wait in memory. Every wait has an end.
+//! All connections are on the calling thread. During a measurement that thread never sleeps: a sleeping client makes
+//! the server pay for waking it, which a client across a network does not. Only the time in which there is something to
+//! do counts as busy. Messages that the server does not take yet stay due; at most [`WAITING_BYTES_MAX`] wait in
+//! memory. Every wait has an end.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -24,24 +24,24 @@ use crate::swarm::payload::{Clock, Nanos};
 use crate::swarm::proc::{self, Sample};
 use crate::swarm::scrape::{self, Metrics};
 
-/// Readiness that is taken at once; few, so that messages are sent in time.
+/// Most readiness events per turn. It is low, so that messages are sent in time.
 const EVENTS_MAX: usize = 64;
-/// Bytes of messages that may wait until the server takes them.
+/// Most bytes of messages that wait until the server takes them.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// Most messages that are sent at once.
 const BATCH_MAX: u64 = 512;
-/// Time without a delivery after which nothing more is expected.
+/// After this time without a delivery, nothing more is expected.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
-/// Longest lateness of a message that is told apart, in microseconds.
+/// Longest delay of a message that is distinguished, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
 
-/// Time between two reads of a slow reader.
+/// The time between two reads of a slow reader.
 const SIP_EVERY: Duration = Duration::from_millis(50);
 
 /// How slow readers read.
 #[derive(Debug, Clone, Copy)]
 struct Sips {
-    /// Most bytes at once.
+    /// Most bytes per read.
     bytes: usize,
     next: Nanos,
 }
@@ -52,33 +52,33 @@ pub(crate) struct Rig {
     pub(crate) swarm: Swarm<Crowd>,
     pub(crate) clock: Clock,
     pub(crate) scenario: Scenario,
-    /// The server before anyone connected.
+    /// The server's counters before any client connected.
     pub(crate) before: Sample,
-    /// Time spent with something to do.
+    /// The time with something to do.
     pub(crate) busy: Duration,
     /// How late messages were sent, in microseconds.
     pub(crate) sent_late: Histogram<u64>,
-    /// Deliveries that what was sent so far must make.
+    /// How many deliveries the messages sent so far must make.
     pub(crate) expected: u64,
     server: Server,
     protocol: &'static dyn Protocol,
     writes_before: u64,
     script: Rc<Script>,
     topics: Vec<String>,
-    /// Readers of each topic.
+    /// The number of readers of each topic.
     audience: Vec<u64>,
     pub(crate) sent: u64,
-    /// Where the schedule's messages begin to count.
+    /// The number of messages that were sent before the schedule began.
     sent_before: u64,
     sent_at: Nanos,
     payload: Vec<u8>,
     message: Vec<u8>,
-    /// How those read that do not read what comes, if they do.
+    /// How slow readers read, if there are any.
     sips: Option<Sips>,
 }
 
 impl Rig {
-    /// Starts the server; nobody is connected yet.
+    /// Starts the server. No client is connected yet.
     pub(crate) fn start(setup: &Setup<'_>) -> anyhow::Result<Self> {
         let Setup {
             peer,
@@ -132,26 +132,26 @@ impl Rig {
         self.server.address.port()
     }
 
-    /// The server now.
+    /// The server's counters now.
     pub(crate) fn sample(&self) -> anyhow::Result<Sample> {
         Sample::take(self.server.pid())
     }
 
-    /// System calls that the server wrote with since it started; none if it is not known.
+    /// How many system calls the server has written with since its start; `None` if that is unknown.
     pub(crate) fn writes(&self) -> anyhow::Result<Option<u64>> {
         let now = writes(&self.server)?;
         Ok(now.checked_sub(self.writes_before).filter(|writes| *writes > 0))
     }
 
-    /// Deliveries so far.
+    /// How many deliveries there were so far.
     pub(crate) fn delivered(&self) -> u64 {
         self.swarm.handler.tally.delivered
     }
 
-    /// Connects everyone that the scenario wants, and waits until all are subscribed.
+    /// Connects all clients of the scenario and waits until they are subscribed.
     ///
     /// # Errors
-    /// When not everyone could be.
+    /// When not all of them could be.
     pub(crate) fn connect(&mut self) -> anyhow::Result<()> {
         self.swarm.connect()?;
         let crowd = &self.swarm.handler;
@@ -161,7 +161,7 @@ impl Rig {
         Ok(())
     }
 
-    /// From now on, these subscribers' deliveries are neither expected nor counted.
+    /// Stops expecting and counting deliveries to these subscribers.
     pub(crate) fn leave_out(&mut self, subscribers: Range<u32>) {
         let scenario = &self.scenario;
         let readers = |topic| {
@@ -175,7 +175,7 @@ impl Rig {
         self.swarm.handler.leave_out(connections);
     }
 
-    /// From now on, these subscribers read so many bytes per second, each of them.
+    /// Makes each of these subscribers read only `bytes_per_s` bytes per second.
     pub(crate) fn slow_down(&mut self, subscribers: Range<u32>, bytes_per_s: u32) {
         let connections = subscribers.start as usize + 1..subscribers.end as usize + 1;
         self.leave_out(subscribers);
@@ -186,25 +186,25 @@ impl Rig {
         });
     }
 
-    /// From now on, all subscribers read what comes. What comes to those that did not is still not counted.
+    /// Makes all subscribers read again. Deliveries to those that did not are still not counted.
     pub(crate) fn read_on(&mut self) {
         self.sips = None;
         self.swarm.stop_reading(0..0);
     }
 
-    /// All subscribers lose their connections and begin new ones.
+    /// Drops the connections of all subscribers and starts new ones.
     pub(crate) fn lose_all(&mut self) {
         self.swarm.handler.all_lost();
         self.swarm.reconnect(ConnId(PUBLISHER.0 + 1));
     }
 
-    /// Begins to count what is measured anew: messages due from `from` until before `to`.
+    /// Starts counting again: messages due from `from` until before `to`.
     pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
         self.swarm.handler.tally.measure(from, to);
         self.sent_late.reset();
     }
 
-    /// Does what can be done at once. Returns whether something could be.
+    /// Does everything that is possible now. Returns whether there was something to do.
     pub(crate) fn turn(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
         let mut any = self.swarm.turn(Duration::ZERO)?;
@@ -221,7 +221,7 @@ impl Rig {
         Ok(any)
     }
 
-    /// Sends one message that is due now. Returns when that is.
+    /// Sends one message that is due now. Returns that time.
     pub(crate) fn publish_now(&mut self) -> Nanos {
         let began = Instant::now();
         let due = self.clock.now();
@@ -230,19 +230,19 @@ impl Rig {
         due
     }
 
-    /// A schedule that begins at `begins`: of the script where it has one, else of so many deliveries per second.
+    /// A schedule from `begins` on: that of the script if it has one, otherwise this many deliveries per second.
     pub(crate) fn schedule(&mut self, begins: Nanos, deliveries_per_s: f64) -> Schedule {
         let Some(tempo) = self.script.tempo() else {
             self.sent_before = self.sent;
             return Schedule::even(begins, self.scenario.messages_per_s(deliveries_per_s));
         };
-        // What is due first is the script's first message.
+        // The first message due is the script's first message.
         self.sent = self.sent.next_multiple_of(self.script.messages());
         self.sent_before = self.sent;
         Schedule::recorded(begins, tempo)
     }
 
-    /// Deliveries that the messages make which `schedule` has due from `from` until before `to`.
+    /// How many deliveries the messages make that are due by `schedule` from `from` until before `to`.
     pub(crate) fn deliveries_due(&self, schedule: &Schedule, from: Nanos, to: Nanos) -> u64 {
         let numbers = schedule.before(from)..schedule.before(to);
         numbers
@@ -250,12 +250,12 @@ impl Rig {
             .sum()
     }
 
-    /// Readers of message `number`.
+    /// The number of readers of message `number`.
     fn readers(&self, number: u64) -> u64 {
         self.audience[self.script.topic(number) as usize]
     }
 
-    /// Sends by `schedule` and reads, until `until` or until `done`.
+    /// Sends by `schedule` and reads, until the time `until` or until `done` returns true.
     pub(crate) fn run(
         &mut self,
         schedule: &Schedule,
@@ -290,7 +290,7 @@ impl Rig {
         self.busy += self.clock.now().since(now);
     }
 
-    /// Sends `count` messages in one call if the kernel takes them.
+    /// Sends `count` messages, in one call if the kernel takes them.
     fn send(&mut self, count: u64, due: impl Fn(u64) -> Nanos) {
         let (swarm, message, payload) = (&mut self.swarm, &mut self.message, &mut self.payload);
         let (protocol, script, sent) = (self.protocol, &self.script, self.sent);
@@ -309,8 +309,8 @@ impl Rig {
         self.sent += count;
     }
 
-    /// Reads on until everything that was sent has come, nothing comes any more, or `within` is over. Counts what did not
-    /// come as late as it is then, and returns how much that is.
+    /// Reads until everything sent has come, nothing comes any more, or `within` is over. Returns how many deliveries
+    /// are missing. Each of them counts with the latency that it would have if it came now.
     pub(crate) fn drain(&mut self, within: Duration) -> anyhow::Result<u64> {
         let end = self.clock.now().plus(within);
         let (mut delivered, mut since) = (self.delivered(), self.clock.now());
@@ -333,9 +333,9 @@ impl Rig {
     }
 }
 
-/// System calls that a server wrote with so far: as its metrics say or, without, as the kernel counts.
+/// How many system calls a server has written with so far: from its metrics or, if it has none, from the kernel.
 ///
-/// A server that is busy answers late, so this is not for a measured time.
+/// A busy server answers late, so do not call this in a measured time.
 fn writes(server: &Server) -> anyhow::Result<u64> {
     let Some(ops) = server.ops else {
         return proc::writes(server.pid());

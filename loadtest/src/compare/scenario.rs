@@ -1,7 +1,7 @@
-//! What is measured: a scenario, as a small TOML file says it.
+//! A scenario: what is measured, as a small TOML file describes it.
 //!
-//! Those of the project are part of the program and known by name; others are read from files. Every value is checked
-//! here, so that a run that begins is one that can be run. A file's `[quick]` table replaces values for a short run.
+//! The project's scenarios are part of the program and known by name; others are read from files. Every value is
+//! checked here, so a run that begins can be run. A file's `[quick]` table replaces values for a short run.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -18,7 +18,7 @@ macro_rules! named {
     };
 }
 
-/// The project's own, in the order in which they are listed and run.
+/// The project's scenarios, in the order in which they are listed and run.
 pub(crate) const NAMED: &[(&str, &str)] = &named![
     "hot-1k",
     "hot-10k",
@@ -42,37 +42,37 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "idle-19k",
 ];
 
-/// What every topic's name begins with; a number follows.
+/// The beginning of every topic's name; a number follows.
 const TOPIC_PREFIX: &str = "bench.t";
 
 /// What is done with the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// One message at a time: the next when all have it.
+    /// One message at a time: the next is sent when all subscribers have it.
     Hot,
-    /// Messages at a fixed rate, whatever becomes of them.
+    /// Messages at a fixed rate, whether or not they arrive.
     Open,
-    /// Messages as they were recorded, some times faster.
+    /// Messages as they were recorded, several times faster.
     Replay,
-    /// The highest rate that keeps a bound on the latency.
+    /// The highest rate that keeps within a bound on the latency.
     Max,
     /// A fixed rate, without and with readers that stop.
     Slow,
     /// A fixed rate, while all connections are lost and come back.
     Storm,
-    /// Nobody publishes: what open connections cost.
+    /// Nobody publishes: the cost of open connections.
     Idle,
 }
 
-/// How messages are written, where a server knows several ways.
+/// The encoding of messages, where a server has several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Wording {
-    /// As the server's own protocol does.
+    /// The encoding of the server's own protocol.
     #[default]
     Json,
-    /// In MessagePack, which only Tickwire knows.
+    /// MessagePack, which only Tickwire supports.
     Msgpack,
 }
 
@@ -80,58 +80,58 @@ pub(crate) enum Wording {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// Its name: of the file, without its end.
+    /// Its name: that of the file, without its ending.
     #[serde(skip_deserializing)]
     pub(crate) name: String,
-    /// What it measures, in a sentence.
+    /// What it measures, in one sentence.
     pub(crate) about: String,
     pub(crate) kind: Kind,
-    /// Connections that subscribe.
+    /// The number of connections that subscribe.
     pub(crate) subscribers: u32,
-    /// Topics that there are.
+    /// The number of topics.
     #[serde(default = "one")]
     pub(crate) topics: u32,
-    /// Topics that each connection has.
+    /// The number of topics of each connection.
     #[serde(default = "one")]
     pub(crate) topics_each: u32,
-    /// The pattern that stands for all topics, instead of their names.
+    /// A pattern for all topics, which is used instead of their names.
     #[serde(default)]
     pub(crate) pattern: Option<String>,
     /// Deliveries per second: messages per second times the subscribers of each.
     #[serde(default)]
     pub(crate) rate: u32,
-    /// Messages that become due within this time are sent together; none waits longer.
+    /// Messages that become due within this time are sent together. None waits longer.
     #[serde(default)]
     pub(crate) publish_every_us: u32,
-    /// How many times faster than it was recorded a recording is replayed.
+    /// How many times faster a recording is replayed.
     #[serde(default)]
     pub(crate) speed: u32,
-    /// Time that is measured.
+    /// The measured time in seconds.
     pub(crate) seconds: u32,
-    /// Time before it that is not.
+    /// The time before it, which is not measured, in seconds.
     #[serde(default = "one")]
     pub(crate) warmup_seconds: u32,
-    /// Share of the readers that stop.
+    /// The share of readers that stop, in percent.
     #[serde(default)]
     pub(crate) stopped_percent: u32,
-    /// Bytes per second that these go on to read, each of them.
+    /// Bytes per second that each of these still reads.
     #[serde(default)]
     pub(crate) slow_bytes_per_s: u32,
-    /// The bound that the highest rate must keep.
+    /// The bound that the highest rate must keep, in milliseconds.
     #[serde(default)]
     pub(crate) p99_ms_max: u32,
-    /// Rates that are tried to find the highest.
+    /// How many rates are tried to find the highest.
     #[serde(default)]
     pub(crate) probes: u32,
     #[serde(default)]
     pub(crate) codec: Wording,
-    /// Whether messages come compressed, and must.
+    /// Whether messages come compressed, which is then required.
     #[serde(default)]
     pub(crate) deflate: bool,
     /// The servers that can do it; empty for all.
     #[serde(default)]
     pub(crate) peers: Vec<String>,
-    /// The servers that it is meant for, which take part unless others are asked for; empty for those that usually do.
+    /// The servers that it is meant for, which take part if none are named; empty for the usual ones.
     #[serde(default)]
     pub(crate) default_peers: Vec<String>,
 }
@@ -141,10 +141,10 @@ fn one() -> u32 {
 }
 
 impl Scenario {
-    /// The scenario called `name`, or in the file of that name. With `quick`, the short form of it.
+    /// Loads the scenario with this name, or from this file; with `quick`, in its short form.
     ///
     /// # Errors
-    /// When there is none, or it says something that cannot be run.
+    /// When it does not exist or cannot be run.
     pub(crate) fn load(name: &str, quick: bool) -> anyhow::Result<Self> {
         if let Some((name, text)) = NAMED.iter().find(|(known, _)| *known == name) {
             return Self::parse(name, text, quick);
@@ -160,10 +160,10 @@ impl Scenario {
         Self::parse(&stem.unwrap_or_default(), &text, quick)
     }
 
-    /// The scenario that `text` says.
+    /// Parses a scenario.
     ///
     /// # Errors
-    /// When it is no TOML, or says something that cannot be run.
+    /// When `text` is not TOML, or the scenario cannot be run.
     pub(crate) fn parse(name: &str, text: &str, quick: bool) -> anyhow::Result<Self> {
         let mut table: toml::Table = text.parse().with_context(|| format!("scenario {name}"))?;
         if let Some(toml::Value::Table(shorter)) = table.remove("quick")
@@ -213,24 +213,24 @@ impl Scenario {
             );
         }
         if self.pattern.is_some() {
-            // A pattern stands for all of them.
+            // A pattern stands for all topics.
             within("topics_each", self.topics_each, self.topics..=self.topics)?;
         }
         Ok(())
     }
 
-    /// About how long one measurement of it takes.
+    /// About how long one measurement takes.
     pub(crate) fn takes(&self) -> Duration {
-        /// Time in which a server starts and stops, and what is left arrives.
+        /// The time in which a server starts and stops and the last messages arrive.
         const AROUND: Duration = Duration::from_secs(2);
-        /// Connections that are made in a second.
+        /// How many connections are made per second.
         const CONNECTED_PER_S: f64 = 4_000.0;
         let connecting = Duration::from_secs_f64(f64::from(self.subscribers) / CONNECTED_PER_S);
         let measuring = Duration::from_secs(u64::from(self.warmup_seconds + self.seconds));
         match self.kind {
-            // With a server of its own for each.
+            // Each probe has its own server.
             Kind::Max => (AROUND + connecting + measuring) * self.probes,
-            // Without and with, twice.
+            // There are two turns, each without and with stopped readers.
             Kind::Slow => AROUND + connecting + measuring * 4,
             _ => AROUND + connecting + measuring,
         }
@@ -241,7 +241,7 @@ impl Scenario {
         format!("{TOPIC_PREFIX}{number}")
     }
 
-    /// The number of a topic with this name, if it is one of a scenario's.
+    /// The number of the topic with this name; `None` if it is not one of a scenario.
     #[inline]
     pub(crate) fn topic_number(name: &[u8]) -> Option<u32> {
         let digits = name.strip_prefix(TOPIC_PREFIX.as_bytes())?;
@@ -255,7 +255,7 @@ impl Scenario {
         })
     }
 
-    /// What subscriber `number` subscribes to.
+    /// The names or pattern that subscriber `number` subscribes to.
     pub(crate) fn wishes(&self, number: u32) -> Vec<String> {
         match &self.pattern {
             Some(pattern) => vec![pattern.clone()],
@@ -265,7 +265,7 @@ impl Scenario {
         }
     }
 
-    /// Which of subscriber `number`'s topics this is, from 0; none if it has not subscribed to it.
+    /// The place of `topic` among the topics of subscriber `number`, from 0; `None` if it has not subscribed to it.
     #[inline]
     pub(crate) fn slot(&self, number: u32, topic: u32) -> Option<u32> {
         self.slot_after(self.first_topic(number), topic)
@@ -276,7 +276,7 @@ impl Scenario {
         number % self.topics
     }
 
-    /// Which of a subscriber's topics this is, as [`Self::slot`], if its first one is known.
+    /// The place of `topic` as in [`Self::slot`], for a subscriber whose first topic is known.
     #[inline]
     pub(crate) fn slot_after(&self, first: u32, topic: u32) -> Option<u32> {
         if topic >= self.topics {
@@ -289,9 +289,9 @@ impl Scenario {
         (slot < self.topics_each).then_some(slot)
     }
 
-    /// Subscribers of topic `number`.
+    /// The number of subscribers of topic `number`.
     pub(crate) fn subscribers_of(&self, topic: u32) -> u32 {
-        // Subscriber n has topic t when (t - n) mod topics is less than topics_each.
+        // Subscriber n has topic t if (t - n) mod topics is less than topics_each.
         let having = |residue: u32| {
             (topic + self.topics - residue) % self.topics < self.topics_each && residue < self.subscribers
         };
@@ -301,7 +301,7 @@ impl Scenario {
             .sum()
     }
 
-    /// Messages per second that make `rate` deliveries per second.
+    /// How many messages per second make `rate` deliveries per second.
     pub(crate) fn messages_per_s(&self, rate: f64) -> f64 {
         let deliveries: u64 = (0..self.topics)
             .map(|topic| u64::from(self.subscribers_of(topic)))
@@ -374,7 +374,7 @@ mod tests {
         );
     }
 
-    /// Wishes, slots and counts of subscribers agree with each other.
+    /// The wishes, slots and counts of subscribers agree with each other.
     #[test]
     fn who_has_which_topic() {
         for (subscribers, topics, topics_each) in [(1, 1, 1), (7, 1, 1), (10, 3, 2), (3, 10, 4), (25, 10, 10)]

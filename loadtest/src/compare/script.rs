@@ -1,6 +1,6 @@
-//! What is published, by the number of the message: its topic, its payload and, where it was recorded, its time.
+//! What is published, by message number: the topic, the payload and, if it was recorded, the time.
 //!
-//! The same for every server. A script that comes to its end begins anew. Never changes, so that who publishes and who checks
+//! The script is the same for every server and repeats at its end. It never changes, so the publisher and the checks
 //! share it.
 
 use std::rc::Rc;
@@ -15,18 +15,18 @@ struct Part {
     payload: Payload,
 }
 
-/// A script.
+/// What is published, by message number.
 #[derive(Debug)]
 pub(crate) struct Script {
-    /// At least one.
+    /// The messages; at least one.
     parts: Vec<Part>,
-    /// Bytes of every payload, if they are all the same.
+    /// The length of every payload in bytes, if all are the same.
     even: Option<usize>,
     tempo: Option<Rc<Tempo>>,
 }
 
 impl Script {
-    /// One topic after the other, of so many, with payloads that are nothing but padding. There is always one.
+    /// A script that uses `topics` topics in turn, with payloads of padding. There is always one message.
     pub(crate) fn plain(topics: u32) -> Self {
         let part = |topic| Part {
             topic,
@@ -35,8 +35,8 @@ impl Script {
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
 
-    /// As [`Self::plain`], with payloads as long as these that look like market data: what a compressor makes of padding says
-    /// nothing.
+    /// As [`Self::plain`], with payloads of the same length that look like market data. How well padding compresses
+    /// would say nothing.
     pub(crate) fn market(topics: u32) -> Self {
         let part = |topic| Part {
             topic,
@@ -45,7 +45,7 @@ impl Script {
         Self::new((0..topics.max(1)).map(part).collect(), None)
     }
 
-    /// The messages of `recording`, so many times faster. Stream by stream has a topic; where there are more streams than
+    /// The messages of `recording`, `speed` times faster. Each stream has a topic; if there are more streams than
     /// `topics`, some share one.
     pub(crate) fn recorded(recording: &Recording, topics: u32, speed: u32) -> Self {
         let parts = recording.messages.iter().map(|message| Part {
@@ -75,12 +75,12 @@ impl Script {
         &self.parts[(number % self.parts.len() as u64) as usize]
     }
 
-    /// Messages until it begins anew.
+    /// The number of messages until the script repeats.
     pub(crate) fn messages(&self) -> u64 {
         self.parts.len() as u64
     }
 
-    /// When its messages are due, if that was recorded.
+    /// When the messages are due, if that was recorded.
     pub(crate) fn tempo(&self) -> Option<Rc<Tempo>> {
         self.tempo.clone()
     }
@@ -90,12 +90,12 @@ impl Script {
         self.part(number).topic
     }
 
-    /// Replaces `out` by the payload of message `number`, due at `due`.
+    /// Replaces the content of `out` by the payload of message `number`, due at `due`.
     pub(crate) fn write<'o>(&self, due: Nanos, number: u64, out: &'o mut Vec<u8>) -> &'o [u8] {
         self.part(number).payload.write(due, number, out)
     }
 
-    /// When the message with this payload was due. None if it is none, or has not the length that it should.
+    /// When the message with this payload was due; `None` if it is not a payload or has the wrong length.
     #[inline]
     pub(crate) fn due(&self, payload: &[u8]) -> Option<Nanos> {
         let bytes = match self.even {
@@ -114,9 +114,10 @@ impl Script {
     }
 }
 
-/// A text like a best bid and offer, as long as every payload that is not recorded. Its first 35 bytes give way to the head.
+/// A text like a best bid and offer, as long as every payload that is not recorded. Time and number replace its first
+/// 35 bytes.
 fn market(topic: u32) -> String {
-    // Scattered digits, always the same.
+    // Digits that look random and are always the same.
     let digits = |place: u32, count: usize| {
         let mut state = (u64::from(topic) * 9 + u64::from(place) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,8 +1,9 @@
 //! What readers that stop, or read slowly, cost the others: the same server without and with them, in turns.
 //!
-//! The readers that stop are the same each time and are left out of every figure, so that both halves of a turn offer and
-//! count the same. After each turn they read on; nothing is measured until they have caught up. Where messages are
-//! numbered, what they then get must be every message or a gap that names it, up to the last: what is neither is a fault.
+//! The readers that stop are the same each time. They are left out of every figure, so that both halves of a turn offer
+//! and count the same. After each turn they read again, and nothing is measured until they have caught up. If messages
+//! are numbered, they must then get every message or a gap that names it, up to the last. A message that is neither is
+//! a fault.
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
@@ -11,7 +12,7 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, measured, micros, quantiles};
 use crate::compare::rig::Rig;
 
-/// Turns of both halves.
+/// How many turns there are, each with both halves.
 const TURNS: u32 = 2;
 /// One half of all turns.
 struct Half {
@@ -43,7 +44,7 @@ impl Half {
 }
 
 impl Setup<'_> {
-    /// The others' latency without and with readers that stop.
+    /// Measures the latency of the other readers without and with readers that stop.
     pub(super) fn slow(&self) -> anyhow::Result<Measured> {
         let rate = f64::from(self.scenario.rate);
         let stopped = 0..self.scenario.subscribers * self.scenario.stopped_percent / 100;

@@ -1,13 +1,13 @@
-//! All connections are lost at once and come back while messages go on; where the protocol can, they resume.
+//! All connections are lost at once and come back while messages go on. They resume if the protocol can.
 //!
-//! Back is who has every topic confirmed again; caught up is who also has every message that was published until all were
-//! back, delivered or named in a gap. What is neither in the end is a loss that nobody was told of, and a fault.
+//! A subscriber is back when every topic is confirmed again. It has caught up when every message published until all
+//! were back has come or was named in a gap. A message that is neither in the end was lost silently, which is a fault.
 
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::measure::{DRAIN_WITHIN, Measured, Setup, latencies, measured, micros, of_server};
 
 impl Setup<'_> {
-    /// All connections are lost at once, after a quarter of the measured time.
+    /// Loses all connections at once, after a quarter of the measured time.
     pub(super) fn storm(&self) -> anyhow::Result<Measured> {
         let mut rig = self.open()?;
         let all = 0..self.scenario.subscribers;

@@ -1,7 +1,7 @@
-//! What is counted of deliveries: how many, and how late.
+//! The counts of deliveries: how many, and how late.
 //!
-//! Lateness is counted from the moment at which a message was due, for messages that were due in the measured time. A
-//! delivery costs a time that is read and one counter. Latencies beyond a minute count as a minute.
+//! Latency is measured from the time at which a message was due, for messages due in the measured time. Counting a
+//! delivery takes a time that is already known and one counter. A latency of more than a minute counts as a minute.
 
 use std::rc::Rc;
 
@@ -13,19 +13,19 @@ use crate::swarm::payload::Nanos;
 
 /// Longest latency, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
-/// One payload in so many is looked at in full.
+/// One in so many payloads is checked in full.
 const VERIFY_EVERY: u64 = 1_024;
 
-/// Counts of deliveries.
+/// The counts of deliveries.
 #[derive(Debug)]
 pub(crate) struct Tally {
     /// Deliveries so far.
     pub(crate) delivered: u64,
-    /// Of these, whose payload was damaged.
+    /// How many of them had a damaged payload.
     pub(crate) damaged: u64,
     /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// The last of them.
+    /// The last latency.
     pub(crate) last_us: u64,
     script: Rc<Script>,
     window: Option<(Nanos, Nanos)>,
@@ -33,7 +33,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts of what is published by `script`, at 0.
+    /// Creates the counts, at 0, for what `script` publishes.
     pub(crate) fn new(script: Rc<Script>) -> anyhow::Result<Self> {
         Ok(Self {
             script,
@@ -46,13 +46,13 @@ impl Tally {
         })
     }
 
-    /// From now on measures messages due from `from` until before `to`, and nothing else.
+    /// Measures only messages due from `from` until before `to`, from now on.
     pub(crate) fn measure(&mut self, from: Nanos, to: Nanos) {
         self.window = Some((from, to));
         self.latency.reset();
     }
 
-    /// It is `now`; the deliveries that follow came now.
+    /// Sets the time of the deliveries that follow.
     #[inline]
     pub(crate) fn set_now(&mut self, now: Nanos) {
         self.now = now;
@@ -79,7 +79,8 @@ impl Tally {
         }
     }
 
-    /// Counts `count` messages that never came as late as it is `now`, so that they make no figure better.
+    /// Counts `count` messages that never came with the latency that they would have `now`, so that they improve no
+    /// figure.
     pub(crate) fn never_came(&mut self, count: u64, now: Nanos) {
         if let Some((_, to)) = self.window {
             let micros = now.0.saturating_sub(to.0) / 1_000;

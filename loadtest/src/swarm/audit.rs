@@ -1,9 +1,9 @@
-//! What one connection is told of one topic, against what there is: every message is accounted for, once.
+//! An account of the messages of one topic on one client: every published message is accounted for, once.
 //!
-//! Pure, and deliberately not the client's own [checker](tickwire_client::promise): it counts differently, and the two must agree. A
-//! message of mode `every` has come, or a `gap` named it, or a resume that
-//! failed said so, or the client said that it could not resume; anything else is an undeclared gap. After a fault the count
-//! goes on from what came, so that one loss is one fault. What a message holds is for whoever has it to look at.
+//! Pure, and deliberately not the client's own [checker](tickwire_client::promise): it counts in another way, and the
+//! two must agree. A message in mode `every` has come, or a `gap` named it, or a failed resume told of it, or the
+//! client reported that it could not resume. A message that is none of these is an undeclared gap. After a fault the
+//! count goes on from what came, so that one loss is one fault. The content of messages is checked elsewhere.
 
 use tickwire_wire::Seq;
 use tickwire_wire::message::{AckResult, GapReason};
@@ -13,7 +13,7 @@ use tickwire_wire::message::{AckResult, GapReason};
 pub(crate) enum Way {
     /// Each message.
     Every,
-    /// The newest.
+    /// The newest message.
     Conflate,
     /// Each change of a book, or a snapshot.
     Book,
@@ -21,24 +21,24 @@ pub(crate) enum Way {
 
 macro_rules! sums {
     ($($(#[$about:meta])* $name:ident = $label:literal,)+) => {
-        /// What the topics of a client add up to.
+        /// The sums over the topics of a client.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
         pub(crate) struct Sums {
             $($(#[$about])* pub(crate) $name: u64,)+
         }
 
         impl Sums {
-            /// Adds those of another topic or client.
+            /// Adds the sums of another topic or client.
             pub(crate) fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)+
             }
 
-            /// Promises that were broken.
+            /// How many promises were broken.
             pub(crate) fn broken(&self) -> u64 {
                 self.undeclared + self.duplicates + self.false_recovered + self.wrong_content
             }
 
-            /// Each with what it is.
+            /// Each sum with its label.
             pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($label, self.$name)),+].into_iter()
             }
@@ -52,14 +52,15 @@ sums! {
     snapshots = "of these, snapshots",
     recovered = "resumes, recovered:true",
     not_recovered = "resumes, recovered:false",
-    /// Topics that began anew after a loss: named without a position, or of a pattern and with a snapshot, be it that they had one.
+    /// Topics that began anew after a loss: a topic named without a position, or one of a pattern that came with a
+    /// snapshot, even if it had a position.
     begun_anew = "begun anew without a position",
     gaps = "gaps declared",
     /// Messages that gaps named.
     gapped = "messages named in gaps",
-    /// Messages in whose place a snapshot came, after a gap or a resume that was told to have failed.
+    /// Messages replaced by a snapshot, after a gap or a resume that was told to have failed.
     replaced = "replaced by a book's snapshot",
-    /// Messages that the client said it could not ask for: it had no position when its connection was lost.
+    /// Messages that the client reported as missing: it had no position when its connection was lost.
     unresumed = "declared missing by the client",
     /// Superseded messages that were skipped in `conflate`.
     conflated = "superseded (conflate)",
@@ -72,16 +73,16 @@ sums! {
     wrong_content = "wrong content",
 }
 
-/// What was due when something else came.
+/// What is due next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
-    /// No ack came yet on this connection.
+    /// The ack: none has come on this connection.
     Ack,
-    /// A snapshot may come first: the subscription began, or a gap came.
+    /// The next message. A snapshot may come first, since the subscription began or a gap came.
     MaybeSnapshot,
-    /// The ack of a pattern came: what comes first shows whether the topic was resumed.
+    /// The first message after the ack of a pattern. It shows whether the topic was resumed.
     Shown,
-    /// After `recovered:true`: the messages after the last.
+    /// After `recovered:true`: the messages after the last one.
     Replay,
     /// After `recovered:false`: a snapshot or a gap.
     Told,
@@ -89,21 +90,21 @@ enum Due {
     Next,
 }
 
-/// One topic of one client.
+/// The account of one topic on one client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Audit {
     pub(crate) way: Way,
-    /// The last message that came or was accounted for otherwise; none before the first.
+    /// The last message that came or was accounted for in another way; `None` before the first.
     last: Option<u64>,
     due: Due,
-    /// Missing messages of which the client has yet to say that it could not resume.
+    /// How many messages are missing until the client reports that it could not resume.
     untold: u64,
-    /// Whether the client said so before the message that shows it.
+    /// Whether the client reported that before the message that shows it.
     told: bool,
 }
 
 impl Audit {
-    /// A topic of which nothing is known yet.
+    /// Starts the account of a topic.
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way,
@@ -114,23 +115,23 @@ impl Audit {
         }
     }
 
-    /// The last message that came or was accounted for otherwise.
+    /// The last message that came or was accounted for in another way.
     pub(crate) fn last(&self) -> u64 {
         self.last.unwrap_or(0)
     }
 
-    /// The topic goes on after `seq`, whatever came before.
+    /// Goes on after `seq`, whatever came before.
     pub(crate) fn goes_on_after(&mut self, seq: u64) {
         (self.last, self.due) = (Some(seq), Due::MaybeSnapshot);
     }
 
-    /// The connection is gone.
+    /// The connection ended.
     pub(crate) fn lost(&mut self) {
         self.due = Due::Ack;
         self.told = false;
     }
 
-    /// The client said that it could not resume.
+    /// The client reported that it could not resume.
     pub(crate) fn unresumed(&mut self, sums: &mut Sums) {
         self.told = self.untold == 0;
         sums.unresumed += std::mem::take(&mut self.untold);
@@ -146,7 +147,7 @@ impl Audit {
             (Some(true), None) => sums.false_recovered += 1,
             (Some(false), _) => {
                 sums.not_recovered += 1;
-                // Where nothing was published yet, nothing can be missing, and the ack says it all.
+                // If nothing was published yet, nothing can be missing, and the ack tells everything.
                 self.due = if result.seq == Some(Seq::ZERO) {
                     Due::Next
                 } else {
@@ -160,7 +161,7 @@ impl Audit {
         }
     }
 
-    /// The subscription of a pattern was acked that covers the topic.
+    /// The subscription of a pattern that covers the topic was acked.
     pub(crate) fn acked_by_pattern(&mut self) {
         self.due = Due::Shown;
     }
@@ -178,7 +179,7 @@ impl Audit {
         self.begin(head, sums);
     }
 
-    /// Goes on after `head`, without a position to resume from.
+    /// Goes on after `head` without a position to resume from.
     fn begin(&mut self, head: u64, sums: &mut Sums) {
         let missing = self.last.map_or(0, |last| head.saturating_sub(last));
         if self.way == Way::Every {
@@ -213,7 +214,7 @@ impl Audit {
             due = Due::Replay;
         }
         match due {
-            // None may be followed by an update: nothing was said of what is missing.
+            // An update may not follow here: nothing told what is missing.
             Due::Ack | Due::Told | Due::Shown => sums.undeclared += missing.max(1),
             _ if self.way == Way::Conflate => sums.conflated += missing,
             Due::Replay if missing > 0 => {
@@ -230,7 +231,7 @@ impl Audit {
         sums.snapshots += 1;
         let due = std::mem::replace(&mut self.due, Due::Next);
         if due == Due::Shown {
-            // What it goes on with comes: missing is what was before that.
+            // The topic goes on with this message. What was before it is missing.
             let head = self.last.map_or(seq, |_| seq.saturating_sub(1));
             self.begin_anew(head, sums);
         }
@@ -269,16 +270,16 @@ impl Audit {
         if due == Due::Ack || from > last + 1 {
             sums.undeclared += from.saturating_sub(last + 1).max(1);
         }
-        // A gap that names what came.
+        // The gap names messages that came.
         sums.duplicates += u64::from(from <= last);
         sums.gapped += (to + 1).saturating_sub(from.max(last + 1));
         self.last = Some(last.max(to));
     }
 
-    /// The run is over and nothing more will come; `head` messages were published. Returns the missing ones.
+    /// Ends the account: nothing more will come, and `head` messages were published. Returns how many are missing.
     pub(crate) fn close(&mut self, head: u64, sums: &mut Sums) -> u64 {
         let missing = head.saturating_sub(self.last());
-        // In `conflate` it is the newest that is missing; whatever else is could be superseded.
+        // In `conflate` only the newest message is missing; all others could be superseded.
         let missing = if self.way == Way::Conflate {
             missing.min(1)
         } else {
@@ -293,8 +294,9 @@ impl Audit {
 mod tests {
     use super::*;
 
-    /// Each line of `table` is a way, what comes, and what comes of it: `ack N`, `ack N true|false`, `pattern` for the ack of one, `joined N`,
-    /// `up N`, `snap N`, `gap N-M [history]`, `lost`, `unresumed`, `end N`. Only sums that are not 0 are told.
+    /// Each line of `table` is a way, the events, and the result. Events are `ack N`, `ack N true|false`, `pattern` for
+    /// the ack of one, `joined N`, `up N`, `snap N`, `gap N-M [history]`, `lost`, `unresumed` and `end N`. The result
+    /// has the sums that are not 0.
     #[track_caller]
     fn check(table: &str) {
         for line in table.lines().filter(|line| !line.trim().is_empty()) {

@@ -17,14 +17,16 @@ use crate::swarm::process::{Process, free_address};
 use crate::swarm::scrape::{self, Metrics};
 use crate::swarm::tls::TlsClient;
 
-/// Time that a broker has to stop.
+/// How long a broker may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// Time that a broker gets for the first message of each topic; the rarest is traded once a minute at the default rate.
+/// How long a broker may take for the first message of each topic. At the default rate the rarest is traded once a
+/// minute.
 const TOPICS_WITHIN: Duration = Duration::from_secs(300);
-/// Time between two looks at its topics.
+/// The time between two looks at its topics.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Settings of a broker whose publisher may send as much as it wants to, and wait until all others are connected.
+/// Settings of a broker whose publisher may send as much as it wants, and may wait until all other clients are
+/// connected.
 pub(crate) const FREE_PUBLISHER: [(&str, &str); 5] = [
     ("TICKWIRE_LIMITS__FIRST_REQUEST_MS", "600000"),
     ("TICKWIRE_LIMITS__OPS_PER_S", "1000000"),
@@ -33,7 +35,7 @@ pub(crate) const FREE_PUBLISHER: [(&str, &str); 5] = [
     ("TICKWIRE_LIMITS__PUBLISHES_BURST", "1000000"),
 ];
 
-/// Which broker.
+/// The broker to test.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BrokerArgs {
     /// The broker's program [default: `tickwire` beside this program]
@@ -42,21 +44,21 @@ pub(crate) struct BrokerArgs {
 }
 
 impl BrokerArgs {
-    /// What serves with its defaults, to be told what else it needs.
+    /// The command of a broker with default settings, without addresses.
     ///
     /// # Errors
-    /// When the program is not there.
+    /// When the program does not exist.
     pub(crate) fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(program(self.bin.as_deref())?);
         command.arg("serve");
-        // Who has nobody left to serve need not wait; a trial that has says so.
+        // A broker without clients need not wait at its end. A trial that has clients sets this itself.
         command.env("TICKWIRE_DRAIN__WINDOW_MS", "1000");
         command.env("TICKWIRE_DRAIN__DEADLINE_MS", "15000");
         Ok(command)
     }
 }
 
-/// A broker.
+/// A running broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     process: Process,
@@ -66,14 +68,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Runs `command`, a broker's `serve` but for its addresses, and waits until it is ready.
+    /// Runs `command`, which is a broker's `serve` without its addresses, and waits until the broker is ready.
     ///
     /// # Errors
-    /// When it cannot be started, or does not become ready.
+    /// When the broker cannot be started, or does not become ready.
     pub(crate) fn start(command: &mut Command, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let (listen, ops) = (free_address()?, free_address()?);
         command.args(["--listen", &listen.to_string(), "--ops", &ops.to_string()]);
-        // Its warnings are worth seeing, its greeting is not.
+        // Its warnings are shown, but not its greeting.
         if env::var_os("TICKWIRE_LOG_LEVEL").is_none() {
             command.env("TICKWIRE_LOG_LEVEL", "warn");
         }
@@ -90,23 +92,23 @@ impl Broker {
         })
     }
 
-    /// The same broker, whose clients' listener is spoken to by TLS, as `client`.
+    /// The same broker, for clients that connect with TLS as `client` says.
     pub(crate) fn with_tls(mut self, client: TlsClient) -> Self {
         self.endpoint.client = Some(client);
         self
     }
 
-    /// Where clients connect.
+    /// The endpoint for clients.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// How it was started.
+    /// The command that started it.
     pub(crate) fn description(&self) -> &str {
         &self.description
     }
 
-    /// The process, and where its metrics are.
+    /// The process, and the address of its metrics.
     pub(crate) fn into_process(self) -> (Process, SocketAddr) {
         (self.process, self.ops)
     }
@@ -126,7 +128,7 @@ impl Broker {
         Ok(Metrics::parse(&scrape::get(self.ops, "/metrics")?))
     }
 
-    /// Waits until there are `count` topics that match `pattern`, and returns their names.
+    /// Waits until `count` topics match `pattern`. Returns their names.
     pub(crate) fn topics(
         &self,
         pattern: &str,
@@ -159,17 +161,17 @@ impl Broker {
         }
     }
 
-    /// Tells it to stop.
+    /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         self.process.terminate()
     }
 
-    /// How it ended, once it has.
+    /// Its exit status, once it has ended.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.process.exited()
     }
 
-    /// Stops it, and waits for its end.
+    /// Stops it and waits for its end.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let status = self.process.stop(STOP_WITHIN)?;
         let status =
@@ -179,7 +181,7 @@ impl Broker {
     }
 }
 
-/// The broker's program: the one that is named, or the one beside this program.
+/// The path of the broker's program: the named one, or the one beside this program.
 pub(crate) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let program = match named {
         Some(program) => program.to_owned(),
@@ -195,8 +197,8 @@ pub(crate) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// A command with the broker's settings in its environment, as one would type it. Files by their names alone: reports are kept,
-/// and where they lay on one machine says nothing.
+/// A command with the broker's settings in its environment, as one would type it. Files appear only with their names:
+/// reports are kept, and a path of one machine tells nothing.
 fn described(command: &Command) -> String {
     let set = command
         .get_envs()

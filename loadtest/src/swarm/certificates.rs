@@ -1,4 +1,4 @@
-//! The certificates of a run: an authority of its own, the broker's certificate in files, and who trusts it.
+//! The certificates of a run: its own authority, the broker's certificate in files, and clients that trust it.
 
 use std::fs;
 use std::io;
@@ -16,17 +16,17 @@ use tempfile::TempDir;
 
 use crate::swarm::tls::TlsClient;
 
-/// Time that a look at the certificate may take.
+/// How long a look at the certificate may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// Someone who signs, and where the broker's certificate lies.
+/// An authority, and the folder with the broker's certificate.
 pub(crate) struct Certificates {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Certificates {
-    /// An authority, and a first certificate.
+    /// Creates an authority and a first certificate.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -48,13 +48,13 @@ impl Certificates {
         ]
     }
 
-    /// The file with the broker's certificate, and the one with its key.
+    /// The paths of the broker's certificate and of its key.
     fn files(&self) -> (PathBuf, PathBuf) {
         let path = |name| self.folder.path().join(name);
         (path("cert.pem"), path("key.pem"))
     }
 
-    /// Puts a new certificate and key into the files, each in one step, and returns the certificate.
+    /// Replaces certificate and key in the files, each in one step. Returns the certificate.
     pub(crate) fn replace(&self) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
@@ -70,7 +70,7 @@ impl Certificates {
         Ok(certificate.der().to_vec())
     }
 
-    /// A client that trusts the authority.
+    /// The configuration of a client that trusts the authority.
     pub(crate) fn client(&self) -> anyhow::Result<TlsClient> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.as_ref().der().clone())?;
@@ -78,7 +78,8 @@ impl Certificates {
     }
 }
 
-/// A client that trusts `roots`. It goes on with no earlier session, in which no certificate would be shown.
+/// The configuration of a client that trusts `roots`. It resumes no session, since a resumed session shows no
+/// certificate.
 pub(crate) fn trusting(roots: RootCertStore) -> Result<TlsClient, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -94,7 +95,7 @@ fn named(name: &str) -> DistinguishedName {
     named
 }
 
-/// The certificate that a new connection to `address` is shown.
+/// The certificate that `address` shows to a new connection.
 pub(crate) fn shown(address: SocketAddr, client: &TlsClient) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK_WITHIN)?;
     stream.set_read_timeout(Some(LOOK_WITHIN))?;

@@ -1,8 +1,8 @@
-//! One non-blocking WebSocket connection of the load: connect, handshake, frames in, masked frames out.
+//! One non-blocking WebSocket connection of the load test: connect, handshake, frames in, masked frames out.
 //!
-//! Knows WebSocket and nothing of what is said over it. Holds no buffer while nothing is incomplete: bytes are read into
-//! memory that all connections share. Pings are answered here. What waits to be written is not bounded by itself; callers
-//! only ever send requests, whose number they decide. When anything breaks, the connection ends and says why, once.
+//! It knows WebSocket and nothing of the protocol over it. It holds no buffer while nothing is incomplete: bytes are
+//! read into memory that all connections share. It answers pings. What waits to be written is not bounded here: callers
+//! only send requests, and decide how many. When anything breaks, the connection ends and reports why, once.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,29 +24,30 @@ use crate::swarm::inflated::Inflated;
 use crate::swarm::report::Faults;
 use crate::swarm::tls::Wire;
 
-/// Masks every frame. RFC 6455 §5.3 wants it unpredictable, for the sake of proxies, of which a load test has none.
+/// The mask of every frame. RFC 6455 §5.3 requires an unpredictable one because of proxies, which a load test does not
+/// have.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Number of a connection within its swarm, dense from 0.
+/// The number of a connection within its swarm: dense from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnId(pub(crate) usize);
 
-/// What happens on connections.
+/// Handles the events of connections.
 pub(crate) trait Handler {
-    /// A text or binary message came. `received` is what [`Self::reading`] said when its last bytes were read.
+    /// A text or binary message came. `received` is what [`Self::reading`] returned when its last bytes were read.
     fn message(&mut self, id: ConnId, message: &[u8], received: Micros, reply: &mut Reply<'_>);
 
     /// The handshake of a connection is done. Its messages come after this.
     fn opened(&mut self, _id: ConnId, _reply: &mut Reply<'_>) {}
 
-    /// Bytes were read; the messages that they complete come next. Returns the time to be told with them: the wall time,
-    /// unless the handler goes by another clock.
+    /// Bytes were read; the messages that they complete come next. Returns the time to pass with these messages: the
+    /// wall time, unless the handler uses another clock.
     fn reading(&mut self) -> Micros {
         now()
     }
 
-    /// A connection ended, whether it was ever open or not. Comes once, and nothing of that connection after it. A fault,
-    /// unless this side asked for it.
+    /// A connection ended, whether or not it was ever open. This comes once, and nothing of that connection comes after
+    /// it. It is a fault unless this side asked for it.
     fn ended(&mut self, id: ConnId, ending: &Ending) {
         if !matches!(ending, Ending::Finished) {
             self.faults()
@@ -54,11 +55,11 @@ pub(crate) trait Handler {
         }
     }
 
-    /// What went wrong so far.
+    /// The faults so far.
     fn faults(&mut self) -> &mut Faults;
 }
 
-/// Why a connection is no more.
+/// Why a connection ended.
 #[derive(Debug, Error)]
 pub(crate) enum Ending {
     /// This side asked for it.
@@ -82,7 +83,7 @@ pub(crate) enum Ending {
     Broke(#[source] io::Error),
 }
 
-/// How a handler answers.
+/// The way for a handler to answer.
 #[derive(Debug)]
 pub(crate) struct Reply<'c> {
     out: &'c mut Vec<u8>,
@@ -106,7 +107,7 @@ impl<'c> Reply<'c> {
             .extend_from_slice(&client_frame(true, opcode, MASK, payload));
     }
 
-    /// The connection is ready for its part; another may be begun.
+    /// Marks the connection as ready for its part. Another connection may then be started.
     pub(crate) fn settle(&mut self) {
         *self.settled = true;
     }
@@ -121,7 +122,7 @@ enum Phase {
     Closing,
 }
 
-/// What the connections of a swarm share.
+/// State that the connections of a swarm share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) handshake: Handshake,
@@ -129,7 +130,7 @@ pub(crate) struct Shared {
     pub(crate) inflated: Inflated,
 }
 
-/// A connection.
+/// A connection of the load test.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: ConnId,
@@ -137,15 +138,14 @@ pub(crate) struct Connection {
     phase: Phase,
     settled: bool,
     reader: FrameReader,
-    /// The handshake's answer as far as it came.
+    /// The part of the handshake's answer that has come.
     head: Vec<u8>,
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     out: Vec<u8>,
 }
 
 impl Connection {
-    /// Begins to connect to `endpoint`, from `source` if it is given; the number is also the token under which `registry`
-    /// reports it.
+    /// Starts to connect to `endpoint`, from `source` if it is given. The number is also the token in `registry`.
     pub(crate) fn start(
         id: ConnId,
         endpoint: &Endpoint,
@@ -169,42 +169,42 @@ impl Connection {
         })
     }
 
-    /// Whether the handshake is done and no close was sent.
+    /// Whether the handshake is done and no close frame was sent.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 
-    /// Whether the handler said so.
+    /// Whether the handler has called [`Reply::settle`].
     pub(crate) fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Lets `fill` add messages, and writes them with what waits already, in one call if the kernel takes them.
+    /// Lets `fill` add messages. Writes them after the waiting bytes, in one call if the kernel takes them.
     pub(crate) fn send_all(&mut self, fill: impl FnOnce(&mut Reply<'_>)) -> Result<(), Ending> {
         fill(&mut Reply::new(&mut self.out, &mut self.settled));
         self.flush()
     }
 
-    /// Bytes of an incomplete message.
+    /// How many bytes of an incomplete message it holds.
     pub(crate) fn held(&self) -> usize {
         self.reader.held()
     }
 
     /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
     pub(crate) fn reset_when_dropped(&self) {
-        // A socket that refuses this keeps its port for a minute, which costs nobody anything but the port.
+        // If the socket refuses this, the only effect is that its port stays in use for a minute.
         let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
     }
 
-    /// Bytes that the kernel has not taken yet.
+    /// How many bytes the kernel has not taken yet.
     pub(crate) fn waiting(&self) -> usize {
         self.out.len()
     }
 
-    /// Sends a close frame; the connection ends when the broker answers it.
+    /// Sends a close frame. The connection ends when the broker answers it.
     ///
     /// # Errors
-    /// When the connection broke, or was not open and thereby is finished.
+    /// When the connection broke, or was not open and so has ended.
     pub(crate) fn close(&mut self) -> Result<(), Ending> {
         if self.phase != Phase::Open {
             return Err(Ending::Finished);
@@ -214,7 +214,8 @@ impl Connection {
         self.send_all(|reply| reply.message(Opcode::Close, &code))
     }
 
-    /// Does what readiness allows, and reads a few times, at most so many bytes each time. Returns whether more can be read at once.
+    /// Does what readiness allows, with at most `reads` reads of a limited size. Returns whether more can be read at
+    /// once.
     pub(crate) fn ready(
         &mut self,
         reads: usize,
@@ -246,7 +247,7 @@ impl Connection {
         Ok(more)
     }
 
-    /// Whether the connection is made; if so, the handshake is on its way.
+    /// Whether the connection is made. If it is, the handshake is on its way.
     fn connected(&mut self, handshake: &Handshake) -> Result<bool, Ending> {
         if let Some(error) = self.stream.socket().take_error().map_err(Ending::NotConnected)? {
             return Err(Ending::NotConnected(error));
@@ -262,7 +263,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Takes so many bytes that were read.
+    /// Handles `read` bytes that were read.
     fn take(&mut self, read: usize, shared: &mut Shared, handler: &mut impl Handler) -> Result<(), Ending> {
         let (bytes, handshake) = (&shared.scratch[..read], &shared.handshake);
         if self.phase != Phase::Handshaking {
@@ -326,7 +327,7 @@ impl Connection {
         }
     }
 
-    /// Writes what waits, as far as the kernel takes it.
+    /// Writes the waiting bytes as far as the kernel takes them.
     fn flush(&mut self) -> Result<(), Ending> {
         self.stream.flush().map_err(|error| self.broke(error))?;
         let mut written = 0;
@@ -360,7 +361,7 @@ impl Connection {
     }
 }
 
-/// A socket on its way to `address`.
+/// A socket that is connecting to `address`.
 pub(crate) fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -374,7 +375,7 @@ pub(crate) fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Resu
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// RFC 6455 §5.5.1: nothing, or two bytes of code and a text.
+/// Reads the payload of a close frame (RFC 6455 §5.5.1): it is empty, or two bytes of code and a text.
 fn close_of(payload: &[u8]) -> Ending {
     let (code, reason) = match payload {
         [high, low, reason @ ..] => (Some(CloseCode(u16::from_be_bytes([*high, *low]))), reason),
@@ -386,9 +387,9 @@ fn close_of(payload: &[u8]) -> Ending {
     }
 }
 
-/// The wall time, as the broker stamps its messages.
+/// The wall time, as in the broker's messages.
 pub(crate) fn now() -> Micros {
-    // A clock before 1970 is taken for 1970.
+    // A time before 1970 counts as 1970.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

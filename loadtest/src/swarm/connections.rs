@@ -1,9 +1,9 @@
 //! Many connections on one thread: an edge-triggered epoll loop.
 //!
-//! At most so many connections are on their way at a time that the broker's backlog is not what is measured; the next
-//! is begun when one settles or ends. A connection that always has more to read gives way to the others after a few
-//! reads. The loop never sleeps longer than it is told to and never by itself. A connection whose incomplete message is one
-//! too many for the memory that all of them share is ended, with the reason.
+//! The number of connections that are connecting is limited, so that the broker's backlog is not what is measured. The
+//! next one starts when one settles or ends. A connection that always has more to read gives way to the others after a
+//! few reads. The loop sleeps only as long as it is told to. If the incomplete messages of all connections together
+//! need too much memory, the connection that exceeds the limit ends with that reason.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,32 +20,33 @@ use crate::swarm::interrupt::Interrupt;
 use crate::swarm::source::Sources;
 use crate::swarm::tls::TlsClient;
 
-/// Bytes read at once, into memory that all connections share.
+/// Bytes to read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
-/// Reads of one connection before others have their turn.
+/// How often one connection is read before others have their turn.
 const READS_PER_TURN: usize = 8;
-/// Readiness events taken at once.
+/// Most readiness events per turn.
 const EVENTS: usize = 1_024;
-/// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one frame.
+/// Most bytes of incomplete messages that all connections hold together. NATS sends a slow reader up to 64 MiB in one
+/// frame.
 const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Connections that are on their way at a time.
+/// Most connections that have started and not settled.
 const UNSETTLED_MAX: usize = 128;
-/// Time without a connection getting ready after which the rest is given up.
+/// If no connection gets ready for this time, the rest is given up.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// Time that all connections get to be closed.
+/// How long closing all connections may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
-/// Files that the process has open besides its connections.
+/// How many files the process has open besides its connections.
 const OTHER_FILES: u64 = 64;
 
-/// Where to connect.
+/// The place and the way to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
-    /// By which TLS is spoken there, if it is.
+    /// The TLS configuration, if the endpoint uses TLS.
     pub(crate) client: Option<TlsClient>,
     pub(crate) handshake: Handshake,
-    /// Whether connections come from addresses that nobody has had lately.
+    /// Whether connections come from addresses that have not been used lately.
     pub(crate) has_sources: bool,
 }
 
@@ -66,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// Raises the limit of open files as far as the system allows, and checks that it suffices for so many connections.
+/// Raises the limit of open files as far as the system allows. Checks that it suffices for `connections` connections.
 pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
     let (needed, limit) = (
         connections as u64 + OTHER_FILES,
@@ -79,42 +80,42 @@ pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections and what handles them.
+/// Many connections, and their handler.
 #[derive(Debug)]
 pub(crate) struct Swarm<H> {
-    /// What is told of all that happens.
+    /// The handler of all events.
     pub(crate) handler: H,
     poll: Poll,
     events: Events,
     endpoint: Endpoint,
-    /// Where connections come from, if they have such addresses.
+    /// The source addresses of connections, if they have their own.
     sources: Sources,
     shared: Shared,
-    /// Bytes of incomplete messages of all connections.
+    /// The bytes of all connections' incomplete messages.
     held: usize,
     held_max: usize,
     interrupt: Interrupt,
     connections: Vec<Option<Connection>>,
-    /// Connections that were begun, and that may be.
+    /// The number of connections that were started, and the most that may be.
     begun: usize,
     begun_max: usize,
-    /// Of these, the ones that have neither settled nor ended.
+    /// How many of the started ones have neither settled nor ended.
     unsettled: usize,
-    /// Connections that were begun and have not ended.
+    /// How many of the started ones have not ended.
     alive: usize,
-    /// Connections that may have more to read although no event will say so.
+    /// Connections that may have more to read although no event will report it.
     again: Vec<usize>,
-    /// Connections that nothing is read from.
+    /// Connections that are not read.
     stopped: Range<usize>,
 }
 
 impl<H: Handler> Swarm<H> {
-    /// What came on connections that agreed on compression.
+    /// What came on connections that negotiated compression.
     pub(crate) fn compressed(&self) -> inflated::Counts {
         self.shared.inflated.counts()
     }
 
-    /// A swarm of `count` connections, none of them begun.
+    /// A swarm of `count` connections, none of them started.
     pub(crate) fn new(
         endpoint: &Endpoint,
         count: usize,
@@ -146,31 +147,31 @@ impl<H: Handler> Swarm<H> {
         })
     }
 
-    /// Takes at most so many connections' readiness at once, so that a turn stays short.
+    /// Takes at most `events_max` readiness events at once, so that a turn stays short.
     pub(crate) fn with_events_max(mut self, events_max: usize) -> Self {
         self.events = Events::with_capacity(events_max);
         self
     }
 
-    /// Begins the connections up to `count`, from the address that this machine has towards the server, as it must be across a
-    /// network. The others are begun when they are asked for.
+    /// Starts the connections up to `count`. They come from the address that this machine has towards the server, as is
+    /// needed across a network. The others start only when this is called for them.
     pub(crate) fn begin_some(&mut self, count: usize) -> anyhow::Result<()> {
         self.endpoint.has_sources = false;
         self.begun_max = count;
         self.turn(Duration::ZERO).map(drop)
     }
 
-    /// Whether every connection was begun and has settled or ended.
+    /// Whether every connection was started and has settled or ended.
     pub(crate) fn is_settled(&self) -> bool {
         self.begun == self.connections.len() && self.unsettled == 0
     }
 
-    /// Connections that have settled or ended.
+    /// How many connections have settled or ended.
     pub(crate) fn settled(&self) -> usize {
         self.begun - self.unsettled
     }
 
-    /// Connections whose handshake is done and that have not ended.
+    /// How many connections have done their handshake and not ended.
     pub(crate) fn open(&self) -> usize {
         self.connections
             .iter()
@@ -179,23 +180,23 @@ impl<H: Handler> Swarm<H> {
             .count()
     }
 
-    /// Lets `fill` add messages for a connection and writes them; one that has ended gets none.
+    /// Lets `fill` add messages for a connection and writes them. A connection that has ended gets none.
     pub(crate) fn send_all(&mut self, id: ConnId, fill: impl FnOnce(&mut Reply<'_>)) {
         self.with(id.0, |connection, _, _| connection.send_all(fill).map(|()| false));
     }
 
-    /// Bytes that wait to be written on a connection.
+    /// How many bytes wait to be written on a connection.
     pub(crate) fn waiting(&self, id: ConnId) -> usize {
         self.connections[id.0].as_ref().map_or(0, Connection::waiting)
     }
 
-    /// From now on, reads nothing from these connections, as if their users had gone to sleep; from all others it does.
+    /// Stops reading from these connections, as if their users had gone to sleep. All others are read.
     pub(crate) fn stop_reading(&mut self, connections: Range<usize>) {
         let again = std::mem::replace(&mut self.stopped, connections);
         self.again.extend(again);
     }
 
-    /// Reads at most so many bytes from each connection that nothing else is read from.
+    /// Reads at most `bytes_max` bytes from each connection that is otherwise not read.
     pub(crate) fn sip(&mut self, bytes_max: usize) {
         for index in self.stopped.clone() {
             self.with(index, |connection, shared, handler| {
@@ -204,7 +205,7 @@ impl<H: Handler> Swarm<H> {
         }
     }
 
-    /// Drops the connections from `first` on without a close, as a network that breaks, and begins them anew.
+    /// Drops the connections from `first` on without a close, as a broken network does, and starts them again.
     pub(crate) fn reconnect(&mut self, first: ConnId) {
         for connection in &mut self.connections[first.0..self.begun] {
             if let Some(connection) = connection.take() {
@@ -218,8 +219,8 @@ impl<H: Handler> Swarm<H> {
         self.begun = self.begun.min(first.0);
     }
 
-    /// Makes every connection end with a reset when the swarm is dropped: ports are free at once, and no close of thousands
-    /// of connections is under way when the next server is measured.
+    /// Makes every connection end with a reset when the swarm is dropped. Ports are then free at once, and thousands of
+    /// closes do not go on while the next server is measured.
     pub(crate) fn reset_when_dropped(&self) {
         self.connections
             .iter()
@@ -227,8 +228,8 @@ impl<H: Handler> Swarm<H> {
             .for_each(Connection::reset_when_dropped);
     }
 
-    /// Begins connections, waits for readiness for at most `timeout`, and does what can be done. Returns whether
-    /// something could be.
+    /// Starts connections, waits at most `timeout` for readiness, and does what can be done. Returns whether there was
+    /// something to do.
     pub(crate) fn turn(&mut self, timeout: Duration) -> anyhow::Result<bool> {
         self.interrupt.check()?;
         self.begin();
@@ -258,7 +259,7 @@ impl<H: Handler> Swarm<H> {
         Ok(any)
     }
 
-    /// Turns until `until` or until `done` says so, whichever comes first. Returns whether `done` said so.
+    /// Turns until the time `until` or until `done` returns true, whichever comes first. Returns whether `done` did.
     pub(crate) fn turn_until(
         &mut self,
         until: Instant,
@@ -274,12 +275,12 @@ impl<H: Handler> Swarm<H> {
         Ok(true)
     }
 
-    /// Turns for so long.
+    /// Turns for the given time.
     pub(crate) fn turn_for(&mut self, time: Duration) -> anyhow::Result<()> {
         self.turn_until(Instant::now() + time, |_| false).map(drop)
     }
 
-    /// Begins all connections and waits until they have settled or ended. That some do not is a fault.
+    /// Starts all connections and waits until they have settled or ended. If some do not, this is a fault.
     pub(crate) fn connect(&mut self) -> anyhow::Result<()> {
         let (mut settled, mut since) = (0, Instant::now());
         while !self.is_settled() {
@@ -301,7 +302,7 @@ impl<H: Handler> Swarm<H> {
         Ok(())
     }
 
-    /// Closes every connection and waits for the broker's answers. That some do not come is a fault.
+    /// Closes every connection and waits for the broker's answers. If some do not come, this is a fault.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         for index in 0..self.begun {
             self.with(index, |connection, _, _| connection.close().map(|()| false));
@@ -330,7 +331,7 @@ impl<H: Handler> Swarm<H> {
         }
     }
 
-    /// Lets a connection do something, and keeps account of what came of it.
+    /// Lets a connection do something, and updates the counts.
     fn with(
         &mut self,
         index: usize,
@@ -360,7 +361,7 @@ impl<H: Handler> Swarm<H> {
             Err(ending) => {
                 self.held -= connection.held();
                 self.alive -= 1;
-                // Closing the socket takes it out of epoll.
+                // Closing the socket removes it from epoll.
                 self.connections[index] = None;
                 self.handler.ended(ConnId(index), &ending);
             }
@@ -385,7 +386,7 @@ mod tests {
     /// The header of a frame of 1,000 bytes.
     const HEADER: &[u8] = b"\x82\x7e\x03\xe8";
 
-    /// Notes what happens.
+    /// Records what happens.
     #[derive(Default)]
     struct Notes {
         lengths: Vec<usize>,
@@ -411,7 +412,7 @@ mod tests {
         }
     }
 
-    /// A swarm of `count` connections, all open, and the server's ends of them.
+    /// A swarm of `count` open connections, and the server's ends of them.
     fn swarm(listener: &TcpListener, count: usize) -> (Swarm<Notes>, Vec<TcpStream>) {
         let address = listener.local_addr().expect("it listens");
         let endpoint = Endpoint::new(address, "/", None);
@@ -447,7 +448,7 @@ mod tests {
             .collect()
     }
 
-    /// Rounds of ten thousand connections ran out of ports: those of the round before were not free yet.
+    /// Rounds of ten thousand connections used to run out of ports, since those of the round before were not free yet.
     #[test]
     fn swarms_share_no_address_and_leave_no_port_behind() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -467,7 +468,7 @@ mod tests {
                 .all(|one| after.iter().all(|other| one.ip() != other.ip())),
             "{before:?}, {after:?}"
         );
-        // Those that come back after a storm have new ones as well.
+        // Connections that come back after a storm have new addresses as well.
         other.reconnect(ConnId(0));
         assert!(
             other.sources.of(0) != after[0].ip(),
@@ -476,7 +477,7 @@ mod tests {
         );
     }
 
-    /// Each may hold a message that is not whole yet, all together not more than is allowed.
+    /// Each connection may hold an incomplete message, but all together not more than allowed.
     #[test]
     fn what_all_hold_together_is_bounded() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -484,13 +485,13 @@ mod tests {
         swarm.held_max = 1_500;
         let until = Instant::now() + WITHIN;
         let part = [HEADER, &[b'x'; 700]].concat();
-        // Which end is which connection's does not matter.
+        // It does not matter which end belongs to which connection.
         for (end, held) in ends[..2].iter_mut().zip([704, 1_408]) {
             end.write_all(&part).expect("open");
             let came = swarm.turn_until(until, |swarm| swarm.held == held);
             assert!(came.expect("no interruption"), "{} held", swarm.held);
         }
-        // The third is one too many, and what it held is given back.
+        // The third part is one too many. Its connection ends and gives back what it held.
         ends[2].write_all(&part).expect("open");
         let ended = swarm.turn_until(until, |swarm| !swarm.handler.endings.is_empty());
         assert!(ended.expect("no interruption"));

@@ -1,10 +1,10 @@
-//! Server frames (RFC 6455 §5.2) out of bytes as they come.
+//! Parses server frames (RFC 6455 §5.2) from bytes as they come.
 //!
-//! Strict: a masked frame, a reserved bit (but RSV1 where compression was agreed on) or opcode, a longer length than needed and a fragment are faults. Tickwire never
-//! fragments, so a fragment here means that something is wrong. Text is handed on as bytes; whether it is UTF-8 is the
-//! business of whoever parses it. Holds the bytes of one incomplete frame at most, and nothing between frames, so that
-//! tens of thousands of quiet connections cost nothing. What many readers hold together is bounded by whoever has them
-//! (`swarm`).
+//! The parser is strict. These are faults: a masked frame, a reserved bit (except RSV1 if compression was negotiated),
+//! a reserved opcode, a longer length than needed, and a fragment. Tickwire never fragments, so a fragment means that
+//! something is wrong. Text is passed on as bytes; the caller checks whether it is UTF-8. The parser holds the bytes of
+//! one incomplete frame at most, and nothing between frames, so that tens of thousands of quiet connections cost
+//! nothing. `swarm` bounds what all parsers hold together.
 
 use std::ops::Range;
 
@@ -12,14 +12,14 @@ use thiserror::Error;
 use tickwire_wire::frame::Opcode;
 use tickwire_wire::limits::CONTROL_BYTES_MAX;
 
-/// Longest payload that is accepted, in bytes. NATS puts all that waits for a reader into one frame: up to its
-/// `max_pending` of 64 MiB, and the message that goes beyond it.
+/// Longest payload that is accepted, in bytes. NATS puts everything that waits for a reader into one frame: up to its
+/// `max_pending` of 64 MiB, and the message that exceeds it.
 const PAYLOAD_BYTES_MAX: usize = 65 * 1024 * 1024;
 
-/// Of the first frame of a message: it is compressed.
+/// Set in the first frame of a compressed message.
 const RSV1: u8 = 0x40;
 
-/// A whole frame.
+/// A complete frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: Opcode,
@@ -47,12 +47,12 @@ pub(crate) enum FrameFault {
     TooLong(u64),
 }
 
-/// What a run of bytes begins with.
+/// What the bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
 enum Begins {
-    /// A whole frame with its payload there.
+    /// A complete frame: opcode, whether it is compressed, and the range of its payload.
     Frame(Opcode, bool, Range<usize>),
-    /// Part of a frame; at least so many bytes are missing.
+    /// A part of a frame. At least this many bytes are missing.
     Part(usize),
 }
 
@@ -98,34 +98,34 @@ fn begins(bytes: &[u8], deflate: bool) -> Result<Begins, FrameFault> {
     })
 }
 
-/// Cuts a stream of bytes into frames.
+/// Divides a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
-    /// An incomplete frame.
+    /// The bytes of an incomplete frame.
     rest: Vec<u8>,
     deflate: bool,
 }
 
 impl FrameReader {
-    /// From now on, messages may be compressed.
+    /// Accepts compressed messages from now on.
     pub(crate) fn accept_deflated(&mut self) {
         self.deflate = true;
     }
 
-    /// Whether they may.
+    /// Whether compressed messages are accepted.
     pub(crate) fn accepts_deflated(&self) -> bool {
         self.deflate
     }
 
-    /// Bytes of an incomplete frame.
+    /// How many bytes of an incomplete frame it holds.
     pub(crate) fn held(&self) -> usize {
         self.rest.len()
     }
 
-    /// Takes `bytes` and gives `each` every frame that is complete now, in order.
+    /// Takes `bytes` and passes to `each` every frame that is now complete, in order.
     ///
     /// # Errors
-    /// At the first frame that breaks a rule; nothing after it can be trusted.
+    /// At the first frame that breaks a rule. Nothing after it can be trusted.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -136,7 +136,7 @@ impl FrameReader {
                 Begins::Part(_) if bytes.is_empty() => return Ok(()),
                 Begins::Part(missing) => {
                     let (part, after) = bytes.split_at(missing.min(bytes.len()));
-                    // Room for the frame and not for twice as much; memory that is never written to is never used.
+                    // The room is for this frame and not twice as much. Memory that is never written to is never used.
                     self.rest.reserve_exact(missing);
                     self.rest.extend_from_slice(part);
                     bytes = after;
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// The frames of `pieces`, as opcode and length, and the fault if there is one.
+    /// The frames of `pieces`, as opcode and payload, and the fault if there is one.
     fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<(Opcode, Vec<u8>)>, Option<FrameFault>) {
         let (mut reader, mut frames) = (FrameReader::default(), Vec::new());
         for piece in pieces {
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((frames, reader.held(), reader.rest.capacity()), (1, 0, 0));
     }
 
-    /// NATS sends as much in one frame as may wait for a reader.
+    /// NATS sends everything that waits for a reader in one frame.
     #[test]
     fn frames_of_64_mib_are_accepted() {
         let header = b"\x82\x7f\0\0\0\0\x04\0\0\0";

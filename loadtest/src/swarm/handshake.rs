@@ -1,45 +1,45 @@
-//! The opening handshake of a WebSocket connection, the client's side (RFC 6455 §4.1), without a socket.
+//! The client's side of the opening handshake of a WebSocket connection (RFC 6455 §4.1), without a socket.
 //!
-//! Every connection uses the key of the RFC's own example, so that the answer that proves a WebSocket server is known
-//! beforehand. A key made anew for each connection would guard against caches on the way, of which a load test has none.
+//! Every connection uses the key of the RFC's own example, so that the right answer is known beforehand. A new key for
+//! each connection would guard against caches on the way, which a load test does not have.
 
 use thiserror::Error;
 
 /// The key of RFC 6455 §1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// The answer to it, from the same section.
+/// The answer to that key, from the same section.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// What ends a head.
+/// The end of a head.
 const END: &[u8] = b"\r\n\r\n";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
-/// The parameter by which a server compresses each message by itself (RFC 7692 §7.1.1.1).
+/// The parameter with which a server compresses each message by itself (RFC 7692 §7.1.1.1).
 const NO_TAKEOVER: &str = "server_no_context_takeover";
-/// Longest head of a response that is accepted, in bytes.
+/// Longest head of an answer that is accepted, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Most characters of a response that an error repeats.
+/// Most characters of an answer that an error repeats.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// Why a response does not open a WebSocket connection.
+/// Why an answer does not open a WebSocket connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the handshake's answer {0}")]
 pub(crate) struct HandshakeFault(String);
 
-/// What is asked for.
+/// The handshake of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Handshake {
     /// Host and port.
     pub(crate) host: String,
-    /// Path with query.
+    /// Path and query.
     pub(crate) path: String,
-    /// The one subprotocol that is offered and must be chosen, if any.
+    /// The only subprotocol that is offered, if there is one. The server must choose it.
     pub(crate) subprotocol: Option<&'static str>,
-    /// Whether permessage-deflate is offered and must be agreed on, without context takeover of the server: what comes is
-    /// then the same for all connections.
+    /// Whether permessage-deflate is offered and must be accepted, without context takeover by the server. What comes
+    /// is then the same for all connections.
     pub(crate) deflate: bool,
 }
 
 impl Handshake {
-    /// The request.
+    /// The text of the request.
     pub(crate) fn request(&self) -> String {
         let Self { host, path, .. } = self;
         let offer = self
@@ -58,10 +58,10 @@ impl Handshake {
         )
     }
 
-    /// Looks at the bytes that came so far. Returns where the head ends once it is there and in order.
+    /// Reads the bytes of the answer so far. Returns where its head ends once that is complete and right.
     ///
     /// # Errors
-    /// When the answer is anything but the acceptance of what was asked for.
+    /// When the answer does not accept what was asked for.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeFault> {
         let Some((status, end)) = answered(bytes)? else {
             return Ok(None);
@@ -85,7 +85,8 @@ impl Handshake {
                 ))),
             }
         };
-        // RFC 6455 §4.1, what the client must verify, items 2 to 6. An extension that is not offered may not be chosen.
+        // RFC 6455 §4.1: what the client must verify, items 2 to 6. The server may not choose an extension that is not
+        // offered.
         must_be("Upgrade", "websocket", false)?;
         must_be("Connection", "upgrade", false)?;
         must_be("Sec-WebSocket-Accept", ACCEPT, true)?;
@@ -106,10 +107,10 @@ impl Handshake {
     }
 }
 
-/// The status of an HTTP answer and where its head ends, once that is there.
+/// The status of an HTTP answer and where its head ends, once the head is complete.
 ///
 /// # Errors
-/// When the bytes are no HTTP answer, or its head is too long.
+/// When the bytes are not an HTTP answer, or its head is too long.
 pub(crate) fn answered(bytes: &[u8]) -> Result<Option<(u16, usize)>, HandshakeFault> {
     let Some(head) = bytes.windows(END.len()).position(|part| part == END) else {
         return match bytes.len() {
@@ -127,7 +128,7 @@ pub(crate) fn answered(bytes: &[u8]) -> Result<Option<(u16, usize)>, HandshakeFa
     Ok(Some((status, head + END.len())))
 }
 
-/// Whether permessage-deflate was agreed on and the server keeps no context.
+/// Whether permessage-deflate was accepted and the server keeps no context.
 fn agrees(extensions: &[&str]) -> bool {
     let [only] = extensions else { return false };
     let mut parts = only.split(';').map(str::trim);

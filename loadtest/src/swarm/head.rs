@@ -1,16 +1,16 @@
-//! The head of a data message, read without reading the rest.
+//! Reads the head of a data message without the rest.
 //!
-//! The broker writes `update` and `snapshot` always in the same way; this looks for exactly that and reads topic, number and
-//! time in some tens of nanoseconds. What looks otherwise is left to the real decoder: slower, never wrong.
+//! The broker always writes `update` and `snapshot` in the same layout. This reads topic, number and time from that
+//! layout in some tens of nanoseconds. A message in another layout is left to the real decoder, which is slower.
 
 use tickwire_wire::codec::DataOp;
 
-/// Digits of a time in microseconds from the year 2001 to 2286.
+/// The digits of a time in microseconds between the years 2001 and 2286.
 const TIME_DIGITS: usize = 16;
 /// Most digits of a number that cannot overflow.
 const DIGITS_MAX: usize = 19;
 
-/// What a data message begins with, and its data.
+/// The head of a data message, and its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head<'m> {
     pub(crate) op: DataOp,
@@ -18,12 +18,12 @@ pub(crate) struct Head<'m> {
     pub(crate) seq: u64,
     /// The digits of its time.
     time: &'m [u8],
-    /// As it was published.
+    /// The data as it was published.
     pub(crate) data: &'m [u8],
 }
 
 impl<'m> Head<'m> {
-    /// The head of `message`, if it is a data message in the broker's own layout.
+    /// Reads the head of `message`, if it is a data message in the broker's own layout.
     #[inline]
     pub(crate) fn of(message: &'m [u8]) -> Option<Self> {
         let rest = message.strip_prefix(br#"{"op":""#)?;
@@ -47,21 +47,21 @@ impl<'m> Head<'m> {
         })
     }
 
-    /// When the broker took it, in microseconds since 1970.
+    /// When the broker took the message, in microseconds since 1970.
     #[inline]
     pub(crate) fn ts(&self) -> u64 {
         number(self.time)
     }
 }
 
-/// What stands before the next quote, and what after it. A text with escapes is not for here.
+/// The text before the next quote, and the bytes after it; `None` for a text with escapes.
 #[inline]
 fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
     (bytes[end] == b'"').then(|| (&bytes[..end], &bytes[end + 1..]))
 }
 
-/// The digits of a time, and what follows them. Those of today are as many as they are always.
+/// The digits of a time, and the bytes after them. A time always has the same number of digits.
 #[inline]
 fn time(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes.split_at_checked(TIME_DIGITS) {
@@ -70,14 +70,14 @@ fn time(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The digits that `bytes` begin with, and what follows them.
+/// The digits that `bytes` begin with, and the bytes after them.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (1..=DIGITS_MAX).contains(&count).then(|| bytes.split_at(count))
 }
 
-/// The number that these digits are.
+/// The number that these digits spell.
 #[inline]
 fn number(digits: &[u8]) -> u64 {
     digits
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// The head as the broker's own encoder writes it is the head that is read.
+    /// The head that the broker's own encoder writes is the head that is read.
     #[test]
     fn what_the_broker_writes_is_read() {
         let epoch = Epoch::from("k3v9");

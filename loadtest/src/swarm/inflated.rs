@@ -1,45 +1,45 @@
-//! What compressed messages stand for, each inflated once however many connections it comes to.
+//! Inflates compressed messages, each once for all connections that it comes to.
 //!
-//! Where the server keeps no context, the bytes of a compressed message alone say what it stands for, so that the same bytes need
-//! not be inflated again. A client that inflated each delivery would cost more than a server that compresses once.
+//! If the server keeps no context, the bytes of a compressed message alone determine its content. So the same bytes
+//! need not be inflated again. A client that inflated each delivery would cost more than a server that compresses once.
 //!
-//! Bounded: so many messages, each as long as it came; when they are too many, all are forgotten.
+//! The number of kept messages is bounded. When there are too many, all are forgotten.
 
 use rustc_hash::FxHashMap;
 use tickwire_wire::deflate::{BadDeflate, Inflater};
 
-/// Messages that are kept.
+/// Most messages that are kept.
 const KNOWN_MAX: usize = 8_192;
 /// Longest message that is accepted.
 const BYTES_MAX: usize = 65 * 1024 * 1024;
 
-/// Messages that were inflated, and counts of all that came.
+/// The messages that were inflated, and counts of all that came.
 #[derive(Debug, Default)]
 pub(crate) struct Inflated {
     inflater: Inflater,
-    /// What came, and where it is as it is.
+    /// The compressed messages, and the index of each one's content.
     known: FxHashMap<Vec<u8>, usize>,
     plain: Vec<Vec<u8>>,
     counts: Counts,
 }
 
-/// What came on connections that agreed on compression.
+/// What came on connections that negotiated compression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Messages.
+    /// All messages.
     pub(crate) messages: u64,
-    /// Of these, compressed ones.
+    /// How many of them were compressed.
     pub(crate) deflated: u64,
-    /// Bytes of all of them as they came, without the frames' headers.
+    /// The bytes of all messages as they came, without the frames' headers.
     pub(crate) bytes: u64,
-    /// Bytes of what they stand for.
+    /// The bytes of their content.
     pub(crate) plain_bytes: u64,
-    /// Compressed ones that had to be inflated.
+    /// How many compressed messages had to be inflated.
     pub(crate) inflated: u64,
 }
 
 impl Inflated {
-    /// What came so far.
+    /// The counts so far.
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
@@ -52,7 +52,7 @@ impl Inflated {
         self.counts.plain_bytes += message.len() as u64;
     }
 
-    /// What a compressed message stands for.
+    /// The content of a compressed message.
     #[inline]
     pub(crate) fn message(&mut self, deflated: &[u8]) -> Result<&[u8], BadDeflate> {
         let place = match self.known.get(deflated) {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, so that the broker that was started does not outlive the load test.
+//! Handles SIGINT and SIGTERM, so that the broker that was started does not outlive the load test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on, the signals are noted here and do nothing else.
+    /// Starts to watch. The signals are only recorded from now on.
     pub(crate) fn watch() -> anyhow::Result<Self> {
         let asked = Self::default();
         for signal in [SIGINT, SIGTERM] {

@@ -1,4 +1,4 @@
-//! Latencies of a run, as outcomes carry them: a few quantiles of a histogram.
+//! The latencies of a run in its outcome: a few quantiles of a histogram.
 
 use std::fmt::{self, Display};
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::swarm::report::micros;
 
-/// Latencies, in microseconds; all 0 of none.
+/// Latencies in microseconds; all 0 if there were none.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Latency {
-    /// How many.
+    /// The number of latencies.
     pub(crate) count: u64,
     pub(crate) p50: u64,
     pub(crate) p99: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Of what `histogram` holds, in microseconds.
+    /// The quantiles of `histogram`, which is in microseconds.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         Self {
             count: histogram.len(),

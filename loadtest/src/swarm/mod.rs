@@ -1,6 +1,6 @@
-//! What every run is made of: very many connections on one thread, what they read, the broker under test, and the report.
+//! The base of every run: very many connections on one thread, what they read, the broker under test, and the report.
 //!
-//! Knows WebSocket and Tickwire's messages, and nothing of what a run is for.
+//! It knows WebSocket and Tickwire's messages, but not what a run is for.
 
 pub(crate) mod audit;
 pub(crate) mod broker;

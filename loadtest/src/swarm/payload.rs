@@ -1,21 +1,21 @@
-//! The payload of every message that is compared: the same bytes for all servers.
+//! The payload of every message of a comparison: the same bytes for all servers.
 //!
-//! A JSON string literal without escapes: the time at which the message was due and its number, at fixed places, then
-//! padding or what a recording has. Whoever delivers it must deliver these bytes. Reading one touches the digits only;
-//! [`Payload::agrees`] looks at every byte.
+//! It is a JSON string literal without escapes: the time at which the message was due and its number, at fixed places,
+//! then padding or recorded text. A server must deliver exactly these bytes. Reading a payload only reads the digits;
+//! [`Payload::agrees`] checks every byte.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Bytes of a payload that is not recorded.
+/// The bytes of a payload that is not recorded.
 pub(crate) const PAYLOAD_BYTES: usize = 128;
-/// Where the digits of the time stand: nanoseconds since a moment that the run chose, for 115 days.
+/// The place of the digits of the time: nanoseconds since a moment that the run chose. They last for 115 days.
 const TIME: Range<usize> = 1..1 + DIGITS;
-/// Where the digits of the number stand.
+/// The place of the digits of the number.
 const NUMBER: Range<usize> = TIME.end + 1..TIME.end + 1 + DIGITS;
-/// Digits of a time or number.
+/// The digits of a time or number.
 const DIGITS: usize = 16;
-/// Bytes before what is padding or recorded.
+/// The bytes before the padding or the recorded text.
 const HEAD_BYTES: usize = NUMBER.end + 1;
 
 /// A moment of a run, in nanoseconds of the monotonic clock since its origin.
@@ -27,7 +27,7 @@ pub(crate) struct Nanos(pub(crate) u64);
 pub(crate) struct Clock(Instant);
 
 impl Clock {
-    /// A clock that begins now.
+    /// Starts a clock now.
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
@@ -41,13 +41,13 @@ impl Clock {
 }
 
 impl Nanos {
-    /// Time since `earlier`; none before it.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment so much later.
+    /// The moment that is later by `time`.
     pub(crate) fn plus(self, time: Duration) -> Self {
         Self(self.0 + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
@@ -58,13 +58,13 @@ impl Nanos {
 pub(crate) struct Payload(Box<[u8]>);
 
 impl Payload {
-    /// A payload with nothing but padding.
+    /// A payload that is only padding.
     pub(crate) fn new() -> Self {
         Self::of(&[b'x'; PAYLOAD_BYTES])
     }
 
-    /// A payload with `text`, as long as that: its first and last bytes give way to quotes, time and number. What would need
-    /// escapes in JSON is replaced. A text too short for that is padded.
+    /// A payload with `text`, of the same length. Quotes, time and number replace its first and last bytes. Characters
+    /// that would need escapes in JSON are replaced. A text that is too short is padded.
     pub(crate) fn of(text: &[u8]) -> Self {
         let plain = |byte: &u8| match byte {
             b'"' => b'\'',
@@ -81,12 +81,13 @@ impl Payload {
         Self(bytes.into())
     }
 
-    /// Its length.
+    /// The length in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// Replaces `out` by the payload of message `number`, due at `due`. Numbers and times beyond 16 digits wrap.
+    /// Replaces the content of `out` by the payload of message `number`, due at `due`. Numbers and times with more than
+    /// 16 digits wrap.
     pub(crate) fn write<'o>(&self, due: Nanos, number: u64, out: &'o mut Vec<u8>) -> &'o [u8] {
         out.clear();
         out.extend_from_slice(&self.0);
@@ -95,7 +96,7 @@ impl Payload {
         out
     }
 
-    /// Whether every byte of `bytes` is as it was written, for whatever time and number.
+    /// Whether every byte of `bytes` is as it was written, for any time and number.
     pub(crate) fn agrees(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.0.len()
             && due(bytes).is_some()
@@ -120,13 +121,15 @@ fn read_digits(digits: &[u8]) -> Option<u64> {
     Some(eight_digits(*high)? * 100_000_000 + eight_digits(*low)?)
 }
 
-/// The number that eight digits are, all at once: pairs of digits become numbers, then pairs of these, and again.
+/// The number that eight digits spell, computed at once: pairs of digits become numbers, then pairs of these, and
+/// again.
 #[inline]
 fn eight_digits(digits: [u8; 8]) -> Option<u64> {
     const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
     const ZEROS: u64 = 0x3030_3030_3030_3030;
     let digits = u64::from_le_bytes(digits);
-    // '0' to '9' are 0x30 to 0x39: adding 6 changes the high half of none of them, and that of all others from 0x3a on.
+    // '0' to '9' are 0x30 to 0x39. Adding 6 does not change their high half, but changes that of all others from 0x3a
+    // on.
     let high = |bytes: u64| bytes & HIGH_HALVES;
     if high(digits) != ZEROS || high(digits + 0x0606_0606_0606_0606) != ZEROS {
         return None;
@@ -137,13 +140,13 @@ fn eight_digits(digits: [u8; 8]) -> Option<u64> {
     Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
-/// When the message with this payload was due. None if the bytes are no payload.
+/// When the message with this payload was due; `None` if the bytes are not a payload.
 #[inline]
 pub(crate) fn due(payload: &[u8]) -> Option<Nanos> {
     read_digits(payload.get(TIME)?).map(Nanos)
 }
 
-/// The number of the message with this payload. None if the bytes are no payload.
+/// The number of the message with this payload; `None` if the bytes are not a payload.
 #[inline]
 pub(crate) fn number(payload: &[u8]) -> Option<u64> {
     read_digits(payload.get(NUMBER)?)
@@ -187,7 +190,7 @@ mod tests {
         );
     }
 
-    /// Every byte at every place: a digit or refused.
+    /// Every byte at every place is a digit or is refused.
     #[test]
     fn only_digits_are_digits() {
         for at in 0..8 {

@@ -1,6 +1,6 @@
-//! What the system says of a process and of its own memory, out of /proc.
+//! Reads what the system tells about a process and about its own memory from /proc.
 //!
-//! Linux only. Each reading is a few short files; nothing is kept open.
+//! Linux only. Each reading takes a few short files; nothing is kept open.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-/// Memory of a process that is in RAM.
+/// The memory of a process that is in RAM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Memory {
     /// All of it (VmRSS).
     pub(crate) rss_bytes: u64,
-    /// The part that no file backs (RssAnon).
+    /// The part without a file behind it (RssAnon).
     pub(crate) anon_bytes: u64,
 }
 
-/// Memory of the kernel, the whole machine's.
+/// The memory of the kernel, for the whole machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct KernelMemory {
-    /// Pages that TCP counts for its buffers.
+    /// The pages that TCP counts for its buffers.
     pub(crate) tcp_bytes: u64,
-    /// Slabs: sockets, files, inodes and everything else.
+    /// The slabs: sockets, files, inodes and everything else.
     pub(crate) slab_bytes: u64,
 }
 
-/// CPU time of a process, by the name of its threads without their number (`shard-0` and `shard-1` are `shard`).
+/// The CPU time of a process by thread name, without the threads' numbers (`shard-0` and `shard-1` are `shard`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CpuTime(BTreeMap<String, Duration>);
 
@@ -44,18 +44,18 @@ impl CpuTime {
         Self(self.0.iter().map(passed).collect())
     }
 
-    /// All threads together.
+    /// The time of all threads together.
     pub(crate) fn total(&self) -> Duration {
         self.0.values().sum()
     }
 
-    /// The threads of one name, if there are any.
+    /// The time of the threads with this name, if there are any.
     pub(crate) fn of(&self, name: &str) -> Option<Duration> {
         self.0.get(name).copied()
     }
 }
 
-/// The seconds of each name: `feed 0.31, shard 4.02`.
+/// The seconds by name: `feed 0.31, shard 4.02`.
 impl Display for CpuTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (name, time)) in self.0.iter().enumerate() {
@@ -66,14 +66,14 @@ impl Display for CpuTime {
     }
 }
 
-/// A process at one moment; two make a measurement.
+/// The counters of a process at one moment. Two of them make a measurement.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     at: Instant,
     pub(crate) rss_bytes: u64,
     pub(crate) threads: u64,
     cpu: CpuTime,
-    /// Time in which its threads were ready and others had the core.
+    /// The time in which its threads were ready and others had the core.
     waited: Duration,
     voluntary: u64,
     involuntary: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Sample {
 pub(crate) struct Used {
     pub(crate) time: Duration,
     pub(crate) cpu: Duration,
-    /// Time in which threads were ready and others had the core.
+    /// The time in which its threads were ready and others had the core.
     pub(crate) waited: Duration,
     /// Context switches because it waited.
     pub(crate) voluntary: u64,
@@ -93,7 +93,8 @@ pub(crate) struct Used {
 }
 
 impl Sample {
-    /// The process `pid` now. CPU times are those of the scheduler, to the nanosecond. Threads that ended are not in it.
+    /// Takes a sample of process `pid`. CPU times are those of the scheduler, in nanoseconds. Threads that have ended
+    /// are not included.
     pub(crate) fn take(pid: u32) -> anyhow::Result<Self> {
         let path = format!("/proc/{pid}/task");
         let mut sample = Self {
@@ -109,7 +110,7 @@ impl Sample {
             let task = task?.path();
             let [name, times, status] =
                 ["comm", "schedstat", "status"].map(|file| fs::read_to_string(task.join(file)));
-            // A thread may end between being listed and being read.
+            // A thread may end after it is listed and before it is read.
             let (Ok(name), Ok(times), Ok(status)) = (name, times, status) else {
                 continue;
             };
@@ -152,8 +153,8 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<CpuTime> {
     Sample::take(pid).map(|sample| sample.cpu)
 }
 
-/// System calls that process `pid` wrote with so far, of those that the kernel counts: `write` and `writev`, but not `send` and
-/// `sendmsg`.
+/// How many system calls process `pid` has written with so far. The kernel counts `write` and `writev`, but not `send`
+/// and `sendmsg`.
 pub(crate) fn writes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/io");
     field(&read(&path)?, "syscw:").with_context(|| format!("{path} has no usable syscw"))
@@ -173,7 +174,7 @@ fn read(path: &str) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
-/// The number of a line that begins with `name`.
+/// The number in the line that begins with `name`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))
@@ -186,7 +187,7 @@ fn kilobytes(path: &str, text: &str, name: &str) -> anyhow::Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// The `mem` of the line of TCP.
+/// The value of `mem` in the line of TCP.
 fn tcp_pages(sockstat: &str) -> Option<u64> {
     let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     first_number(line.split_once(" mem ")?.1)

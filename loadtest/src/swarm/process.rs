@@ -1,7 +1,7 @@
-//! A server's process: started, waited for, and stopped again whatever happens.
+//! The process of a server: it is started, awaited, and stopped whatever happens.
 //!
-//! One that is dropped is told to end with SIGTERM, and killed when it has not soon after. One that ends before it is ready, or
-//! is not ready in time, is an error that says so; its own words are on standard error.
+//! When it is dropped, it gets SIGTERM, and is killed if it has not ended soon after. If it ends before it is ready, or
+//! is not ready in time, this is an error. The server's own messages are on standard error.
 
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,11 +16,11 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::swarm::report::progress;
 
-/// Time that a server has until it is ready.
+/// How long a server may take until it is ready.
 const START_WITHIN: Duration = Duration::from_secs(20);
-/// Time that a server which nobody needs any more has to end.
+/// How long a server that is no longer needed may take to end.
 const DROP_WITHIN: Duration = Duration::from_secs(2);
-/// Time between two looks at a server that starts or stops.
+/// The time between two looks at a server that starts or stops.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A started server.
@@ -28,8 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts `command`, with as many open files as the system allows: by default it could not hold more than about a
-    /// thousand connections.
+    /// Starts `command` with as many open files as the system allows. By default it could only hold about a thousand
+    /// connections.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
         let program = command.get_program().to_owned();
@@ -39,7 +39,7 @@ impl Process {
         })?))
     }
 
-    /// Its number, for `/proc`.
+    /// The process id, for `/proc`.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -49,15 +49,15 @@ impl Process {
         &mut self.0
     }
 
-    /// How it ended, once it has.
+    /// The exit status, once it has ended.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.0.try_wait().context("cannot look after the server")
     }
 
-    /// Waits until `ready` has something to tell.
+    /// Waits until `ready` returns something.
     ///
     /// # Errors
-    /// When the server ends, is not ready in time, or `ready` fails, as when a signal came.
+    /// When the server ends, is not ready in time, or `ready` fails, for example at a signal.
     pub(crate) fn wait_until<T>(
         &mut self,
         mut ready: impl FnMut() -> anyhow::Result<Option<T>>,
@@ -78,12 +78,12 @@ impl Process {
         }
     }
 
-    /// Tells it to end.
+    /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::TERM).context("cannot signal the server")
     }
 
-    /// Tells it to end, and waits until it has; none if it has not in time.
+    /// Sends it SIGTERM and waits until it has ended; `None` if it has not ended in time.
     pub(crate) fn stop(&mut self, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
         if let Some(status) = self.exited()? {
             bail!("the server had ended by itself, with {status}");
@@ -115,7 +115,7 @@ impl Drop for Process {
     }
 }
 
-/// The program of this name in the PATH.
+/// The path of the program with this name in PATH.
 pub(crate) fn installed_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -123,7 +123,7 @@ pub(crate) fn installed_program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// An address of the loopback that nobody uses. Another program may take it before the server does; it says so then.
+/// A loopback address that is free. Another program may take it before the server does; the server then reports it.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(loopback(0)).context("no free port")?;
     Ok(listener.local_addr()?)
@@ -145,7 +145,7 @@ pub(crate) fn own_cores() -> anyhow::Result<Vec<usize>> {
 /// Moves this thread, and what it starts, to these cores.
 ///
 /// # Errors
-/// When there is no such core, or it may not be used.
+/// When a core does not exist or may not be used.
 pub(crate) fn run_on(cores: &[usize]) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
@@ -155,10 +155,10 @@ pub(crate) fn run_on(cores: &[usize]) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on the cores {cores:?}"))
 }
 
-/// Does something on these cores, and goes back. A server that is started meanwhile stays there.
+/// Calls `act` on these cores, and then goes back. A server that is started meanwhile stays there.
 ///
 /// # Errors
-/// As [`run_on`], or when it fails.
+/// As [`run_on`], or when `act` fails.
 pub(crate) fn on_cores<T>(cores: &[usize], act: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let own = own_cores()?;
     run_on(cores)?;

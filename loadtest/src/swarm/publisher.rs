@@ -1,6 +1,6 @@
-//! One connection that publishes at a steady rate, a topic of its readers' after the other.
+//! A connection that publishes at a steady rate, to the readers' topics in turn.
 //!
-//! What is late is published at once, all of it; what waits to be written is as bounded as the time that a turn takes.
+//! Late messages are all published at once. The time that a turn takes bounds what waits to be written.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::swarm::connections::Swarm;
 use crate::swarm::readers::{PUBLISHER, Readers};
 use crate::swarm::watch::Watch;
 
-/// Messages that are published at a steady rate, a topic after the other.
+/// Messages that are published at a steady rate, to the topics in turn.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     every: Duration,
     data: String,
-    /// Messages so far.
+    /// The number of messages so far.
     pub(crate) count: u64,
     due: Instant,
 }
 
 impl Publisher {
-    /// So many messages a second with `data`, which is JSON. The first is due now.
+    /// A publisher of `per_second` messages a second with `data`, which is JSON. The first is due now.
     pub(crate) fn new(per_second: u32, data: String) -> Self {
         Self {
             every: Duration::from_secs(1) / per_second,
@@ -29,7 +29,7 @@ impl Publisher {
         }
     }
 
-    /// The next message is due now.
+    /// Makes the next message due now.
     pub(crate) fn begin(&mut self) {
         self.due = Instant::now();
     }
@@ -62,13 +62,13 @@ impl Publisher {
         swarm.turn(turn).map(drop)
     }
 
-    /// Publishes and reads for so long.
+    /// Publishes and reads for the given time.
     pub(crate) fn turn_for<W: Watch>(
         &mut self,
         swarm: &mut Swarm<Readers<W>>,
         time: Duration,
     ) -> anyhow::Result<()> {
-        /// Longest turn while something is to be published.
+        /// Longest turn while messages are to be published.
         const TURN: Duration = Duration::from_millis(2);
         let until = Instant::now() + time;
         while Instant::now() < until {

@@ -1,11 +1,11 @@
-//! Very many subscribers of Tickwire, in JSON, each of which checks the number of every message that it gets.
+//! Very many subscribers of Tickwire, in JSON. Each checks the number of every message that it gets.
 //!
-//! Reader n has some topics that follow one another in a list, beginning further on the larger n is. It subscribes to them when it is
-//! welcomed, and is ready when that is acked. What the protocol does not allow (`audit`) is a fault: a number that is not the next one
-//! of a topic of which every message counts, an old one, a message of a topic that was not subscribed to, a refusal, a
-//! message that does not belong there. A gap is one too: readers here are fast, and those that are not take the newest. Whoever
-//! wants to know more of the messages watches them ([`Watch`]). Connection 0 may be a publisher, whose acks tell what there
-//! is to receive.
+//! Reader n has some topics that follow one another in a list. The larger n, the further on in the list they begin. It
+//! subscribes to them after the welcome, and is ready after the ack. What the protocol does not allow (`audit`) is a
+//! fault: a number that is not the next one of a topic where every message counts, an old number, a message of a topic
+//! without a subscription, a refusal, or an unexpected message. A gap is a fault too: readers here are fast, and slow
+//! ones take only the newest. A trial that wants to know more about the messages watches them ([`Watch`]). Connection 0
+//! may be a publisher, whose acks tell what there is to receive.
 //!
 //! Memory: some tens of bytes for each topic of each reader; nothing is queued.
 
@@ -23,41 +23,41 @@ use crate::swarm::head::Head;
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
 
-/// The connection that publishes, where there is one.
+/// The connection that publishes, if there is one.
 pub(crate) const PUBLISHER: ConnId = ConnId(0);
-/// Longest latency that is told from longer ones.
+/// Longest latency that is distinguished, in microseconds.
 const LATENCY_US_MAX: u64 = 600_000_000;
-/// Time beyond two heartbeats after which a connection that hears nothing is a fault.
+/// A connection that hears nothing for this time beyond two heartbeats is a fault.
 const SILENCE_MARGIN_US: u64 = 5_000_000;
 
-/// Which connections and topics there are.
+/// The connections and topics of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
     pub(crate) readers: usize,
     pub(crate) topics: Vec<String>,
-    /// Topics of each reader.
+    /// The number of topics of each reader.
     pub(crate) topics_each: usize,
-    /// By how many topics the first one of a reader is further on than that of the reader before.
+    /// How much further on in the list the topics of a reader begin than those of the reader before.
     pub(crate) apart: usize,
-    /// Whether connection 0 publishes; the readers are behind it then.
+    /// Whether connection 0 publishes. The readers come after it then.
     pub(crate) publishes: bool,
-    /// How readers subscribe; as the kind of each topic says if they do not.
+    /// The mode in which readers subscribe; without it, that of each topic's kind.
     pub(crate) mode: Option<Mode>,
     pub(crate) snapshot: bool,
 }
 
 impl Layout {
-    /// Connections.
+    /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.readers + usize::from(self.publishes)
     }
 
-    /// Which topic a reader has at a place.
+    /// The topic that a reader has at a place.
     pub(crate) fn topic(&self, reader: usize, place: usize) -> usize {
         (reader * self.apart + place) % self.topics.len()
     }
 
-    /// At which place a reader has a topic, if it has it.
+    /// The place at which a reader has a topic, if it has it.
     fn place(&self, reader: usize, topic: usize) -> Option<usize> {
         let (topics, first) = (self.topics.len(), self.topic(reader, 0));
         let place = (topic + topics - first) % topics;
@@ -65,11 +65,11 @@ impl Layout {
     }
 }
 
-/// What was counted besides what the topics add up to.
+/// Counts besides the sums over the topics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Counts {
     pub(crate) updates: u64,
-    /// Bytes of updates and snapshots.
+    /// The bytes of updates and snapshots.
     pub(crate) bytes: u64,
     pub(crate) heartbeats: u64,
     /// Connections that ended without being asked to.
@@ -81,25 +81,25 @@ pub(crate) struct Counts {
 pub(crate) struct Readers<W> {
     pub(crate) layout: Layout,
     numbers: FxHashMap<Box<[u8]>, usize>,
-    /// Of each topic of each reader; a reader's are together.
+    /// The account of each topic of each reader. Those of a reader are together.
     audits: Vec<Audit>,
     /// The newest number of each topic that the broker has acknowledged to the publisher.
     pub(crate) newest: Vec<u64>,
-    /// Messages that it has acknowledged to it.
+    /// How many messages the broker has acknowledged to the publisher.
     pub(crate) published: u64,
     pub(crate) counts: Counts,
     pub(crate) sums: Sums,
     heartbeat_ms: u64,
-    /// When each connection last heard something; 0 before, and once that no longer matters.
+    /// When each connection last heard something; 0 before, and once it no longer matters.
     heard: Vec<Micros>,
-    /// The lineage of the numbers, once an ack told it.
+    /// The epoch of the numbers, once an ack told it.
     pub(crate) epoch: Option<Epoch>,
     pub(crate) faults: Faults,
     pub(crate) watch: W,
 }
 
 impl<W: Watch> Readers<W> {
-    /// Readers that know of nothing yet.
+    /// The readers of `layout`, before anything has come.
     pub(crate) fn new(layout: Layout, watch: W) -> Self {
         let numbered = layout.topics.iter().enumerate();
         Self {
@@ -125,7 +125,8 @@ impl<W: Watch> Readers<W> {
         self.audits[reader * self.layout.topics_each + place].last()
     }
 
-    /// Whether so many messages were acknowledged to the publisher and every reader has the newest of each of its topics.
+    /// Whether the publisher got acks for `published` messages and every reader has the newest message of each of its
+    /// topics.
     pub(crate) fn have_all(&self, published: u64) -> bool {
         self.published == published && self.behind().next().is_none()
     }
@@ -158,7 +159,7 @@ impl<W: Watch> Readers<W> {
         }
     }
 
-    /// Readers that have not got all of a topic, and how many messages they lack.
+    /// The readers that have not got all messages of a topic, and how many they lack.
     fn behind(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         let each = self.layout.topics_each;
         self.audits.iter().enumerate().filter_map(move |(at, audit)| {
@@ -170,12 +171,12 @@ impl<W: Watch> Readers<W> {
         })
     }
 
-    /// The reader whose connection it is; none of the publisher's.
+    /// The reader of a connection; `None` for the publisher's.
     fn reader(&self, id: ConnId) -> Option<usize> {
         id.0.checked_sub(usize::from(self.layout.publishes))
     }
 
-    /// The number of a topic and where a reader has it, if it has subscribed to it.
+    /// The number of a topic, and the place at which a reader has it, if it has subscribed to it.
     #[inline]
     fn find(&mut self, reader: usize, topic: &[u8]) -> Option<(usize, usize)> {
         let number = self.numbers.get(topic).copied();
@@ -192,7 +193,7 @@ impl<W: Watch> Readers<W> {
         &mut self.audits[reader * self.layout.topics_each + place]
     }
 
-    /// Lets a topic of a reader account for `what` came. What it should not have been is a fault.
+    /// Records `what` came in the account of a reader's topic. What should not have come is a fault.
     #[inline]
     fn account(
         &mut self,
@@ -256,7 +257,7 @@ impl<W: Watch> Readers<W> {
         self.watch.came(came, &mut self.faults);
     }
 
-    /// What the publisher is told.
+    /// Handles a control message to the publisher.
     fn of_publisher(&mut self, control: Control, reply: &mut Reply<'_>) {
         match control {
             Control::Welcome { .. } => reply.settle(),
@@ -383,7 +384,7 @@ impl<W: Watch> Handler for Readers<W> {
     }
 }
 
-/// Latencies of messages, in microseconds.
+/// A histogram of latencies in microseconds.
 pub(crate) fn latencies() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
 }

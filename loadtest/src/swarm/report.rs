@@ -1,7 +1,7 @@
-//! What a run says: progress on standard error, a closing table on standard output, JSON in a file.
+//! The reports of a run: progress on standard error, a table on standard output, JSON in a file.
 //!
-//! An [`Outcome`] is all three of table, figures and faults. Faults are counted by kind, each with its first few examples, so that
-//! a run in which everything fails stays readable.
+//! An [`Outcome`] holds the table, the figures and the faults. Faults are counted by kind, each with its first few
+//! examples. So the report stays readable even if everything fails.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -13,10 +13,10 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Examples that are kept of each kind of fault.
+/// How many examples are kept of each kind of fault.
 const EXAMPLES: usize = 5;
 
-/// Says something about the run while it goes on.
+/// Reports the progress of a run.
 macro_rules! progress {
     ($($text:tt)+) => {
         $crate::swarm::report::go_on_saying(format_args!($($text)+))
@@ -25,26 +25,26 @@ macro_rules! progress {
 
 pub(crate) use progress;
 
-/// What [`progress!`] does.
+/// The function behind [`progress!`].
 pub(crate) fn go_on_saying(text: fmt::Arguments<'_>) {
-    // A terminal that went away must not end a measurement.
+    // A terminal that has gone must not end a measurement.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Faults of one kind.
+/// The faults of one kind.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Kind {
     count: u64,
     examples: Vec<String>,
 }
 
-/// What went wrong.
+/// The faults of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Faults(BTreeMap<&'static str, Kind>);
 
 impl Faults {
-    /// Counts a fault of a `kind`; `example` says which.
+    /// Counts a fault of a `kind`. `example` describes it.
     pub(crate) fn add(&mut self, kind: &'static str, example: impl Display) {
         let of_kind = self.0.entry(kind).or_default();
         of_kind.count += 1;
@@ -53,7 +53,7 @@ impl Faults {
         }
     }
 
-    /// Adds those of another part of the run.
+    /// Adds the faults of another part of the run.
     pub(crate) fn merge(&mut self, other: Self) {
         for (kind, found) in other.0 {
             let of_kind = self.0.entry(kind).or_default();
@@ -63,7 +63,7 @@ impl Faults {
         }
     }
 
-    /// All kinds together.
+    /// The number of faults of all kinds.
     pub(crate) fn count(&self) -> u64 {
         self.0.values().map(|kind| kind.count).sum()
     }
@@ -81,7 +81,7 @@ impl Display for Faults {
     }
 }
 
-/// What a run found: rows of the closing table, figures for whoever reads them as JSON, and what went wrong.
+/// The outcome of a run: rows of the table, figures for JSON, and faults.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     rows: Vec<(String, String)>,
@@ -90,7 +90,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Of a broker that was started as `description` says.
+    /// The outcome for a broker that was started as `description` says.
     pub(crate) fn of_broker(description: &str) -> Self {
         let mut outcome = Self::default();
         outcome.row("broker", description);
@@ -125,14 +125,14 @@ impl Outcome {
         self.row(label, grouped(count));
     }
 
-    /// Takes over what a part of the run did wrong, if it did.
+    /// Records the error of a part of the run as a fault, if it failed.
     pub(crate) fn expect(&mut self, kind: &'static str, done: anyhow::Result<()>) {
         if let Err(error) = done {
             self.faults.add(kind, format_args!("{error:#}"));
         }
     }
 
-    /// The table, and the faults below it.
+    /// The table, with the faults below it.
     fn text(&self) -> String {
         let mut text = format!("\n{}", aligned(&self.rows));
         for (kind, found) in &self.faults.0 {
@@ -151,7 +151,7 @@ impl Outcome {
         }
     }
 
-    /// Prints the table, and writes the figures and faults to `json` if that is given. Returns whether all went well.
+    /// Prints the table, and writes figures and faults to `json` if that is given. Returns whether all went well.
     pub(crate) fn publish(mut self, json: Option<&Path>) -> anyhow::Result<bool> {
         say(&self.text())?;
         if let Some(path) = json {
@@ -170,7 +170,7 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
         .context("cannot write")
 }
 
-/// Writes `what` to a file, as JSON.
+/// Writes `what` to a file as JSON.
 pub(crate) fn write_json(path: &Path, what: &impl Serialize) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(what)?;
     json.push(b'\n');
@@ -182,7 +182,7 @@ pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Labels and values, the values below each other.
+/// Labels and values, with the values aligned.
 fn aligned(rows: &[(String, String)]) -> String {
     let width = rows
         .iter()
@@ -194,7 +194,7 @@ fn aligned(rows: &[(String, String)]) -> String {
         .collect()
 }
 
-/// A whole number with its thousands apart: `1,234,567`.
+/// A whole number with its thousands separated: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -207,7 +207,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of bytes in the unit that suits it.
+/// A number of bytes in a suitable unit.
 pub(crate) fn bytes(number: u64) -> String {
     match number {
         0..10_000 => format!("{number} B"),
@@ -216,7 +216,7 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
-/// A change of bytes, which may be a loss.
+/// A change in bytes, which may be negative.
 pub(crate) fn byte_change(from: u64, to: u64) -> String {
     match to.checked_sub(from) {
         Some(more) => format!("+{}", bytes(more)),
@@ -224,7 +224,7 @@ pub(crate) fn byte_change(from: u64, to: u64) -> String {
     }
 }
 
-/// Microseconds in the unit that suits them.
+/// Microseconds in a suitable unit.
 pub(crate) fn micros(number: u64) -> String {
     match number {
         0..1_000 => format!("{number} µs"),

@@ -1,7 +1,7 @@
-//! The broker's metrics, fetched over HTTP and read from Prometheus' text format.
+//! Fetches the broker's metrics over HTTP and parses Prometheus' text format.
 //!
-//! One short-lived blocking connection per page, with a deadline on each of its reads and writes. A page is a list of
-//! series and is searched from end to end: it has some hundred lines and is looked at a few times per run.
+//! Each page takes one short blocking connection, with a deadline on each read and write. A page is a list of series
+//! and is searched from end to end: it has some hundred lines and is needed a few times per run.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -12,9 +12,9 @@ use anyhow::{Context, bail};
 
 use crate::swarm::tls::TlsClient;
 
-/// Time that connecting, and each read or write, may take.
+/// How long connecting, and each read or write, may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest response that is read.
+/// Longest answer that is read.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Fetches a page over HTTP.
@@ -22,7 +22,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     get_by(address, path, None)
 }
 
-/// Fetches a page, by TLS if there is a `client` for it.
+/// Fetches a page over HTTP, with TLS if there is a `client` for it.
 pub(crate) fn get_by(address: SocketAddr, path: &str, client: Option<&TlsClient>) -> anyhow::Result<String> {
     let fetch = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
@@ -44,7 +44,7 @@ pub(crate) fn get_by(address: SocketAddr, path: &str, client: Option<&TlsClient>
     }
 }
 
-/// Sends a request, and reads the answer to its end.
+/// Sends a request and reads the answer to its end.
 fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     let mut response = String::new();
@@ -55,12 +55,12 @@ fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<Strin
 /// A page of metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
-    /// Name with labels as they stand there, and value.
+    /// The name of each series with its labels, as in the text, and its value.
     series: Vec<(String, f64)>,
 }
 
 impl Metrics {
-    /// Reads a page; lines that are no series are passed over.
+    /// Parses a page. Lines that are not series are skipped.
     pub(crate) fn parse(page: &str) -> Self {
         let series = page
             .lines()
@@ -71,7 +71,8 @@ impl Metrics {
         Self { series }
     }
 
-    /// The sum of all series of metric `name`, or of those with the label `label`, like `op="update"`. 0 if there are none.
+    /// The sum of all series of metric `name`, or of those with the label `label`, such as `op="update"`. 0 if there
+    /// are none.
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
         self.of(name)
             .filter(|(labels, _)| labels.contains(label))
@@ -79,18 +80,18 @@ impl Metrics {
             .sum()
     }
 
-    /// The series whose names begin with `prefix`, labels and all.
+    /// The series whose names with labels begin with `prefix`.
     pub(crate) fn beginning_with(&self, prefix: &str) -> BTreeMap<String, f64> {
         let matching = self.series.iter().filter(|(name, _)| name.starts_with(prefix));
         matching.cloned().collect()
     }
 
-    /// By how much the sum grew since `earlier`.
+    /// How much the sum grew since `earlier`.
     pub(crate) fn grown(&self, earlier: &Self, name: &str, label: &str) -> f64 {
         self.sum(name, label) - earlier.sum(name, label)
     }
 
-    /// Labels and value of each series of one metric.
+    /// The labels and the value of each series of a metric.
     fn of<'m>(&'m self, name: &str) -> impl Iterator<Item = (&'m str, f64)> {
         self.series.iter().filter_map(move |(series, value)| {
             let labels = series.strip_prefix(name)?;

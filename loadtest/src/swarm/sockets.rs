@@ -1,6 +1,7 @@
-//! What the kernel holds for TCP connections over IPv4, out of /proc/net/tcp: of this thread's network namespace.
+//! Reads what the kernel holds for TCP connections over IPv4 from /proc/net/tcp, in this thread's network namespace.
 //!
-//! Linux only. A reading lists every socket of the namespace: some tens of milliseconds for tens of thousands of them.
+//! Linux only. A reading lists every socket of the namespace. That takes some tens of milliseconds for tens of
+//! thousands of sockets.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -9,7 +10,7 @@ use anyhow::Context;
 
 const TABLE: &str = "/proc/thread-self/net/tcp";
 
-/// A connection's socket.
+/// The socket of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SocketQueues {
     pub(crate) local: SocketAddrV4,
@@ -20,7 +21,7 @@ pub(crate) struct SocketQueues {
     pub(crate) unread_bytes: u64,
 }
 
-/// All sockets that there are now.
+/// All sockets that exist now.
 pub(crate) fn all() -> anyhow::Result<Vec<SocketQueues>> {
     let table = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
     Ok(table.lines().skip(1).filter_map(parse).collect())
@@ -38,7 +39,7 @@ fn parse(line: &str) -> Option<SocketQueues> {
     })
 }
 
-/// `0100007F:1CE8`: the address as a number in the machine's order of bytes, the port as a number.
+/// Parses `0100007F:1CE8`: the address as a number in the machine's byte order, and the port as a number.
 fn address(text: &str) -> Option<SocketAddrV4> {
     let (ip, port) = text.split_once(':')?;
     let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
@@ -62,7 +63,7 @@ mod tests {
         let mut client = TcpStream::connect(address).expect("it listens");
         let (server, _) = listener.accept().expect("a connection");
         client.write_all(b"seventeen bytes!!").expect("it is open");
-        // What was received can be seen once it was; the loopback delivers before a write returns.
+        // The loopback delivers before a write returns, so the received bytes can be seen.
         let sockets = all().expect("/proc is there");
         let unread = sockets
             .iter()

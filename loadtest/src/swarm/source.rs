@@ -1,34 +1,35 @@
-//! Source addresses of the connections to a server on the loopback.
+//! The source addresses of connections to a server on the loopback.
 //!
-//! A connection that this side closes keeps its port for a minute (TIME-WAIT, RFC 9293 §3.3.2), and an address has 28,000
-//! of them, so rounds of ten thousand connections each would soon find none free. The whole of 127.0.0.0/8 is the
-//! loopback's: every swarm takes addresses that no swarm of this program had before, in a range that is chosen by the
-//! process's number, so that programs run one after the other have ranges of their own too.
+//! A connection that this side closes keeps its port for a minute (TIME-WAIT, RFC 9293 §3.3.2), and an address has
+//! 28,000 ports. So rounds of ten thousand connections each would soon find none free. All of 127.0.0.0/8 is loopback.
+//! Every swarm takes addresses that no swarm of this program had before. The range of a program depends on its process
+//! id, so that programs run one after the other have different ranges.
 
 use std::net::Ipv4Addr;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Connections that share a source address: finding a free port takes the kernel long once half of them are in use.
+/// Connections per source address. Once half of the ports are in use, the kernel takes long to find a free one.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
-/// Addresses of a process before the next process's begin.
+/// The number of addresses between the range of a process and that of the next.
 const SOURCES_PER_PROCESS: u32 = 256;
-/// The first address; 127.0.0.0/16, where servers listen, is left alone.
+/// The first address. 127.0.0.0/16, where servers listen, is left out.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
-/// Addresses until 127.254.255.255.
+/// The number of addresses up to 127.254.255.255.
 const SOURCES: u32 = 254 << 16;
 
-/// Addresses that this process has taken.
+/// How many addresses this process has taken.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
-/// Addresses for a number of connections.
+/// The addresses for a number of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources {
     first: u32,
 }
 
 impl Sources {
-    /// Addresses for so many connections that nobody has had yet; after a few hundred swarms, not lately.
+    /// Takes new addresses for `connections` connections. After a few hundred swarms, addresses come again that were
+    /// not used lately.
     pub(crate) fn take(connections: usize) -> Self {
         let count = u32::try_from(connections.div_ceil(CONNECTIONS_PER_SOURCE)).unwrap_or(SOURCES);
         let before = TAKEN.fetch_add(count, Ordering::Relaxed);
@@ -39,19 +40,19 @@ impl Sources {
         }
     }
 
-    /// Addresses of which nobody has had any lately, one for each of so many connections.
+    /// Takes such addresses, one for each of `connections` connections.
     pub(crate) fn take_each(connections: usize) -> Self {
         Self::take(connections.saturating_mul(CONNECTIONS_PER_SOURCE))
     }
 
-    /// The address of connection `number` where each has its own.
+    /// The address of connection `number` if each connection has its own.
     pub(crate) fn each(self, number: usize) -> Ipv4Addr {
         self.of(number * CONNECTIONS_PER_SOURCE)
     }
 
     /// The address of connection `number`.
     pub(crate) fn of(self, number: usize) -> Ipv4Addr {
-        // Fewer than a million connections are asked for anywhere.
+        // No caller asks for more than a million connections.
         let at = self.first.wrapping_add((number / CONNECTIONS_PER_SOURCE) as u32);
         Ipv4Addr::from_bits(FIRST.to_bits() + at % SOURCES)
     }

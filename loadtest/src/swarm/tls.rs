@@ -1,4 +1,4 @@
-//! What a connection is made of: a socket, or TLS over one. Never waits.
+//! The transport of a connection: a socket, or TLS over one. It never waits.
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// As whom TLS is spoken, and who is trusted.
+/// The TLS configuration of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsClient(pub(crate) Arc<ClientConfig>);
 
@@ -27,7 +27,7 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// `socket`, to the host at `peer`, which is spoken to by TLS if there is a `client` for it.
+    /// The transport over `socket` to the host at `peer`, with TLS if there is a `client` for it.
     pub(crate) fn new(socket: TcpStream, client: Option<&TlsClient>, peer: IpAddr) -> io::Result<Self> {
         Ok(match client {
             None => Self::Plain(socket),
@@ -35,7 +35,7 @@ impl Wire {
         })
     }
 
-    /// The socket.
+    /// The socket under it.
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
@@ -43,18 +43,18 @@ impl Wire {
         }
     }
 
-    /// Reads once. Returns how many bytes came, 0 at the end, and whether there are no more for now.
+    /// Reads once. Returns how many bytes came, which is 0 at the end, and whether there are no more for now.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing.
+    /// `WouldBlock` when there is nothing to read.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
         match self {
             Self::Plain(socket) => {
                 let count = socket.read(buffer)?;
-                // A stream socket that gave less than was asked for has no more (epoll(7), question 9).
+                // A stream socket that returned less than was asked for has no more (epoll(7), question 9).
                 Ok((count, count < buffer.len()))
             }
-            // What the session holds besides, no event tells.
+            // No event reports what else the session holds.
             Self::Tls(secured) => Ok((secured.read(buffer)?, false)),
         }
     }

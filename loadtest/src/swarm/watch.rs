@@ -1,4 +1,4 @@
-//! What a trial wants to know of the messages of its readers, besides that their numbers are in order.
+//! What a trial can check in the messages of its readers besides their numbers.
 
 use tickwire_wire::Control;
 use tickwire_wire::message::{AckResult, GapReason, Position};
@@ -12,20 +12,20 @@ use crate::swarm::report::Faults;
 pub(crate) struct Came<'m> {
     pub(crate) reader: usize,
     pub(crate) place: usize,
-    /// Number of the topic.
+    /// The number of the topic.
     pub(crate) topic: usize,
     pub(crate) head: Head<'m>,
-    /// From its entry into the broker to its being read here.
+    /// The time from its entry into the broker until it was read here, in microseconds.
     pub(crate) late_us: u64,
     pub(crate) message: &'m [u8],
 }
 
-/// What else is made of what readers are told. Nothing, as far as it is not said otherwise.
+/// Further checks of what readers hear. By default there are none.
 pub(crate) trait Watch {
     /// A data message came.
     fn came(&mut self, _came: Came<'_>, _faults: &mut Faults) {}
 
-    /// The position that a reader takes a topic up from.
+    /// The position from which a reader resumes a topic.
     fn since(&self, _reader: usize, _place: usize) -> Option<Position> {
         None
     }
@@ -33,21 +33,21 @@ pub(crate) trait Watch {
     /// A topic of a reader was acked.
     fn acked(&mut self, _reader: usize, _place: usize, _result: &AckResult, _faults: &mut Faults) {}
 
-    /// A topic of a reader has a gap. Returns whether it was to be expected.
+    /// A topic of a reader has a gap. Returns whether that was expected.
     fn gap(&mut self, _reader: usize, _place: usize, _reason: GapReason) -> bool {
         false
     }
 
-    /// A reader got another message. Returns whether it was to be expected.
+    /// A reader got another message. Returns whether that was expected.
     fn other(&mut self, _reader: usize, _control: &Control, _faults: &mut Faults) -> bool {
         false
     }
 
-    /// A reader's connection ended. Returns whether it was to be expected.
+    /// A reader's connection ended. Returns whether that was expected.
     fn ended(&mut self, _reader: usize, _ending: &Ending, _faults: &mut Faults) -> bool {
         false
     }
 }
 
-/// Nobody who wants to know more.
+/// No further checks.
 impl Watch for () {}

@@ -1,4 +1,4 @@
-//! What the broker promises, put to the test: each trial is a module with its arguments, its run and its outcome.
+//! Tests of what the broker promises: each trial is a module with its arguments, its run and its outcome.
 
 pub(crate) mod attack;
 pub(crate) mod chaos;

@@ -1,7 +1,8 @@
-//! Trial: very many connections over TLS, and the certificate replaced under them, again and again.
+//! Trial: the certificate is replaced several times under very many TLS connections.
 //!
-//! Every reader checks the number of every message. Fails when a connection ends, a message is missing, or a new connection
-//! is not shown the new certificate in time. Tells how long that took, and what a connection costs the broker in memory.
+//! Every reader checks the number of every message. The trial fails when a connection ends, a message is missing, or a
+//! new connection is not shown the new certificate in time. It reports how long that took, and how much memory a
+//! connection costs the broker.
 
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -18,29 +19,29 @@ use crate::swarm::publisher::Publisher;
 use crate::swarm::readers::{Layout, Readers};
 use crate::swarm::report::{Outcome, byte_change, bytes, grouped, progress};
 
-/// Topics; each connection has one of them, of which every message counts.
+/// The number of topics. Each connection has one of them, and every message counts.
 const TOPICS: usize = 20;
 /// Messages per second, over all topics.
 const RATE: u32 = 40;
-/// Time that a new certificate gets to be shown: what the broker promises is 1 s, on a machine that is not busy.
+/// How long it may take until a new certificate is shown. The broker promises 1 s on a machine that is not busy.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
-/// Time between two looks at the certificate.
+/// The time between two looks at the certificate.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Time that everything on its way gets to arrive.
+/// How long everything on its way may take to arrive.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(30);
-/// Longest turn of the connections while something is to be published.
+/// Longest turn of the connections while messages are to be published.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Very many connections over TLS, and the certificate replaced under them: none may notice
+/// Replace the certificate under very many TLS connections: none may notice
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsReloadArgs {
-    /// Connections; each takes an open file here and one in the broker
+    /// Connections; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
     /// How often the certificate is replaced
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     reloads: u32,
-    /// Time before each replacement, and after the last one
+    /// Seconds before each replacement, and after the last one
     #[arg(long, default_value_t = 3, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     every_s: u64,
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub(crate) struct TlsReloadArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &TlsReloadArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let certificates = Certificates::new()?;
     let mut command = args.broker.command()?;
@@ -170,7 +171,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// Replaces the certificate. Returns how long it took until a new connection was shown it, in milliseconds.
+    /// Replaces the certificate. Returns after how many milliseconds a new connection was shown it.
     fn replace(&mut self) -> anyhow::Result<Option<u64>> {
         let expected = self.certificates.replace()?;
         let look = self.look_for(expected)?;
@@ -192,7 +193,7 @@ impl Run<'_> {
         }
     }
 
-    /// Looks, on a thread of its own, until new connections are shown `expected`.
+    /// Looks on a separate thread until new connections are shown `expected`.
     fn look_for(&self, expected: Vec<u8>) -> anyhow::Result<Receiver<Option<Duration>>> {
         let (found, look) = mpsc::channel();
         let (address, client) = (self.broker.endpoint().address, self.certificates.client()?);
@@ -201,7 +202,7 @@ impl Run<'_> {
             .spawn(move || {
                 let begun = Instant::now();
                 let served = loop {
-                    // A handshake that fails is none in which the certificate is shown.
+                    // A failed handshake does not show the certificate.
                     if shown(address, &client).is_ok_and(|shown| shown == expected) {
                         break Some(begun.elapsed());
                     }
@@ -210,14 +211,14 @@ impl Run<'_> {
                     }
                     thread::sleep(LOOK_EVERY);
                 };
-                // Nobody waits when the run was interrupted.
+                // Nobody waits if the run was interrupted.
                 found.send(served).unwrap_or_default();
             })
             .context("cannot start a thread")?;
         Ok(look)
     }
 
-    /// The broker must have read each pair, and none of them in vain; and have written what was read here.
+    /// Checks that the broker has read each pair without a failure, and has written what was read here.
     fn compare_counts(&mut self) -> anyhow::Result<()> {
         let metrics = self.broker.scrape()?;
         let faults = &mut self.swarm.handler.faults;

@@ -1,6 +1,7 @@
 //! `run --quick` with every server that is installed.
 //!
-//! One of them needs recordings of a market too, and is skipped without, plainly. Which figures there are is checked, and that
+//! One test also needs recordings of a market, and is skipped visibly without them. The tests check which figures there
+//! are and that nothing is lost, never how large the figures are.
 //! nothing is lost; never how large they are.
 
 use std::fs;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::{PROGRAM, Ran, file, run, skip};
 
-/// Runs these scenarios, small and short.
+/// Runs these scenarios in their short form.
 fn quick(name: &str, arguments: &[&str]) -> Option<Ran> {
     let markdown = file(name, "md").display().to_string();
     let quick = ["--quick", "--rounds", "1", "--markdown", &markdown];
@@ -61,7 +62,7 @@ fn tickwire_goes_through_every_scenario_without_loss() {
     for ((name, figures), (expected, figure)) in found.into_iter().zip(scenarios) {
         assert_eq!(name, expected);
         assert!(figures[figure].is_number(), "{name} has no {figure}: {figures}");
-        // The highest rate is found by going beyond it.
+        // The search for the highest rate goes beyond it.
         if name != "market-max" {
             let missed = &figures["missed"];
             assert!(missed.is_null() || *missed == 0.0, "{name}: {missed} missed");
@@ -96,7 +97,7 @@ fn round_of<'r>(results: &'r Value, name: &str) -> &'r Value {
     &of_name.unwrap_or_else(|| panic!("no {name}"))["rounds"][0]
 }
 
-/// The recorded market goes through Tickwire whole: every message of it, as large as it was, to everyone.
+/// Tickwire delivers the whole recorded market: every message, in its full size, to every subscriber.
 #[test]
 fn the_recorded_market_is_replayed() {
     let arguments = ["replay", "--peer", "tickwire", "--seconds", "1"];
@@ -108,7 +109,7 @@ fn the_recorded_market_is_replayed() {
         .lines()
         .find(|line| line.starts_with("skipped: replay: "))
     {
-        // Nothing was measured then, and the program says that too.
+        // Nothing was measured in that case, and the program reports that too.
         assert_eq!(ran.status, Some(2), "{}", ran.said);
         skip(&format!("{line}\n"));
         return;

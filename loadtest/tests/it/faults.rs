@@ -1,7 +1,7 @@
 //! The trials of bad networks, slow readers and attackers, on a small scale: `chaos`, `stall`, `slowlink`, `attack`.
 //!
-//! `slowlink` needs root, `ip` and `tc`, and is skipped without, plainly. What must hold at any speed is checked, and that there
-//! are figures; never how large they are.
+//! `slowlink` needs root, `ip` and `tc`, and is skipped visibly without them. The tests check what must hold at any
+//! speed and that there are figures, never how large the figures are.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ fn a_slow_link_is_made_and_gone_again() {
     let Some(ran) = run("slowlink", &arguments) else {
         return;
     };
-    // Without root or the programs it says so in a line.
+    // Without root or the programs, the trial says so in one line.
     if ran.status == Some(2) {
         let why = ran
             .said
@@ -60,7 +60,7 @@ fn a_slow_link_is_made_and_gone_again() {
     assert_eq!(ran.status, Some(0), "{}", ran.said);
     let served = &ran.found["served"][0];
     assert!(number(served, "messages") > 0, "{served}");
-    // The bucket lets a burst through besides.
+    // The bucket also lets a burst through.
     assert!(number(served, "bytes") < 2 * 3 * 10_000, "{served}");
     assert!(
         number(served, "age_us_p99") > 0 && number(served, "send_queue_max_bytes") > 0,

@@ -1,7 +1,7 @@
-//! The load-test program, run for real on a small scale: it ends well, and says what it found.
+//! Runs the load-test program on a small scale: it must succeed and report its results.
 //!
-//! Its tests need the broker beside their own program, as a build of the whole workspace puts it, and two cores; those of
-//! the other servers need these installed. Where something is absent they say so in a line and test nothing.
+//! The tests need the broker beside their own program, where a build of the whole workspace puts it, and two cores.
+//! Those of other servers need these installed. If something is missing, a test says so in one line and tests nothing.
 
 mod compare;
 mod faults;
@@ -19,18 +19,18 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tickwire-loadtest");
 /// A run of the program that has ended.
 struct Ran {
     status: Option<i32>,
-    /// What it wrote to its standard output and error.
+    /// Its standard output and standard error.
     said: String,
-    /// What it found; null if it wrote nothing.
+    /// Its results; null if it wrote none.
     found: Value,
 }
 
-/// Where a run of this name writes a file.
+/// The path of a file that a run writes.
 fn file(name: &str, end: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{end}"))
 }
 
-/// Runs the program with `arguments`; none, plainly, where it cannot be.
+/// Runs the program with `arguments`; `None`, after saying so, if it cannot be run.
 fn run(name: &str, arguments: &[&str]) -> Option<Ran> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let why = match Path::new(PROGRAM).with_file_name("tickwire").exists() {
@@ -43,7 +43,7 @@ fn run(name: &str, arguments: &[&str]) -> Option<Ran> {
         return None;
     }
     let json = file(name, "json");
-    // What an earlier run found must not be taken for this one's.
+    // The results of an earlier run must not be taken for this one's.
     let _ = fs::remove_file(&json);
     let output = Command::new(PROGRAM)
         .args(arguments)
@@ -66,7 +66,7 @@ fn number(found: &Value, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no {name}: {found}"))
 }
 
-/// Says that a test did not run, here and in the log of skipped tests where there is one.
+/// Prints that a test did not run, and adds it to the log of skipped tests if there is one.
 #[expect(clippy::print_stdout, reason = "people see it")]
 fn skip(line: &str) {
     print!("{line}");

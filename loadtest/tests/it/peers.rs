@@ -1,13 +1,13 @@
-//! Each server that Tickwire is compared with delivers what is published: the scenario `peers`, one server at a time.
+//! Each server that Tickwire is compared with delivers what is published: the command `peers`, one server at a time.
 //!
-//! Installs those that come from npm if `TICKWIRE_TEST_INSTALL` is set, as `cargo xtask test` sets it, and nothing else. A
-//! server that is not there is skipped, plainly.
+//! It installs servers from npm if `TICKWIRE_TEST_INSTALL` is set, as `cargo xtask test` sets it, and nothing else. A
+//! server that is not installed is skipped visibly.
 
 use std::process::Command;
 
 use crate::{PROGRAM, skip};
 
-/// The peer delivers everything, or is skipped because it is not installed.
+/// Checks that the peer delivers everything, or is skipped because it is not installed.
 #[track_caller]
 fn check(name: &str) {
     let installs = std::env::var_os("TICKWIRE_TEST_INSTALL").is_some();

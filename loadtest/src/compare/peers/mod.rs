@@ -1,17 +1,17 @@
-//! The servers that are compared: how each is started, and how one talks to it.
+//! The servers that are compared: how each is started, and how to talk to it.
 //!
-//! Every peer is a process of its own on the loopback, started here and bound to a core, and every peer speaks
-//! WebSocket; what is said over it is its [`Protocol`], pure functions over bytes that keep no state between calls. A
-//! server that refuses something says so in [`Inbound::fault`]; nothing that comes in is passed over silently, except
-//! what a protocol sends by itself (greetings, heartbeats).
+//! Every peer is its own process on the loopback, started here and bound to a core. Every peer uses WebSocket; what is
+//! sent over it is its [`Protocol`]: pure functions over bytes that keep no state between calls. A refusal of the
+//! server becomes [`Inbound::fault`]. Nothing that comes in is ignored silently, except what a protocol sends by itself
+//! (greetings, heartbeats).
 //!
-//! For whoever drives a protocol over a connection:
-//! - Send [`Protocol::greet`] right after the handshake. When [`Protocol::awaits_greeting`] is true, hold everything else
-//!   back until a message comes in with [`Inbound::greeted`]; Socket.IO closes connections that are quicker.
-//! - Call [`Protocol::subscribe`] once per connection, with all of its topics: NATS numbers subscriptions in it.
-//! - One inbound message holds any number of deliveries, and never part of one. NATS puts everything that waits for a
-//!   connection into one frame, which may grow to its `max_pending` of 64 MiB when the reader is slow; it cuts such
-//!   frames up for browsers only, which it knows by a `User-Agent` that begins with `Mozilla/`. So offer none.
+//! The caller that runs a protocol over a connection has to follow these rules:
+//! - Send [`Protocol::greet`] right after the handshake. If [`Protocol::awaits_greeting`] is true, send nothing else
+//!   until a message comes in with [`Inbound::greeted`]. Socket.IO closes connections that are faster.
+//! - Call [`Protocol::subscribe`] once per connection with all its topics, since NATS numbers subscriptions in it.
+//! - One inbound message holds any number of deliveries, and never a part of one. NATS puts everything that waits for a
+//!   connection into one frame. For a slow reader the frame may grow to `max_pending`, 64 MiB. NATS divides such frames
+//!   only for browsers, which it recognises by a `User-Agent` that begins with `Mozilla/`. So send no such header.
 
 mod floor;
 mod naive;
@@ -37,17 +37,17 @@ pub(crate) use naive::serve as serve_naive;
 pub(crate) use selection::{NamedBinary, Selection};
 pub(crate) use server::Server;
 
-/// Most bytes of topics in one subscribing message; the lowest limit on a message is Tickwire's, 64 KiB.
+/// Most bytes of topics in one subscribing message. The lowest limit of a message is Tickwire's, 64 KiB.
 const SUBSCRIBE_BYTES_MAX: usize = 32 * 1024;
 
-/// A server under test and how to talk to it.
+/// A server to compare, and how to talk to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer {
-    /// Its name, of which there is one.
+    /// Its unique name.
     pub(crate) name: &'static str,
-    /// What is said over its WebSocket.
+    /// The protocol over its WebSocket.
     pub(crate) protocol: &'static dyn Protocol,
-    /// Whether it takes part where nobody names it.
+    /// Whether it takes part if no servers are named.
     pub(crate) by_default: bool,
     launch: Launch,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Peer {
 enum Launch {
     /// A build of the broker.
     Tickwire(Build),
-    /// A script of a runtime that comes from npm, or needs packages from there.
+    /// A script for a runtime that comes from npm, or that needs packages from there.
     Script(Script),
     /// NATS, from the system's packages.
     Nats,
@@ -66,7 +66,7 @@ enum Launch {
 }
 
 impl Peer {
-    /// One that takes part where nobody names it.
+    /// A peer that takes part if no servers are named.
     const fn usual(name: &'static str, protocol: &'static dyn Protocol, launch: Launch) -> Self {
         Self {
             name,
@@ -76,7 +76,7 @@ impl Peer {
         }
     }
 
-    /// One that takes part only where it is named.
+    /// A peer that takes part only if it is named.
     const fn named(name: &'static str, protocol: &'static dyn Protocol, launch: Launch) -> Self {
         Self {
             by_default: false,
@@ -84,12 +84,12 @@ impl Peer {
         }
     }
 
-    /// Why it cannot be started without installing anything, if it cannot.
+    /// Why the peer cannot be started without installing anything; `None` if it can.
     pub(crate) fn missing(&self) -> Option<String> {
         self.missing_after(Install::Never)
     }
 
-    /// Why [`start`] cannot start it, if it cannot even install what is missing.
+    /// Why [`start`] cannot start the peer even by installing what is missing; `None` if it can.
     pub(crate) fn unavailable(&self) -> Option<String> {
         self.missing_after(Install::IfPossible)
     }
@@ -103,7 +103,7 @@ impl Peer {
         }
     }
 
-    /// Whether it is one of these, or they are none. Every build of Tickwire is `tickwire`.
+    /// Whether `names` contains the peer or is empty. Every build of Tickwire also has the name `tickwire`.
     pub(crate) fn is_among(&self, names: &[String]) -> bool {
         let is_tickwire = matches!(self.launch, Launch::Tickwire(_));
         let is_it = |name: &String| name == self.name || (is_tickwire && name == TICKWIRE);
@@ -111,23 +111,24 @@ impl Peer {
     }
 }
 
-/// Whether npm packages that are missing are installed.
+/// Whether missing npm packages are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Install {
     IfPossible,
     Never,
 }
 
-/// The name of the broker as it is by default, which the names of its other builds begin with.
+/// The name of the default build of the broker. The names of other builds begin with it.
 const TICKWIRE: &str = "tickwire";
 
-/// What is said to Tickwire, unless something else is measured.
+/// The protocol for Tickwire, unless something else is measured.
 const JSON: &Tickwire = &Tickwire {
     codec: Codec::Json,
     mode: Mode::Every,
 };
 
-/// The peers, Tickwire first. The last few are no servers that anyone would choose, and take part only where they are named.
+/// The peers, Tickwire first. The last ones are servers that nobody would choose; they take part only if they are
+/// named.
 pub(crate) fn peers() -> &'static [Peer] {
     use packages::{SOCKET_IO, UWEBSOCKETS, WS};
     const DEFAULT: Build = Build {
@@ -164,7 +165,7 @@ pub(crate) fn peers() -> &'static [Peer] {
     PEERS
 }
 
-/// What is said to Tickwire in MessagePack.
+/// The protocol for Tickwire in MessagePack.
 pub(crate) fn packed() -> &'static dyn Protocol {
     &Tickwire {
         codec: Codec::MessagePack,
@@ -172,7 +173,7 @@ pub(crate) fn packed() -> &'static dyn Protocol {
     }
 }
 
-/// What is said to Tickwire by who wants the newest of each topic.
+/// The protocol for Tickwire in mode `conflate`.
 pub(crate) fn newest() -> &'static dyn Protocol {
     &Tickwire {
         codec: Codec::Json,
@@ -180,11 +181,10 @@ pub(crate) fn newest() -> &'static dyn Protocol {
     }
 }
 
-/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. Tickwire's
-/// topics are such that only the newest message counts where `newest` says so, else such that all do.
-///
+/// Starts `peer` on a free port of the loopback, bound to `core`, and waits until it accepts connections. `newest`
+/// makes only the newest message of Tickwire's topics count; otherwise every message counts.
 /// # Errors
-/// When something that it needs is not installed, naming it, or when it does not start.
+/// When something that the peer needs is not installed, which the error names, or the peer does not start.
 pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
     let mut cores = vec![core];
     if let Launch::Tickwire(Build {
@@ -201,15 +201,15 @@ pub(crate) fn start(peer: &Peer, core: usize, newest: bool, interrupt: &Interrup
     })
 }
 
-/// What takes each delivered payload, exactly as published, with its topic and number where the protocol carries them.
+/// Takes each delivered payload exactly as published, with its topic and number if the protocol has them.
 pub(crate) type Delivered<'d> = &'d mut dyn FnMut(&[u8], Option<(&[u8], u64)>);
 
-/// What differs between the servers on the wire. All are pure functions over bytes.
+/// What differs between the servers on the wire. All functions are pure and work on bytes.
 pub(crate) trait Protocol: Sync {
-    /// Path of the WebSocket endpoint, and the subprotocol to offer if any.
+    /// The path of the WebSocket endpoint, and the subprotocol to offer if there is one.
     fn endpoint(&self) -> (&'static str, Option<&'static str>);
 
-    /// What a client sends right after the handshake; may be nothing.
+    /// The messages that a client sends right after the handshake, if any.
     fn greet(&self) -> Vec<Message> {
         Vec::new()
     }
@@ -219,20 +219,20 @@ pub(crate) trait Protocol: Sync {
         false
     }
 
-    /// What subscribes a connection to these topics, whose names are like `bench.t17`. Each is confirmed, see
-    /// [`Inbound::confirmed`].
+    /// The messages that subscribe a connection to these topics, whose names are like `bench.t17`. The server confirms
+    /// each topic, see [`Inbound::confirmed`].
     fn subscribe(&self, topics: &[String]) -> Vec<Message>;
 
-    /// Appends to `out` the message that publishes `payload` to `topic`. The payload is ASCII and one JSON string with its
-    /// quotes and no escapes.
+    /// Appends to `out` the message that publishes `payload` to `topic`. The payload is one JSON string in ASCII, with
+    /// its quotes and without escapes.
     fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode;
 
-    /// Whether numbers may be skipped, since only the newest was asked for.
+    /// Whether numbers may be skipped, since only the newest message was asked for.
     fn skips(&self) -> bool {
         false
     }
 
-    /// Looks through one whole inbound message and hands on what it delivers.
+    /// Reads one whole inbound message and hands out its deliveries.
     fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound;
 }
 
@@ -255,15 +255,15 @@ impl Message {
 /// What an inbound message holds besides deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// Subscriptions that it confirms.
+    /// How many subscriptions it confirms.
     pub(crate) confirmed: usize,
     /// Whether it is the server's answer to the greeting.
     pub(crate) greeted: bool,
-    /// What must be sent back, like the answer to a ping.
+    /// What must be sent back, such as the answer to a ping.
     pub(crate) answer: Option<Message>,
     /// Tickwire's `ack` without refusals, or its `gap`.
     pub(crate) told: Option<Control>,
-    /// What the server refused, or why the message is not understood. The run is not valid then.
+    /// What the server refused, or why the message is not understood. The run is then invalid.
     pub(crate) fault: Option<String>,
 }
 
@@ -296,7 +296,7 @@ impl Inbound {
         }
     }
 
-    /// The fault of a message that is none of its protocol.
+    /// The fault of a message that is not one of the protocol.
     fn not_understood(message: &[u8]) -> Self {
         const SHOWN_BYTES_MAX: usize = 200;
         let shown = String::from_utf8_lossy(&message[..message.len().min(SHOWN_BYTES_MAX)]);
@@ -307,7 +307,7 @@ impl Inbound {
     }
 }
 
-/// `topics` in runs of at most [`SUBSCRIBE_BYTES_MAX`], each of at least one topic.
+/// `topics` in groups of at most [`SUBSCRIBE_BYTES_MAX`], each with at least one topic.
 fn runs(topics: &[String]) -> impl Iterator<Item = &[String]> {
     let mut rest = topics;
     std::iter::from_fn(move || {
@@ -325,7 +325,7 @@ fn runs(topics: &[String]) -> impl Iterator<Item = &[String]> {
     })
 }
 
-/// The number that `digits` are, all of them.
+/// The number that `digits` spell, if all of them are digits.
 fn whole_number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
@@ -334,12 +334,12 @@ fn whole_number(digits: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// So many topics as the benchmarks name them.
+    /// `count` topics with the names of the benchmarks.
     pub(super) fn topics(count: usize) -> Vec<String> {
         (0..count).map(|number| format!("bench.t{number}")).collect()
     }
 
-    /// Messages as a test compares them, one a line.
+    /// Messages in the form that a test compares, one per line.
     pub(super) fn sent(messages: &[Message]) -> String {
         let lines: Vec<String> = messages
             .iter()
@@ -352,14 +352,14 @@ mod tests {
         format!("{opcode} {:?}", String::from_utf8_lossy(payload))
     }
 
-    /// A publication as a test compares it; what is in the buffer already must stay.
+    /// A publication in the form that a test compares. What is in the buffer before must stay.
     pub(super) fn published(protocol: &dyn Protocol, topic: &str, payload: &str) -> String {
         let mut out = b"kept".to_vec();
         let opcode = protocol.publish(topic, payload.as_bytes(), &mut out);
         line(opcode, out.strip_prefix(b"kept").expect("what was there stays"))
     }
 
-    /// What is found in an inbound message, one thing a line.
+    /// The content of an inbound message, one item per line.
     pub(super) fn inbound(protocol: &dyn Protocol, message: &[u8]) -> String {
         let mut lines = Vec::new();
         let found = protocol.inbound(message, &mut |payload, number| {

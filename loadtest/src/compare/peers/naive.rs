@@ -1,9 +1,10 @@
-//! The naive server: what one writes first with tokio, kept as the baseline that Tickwire must be worth its complexity over.
+//! The naive server: what one would write first with tokio. It is the baseline that Tickwire's complexity must be
+//! worth.
 //!
-//! One thread. Each connection is a task with a bounded queue; a publication is cloned into the queue of each subscriber of
-//! its topic, under one lock, and each task frames and writes what its queue holds, all of it before it flushes. It is
-//! ordinary and not bad: no work is done twice for want of care. A subscriber whose queue is full misses the message, which
-//! is not said to anybody. It speaks the plain protocol (`plain`), and stops when it is signalled.
+//! It has one thread. Each connection is a task with a bounded queue. A publication is cloned into the queue of each
+//! subscriber of its topic, under one lock. Each task frames and writes its whole queue before it flushes. It is an
+//! ordinary server and not a bad one: it does no work twice by carelessness. A subscriber whose queue is full misses
+//! the message and is not told. It uses the plain protocol (`plain`) and stops at a signal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +20,15 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::server::announce;
 use crate::swarm::process::loopback;
 
-/// Messages that may wait for a connection.
+/// Most messages that wait for a connection.
 const QUEUE_MAX: usize = 1_024;
-/// What tungstenite's documentation advises for many connections; its default of 128 KiB is for few busy ones.
+/// The size that tungstenite's documentation recommends for many connections. Its default of 128 KiB is for few busy
+/// ones.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// What it is made of, with the version that Cargo.lock has.
+/// The library that it uses, with the version in Cargo.lock.
 const VERSION: &str = "tokio-tungstenite 0.30.0";
 
-/// Serves on a free port of the loopback, until the process is ended.
+/// Serves on a free port of the loopback until the process ends.
 pub(crate) fn serve() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -43,7 +45,7 @@ async fn accept() -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await.context("cannot accept connections")?;
         let hub = hub.clone();
         tokio::spawn(async move {
-            // A connection that breaks is over, as one that is closed.
+            // A connection that breaks has ended, like one that is closed.
             let _ = connection(id, stream, &hub).await;
             hub.leave(id);
         });
@@ -78,14 +80,14 @@ async fn connection(id: u64, stream: TcpStream, hub: &Hub) -> Result<(), Error> 
 
 type Subscribers = HashMap<u64, mpsc::Sender<Utf8Bytes>>;
 
-/// Who subscribed to what.
+/// The subscriptions.
 #[derive(Debug, Default)]
 struct Hub {
     topics: Mutex<HashMap<String, Subscribers>>,
 }
 
 impl Hub {
-    /// Does what `text` asks, and returns what to answer.
+    /// Carries out the command `text` and returns the answer.
     fn take(&self, id: u64, sender: &mpsc::Sender<Utf8Bytes>, text: &str) -> Option<Utf8Bytes> {
         if let Some((topic, payload)) = text.strip_prefix("pub ").and_then(|rest| rest.split_once(' ')) {
             self.publish(topic, payload);
@@ -109,7 +111,7 @@ impl Hub {
         if let Some(subscribers) = self.topics().get(topic) {
             let payload = Utf8Bytes::from(payload);
             for subscriber in subscribers.values() {
-                // Full: this subscriber misses the message. Closed: it is leaving.
+                // If the queue is full, this subscriber misses the message. If it is closed, the subscriber is leaving.
                 let _ = subscriber.try_send(payload.clone());
             }
         }
@@ -142,7 +144,7 @@ mod tests {
         );
     }
 
-    /// A subscriber with a queue of `room`.
+    /// A subscriber whose queue holds `room` messages.
     fn subscriber(hub: &Hub, id: u64, topics: &str, room: usize) -> mpsc::Receiver<Utf8Bytes> {
         let (sender, queue) = mpsc::channel(room);
         let answer = hub

@@ -1,8 +1,8 @@
 //! NATS: its client protocol, in binary WebSocket messages.
 //!
-//! Protocol lines follow one another in a message as the server had them; see the module above for why a message never
-//! holds part of one. Subscriptions are not confirmed by NATS (without `verbose`, which would make it answer publications
-//! too), so a `PING` follows each and its `PONG` confirms it.
+//! A message holds protocol lines in the server's order; the module above says why it never holds a part of one. NATS
+//! does not confirm subscriptions (except with `verbose`, which would make it answer publications too). So a `PING`
+//! follows each subscription, and its `PONG` confirms it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -18,12 +18,12 @@ use super::{Delivered, Inbound, Message, Protocol, whole_number};
 use crate::swarm::process::{Process, free_address, installed_program};
 use crate::swarm::report::write_file;
 
-/// The configuration; `CLIENT_PORT` and `WEBSOCKET_PORT` stand for ports.
+/// The configuration. `CLIENT_PORT` and `WEBSOCKET_PORT` are placeholders for ports.
 const CONFIGURATION: &str = include_str!("../../../peers/nats.conf");
-/// Where Debian's package puts the server, which is not in everybody's PATH.
+/// The path of the server in Debian's package, which is not in every PATH.
 const DEBIAN: &str = "/usr/sbin/nats-server";
 
-/// What is said to NATS.
+/// The protocol of NATS.
 pub(super) struct Nats;
 
 impl Protocol for Nats {
@@ -77,16 +77,16 @@ impl Protocol for Nats {
     }
 }
 
-/// What a message goes on with.
+/// The next part of a message.
 enum Line<'m> {
-    /// A delivery's payload.
+    /// The payload of a delivery.
     Delivery(&'m [u8]),
     /// Another line, without its end.
     Other(&'m [u8]),
 }
 
 impl<'m> Line<'m> {
-    /// The next line with its payload if it has one, and what follows it.
+    /// The next line, with its payload if it has one, and the bytes after it.
     fn read(bytes: &'m [u8]) -> Option<(Self, &'m [u8])> {
         let end = bytes.iter().position(|byte| *byte == b'\r')?;
         let (line, rest) = bytes.split_at(end);
@@ -101,7 +101,7 @@ impl<'m> Line<'m> {
     }
 }
 
-/// Notes what a line says that is no delivery.
+/// Records the content of a line that is not a delivery.
 fn note(line: &[u8], found: &mut Inbound) {
     match line {
         b"PONG" => found.confirmed += 1,
@@ -119,7 +119,7 @@ fn binary(payload: impl Into<Vec<u8>>) -> Message {
     }
 }
 
-/// Why it cannot be started, if it is not installed.
+/// Why NATS cannot be started; `None` if it is installed.
 pub(super) fn missing() -> Option<String> {
     program()
         .is_none()
@@ -146,9 +146,9 @@ pub(super) fn launch() -> anyhow::Result<Server> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut process = Process::start(&mut command)?;
-    // The client port opens after the other (nats-server's `Server.Start`).
+    // The client port opens after the other one (nats-server's `Server.Start`).
     let ready = process.wait_until(|| Ok(TcpStream::connect(client_address).ok()));
-    // It reads its configuration once.
+    // The server reads its configuration only once.
     fs::remove_file(&configuration).with_context(|| format!("cannot remove {}", configuration.display()))?;
     ready?;
     Ok(Server {
@@ -159,7 +159,7 @@ pub(super) fn launch() -> anyhow::Result<Server> {
     })
 }
 
-/// A file with the configuration for these addresses.
+/// Writes the configuration for these addresses to a file.
 fn configured(address: SocketAddr, client_address: SocketAddr) -> anyhow::Result<PathBuf> {
     let text = CONFIGURATION
         .replace("WEBSOCKET_PORT", &address.port().to_string())
@@ -169,7 +169,7 @@ fn configured(address: SocketAddr, client_address: SocketAddr) -> anyhow::Result
     Ok(path)
 }
 
-/// The version, of `nats-server: v2.10.27`.
+/// The version in a line such as `nats-server: v2.10.27`.
 fn version(program: &Path) -> anyhow::Result<String> {
     let said = Command::new(program)
         .arg("--version")

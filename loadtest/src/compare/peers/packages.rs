@@ -1,9 +1,9 @@
-//! The peers' own folder under `target/`, and what npm puts there: ws, Socket.IO and Bun.
+//! The peers' folder under `target/`, and the packages that npm installs there: ws, Socket.IO and Bun.
 //!
-//! The versions are pinned by the lock that this program carries; `npm ci` installs exactly those, on first use and again
-//! when the lock changes, without running any package's own scripts. A lock on the folder keeps two programs from
-//! installing at once. When npm or Node is missing, or the registry out of reach, the error says so, and nothing is half
-//! there: the mark of a finished installation is written last.
+//! The lock file in this program pins the versions. `npm ci` installs exactly those, at first use and again when the
+//! lock file changes, without running any package's scripts. A lock on the folder keeps two programs from installing at
+//! once. If npm or Node is missing, or the registry cannot be reached, the error says so. An installation is never used
+//! half done: the mark of a finished one is written last.
 
 use std::env;
 use std::fs::{self, File};
@@ -25,9 +25,9 @@ const SCRIPTS: [(&str, &str); 3] = [
     ("ws.mjs", include_str!("../../../peers/ws.mjs")),
     ("socketio.mjs", include_str!("../../../peers/socketio.mjs")),
 ];
-/// Name of the file that holds the lock of a finished installation.
+/// The name of the file that holds the lock file of a finished installation.
 const INSTALLED: &str = "installed-lock.json";
-/// Where the npm packages of Bun have it, within `node_modules`.
+/// The path of Bun in its npm packages, within `node_modules`.
 const BUN: &str = if cfg!(target_arch = "aarch64") {
     "@oven/bun-linux-aarch64/bin/bun"
 } else {
@@ -40,12 +40,12 @@ const NO_NPM: &str = "npm is not installed; uWebSockets (in Bun), ws and Socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Script {
     file: &'static str,
-    /// Whether it runs on Bun, else on Node.
+    /// Whether it runs on Bun and not on Node.
     on_bun: bool,
     deflates: bool,
 }
 
-/// uWebSockets, as Bun has it.
+/// uWebSockets, as part of Bun.
 pub(super) const UWEBSOCKETS: Script = Script::on_node("uwebsockets.mjs").on_bun();
 pub(super) const WS: Script = Script::on_node("ws.mjs");
 pub(super) const SOCKET_IO: Script = Script::on_node("socketio.mjs");
@@ -64,7 +64,7 @@ impl Script {
         self
     }
 
-    /// The same with compression.
+    /// The same, with compression.
     pub(super) const fn deflating(mut self) -> Self {
         self.deflates = true;
         self
@@ -86,7 +86,7 @@ impl Script {
         Server::announced(command)
     }
 
-    /// What it needs and is not there.
+    /// What the script needs and is not installed; `None` if nothing is missing.
     pub(super) fn missing(self, install: Install) -> Option<String> {
         if let (false, Err(error)) = (self.on_bun, node()) {
             return Some(error.to_string());
@@ -102,15 +102,15 @@ impl Script {
     }
 }
 
-/// Node, which runs the scripts other than Bun's.
+/// The path of Node, which runs the scripts that do not need Bun.
 fn node() -> anyhow::Result<PathBuf> {
     installed_program("node").context("Node.js is not installed; ws and Socket.IO need version 20 or later")
 }
 
-/// The folder of the peers, `peers` in cargo's target folder; made if it is not there.
+/// The folder of the peers, `peers` in cargo's target folder. It is made if it does not exist.
 pub(super) fn folder() -> anyhow::Result<PathBuf> {
     let own = env::current_exe().context("cannot find this program's own folder")?;
-    // Cargo marks its target folder with this file; a program that was copied elsewhere has its peers beside it.
+    // Cargo marks its target folder with this file. A program that was copied elsewhere has its peers beside it.
     let target = own
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists());
@@ -123,7 +123,7 @@ fn is_installed(folder: &Path) -> anyhow::Result<bool> {
     Ok(read(&folder.join(INSTALLED))?.as_deref() == Some(LOCK))
 }
 
-/// The folder with the scripts and their packages, which are installed if they are not there.
+/// The folder with the scripts and their packages, which are installed if they are missing.
 fn install() -> anyhow::Result<PathBuf> {
     let folder = folder()?;
     let lock = File::create(folder.join("lock")).context("cannot make the peers' lock")?;
@@ -165,7 +165,7 @@ fn install() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Writes `text` unless it is there already: another program may be reading it.
+/// Writes `text` unless the file has it already: another program may be reading it.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if read(path)?.as_deref() == Some(text) {
         return Ok(());
@@ -173,7 +173,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     write_file(path, text)
 }
 
-/// The text of a file, if there is one.
+/// The text of a file, if it exists.
 fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -1,12 +1,13 @@
-//! The least that one can say: `sub a,b,c` answered with `ok 3`, `pub TOPIC PAYLOAD`, and payloads alone coming in.
+//! The shortest possible protocol: `sub a,b,c` is answered with `ok 3`, `pub TOPIC PAYLOAD` publishes, and each
+//! incoming message is a payload.
 //!
-//! Spoken by the peers whose server leaves it to us what is said: uWebSockets, ws and the naive server.
+//! It is the protocol of the peers whose server leaves the choice to us: uWebSockets, ws and the naive server.
 
 use tickwire_wire::frame::Opcode;
 
 use super::{Delivered, Inbound, Message, Protocol, runs};
 
-/// What is said to uWebSockets, ws and the naive server.
+/// The protocol of uWebSockets, ws and the naive server.
 pub(super) struct Plain;
 
 impl Protocol for Plain {

@@ -1,7 +1,8 @@
-//! Which servers take part: those that were asked for or, in each scenario, those that it is meant for and that are there.
+//! The servers that take part: those that were named or, in each scenario, those that it is meant for and that are
+//! installed.
 //!
-//! Another build of Tickwire, named with its path, always takes part where Tickwire can. A server that was not asked for and
-//! is not installed is left out, and said so once; one that was asked for and is not there fails when it is started.
+//! Another build of Tickwire, named with its path, takes part wherever Tickwire can. A server that was not named and is
+//! not installed is left out, which is reported once. A server that was named and is not installed fails at its start.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ impl FromStr for NamedBinary {
 }
 
 impl NamedBinary {
-    /// The peer. What it says of itself stays for as long as this program runs, as with all peers.
+    /// The peer. Its description lives as long as this program, as with all peers.
     fn peer(&self) -> anyhow::Result<Peer> {
         ensure!(
             peers().iter().all(|peer| peer.name != self.name),
@@ -62,20 +63,20 @@ impl NamedBinary {
     }
 }
 
-/// Who takes part.
+/// The servers to choose from.
 pub(crate) struct Selection {
-    /// Those that were asked for; none if nobody asked.
+    /// The servers that were named; empty if none was.
     asked: Vec<Peer>,
     binaries: Vec<Peer>,
-    /// Those that can be started, for when nobody asked.
+    /// The servers that can be started, for a run that names none.
     there: Vec<Peer>,
 }
 
 impl Selection {
-    /// The servers called `names`, or those that are installed, and these builds.
+    /// The servers with these names, or those that are installed, and these builds.
     ///
     /// # Errors
-    /// When there is no such server, or two of one name.
+    /// When a server does not exist, or two have the same name.
     pub(crate) fn new(names: &[String], binaries: &[NamedBinary]) -> anyhow::Result<Self> {
         let there = |peer: &&Peer| match peer.missing() {
             None => true,
@@ -107,11 +108,11 @@ impl Selection {
         })
     }
 
-    /// Who takes part in a scenario that only the servers `able` can do and that is meant for the servers `meant`; empty
-    /// lists are all, and all that take part by default.
+    /// The servers that take part in a scenario which only the servers `able` can do and which is meant for the servers
+    /// `meant`. An empty `able` means all servers, an empty `meant` those that take part by default.
     ///
     /// # Errors
-    /// When one that it is meant for is no server at all.
+    /// When a server that the scenario is meant for does not exist.
     pub(crate) fn taking_part(&self, able: &[String], meant: &[String]) -> anyhow::Result<Vec<Peer>> {
         for name in meant {
             find(name)?;
@@ -167,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Each line of the table: asked for; other builds; able; meant; who takes part.
+    /// Each line of the table: the named servers; other builds; able; meant; the servers that take part.
     #[test]
     fn who_takes_part() {
         const TABLE: &str = "

@@ -1,4 +1,4 @@
-//! A peer that runs: its process, where it listens, and its version.
+//! A running peer: its process, its address and its version.
 
 use std::env;
 use std::io::{self, BufRead, BufReader};
@@ -15,19 +15,19 @@ use crate::swarm::connections::Endpoint;
 use crate::swarm::process::{Process, loopback};
 use crate::swarm::report::say;
 
-/// A started server. It is stopped when it is dropped.
+/// A started server. It is stopped when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(super) process: Process,
-    /// Of its WebSocket endpoint.
+    /// The address of its WebSocket endpoint.
     pub(crate) address: SocketAddr,
-    /// Its version, as it tells it itself.
+    /// The version that the server reports.
     pub(crate) version: String,
-    /// Where its metrics are, if it has any in Prometheus' format at `/metrics`.
+    /// The address of its metrics, if it has any in Prometheus' format at `/metrics`.
     pub(crate) ops: Option<SocketAddr>,
 }
 
-/// What servers print in their first line.
+/// The first line that a server prints.
 #[derive(Deserialize)]
 struct Announcement {
     port: u16,
@@ -35,18 +35,18 @@ struct Announcement {
 }
 
 impl Server {
-    /// The process's number, for `/proc`.
+    /// The process id, for `/proc`.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Where clients connect that speak `protocol`.
+    /// The endpoint for clients that use `protocol`.
     pub(crate) fn endpoint(&self, protocol: &dyn Protocol) -> Endpoint {
         let (path, subprotocol) = protocol.endpoint();
         Endpoint::new(self.address, path, subprotocol)
     }
 
-    /// Starts `command`, which tells its port and version in the first line that it prints: `{"port":…,"version":"…"}`.
+    /// Starts `command`. The first line that it prints tells its port and version: `{"port":…,"version":"…"}`.
     pub(super) fn announced(mut command: Command) -> anyhow::Result<Self> {
         let mut process = Process::start(command.stdout(Stdio::piped()))?;
         let stdout = process
@@ -58,9 +58,9 @@ impl Server {
         thread::spawn(move || {
             let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
             let read = stdout.read_line(&mut line).map(|_| line);
-            // The receiver is gone when the server was given up, and then nobody wants to know.
+            // The receiver is gone if the server was given up. Then nobody needs the line.
             let _ = sender.send(read);
-            // What it prints afterwards must not fill the pipe.
+            // Later output of the server must not fill the pipe.
             let _ = io::copy(&mut stdout, &mut io::sink());
         });
         let line = process.wait_until(|| Ok(first.try_recv().ok()))??;
@@ -74,7 +74,7 @@ impl Server {
         })
     }
 
-    /// Starts this program's own `server` as a process of its own.
+    /// Starts this program's own server `server` as a separate process.
     pub(super) fn own(server: &str) -> anyhow::Result<Self> {
         let own = env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(own);
@@ -83,7 +83,7 @@ impl Server {
     }
 }
 
-/// Prints what a server of this program says first.
+/// Prints the first line of a server of this program.
 pub(super) fn announce(address: SocketAddr, version: &str) -> anyhow::Result<()> {
     let announcement = serde_json::json!({ "port": address.port(), "version": version });
     say(&format!("{announcement}\n"))

@@ -1,14 +1,14 @@
-//! Socket.IO: protocol revision 5 over Engine.IO protocol revision 4, WebSocket transport only.
+//! Socket.IO: protocol revision 5 over Engine.IO protocol revision 4, with WebSocket as the only transport.
 //!
-//! A text message begins with Engine.IO's packet type (`0` open, `2` ping, `3` pong, `4` message) and, of a message, with
-//! Socket.IO's (`0` connect, `2` event, `3` ack). A payload travels as the JSON string that it is; Socket.IO writes it back
-//! as it was, since it is ASCII without escapes.
+//! A text message begins with Engine.IO's packet type (`0` open, `2` ping, `3` pong, `4` message). In a message,
+//! Socket.IO's type follows (`0` connect, `2` event, `3` ack). A payload travels as the JSON string that it is.
+//! Socket.IO writes it back unchanged, since it is ASCII without escapes.
 
 use tickwire_wire::frame::Opcode;
 
 use super::{Delivered, Inbound, Message, Protocol, runs, whole_number};
 
-/// What is said to Socket.IO.
+/// The protocol of Socket.IO.
 pub(super) struct SocketIo;
 
 impl Protocol for SocketIo {
@@ -48,7 +48,7 @@ impl Protocol for SocketIo {
         }
         match message {
             b"2" => Inbound::answer(Message::text("3")),
-            // Engine.IO's open, with what it will do: nothing is to be said to that.
+            // Engine.IO's open packet with its settings needs no answer.
             [b'0', b'{', ..] => Inbound::default(),
             [b'4', b'0', b'{', ..] => Inbound::greeted(),
             _ => match acknowledged(message) {
@@ -59,7 +59,7 @@ impl Protocol for SocketIo {
     }
 }
 
-/// What is between `before` and a closing bracket.
+/// The bytes between `before` and a closing bracket.
 fn inside<'m>(message: &'m [u8], before: &[u8]) -> Option<&'m [u8]> {
     message.strip_prefix(before)?.strip_suffix(b"]")
 }

@@ -1,7 +1,7 @@
 //! Tickwire itself, in JSON or MessagePack.
 //!
-//! Subscriptions ask for no snapshot: no other peer sends the last value first. Updates in JSON, which are nearly all that comes
-//! in, are read by their heads; everything else is decoded in full.
+//! Subscriptions ask for no snapshot, since no other peer sends the last value first. Updates in JSON, which are nearly
+//! all that comes in, are read by their heads; everything else is decoded in full.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,11 +19,11 @@ use crate::swarm::head::Head;
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::scrape;
 
-/// Times in milliseconds that connections get to leave when the broker is stopped, which is after a measurement: over how long
-/// they are closed, and when it is over in any case.
+/// The drain of a broker that is stopped after a measurement, in milliseconds: the window over which connections are
+/// closed, and the deadline.
 const DRAIN_MS: [&str; 2] = ["100", "1200"];
 
-/// What is said to Tickwire.
+/// The protocol of Tickwire.
 pub(crate) struct Tickwire {
     pub(super) codec: Codec,
     pub(super) mode: Mode,
@@ -65,7 +65,7 @@ impl Protocol for Tickwire {
             out.extend_from_slice(payload);
             out.push(b'}');
         } else if let Ok(data) = Payload::from_json(payload) {
-            // The payload is JSON by its definition; were it not, the server would get an empty message and refuse it.
+            // The payload is JSON by definition. If it were not, the server would get an empty message and refuse it.
             let request = ClientMessage::Publish {
                 id: None,
                 topic: topic.to_owned(),
@@ -125,19 +125,19 @@ fn of_control(control: Control, message: &[u8]) -> Inbound {
 /// A build of the broker, and how it is run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Build {
-    /// The program; the one beside this program if none is named.
+    /// The path of the program; without it, the one beside this program.
     pub(super) program: Option<&'static Path>,
-    /// A variable of its environment.
+    /// A variable for its environment.
     pub(super) setting: Option<(&'static str, &'static str)>,
     /// Whether it may use the cores of this program besides its own.
     pub(super) shares_cores: bool,
 }
 
 impl Build {
-    /// Starts it with one shard, unless its settings say another number, and no feed.
+    /// Starts the broker without a feed and with one shard, unless its settings give another number.
     pub(super) fn launch(&self, newest: bool, interrupt: &Interrupt) -> anyhow::Result<Server> {
         let program = self.program()?;
-        // Builds of other days are refused for a setting that they do not know.
+        // An older build would refuse a setting that it does not know.
         let known = knows(
             &program,
             "limits.publishes_per_s = 1\nlimits.first_request_ms = 600000",
@@ -169,7 +169,7 @@ impl Build {
         })
     }
 
-    /// Why it cannot be started, if it is not built.
+    /// Why the build cannot be started; `None` if it can.
     pub(super) fn missing(&self) -> Option<String> {
         self.program().err().map(|error| error.to_string())
     }
@@ -189,7 +189,7 @@ fn knows(program: &Path, settings: &str) -> anyhow::Result<bool> {
     Ok(checked.context("the program cannot be run")?.success())
 }
 
-/// The version in the metrics' `tickwire_build_info{version="…"} 1`.
+/// The version in `tickwire_build_info{version="…"} 1` of the metrics.
 fn version_in(metrics: &str) -> Option<String> {
     let line = metrics
         .lines()
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(ids, (1..=requests.len() as u64).map(Some).collect::<Vec<_>>());
     }
 
-    /// What the broker's own codec makes of a publication.
+    /// A publication, encoded by the broker's own codec.
     fn written(codec: Codec, op: DataOp) -> Vec<u8> {
         let (epoch, mut out) = (Epoch::from_number(7), Vec::new());
         let stamp = Stamp {

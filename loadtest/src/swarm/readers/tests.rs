@@ -1,4 +1,4 @@
-//! What readers make of what they are told, without a socket.
+//! How readers handle messages, without a socket.
 
 use expect_test::{Expect, expect};
 
@@ -19,7 +19,7 @@ pub(crate) fn layout(topics: usize, mode: Mode) -> Layout {
     }
 }
 
-/// Lets a connection hear a message; returns what it answers and whether it is ready.
+/// Lets a connection hear a message. Returns its answer and whether it is ready.
 pub(crate) fn hear<W: Watch>(readers: &mut Readers<W>, id: usize, message: &str) -> (Vec<u8>, bool) {
     let (mut out, mut settled) = (Vec::new(), false);
     let mut reply = Reply::new(&mut out, &mut settled);
@@ -44,7 +44,7 @@ fn each_reader_has_its_topics_at_their_places() {
     }
 }
 
-/// What reader 1, which has topics 1 and 2 of 4, makes of `messages`.
+/// The result of `messages` at reader 1, which has topics 1 and 2 of 4.
 #[track_caller]
 fn check(messages: &[&str], expected: &Expect) {
     let mut readers = Readers::new(layout(4, Mode::Every), ());
@@ -136,7 +136,7 @@ fn what_was_acknowledged_and_has_not_come_is_missing() {
     let acked = r#"{"op":"ack","id":1,"results":[{"topic":"trade.1","epoch":"e","seq":0,"mode":"every"}]}"#;
     hear(&mut readers, 4, acked);
     hear(&mut readers, 2, acked);
-    // Reader 3 has it, reader 1 has not.
+    // Reader 3 has the message, reader 1 has not.
     hear(&mut readers, 4, &update("trade.1", 1));
     assert!(!readers.have_all(1));
     hear(&mut readers, 2, &update("trade.1", 1));

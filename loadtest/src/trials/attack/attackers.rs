@@ -1,8 +1,9 @@
-//! Those who attack: each with an address of its own, an attempt after the other, as a row says.
+//! The attackers: each has its own address and makes one attempt after the other, as a row says.
 //!
-//! One thread and one epoll for all of them. What a broker answers is read no further than the attack needs: the status of
-//! a handshake, codes of refusals, the code of a close frame. Bounded: an attacker keeps one incomplete frame, of data frames
-//! nothing. An attempt that gets no answer in its row's time counts as such and is given up.
+//! All run on one thread with one epoll. The broker's answers are read only as far as the attack needs them: the status
+//! of a handshake, the codes of refusals, the code of a close frame. Memory is bounded: an attacker keeps one
+//! incomplete frame, and nothing of data frames. An attempt without an answer in its row's time counts as such and is
+//! given up.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,15 +20,15 @@ use crate::swarm::source::Sources;
 use crate::trials::attack::heard::{Heard, Listener};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Tally, Variant};
 
-/// Time between two looks at who has something to do by the clock.
+/// The time between two checks for attackers that have something to do at a set time.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Time between two bytes of who reads one a second.
+/// The time between two bytes of an attacker that reads one per second.
 const SIP_EVERY: Duration = Duration::from_secs(1);
-/// Readiness events taken at once.
+/// Most readiness events per turn.
 const EVENTS: usize = 1_024;
-/// Bytes read at once, into memory that all share.
+/// Bytes to read at once, into memory that all attackers share.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Receive buffer of who stops reading, as small as the kernel makes it.
+/// The receive buffer of an attacker that stops reading, as small as the kernel allows.
 const NARROW_BYTES: usize = 4 * 1024;
 
 /// An attempt that is under way.
@@ -36,12 +37,12 @@ struct Attempt {
     variant: usize,
     step: usize,
     began: Instant,
-    /// When the step that goes by the clock is due.
+    /// When the step that depends on the time is due.
     due: Option<Instant>,
     out: Vec<u8>,
     listener: Listener,
     refusals: Vec<String>,
-    /// What the next message must hold before the steps go on.
+    /// What the next message must contain before the steps go on.
     hears: Option<&'static str>,
     reads: bool,
     sips: bool,
@@ -53,14 +54,14 @@ struct Attacker {
     source: Ipv4Addr,
     attempt: Option<Attempt>,
     attempts: usize,
-    /// When the next attempt begins at the earliest.
+    /// The earliest time at which the next attempt starts.
     next: Instant,
 }
 
-/// What an attempt comes to.
+/// The ending of an attempt, if it is over.
 type Over = Option<Ending>;
 
-/// Everyone who attacks.
+/// All attackers.
 pub(super) struct Attackers<'r> {
     row: &'r Row,
     address: SocketAddr,
@@ -68,14 +69,15 @@ pub(super) struct Attackers<'r> {
     events: Events,
     scratch: Box<[u8]>,
     all: Vec<Attacker>,
-    /// What came of each variant.
+    /// The results of each variant.
     pub(super) tallies: Vec<Tally>,
-    /// Attempts that were begun.
+    /// How many attempts were started.
     pub(super) attempts: u64,
 }
 
 impl<'r> Attackers<'r> {
-    /// So many, of whom none has begun. They begin one after the other, all of them within the time between two attempts.
+    /// Creates `count` attackers, none of which has started. They start one after the other, within the time between
+    /// two attempts.
     pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> anyhow::Result<Self> {
         let sources = Sources::take_each(count);
         let (now, every) = (Instant::now(), row.every.as_secs_f64());
@@ -97,7 +99,8 @@ impl<'r> Attackers<'r> {
         })
     }
 
-    /// Attacks for so long, and calls `meanwhile` every few milliseconds, which may say that it was enough.
+    /// Attacks for the given time. Calls `meanwhile` every few milliseconds, which may end the attack by returning
+    /// true.
     pub(super) fn attack(
         &mut self,
         time: Duration,
@@ -112,7 +115,7 @@ impl<'r> Attackers<'r> {
             let enough = meanwhile()?;
             self.clock(now, now < until);
             let waiting = self.all.iter().any(|attacker| attacker.attempt.is_some());
-            // Who tries only once stays until all is over.
+            // An attacker that tries only once stays until everything is over.
             if enough || now >= given_up || (now >= until && (!waiting || self.row.is_once())) {
                 return Ok(());
             }
@@ -134,7 +137,7 @@ impl<'r> Attackers<'r> {
         Ok(())
     }
 
-    /// Does what the clock says.
+    /// Does what is due at this time.
     fn clock(&mut self, now: Instant, more: bool) {
         for number in 0..self.all.len() {
             let attacker = &self.all[number];
@@ -208,7 +211,7 @@ impl<'r> Attackers<'r> {
     }
 }
 
-/// A connection on its way.
+/// A socket that is connecting.
 fn start(address: SocketAddr, source: Ipv4Addr, narrow: bool) -> io::Result<TcpStream> {
     let stream = connect(address, Some(source))?;
     stream.set_nodelay(true)?;
@@ -310,11 +313,11 @@ impl Attempt {
         over
     }
 
-    /// Does the steps up to one that something must happen for.
+    /// Does the steps up to one that has to wait for an event.
     fn go_on(&mut self, variant: &Variant, now: Instant) -> Over {
         loop {
             match variant.steps.get(self.step) {
-                // The answer is what is waited for.
+                // The attempt now waits for the answer.
                 None | Some(Step::Upgraded) => break,
                 Some(Step::Send(bytes)) => self.out.extend_from_slice(bytes),
                 Some(Step::Hear(text)) => {
@@ -346,18 +349,18 @@ impl Attempt {
         None
     }
 
-    /// Does what is due.
+    /// Does the step that is due.
     fn is_due(&mut self, variant: &Variant, scratch: &mut [u8], now: Instant) -> Over {
         if self.sips {
             self.due = Some(now + SIP_EVERY);
-            // That there is nothing to read, or never will be again, is no matter to it.
+            // It does not matter if there is nothing to read or the connection has ended.
             let _ = self.stream.read(&mut scratch[..1]);
             return None;
         }
         match variant.steps.get(self.step) {
             Some(Step::Repeat(piece, pause)) => {
                 self.due = Some(now + *pause);
-                // A piece is only added once the one before is on its way.
+                // A piece is added only after the one before was written.
                 if self.out.is_empty() {
                     self.out.extend_from_slice(piece);
                     self.flush();
@@ -372,7 +375,7 @@ impl Attempt {
         }
     }
 
-    /// Writes what waits. An error shows when it is read next, behind what the broker said last.
+    /// Writes the waiting bytes. An error shows at the next read, after the last bytes from the broker.
     fn flush(&mut self) {
         let mut written = 0;
         while written < self.out.len() {
@@ -387,7 +390,7 @@ impl Attempt {
     }
 }
 
-/// Lets nothing in any more that is sent to this socket: of each packet the filter keeps nothing.
+/// Drops everything that is sent to this socket from now on: the filter keeps no byte of a packet.
 fn lose_network(stream: &TcpStream) -> io::Result<()> {
     const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
     SockRef::from(stream).attach_filter(&[NOTHING])
@@ -397,7 +400,7 @@ fn holds(message: &[u8], text: &[u8]) -> bool {
     message.windows(text.len()).any(|part| part == text)
 }
 
-/// The code of the first refusal in a message, JSON or MessagePack.
+/// The code of the first refusal in a message in JSON or MessagePack.
 fn code_in(message: &[u8]) -> Option<&str> {
     const JSON: &[u8] = br#""code":""#;
     const PACKED: &[u8] = b"\xa4code";

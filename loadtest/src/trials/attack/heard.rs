@@ -1,37 +1,37 @@
-//! What a broker says to an attacker: a status, refusals, a close. Of a broker that speaks TLS nothing, since attackers never have a
-//! key. Keeps the one message that is not whole yet.
+//! What a broker sends to an attacker: a status, refusals, a close. If the broker uses TLS, nothing is read, since
+//! attackers never have a key. An incomplete message is kept.
 
 use tickwire_wire::frame::Opcode;
 
 use crate::swarm::frame::FrameReader;
 use crate::swarm::handshake;
 
-/// Something that was heard.
+/// Something that the broker sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard<'m> {
-    /// The handshake is accepted.
+    /// The handshake was accepted.
     Upgraded,
-    /// It is not, or what was asked for was none.
+    /// The handshake was not accepted, or the request was another one.
     Status(u16),
-    /// A message, as it came.
+    /// A message as it came.
     Message(&'m [u8]),
     /// A close frame; 1005 if it has no code.
     Close(u16),
 }
 
-/// Listens to one connection.
+/// Reads what comes on one connection.
 #[derive(Debug)]
 pub(super) enum Listener {
-    /// To the head of an HTTP answer, of which this came.
+    /// Waits for the head of an HTTP answer, of which this has come.
     Head(Vec<u8>),
-    /// To frames of WebSocket.
+    /// Reads WebSocket frames.
     Frames(FrameReader),
-    /// Not at all.
+    /// Reads nothing.
     Deaf,
 }
 
 impl Listener {
-    /// Listens to a broker, unless it speaks TLS.
+    /// Starts to read, unless the broker uses TLS.
     pub(super) fn new(secured: bool) -> Self {
         match secured {
             true => Self::Deaf,
@@ -39,7 +39,7 @@ impl Listener {
         }
     }
 
-    /// Takes bytes and gives `each` what they say.
+    /// Takes bytes and passes what they contain to `each`.
     pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Heard<'_>)) -> anyhow::Result<()> {
         match self {
             Self::Deaf => Ok(()),
@@ -50,7 +50,7 @@ impl Listener {
                     None => Ok(()),
                     Some((101, end)) => {
                         each(Heard::Upgraded);
-                        // Whether it was negotiated is the broker's affair.
+                        // Whether compression was negotiated does not matter here.
                         let mut reader = FrameReader::default();
                         reader.accept_deflated();
                         frames(&mut reader, &head[end..], &mut each)?;
@@ -84,7 +84,7 @@ fn frames(reader: &mut FrameReader, bytes: &[u8], each: &mut impl FnMut(Heard<'_
 mod tests {
     use super::*;
 
-    /// What is heard of `bytes`, however they are cut; nothing if they are nonsense.
+    /// What is read from `bytes`, however they are cut; `None` if they are invalid.
     #[track_caller]
     fn check(secured: bool, bytes: &[u8], expected: Option<&[&str]>) {
         for size in [1, 2, 7, bytes.len()] {

@@ -1,7 +1,7 @@
-//! Those who do nothing wrong while others attack: subscribers that miss nothing, or say what they missed.
+//! The honest subscribers during an attack: they must miss nothing, and report what they missed.
 //!
-//! Each has the trades and the book of one symbol, every message of both, and checks that each number follows the one
-//! before. They have a thread of their own, which is told what is being measured and when to stop.
+//! Each has the trades and the book of one symbol, gets every message of both, and checks that each number follows the
+//! one before. They have their own thread, which is told what is being measured and when to stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -19,11 +19,11 @@ use crate::swarm::readers::{Layout, Readers, latencies};
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
 
-/// What each subscriber has of its symbol. Every message of both counts.
+/// The channels of each subscriber's symbol. Every message of both counts.
 const CHANNELS: [&str; 2] = ["trade", "book"];
-/// Time for all of them to be there.
+/// How long connecting all of them may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
-/// Time for all of them to have read what was published before.
+/// How long all of them may take to read what was published before.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
@@ -46,15 +46,15 @@ struct Told {
     phase: AtomicU8,
     stop: AtomicBool,
     settled: AtomicUsize,
-    /// When the newest message was published of whoever is furthest behind, in microseconds.
+    /// When the newest message of the slowest subscriber was published, in microseconds.
     oldest: AtomicU64,
 }
 
-/// How late they are.
+/// The latencies of the subscribers.
 #[derive(Debug)]
 pub(super) struct Lateness {
     told: Arc<Told>,
-    /// When the last message of each was published.
+    /// When the last message of each subscriber was published.
     newest: Vec<u64>,
     pub(super) quiet_us: Histogram<u64>,
     pub(super) attacked_us: Histogram<u64>,
@@ -71,7 +71,7 @@ impl Watch for Lateness {
     }
 }
 
-/// Subscribers at work.
+/// The running subscribers.
 pub(super) struct Honest {
     told: Arc<Told>,
     interrupt: Interrupt,
@@ -79,7 +79,7 @@ pub(super) struct Honest {
 }
 
 impl Honest {
-    /// So many subscribers to `symbols`, all of them subscribed.
+    /// Connects `count` subscribers to `symbols` and waits until all are subscribed.
     pub(super) fn arrive(
         endpoint: &Endpoint,
         count: usize,
@@ -120,12 +120,12 @@ impl Honest {
         Ok(honest)
     }
 
-    /// Says what is being measured from now on.
+    /// Sets what is being measured from now on.
     pub(super) fn measure(&self, phase: Phase) {
         self.told.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Waits until everyone has a message that was published after now.
+    /// Waits until each subscriber has a message that was published after this call.
     pub(super) fn catch_up(&self) -> anyhow::Result<()> {
         let now = conn::now().0;
         self.wait("get something new", CATCH_UP_WITHIN, |told| {
@@ -133,7 +133,7 @@ impl Honest {
         })
     }
 
-    /// What they found until now; they leave.
+    /// Ends the subscribers. Returns what they found.
     pub(super) fn leave(self) -> anyhow::Result<Readers<Lateness>> {
         self.told.stop.store(true, Ordering::Relaxed);
         self.thread

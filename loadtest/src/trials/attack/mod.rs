@@ -1,12 +1,13 @@
-//! Trial: a thousand clients that mean harm beside a thousand that do not, for each row of `docs/ATTACKS.md`.
+//! Trial: a thousand hostile clients beside a thousand honest ones, for each row of `docs/ATTACKS.md`.
 //!
-//! Each row has a broker of its own, with its defaults, and a simulated market. What is measured: the answers that the
-//! attackers get, the broker's memory, and whether the honest notice: what they miss, and how late they are compared with the
-//! time before the attack. Fails on an answer that is not the row's, a number that an honest subscriber misses, more than
-//! [`outcome::GROWTH_BYTES_MAX`] of growth, and a broker that serves nobody new afterwards. That the honest are later
-//! than they may be is told, and does not fail the run: it is a figure of the machine too.
+//! Each row has its own broker, with default settings and a simulated market. The trial measures the answers that
+//! attackers get, the broker's memory, and what the honest clients notice: what they miss, and how late messages are
+//! compared with the time before the attack. It fails on an answer that is not the row's, a number that an honest
+//! subscriber misses, a growth of more than [`outcome::GROWTH_BYTES_MAX`], and a broker that serves no new client
+//! afterwards. If honest clients get messages later than they should, this is reported and does not fail the run, since
+//! it also depends on the machine.
 //!
-//! The broker has a core for itself; attackers and honest share another, and the attackers give way.
+//! The broker has its own core. Attackers and honest clients share another, on which attackers have low priority.
 
 mod attackers;
 mod heard;
@@ -35,28 +36,28 @@ use honest::{Honest, Lateness, Phase};
 use outcome::{GROWTH_BYTES_MAX, RowOutcome, VariantOutcome};
 use row::{Judge, Row};
 
-/// Symbols of the simulated market.
+/// The number of symbols in the simulated market.
 const SYMBOLS: usize = 50;
-/// Time between two looks at the broker's memory.
+/// The time between two readings of the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
-/// Time for everything to settle before anything is measured.
+/// How long everything may settle before the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How much less than others the attackers get of their core.
+/// The nice value of the attackers, which gives them less of their core than others get.
 const NICE: i32 = 19;
 
-/// Clients that mean harm beside clients that do not: each gets its answer, the others notice nothing
+/// Run hostile clients beside honest ones: each gets its answer, and the others notice nothing
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AttackArgs {
     /// Only this row; may be repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(rows::LAST)))]
     row: Vec<u8>,
-    /// Attackers, each with an address of its own
+    /// Attackers, each with its own address
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     attackers: u32,
     /// Honest subscribers
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
-    /// How long a row attacks, and how long it is quiet before; rows about times take what these take
+    /// How many seconds a row attacks, and how many it is quiet before that; rows about deadlines take as long as these
     #[arg(long, default_value_t = 15, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     #[command(flatten)]
@@ -69,7 +70,7 @@ pub(crate) struct AttackArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     allow_files((args.attackers + args.subscribers) as usize)?;
     // The first core is the broker's, the others are its clients'.
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Ou
     run_on(others)?;
     let mut found = Vec::new();
     for at in 0..chosen(args).len() {
-        // Made anew: tokens expire.
+        // The rows are made again each time, since tokens expire.
         let row = &chosen(args)[at];
         progress!("row {}: {}", row.number, row.name);
         let run = Run {
@@ -111,13 +112,13 @@ pub(crate) fn run(args: &AttackArgs, interrupt: &Interrupt) -> anyhow::Result<Ou
     Ok(outcome)
 }
 
-/// The rows that are asked for.
+/// The rows that were asked for.
 fn chosen(args: &AttackArgs) -> Vec<Row> {
     let asked = |row: &Row| args.row.is_empty() || args.row.contains(&row.number);
     rows::all(args.seconds).into_iter().filter(asked).collect()
 }
 
-/// One row at work.
+/// The run of one row.
 struct Run<'a> {
     args: &'a AttackArgs,
     row: &'a Row,
@@ -126,7 +127,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Starts the broker; what the row has it read is in `folder`. It speaks TLS if there are `certificates`.
+    /// Starts the broker. `folder` holds the files that the row makes it read. It uses TLS if there are `certificates`.
     fn start_broker(&self, folder: &Path, certificates: Option<&Certificates>) -> anyhow::Result<Broker> {
         let mut command = self.args.broker.command()?;
         command
@@ -201,7 +202,7 @@ impl Run<'_> {
         Ok(found)
     }
 
-    /// Notes an error as a fault, unless a signal asked for the end.
+    /// Records an error as a fault, unless a signal asked for the end.
     fn fault(
         &self,
         kind: &'static str,
@@ -224,7 +225,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Attacks on a thread of its own, which gives way to the honest.
+    /// Attacks on a separate thread, which has lower priority than the honest clients.
     fn attack(&self, broker: &Broker, found: &mut RowOutcome) -> anyhow::Result<()> {
         let before = broker.scrape()?;
         let (memory, cpu) = (broker.memory()?, broker.cpu_time()?);
@@ -248,7 +249,7 @@ impl Run<'_> {
         let (row, count) = (self.row, self.args.attackers as usize);
         let mut attackers = Attackers::new(row, broker.endpoint().address, count)?;
         let time = match row.is_once() {
-            // All of them are there after the first of these times.
+            // All attackers have connected after the first of these times.
             true => row.every + row.within,
             false => Duration::from_secs(self.args.seconds).max(row.every),
         };
@@ -280,7 +281,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether the broker has done to all attackers what it must, where only it can tell.
+    /// Whether the broker has done to all attackers what it must, if only the broker can tell.
     fn has_answered(&self, broker: &Broker, before: &Metrics) -> anyhow::Result<bool> {
         let now = broker.scrape()?;
         Ok(match self.row.judge {
@@ -290,7 +291,7 @@ impl Run<'_> {
         })
     }
 
-    /// Judges what only the broker can tell, `took` after the attack began.
+    /// Judges what only the broker can tell. `took` is the time since the attack began.
     fn judge_broker(
         &self,
         broker: &Broker,
@@ -336,7 +337,7 @@ impl Run<'_> {
     }
 }
 
-/// Connections that the broker closed with `code` since `before`.
+/// How many connections the broker closed with `code` since `before`.
 fn closes(now: &Metrics, before: &Metrics, code: u16) -> f64 {
     now.grown(before, "tickwire_closes_total", &format!("code=\"{code}\""))
 }

@@ -1,4 +1,4 @@
-//! What came of each row, as lines of the closing table, as JSON and as a table in Markdown.
+//! The outcome of each row, as lines of the table, as JSON and as a Markdown table.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::swarm::latency::Latency;
 use crate::swarm::report::{Faults, Outcome, byte_change, grouped, micros};
 
-/// Most that the broker may grow during an attack.
+/// Most bytes by which the broker may grow during an attack.
 pub(super) const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Most that the 99th percentile of the honest may rise.
+/// Most by which the honest clients' 99th percentile may rise, as a factor.
 pub(super) const RATIO_MAX: f64 = 2.0;
 
-/// What came of a form of an attack.
+/// The outcome of a variant of an attack.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct VariantOutcome {
     pub(super) what: String,
@@ -21,7 +21,7 @@ pub(super) struct VariantOutcome {
     pub(super) longest_ms: u64,
 }
 
-/// What came of a row.
+/// The outcome of a row.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct RowOutcome {
     pub(super) row: u8,
@@ -30,22 +30,22 @@ pub(super) struct RowOutcome {
     pub(super) broker: String,
     pub(super) attempts: u64,
     pub(super) variants: Vec<VariantOutcome>,
-    /// What the broker said of attackers who cannot see their answers.
+    /// What the broker counted for attackers that cannot see their answers.
     pub(super) by_the_broker: Option<String>,
     pub(super) rss_before_bytes: u64,
     pub(super) rss_most_bytes: u64,
     pub(super) honest_messages: u64,
     pub(super) honest_missed: u64,
-    /// Latencies of the honest subscribers, before the attack and during it.
+    /// The latencies of the honest subscribers, before the attack and during it.
     pub(super) quiet_us: Latency,
     pub(super) attacked_us: Latency,
-    /// Of one core, used by the broker during the attack.
+    /// The share of one core that the broker used during the attack.
     pub(super) broker_cpu: f64,
     pub(super) faults: Faults,
 }
 
 impl RowOutcome {
-    /// How much the 99th percentile of the honest rose.
+    /// By what factor the honest clients' 99th percentile rose.
     pub(super) fn ratio(&self) -> f64 {
         self.attacked_us.p99 as f64 / self.quiet_us.p99.max(1) as f64
     }
@@ -54,7 +54,7 @@ impl RowOutcome {
         self.rss_most_bytes.saturating_sub(self.rss_before_bytes)
     }
 
-    /// The answers of all forms together.
+    /// The answers of all variants together.
     fn answers(&self) -> String {
         let mut all = BTreeMap::<&str, u64>::new();
         for variant in &self.variants {
@@ -88,7 +88,7 @@ impl RowOutcome {
     }
 }
 
-/// A table in Markdown, a line for each row, under what the `load` was.
+/// A Markdown table with a line for each row, below a description of the `load`.
 pub(super) fn markdown(load: &str, rows: &[RowOutcome]) -> String {
     let mut text = format!(
         "{load}\n\n\
@@ -110,7 +110,7 @@ pub(super) fn markdown(load: &str, rows: &[RowOutcome]) -> String {
     text
 }
 
-/// What came of a row, in a line.
+/// The outcome of a row in one line.
 pub(super) fn line(row: &RowOutcome) -> String {
     format!(
         "{}: {} in {} attempts; memory {}; missed {} of {}; p99 {}; broker's CPU {:.0} %",
@@ -125,7 +125,7 @@ pub(super) fn line(row: &RowOutcome) -> String {
     )
 }
 
-/// Adds the rows to the closing table.
+/// Adds the rows to the table of the run.
 pub(super) fn tell(rows: &[RowOutcome], outcome: &mut Outcome) {
     for row in rows {
         outcome.row(format!("{:2} {}", row.row, row.name), line(row));

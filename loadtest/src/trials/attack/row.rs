@@ -1,7 +1,8 @@
-//! What an attack is: attempts made of steps, the answer that each must get, and how the broker is set up for it.
+//! The description of an attack: attempts made of steps, the answer that each must get, and the set-up of the broker.
 //!
-//! An attempt connects, does its steps one after the other, and is over when its connection ends, when the answer that it
-//! waits for has come, or when its time is up. Rows are data: whoever attacks (`attackers`) knows none of them.
+//! An attempt connects and does its steps one after the other. It is over when its connection ends, when the answer
+//! that it waits for has come, or when its time is up. Rows are data: the code that attacks (`attackers`) knows none of
+//! them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,47 +12,47 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// One thing that an attacker does.
+/// A step of an attacker.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     Send(Arc<[u8]>),
     /// Waits until the handshake is accepted.
     Upgraded,
-    /// Waits until a message with these bytes in it has come.
+    /// Waits for a message that contains these bytes.
     Hear(&'static str),
-    /// Sends a piece, and again after each pause, for as long as the connection lives.
+    /// Sends a piece, and again after each pause, as long as the connection lives.
     Repeat(Arc<[u8]>, Duration),
-    /// Takes nothing from now on, or one byte a second.
+    /// Stops reading, or reads one byte a second.
     StopReading { sips: bool },
-    /// From now on nothing that is sent to it arrives, as if its machine had lost its network.
+    /// Drops everything that is sent to the attacker, as if its machine had lost its network.
     LoseNetwork,
-    /// Stays for so long, then leaves.
+    /// Stays for this time, then leaves.
     Stay(Duration),
 }
 
 /// What a broker did about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
-    /// Answered with this status and no connection.
+    /// It answered with this HTTP status and opened no connection.
     Status(u16),
-    /// Sent a close frame of this code.
+    /// It sent a close frame with this code.
     Close(u16),
-    /// Ended the connection without an answer.
+    /// It ended the connection without an answer.
     Ended,
-    /// Refused what was asked for; the connection lives on.
+    /// It refused what was asked for, and the connection stays open.
     Refused,
-    /// Let it stay for as long as it wanted to.
+    /// It let the attacker stay as long as it wanted.
     Stayed,
-    /// Nothing in the time that it has.
+    /// It did nothing in the time that the attempt has.
     Nothing,
-    /// Never let it connect.
+    /// It never let the attacker connect.
     NotConnected,
-    /// What no server sends.
+    /// It sent something that no server sends.
     Nonsense,
 }
 
-/// The refusals in band, in the order in which their codes came first, and the end.
+/// The refusals in band, in the order in which their codes first came, and the ending.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Answer {
     pub(super) refusals: Vec<String>,
@@ -59,7 +60,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// An end without refusals before it.
+    /// An ending without refusals before it.
     pub(super) fn of(ending: Ending) -> Self {
         Self {
             refusals: Vec::new(),
@@ -67,12 +68,12 @@ impl Answer {
         }
     }
 
-    /// A refusal of this code on a connection that lives on.
+    /// A refusal with this code on a connection that stays open.
     pub(super) fn refusal(code: &str) -> Self {
         Self::of(Ending::Refused).after(code)
     }
 
-    /// The same with a refusal before it.
+    /// The same, after a refusal with this code.
     pub(super) fn after(mut self, code: &str) -> Self {
         self.refusals.insert(0, code.to_owned());
         self
@@ -105,19 +106,19 @@ impl fmt::Display for Answer {
     }
 }
 
-/// One form of an attack.
+/// One variant of an attack.
 #[derive(Debug, Clone)]
 pub(super) struct Variant {
     pub(super) what: String,
     pub(super) steps: Vec<Step>,
-    /// The answers that are right. Each of them must come to somebody.
+    /// The right answers. Each of them must come at least once.
     pub(super) expected: Vec<Answer>,
-    /// Answers that are right too and need not come.
+    /// Answers that are also right and need not come.
     pub(super) optional: Vec<Answer>,
 }
 
 impl Variant {
-    /// A form with one right answer.
+    /// A variant with one right answer.
     pub(super) fn new(what: impl Into<String>, steps: Vec<Step>, expected: impl Into<Answer>) -> Self {
         Self {
             what: what.into(),
@@ -128,14 +129,14 @@ impl Variant {
     }
 }
 
-/// By what a row is judged besides memory and what the others get.
+/// How a row is judged, besides memory and what the honest clients get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judge {
     /// By the answers that attackers see.
     Answers,
-    /// By the broker's count of this close code, since attackers cannot see it: one for each of them.
+    /// By the broker's count of this close code, since attackers cannot see it: one for each attacker.
     Closes(u16),
-    /// By the broker's count of connections: without the attackers', once the row's time is up.
+    /// By the broker's count of connections, which must not include the attackers' once the row's time is up.
     Gone,
 }
 
@@ -148,17 +149,17 @@ pub(super) struct Row {
     pub(super) judge: Judge,
     /// Least time between the starts of two attempts of one attacker.
     pub(super) every: Duration,
-    /// Time for the answer to an attempt.
+    /// How long an attempt waits for its answer.
     pub(super) within: Duration,
-    /// Whether the broker speaks TLS, and the honest with it. Attackers never do: what they send is what their steps say.
+    /// Whether broker and honest clients use TLS. Attackers never do: they only send what their steps say.
     pub(super) secured: bool,
-    /// Settings of the broker other than its defaults.
+    /// The broker's settings that differ from the defaults.
     pub(super) settings: Vec<(&'static str, String)>,
     /// Files beside the broker's configuration, by name.
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
-    /// The broker's configuration, if it has one; `{folder}` is where the files are.
+    /// The broker's configuration, if it has one. `{folder}` stands for the folder with the files.
     pub(super) config: Option<String>,
-    /// The address of all attackers, who otherwise have one each.
+    /// The address of all attackers; without it, each has its own.
     pub(super) one_address: Option<Ipv4Addr>,
 }
 
@@ -180,18 +181,18 @@ impl Row {
         }
     }
 
-    /// Whether each attacker tries only once and stays.
+    /// Whether each attacker makes only one attempt and stays.
     pub(super) fn is_once(&self) -> bool {
         self.judge != Judge::Answers
     }
 }
 
-/// What came of a variant's attempts.
+/// The results of a variant's attempts.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Tally {
     /// How often each answer came.
     pub(super) answers: BTreeMap<String, u64>,
-    /// Answers that were not right, of those.
+    /// How many of the answers were not right.
     pub(super) wrong: u64,
     /// The longest time to an answer, in milliseconds.
     pub(super) longest_ms: u64,

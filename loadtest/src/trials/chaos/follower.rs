@@ -1,7 +1,7 @@
-//! One client of the run: connected through the bad network, resuming by itself, everything that it is told audited.
+//! One client of the run: it is connected through the bad network, resumes by itself, and all its messages are audited.
 //!
-//! The connection is [`tickwire_client`]'s, so that its reconnecting and resuming are what is tested; the account of what it
-//! tells is kept here. A follower that stops for good, or whose client finds a broken promise, is a fault.
+//! The connection is that of [`tickwire_client`], so that its reconnecting and resuming are tested. The account of its
+//! messages is kept here. A follower that stops for good, or whose client finds a broken promise, is a fault.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,18 +17,19 @@ use super::{Shared, topics};
 use crate::swarm::audit::{Audit, Sums, Way};
 use crate::swarm::report::Faults;
 
-/// Attempts to connect for the first time; the client makes one only.
+/// How often the first connection is tried. The client itself tries it only once.
 const FIRST_ATTEMPTS: u32 = 1_000;
-/// Bounds of the waits between attempts: short, so that many are made, and some long enough for a history to run out.
+/// The bounds of the waits between attempts: short, so that there are many, but some long enough for a history to run
+/// out.
 const BACKOFF: BackoffBounds = BackoffBounds {
     first_ms: 20,
     max_ms: 2_000,
 };
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
-/// Longer than any stall, so that a request fails with its connection and not by itself.
+/// Longer than any stall, so that a request fails only with its connection.
 const REQUEST_TIMEOUT_MS: u64 = 600_000;
 
-/// What became of a follower.
+/// The results of a follower.
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) sums: Sums,
@@ -43,22 +44,22 @@ pub(super) struct Follower {
     pub(super) url: String,
     pub(super) codec: Codec,
     pub(super) way: Way,
-    /// Whether it subscribes to a pattern, which resumes the topics in it, and not to their names.
+    /// Whether it subscribes to a pattern, which resumes the pattern's topics, and not to the topics' names.
     pub(super) by_pattern: bool,
     pub(super) shared: Arc<Shared>,
 }
 
-/// A follower at work.
+/// A running follower.
 struct Work {
     follower: Follower,
     audits: Vec<Audit>,
-    /// The books that are rebuilt, to verify each checksum.
+    /// The books that are rebuilt to verify each checksum.
     books: Vec<L2Book>,
     followed: Followed,
 }
 
 impl Follower {
-    /// Follows until the run is over and nothing more is to come, or is past hope.
+    /// Follows until the run is over and nothing more is to come, or until nothing more can come.
     pub(super) async fn run(self) -> Followed {
         let mut work = Work {
             audits: vec![Audit::new(self.way); topics::EACH],
@@ -130,7 +131,7 @@ impl Work {
         }
     }
 
-    /// What it subscribes to.
+    /// The topics or the pattern that it subscribes to.
     fn names(&self) -> Vec<String> {
         if self.follower.by_pattern {
             return vec![topics::pattern(self.follower.way)];
@@ -149,7 +150,7 @@ impl Work {
             && (0..topics::EACH).all(|within| self.audits[within].last() >= self.head(within))
     }
 
-    /// Messages that were published on a topic.
+    /// How many messages were published to a topic.
     fn head(&self, within: usize) -> u64 {
         let kind = topics::WAYS
             .iter()
@@ -243,7 +244,7 @@ impl Work {
         }
     }
 
-    /// Lets a topic account for what came; one that was not subscribed to is a fault.
+    /// Records what came in the account of its topic. A topic without a subscription is a fault.
     fn account(&mut self, topic: &str, account: impl FnOnce(&mut Audit, &mut L2Book, &mut Sums)) {
         let number = topics::number(topic).filter(|number| topics::way(*number) == self.follower.way);
         let Some(within) = number.map(|number| number % topics::EACH) else {
@@ -280,7 +281,7 @@ impl Work {
     }
 }
 
-/// Subscribes, if need be again on the next connection.
+/// Subscribes, again on the next connection if necessary.
 async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<AckResult>, RequestError> {
     loop {
         match client.subscribe(subscription.clone()).await {
@@ -290,7 +291,7 @@ async fn subscribe(client: Client, subscription: Subscription) -> Result<Vec<Ack
     }
 }
 
-/// How subscribing ended, once.
+/// Waits for the result of subscribing. The result comes once.
 async fn ended(
     task: &mut Option<JoinHandle<Result<Vec<AckResult>, RequestError>>>,
 ) -> Result<(), anyhow::Error> {

@@ -1,10 +1,11 @@
-//! Trial: many clients on a bad network, every message of every one of them accounted for.
+//! Trial: many clients on a bad network, with every message of each client accounted for.
 //!
-//! This program publishes, so it knows what there is to receive. Clients of the three kinds of topics, in both codecs, by
-//! the topics' names and by a pattern, are connected through the [proxy](crate::trials::proxy), which stalls, trickles and cuts their connections; they reconnect and resume
-//! by themselves. Ends when as many messages as were asked for have been received, the network has become good again and
-//! every client is at the head of its topics. Fails when a message is missing that nothing named, when one came twice,
-//! when a resume was told to be complete and was not, or when a message is not the one that was published.
+//! This program publishes, so it knows what there is to receive. Clients subscribe to topics of three kinds, in both
+//! codecs, by name and by pattern. They are connected through the [proxy](crate::trials::proxy), which stalls, trickles
+//! and cuts their connections, and they reconnect and resume by themselves. The trial ends when the requested number of
+//! messages was received, the network is good again and every client is at the head of its topics. It fails when a
+//! message is missing that nothing named, when a message came twice, when a resume was told to be complete and was not,
+//! or when a message is not the one that was published.
 
 mod follower;
 mod publisher;
@@ -27,25 +28,25 @@ use crate::trials::proxy::{Proxy, Rules};
 use follower::{Followed, Follower};
 use publisher::Publisher;
 
-/// Time that all clients get to reach the end once the network is good again.
+/// How long all clients may take to reach the end once the network is good again.
 const REACH_END_WITHIN: Duration = Duration::from_secs(60);
-/// Time without a message after which the run is given up.
+/// If no message comes for this time, the run is given up.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// Time between two looks at how far it is.
+/// The time between two checks of the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Time between two lines of progress.
+/// The time between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Clients on a bad network: every message accounted for, over disconnects and resumes
+/// Run clients on a bad network: every message accounted for, over disconnects and resumes
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChaosArgs {
     /// Messages to receive, over all clients
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     messages: u64,
-    /// Decides which faults befall which connection
+    /// The seed of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Clients; a third of them for each kind of topic, half of them for each codec, every other six by a pattern
+    /// Clients: a third for each kind of topic, half for each codec, every other six by a pattern
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(6..=2_000))]
     clients: u32,
     /// Messages to publish per second, over all topics
@@ -63,11 +64,11 @@ pub(crate) struct ChaosArgs {
 /// What publisher and clients share.
 #[derive(Debug)]
 struct Shared {
-    /// Messages that were published on each topic and acknowledged.
+    /// How many messages were published to each topic and acknowledged.
     heads: Vec<AtomicU64>,
     /// Whether `heads` are final.
     published_all: AtomicBool,
-    /// Messages that were received, over all clients.
+    /// How many messages all clients have received.
     messages: AtomicU64,
     over: tokio::sync::watch::Sender<bool>,
 }
@@ -82,10 +83,10 @@ impl Shared {
         })
     }
 
-    /// Returns when clients must end, wherever they are.
+    /// Waits until clients must end, wherever they are.
     async fn over(&self) {
         let mut over = self.over.subscribe();
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = over.wait_for(|over| *over).await;
     }
 }
@@ -93,7 +94,7 @@ impl Shared {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let mut config = tempfile::NamedTempFile::new().context("cannot write the broker's configuration")?;
     config.write_all(topics::SETTINGS.as_bytes())?;
@@ -102,9 +103,9 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
         .args(["--feed", "none", "--anonymous-publish", ">", "--config"])
         .arg(config.path())
         .envs(FREE_PUBLISHER)
-        // Little more than the least, so that stalls let clients fall behind.
+        // Little more than the minimum, so that stalls make clients lag.
         .env("TICKWIRE_LIMITS__OUTBOX_BYTES", "66000")
-        // Clients must notice soon that a half-closed connection is dead.
+        // Clients must soon notice that a half-closed connection is dead.
         .env("TICKWIRE_HEARTBEAT__HEARTBEAT_MS", "1000");
     let broker = Broker::start(&mut command, interrupt)?;
     let to = broker.endpoint().address;
@@ -139,7 +140,7 @@ pub(crate) fn run(args: &ChaosArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     Ok(outcome)
 }
 
-/// Returns how many messages were published, and what became of the clients.
+/// Returns how many messages were published, and the results of the clients.
 async fn chaos(
     args: &ChaosArgs,
     to: std::net::SocketAddr,
@@ -187,7 +188,7 @@ async fn chaos(
     Ok((published, all))
 }
 
-/// Waits until so many messages were received. Whether they were, or nothing came for too long.
+/// Waits until `wanted` messages were received. Returns false if nothing came for too long.
 async fn until_received(
     wanted: u64,
     shared: &Shared,
@@ -217,7 +218,7 @@ async fn until_received(
                 grouped(wanted)
             );
         }
-        // None should end before the others.
+        // No client should end before the others.
         if let Some(followed) = followers.try_join_next() {
             all.add(followed?);
         }
@@ -226,7 +227,7 @@ async fn until_received(
 }
 
 impl Followed {
-    /// Adds what became of another client.
+    /// Adds the results of another client.
     fn add(&mut self, other: Self) {
         self.sums.add(&other.sums);
         self.connections += other.connections;
@@ -244,7 +245,7 @@ impl Followed {
         }
     }
 
-    /// Tells of all of them.
+    /// Reports the results of all clients.
     fn tell(self, clients: u64, outcome: &mut Outcome) {
         outcome.figure("connections", self.connections);
         outcome.row("disconnects", grouped(self.connections.saturating_sub(clients)));

@@ -1,7 +1,7 @@
-//! The one publisher: each topic in turn, at a steady rate, over a connection of its own that nothing disturbs.
+//! The only publisher: it publishes to each topic in turn, at a steady rate, over its own undisturbed connection.
 //!
-//! At most [`UNACKED_MAX`] messages wait for their acks. Each ack must name the number that the message was made for, else
-//! nobody could know what there is to receive, and the run fails.
+//! At most [`UNACKED_MAX`] messages wait for their acks. Each ack must have the number that the message was made for.
+//! Otherwise it is unknown what there is to receive, and the run fails.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use tickwire_client::{Client, Publishing};
 
 use super::{Shared, topics};
 
-/// Messages that wait for their acks.
+/// Most messages that wait for their acks.
 const UNACKED_MAX: usize = 512;
-/// Time between two bursts.
+/// The time between two bursts.
 const EVERY: Duration = Duration::from_millis(5);
 
 /// The publisher.
@@ -23,16 +23,16 @@ pub(super) struct Publisher {
     client: Client,
     shared: Arc<Shared>,
     filling: usize,
-    /// Messages so far.
+    /// How many messages were published so far.
     count: u64,
     waiting: VecDeque<(usize, u64, Publishing)>,
 }
 
 impl Publisher {
-    /// Connects, and publishes the first message of each topic, so that there is a snapshot of everything.
+    /// Connects, and publishes the first message of each topic, so that every topic has a snapshot.
     pub(super) async fn start(url: String, filling: usize, shared: Arc<Shared>) -> anyhow::Result<Self> {
         let (client, events) = Client::builder(url).connect().await?;
-        // Nobody needs them, and nothing is read while they wait.
+        // Nobody takes the events, and the client would stop reading.
         drop(events);
         let mut publisher = Self {
             client,
@@ -51,7 +51,7 @@ impl Publisher {
     /// Publishes `rate` messages a second until `wanted` were received. Returns how many were published.
     ///
     /// # Errors
-    /// When the broker does not take them, or numbers them otherwise than they came.
+    /// When the broker refuses messages, or numbers them in another order.
     pub(super) async fn run(mut self, rate: u32, wanted: u64) -> anyhow::Result<u64> {
         let (began, first) = (Instant::now(), self.count);
         while self.shared.messages.load(Ordering::Relaxed) < wanted {

@@ -1,24 +1,24 @@
-//! What is published: topics of the three kinds, and messages that say their own number.
+//! The topics of three kinds, and messages that contain their own number.
 //!
-//! A message of a trade or ticker holds its number and as much filling as is wanted. A change of a book sets the sizes of
-//! one of its sides to its number, so that each change differs from all others and the book stays small.
+//! A message of a trade or ticker holds its number and a given amount of filling. A change of a book sets the sizes of
+//! one side to its number. So each change differs from all others, and the book stays small.
 
 use serde_json::Value;
 use tickwire_wire::Payload;
 
 use crate::swarm::audit::Way;
 
-/// Topics of each kind.
+/// The number of topics of each kind.
 pub(super) const EACH: usize = 8;
-/// Topics of all kinds.
+/// The number of topics of all kinds.
 pub(super) const ALL: usize = 3 * EACH;
-/// Prices of a book's side.
+/// The number of prices of a book's side.
 const PRICES: u64 = 12;
 
-/// The kinds, and how each is subscribed.
+/// How the topics of each kind are subscribed.
 pub(super) const WAYS: [Way; 3] = [Way::Every, Way::Conflate, Way::Book];
 
-/// What the broker is told: histories so short that a client can be away for longer than they reach.
+/// The broker's settings: histories so short that a client can be away for longer than they reach.
 pub(super) const SETTINGS: &str = "\
 [[kinds]]
 pattern = \"trade.>\"
@@ -35,7 +35,7 @@ kind = \"book\"
 history = 64
 ";
 
-/// How topic `number`, below [`ALL`], is subscribed.
+/// How topic `number`, which is below [`ALL`], is subscribed.
 pub(super) fn way(number: usize) -> Way {
     WAYS[number / EACH]
 }
@@ -54,12 +54,12 @@ pub(super) fn name(number: usize) -> String {
     format!("{}.C{}", channel(way(number)), number % EACH)
 }
 
-/// The pattern of the topics of a kind.
+/// The pattern for the topics of a kind.
 pub(super) fn pattern(way: Way) -> String {
     format!("{}.*", channel(way))
 }
 
-/// The topic of that name.
+/// The number of the topic with this name.
 pub(super) fn number(name: &str) -> Option<usize> {
     let (channel, symbol) = name.split_once('.')?;
     let kind = WAYS.iter().position(|way| self::channel(*way) == channel)?;
@@ -67,7 +67,7 @@ pub(super) fn number(name: &str) -> Option<usize> {
     (within < EACH).then_some(kind * EACH + within)
 }
 
-/// Message `seq` of topic `number`, with so many bytes of filling.
+/// Message `seq` of topic `number`, with `filling` bytes of filling.
 pub(super) fn message(number: usize, seq: u64, filling: usize) -> Payload {
     let text = match way(number) {
         Way::Every | Way::Conflate => format!("{{\"n\":{seq},\"fill\":\"{}\"}}", "x".repeat(filling)),
@@ -89,7 +89,7 @@ fn is_bid(seq: u64) -> bool {
     seq.is_multiple_of(2)
 }
 
-/// The levels that message `seq` sets, best first: bids are below 200, asks above.
+/// The levels that message `seq` sets, best first. Bids are below 200, asks above.
 fn levels(seq: u64) -> Vec<Value> {
     let price = |step| if is_bid(seq) { 199 - step } else { 201 + step };
     (0..PRICES)
@@ -97,8 +97,7 @@ fn levels(seq: u64) -> Vec<Value> {
         .collect()
 }
 
-/// Whether `data` is what message `seq` of such a topic holds. A snapshot of a book is another matter: its checksum
-/// proves it.
+/// Whether `data` is the content of message `seq` of such a topic. For the snapshot of a book its checksum proves this.
 pub(super) fn is_of(way: Way, seq: u64, data: &str) -> bool {
     let Ok(data) = serde_json::from_str::<Value>(data) else {
         return false;

@@ -1,4 +1,4 @@
-//! Clients that are told of a drain and closed by it, and how their closes are spread.
+//! Clients that are told of a drain and closed by it, and how the closes are spread.
 
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
@@ -10,17 +10,17 @@ use crate::swarm::conn::Ending;
 use crate::swarm::report::Faults;
 use crate::swarm::watch::Watch;
 
-/// What clients are told.
+/// What clients were told.
 #[derive(Debug)]
 pub(super) struct Told {
     /// Whether each client was told of the drain.
     told: Vec<bool>,
-    /// When clients were closed with 4000.
+    /// When clients were closed with code 4000.
     pub(super) closes: Vec<Instant>,
 }
 
 impl Told {
-    /// Clients that know of nothing yet.
+    /// The state of `clients` clients before a drain.
     pub(super) fn new(clients: usize) -> Self {
         Self {
             told: vec![false; clients],
@@ -28,12 +28,12 @@ impl Told {
         }
     }
 
-    /// Clients that were told of the drain.
+    /// How many clients were told of the drain.
     pub(super) fn told(&self) -> u64 {
         self.told.iter().filter(|told| **told).count() as u64
     }
 
-    /// Judges whether all were told, and closed at an even rate.
+    /// Checks whether all clients were told, and closed at an even rate.
     pub(super) fn judge(&self, closes: &Closes, faults: &mut Faults) {
         let all = self.told.len() as u64;
         for (kind, count) in [
@@ -44,7 +44,7 @@ impl Told {
                 faults.add(kind, format_args!("{count} of {all}"));
             }
         }
-        // A second that is cut anywhere may hold one close more at each of its ends.
+        // Wherever a second begins, it may contain one more close at each of its ends.
         let (found, most) = (closes.max_per_s, 2.0 * closes.mean_per_s + 2.0);
         if found as f64 > most {
             let text = format_args!("{found} in a second, at most {most} are allowed");
@@ -78,18 +78,18 @@ impl Watch for Told {
     }
 }
 
-/// How closes are spread over time.
+/// How the closes are spread over time.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Closes {
     pub(super) count: u64,
     window_s: u64,
-    /// The most in any second, wherever it begins.
+    /// The most closes in any second, wherever it begins.
     max_per_s: u64,
     mean_per_s: f64,
 }
 
 impl Closes {
-    /// Of clients that were closed `at` these moments, after a signal at `signalled`.
+    /// The spread of closes at these moments, after a signal at `signalled`.
     pub(super) fn spread(at: &[Instant], signalled: Instant, window_s: u64) -> Self {
         let mut after: Vec<Duration> = at
             .iter()
@@ -143,7 +143,7 @@ mod tests {
     fn a_burst_is_a_fault_wherever_its_second_begins() {
         let (closes, faults) = judged((0..100).map(|nth| nth * 100));
         assert_eq!((faults.count(), closes.max_per_s), (0, 10));
-        // Half of it before a full second, half after: the seconds from the signal on show nothing.
+        // Half of the burst is before a full second, half after it. Seconds counted from the signal would not show it.
         let burst = (0..24)
             .map(|nth| 500 + nth * 40)
             .chain((0..76).map(|nth| 2_000 + nth * 100));

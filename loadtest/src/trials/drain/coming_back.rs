@@ -1,7 +1,7 @@
-//! Clients that come back to another broker with the positions that the one before gave them.
+//! Clients that come back to another broker with positions of the previous one.
 //!
-//! Its numbers are another lineage, so that each subscription must be told that it could not be resumed: by the ack, and by a gap
-//! of that reason, unless nothing was published there yet.
+//! The new broker's numbers are another lineage. So each subscription must be told that it could not be resumed: by the
+//! ack and, unless nothing was published there yet, by a gap with that reason.
 
 use tickwire_wire::message::{AckResult, GapReason, Position};
 use tickwire_wire::{Epoch, Seq};
@@ -12,27 +12,27 @@ use crate::swarm::readers::Readers;
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
 
-/// Where a client left one of its topics.
+/// A client's position in one of its topics.
 #[derive(Debug, Clone)]
 struct Place {
     last: Seq,
-    /// Whether it was told what became of it.
+    /// Whether the client was told what became of it.
     declared: bool,
 }
 
-/// All clients.
+/// All clients that come back.
 #[derive(Debug)]
 pub(super) struct ComingBack {
-    /// The lineage that the positions are of.
+    /// The epoch of the positions.
     epoch: Epoch,
-    /// A client's places are together.
+    /// The positions. Those of a client are together.
     places: Vec<Place>,
-    /// Subscriptions that came back and were told exactly what became of them.
+    /// How many subscriptions were told exactly what became of them.
     pub(super) declared: u64,
 }
 
 impl ComingBack {
-    /// The clients that were closed, with the positions that they have.
+    /// The clients that were closed, with their positions.
     pub(super) fn of(readers: &Readers<Told>) -> Self {
         let places = (0..readers.layout.readers * TOPICS_EACH).map(|at| Place {
             last: Seq(readers.last(at / TOPICS_EACH, at % TOPICS_EACH)),
@@ -64,7 +64,7 @@ impl Watch for ComingBack {
             faults.add("resume not declared", format_args!("reader {reader}: {result:?}"));
         }
         if result.seq == Some(Seq::ZERO) {
-            // Nothing was published there yet: nothing can be missing, and the ack says it all.
+            // Nothing was published there yet: nothing can be missing, and the ack tells everything.
             self.declare(reader, place);
         }
     }

@@ -1,8 +1,8 @@
-//! Trial: a broker is told to stop while very many clients read; all come back to the broker that is started after it.
+//! Trial: a broker is told to stop while very many clients read. All come back to a broker that is started after it.
 //!
-//! What must hold: every client is told and closed with 4000, the closes are spread over the window, what each client got
-//! up to its close has no hole, the broker ends well before its deadline, and each subscription that is resumed at the new
-//! broker, whose numbers are another lineage, is told so exactly: nothing is lost in silence.
+//! These must hold: Every client is told, and closed with code 4000. The closes are spread over the window. What each
+//! client got up to its close has no hole. The broker ends well before its deadline. At the new broker, whose numbers
+//! are another lineage, each resumed subscription is told exactly that: nothing is lost silently.
 
 mod closes;
 mod coming_back;
@@ -18,27 +18,27 @@ use crate::swarm::report::{Outcome, grouped, progress};
 use closes::{Closes, Told};
 use coming_back::ComingBack;
 
-/// Time that a broker has behind the window.
+/// How much time a broker has after the window, in seconds.
 const AFTER_WINDOW_S: u64 = 30;
-/// Time that resumed subscriptions get to be told of.
+/// How long it may take to tell resumed subscriptions.
 const DECLARE_WITHIN: Duration = Duration::from_secs(30);
-/// Time that all connections get to end with the broker.
+/// How long all connections may take to end with the broker.
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// Longest turn of the connections.
 const TURN: Duration = Duration::from_millis(20);
-/// Topics of each client.
+/// The number of topics of each client.
 const TOPICS_EACH: usize = 2;
 
-/// A broker that stops while very many clients read: all told, all closed, evenly, and no message lost in silence
+/// Stop a broker while very many clients read: all are told and closed, evenly, and no message is lost silently
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainArgs {
-    /// Clients; each takes an open file here and one in the broker
+    /// Clients; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
-    /// Time over which the broker spreads its closes; few clients are closed in less, 100 ms for each
+    /// Seconds over which the broker spreads its closes; a few clients are closed faster, with 100 ms for each
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
     window_s: u64,
-    /// How long all read before the broker is told to stop
+    /// How many seconds all clients read before the broker is told to stop
     #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Topics; each client reads two of them
@@ -68,7 +68,7 @@ impl DrainArgs {
         Broker::start(&mut command, interrupt)
     }
 
-    /// Whose every message counts, once all of them are there.
+    /// The topics where every message counts, once all of them exist.
     fn topics(&self, broker: &Broker, interrupt: &Interrupt) -> anyhow::Result<Vec<String>> {
         broker.topics("trade.*", self.topics as usize, interrupt)
     }
@@ -77,7 +77,7 @@ impl DrainArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let count = args.connections as usize;
     let broker = args.start_broker(interrupt)?;
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &DrainArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     Ok(outcome)
 }
 
-/// Tells the broker to stop and reads until it has ended and every connection with it.
+/// Tells the broker to stop. Reads until the broker and every connection have ended.
 fn stop(
     args: &DrainArgs,
     mut broker: Broker,
@@ -127,7 +127,7 @@ fn stop(
     if !status.is_some_and(|status| status.success()) {
         outcome.faults.add("broker's end", &exit);
     }
-    // What the kernel still holds of its last words.
+    // The kernel may still hold the broker's last bytes.
     swarm.turn_until(Instant::now() + END_WITHIN, |swarm| swarm.open() == 0)?;
     let readers = &swarm.handler;
     let window_s = args.window_s.min(readers.layout.readers.div_ceil(10) as u64);

@@ -1,11 +1,13 @@
-//! A TCP proxy that misbehaves as networks do: it stalls, trickles, delays, cuts connections in the middle of a frame.
+//! A TCP proxy that misbehaves as networks do: it stalls, trickles, delays, and cuts connections in the middle of a
+//! frame.
 //!
-//! Knows nothing of what is said through it. Which faults befall a connection follows from a seed and the number of the
-//! connection ([`plan`]). Holds one small buffer per direction, and has the kernel hold little, so that a stall is felt at the
-//! other end; takes no more connections than [`CONNECTIONS_MAX`] at a time, the others wait to be accepted.
+//! It knows nothing about the protocol that it carries. The faults of a connection follow from a seed and the
+//! connection's number ([`plan`]). It holds one small buffer per direction and makes the kernel hold little, so that a
+//! stall reaches the other end. It takes at most [`CONNECTIONS_MAX`] connections at a time; the others wait to be
+//! accepted.
 //!
-//! Runs on a thread of its own: as a command for tests and for whoever wants to see how a client bears a bad network, or
-//! within a scenario.
+//! It runs on its own thread: as a command, for tests and for people who want to see how a client copes with a bad
+//! network, or within a scenario.
 
 mod pipe;
 mod plan;
@@ -29,50 +31,50 @@ use crate::swarm::report::say;
 pub(crate) use plan::Rules;
 use plan::{Direction, Fault, Plan};
 
-/// Connections at a time.
+/// Most connections at a time.
 const CONNECTIONS_MAX: usize = 5_000;
-/// Size of the kernel's buffers on both sides, in bytes; Linux doubles it.
+/// The size of the kernel's buffers on both sides, in bytes. Linux doubles it.
 const SOCKET_BUFFER_BYTES: u32 = 16 * 1024;
-/// Connections that wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
-/// Time that the server has to accept.
+/// How long the server may take to accept.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Time after a failed accept, as when there are no files left, before the next.
+/// The pause after a failed accept, for example when no files are left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
-/// Time between two looks whether a signal asked for the end.
+/// The time between two checks for a signal to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A TCP proxy that misbehaves as networks do: stalls, trickles, delays, resets, closes, half-closes
 ///
-/// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections, and when it is told to end (SIGTERM,
-/// SIGINT) another with how often each fault happened.
+/// Prints one line of JSON, {"listen":"HOST:PORT"}, once it accepts connections. When it is told to end (SIGTERM,
+/// SIGINT) it prints another with the number of each fault.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProxyArgs {
-    /// Where to listen; port 0 takes any free port
+    /// The address to listen at; port 0 takes any free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
     listen: SocketAddr,
-    /// The server
+    /// The address of the server
     #[arg(long, value_name = "HOST:PORT")]
     to: SocketAddr,
-    /// Decides which faults befall which connection
+    /// The seed of the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
     rules: Rules,
 }
 
-/// How often what happened.
+/// How often each thing happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Happened {
     pub(crate) connections: u64,
     /// Connections for which the server could not be reached.
     pub(crate) unreachable: u64,
-    /// How often each kind of fault did.
+    /// The number of faults of each kind.
     #[serde(flatten)]
     pub(crate) faults: BTreeMap<Fault, u64>,
 }
 
-/// The faults: `12 × stall, 9 × reset`.
+/// The faults as text: `12 × stall, 9 × reset`.
 impl Display for Happened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults: Vec<String> = self
@@ -93,18 +95,18 @@ struct Shared {
 }
 
 impl Shared {
-    /// What happened so far. Nothing that panics is done while it is held.
+    /// What happened so far. Nothing that panics is done while it is locked.
     fn happened(&self) -> MutexGuard<'_, Happened> {
         self.happened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A proxy that runs until it is dropped; its connections end with it.
+/// A proxy that runs until it is dropped. Its connections end with it.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Dropped, it ends the thread.
+    /// Dropping it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -133,7 +135,7 @@ impl Proxy {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        // Whether it was told or its owner is gone is the same.
+                        // It does not matter whether the thread was told or its owner is gone.
                         _ = stopped => {}
                         () = accept(listener, to, seed, &rules, &for_thread) => {}
                     }
@@ -148,12 +150,12 @@ impl Proxy {
         })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on, no more faults happen.
+    /// Stops causing faults.
     pub(crate) fn calm_down(&self) {
         self.shared.calm.store(true, Ordering::Relaxed);
     }
@@ -168,7 +170,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in it was printed when it happened.
+            // A panic of the thread was printed when it happened.
             let _ = thread.join();
         }
     }
@@ -210,7 +212,7 @@ async fn accept(listener: TcpListener, to: SocketAddr, seed: u64, rules: &Rules,
             shared.happened().connections += 1;
             match reach(to).await {
                 Ok(server) => pipe::connect(client, server, down, up, &shared).await,
-                // The client sees its connection end, as behind a load balancer without a server.
+                // The client's connection ends, as behind a load balancer without a server.
                 Err(_) => shared.happened().unreachable += 1,
             }
             drop(place);
@@ -247,14 +249,14 @@ mod tests {
 
     use super::*;
 
-    /// What a client reads until its connection through a proxy ends, when the server writes `bytes` and closes.
+    /// What a client reads until its connection through a proxy ends, if the server writes `bytes` bytes and closes.
     fn read_through(rules: &Rules, bytes: usize) -> (Vec<u8>, Happened) {
         let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let to = server.local_addr().expect("a port");
         let writes = std::thread::spawn(move || {
             let (mut stream, _) = server.accept().expect("the proxy connects");
             let sent: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
-            // The proxy may cut it.
+            // The proxy may cut the connection.
             let _ = stream
                 .write_all(&sent)
                 .and_then(|()| stream.shutdown(Shutdown::Write));

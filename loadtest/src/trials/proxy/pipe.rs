@@ -1,7 +1,8 @@
-//! One connection through the proxy: two directions, each copied through one small buffer and struck by its plan.
+//! One connection through the proxy: two directions, each copied through one small buffer, with the faults of its plan.
 //!
-//! At most [`PIECE_BYTES`] are held in a direction; whoever sends more waits, as on a slow network. A connection ends when
-//! both directions have, at a fault that ends it, or [`OTHER_HALF_WITHIN`] after its first direction ended.
+//! At most [`PIECE_BYTES`] are held in a direction. A sender of more has to wait, as on a slow network. A connection
+//! ends when both directions have ended, at a fault that ends it, or [`OTHER_HALF_WITHIN`] after its first direction
+//! ended.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -15,17 +16,17 @@ use tokio::time::{sleep, timeout};
 use super::Shared;
 use super::plan::{Fault, Plan};
 
-/// Bytes that are held in one direction at a time.
+/// Most bytes that are held in one direction.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Time between two pieces of a few bytes.
+/// The time between two pieces of a few bytes.
 const TRICKLE_EVERY: Duration = Duration::from_millis(1);
-/// Time that the other direction goes on after one has ended.
+/// How long the other direction goes on after one has ended.
 const OTHER_HALF_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a direction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Its sender has no more, or it was closed by a fault; the other may go on.
+    /// Its sender has no more, or a fault closed it. The other direction may go on.
     Half,
     /// Both sides are to be closed.
     Close,
@@ -33,7 +34,7 @@ enum End {
     Reset,
 }
 
-/// Passes bytes between `client` and `server` until both are done or a fault ends it.
+/// Passes bytes between `client` and `server` until both have ended or a fault ends the connection.
 pub(super) async fn connect(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -47,7 +48,7 @@ pub(super) async fn connect(
         let down = pass(server_read, client_write, &mut down, shared);
         let up = pass(client_read, server_write, &mut up, shared);
         tokio::pin!(down, up);
-        // The future of a direction that has ended must not be asked again.
+        // The future of a direction that has ended must not be polled again.
         let (first, is_down) = tokio::select! {
             end = &mut down => (end, true),
             end = &mut up => (end, false),
@@ -60,7 +61,7 @@ pub(super) async fn connect(
     };
     if end == End::Reset {
         for stream in [&client, &server] {
-            // RFC 9293 §3.9.1.6 ABORT: closing without lingering sends RST. A socket that is gone already needs none.
+            // RFC 9293 §3.9.1.6 ABORT: closing without lingering sends RST. A socket that has already gone needs none.
             let _ = stream.set_zero_linger();
         }
     }
@@ -68,7 +69,7 @@ pub(super) async fn connect(
 
 /// Copies one direction.
 async fn pass(from: ReadHalf<'_>, to: WriteHalf<'_>, plan: &mut Plan, shared: &Shared) -> End {
-    // Either side being gone ends both: what is left of the connection is of no use to the other.
+    // If either side is gone, both end: the rest of the connection is of no use to the other.
     copy(from, to, plan, shared).await.unwrap_or(End::Reset)
 }
 

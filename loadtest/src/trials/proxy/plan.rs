@@ -1,8 +1,9 @@
-//! Which faults befall one direction of one connection, and after how many bytes.
+//! The faults of one direction of one connection, and after how many bytes each happens.
 //!
-//! Pure: no socket, no clock. A plan depends on the seed, the connection's number and the direction alone, and counts in
-//! bytes that were passed on, never in time: the same seed strikes at the same bytes again, however the network cut them
-//! into segments. What TCP does not let one repeat is when these bytes come, and so which connection comes first.
+//! Pure: no socket, no clock. A plan depends only on the seed, the connection's number and the direction. It counts in
+//! bytes that were passed on, never in time. So the same seed causes the same faults at the same bytes, however the
+//! network divides them into segments. With TCP it cannot be repeated when these bytes come, and so which connection
+//! comes first.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use serde::Serialize;
 const TRICKLE_AT_ONCE_MAX: u64 = 16;
 /// Most bytes that trickle before the connection flows again.
 const TRICKLE_BYTES_MAX: u64 = 2_048;
-/// Most pieces that come late before the connection is in time again.
+/// Most pieces that are late before the connection is in time again.
 const LATE_PIECES_MAX: u64 = 16;
-/// A late piece is late by at most the longest pause divided by this.
+/// A piece is late by at most the longest pause divided by this.
 const LATE_PART: u64 = 16;
 
 /// A kind of fault.
@@ -26,22 +27,22 @@ const LATE_PART: u64 = 16;
 pub(crate) enum Fault {
     /// Nothing is passed on for a while, as when a phone changes its cell
     Stall,
-    /// A few bytes at a time
+    /// Only a few bytes are passed on at a time
     Trickle,
-    /// Each piece comes late, for a while
+    /// Each piece is late, for a while
     Delay,
     /// Both sides are reset (RST)
     Reset,
-    /// Both sides are closed (FIN), in the middle of whatever it was
+    /// Both sides are closed (FIN), in the middle of anything
     Close,
-    /// This direction is closed, the other goes on for a while
+    /// This direction is closed, and the other goes on for a while
     HalfClose,
 }
 
-/// What may happen, and how often.
+/// The faults that may happen, and how often.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Rules {
-    /// The faults that happen, each as often as the others
+    /// The faults that happen, all equally often
     #[arg(
         long,
         value_enum,
@@ -50,13 +51,13 @@ pub(crate) struct Rules {
         value_name = "LIST"
     )]
     pub(crate) faults: Vec<Fault>,
-    /// Bytes towards the client between two faults of a connection, in the mean
+    /// Mean number of bytes towards the client between two faults of a connection
     #[arg(long, default_value_t = 131_072, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) every_bytes: u64,
-    /// Bytes towards the server between two faults of a connection, in the mean
+    /// Mean number of bytes towards the server between two faults of a connection
     #[arg(long, default_value_t = 8_192, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) every_bytes_up: u64,
-    /// Longest stall, in milliseconds
+    /// The longest stall, in milliseconds
     #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) pause_ms: u64,
 }
@@ -73,14 +74,14 @@ pub(crate) enum Direction {
 /// The faults of one direction of one connection.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Decides what strikes and where.
+    /// Selects the faults and their places.
     random: ChaCha8Rng,
-    /// Decides on the single pieces, whose number depends on how the bytes come.
+    /// Selects the delays of single pieces, whose number depends on how the bytes come.
     pieces: ChaCha8Rng,
     faults: Vec<Fault>,
     every_bytes: u64,
     pause_ms: u64,
-    /// Bytes until the next fault; at least 1 but when it is due.
+    /// Bytes until the next fault; 0 only when it is due.
     until_next: u64,
     /// Bytes that still trickle.
     trickle: u64,
@@ -91,7 +92,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan of connection `number`.
     pub(crate) fn new(seed: u64, number: u64, direction: Direction, rules: &Rules) -> Self {
-        // Streams of their own for each direction of each connection, so that none depends on what befell another.
+        // Each direction of each connection has its own random stream, so that none depends on the faults of another.
         let stream = number << 2 | u64::from(direction == Direction::Up) << 1;
         let random = |stream| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -115,7 +116,7 @@ impl Plan {
         plan
     }
 
-    /// How many bytes may be passed on at once, of at most `wanted`: never beyond the next fault.
+    /// How many bytes of at most `wanted` may be passed on at once: never beyond the next fault.
     pub(crate) fn room(&mut self, wanted: usize) -> usize {
         let most = match self.trickle {
             0 => u64::MAX,
@@ -129,20 +130,21 @@ impl Plan {
         usize::try_from(most).unwrap_or(usize::MAX).min(wanted).max(1)
     }
 
-    /// Whether it trickles now.
+    /// Whether the direction trickles now.
     pub(crate) fn is_trickling(&self) -> bool {
         self.trickle > 0
     }
 
-    /// How long the piece that is there waits, if it does.
+    /// How long the next piece is delayed, if it is.
     pub(crate) fn lateness(&mut self) -> Option<Duration> {
         self.late = self.late.checked_sub(1)?;
         let most_ms = (self.pause_ms / LATE_PART).max(1);
         Some(Duration::from_millis(1 + below(&mut self.pieces, most_ms)))
     }
 
-    /// `count` bytes were passed on, no more than there was [`room`](Self::room) for. Returns the fault that is due now, and how long
-    /// it lasts if it is a stall. How much trickles or comes late from now on, the plan knows.
+    /// Counts `count` bytes that were passed on, which may be no more than [`room`](Self::room). Returns the fault that
+    /// is due now, and how long it lasts if it is a stall. The plan itself keeps how much trickles or is late from now
+    /// on.
     pub(crate) fn passed(&mut self, count: usize) -> Option<(Fault, Duration)> {
         self.trickle = self.trickle.saturating_sub(count as u64);
         if self.faults.is_empty() {
@@ -165,7 +167,7 @@ impl Plan {
         Some((fault, pause))
     }
 
-    /// Bytes to the next fault: anything from 1 to twice the mean.
+    /// The number of bytes to the next fault: anything from 1 to twice the mean.
     fn spacing(&mut self) -> u64 {
         1 + self.below((2 * self.every_bytes).saturating_sub(1).max(1))
     }
@@ -175,7 +177,7 @@ impl Plan {
     }
 }
 
-/// A number below `bound`. The bounds are so far below 2⁶⁴ that the favour of small numbers does not show.
+/// A number below `bound`. The bounds are so far below 2⁶⁴ that the bias towards small numbers does not show.
 fn below(random: &mut ChaCha8Rng, bound: u64) -> u64 {
     random.next_u64() % bound
 }
@@ -203,7 +205,8 @@ mod tests {
         }
     }
 
-    /// The first `count` strikes of a plan with the byte at which each comes, when at most `piece` bytes come at a time.
+    /// The first `count` faults of a plan, each with the byte at which it comes, if at most `piece` bytes come at a
+    /// time.
     fn strikes(mut plan: Plan, piece: usize, count: usize) -> Vec<(u64, (Fault, Duration))> {
         let (mut at, mut found) = (0, Vec::new());
         while found.len() < count {

@@ -1,11 +1,12 @@
-//! A slow link: two network namespaces, a pair of virtual interfaces between them, and a token bucket on the way to the reader.
+//! A slow link: two network namespaces, a pair of virtual interfaces between them, and a token bucket on the way to the
+//! reader.
 //!
-//! Threads move into a side; what they start or connect from then on is there. The namespaces have names only while they
-//! are set up: once both ends are held open here, the names are taken away, and the kernel removes the namespaces
-//! when this program and what it started are gone, however they end.
+//! A thread can move to a side; what it then starts or connects is there. The namespaces have names only while they are
+//! set up. Once both ends are held open here, the names are removed. The kernel removes the namespaces when this
+//! program and what it started have ended in any way.
 //!
-//! Servers listen on the loopback of their side and nowhere else. So that the reader's side can reach it over the link, the
-//! address 127.0.0.1 is routed there (`route_localnet`), and the reader's own loopback stays down.
+//! Servers listen only on the loopback of their side. So that the reader's side can reach it over the link, 127.0.0.1
+//! is routed there (`route_localnet`), and the reader's own loopback stays down.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -15,15 +16,15 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// The server's end of the link (RFC 2544 reserves the network for such tests).
+/// The server's end of the link. RFC 2544 reserves the network for such tests.
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The reader's end.
 pub(super) const READER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-/// The interface, on either side.
+/// The name of the interface on both sides.
 const INTERFACE: &str = "tickwire0";
-/// Bytes that may go at once: two packets.
+/// The burst of the token bucket in bytes: two packets.
 const BURST_BYTES: u32 = 3_028;
-/// Longest that a packet waits at the link before it is dropped, in milliseconds.
+/// Longest time that a packet waits at the link before it is dropped, in milliseconds.
 pub(super) const QUEUE_MS: u32 = 400;
 
 /// A slow link.
@@ -40,19 +41,19 @@ pub(super) enum Side {
     Reader,
 }
 
-/// The namespaces' names while they have them.
+/// The names of the namespaces, which are removed when this is dropped.
 struct Names([String; 2]);
 
 impl Drop for Names {
     fn drop(&mut self) {
         for name in &self.0 {
-            // One that could not be made cannot be removed either.
+            // A namespace that could not be made cannot be removed either.
             let _ = Command::new("ip").args(["netns", "del", name]).output();
         }
     }
 }
 
-/// Why there can be no link, if there can be none.
+/// Why there can be no link; `None` if there can.
 pub(super) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("slowlink makes network namespaces and must be run as root".to_owned());

@@ -1,9 +1,10 @@
-//! Trial: one reader behind a link that lets through far less than is published. How old is what it reads?
+//! Trial: one reader behind a link that lets through far less than is published. How old are the messages that it
+//! reads?
 //!
-//! A server and its publisher are on one side of a [link], the reader on the other. A server
-//! that queues sends everything, ever later; one that conflates sends what is newest when there is room, and the age of what
-//! arrives is bounded by the time that a message of each topic takes. Nothing here is judged: the figures are the outcome.
-//! A server that is not installed is skipped. Fails when a connection ends or a message is not understood.
+//! A server and its publisher are on one side of a [link], the reader on the other. A server that queues sends
+//! everything, later and later. A server that conflates sends the newest when there is room. The age of its messages is
+//! bounded by the time that one message of each topic takes. Nothing is judged here: the figures are the outcome. A
+//! server that is not installed is skipped. The trial fails when a connection ends or a message is not understood.
 
 mod link;
 
@@ -26,25 +27,25 @@ use crate::swarm::sockets;
 
 use link::{Link, Side};
 
-/// What the link lets through to the reader.
+/// The rate of the link towards the reader, in bytes per second.
 const BYTES_PER_S: u32 = 10_000;
-/// Topics; the reader has them all.
+/// The number of topics. The reader has all of them.
 const TOPICS: u32 = 200;
 /// Messages per second on each topic.
 const RATE_EACH: u32 = 50;
-/// Time between two looks at the kernel's queue.
+/// The time between two readings of the kernel's queue.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
-/// Who is read from, and how slow the link is.
+/// The arguments of `slowlink`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SlowLinkArgs {
     /// Servers to read from, one after the other
     #[arg(long = "peer", default_values = ["tickwire", "uwebsockets"], value_name = "NAME", value_parser = ["tickwire", "uwebsockets", "ws", "naive"])]
     peers: Vec<String>,
-    /// How long to measure
+    /// How many seconds to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// How long to publish before
+    /// How many seconds to publish before that
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     warmup: u64,
 }
@@ -52,7 +53,7 @@ pub(crate) struct SlowLinkArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end, as without root or without `ip`.
+/// When the trial could not be run to its end, for example without root or without `ip`.
 pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     if let Some(missing) = link::missing() {
         bail!("{missing}");
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
         .iter()
         .filter(|peer| args.peers.iter().any(|name| name == peer.name))
         .collect();
-    // Before this thread leaves the namespace that has the internet: a server is not installed from within.
+    // This comes before the thread leaves the namespace with the internet: a server cannot be installed from within.
     let missing: Vec<Option<String>> = chosen.iter().map(|peer| peer.missing()).collect();
     ensure!(
         missing.iter().any(Option::is_none),
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &SlowLinkArgs, interrupt: &Interrupt) -> anyhow::Result<
     Ok(outcome)
 }
 
-/// What came over the link from one server.
+/// The results for one server.
 #[derive(Debug, Serialize)]
 struct Served {
     peer: &'static str,
@@ -111,14 +112,14 @@ struct Served {
     seconds: f64,
     published: u64,
     messages: u64,
-    /// Of their payloads.
+    /// The bytes of their payloads.
     bytes: u64,
     age_us_p50: u64,
     age_us_p99: u64,
     age_us_max: u64,
-    /// The last message's age; where it grows without end, this is about the largest.
+    /// The age of the last message. If it grows without end, this is about the largest.
     age_us_last: u64,
-    /// What the kernel held for the connection on the server's side.
+    /// The bytes that the kernel held for the connection on the server's side.
     send_queue_mean_bytes: u64,
     send_queue_max_bytes: u64,
 }
@@ -170,7 +171,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
     let scenario = Scenario::parse("slowlink", &text, false)?;
     let setup = Setup {
         peer,
-        // Tickwire is asked for the newest of each topic.
+        // Tickwire is asked for the newest message of each topic.
         protocol: match peer.name {
             "tickwire" => peers::newest(),
             _ => peer.protocol,
@@ -195,7 +196,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
     let from = begins.plus(Duration::from_secs(args.warmup));
     let to = from.plus(Duration::from_secs(args.seconds));
     rig.run(&schedule, from, |_| false)?;
-    // All that comes from now on counts, whenever it was due.
+    // All messages that come from now on count, whenever they were due.
     rig.measure(begins, to);
     let mut queues = Vec::new();
     while rig.clock.now() < to {
@@ -223,7 +224,7 @@ fn serve(args: &SlowLinkArgs, peer: &Peer, link: &Link, interrupt: &Interrupt) -
     })
 }
 
-/// What the kernel holds on the server's side for the reader.
+/// The bytes that the kernel holds on the server's side for the reader.
 fn send_queue(port: u16) -> anyhow::Result<u64> {
     let sockets = sockets::all()?;
     let to_reader = sockets

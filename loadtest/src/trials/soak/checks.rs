@@ -1,4 +1,4 @@
-//! What is looked at of the messages of a soak, besides their numbers: how late they are, and what some of them carry.
+//! What a soak checks in messages besides their numbers: their latency, and the content of some.
 
 use anyhow::{bail, ensure};
 use hdrhistogram::Histogram;
@@ -14,24 +14,24 @@ use crate::swarm::readers::{Layout, latencies};
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
 
-/// Checks of contents, and latencies.
+/// The checks of contents, and the latencies.
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// Data messages between two that are decoded in full.
+    /// How many data messages there are between two that are decoded in full.
     decode_every: u64,
     decode_in: u64,
-    /// Books that are rebuilt, by reader and place; each of their messages is decoded.
+    /// The books that are rebuilt, by reader and place. Each of their messages is decoded.
     books: FxHashMap<(usize, usize), L2Book>,
-    /// Messages that were decoded in full.
+    /// How many messages were decoded in full.
     pub(super) decoded: u64,
-    /// Changes and snapshots of books that were applied and whose checksum was right.
+    /// How many changes and snapshots of books were applied with the right checksum.
     pub(super) books_verified: u64,
-    /// Latencies of updates.
+    /// The latencies of updates.
     pub(super) latency_us: Histogram<u64>,
 }
 
 impl Checks {
-    /// Of the first `books` readers one book each is rebuilt.
+    /// Rebuilds one book for each of the first `books` readers.
     pub(super) fn new(layout: &Layout, decode_every: u64, books: usize) -> anyhow::Result<Self> {
         let book_of = |reader: usize| {
             let is_book = |place: &usize| layout.topics[layout.topic(reader, *place)].starts_with("book.");
@@ -48,7 +48,7 @@ impl Checks {
         })
     }
 
-    /// Counts anew from now on.
+    /// Starts to count again.
     pub(super) fn begin(&mut self) {
         self.latency_us.reset();
         (self.decoded, self.books_verified) = (0, 0);
@@ -91,8 +91,7 @@ impl Watch for Checks {
     }
 }
 
-/// Checks that `message`, of which `head` was read, decodes to the same and is about its topic's symbol, and applies it to `book` if
-/// its topic has one here.
+/// Checks that `message` decodes to its `head` and is about its topic's symbol. Applies it to `book` if there is one.
 fn check(head: Head<'_>, message: &[u8], book: Option<&mut L2Book>) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Data {

@@ -1,8 +1,8 @@
-//! Trial: the simulated market to many subscribers for as long as is wanted, every message checked.
+//! Trial: the simulated market is sent to many subscribers for any time, and every message is checked.
 //!
-//! Fails on anything that PROTOCOL.md does not allow: a number that is not the next one, a gap (readers here are fast), a
-//! close, a refusal, a message that does not say what its topic promises, a book whose checksum differs, silence. What was
-//! sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
+//! It fails on anything that PROTOCOL.md does not allow: a number that is not the next one, a gap (readers here are
+//! fast), a close, a refusal, a message that does not contain what its topic promises, a book with another checksum, or
+//! silence. What was sent before the measured time (snapshots, the market's opening) is checked too, but not counted.
 
 mod checks;
 
@@ -23,37 +23,37 @@ use crate::swarm::report::{Outcome, bytes, grouped, micros, progress};
 
 use checks::Checks;
 
-/// Channels on which each subscriber has each of its symbols.
+/// The channels on which each subscriber gets each of its symbols.
 const CHANNELS: [&str; 4] = ["trade", "book", "bbo", "ticker"];
-/// Time between the last subscription and the measurement.
+/// The time between the last subscription and the measurement.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Every so many messages are decoded in full.
+/// One in so many messages is decoded in full.
 const DECODE_EVERY: u64 = 1_000;
-/// Subscribers that rebuild one of their books and verify each checksum.
+/// How many subscribers rebuild one of their books and verify each checksum.
 const BOOKS: usize = 16;
-/// Time between two looks at the broker's memory.
+/// The time between two readings of the broker's memory.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// Samples between two lines of progress.
+/// The number of samples between two lines of progress.
 const SAMPLES_PER_LINE: usize = 5;
-/// Growth of memory over the last half, in percent, above which it is called growing.
+/// If memory grows by more than this percentage over the last half, it counts as growing.
 const STEADY_PERCENT: f64 = 3.0;
 
-/// The simulated market to many subscribers: every message checked, memory and CPU time over time
+/// Send the simulated market to many subscribers: every message checked, memory and CPU time over time
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SoakArgs {
     /// Symbols of the simulated market
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     symbols: u32,
-    /// Its ticks per second
+    /// Ticks per second of the simulated market
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
-    /// Subscribers, a connection each
+    /// Subscribers, with one connection each
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
-    /// Symbols of each subscriber; four times as many are its topics
+    /// Symbols of each subscriber, which has four topics for each
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     symbols_each: u32,
-    /// How long to measure
+    /// How many seconds to measure
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     seconds: u64,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct SoakArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     ensure!(
         args.symbols_each <= args.symbols,
@@ -143,7 +143,7 @@ fn measure(
             tell(&swarm.handler, &samples);
         }
     }
-    // The counts and the clocks are read together; the page of metrics may take its time.
+    // Counters and clocks are read together. The page of metrics may take its time.
     let seconds = began.elapsed().as_secs_f64();
     let readers = &swarm.handler;
     outcome.row(
@@ -170,7 +170,7 @@ fn measure(
     Ok(())
 }
 
-/// A line of progress.
+/// Prints a line of progress.
 fn tell(readers: &Readers<Checks>, samples: &[Sample]) {
     let Some(last) = samples.last() else { return };
     let (counts, sums) = (readers.counts, readers.sums);
@@ -219,7 +219,7 @@ fn traffic(readers: &Readers<Checks>, seconds: f64, outcome: &mut Outcome) {
     outcome.figure("latency_us", latency);
 }
 
-/// The CPU times of the broker and of this side.
+/// Reports the CPU times of the broker and of this program.
 fn cost([broker, own]: [CpuTime; 2], updates: u64, outcome: &mut Outcome) {
     let each = |time: Duration| format!("{:.3} µs", time.as_secs_f64() * 1e6 / updates.max(1) as f64);
     outcome.row(
@@ -258,7 +258,7 @@ fn memory(samples: &[Sample], seconds: f64, outcome: &mut Outcome) {
     outcome.figure("samples", samples);
 }
 
-/// Growth from the first to the last fifth of the last half, in percent of the former.
+/// The growth from the first to the last fifth of the last half, in percent of the first.
 fn growth_percent(samples: &[Sample]) -> Option<f64> {
     let half = &samples[samples.len() / 2..];
     let fifth = half.len() / 5;

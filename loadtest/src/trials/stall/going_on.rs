@@ -1,7 +1,7 @@
-//! Stopped readers that go on, and how late the others are.
+//! Stopped readers that read again, and the latencies of the others.
 //!
-//! While a stopped reader catches up, its messages are told apart: what was in the kernel's buffers when it went on is older
-//! than that moment; everything behind it must not be.
+//! While a stopped reader catches up, its messages are divided in two. What was in the kernel's buffers when it began
+//! to read again is older than that moment. Everything after it must not be.
 
 use hdrhistogram::Histogram;
 
@@ -9,12 +9,12 @@ use crate::swarm::readers::latencies;
 use crate::swarm::report::Faults;
 use crate::swarm::watch::{Came, Watch};
 
-/// A stopped reader that goes on.
+/// A stopped reader that reads again.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CatchUp {
-    /// Bytes of WebSocket frames read since it went on.
+    /// Bytes of WebSocket frames that were read since then.
     read_bytes: u64,
-    /// Of these, the ones before the first message that is as new as the moment at which it went on.
+    /// The bytes before the first message that is as new as the moment at which it began to read again.
     pub(super) stale_bytes: u64,
     pub(super) stale_messages: u64,
     /// Whether that message has come.
@@ -28,7 +28,7 @@ pub(super) enum Phase {
     Unmeasured,
     /// Healthy readers while all read.
     Calm,
-    /// Healthy readers while the others stand still.
+    /// Healthy readers while the others have stopped.
     Stalled,
 }
 
@@ -36,20 +36,20 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct GoingOn {
     pub(super) phase: Phase,
-    /// Latencies of healthy readers.
+    /// The latencies of healthy readers.
     pub(super) calm_us: Histogram<u64>,
     pub(super) stalled_us: Histogram<u64>,
-    /// The first reader that stops; the others that do are behind it.
+    /// The first reader that stops. The others that stop come after it.
     first: usize,
-    /// The newest number of each topic when they went on; none before they did.
+    /// The newest number of each topic when they began to read again; empty before that.
     newest: Vec<u64>,
-    /// The most that the kernel then held for one of the connections, in bytes.
+    /// The most bytes that the kernel then held for one of the connections.
     kernel_bytes_max: u64,
     stopped: Vec<CatchUp>,
 }
 
 impl GoingOn {
-    /// Readers of which those from `first` on, up to `all`, will stop.
+    /// Readers up to `all`, of which those from `first` on will stop.
     pub(super) fn new(first: usize, all: usize) -> anyhow::Result<Self> {
         Ok(Self {
             phase: Phase::Unmeasured,
@@ -62,19 +62,19 @@ impl GoingOn {
         })
     }
 
-    /// The stopped readers go on now.
+    /// The stopped readers read again from now on.
     pub(super) fn go_on(&mut self, newest: &[u64], kernel_bytes_max: u64) {
         self.newest = newest.to_vec();
         self.kernel_bytes_max = kernel_bytes_max;
         self.stopped.fill(CatchUp::default());
     }
 
-    /// How far the readers are that were stopped.
+    /// How far the stopped readers have caught up.
     pub(super) fn catching_up(&self) -> &[CatchUp] {
         &self.stopped
     }
 
-    /// How many of them have something new.
+    /// How many of them have a new message.
     pub(super) fn fresh(&self) -> usize {
         self.stopped.iter().filter(|reader| reader.fresh).count()
     }
@@ -113,7 +113,7 @@ impl Watch for GoingOn {
     }
 }
 
-/// The bytes of a server's frame with so long a payload (RFC 6455 §5.2).
+/// The bytes of a server's frame with a payload of this length (RFC 6455 §5.2).
 fn frame_bytes(payload: usize) -> u64 {
     let head = match payload {
         0..126 => 2,
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn what_was_in_the_kernel_may_be_old_and_what_follows_may_not() {
-        // The second of two old messages begins behind the first, at some 60 bytes.
+        // The second of two old messages begins after the first, at some 60 bytes.
         for (kernel_bytes_max, stale) in [(100, 0), (40, 1)] {
-            // Reader 8, of connection 9, is the first that stops, and has topic 0.
+            // Reader 8, on connection 9, is the first that stops. It has topic 0.
             let watch = GoingOn::new(8, 10).expect("bounds");
             let mut readers = Readers::new(layout(4, Mode::Conflate), watch);
             let ack = r#"{"op":"ack","id":1,"results":[{"topic":"trade.0","epoch":"e","seq":3,"mode":"conflate"}]}"#;

@@ -1,10 +1,10 @@
-//! Trial: a part of very many readers stands still for a while and then goes on, again and again.
+//! Trial: some of very many readers stop for a while and then read again, several times.
 //!
-//! What is measured: whether the others notice (their latency, between times in which all read and times in which some
-//! stand still), what a stopped reader costs the broker, and that what it reads when it goes on is new as soon as the
-//! kernel's buffers are through. Fails when a connection ends, when the broker grows by more than [`GROWTH_BYTES_MAX`] per
-//! stopped reader (and a little for reasons of its own), when old messages come that were not in the kernel's buffers, or when the broker's counts are not
-//! those of its readers.
+//! It measures whether the others notice (their latency while all read, and while some have stopped) and what a stopped
+//! reader costs the broker. It also checks that what a stopped reader reads afterwards is new as soon as the kernel's
+//! buffers are empty. It fails when a connection ends, when the broker grows by more than [`GROWTH_BYTES_MAX`] per
+//! stopped reader and [`OTHER_GROWTH_BYTES`], when old messages come that were not in the kernel's buffers, or when the
+//! broker's counts are not those of its readers.
 
 mod going_on;
 
@@ -29,35 +29,35 @@ use crate::swarm::sockets;
 
 use going_on::{GoingOn, Phase};
 
-/// Most by which the broker may grow per stopped reader.
+/// Most bytes by which the broker may grow per stopped reader.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024;
-/// By how much the broker may grow besides, for reasons of its own.
+/// Bytes by which the broker may grow for other reasons.
 const OTHER_GROWTH_BYTES: u64 = 4 * 1024 * 1024;
-/// Time that stopped readers get for their first new message.
+/// How long stopped readers may take for their first new message.
 const FRESH_WITHIN: Duration = Duration::from_secs(60);
-/// Time without a message after which nothing more is on its way.
+/// If no message comes for this time, nothing more is on its way.
 const QUIET: Duration = Duration::from_millis(500);
-/// Time that everything on its way gets to arrive.
+/// How long everything on its way may take to arrive.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
-/// Time after an unmeasured reading before latencies count again.
+/// How long after unmeasured reading latencies do not count.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Very many readers of which some stand still for a while: what it costs the broker, and the others
+/// Let some of very many readers stand still for a while: the cost for the broker, and for the others
 #[derive(Debug, clap::Args)]
 pub(crate) struct StallArgs {
-    /// Readers; each takes an open file here and one in the broker
+    /// Readers; each takes one open file here and one in the broker
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     connections: u32,
-    /// How many of a hundred stand still
+    /// Percentage of the readers that stand still
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=90))]
     percent: u32,
-    /// How long they stand still, and how long all read before
+    /// How many seconds they stand still, and how many all read before that
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=100))]
     seconds: u64,
-    /// How often
+    /// How many times they stand still
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Topics; all conflated
+    /// Topics, all conflated
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     topics: u32,
     /// Topics of each reader
@@ -96,14 +96,14 @@ impl StallArgs {
 /// Runs the trial.
 ///
 /// # Errors
-/// When it could not be run to its end; what the broker does wrong is in the outcome.
+/// When the trial could not be run to its end. What the broker does wrong is part of the outcome.
 pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
     let layout = args.layout()?;
     let mut command = args.broker.command()?;
     command
         .args(["--feed", "none", "--anonymous-publish", "ticker.>"])
         .envs(FREE_PUBLISHER)
-        // Nobody who stands still is to be given up: not by the broker, not for a pong, not by the kernel.
+        // No stopped reader may be given up: not by the broker for a stall, not for a missing pong, not by the kernel.
         .env("TICKWIRE_LIMITS__STALL_MS", "3600000")
         .env("TICKWIRE_HEARTBEAT__PING_AFTER_MS", "150000")
         .env("TICKWIRE_HEARTBEAT__PONG_TIMEOUT_MS", "150000")
@@ -132,26 +132,26 @@ pub(crate) fn run(args: &StallArgs, interrupt: &Interrupt) -> anyhow::Result<Out
     Ok(outcome)
 }
 
-/// One time of standing still.
+/// The figures of one stop.
 #[derive(Debug, Serialize)]
 struct Round {
     before: Memory,
     stalled: Memory,
-    /// What the kernel held for a stopped connection, both ends, in the mean and at most.
+    /// The bytes that the kernel held for a stopped connection at both ends: the mean and the most.
     kernel_mean_bytes: u64,
     kernel_max_bytes: u64,
     lagging: f64,
-    /// Messages that a stopped reader found in the kernel's buffers, in the mean and at most.
+    /// The messages that a stopped reader found in the kernel's buffers: the mean and the most.
     stale_mean_messages: f64,
     stale_max_messages: u64,
     stale_max_bytes: u64,
-    /// Stopped readers that had the newest of a topic in time.
+    /// How many stopped readers got the newest message of a topic in time.
     fresh: usize,
 }
 
 /// The parts of a run.
 struct Run {
-    /// Readers that stand still: the last ones.
+    /// How many readers stop: the last ones.
     stopped: usize,
     broker: Broker,
     swarm: Swarm<Readers<GoingOn>>,
@@ -202,7 +202,7 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Publishes and reads for so long.
+    /// Publishes and reads for the given time.
     fn go_on(&mut self, time: Duration, phase: Phase) -> anyhow::Result<()> {
         self.swarm.handler.watch.phase = phase;
         self.publisher.turn_for(&mut self.swarm, time)?;
@@ -251,8 +251,8 @@ impl Run {
         })
     }
 
-    /// What the kernel holds for the connections for which it holds most, as many as stand still, the most first: what the
-    /// broker's end has not had acknowledged, and what the reader's end has not read.
+    /// The bytes that the kernel holds for the connections with the most, as many as there are stopped readers, largest
+    /// first. They are what the broker's end has not had acknowledged, and what the reader's end has not read.
     fn held_by_kernel(&self) -> anyhow::Result<Vec<u64>> {
         let port = self.broker.endpoint().address.port();
         let sockets = sockets::all()?;
@@ -285,7 +285,7 @@ impl Run {
         Ok(())
     }
 
-    /// Tells of the rounds, and judges by how much the broker grew.
+    /// Reports the rounds, and checks how much the broker grew.
     fn tell(&self, rounds: &[Round], outcome: &mut Outcome) {
         let each = |round: &Round| {
             let grown = round.stalled.rss_bytes.saturating_sub(round.before.rss_bytes);
@@ -336,8 +336,8 @@ impl Run {
         outcome.figure("rounds", rounds);
     }
 
-    /// What was received must be what the broker's ledger says that it delivered, and what was skipped what it says it conflated;
-    /// its sum must be right too.
+    /// Checks the broker's ledger: the messages received must be those that it counts as delivered, the skipped ones
+    /// those that it counts as conflated, and its sum must be right.
     fn compare_counts(&self, before: &Metrics, outcome: &mut Outcome) -> anyhow::Result<()> {
         let after = self.broker.scrape()?;
         let grown = |name: &str| after.grown(before, &format!("tickwire_ledger_{name}"), "");

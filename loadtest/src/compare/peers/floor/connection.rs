@@ -1,7 +1,7 @@
-//! One connection of the floor: handshake, commands in, frames out.
+//! One connection of the floor: the handshake, incoming commands, outgoing frames.
 //!
-//! Whatever goes wrong, the connection is [`Gone`]; nobody is told why. What the kernel does not take waits here, up to
-//! [`BACKLOG_BYTES_MAX`].
+//! When anything goes wrong, the connection is [`Gone`], without a reason. What the kernel does not take waits here, up
+//! to [`BACKLOG_BYTES_MAX`].
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -10,21 +10,21 @@ use mio::{Interest, Registry, Token};
 use tickwire_wire::frame::{Event, Limits, Opcode, Parser, frame};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Bytes that may wait for a connection.
+/// Most bytes that wait for a connection.
 const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest head of a handshake, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// A connection that is over.
+/// The connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// What a client wants.
+/// A command of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Command<'m> {
-    /// To have topics, separated by commas.
+    /// Subscribes to topics, separated by commas.
     Subscribe(&'m str),
-    /// To have a payload passed on to a topic's subscribers.
+    /// Sends a payload to a topic's subscribers.
     Publish(&'m str, &'m str),
 }
 
@@ -38,19 +38,19 @@ impl<'m> Command<'m> {
     }
 }
 
-/// What is only needed while something comes in.
+/// State that is needed only while something comes in.
 #[derive(Debug)]
 struct Inbound {
-    /// The handshake as far as it came; none once it is done.
+    /// The part of the handshake that has come; `None` once it is done.
     head: Option<Vec<u8>>,
     parser: Parser,
 }
 
-/// A connection.
+/// A connection of the floor.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     out: Vec<u8>,
     inbound: Box<Inbound>,
 }
@@ -70,7 +70,8 @@ impl Connection {
         })
     }
 
-    /// Reads all there is. `act` does what is asked for and tells to how many topics it subscribed the connection.
+    /// Reads everything there is. `act` carries out commands and returns how many topics it subscribed the connection
+    /// to.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
@@ -94,7 +95,7 @@ impl Connection {
                     }
                 }
             }
-            // A stream socket that gave less than was asked for has no more (epoll(7), question 9).
+            // A stream socket that returned less than was asked for has no more (epoll(7), question 9).
             if read < scratch.len() {
                 return Ok(());
             }
@@ -123,7 +124,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes `frame`, behind what waits if something does.
+    /// Writes `frame`, after the bytes that wait if there are any.
     #[inline]
     pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Gone> {
         if !self.out.is_empty() {
@@ -135,7 +136,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Keeps `frame` for the next [`Self::flush`]. Returns whether nothing waited before.
+    /// Keeps `frame` for the next [`Self::flush`]. Returns whether nothing was waiting before.
     #[inline]
     pub(super) fn append(&mut self, frame: &[u8]) -> bool {
         let was_empty = self.out.is_empty();
@@ -143,7 +144,7 @@ impl Connection {
         was_empty
     }
 
-    /// Writes what waits, as far as the kernel takes it.
+    /// Writes the waiting bytes as far as the kernel takes them.
     pub(super) fn flush(&mut self) -> Result<(), Gone> {
         if self.out.is_empty() {
             return Ok(());
@@ -158,7 +159,7 @@ impl Connection {
         Ok(())
     }
 
-    /// One write. What is left over is written when the socket becomes writable again.
+    /// Makes one write. The rest is written when the socket becomes writable again.
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Gone> {
         loop {
@@ -172,7 +173,7 @@ impl Connection {
     }
 }
 
-/// Answers the handshake (RFC 6455 §4.2.2) once `head` holds all of it. Returns what came after it.
+/// Answers the handshake (RFC 6455 §4.2.2) once `head` is complete. Returns the bytes after it.
 fn upgrade(head: &[u8], out: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Gone> {
     let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
         return match head.len() {

@@ -1,10 +1,11 @@
-//! The plain-send floor: what the kernel's work costs, with next to nothing around it. A lower bound and no broker.
+//! The plain-send floor: the cost of the kernel's work with almost nothing around it. It is a lower bound and not a
+//! broker.
 //!
-//! One thread, one edge-triggered epoll, a list of subscribers per topic. A message is framed once. When a cycle has a
-//! single one, it goes to each subscriber in one non-blocking write out of the same memory; when there are more, they are
-//! appended to a buffer per connection and each connection is written to once. There are no numbers, no history, no last
-//! values, no limits on who may do what. It speaks the plain protocol (`plain`), and stops when it is signalled. A
-//! connection that leaves too much unread, or breaks a rule, is dropped without a word.
+//! It has one thread, one edge-triggered epoll and a list of subscribers per topic. A message is framed once. If a
+//! cycle has only one message, it goes to each subscriber in one non-blocking write from the same memory. If there are
+//! more, they are appended to a buffer per connection, and each connection is written to once. There are no numbers, no
+//! history, no last values and no rights. It uses the plain protocol (`plain`) and stops at a signal. A connection that
+//! leaves too much unread, or breaks a rule, is dropped without a close.
 
 mod connection;
 
@@ -21,16 +22,16 @@ use self::connection::{Command, Connection};
 use super::server::announce;
 use crate::swarm::process::loopback;
 
-/// What it calls itself.
+/// Its name and version.
 const VERSION: &str = concat!("plain-send floor ", env!("CARGO_PKG_VERSION"));
-/// Readiness that one cycle takes.
+/// Most readiness events of one cycle.
 const EVENTS_MAX: usize = 1_024;
-/// Bytes read at once, into memory that all connections share.
+/// Bytes to read at once, into memory that all connections share.
 const SCRATCH_BYTES: usize = 256 * 1024;
-/// The listening socket; connections are numbered from 0.
+/// The token of the listening socket. Connections are numbered from 0.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Serves on a free port of the loopback, until the process is ended.
+/// Serves on a free port of the loopback until the process ends.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let mut floor = Floor::listen()?;
     announce(floor.listener.local_addr()?, VERSION)?;
@@ -39,7 +40,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     }
 }
 
-/// A message of this cycle.
+/// A message of the current cycle.
 #[derive(Debug)]
 struct Publication {
     topic: usize,
@@ -53,15 +54,15 @@ struct Floor {
     events: Events,
     listener: TcpListener,
     connections: Vec<Option<Connection>>,
-    /// Places in `connections` that are free.
+    /// Free places in `connections`.
     free: Vec<usize>,
     topics: HashMap<String, usize>,
-    /// Subscribers of each topic.
+    /// The subscribers of each topic.
     subscribers: Vec<Vec<usize>>,
     scratch: Box<[u8]>,
-    /// What this cycle's connections published, in order.
+    /// What the connections have published in this cycle, in order.
     published: Vec<Publication>,
-    /// Connections that were given something to write in this cycle and had nothing before.
+    /// Connections that got something to write in this cycle and had nothing before.
     dirty: Vec<usize>,
 }
 
@@ -86,7 +87,7 @@ impl Floor {
         })
     }
 
-    /// Waits until something can be done, reads what there is, and passes on what was published.
+    /// Waits until something can be done, reads what there is, and sends what was published.
     fn cycle(&mut self, timeout: Option<Duration>) -> anyhow::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -108,7 +109,7 @@ impl Floor {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // It was gone before it was accepted.
+                // The connection ended before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(error).context("cannot accept connections"),
             };
@@ -121,7 +122,7 @@ impl Floor {
         }
     }
 
-    /// Reads what a connection has, and writes what waits for it.
+    /// Reads from a connection, and writes what waits for it.
     fn ready(&mut self, id: usize) {
         let Some(connection) = &mut self.connections[id] else {
             return;
@@ -151,7 +152,7 @@ impl Floor {
         }
     }
 
-    /// Passes on what this cycle's connections published.
+    /// Sends what the connections have published in this cycle.
     fn fan_out(&mut self) {
         let mut gone = Vec::new();
         match &self.published[..] {

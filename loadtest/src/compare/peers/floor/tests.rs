@@ -1,4 +1,4 @@
-//! The floor with real sockets, its cycles and its clients on one thread.
+//! The floor with real sockets. Its cycles and its clients run on one thread.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ use crate::swarm::connections::{Endpoint, Swarm};
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::report::Faults;
 
-/// Time in which anything must happen.
+/// How long a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Time that a cycle waits for something.
+/// How long a cycle waits for events.
 const CYCLE: Duration = Duration::from_millis(1);
 
-/// What each client heard.
+/// The messages of each client.
 #[derive(Default)]
 struct Clients {
     heard: Vec<Vec<String>>,
@@ -42,7 +42,7 @@ struct Test {
 }
 
 impl Test {
-    /// A floor and so many clients.
+    /// A floor with `count` clients.
     fn new(count: usize) -> Self {
         let floor = Floor::listen().expect("a floor");
         let endpoint = Endpoint::new(floor.listener.local_addr().expect("a port"), "/", None);
@@ -90,7 +90,7 @@ fn messages_reach_the_subscribers_of_their_topic() {
     }
     test.hears(0, &["\"1\"", "\"2\"", "\"3\""]);
     test.hears(1, &["\"2\""]);
-    // Whoever leaves is forgotten, and comes back as a stranger.
+    // A client that leaves is forgotten, and comes back as a new one.
     test.clients.reconnect(ConnId(1));
     test.until(|test| test.floor.subscribers[1] == [0] && test.clients.is_settled());
 }

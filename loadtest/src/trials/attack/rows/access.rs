@@ -1,7 +1,7 @@
-//! Rows 15 to 19: pages of other sites, tokens that are none, topics that somebody may not have.
+//! Rows 15 to 19: pages of other sites, invalid tokens, and topics that a client may not have.
 //!
-//! The honest show no token here: who shows none may subscribe to everything, and a broker that takes tokens is what is
-//! attacked.
+//! The honest clients show no token: a client without one may subscribe to everything. The broker under attack is one
+//! that accepts tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,20 +14,20 @@ use tickwire_wire::frame::Opcode;
 use super::{GET, GOOD, asks, frame, head, offering, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Row, Step, Variant};
 
-/// The secret of tokens signed by HS256.
+/// The secret of tokens signed with HS256.
 const SECRET: &[u8] = b"a secret of the load test, thirty-two bytes at least";
-/// A public key, which is no secret.
+/// A public key, which is not secret.
 const PUBLIC: &[u8] = include_bytes!("../../../../../crates/server/tests/keys/rsa.public.pem");
-/// Whose quotes those of row 18 have, one after the other, once a second. Data must flow so that none after the close means
-/// something; but the more of it, the more what is measured is what the broker is for, and not the attack.
+/// The symbols whose quotes the clients of row 18 get, one after the other, once a second. Data must flow, so that its
+/// absence after the close means something. But more data would measure the broker's normal work and not the attack.
 const QUOTED: [&str; 20] = [
     "BTC", "ETH", "SOL", "XRP", "BNB", "DOGE", "ADA", "AVAX", "LINK", "PEPE", "TRX", "TON", "DOT", "LTC",
     "BCH", "NEAR", "UNI", "SHIB", "MATIC", "ICP",
 ];
-/// Seconds from the making of the rows to the quiet time of one.
+/// The seconds from making the rows to the quiet time of a row.
 const UNTIL_QUIET: f64 = 4.0;
 
-/// The configuration of a broker that takes tokens, with `more` lines of `[auth]`.
+/// The configuration of a broker that accepts tokens, with `more` lines of `[auth]`.
 fn config(more: &str) -> String {
     format!(
         "[auth]\n{more}\n[auth.jwt]\nalgorithms = [\"RS256\", \"HS256\"]\nsecret_file = \"{{folder}}/secret\"\n\
@@ -59,14 +59,14 @@ pub(super) fn rows(attack_seconds: u64) -> Vec<Row> {
     ]
 }
 
-/// Seconds since the Unix epoch, so many from now.
+/// The time in `seconds` from now, in seconds since the Unix epoch.
 fn seconds_from_now(seconds: f64) -> f64 {
-    // A clock before 1970 is taken for 1970.
+    // A time before 1970 counts as 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_secs_f64() + seconds
 }
 
-/// Claims that are in order, with what `changes` says instead; null takes a claim away.
+/// Valid claims, with those in `changes` replaced. Null removes a claim.
 fn claims(subject: &str, changes: &Value) -> Value {
     let mut claims = json!({
         "sub": subject,
@@ -82,7 +82,7 @@ fn claims(subject: &str, changes: &Value) -> Value {
     claims
 }
 
-/// A token with these claims that `secret` signs.
+/// A token with these claims, signed with `secret`.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -94,17 +94,17 @@ fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     )
 }
 
-/// A good token, but for `changes`.
+/// A valid token, with `changes`.
 fn token(subject: &str, changes: &Value) -> String {
     signed(&json!({"alg": "HS256"}), &claims(subject, changes), SECRET)
 }
 
-/// What shows `token` in a handshake.
+/// The header line that shows `token` in a handshake.
 fn showing(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
-/// Says `message` in a frame.
+/// Sends `message` in a frame.
 fn say(message: &Value) -> Step {
     send(text(message))
 }
@@ -194,7 +194,7 @@ fn expiring(attack_seconds: f64) -> Vec<Variant> {
             let steps = offering(&[&holder], [subscribe(&format!("bbo.{base}-USD"))]);
             let closed = Variant::new(format!("expires {number}"), steps, Ending::Close(4003));
             Variant {
-                // Who comes back with it is not let in again.
+                // A client that comes back with the token is refused.
                 optional: vec![Answer::of(Ending::Status(401))],
                 ..closed
             }

@@ -1,4 +1,4 @@
-//! Rows 9 and 10: compressed messages that are far larger than they look, or none at all (RFC 7692).
+//! Rows 9 and 10: compressed messages that are far larger than they look, or invalid (RFC 7692).
 
 use flate2::{Compress, Compression, FlushCompress};
 use tickwire_wire::frame::Opcode;
@@ -9,7 +9,7 @@ use crate::trials::attack::row::{Ending, Row, Variant};
 
 const RSV1: u8 = 0x40;
 const PING: &[u8] = br#"{"op":"ping","id":1}"#;
-/// What a bomb inflates to: compressed a thousandfold, it just fits in a message.
+/// The inflated size of a bomb: compressed a thousandfold, it just fits in a message.
 const BOMB_BYTES: usize = 1_000 * MESSAGE_BYTES_MAX - 3_000_000;
 
 pub(super) fn rows() -> Vec<Row> {
@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() / 500 + 1_024);
     let mut compress = Compress::new(Compression::best(), false);
-    // The room is for more than any of these comes to, and memory is all that compressing can lack.
+    // The room suffices for all of these. Compressing can fail only for lack of room.
     compress
         .compress_vec(bytes, &mut out, FlushCompress::Sync)
         .expect("bytes can be compressed");
@@ -39,7 +39,7 @@ fn compressed(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attempt on a connection that negotiated compression, closed with `code`.
+/// An attempt on a connection that negotiated compression. It is closed with `code`.
 fn deflating(what: &str, bytes: Vec<u8>, code: u16) -> Variant {
     let steps = offering(&["Sec-WebSocket-Extensions: permessage-deflate"], [send(bytes)]);
     Variant::new(what, steps, Ending::Close(code))
@@ -66,7 +66,7 @@ fn corrupt() -> Vec<Variant> {
         deflating("a reserved block type", text(b"\x07"), 1007),
         deflating("cut short", text(&good[..good.len() / 2]), 1007),
         deflating("a distance too far back", text(b"\x02\x01\0"), 1007),
-        // Each is a stream of its own, without a byte in it.
+        // Each block is a stream of its own, without a byte in it.
         deflating(
             "32,000 blocks marked as last",
             text(&b"\x03\0".repeat(32_000)),

@@ -81,7 +81,7 @@ fn close() -> Vec<Variant> {
 
 fn utf8() -> Vec<Variant> {
     let of = |bad: &[u8]| {
-        // The frame would go on: who waits for its end waits for ever.
+        // The frame would go on. A broker that waits for its end would wait forever.
         let text = ["κόσμε".as_bytes(), bad].concat();
         let mut cut = frame(true, Opcode::Text, &[&text[..], &[b'x'; 40]].concat());
         cut.truncate(cut.len() - 40);

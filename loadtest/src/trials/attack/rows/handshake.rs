@@ -1,4 +1,4 @@
-//! Rows 11 to 14: requests that never become a connection, and connections that never become a request.
+//! Rows 11 to 14: requests that never become a connection, and connections that never send a request.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::{GET, GOOD, asks, frame, head, repeat, seconds, send, then};
 use crate::swarm::certificates::trusting;
 use crate::trials::attack::row::{Ending, Row, Step, Variant};
 
-/// Time beyond a limit's in which the answer must have come.
+/// How long after a limit the answer must have come.
 const LATE: Duration = seconds(2);
-/// Time between two bytes of who dribbles a handshake.
+/// The time between two bytes of a slowly sent handshake.
 const DRIBBLE_EVERY: Duration = Duration::from_millis(500);
-/// Bytes of a ClientHello before its random: the headers of record and message, and a version (RFC 8446 §4.1.2).
+/// The bytes of a ClientHello before its random: the headers of record and message, and a version (RFC 8446 §4.1.2).
 const BEFORE_RANDOM_BYTES: usize = 5 + 4 + 2;
 
 pub(super) fn rows() -> Vec<Row> {
@@ -44,7 +44,7 @@ pub(super) fn rows() -> Vec<Row> {
 fn headers() -> Vec<Variant> {
     let huge = format!("X-Huge: {}", "x".repeat(HEADER_BYTES_MAX));
     let many = vec!["X: 1"; HEADERS_MAX];
-    // A kilobyte now and then, of a head that never ends.
+    // A kilobyte at a time of a head that never ends.
     let dribbled = vec![
         send(format!("{GET}\r\nHost: tickwire\r\nX: ")),
         repeat("x".repeat(1_024), Duration::from_millis(20)),
@@ -73,7 +73,7 @@ fn slow() -> Vec<Variant> {
     ]
 }
 
-/// The first thing that a client says in TLS, as a client of today says it: one record with a ClientHello.
+/// The first record of a present-day TLS client: one record with a ClientHello.
 fn client_hello() -> Vec<u8> {
     let client = trusting(RootCertStore::empty()).expect("there are versions that the provider knows");
     let mut session = client
@@ -94,7 +94,7 @@ fn stalled() -> Vec<Variant> {
             "a byte every half second",
             vec![
                 send(&hello[..BEFORE_RANDOM_BYTES]),
-                // The random is 32 bytes of any kind, more than anybody has the time for.
+                // The random is 32 arbitrary bytes. Sending them takes longer than the limit.
                 repeat("x", DRIBBLE_EVERY),
             ],
         ),
@@ -112,7 +112,7 @@ fn silent() -> Vec<Variant> {
     ]
 }
 
-/// The good lines without the one that begins with `name`, and with `line` instead.
+/// The valid lines with the one that begins with `name` replaced by `line`.
 fn instead_of(name: &str, line: &'static str) -> String {
     let kept = GOOD.iter().filter(|good| !good.starts_with(name)).copied();
     let lines: Vec<&str> = kept.chain((!line.is_empty()).then_some(line)).collect();
@@ -135,7 +135,7 @@ fn wrong() -> Vec<Variant> {
             400,
         ),
         asks("HTTP/1.0", head("GET /v1/ws HTTP/1.0", &GOOD), 426),
-        // RFC 9110 §15.5.6 has a status of its own for other methods.
+        // The broker answers other methods with 400, although RFC 9110 §15.5.6 has the status 405 for them.
         asks("POST", head("POST /v1/ws HTTP/1.1", &GOOD), 400),
         asks("a length", instead_of("none", "Content-Length: 3"), 400),
         asks("a length and chunks", head(GET, &both), 400),
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a server has a ClientHello of `bytes`; false as long as it waits for more.
+    /// Whether a server accepts `bytes` as a ClientHello; false as long as it waits for more.
     #[track_caller]
     fn is_hello(bytes: &[u8]) -> bool {
         let mut acceptor = Acceptor::default();
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// What is refused at once is not stalled.
+    /// A handshake that is refused at once does not test the deadline.
     #[test]
     fn a_server_waits_for_the_rest_of_a_stalled_handshake() {
         for variant in stalled() {

@@ -1,5 +1,5 @@
-//! Rows 20 to 26: requests and readers that cost more than they may, more of them than there may be, and keys with a meaning
-//! within a library.
+//! Rows 20 to 26: requests and readers that cost more than they may, too many of them, and keys with a meaning within a
+//! library.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,18 +11,19 @@ use tickwire_wire::limits::{PING_AFTER_MS, PONG_TIMEOUT_MS, SUBSCRIPTIONS_MAX};
 use super::{asks, closes, frame, head, offering, refused, repeat, seconds, send, then};
 use crate::trials::attack::row::{Answer, Ending, Judge, Row, Step, Variant};
 
-/// Offers MessagePack.
+/// The header line that offers MessagePack.
 const PACKED: &str = "Sec-WebSocket-Protocol: tickwire.v1.msgpack";
-/// The address of the flood that comes from one.
+/// The address from which the flood of one address comes.
 const THE_ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
-/// The loopback without that.
+/// The loopback addresses without that one.
 const ALL_BUT_ONE: &str = "127.0.0.1,127.1.0.0/16,127.2.0.0/15,127.4.0.0/14,127.8.0.0/13,127.16.0.0/12,127.32.0.0/11,127.64.0.0/10,127.128.0.0/9";
 
 pub(super) fn rows() -> Vec<Row> {
     let flood = Row {
-        // One after the other, or the flood is one of handshakes.
+        // An attacker makes one attempt after the other, or the flood would be one of handshakes.
         every: seconds(10),
-        // As few publications as other requests: by default a flood of them would need more than attackers have here.
+        // Publications have the same limit as other requests. By default, a flood of them would need more than
+        // attackers have here.
         settings: vec![
             ("TICKWIRE_LIMITS__PUBLISHES_PER_S", "50".to_owned()),
             ("TICKWIRE_LIMITS__PUBLISHES_BURST", "200".to_owned()),
@@ -58,7 +59,7 @@ pub(super) fn rows() -> Vec<Row> {
             every: seconds(2),
             settings: vec![
                 ("TICKWIRE_LIMITS__EXEMPT_ADDRESSES", ALL_BUT_ONE.to_owned()),
-                // So that a small run meets it too.
+                // The limit is low enough for a small run to reach it.
                 (
                     "TICKWIRE_LIMITS__CONNECTIONS_PER_ADDRESS",
                     "{half-attackers}".to_owned(),
@@ -150,22 +151,22 @@ fn more_than_may_be() -> Vec<Variant> {
     }]
 }
 
-/// Keys that serde_json gives a meaning within itself: with it their text is read as JSON, with a depth of its own.
+/// Keys that serde_json uses internally. With one of them it reads their text as JSON, with a depth limit of its own.
 const PRIVATE_KEYS: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
-/// Arrays around a value: as many as may be, with the map in it.
+/// How many arrays are around a value: as many as allowed, with the map in it.
 const ARRAYS: usize = 60;
-/// Arrays around each text within it: as many as serde_json reads.
+/// How many arrays are around each text within it: as many as serde_json reads.
 const ARRAYS_WITHIN: usize = 120;
-/// Texts within texts.
+/// How many texts are within texts.
 const LAYERS: usize = 10;
 
-/// `text` as a string of MessagePack.
+/// `text` as a string in MessagePack.
 fn packed_text(text: &str) -> Vec<u8> {
     let len = u16::try_from(text.len()).expect("fits in a message");
     [&[0xda][..], &len.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// A value in JSON and in MessagePack: arrays around a map of `key` to a text, which holds such a value again.
+/// A value in JSON and in MessagePack: arrays around a map with one `key`, whose text contains such a value again.
 fn layered(key: &str) -> (String, Vec<u8>) {
     let nested = |depth: usize, inner: &str| "[".repeat(depth) + inner + &"]".repeat(depth);
     let mut text = nested(ARRAYS_WITHIN, "");
@@ -182,7 +183,8 @@ fn layered(key: &str) -> (String, Vec<u8>) {
     (json, packed.concat())
 }
 
-/// Publications in all four ways by who has no right to publish, and by one who has and reads them itself.
+/// Publications in all four ways, by a client without the right to publish, and by one that may publish and reads them
+/// itself.
 fn private_keys() -> Vec<Variant> {
     PRIVATE_KEYS.into_iter().flat_map(private_key).collect()
 }
@@ -227,7 +229,7 @@ fn private_key(key: &'static str) -> [Variant; 5] {
     ]
 }
 
-/// Twice as many as may be there at once.
+/// Twice as many connections as allowed at once.
 fn from_one_address() -> Vec<Variant> {
     let stays = Variant::new("handshake", then([Step::Stay(seconds(2))]), Ending::Stayed);
     vec![Variant {
@@ -236,7 +238,7 @@ fn from_one_address() -> Vec<Variant> {
     }]
 }
 
-/// All patterns of ten tokens that are `x` or a wildcard, all of which match one topic.
+/// All patterns of ten tokens that are each `x` or a wildcard, all of which match the same topic.
 fn overlapping() -> Vec<String> {
     let token = |bits: usize, at: usize| if bits >> at & 1 == 0 { "x" } else { "*" };
     (0..SUBSCRIPTIONS_MAX)

@@ -1,4 +1,4 @@
-//! The rows of `docs/ATTACKS.md` as attempts with their answers.
+//! The rows of `docs/ATTACKS.md`, as attempts with their answers.
 
 mod access;
 mod deflate;
@@ -12,13 +12,13 @@ use tickwire_wire::frame::{Opcode, client_frame};
 
 use super::row::{Answer, Ending, Row, Step, Variant};
 
-/// Number of the last row.
+/// The number of the last row.
 pub(super) const LAST: u8 = 26;
-/// Masks every frame.
+/// The mask of every frame.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// The first line of a handshake.
 const GET: &str = "GET /v1/ws HTTP/1.1";
-/// The lines of a handshake that is in order, but for the first.
+/// The other lines of a valid handshake.
 const GOOD: [&str; 5] = [
     "Host: tickwire",
     "Upgrade: websocket",
@@ -27,8 +27,8 @@ const GOOD: [&str; 5] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-/// All rows, in order. A token of row 18 expires in the second half of an attack of so many seconds that begins after as many,
-/// each time that the rows are made.
+/// All rows, in order. A token of row 18 expires in the second half of an attack that lasts `attack_seconds` and begins
+/// after the same time. This holds each time that the rows are made.
 pub(super) fn all(attack_seconds: u64) -> Vec<Row> {
     let mut rows = [
         frames::rows(),
@@ -42,18 +42,18 @@ pub(super) fn all(attack_seconds: u64) -> Vec<Row> {
     rows
 }
 
-/// A request's head.
+/// The head of a request.
 fn head(first: &str, lines: &[&str]) -> String {
     format!("{first}\r\n{}\r\n\r\n", lines.join("\r\n"))
 }
 
-/// An attempt that says `bytes` to a listener of HTTP and is answered with `status`.
+/// An attempt that sends `bytes` to an HTTP listener and gets `status`.
 fn asks(what: &str, bytes: impl AsRef<[u8]>, status: u16) -> Variant {
     let steps = vec![send(bytes)];
     Variant::new(what, steps, Ending::Status(status))
 }
 
-/// Sends bytes as they are.
+/// Sends bytes unchanged.
 fn send(bytes: impl AsRef<[u8]>) -> Step {
     Step::Send(bytes.as_ref().into())
 }
@@ -63,12 +63,12 @@ fn repeat(piece: impl AsRef<[u8]>, pause: Duration) -> Step {
     Step::Repeat(piece.as_ref().into(), pause)
 }
 
-/// The steps of whoever has an accepted handshake and does `then`.
+/// The steps of an attacker that does `then` after an accepted handshake.
 fn then(then: impl IntoIterator<Item = Step>) -> Vec<Step> {
     offering(&[], then)
 }
 
-/// The same with more `lines` in its handshake.
+/// The same, with more `lines` in the handshake.
 fn offering(lines: &[&str], then: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let handshake = head(GET, &[&GOOD[..], lines].concat());
     [send(handshake), Step::Upgraded]
@@ -77,13 +77,13 @@ fn offering(lines: &[&str], then: impl IntoIterator<Item = Step>) -> Vec<Step> {
         .collect()
 }
 
-/// An attempt that sends `bytes` on a connection and is closed with `code`.
+/// An attempt that sends `bytes` on a connection. It is closed with `code`.
 fn closes(what: impl Into<String>, bytes: impl AsRef<[u8]>, code: u16) -> Variant {
     let steps = then([send(bytes)]);
     Variant::new(what, steps, Ending::Close(code))
 }
 
-/// An attempt that sends a text and is refused with `code`.
+/// An attempt that sends a text. It is refused with `code`.
 fn refused(what: &str, text: impl AsRef<str>, code: &str) -> Variant {
     let frame = frame(true, Opcode::Text, text.as_ref().as_bytes());
     Variant::new(what, then([send(frame)]), Answer::refusal(code))
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn each_attacker_gets_to_every_form() {
         for row in all(3) {
-            // Who tries once tries the form of its number.
+            // An attacker that tries only once tries the variant with its own number.
             assert!(row.variants.len() <= 40, "{} has too many forms", row.name);
         }
     }
