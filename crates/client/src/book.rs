@@ -20,15 +20,15 @@ pub enum BookError {
     /// The data is not a book.
     #[error("message {seq} holds no book: {reason}")]
     Malformed {
-        /// The message.
+        /// The number of the message.
         seq: Seq,
-        /// What is wrong with it.
+        /// What is wrong with the data.
         reason: String,
     },
     /// A price or size is below zero, or a level of a snapshot has size zero.
     #[error("message {seq} has an impossible level: price {price}, size {size}")]
     BadLevel {
-        /// The message.
+        /// The number of the message.
         seq: Seq,
         /// The level's price.
         price: Decimal,
@@ -38,29 +38,29 @@ pub enum BookError {
     /// A side has more levels than [`BOOK_LEVELS_MAX`].
     #[error("message {seq} makes a side of {levels} levels; at most {BOOK_LEVELS_MAX} are possible")]
     TooManyLevels {
-        /// The message.
+        /// The number of the message.
         seq: Seq,
-        /// Levels of the larger side.
+        /// The number of levels of the larger side.
         levels: usize,
     },
     /// A change came while the book is stale, so there is nothing to apply it to.
     #[error("change {seq} came without a snapshot before it; wait for one or ask with resync")]
     NoSnapshot {
-        /// The message.
+        /// The number of the message.
         seq: Seq,
     },
-    /// Changes are missing.
+    /// Changes before this one are missing.
     #[error("change {got} came where {expected} was due; ask for a snapshot with resync")]
     Hole {
-        /// The change that had to come.
+        /// The number of the change that had to come.
         expected: Seq,
-        /// The change that came.
+        /// The number of the change that came.
         got: Seq,
     },
-    /// The book differs from the broker's.
+    /// The checksum shows that the book differs from the broker's.
     #[error("after message {seq} the book's checksum is {computed:#010x} and not {announced:#010x}")]
     WrongChecksum {
-        /// The message.
+        /// The number of the message.
         seq: Seq,
         /// The broker's checksum.
         announced: u32,

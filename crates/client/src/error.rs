@@ -12,7 +12,7 @@ pub enum UrlError {
     /// The text is not a URL, or a URL without a host.
     #[error("{url:?} is no URL: {reason}; write ws://HOST:PORT/v1/ws")]
     Malformed {
-        /// The text.
+        /// The text that was given as a URL.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -100,7 +100,7 @@ pub enum ConnectError {
     TlsFailed {
         /// The broker's URL.
         endpoint: String,
-        /// What is wrong.
+        /// What is wrong, in words for the user.
         reason: String,
         /// Whether the cause is a certificate that no trusted authority has signed.
         is_untrusted: bool,
@@ -139,7 +139,7 @@ pub enum ConnectError {
     Lost {
         /// The broker's URL.
         endpoint: String,
-        /// How it ended.
+        /// How the connection ended.
         loss: Loss,
     },
 }
@@ -177,7 +177,7 @@ pub enum Loss {
     /// No byte came for longer than the heartbeats allow.
     #[error("nothing came from the broker for {after_ms} ms")]
     Silent {
-        /// For how long, in milliseconds.
+        /// How long no byte came, in milliseconds.
         after_ms: u64,
     },
     /// The network ended the connection without a close frame. The text says how.

@@ -43,14 +43,14 @@ pub enum Event {
     },
     /// The connection was lost. Requests that had been sent have failed. The client will restore the subscriptions.
     Disconnected {
-        /// How it ended.
+        /// How the connection ended.
         loss: Loss,
         /// The time until the next attempt; `None` if the client has stopped.
         retry_in: Option<Duration>,
     },
     /// An attempt to connect again failed.
     ConnectFailed {
-        /// Why it failed.
+        /// Why the attempt failed.
         error: ConnectError,
         /// The time until the next attempt; `None` if the client has stopped.
         retry_in: Option<Duration>,
@@ -72,7 +72,7 @@ pub enum Event {
     SubscriptionLost {
         /// The topic or pattern.
         topic: String,
-        /// Why the broker refused it.
+        /// Why the broker refused the subscription.
         refusal: Refusal,
     },
 }

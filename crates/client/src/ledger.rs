@@ -45,7 +45,7 @@ impl Wanted {
 pub(crate) enum Start {
     /// From its last position.
     From(Position),
-    /// As if it had never been subscribed.
+    /// As a new subscription.
     Anew,
     /// A pattern brings it already.
     Flows,

@@ -16,7 +16,7 @@ pub enum BrokenPromise {
     Duplicate {
         /// The topic.
         topic: String,
-        /// The message.
+        /// The number of the message.
         seq: Seq,
     },
     /// A number is lower than one that was delivered.
@@ -24,7 +24,7 @@ pub enum BrokenPromise {
     Backward {
         /// The topic.
         topic: String,
-        /// The highest number before.
+        /// The highest number that was delivered before.
         last: Seq,
         /// The number that came.
         got: Seq,
@@ -34,9 +34,9 @@ pub enum BrokenPromise {
     Hole {
         /// The topic.
         topic: String,
-        /// The message that had to come.
+        /// The number of the message that had to come.
         expected: Seq,
-        /// The message that came.
+        /// The number of the message that came.
         got: Seq,
     },
     /// A `gap` names messages that had been delivered.
@@ -44,9 +44,9 @@ pub enum BrokenPromise {
     GapOverlaps {
         /// The topic.
         topic: String,
-        /// The last message before the gap.
+        /// The number of the last message before the gap.
         last: Seq,
-        /// The first message that the gap names.
+        /// The number of the first message that the gap names.
         from: Seq,
     },
     /// A `gap` begins later than the first missing message.
@@ -54,9 +54,9 @@ pub enum BrokenPromise {
     GapLeavesHole {
         /// The topic.
         topic: String,
-        /// The first missing message.
+        /// The number of the first missing message.
         expected: Seq,
-        /// The first message that the gap names.
+        /// The number of the first message that the gap names.
         from: Seq,
     },
     /// A `gap` names no message: it ends before it begins.
@@ -64,9 +64,9 @@ pub enum BrokenPromise {
     GapEmpty {
         /// The topic.
         topic: String,
-        /// The first message that the gap names.
+        /// The number of the first message that the gap names.
         from: Seq,
-        /// The last message that the gap names.
+        /// The number of the last message that the gap names.
         to: Seq,
     },
     /// An `ack` said `recovered:true`, but the subscription was not recovered.
@@ -85,7 +85,7 @@ pub enum BrokenPromise {
         topic: String,
         /// The number of the topic's last message at the `ack`.
         head: Seq,
-        /// The last message that the gap names.
+        /// The number of the last message that the gap names.
         to: Seq,
     },
     /// After `recovered:false`, an update came before the snapshot or gap that tells the client its position.
@@ -93,7 +93,7 @@ pub enum BrokenPromise {
     NoPosition {
         /// The topic.
         topic: String,
-        /// The update.
+        /// The number of the update.
         seq: Seq,
     },
     /// The lineage changed, but no `snapshot`, `ack` or `gap` with reason `epoch` told so.
@@ -113,7 +113,7 @@ pub enum BrokenPromise {
     UnknownLineage {
         /// The topic.
         topic: String,
-        /// The update.
+        /// The number of the update.
         seq: Seq,
     },
     /// A `joined` came for a topic whose lineage was known.
@@ -184,7 +184,7 @@ pub enum BrokenPromise {
     Book {
         /// The topic.
         topic: String,
-        /// What is wrong.
+        /// What is wrong with the book.
         error: BookError,
     },
     /// The first message was not a `welcome`, or a later one was.
@@ -233,9 +233,9 @@ pub enum RecoveryFault {
     /// The first message was not the one after the request's position.
     #[error("update {got} came where {expected} was due")]
     Hole {
-        /// The message that had to come.
+        /// The number of the message that had to come.
         expected: Seq,
-        /// The message that came.
+        /// The number of the message that came.
         got: Seq,
     },
     /// A gap with reason `history` or `epoch` followed. The number is the first that it names.
