@@ -3,7 +3,7 @@
 use tickwire_wire::message::AckResult;
 use tickwire_wire::{Control, Mode, ServerMessage};
 
-/// A message in a few words.
+/// Describes a message in a few words.
 pub(crate) fn describe(message: &ServerMessage) -> String {
     match message {
         ServerMessage::Update { topic, seq, data, .. } => format!("update {topic} {seq} {:.60}", data.get()),

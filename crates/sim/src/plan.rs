@@ -12,7 +12,7 @@ use crate::topics::{EARLY, NAMES, PATTERNS};
 /// The settings of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSetup {
-    /// The shard that it connects to.
+    /// The shard that the client connects to.
     pub shard: usize,
     /// The codec of its messages.
     pub codec: Codec,
@@ -78,7 +78,7 @@ pub struct Setup {
 pub struct Plan {
     /// The limits.
     pub setup: Setup,
-    /// What happens.
+    /// Everything that happens, in order.
     pub ops: Vec<Op>,
 }
 

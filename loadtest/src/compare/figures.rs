@@ -145,7 +145,7 @@ impl Figures {
         }
     }
 
-    /// A figure, if it was measured.
+    /// The value of a figure, if it was measured.
     pub(crate) fn get(&self, figure: Figure) -> Option<f64> {
         self.0.get(&figure).copied()
     }

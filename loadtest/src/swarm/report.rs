@@ -119,7 +119,7 @@ impl Outcome {
         }
     }
 
-    /// Adds a count to both.
+    /// Adds a count to the JSON and to the table.
     pub(crate) fn count(&mut self, key: &str, label: &str, count: u64) {
         self.figure(key, count);
         self.row(label, grouped(count));

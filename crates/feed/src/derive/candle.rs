@@ -92,7 +92,7 @@ impl CandleBuilder {
         }
     }
 
-    /// The open candle.
+    /// The candle of the open interval, if there is one.
     pub(super) fn candle(&self, symbol: &Symbol) -> Option<Candle> {
         self.open.as_ref().map(|open| self.message(open, symbol, false))
     }

@@ -68,7 +68,7 @@ struct Granted<'a> {
     /// The positions that were sent ahead; `None` if no request did that.
     ahead: Option<&'a BTreeMap<usize, Position>>,
     wanted: Wanted,
-    /// The newest numbers when it was handled.
+    /// The newest numbers when the pattern or topic was handled.
     heads: &'a Heads,
     result: &'a AckResult,
 }

@@ -16,7 +16,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// One result.
+    /// The sum of one result.
     pub(super) fn of(passed: bool) -> Self {
         Self {
             passed: u64::from(passed),
