@@ -121,7 +121,7 @@ Examples:
   tickwire serve --feed none --anonymous-publish 'chat.>'
       No market; anyone may publish below chat.
 
-SIGTERM or SIGINT drains: clients are told and closed one after the other; a second one ends at once. SIGHUP reads the settings again.
+SIGTERM or SIGINT drains: clients are told and closed one after the other. A second signal ends the broker at once. SIGHUP reads the settings again.
 
 Exit codes: 0 stopped by a signal, 1 failed, 2 a setting is wrong, 130 or 143 ended at once by a second SIGINT or SIGTERM.";
 
@@ -225,7 +225,7 @@ pub(crate) struct SubArgs {
 }
 
 const PUB_EXAMPLES: &str = "\
-Lines are published in their order and each is acknowledged; pub sends no faster than the broker announced to take them.
+Lines are published in their order, and each is acknowledged. pub keeps to the rate that the broker announces.
 
 Examples:
   echo '{\"text\":\"hello\"}' | tickwire pub chat.lobby
@@ -233,7 +233,7 @@ Examples:
   tail -f app.log | tickwire pub --text log.app
       Each line of a log, as a JSON string.
 
-Exit codes: 0 every line was published, 1 one was not, 2 used wrongly.";
+Exit codes: 0 every line was published, 1 a line was not, 2 used wrongly.";
 
 #[derive(Debug, Args)]
 #[command(after_help = PUB_EXAMPLES)]
@@ -252,7 +252,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   tickwire check-config tickwire.toml
 
-What is not good here is what SIGHUP refuses, and what a broker would not start with: a recording of which no line can be used.
+This fails for everything that SIGHUP refuses, and for a recording without a usable line, with which a broker would not start.
 
 Exit codes: 0 good, 1 not good; standard error names the first fault.";
 
