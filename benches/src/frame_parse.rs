@@ -13,7 +13,7 @@ pub enum Cut {
     Whole,
     /// As [`Self::Whole`], but binary: their UTF-8 is not checked, so nearly all of the work is unmasking.
     Binary,
-    /// Text messages of so many frames each, all in one read.
+    /// Text messages with this many frames each, all in one read.
     Fragments(usize),
     /// Text messages of one frame each, read byte by byte.
     Dribbled,

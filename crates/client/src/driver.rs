@@ -22,8 +22,8 @@ use crate::token::TokenSource;
 
 /// How long a connection must last to end an outage. The next outage begins with the shortest wait.
 const STABLE: Duration = Duration::from_secs(10);
-/// After so many connections in a row that ended with unreadable data, the client tries no other: the broker would send
-/// the same again.
+/// Most connections in a row that end with unreadable data. The client tries no other after them, since the broker
+/// would send the same again.
 const UNREADABLE_MAX: u32 = 3;
 /// Most seconds of a broker's `Retry-After` that the client honours.
 const RETRY_AFTER_S_MAX: u64 = 300;

@@ -25,8 +25,8 @@ pub enum Event {
     /// A message from the broker.
     Message(ServerMessage),
     /// Everything that a subscription begins with has come: each snapshot and each message of a replay. What follows is
-    /// live. This event comes once for each request of which anything was granted. After a reconnect it comes once for
-    /// each request that restores subscriptions.
+    /// live. This event comes once for each request that was granted at least in part. After a reconnect it comes once
+    /// for each request that restores subscriptions.
     Synced {
         /// The topics and patterns that were granted.
         topics: Vec<String>,

@@ -81,7 +81,7 @@ pub(crate) struct Link {
     pub(crate) owed: usize,
     /// When `owed` first exceeded what may wait for the client.
     pub(crate) full_since: Option<Micros>,
-    /// The topics, as bits, of which only the newest message counts; none while requests are on their way.
+    /// The topics, as bits, where only the newest message counts; none while requests are on their way.
     pub(crate) newest_only: u32,
     /// The request that the broker is handling.
     pub(crate) under_way: Option<u64>,

@@ -13,7 +13,7 @@ pub struct Tally {
     pub starts: u64,
     /// Connections that clients opened.
     pub connections: u64,
-    /// Writes of which the socket took only a part.
+    /// Writes that the socket took only in part.
     pub partial_writes: u64,
     /// Updates and snapshots put into outboxes.
     pub messages: u64,

@@ -93,7 +93,7 @@ impl Checker {
         }
     }
 
-    /// An ack came for a topic of which nothing had come. `snapshot` says whether a snapshot comes if the topic has a
+    /// An ack came for a topic without earlier messages. `snapshot` says whether a snapshot comes if the topic has a
     /// message.
     pub(super) fn book_subscribed(&mut self, result: &AckResult, since: Option<&Position>, snapshot: bool) {
         let (Some(epoch), Some(seq)) = (result.epoch.clone(), result.seq) else {

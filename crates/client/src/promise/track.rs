@@ -203,8 +203,8 @@ impl Track {
         false
     }
 
-    /// An ack tells the position of a topic of which nothing has come. This includes a topic that a pattern was to
-    /// resume, if it had no message.
+    /// An ack tells the position of a topic without earlier messages. This may be a topic that a pattern was to resume,
+    /// if it had no message.
     pub(super) fn stands_at(&mut self, result: &AckResult) {
         if let (Some(epoch), Some(seq)) = (&result.epoch, result.seq)
             && (self.standing == Standing::Unknown || (self.standing == Standing::Either && seq == Seq::ZERO))

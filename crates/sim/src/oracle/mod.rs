@@ -88,7 +88,7 @@ pub(crate) struct Oracle {
     asked: BTreeMap<u64, (Asked, Vec<Handled>)>,
     patterns: BTreeMap<usize, Wanted>,
     places: BTreeMap<usize, Place>,
-    /// Topics of which a one-shot was asked for, with the request that still owes one.
+    /// Topics with a one-shot that was asked for, and the request that still owes one.
     shots: BTreeMap<usize, Option<u64>>,
     /// Positions that the broker keeps for the next subscribe, by request.
     ahead: BTreeMap<u64, Vec<(usize, Position)>>,
@@ -131,7 +131,7 @@ impl Oracle {
                 .any(|(topic, owed)| owed.is_some() && shot(*topic))
     }
 
-    /// The topics, as bits, of which only the newest message counts; none while an answer is due.
+    /// The topics, as bits, where only the newest message counts; none while an answer is due.
     pub(crate) fn newest_only(&self) -> u32 {
         if !self.asked.is_empty() {
             return 0;

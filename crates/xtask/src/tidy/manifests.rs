@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Fault;
 use crate::workspace::{Member, TextFile};
 
-/// The document with the table of which crate uses which, in lines such as `router, feed ─► wire`.
+/// The document with the table of the crates that each crate uses, in lines such as `router, feed ─► wire`.
 const TABLE: &str = "docs/ARCHITECTURE.md";
 /// Lines that each manifest contains.
 const INHERITED: [&str; 6] = [

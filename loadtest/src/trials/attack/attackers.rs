@@ -76,8 +76,7 @@ pub(super) struct Attackers<'r> {
 }
 
 impl<'r> Attackers<'r> {
-    /// Creates `count` attackers, none of which has started. They start one after the other, within the time between
-    /// two attempts.
+    /// Creates `count` attackers. They start one after the other, within the time between two attempts.
     pub(super) fn new(row: &'r Row, address: SocketAddr, count: usize) -> anyhow::Result<Self> {
         let sources = Sources::take_each(count);
         let (now, every) = (Instant::now(), row.every.as_secs_f64());

@@ -22,7 +22,7 @@ pub(super) enum Heard<'m> {
 /// Reads what comes on one connection.
 #[derive(Debug)]
 pub(super) enum Listener {
-    /// Waits for the head of an HTTP answer, of which this has come.
+    /// Waits for the whole head of an HTTP answer. These bytes have come so far.
     Head(Vec<u8>),
     /// Reads WebSocket frames.
     Frames(FrameReader),

@@ -49,7 +49,7 @@ pub(super) struct GoingOn {
 }
 
 impl GoingOn {
-    /// Readers up to `all`, of which those from `first` on will stop.
+    /// Readers up to `all`. Those from `first` on will stop.
     pub(super) fn new(first: usize, all: usize) -> anyhow::Result<Self> {
         Ok(Self {
             phase: Phase::Unmeasured,

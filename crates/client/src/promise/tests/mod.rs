@@ -226,7 +226,7 @@ fn wildcards() {
     ));
     kept(&format!("{every} gap t.A@k 4 9 slow; up t.A 10"));
     kept("sub 1 t.* nosnap; ack 1 t.*/every; joined t.A@k:56; up t.A 57; up t.A 58");
-    // A resync brings a snapshot of a topic of which nothing had come, also when another subscription follows.
+    // A resync brings a snapshot of a topic without earlier messages, also when another subscription follows.
     kept(
         "sub 1 t.* nosnap; resync 2 t.A; sub 3 t.A nosnap; ack 1 t.*/every; ack 2 t.A@k:1; ack 3 t.A@k:1/every; snap t.A@k:1",
     );

@@ -238,7 +238,7 @@ fn from_one_address() -> Vec<Variant> {
     }]
 }
 
-/// All patterns of ten tokens that are each `x` or a wildcard, all of which match the same topic.
+/// All patterns of ten tokens that are each `x` or a wildcard. All of them match the same topic.
 fn overlapping() -> Vec<String> {
     let token = |bits: usize, at: usize| if bits >> at & 1 == 0 { "x" } else { "*" };
     (0..SUBSCRIPTIONS_MAX)
