@@ -329,7 +329,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to the handshake's request. It replaces one of the same name.
+    /// Adds a header to the handshake's request, in place of one of the same name. Connecting fails if it is not valid.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -393,7 +393,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The bounds of the waits between attempts to connect. Each wait is random, from zero to its ceiling.
+    /// The bounds of the waits between attempts to connect. Default: ceilings from 250 ms to 15 s.
     pub fn backoff(mut self, bounds: BackoffBounds) -> Self {
         self.backoff = bounds;
         self
@@ -405,7 +405,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Also rebuilds the books of the topics that match `pattern` and verifies each checksum.
+    /// Also rebuilds the books of the topics that match `pattern` and verifies each checksum. Default: no books.
     pub fn verify_books(mut self, pattern: Pattern) -> Self {
         self.verify_books = Some(pattern);
         self

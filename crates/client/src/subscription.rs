@@ -60,7 +60,7 @@ impl Subscription {
         self
     }
 
-    /// Sets the mode for all topics of the request.
+    /// Sets the mode for all topics of the request. Default: that of each topic's kind.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.wanted.mode = Some(mode);
@@ -75,7 +75,7 @@ impl Subscription {
         self
     }
 
-    /// Sets whether each topic begins with a snapshot.
+    /// Sets whether each topic begins with a snapshot. Default: yes.
     #[must_use]
     pub fn snapshot(mut self, snapshot: bool) -> Self {
         self.wanted.snapshot = snapshot;
