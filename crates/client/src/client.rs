@@ -167,7 +167,7 @@ impl Client {
     /// Checks that `url` is valid for a client.
     ///
     /// # Errors
-    /// When it is not; the error says what is wrong with it.
+    /// When `url` is not valid. The error says what is wrong with it.
     pub fn check_url(url: &str) -> Result<(), UrlError> {
         Endpoint::parse(url).map(drop)
     }

@@ -325,7 +325,7 @@ impl Client {
         let ms = |since: Micros| at.now.since(since) / 1_000;
         let due = match code {
             CloseCode::NORMAL => true, // its own close frame, answered
-            // It takes nothing, or takes long for a promised replay.
+            // The client takes nothing, or takes long for a promised replay.
             CloseCode::SLOW => {
                 let promised = self.oracle.is_promised_more() && ms(link.opened_at) >= REPLAY_MS;
                 promised || ms(link.taken_before_close) >= setup.stall_ms

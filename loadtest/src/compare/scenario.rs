@@ -144,7 +144,7 @@ impl Scenario {
     /// Loads the scenario with this name, or from this file; with `quick`, in its short form.
     ///
     /// # Errors
-    /// When it does not exist or cannot be run.
+    /// When the scenario does not exist or cannot be run.
     pub(crate) fn load(name: &str, quick: bool) -> anyhow::Result<Self> {
         if let Some((name, text)) = NAMED.iter().find(|(known, _)| *known == name) {
             return Self::parse(name, text, quick);

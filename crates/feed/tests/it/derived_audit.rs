@@ -16,7 +16,7 @@ pub(crate) struct DerivedAudit {
     tickers: usize,
     trades: Vec<Trade>,
     bbo: Option<Bbo>,
-    /// By interval and start: how many trades the last message of the candle had, and whether it closed the candle.
+    /// For each interval and start: the number of trades in the last message, and whether that closed the candle.
     candles: BTreeMap<(String, u64), (usize, bool)>,
     /// The time of the first published trade that is not in a ticker yet.
     waiting_since: Option<Micros>,

@@ -110,7 +110,7 @@ fn handshakes_that_are_wrong_are_answered_with_what_to_do() {
         let version = answer.head.contains("\r\nsec-websocket-version: 13\r\n");
         assert_eq!(version, said.contains("Version"), "RFC 6455 §4.4: {answer:?}");
     }
-    // Those that were meant for the WebSocket endpoint count as handshakes.
+    // Requests that were meant for the WebSocket endpoint count as handshakes.
     broker.wait_for_metric(r#"tickwire_handshakes_refused_total{status="426"}"#, |count| {
         count == 4.0
     });

@@ -246,7 +246,7 @@ fn other_rights_of_a_key_hold_for_those_who_are_there() {
     assert_eq!(error["code"], "forbidden", "{error}");
     let reason = error["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("a.lost is no longer subscribed"), "{reason}");
-    // Of two messages published now, only the one that the holder may still have comes.
+    // Two messages are published. Only the one that the holder may still have comes.
     let mut publisher = Socket::open(broker);
     for (id, topic) in [(1, "a.lost"), (2, "a.kept")] {
         let request = json!({"op": "publish", "id": id, "topic": topic, "data": 1}).to_string();
