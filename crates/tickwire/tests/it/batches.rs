@@ -8,7 +8,7 @@ use crate::support::{Broker, Frame, Opcode, Socket};
 
 /// How many sessions of each sort are served in the same cycle.
 const SESSIONS: usize = 40;
-/// How many cycles are tried: timing decides which sessions one serves. Every second one used to fail.
+/// How many cycles are tried: timing decides which sessions one serves. About every second one used to fail.
 const CYCLES: u64 = 8;
 
 /// Asks for a snapshot, and then subscribes to the same topic before the snapshot is sent.

@@ -164,7 +164,7 @@ fn row_06_declared_length_beyond_the_limit() {
     attack.closes("one byte more in a second fragment", &fragments, 1009);
     // RFC 6455 §5.2: the most significant bit must be 0.
     attack.closes("2^63 bytes", &declares(1 << 63), 1002);
-    // A thousand frames that declare the largest length cost nothing until their bytes come.
+    // Frames on 250 connections that declare the largest length cost nothing until their bytes come.
     let before = resident_bytes(&attack.broker);
     let waiting: Vec<Socket> = (0..250)
         .map(|_| {
