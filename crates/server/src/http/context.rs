@@ -4,15 +4,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ops::labels::{Route, refused_status};
+use crate::ops::labels::refused_status;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
-use tickwire_metrics::{Catalogue, Metric, StatusClass};
+use hyper::http::request::Parts;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::cors::Readers;
+use super::requester::Requester;
 use super::{Encoder, ErrorResponse};
 use crate::auth::Admission;
 use crate::config::{Config, TestOnly};
@@ -50,6 +52,17 @@ pub(crate) struct HttpContext {
     /// What only tests have.
     pub(crate) test: TestOnly,
     pub(crate) shutdown: Rc<HttpShutdown>,
+}
+
+/// A request that was let in.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'c> {
+    pub(super) context: &'c HttpContext,
+    pub(super) requester: &'c Requester,
+    pub(super) admission: &'c Admission,
+    pub(super) head: &'c Parts,
+    /// The segment of the path that stands for a topic; empty if none does.
+    pub(super) topic: &'c str,
 }
 
 /// What bulk bodies take up. Clones are the same.
@@ -92,12 +105,6 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    /// Counts a request that was answered with `status`.
-    pub(crate) fn answered(&self, route: Route, status: StatusCode) {
-        let labels = [route as usize, StatusClass::of(status.as_u16()) as usize];
-        self.metrics.add(Metric::HttpRequests, &labels, 1);
-    }
-
     /// Counts a handshake, of WebSocket or of server-sent events, that was refused with `status`.
     pub(crate) fn handshake_refused(&self, status: StatusCode) {
         let status = refused_status(status.as_u16());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Uri};
 use serde::Serialize;
 use tickwire_wire::{ErrorCode, Refusal};
 
@@ -39,6 +39,15 @@ impl ErrorResponse {
     pub(crate) fn fault(what: &str) -> Self {
         tracing::error!("a request failed: {what}");
         Refusal::new(ErrorCode::Internal, "a fault of the broker").into()
+    }
+
+    /// 404 for `target`, on a listener that has `paths`. A target without a path, as `CONNECT` has it, is another host.
+    pub(crate) fn nothing_at(target: &Uri, paths: &str) -> Self {
+        let reason = match target.path() {
+            "" => format!("{target} is no path, and the broker is no proxy; there are {paths}"),
+            path => format!("there is nothing at {path}; there are {paths}"),
+        };
+        Self::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason))
     }
 
     /// 405 for `path`, which answers only to the methods `allowed`, such as `"GET, HEAD"`.
