@@ -5,13 +5,12 @@ use std::io::Read;
 use std::path::Path;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tickwire_wire::byte_order_mark;
 
 use super::AccessError;
-use super::jwt::{VerifyingKey, library_name};
 use super::object::Object;
 use crate::config::{Jwt, JwtAlgorithm};
 use crate::net::der;
@@ -34,6 +33,16 @@ const ED25519_BYTES: usize = 32;
 const KEYS_MAX: usize = 32;
 /// Keys of a set that are named when they cannot be used.
 const IGNORED_TOLD_MAX: usize = 16;
+
+/// A key that signatures are verified with.
+#[derive(Debug)]
+pub(super) struct VerifyingKey {
+    /// What it is bound to.
+    pub(super) algorithm: JwtAlgorithm,
+    /// What tokens call it; a key without a name serves any token of its algorithm.
+    pub(super) name: Option<String>,
+    pub(super) key: DecodingKey,
+}
 
 /// What was read.
 #[derive(Debug)]
@@ -248,6 +257,16 @@ fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
         Some(_) => false,
     };
     says.then_some(algorithm)
+}
+
+/// The algorithm as the library calls it.
+pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
+    match algorithm {
+        JwtAlgorithm::Hs256 => Algorithm::HS256,
+        JwtAlgorithm::Rs256 => Algorithm::RS256,
+        JwtAlgorithm::Es256 => Algorithm::ES256,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
 }
 
 /// Whether a key can verify: long enough, and one of its kind. Asked before a token is verified with it, since the library

@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response};
 use tickwire_metrics::Metric;
 
 use super::context::{Call, HttpContext};
+use super::cors::Readers;
 use super::progress::Stalled;
 use super::requester::Requester;
 use super::routes::{Asked, Endpoint, nothing_at};
@@ -61,11 +62,8 @@ pub(crate) async fn answer(
             reply::whole(refused.response.into_response())
         }
     };
-    cors::allow(
-        &context.readers(&head.headers),
-        &head.method,
-        response.headers_mut(),
-    );
+    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    cors::allow(&readers, &head.method, response.headers_mut());
     // Whoever waits for a 100 (Continue) has sent nothing before the body is asked for; of one without a length it cannot be told.
     let untouched = announced.is_some() && body.size_hint().exact() == announced;
     let waits = untouched && head.headers.contains_key(EXPECT);
@@ -158,11 +156,8 @@ fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<
         return Err(nothing_at(&head.uri));
     }
     let mut response = reply::options(endpoint.methods());
-    cors::allow_requests(
-        &context.readers(&head.headers),
-        endpoint.methods(),
-        response.headers_mut(),
-    );
+    let readers = Readers::of(context.hub.borrow().auth.access(), &head.headers);
+    cors::allow_requests(&readers, endpoint.methods(), response.headers_mut());
     Ok(response)
 }
 

@@ -4,16 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ops::labels::refused_status;
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
-use super::cors::Readers;
 use super::requester::Requester;
 use super::{Encoder, ErrorResponse};
 use crate::auth::Admission;
@@ -31,6 +29,10 @@ const BULK_AT_A_TIME: usize = 4;
 const MESSAGE_HANDSHAKES: u32 = 6;
 /// Times the handshake's time that a bulk body may take.
 const BULK_HANDSHAKES: u32 = 24;
+
+/// Statuses of refused handshakes.
+pub(crate) const REFUSED_STATUSES: [&str; 9] =
+    ["400", "401", "403", "405", "426", "429", "431", "503", "other"];
 
 /// What all HTTP tasks of a shard share.
 pub(crate) struct HttpContext {
@@ -107,8 +109,10 @@ pub(crate) struct HttpLimits {
 impl HttpContext {
     /// Counts a handshake, of WebSocket or of server-sent events, that was refused with `status`.
     pub(crate) fn handshake_refused(&self, status: StatusCode) {
-        let status = refused_status(status.as_u16());
-        self.metrics.add(Metric::HandshakesRefused, &[status], 1);
+        let text = status.as_str();
+        let label = REFUSED_STATUSES.iter().position(|known| *known == text);
+        let label = label.unwrap_or(REFUSED_STATUSES.len() - 1);
+        self.metrics.add(Metric::HandshakesRefused, &[label], 1);
     }
 
     pub(crate) fn new(
@@ -174,19 +178,6 @@ impl HttpContext {
     /// What whoever was let in with `admission` may do now.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
         Ok(self.hub.borrow().auth.still(admission)?)
-    }
-
-    /// Which pages may read an answer to a request with these `headers`.
-    pub(super) fn readers(&self, headers: &HeaderMap) -> Readers {
-        let hub = self.hub.borrow();
-        let access = hub.auth.access();
-        if access.lets_any_page_in() {
-            return Readers::Anyone;
-        }
-        match headers.get(ORIGIN) {
-            Some(origin) if access.check_origin(headers).is_ok() => Readers::Origin(origin.clone()),
-            _ => Readers::Nobody,
-        }
     }
 
     /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.

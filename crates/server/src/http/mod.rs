@@ -37,7 +37,7 @@ mod unreadable;
 
 pub(crate) use self::api::answer;
 pub(crate) use self::coding::check_transfer;
-pub(crate) use self::context::HttpContext;
+pub(crate) use self::context::{HttpContext, REFUSED_STATUSES};
 pub use self::cursor::{Cursor, CursorError};
 pub use self::error::ErrorResponse;
 pub(crate) use self::error::draining;

@@ -34,8 +34,8 @@ use crate::net::tls::HttpStream;
 use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
+use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
-use crate::run::reload::LiveSettings;
 
 /// Most connections at a time that may ask for everything.
 const CONNECTIONS_MAX: usize = 64;
