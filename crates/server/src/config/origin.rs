@@ -1,4 +1,6 @@
 //! Origins of web pages (RFC 6454), and the rules that name them in the settings.
+//!
+//! The crate `headers` knows origins too, but takes one with a path, and one with its scheme's port for another than without.
 
 use std::fmt;
 
