@@ -16,3 +16,6 @@ mod ws;
 pub use config::Config;
 pub use net::tls;
 pub use run::{Broker, ReloadError, Reloaded, StartError, share_heap, start};
+
+/// The version that the broker tells its clients.
+const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,7 +4,8 @@
 use std::io::{self, Read};
 
 use anyhow::anyhow;
-use tickwire_server::auth::{KEY_BYTES_MIN, KeyHash, generate_key};
+use tickwire_server::auth::{KEY_BYTES_MIN, generate_key};
+use tickwire_server::config::KeyHash;
 use tickwire_wire::Secret;
 
 use crate::cli::HashKeyArgs;

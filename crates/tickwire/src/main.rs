@@ -3,7 +3,7 @@
 //!
 //! It is thin: it reads the command line, calls the module of the command, and turns the outcome into an exit code: 0
 //! for success, 1 for failure, 2 for wrong use. Data goes to standard output, everything else to standard error. Memory
-//! comes from the system's allocator. The features `mimalloc` and `jemalloc` are there to compare it with others.
+//! comes from the system's allocator.
 
 mod check_config;
 mod check_recording;
@@ -23,14 +23,6 @@ mod token;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-#[cfg(all(feature = "jemalloc", not(feature = "mimalloc")))]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::read().command {

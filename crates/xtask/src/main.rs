@@ -84,7 +84,7 @@ enum Command {
     /// figures of each round go below the target folder. It takes about half an hour and shows how much is left. It
     /// needs two cores that nothing else uses.
     #[command(
-        after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary mimalloc=target/mimalloc/release/tickwire"
+        after_help = "Examples:\n  cargo xtask compare --quick\n  cargo xtask compare hot-1k hot-19k --peer tickwire --peer floor\n  cargo xtask compare market --peer tickwire --tickwire-binary before=target/before/release/tickwire"
     )]
     Compare(CompareArgs),
     /// Test what the broker promises at full size, and keep the results

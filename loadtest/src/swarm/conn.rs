@@ -329,17 +329,11 @@ impl Connection {
 
     /// Writes the waiting bytes as far as the kernel takes them.
     fn flush(&mut self) -> Result<(), Ending> {
-        self.stream.flush().map_err(|error| self.broke(error))?;
-        let mut written = 0;
-        while written < self.out.len() {
-            match self.stream.write(&self.out[written..]) {
-                Ok(count) => written += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.broke(error)),
-            }
-        }
-        self.out.drain(..written);
+        let written = self
+            .stream
+            .flush()
+            .and_then(|()| write_out(|bytes| self.stream.write(bytes), &mut self.out));
+        written.map_err(|error| self.broke(error))?;
         if self.out.is_empty() {
             self.out = Vec::new();
         }
@@ -359,6 +353,27 @@ impl Connection {
             _ => Ending::Broke(error),
         }
     }
+}
+
+/// Writes what waits in `out`, as far as `write` takes it.
+pub(crate) fn write_out(
+    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut written = 0;
+    let ended = loop {
+        if written == out.len() {
+            break Ok(());
+        }
+        match write(&out[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    out.drain(..written);
+    ended
 }
 
 /// A socket that is connecting to `address`.

@@ -71,10 +71,21 @@ impl Broker {
         peer
     }
 
+    /// Connects a client with `settings`, and sends it the welcome `first`.
+    pub(crate) async fn connect_told(&self, settings: ClientBuilder, first: Value) -> (Client, Events, Peer) {
+        let told = async {
+            let mut peer = self.accept().await;
+            peer.say(first).await;
+            peer
+        };
+        let (connected, peer) = within(async { tokio::join!(settings.connect(), told) }).await;
+        let (client, events) = connected.expect("a welcome");
+        (client, events, peer)
+    }
+
     /// Connects a client with `settings`. Returns it with the broker's end of its first connection, after the welcome.
     pub(crate) async fn connect(&self, settings: ClientBuilder) -> (Client, Events, Peer) {
-        let (connected, peer) = within(async { tokio::join!(settings.connect(), self.welcome()) }).await;
-        let (client, mut events) = connected.expect("a welcome");
+        let (client, mut events, peer) = self.connect_told(settings, welcome()).await;
         assert!(matches!(
             next(&mut events).await,
             Event::Connected { reconnects: 0, .. }

@@ -99,16 +99,9 @@ async fn refusals_reach_their_requests() {
 #[tokio::test]
 async fn a_request_over_the_limit_is_not_sent() {
     let broker = Broker::start().await;
-    let settings = broker.client();
-    let (connected, mut peer) = within(async {
-        tokio::join!(settings.connect(), async {
-            let mut peer = broker.accept().await;
-            peer.say(welcome_with(15_000, 100)).await;
-            peer
-        })
-    })
-    .await;
-    let (client, _events) = connected.expect("a welcome");
+    let (client, _events, mut peer) = broker
+        .connect_told(broker.client(), welcome_with(15_000, 100))
+        .await;
     let long = format!("{:?}", "x".repeat(100));
     let error = within(client.publish("a", payload(&long)))
         .await

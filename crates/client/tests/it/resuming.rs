@@ -129,16 +129,9 @@ async fn a_pattern_resumes_every_topic_that_it_brought() {
 #[tokio::test]
 async fn positions_that_do_not_fit_in_the_request_go_ahead_of_it() {
     let broker = Broker::start().await;
-    let settings = broker.client();
-    let (connected, mut peer) = within(async {
-        tokio::join!(settings.connect(), async {
-            let mut peer = broker.accept().await;
-            peer.say(welcome_with(15_000, 1_024)).await;
-            peer
-        })
-    })
-    .await;
-    let (client, mut events) = connected.expect("a welcome");
+    let (client, mut events, mut peer) = broker
+        .connect_told(broker.client(), welcome_with(15_000, 1_024))
+        .await;
     let (results, _) =
         within(async { tokio::join!(client.subscribe(Subscription::to(["trade.*"])), peer.grant(0)) }).await;
     results.expect("an ack");
@@ -185,16 +178,7 @@ async fn positions_that_went_ahead_go_again_where_their_request_goes() {
     // The first message goes at once. The others wait for longer than the connection lasts.
     slow["limits"]["ops_per_s"] = json!(1);
     slow["limits"]["ops_burst"] = json!(1);
-    let settings = broker.client();
-    let (connected, mut peer) = within(async {
-        tokio::join!(settings.connect(), async {
-            let mut peer = broker.accept().await;
-            peer.say(slow).await;
-            peer
-        })
-    })
-    .await;
-    let (client, _events) = connected.expect("a welcome");
+    let (client, _events, mut peer) = broker.connect_told(broker.client(), slow).await;
     let topics: Vec<String> = (0..20).map(|n| format!("trade.{n:02}")).collect();
     let at = Position {
         epoch: "k".into(),
@@ -235,16 +219,7 @@ async fn positions_that_are_with_the_broker_have_their_request_follow_though_its
     let mut slow = welcome_with(15_000, 512);
     slow["limits"]["ops_per_s"] = json!(4);
     slow["limits"]["ops_burst"] = json!(1);
-    let settings = broker.client();
-    let (connected, mut peer) = within(async {
-        tokio::join!(settings.connect(), async {
-            let mut peer = broker.accept().await;
-            peer.say(slow).await;
-            peer
-        })
-    })
-    .await;
-    let (client, _events) = connected.expect("a welcome");
+    let (client, _events, mut peer) = broker.connect_told(broker.client(), slow).await;
     let at = Position {
         epoch: "k".into(),
         seq: Seq(7),
@@ -341,16 +316,9 @@ async fn of_conflated_topics_nothing_is_told_to_be_missed() {
 #[tokio::test]
 async fn positions_that_are_refused_leave_nothing_untold() {
     let broker = Broker::start().await;
-    let settings = broker.client();
-    let (connected, mut peer) = within(async {
-        tokio::join!(settings.connect(), async {
-            let mut peer = broker.accept().await;
-            peer.say(welcome_with(15_000, 400)).await;
-            peer
-        })
-    })
-    .await;
-    let (client, mut events) = connected.expect("a welcome");
+    let (client, mut events, mut peer) = broker
+        .connect_told(broker.client(), welcome_with(15_000, 400))
+        .await;
     let trades = Subscription::to(["trade.*"]).mode(Mode::Every);
     let (results, _) = within(async { tokio::join!(client.subscribe(trades), peer.grant(0)) }).await;
     results.expect("an ack");

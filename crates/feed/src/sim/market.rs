@@ -159,16 +159,7 @@ impl Market {
                 .map(|level| self.wire_level(*level))
                 .collect::<Vec<_>>()
         });
-        let symbol = self.derive.symbol().clone();
-        let book = Book {
-            symbol,
-            bids,
-            asks,
-            checksum: 0,
-            time: at,
-            replace: true,
-        };
-        outlet.push(at, self.number, Channel::Book, Payload::Book(Box::new(book)));
+        self.publish_book(at, [bids, asks], true, outlet);
         self.publish_best(at, outlet);
     }
 
@@ -335,14 +326,24 @@ impl Market {
         if bids.is_empty() && asks.is_empty() {
             return;
         }
-        let symbol = self.derive.symbol().clone();
+        self.publish_book(at, [bids, asks], false, outlet);
+    }
+
+    /// Publishes levels of the book, or all of it to `replace` the one before.
+    fn publish_book(
+        &self,
+        at: Micros,
+        [bids, asks]: [Vec<WireLevel>; 2],
+        replace: bool,
+        outlet: &mut Outlet,
+    ) {
         let book = Book {
-            symbol,
+            symbol: self.derive.symbol().clone(),
             bids,
             asks,
             checksum: 0,
             time: at,
-            replace: false,
+            replace,
         };
         outlet.push(at, self.number, Channel::Book, Payload::Book(Box::new(book)));
     }

@@ -123,6 +123,26 @@ pub(crate) struct Client {
     pub(crate) inbox: Vec<(Micros, Frame)>,
 }
 
+impl Client {
+    /// A client of `shard` without a connection.
+    fn new(shard: usize, variant: Variant) -> Self {
+        Self {
+            shard,
+            id: None,
+            codec: variant.codec(),
+            variant,
+            deflated: 0,
+            room: None,
+            closed: None,
+            next_request: 0,
+            subscribing: Vec::new(),
+            syncing: Vec::new(),
+            bytes: Vec::new(),
+            inbox: Vec::new(),
+        }
+    }
+}
+
 /// Takes one `id` out of those that wait, which may have been given more than once. Returns whether there was one.
 fn take(waiting: &mut Vec<RequestId>, id: RequestId) -> bool {
     let at = waiting.iter().position(|waits| *waits == id);
@@ -201,20 +221,7 @@ impl World {
     pub(crate) fn open(&mut self, shard: usize, variant: impl Into<Variant>, publish: Vec<Pattern>) -> usize {
         let client = self.clients.len();
         let variant = variant.into();
-        self.clients.push(Client {
-            shard,
-            id: None,
-            codec: variant.codec(),
-            variant,
-            deflated: 0,
-            room: None,
-            closed: None,
-            next_request: 0,
-            subscribing: Vec::new(),
-            syncing: Vec::new(),
-            bytes: Vec::new(),
-            inbox: Vec::new(),
-        });
+        self.clients.push(Client::new(shard, variant));
         self.connect(client, publish);
         client
     }
@@ -226,18 +233,9 @@ impl World {
         let rights = Rc::new(Rights::open(publish));
         let id = self.shards[it.shard].open(it.variant, Transport::WebSocket, rights, self.now);
         *it = Client {
-            shard: it.shard,
             id: Some(id),
-            codec: it.codec,
-            variant: it.variant,
             deflated: it.deflated,
-            room: None,
-            closed: None,
-            next_request: 0,
-            subscribing: Vec::new(),
-            syncing: Vec::new(),
-            bytes: Vec::new(),
-            inbox: Vec::new(),
+            ..Client::new(it.shard, it.variant)
         };
         self.write(client);
         let (_, first) = self.clients[client].inbox.remove(0);

@@ -2,14 +2,12 @@
 //!
 //! What these say goes to the client; none of them repeats anything of the token.
 
-use hyper::StatusCode;
-use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use thiserror::Error;
 use tickwire_metrics::AuthFailure;
 use tickwire_wire::{ErrorCode, Refusal};
 
-use super::TOKEN_BYTES_MAX;
-use crate::http::ErrorResponse;
+/// Longest token that is looked at.
+pub(super) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Why a token, or a request without one, is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -78,20 +76,4 @@ impl Denied {
     pub(crate) fn refusal(&self) -> Refusal {
         Refusal::new(self.code(), self.to_string())
     }
-}
-
-/// 403 for a page of another site, otherwise 401 with what could be shown instead (RFC 6750 §3).
-impl From<Denied> for ErrorResponse {
-    fn from(denied: Denied) -> Self {
-        let mut response = Self::from(denied.refusal());
-        if response.status == StatusCode::UNAUTHORIZED && denied != Denied::NoToken {
-            response.headers = vec![invalid_token()];
-        }
-        response
-    }
-}
-
-fn invalid_token() -> (HeaderName, HeaderValue) {
-    let value = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-    (WWW_AUTHENTICATE, value)
 }

@@ -9,26 +9,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tickwire_wire::Micros;
 
 use super::claims::Expected;
-use super::key_files::Keys;
+use super::key_files::{Keys, VerifyingKey, library_name};
 use super::object::Object;
 use super::{AccessError, Admission, Denied, key_files};
 use crate::config::{Jwt, JwtAlgorithm};
-
-/// A key that signatures are verified with.
-#[derive(Debug)]
-pub(super) struct VerifyingKey {
-    /// What it is bound to.
-    pub(super) algorithm: JwtAlgorithm,
-    /// What tokens call it; a key without a name serves any token of its algorithm.
-    pub(super) name: Option<String>,
-    pub(super) key: DecodingKey,
-}
 
 /// Verifies tokens.
 #[derive(Debug)]
@@ -121,16 +110,6 @@ fn is_signed(message: &str, signature: &str, key: &VerifyingKey) -> bool {
     let algorithm = library_name(key.algorithm);
     // An error is a signature that is not even base64: no more good than a wrong one.
     jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm).unwrap_or(false)
-}
-
-/// The algorithm as the library calls it.
-pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
-    match algorithm {
-        JwtAlgorithm::Hs256 => Algorithm::HS256,
-        JwtAlgorithm::Rs256 => Algorithm::RS256,
-        JwtAlgorithm::Es256 => Algorithm::ES256,
-        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
-    }
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, Denied> {

@@ -5,16 +5,16 @@ use std::io::Read;
 use std::path::Path;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tickwire_wire::byte_order_mark;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::RSAPublicKey;
 
 use super::AccessError;
-use super::jwt::{VerifyingKey, library_name};
 use super::object::Object;
 use crate::config::{Jwt, JwtAlgorithm};
-use crate::net::der;
 
 const SECRET: &str = "auth.jwt.secret_file";
 const PUBLIC: &str = "auth.jwt.public_key_files";
@@ -26,14 +26,22 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 const SECRET_BYTES_MIN: usize = 32;
 /// Shortest modulus of RSA, in bits (RFC 7518 §3.3).
 const RSA_BITS_MIN: usize = 2_048;
-/// The tag of an integer in DER (X.690 §8.1.2).
-const INTEGER: u8 = 0x02;
 /// Bytes of a public key of Ed25519.
 const ED25519_BYTES: usize = 32;
 /// Most keys: a token without a `kid` is tried with each of its algorithm.
 const KEYS_MAX: usize = 32;
 /// Keys of a set that are named when they cannot be used.
 const IGNORED_TOLD_MAX: usize = 16;
+
+/// A key that signatures are verified with.
+#[derive(Debug)]
+pub(super) struct VerifyingKey {
+    /// What it is bound to.
+    pub(super) algorithm: JwtAlgorithm,
+    /// What tokens call it; a key without a name serves any token of its algorithm.
+    pub(super) name: Option<String>,
+    pub(super) key: DecodingKey,
+}
 
 /// What was read.
 #[derive(Debug)]
@@ -250,13 +258,23 @@ fn algorithm_of(jwk: &Jwk) -> Option<JwtAlgorithm> {
     says.then_some(algorithm)
 }
 
+/// The algorithm as the library calls it.
+pub(super) const fn library_name(algorithm: JwtAlgorithm) -> Algorithm {
+    match algorithm {
+        JwtAlgorithm::Hs256 => Algorithm::HS256,
+        JwtAlgorithm::Rs256 => Algorithm::RS256,
+        JwtAlgorithm::Es256 => Algorithm::ES256,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
+
 /// Whether a key can verify: long enough, and one of its kind. Asked before a token is verified with it, since the library
 /// takes the length for granted.
 fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
     let long_enough = match (algorithm, key.kind()) {
         (JwtAlgorithm::Hs256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= SECRET_BYTES_MIN,
         (JwtAlgorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => {
-            modulus(der).is_some_and(|modulus| bits(modulus) >= RSA_BITS_MIN)
+            RSAPublicKey::from_der(der).is_ok_and(|(_, key)| bits(key.modulus) >= RSA_BITS_MIN)
         }
         (JwtAlgorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, .. }) => bits(n) >= RSA_BITS_MIN,
         (JwtAlgorithm::EdDsa, DecodingKeyKind::SecretOrDer(point)) => point.len() == ED25519_BYTES,
@@ -265,12 +283,6 @@ fn is_sound(algorithm: JwtAlgorithm, key: &DecodingKey) -> bool {
     };
     // A key that is none of its kind is an error; a wrong signature is none.
     long_enough && jsonwebtoken::crypto::verify("AAAA", b"", key, library_name(algorithm)).is_ok()
-}
-
-/// The modulus of the `RSAPublicKey` that `der` is, the first of its two integers (RFC 8017 §A.1.1).
-fn modulus(mut der: &[u8]) -> Option<&[u8]> {
-    let mut integers = der::of(der::SEQUENCE, &mut der)?;
-    der::of(INTEGER, &mut integers)
 }
 
 /// Bits of the number that `bytes` are, the highest first.

@@ -4,6 +4,7 @@
 //! never changes and reads nothing more. Verifying a token opens no file and no connection, whatever the token says
 //! about where its key may be had. Nothing that a client showed is logged or repeated in an answer.
 
+mod admission;
 mod claim;
 mod claims;
 mod denied;
@@ -25,35 +26,14 @@ use hyper::header::HeaderMap;
 use tickwire_router::{Grant, Rights};
 use tickwire_wire::{Micros, Secret};
 
+pub(crate) use self::admission::{Admission, Holder};
 pub(crate) use self::denied::Denied;
+use self::denied::TOKEN_BYTES_MAX;
 pub use self::error::AccessError;
 use self::jwt::Verifier;
-pub use self::origin::{OriginRule, WebOrigin};
 pub(crate) use self::shown::{is_token_entry, shown_token};
-pub use self::static_keys::{KEY_BYTES_MIN, KeyHash, generate_key};
-use crate::config::{AuthKey, Config};
-
-/// Longest token that is looked at.
-pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-/// Whom a token belongs to: a connection may renew its rights with a token of the same holder only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Holder {
-    /// Of the static key with this hash.
-    Key(KeyHash),
-    /// The subject of a JSON Web Token, which is one only together with who issued it (RFC 7519 §4.1.2).
-    Subject { issuer: Option<String>, subject: String },
-}
-
-/// What a client that was let in may do.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Admission {
-    /// Whose token it showed, if it showed one.
-    pub(crate) holder: Option<Holder>,
-    pub(crate) rights: Rights,
-    /// When the token expires.
-    pub(crate) expires: Option<Micros>,
-}
+pub use self::static_keys::{KEY_BYTES_MIN, generate_key};
+use crate::config::{AuthKey, Config, KeyHash, OriginRule};
 
 /// The rules of who may do what, ready to be asked.
 #[derive(Debug)]

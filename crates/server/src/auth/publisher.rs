@@ -58,7 +58,7 @@ mod tests {
     use tickwire_router::Rights;
 
     use super::*;
-    use crate::auth::KeyHash;
+    use crate::config::KeyHash;
 
     #[test]
     fn who_has_one_grant_is_one_publisher() {

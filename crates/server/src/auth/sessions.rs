@@ -12,7 +12,8 @@ use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
 use tickwire_wire::{CloseCode, Micros, Variant};
 
-use crate::auth::{Access, Admission, Denied, Holder, KeyHash, shown_token};
+use crate::auth::{Access, Admission, Denied, Holder, shown_token};
+use crate::config::KeyHash;
 use crate::run::clock::Clock;
 
 /// Tokens of a session that were not taken, in a row, after which it is closed with 4501.
@@ -216,7 +217,6 @@ mod tests {
     use super::*;
     use crate::config::{AuthKey, Config};
     use crate::ops::labels::LABELS;
-    use crate::run::reload;
 
     const KEY: &str = "tw_0123456789abcdef0123456789abcdef";
 
@@ -248,7 +248,7 @@ mod tests {
             ..DirectoryLimits::default()
         };
         let directory = Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new()));
-        let settings = reload::shard_settings(&Config::default());
+        let settings = Config::default().shard_settings();
         let shard = Shard::new(ShardId(0), directory, settings);
         let catalogue = Catalogue::new(1, "test", &LABELS).expect("a catalogue");
         let sessions = AuthSessions::new(access, Clock::start(), catalogue.clone());

@@ -12,8 +12,9 @@ use tickwire_wire::limits::PUBLISH_RATE_MAX;
 use super::error::ConfigError;
 use super::fields::{Fields, Form};
 use super::key::{Setting, Shape};
+use super::key_hash::KeyHash;
+use super::origin::OriginRule;
 use super::settings::Settings;
-use crate::auth::{KeyHash, OriginRule};
 
 /// The field of `auth.keys` with a key's publications per second.
 const KEY_PER_S: &str = "publishes_per_s";

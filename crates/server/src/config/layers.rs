@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 use super::error::{ConfigError, Origin};
@@ -53,7 +52,7 @@ impl Settings {
         })?;
         // Windows begins files of UTF-8 with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let values = <Toml as Format>::from_str::<Dict>(text).map_err(|e| ConfigError::FileMalformed {
+        let values: Dict = toml::from_str(text).map_err(|e| ConfigError::FileMalformed {
             path: path.to_owned(),
             message: on_one_line(text, e.span(), e.message()),
         })?;
@@ -188,8 +187,12 @@ fn is_service_link(name: &str) -> bool {
 
 /// What the parser says of `text`, with the line and column, both from 1: one line, since it may go to a log.
 fn on_one_line(text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> String {
+    let meant = span.clone().and_then(|span| text.get(span)).map_or("", str::trim);
     let what = match message.trim() {
-        "" => "a name or a value is missing here, or is none".to_owned(),
+        message if meant.is_empty() && (message.is_empty() || message.starts_with("string values")) => {
+            "a name or a value is missing here, or is none".to_owned()
+        }
+        "duplicate key" => format!("duplicate key `{meant}`"),
         message => message.split_whitespace().collect::<Vec<_>>().join(" "),
     };
     let before = span.and_then(|span| text.get(..span.start));

@@ -13,8 +13,11 @@ mod error;
 mod feed;
 mod fields;
 mod key;
+mod key_hash;
 mod layers;
 mod nearest;
+mod origin;
+mod router;
 mod rules;
 mod settings;
 mod table;
@@ -32,7 +35,9 @@ pub use self::docs::Flag;
 pub use self::error::{ConfigError, Origin};
 pub use self::feed::FeedSource;
 use self::key::Table as _;
+pub use self::key_hash::KeyHash;
 pub use self::layers::Overrides;
+pub use self::origin::{OriginRule, WebOrigin};
 use self::settings::Settings;
 pub use self::table::{
     Auth, Compression, Config, Drain, Feed, Heartbeat, Limits, Log, Proxy, Socket, TestOnly,

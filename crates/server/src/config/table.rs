@@ -12,9 +12,9 @@ use super::choices::{EgressKind, FeedStart, LogFormat, LogLevel, ProxyProtocol, 
 use super::error::ConfigError;
 use super::feed::FeedSource;
 use super::key::{Key, Preset, Setting, Shape, Table, int, list, rows, text, truth, unset};
+use super::origin::OriginRule;
 use super::settings::Settings;
 use super::tls::Tls;
-use crate::auth::OriginRule;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

@@ -4,15 +4,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ops::labels::{Route, refused_status};
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
-use tickwire_metrics::{Catalogue, Metric, StatusClass};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{Directory, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
-use super::cors::Readers;
+use super::requester::Requester;
 use super::{Encoder, ErrorResponse};
 use crate::auth::Admission;
 use crate::config::{Config, TestOnly};
@@ -29,6 +29,10 @@ const BULK_AT_A_TIME: usize = 4;
 const MESSAGE_HANDSHAKES: u32 = 6;
 /// Times the handshake's time that a bulk body may take.
 const BULK_HANDSHAKES: u32 = 24;
+
+/// Statuses of refused handshakes.
+pub(crate) const REFUSED_STATUSES: [&str; 9] =
+    ["400", "401", "403", "405", "426", "429", "431", "503", "other"];
 
 /// What all HTTP tasks of a shard share.
 pub(crate) struct HttpContext {
@@ -50,6 +54,17 @@ pub(crate) struct HttpContext {
     /// What only tests have.
     pub(crate) test: TestOnly,
     pub(crate) shutdown: Rc<HttpShutdown>,
+}
+
+/// A request that was let in.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'c> {
+    pub(super) context: &'c HttpContext,
+    pub(super) requester: &'c Requester,
+    pub(super) admission: &'c Admission,
+    pub(super) head: &'c Parts,
+    /// The segment of the path that stands for a topic; empty if none does.
+    pub(super) topic: &'c str,
 }
 
 /// What bulk bodies take up. Clones are the same.
@@ -92,16 +107,12 @@ pub(crate) struct HttpLimits {
 }
 
 impl HttpContext {
-    /// Counts a request that was answered with `status`.
-    pub(crate) fn answered(&self, route: Route, status: StatusCode) {
-        let labels = [route as usize, StatusClass::of(status.as_u16()) as usize];
-        self.metrics.add(Metric::HttpRequests, &labels, 1);
-    }
-
     /// Counts a handshake, of WebSocket or of server-sent events, that was refused with `status`.
     pub(crate) fn handshake_refused(&self, status: StatusCode) {
-        let status = refused_status(status.as_u16());
-        self.metrics.add(Metric::HandshakesRefused, &[status], 1);
+        let text = status.as_str();
+        let label = REFUSED_STATUSES.iter().position(|known| *known == text);
+        let label = label.unwrap_or(REFUSED_STATUSES.len() - 1);
+        self.metrics.add(Metric::HandshakesRefused, &[label], 1);
     }
 
     pub(crate) fn new(
@@ -167,19 +178,6 @@ impl HttpContext {
     /// What whoever was let in with `admission` may do now.
     pub(super) fn still(&self, admission: &Admission) -> Result<Rights, ErrorResponse> {
         Ok(self.hub.borrow().auth.still(admission)?)
-    }
-
-    /// Which pages may read an answer to a request with these `headers`.
-    pub(super) fn readers(&self, headers: &HeaderMap) -> Readers {
-        let hub = self.hub.borrow();
-        let access = hub.auth.access();
-        if access.lets_any_page_in() {
-            return Readers::Anyone;
-        }
-        match headers.get(ORIGIN) {
-            Some(origin) if access.check_origin(headers).is_ok() => Readers::Origin(origin.clone()),
-            _ => Readers::Nobody,
-        }
     }
 
     /// Whether the page that a browser makes a request with these `headers` for may do so, whoever it is.

@@ -11,6 +11,7 @@ use hyper::header::{
 };
 
 use super::reply;
+use crate::auth::Access;
 
 /// What a page may set: none of it is sent without being asked for.
 const REQUEST_HEADERS: &str =
@@ -29,6 +30,19 @@ pub(super) enum Readers {
     Origin(HeaderValue),
     /// None: the list does not hold the request's origin, or no page asks.
     Nobody,
+}
+
+impl Readers {
+    /// Those of an answer to a request with these `headers`.
+    pub(super) fn of(access: &Access, headers: &HeaderMap) -> Self {
+        if access.lets_any_page_in() {
+            return Self::Anyone;
+        }
+        match headers.get(ORIGIN) {
+            Some(origin) if access.check_origin(headers).is_ok() => Self::Origin(origin.clone()),
+            _ => Self::Nobody,
+        }
+    }
 }
 
 /// Whether a browser asks if its page may make a request.

@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode, Uri};
 use serde::Serialize;
 use tickwire_wire::{ErrorCode, Refusal};
+
+use crate::auth::Denied;
+use crate::limits::TurnedAway;
 
 /// The answer to a request that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +42,15 @@ impl ErrorResponse {
     pub(crate) fn fault(what: &str) -> Self {
         tracing::error!("a request failed: {what}");
         Refusal::new(ErrorCode::Internal, "a fault of the broker").into()
+    }
+
+    /// 404 for `target`, on a listener that has `paths`. A target without a path, as `CONNECT` has it, is another host.
+    pub(crate) fn nothing_at(target: &Uri, paths: &str) -> Self {
+        let reason = match target.path() {
+            "" => format!("{target} is no path, and the broker is no proxy; there are {paths}"),
+            path => format!("there is nothing at {path}; there are {paths}"),
+        };
+        Self::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason))
     }
 
     /// 405 for `path`, which answers only to the methods `allowed`, such as `"GET, HEAD"`.
@@ -89,7 +101,7 @@ impl ErrorResponse {
 pub(crate) fn draining() -> Response<Full<Bytes>> {
     let refusal = Refusal::new(ErrorCode::Internal, "the broker is draining; connect again");
     ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, refusal)
-        .with_header(hyper::header::RETRY_AFTER, "1")
+        .with_header(RETRY_AFTER, "1")
         .into_response()
 }
 
@@ -109,8 +121,29 @@ impl From<Refusal> for ErrorResponse {
         let response = Self::new(status, refusal);
         if status == StatusCode::UNAUTHORIZED {
             // Which tokens are taken (RFC 9110 §11.6.1).
-            return response.with_header(hyper::header::WWW_AUTHENTICATE, "Bearer");
+            return response.with_header(WWW_AUTHENTICATE, "Bearer");
         }
+        response
+    }
+}
+
+/// 403 for a page of another site, otherwise 401 with what could be shown instead (RFC 6750 §3).
+impl From<Denied> for ErrorResponse {
+    fn from(denied: Denied) -> Self {
+        let mut response = Self::from(denied.refusal());
+        if response.status == StatusCode::UNAUTHORIZED && denied != Denied::NoToken {
+            let other_token = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            response.headers = vec![(WWW_AUTHENTICATE, other_token)];
+        }
+        response
+    }
+}
+
+impl From<TurnedAway> for ErrorResponse {
+    fn from(why: TurnedAway) -> Self {
+        let mut response = Self::new(why.status(), why.refusal());
+        let retry_after = HeaderValue::from(why.retry_after_s());
+        response.headers.push((RETRY_AFTER, retry_after));
         response
     }
 }

@@ -1,4 +1,6 @@
 //! Entity tags of snapshots: `"epoch:seq"`, and what `If-None-Match` says of them (RFC 9110 §8.8.3, §13.1.2).
+//!
+//! The crate `headers` reads that list too, but goes on behind a fault in it, and does not tell whether a tag was named as weak.
 
 use std::fmt;
 

@@ -31,7 +31,6 @@ use crate::limits::Allowance;
 use crate::net::permit::ConnectionPermit;
 use crate::net::proxied::ClientAddr;
 use crate::net::tls::HttpStream;
-use crate::ops::labels::Route;
 use crate::ws::handshake;
 
 /// The least that hyper buffers.
@@ -86,12 +85,13 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         stalled.set_answered(false);
         let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
+        let endpoint = Endpoint::of(request.uri().path());
         async move {
             let response = match unclear {
-                Some(refused) => refuse_unclear(&context, &request, refused),
+                Some(refused) => refuse_unclear(&context, endpoint, refused),
                 None => {
                     let request = identify::locate(&context, (client, allowance), request);
-                    answer_for_now(&context, &stalled, request, &place).await
+                    answer_for_now(&context, &stalled, endpoint, request, &place).await
                 }
             };
             stalled.set_answered(true);
@@ -146,7 +146,7 @@ fn count_unreadable(context: &HttpContext, error: &hyper::Error) {
             true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             false => StatusCode::BAD_REQUEST,
         };
-        context.answered(Route::Other, status);
+        Endpoint::NOWHERE.count(&context.metrics, status);
     }
 }
 
@@ -163,10 +163,9 @@ fn unclear<B>(request: &Request<B>, smuggling: &Smuggling) -> Option<ErrorRespon
 }
 
 /// The answer to a request that is not clear; nothing that follows it is read.
-fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, refused: ErrorResponse) -> Reply {
+fn refuse_unclear(context: &HttpContext, endpoint: Endpoint, refused: ErrorResponse) -> Reply {
     let refused = refused.with_header(CONNECTION, "close");
-    let route = Endpoint::of(request.uri().path()).route();
-    context.answered(route, refused.status);
+    endpoint.count(&context.metrics, refused.status);
     refused.into_response().map(Either::Left)
 }
 
@@ -174,20 +173,19 @@ fn refuse_unclear(context: &HttpContext, request: &Request<Incoming>, refused: E
 async fn answer_for_now(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
+    endpoint: Endpoint,
     request: Request<Incoming>,
     place: &PermitSlot,
 ) -> Reply {
     let kept = context.kept.clone().filter(|_| is_kept(&request));
-    let endpoint = Endpoint::of(request.uri().path());
-    let lasts = matches!(endpoint, Endpoint::WebSocket | Endpoint::Sse);
+    let lasts = endpoint.is_websocket() || endpoint.is_event_stream();
     let mut response = if lasts && context.shutdown.is_draining() {
-        let route = endpoint.route();
         let refused = http::draining();
         context.handshake_refused(refused.status());
-        context.answered(route, refused.status());
+        endpoint.count(&context.metrics, refused.status());
         refused.map(Either::Left)
     } else {
-        answer(context, stalled, request, place).await
+        answer(context, stalled, endpoint, request, place).await
     };
     let is_whole = matches!(response.body(), Either::Left(_));
     let is_last = place
@@ -216,18 +214,21 @@ fn is_kept<B>(request: &Request<B>) -> bool {
 async fn answer(
     context: &Rc<HttpContext>,
     stalled: &Stalled,
+    endpoint: Endpoint,
     mut request: Request<Incoming>,
     place: &PermitSlot,
 ) -> Reply {
     let transport = match request.uri().path() {
-        _ if request.method() == Method::OPTIONS => return http::answer(context, stalled, request).await,
+        _ if request.method() == Method::OPTIONS => {
+            return http::answer(context, stalled, endpoint, request).await;
+        }
         ECHO_PATH if context.test.echo => Transport::Echo,
         PANIC_PATH if context.test.panic => panic!("test.panic: in the task of an HTTP connection"),
-        path if Endpoint::of(path) == Endpoint::WebSocket => Transport::WebSocket,
-        _ => return http::answer(context, stalled, request).await,
+        _ if endpoint.is_websocket() => Transport::WebSocket,
+        _ => return http::answer(context, stalled, endpoint, request).await,
     };
     let response = upgrade(context, &mut request, transport, place);
-    context.answered(Route::WebSocket, response.status());
+    endpoint.count(&context.metrics, response.status());
     response.map(Either::Left)
 }
 

@@ -7,30 +7,25 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
+use hyper::header::{CACHE_CONTROL, ETAG, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use tickwire_router::{Directory, Grant, Rights, TopicCell};
+use tickwire_router::{Directory, Grant, TopicCell};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
 use tickwire_wire::{Codec, Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
-use super::context::HttpContext;
-use super::requester::Requester;
+use super::context::Call;
 use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
 
 /// Topics that a listing looks at before others get their turn.
 const WALK_STEP: usize = 4_096;
 
 /// `GET /v1/topics/{topic}`
-pub(super) fn value(
-    context: &HttpContext,
-    (arrival, rights): (&Requester, &Rights),
-    segment: &str,
-    headers: &HeaderMap,
-) -> Result<Reply, ErrorResponse> {
-    let (topic, cell) = existing(&context.directory, rights, segment)?;
+pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+    let (context, headers) = (call.context, &call.head.headers);
+    let (topic, cell) = existing(call)?;
     let publication = cell.snapshot().ok_or_else(|| no_such_topic(&topic))?;
     let etag = Etag::new(publication.lineage.epoch.clone(), publication.seq);
     let (mut response, tag) = if etag.is_named_by(headers) {
@@ -41,7 +36,9 @@ pub(super) fn value(
         (response, etag.header_as_named(headers))
     } else {
         let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
-        let value = arrival.hold(&context.address_limits, payload_of(frame).to_vec())?;
+        let value = call
+            .requester
+            .hold(&context.address_limits, payload_of(frame).to_vec())?;
         (reply::json_text(value), etag.header())
     };
     if let Some(tag) = tag {
@@ -51,19 +48,15 @@ pub(super) fn value(
 }
 
 /// `GET /v1/topics/{topic}/history`
-pub(super) fn history(
-    context: &HttpContext,
-    (arrival, rights): (&Requester, &Rights),
-    segment: &str,
-    query: Option<&str>,
-) -> Result<Reply, ErrorResponse> {
-    let query = Query::parse(query)?;
+pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+    let context = call.context;
+    let query = Query::parse(call.head.uri.query())?;
     let since = query
         .one_as::<u64>("since", "the number of a message, a whole number")?
         .map_or(Seq::ZERO, Seq);
     let page = context.limits.history_page.min(HISTORY_PAGE_MAX);
     let limit = query.count("limit", page, HISTORY_PAGE_MAX)?;
-    let (topic, cell) = existing(&context.directory, rights, segment)?;
+    let (topic, cell) = existing(call)?;
     let page = cell.history(since, limit);
     let oldest = page.oldest.ok_or_else(|| no_such_topic(&topic))?;
     let mut body = format!(
@@ -83,19 +76,17 @@ pub(super) fn history(
         body.extend_from_slice(update);
     }
     body.extend_from_slice(b"]}");
-    Ok(reply::json_text(arrival.hold(&context.address_limits, body)?))
+    let body = call.requester.hold(&context.address_limits, body)?;
+    Ok(reply::json_text(body))
 }
 
 /// `GET /v1/topics`
 ///
 /// Only topics that may be subscribed to are listed; of others it does not even show that they exist. Looking at all of them
 /// costs the client as it does one that subscribes to a wildcard.
-pub(super) async fn list(
-    context: &HttpContext,
-    (arrival, rights): (&Requester, &Rights),
-    query: Option<&str>,
-) -> Result<Reply, ErrorResponse> {
-    let query = Query::parse(query)?;
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, ErrorResponse> {
+    let (context, requester) = (call.context, call.requester);
+    let query = Query::parse(call.head.uri.query())?;
     let pattern: Pattern = query
         .one("match")?
         .unwrap_or(">")
@@ -108,11 +99,11 @@ pub(super) async fn list(
         .map_err(Refusal::from)?;
     let limit = query.count("limit", TOPICS_PAGE, TOPICS_PAGE_MAX)?;
     if pattern.as_topic().is_none() {
-        arrival.charge_visits(&context.address_limits, context.directory.topic_count());
+        requester.charge_visits(&context.address_limits, context.directory.topic_count());
     }
     let cells = first_by_name(
         &context.directory,
-        &rights.subscribe,
+        &call.admission.rights.subscribe,
         &pattern,
         after.as_ref(),
         limit + 1,
@@ -138,7 +129,8 @@ pub(super) async fn list(
         topics: topics.collect(),
         next,
     });
-    Ok(reply::json_text(arrival.hold(&context.address_limits, listing)?))
+    let listing = requester.hold(&context.address_limits, listing)?;
+    Ok(reply::json_text(listing))
 }
 
 #[derive(Serialize)]
@@ -216,14 +208,11 @@ async fn first_by_name(
         .collect()
 }
 
-/// The topic of a path's segment, which must be one that may be subscribed to, and exist.
-fn existing(
-    directory: &Directory,
-    rights: &Rights,
-    segment: &str,
-) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
-    let topic = topic_of_segment(segment)?;
-    rights.check_subscribe(&topic.clone().into())?;
+/// The topic that the path names, which must be one that may be subscribed to, and exist.
+fn existing(call: Call<'_>) -> Result<(Topic, Arc<TopicCell>), ErrorResponse> {
+    let topic = topic_of_segment(call.topic)?;
+    call.admission.rights.check_subscribe(&topic.clone().into())?;
+    let directory = &call.context.directory;
     let cell = directory
         .find(topic.as_str())
         .ok_or_else(|| no_such_topic(&topic))?;

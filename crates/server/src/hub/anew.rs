@@ -18,7 +18,6 @@ use super::{Hub, Link, READ_BYTES, Stream, WebSocket};
 use crate::auth::Access;
 use crate::config::Config;
 use crate::net::egress::{Egress, SEND_FLAGS};
-use crate::run::reload;
 
 /// What the close frame says.
 const REASON: &str = "a fault of the broker; reconnect";
@@ -41,10 +40,9 @@ impl Hub {
         self.links = Vec::new();
         // What a ring holds of connections would keep them open.
         self.egress = anew.egress;
-        self.shard = self.shard.anew(
-            reload::shard_settings(anew.config),
-            anew.config.compression.settings(),
-        );
+        self.shard = self
+            .shard
+            .anew(anew.config.shard_settings(), anew.config.compression.settings());
         self.auth = self.auth.anew(anew.access);
         self.frame_limits = super::frame_limits(anew.config);
         self.batch = Vec::new();

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::{Hub, Link};
 use crate::net::permit::ConnectionPermit;
-use crate::ops::inspector::{Question, ShardSessions, SlowSession};
+use crate::run::command::{Question, ShardSessions, SlowSession};
 
 impl Hub {
     /// Answers a question, if someone still waits for the answer.

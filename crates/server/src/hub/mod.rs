@@ -35,7 +35,6 @@ use crate::net::permit::ConnectionPermit;
 use crate::net::poller::{Poller, Ready};
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
-use crate::run::reload;
 pub(crate) use anew::Anew;
 use reading::{Parked, UnderWay};
 pub(crate) use shared::{HubCell, SharedHub};
@@ -192,7 +191,7 @@ impl Hub {
         let now = self.clock.now();
         self.auth.replace(access, &mut self.shard, now);
         self.shard
-            .reconfigure(reload::shard_settings(config), config.compression.settings());
+            .reconfigure(config.shard_settings(), config.compression.settings());
         self.frame_limits = frame_limits(config);
         self.kick();
     }

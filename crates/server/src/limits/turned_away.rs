@@ -2,12 +2,9 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use tickwire_metrics::TurnedAway as Label;
 use tickwire_wire::{ErrorCode, Refusal};
-
-use crate::http::ErrorResponse;
 
 /// What is said in place of an answer where TLS is spoken: a record with the fatal alert `access_denied` (RFC 8446 §6.2). No
 /// handshake is made for somebody who may not come in.
@@ -58,14 +55,16 @@ impl TurnedAway {
         }
     }
 
-    fn status(self) -> StatusCode {
+    /// The status of the answer in HTTP.
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Full | Self::Busy | Self::NoDescriptors | Self::Answers => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
-    fn retry_after_s(self) -> u64 {
+    /// Seconds after which the client may try again.
+    pub(crate) fn retry_after_s(self) -> u64 {
         match self {
             Self::Full | Self::Busy | Self::NoDescriptors | Self::AddressConnections(_) => RETRY_FULL_S,
             Self::Answers => 1,
@@ -77,7 +76,8 @@ impl TurnedAway {
         }
     }
 
-    fn refusal(self) -> Refusal {
+    /// The refusal that tells it.
+    pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Full => {
                 let reason = "the broker has its most connections; try again";
@@ -142,20 +142,12 @@ fn too_often(who_does_what: &str, us: u64) -> Refusal {
     Refusal::new(ErrorCode::RateLimited, reason)
 }
 
-impl From<TurnedAway> for ErrorResponse {
-    fn from(why: TurnedAway) -> Self {
-        let mut response = Self::new(why.status(), why.refusal());
-        let retry_after = HeaderValue::from(why.retry_after_s());
-        response.headers.push((RETRY_AFTER, retry_after));
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::http::ErrorResponse;
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of cases")]

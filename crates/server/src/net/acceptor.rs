@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::config;
 use crate::limits::{AddressLimits, TurnedAway};
 use crate::net::permit::ConnectionPermit;
-use crate::run::shard_thread::Command;
+use crate::run::command::Command;
 
 /// Pause after an error that a moment may heal.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -403,7 +403,7 @@ mod tests {
     fn a_shard_that_takes_no_connections_does_not_hold_up_those_of_the_others() {
         let (handles, mut shards) = handles(2);
         let fill = |handle: &ShardHandle| {
-            let drain = Command::Drain(crate::run::leaving::Leave::new(
+            let drain = Command::Drain(crate::run::command::Leave::new(
                 config::Config::default().drain,
                 0,
                 0,

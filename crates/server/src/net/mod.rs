@@ -1,7 +1,6 @@
 //! Sockets: accepting connections, whose they are, TLS over them, when they are ready, and how bytes are handed to the kernel.
 
 pub(crate) mod acceptor;
-pub(crate) mod der;
 pub(crate) mod egress;
 pub(crate) mod permit;
 pub(crate) mod poller;

@@ -12,7 +12,8 @@ use tickwire_wire::{ErrorCode, Kind, Micros, Refusal, Seq, Topic};
 
 use crate::http::{ErrorResponse, Query};
 use crate::net::proxied::ClientAddr;
-use crate::ops::inspector::{Inspector, NoAnswer, ShardSessions, SlowSession};
+use crate::ops::inspector::{Inspector, NoAnswer};
+use crate::run::command::{ShardSessions, SlowSession};
 
 /// Entries of a page that does not say how many it wants.
 const TOP: usize = 20;

@@ -6,43 +6,14 @@
 use std::time::Duration;
 
 use thiserror::Error;
-use tickwire_router::{SessionLag, TopicId};
+use tickwire_router::TopicId;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::proxied::ClientAddr;
-use crate::run::shard_thread::Command;
+use crate::run::command::{Command, Question, ShardSessions};
 
 /// Time that the shards have to answer.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// What a shard can be asked.
-#[derive(Debug)]
-pub(crate) enum Question {
-    /// Which sessions are furthest behind: so many of them.
-    Sessions(usize, oneshot::Sender<ShardSessions>),
-    /// How many updates of each topic it has handed out.
-    Topics(oneshot::Sender<Vec<(TopicId, u64)>>),
-}
-
-/// A shard's sessions.
-#[derive(Debug)]
-pub(crate) struct ShardSessions {
-    /// All that there are, closing ones included.
-    pub(crate) count: usize,
-    /// Those that lag.
-    pub(crate) lagging: usize,
-    /// Those that are owed the most, the worst first.
-    pub(crate) slowest: Vec<SlowSession>,
-}
-
-/// A session that is behind.
-#[derive(Debug)]
-pub(crate) struct SlowSession {
-    pub(crate) lag: SessionLag,
-    /// Whose it is; what a proxy that is trusted says of it goes before what the socket says.
-    pub(crate) peer: Option<ClientAddr>,
-}
 
 /// Why an operator gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -7,37 +7,7 @@ use tickwire_wire::deflate::Encoding;
 use tickwire_wire::error::ErrorCode;
 use tickwire_wire::{CloseCode, Kind};
 
-/// The HTTP routes, as templates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// `/v1/ws`
-    WebSocket,
-    /// `/v1/topics/{topic}`
-    Topic,
-    /// `/v1/topics`
-    Topics,
-    /// `/v1/topics/{topic}/history`
-    History,
-    /// `/v1/publish`
-    Publish,
-    /// `/v1/sse`
-    Sse,
-    /// Any other path.
-    Other,
-}
-
-const ROUTES: [&str; 7] = [
-    "/v1/ws",
-    "/v1/topics/{topic}",
-    "/v1/topics",
-    "/v1/topics/{topic}/history",
-    "/v1/publish",
-    "/v1/sse",
-    "other",
-];
-
-/// Statuses of refused handshakes.
-const REFUSED_STATUSES: [&str; 9] = ["400", "401", "403", "405", "426", "429", "431", "503", "other"];
+use crate::http::{ENDPOINT_LABELS, REFUSED_STATUSES};
 
 const KINDS: [&str; 3] = [Kind::State.as_str(), Kind::Book.as_str(), Kind::Event.as_str()];
 
@@ -86,20 +56,10 @@ pub(crate) const LABELS: LabelSets = LabelSets {
     request_ops: &Op::NAMES,
     error_codes: &ERROR_CODES,
     close_codes: &CLOSE_CODES,
-    routes: &ROUTES,
+    routes: &ENDPOINT_LABELS,
     refused_statuses: &REFUSED_STATUSES,
     anomalies: &ANOMALIES,
 };
-
-/// The index of `status` among the statuses of refused handshakes.
-#[must_use]
-pub(crate) fn refused_status(status: u16) -> usize {
-    let text = status.to_string();
-    REFUSED_STATUSES
-        .iter()
-        .position(|known| *known == text)
-        .unwrap_or(REFUSED_STATUSES.len() - 1)
-}
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +84,6 @@ mod tests {
         for (index, code) in ErrorCode::ALL.iter().enumerate() {
             assert_eq!(*code as usize, index);
         }
-        assert_eq!(ROUTES.len(), Route::Other as usize + 1);
-        assert_eq!(REFUSED_STATUSES[refused_status(418)], "other");
+        assert_eq!(REFUSED_STATUSES.last(), Some(&"other"));
     }
 }

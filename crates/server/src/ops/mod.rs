@@ -9,11 +9,14 @@ pub(crate) mod labels;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
@@ -31,8 +34,8 @@ use crate::net::tls::HttpStream;
 use crate::ops::inspector::Inspector;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
+use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
-use crate::run::reload::LiveSettings;
 
 /// Most connections at a time that may ask for everything.
 const CONNECTIONS_MAX: usize = 64;
@@ -42,18 +45,47 @@ const PROBES_MAX: usize = 16;
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// Time that a client has for its request headers, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// What there is.
-const PATHS: [&str; 5] = [
-    "/metrics",
-    "/livez",
-    "/readyz",
-    "/debug/sessions",
-    "/debug/topics",
-];
-/// What is answered beyond the most connections.
-const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// Pause after an error of accepting.
 const PAUSE: Duration = Duration::from_millis(50);
+
+type Answer = Result<Response<Full<Bytes>>, ErrorResponse>;
+
+/// A page: all that is said of the pages follows from the rows of [`PAGES`].
+struct Page {
+    path: &'static str,
+    /// Whether it is answered beyond the most connections.
+    is_probe: bool,
+    /// What answers, given the query.
+    answer: for<'a> fn(&'a Ops, Option<&'a str>) -> LocalBoxFuture<'a, Answer>,
+}
+
+const PAGES: &[Page] = &[
+    Page {
+        path: "/metrics",
+        is_probe: false,
+        answer: |ops, _| ready(Ok(ops.metrics())).boxed_local(),
+    },
+    Page {
+        path: "/livez",
+        is_probe: true,
+        answer: |_, _| ready(Ok(text(StatusCode::OK, "ok\n"))).boxed_local(),
+    },
+    Page {
+        path: "/readyz",
+        is_probe: true,
+        answer: |ops, _| ready(Ok(ops.readiness())).boxed_local(),
+    },
+    Page {
+        path: "/debug/sessions",
+        is_probe: false,
+        answer: |ops, query| debug_pages::sessions(&ops.inspector, query).boxed_local(),
+    },
+    Page {
+        path: "/debug/topics",
+        is_probe: false,
+        answer: |ops, query| debug_pages::topics(&ops.inspector, &ops.directory, query).boxed_local(),
+    },
+];
 
 /// What the operators' listener shows.
 #[derive(Debug)]
@@ -107,12 +139,12 @@ impl Ops {
         let service = hyper::service::service_fn(|request| {
             let ops = self.clone();
             async move {
-                let refused = refusal(&request, only_probes);
-                let response = match refused {
-                    Some(refused) => refused.into_response(),
-                    None => ops.encode(&request, ops.answer(&request).await).await,
+                let answer = match check(&request, only_probes) {
+                    Ok(page) => (page.answer)(&ops, request.uri().query()).await,
+                    Err(refused) => Err(refused),
                 };
-                Ok::<_, Infallible>(response)
+                let answer = answer.unwrap_or_else(ErrorResponse::into_response);
+                Ok::<_, Infallible>(ops.encode(&request, answer).await)
             }
         });
         let stall = Duration::from_millis(self.live_settings.stall_ms.load(Ordering::Relaxed));
@@ -124,28 +156,6 @@ impl Ops {
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "an operator's connection ended");
-        }
-    }
-
-    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let path = request.uri().path();
-        if !PATHS.contains(&path) {
-            let reason = format!("there is nothing at {path}; there are {}", PATHS.join(", "));
-            return ErrorResponse::new(StatusCode::NOT_FOUND, Refusal::bad_request(reason)).into_response();
-        }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return ErrorResponse::method_not_allowed(path, "GET, HEAD").into_response();
-        }
-        match path {
-            "/metrics" => self.metrics(),
-            "/readyz" => self.readiness(),
-            "/debug/sessions" => debug_pages::sessions(&self.inspector, request.uri().query())
-                .await
-                .unwrap_or_else(ErrorResponse::into_response),
-            "/debug/topics" => debug_pages::topics(&self.inspector, &self.directory, request.uri().query())
-                .await
-                .unwrap_or_else(ErrorResponse::into_response),
-            _ => text(StatusCode::OK, "ok\n"),
         }
     }
 
@@ -224,24 +234,33 @@ impl Ops {
     }
 }
 
-/// Why a request is not answered, or not on a connection of those that are there for probes.
-fn refusal<B>(request: &Request<B>, only_probes: bool) -> Option<ErrorResponse> {
+/// The page that a request is for, on a connection of those that are there for probes or another.
+fn check<B>(request: &Request<B>, only_probes: bool) -> Result<&'static Page, ErrorResponse> {
     if !http::is_named(request) {
-        return Some(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
+        return Err(ErrorResponse::bad_request(http::ONE_HOST).with_header(CONNECTION, "close"));
     }
-    if !only_probes || PROBES.contains(&request.uri().path()) {
-        return None;
+    let path = request.uri().path();
+    let page = PAGES.iter().find(|page| page.path == path);
+    if only_probes && !page.is_some_and(|page| page.is_probe) {
+        let probes = paths(|page| page.is_probe).join(" and ");
+        let reason = format!(
+            "operators have {CONNECTIONS_MAX} connections open, the most there may be; beyond them only {probes} are answered"
+        );
+        let refused = ErrorResponse::from(Refusal::new(ErrorCode::LimitExceeded, reason));
+        let refused = refused.with_header(RETRY_AFTER, "1");
+        return Err(refused.with_header(CONNECTION, "close"));
     }
-    let reason = format!(
-        "operators have {CONNECTIONS_MAX} connections open, the most there may be; beyond them only {} are answered",
-        PROBES.join(" and ")
-    );
-    let refused = ErrorResponse::from(Refusal::new(ErrorCode::LimitExceeded, reason));
-    Some(
-        refused
-            .with_header(RETRY_AFTER, "1")
-            .with_header(CONNECTION, "close"),
-    )
+    let page = page.ok_or_else(|| ErrorResponse::nothing_at(request.uri(), &paths(|_| true).join(", ")))?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(ErrorResponse::method_not_allowed(path, "GET, HEAD"));
+    }
+    Ok(page)
+}
+
+/// The paths of the pages of one kind.
+fn paths(wanted: fn(&Page) -> bool) -> Vec<&'static str> {
+    let wanted = PAGES.iter().filter(|page| wanted(page));
+    wanted.map(|page| page.path).collect()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -250,4 +269,21 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_documented() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/OPERATING.md");
+        let docs = std::fs::read_to_string(docs).expect("a page of the documentation");
+        for path in paths(|_| true) {
+            assert!(
+                docs.contains(&format!("| `GET {path}")),
+                "{path} is not described"
+            );
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::VERSION;
 use crate::config::{Config, FeedSource};
-use crate::run::broker::VERSION;
 
 /// What the machine gives the broker.
 pub(crate) struct Room {

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tickwire_feed::{Feed, Replay, Sim, SimConfig};
 use tickwire_metrics::{Catalogue, Metric, Reload};
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::VERSION;
 use crate::auth::Access;
 use crate::config::{Config, ConfigError, FeedSource, FeedStart};
 use crate::http::Encoder;
@@ -30,19 +31,18 @@ use crate::ops::inspector::{ANSWER_WITHIN, Inspector};
 use crate::ops::labels::LABELS;
 use crate::run::announce::{Room, announce};
 use crate::run::clock::Clock;
+use crate::run::command::{Command, Leave};
 use crate::run::feed_thread::FeedPlan;
 use crate::run::kept_up::kept_up;
-use crate::run::leaving::Leave;
 use crate::run::lifecycle::Lifecycle;
+use crate::run::live_settings::LiveSettings;
 use crate::run::pulse::Pulse;
-use crate::run::reload::{self, LiveSettings, Parts, ReloadError, Reloaded, Running};
-use crate::run::shard_thread::{Command, ShardPlan};
+use crate::run::reload::{self, Parts, ReloadError, Reloaded, Running};
+use crate::run::shard_thread::ShardPlan;
 use crate::run::stale_watch;
 use crate::run::start_error::StartError;
 use crate::run::trim;
 
-/// The version that the broker tells its clients.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// New connections that may wait for a shard.
 const COMMANDS: usize = 1_024;
 
@@ -272,7 +272,8 @@ impl Drop for Broker {
 
 /// Exports that the configuration that holds was loaded now.
 fn config_loaded(catalogue: &Catalogue) {
-    let at_us = reload::unix_time_s().saturating_mul(1_000_000);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let at_us = since.map_or(0, |since| since.as_secs()).saturating_mul(1_000_000);
     catalogue.set(Metric::ConfigLoaded, &[], at_us);
 }
 
@@ -291,7 +292,7 @@ impl Common {
                 Box::new(move || wake.notify_one()),
             ))
         });
-        let limits = reload::directory_limits(&config);
+        let limits = config.directory_limits();
         let epoch = Epoch::from_number(clock.number_of_start());
         let kinds = Kinds::with_rules(config.kinds.clone());
         let directory =
@@ -340,7 +341,7 @@ impl Common {
             directory: self.directory.clone(),
             clock: self.clock,
             access: self.access.clone(),
-            settings: reload::shard_settings(&self.config),
+            settings: self.config.shard_settings(),
             metrics: self.catalogue.local(),
             http: self.catalogue.clone(),
             wake,
@@ -562,7 +563,7 @@ mod tests {
         let _entered = runtime.enter();
         let (poller, _readiness) = Poller::new().expect("an epoll instance");
         let (egress, _) = egress::open(EgressKind::Plain, 1).expect("a way to write");
-        let settings = reload::shard_settings(&common.config);
+        let settings = common.config.shard_settings();
         let mut hub = Hub::new(HubParts {
             shard: Shard::new(ShardId(0), common.directory.clone(), settings),
             clock: common.clock,

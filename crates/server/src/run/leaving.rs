@@ -2,60 +2,11 @@
 //!
 //! A shard is done when its last session is gone and its last HTTP answer out, and at its deadline in any case.
 
-use std::time::Duration;
-
-use tickwire_router::Drain;
 use tokio::time::Instant;
 
-use crate::config;
 use crate::http::HttpContext;
 use crate::hub::SharedHub;
-
-/// Time in milliseconds that a connection adds to the window: with few of them, nothing is won by making the last ones
-/// wait.
-const MS_PER_CONNECTION: u64 = 100;
-/// Longest time in milliseconds that a client gets to take what waits for it.
-const PATIENCE_MS_MAX: u64 = 5_000;
-/// Time in milliseconds that is kept for the threads to end, and for the last lines of the log.
-const TO_END_MS: u64 = 700;
-
-/// What a shard is told when the broker leaves.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Leave {
-    /// What its sessions are told.
-    pub(crate) drain: Drain,
-    /// Time after which it ends in any case.
-    pub(crate) within: Duration,
-}
-
-impl Leave {
-    /// How a broker with so many `connections` leaves; `seed` is where their times are drawn from.
-    pub(crate) fn new(settings: config::Drain, connections: usize, seed: u64) -> Self {
-        let window_ms = (connections as u64)
-            .saturating_mul(MS_PER_CONNECTION)
-            .min(settings.window_ms);
-        let rest_ms = settings.deadline_ms.saturating_sub(window_ms);
-        let within_ms = settings
-            .deadline_ms
-            .saturating_sub(TO_END_MS)
-            .max(settings.deadline_ms / 2);
-        Self {
-            drain: Drain {
-                window_ms,
-                deadline_ms: settings.deadline_ms,
-                patience_ms: (rest_ms / 4).min(PATIENCE_MS_MAX),
-                seed,
-            },
-            within: Duration::from_millis(within_ms),
-        }
-    }
-
-    /// The same for shard number `index`, whose clients have times of their own.
-    pub(crate) fn of_shard(mut self, index: usize) -> Self {
-        self.drain.seed = self.drain.seed.wrapping_add((index as u64) << 32);
-        self
-    }
-}
+use crate::run::command::Leave;
 
 /// A shard that is about to end.
 #[derive(Debug)]
@@ -98,46 +49,5 @@ impl Leaving {
             }
         }
         Instant::now() >= self.deadline
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leave(connections: usize, window_ms: u64, deadline_ms: u64) -> Leave {
-        let settings = config::Drain {
-            delay_ms: 0,
-            window_ms,
-            deadline_ms,
-        };
-        Leave::new(settings, connections, 1)
-    }
-
-    #[test]
-    fn few_connections_are_not_kept_waiting() {
-        for (connections, window_ms) in [(0, 0), (1, 100), (299, 29_900), (300, 30_000), (15_000, 30_000)] {
-            let drain = leave(connections, 30_000, 60_000).drain;
-            assert_eq!(drain.window_ms, window_ms, "{connections} connections");
-        }
-    }
-
-    #[test]
-    fn all_fits_before_the_deadline() {
-        for (window_ms, deadline_ms) in [(0, 1_000), (1_000, 2_000), (30_000, 60_000), (30_000, 31_000)] {
-            let leave = leave(100_000, window_ms, deadline_ms);
-            let within_ms = u64::try_from(leave.within.as_millis()).expect("milliseconds");
-            assert!(within_ms < deadline_ms);
-            assert!(
-                leave.drain.window_ms + leave.drain.patience_ms < within_ms,
-                "{leave:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn shards_draw_differently() {
-        let leave = leave(10, 1_000, 2_000);
-        assert_ne!(leave.of_shard(0).drain.seed, leave.of_shard(1).drain.seed);
     }
 }

@@ -3,11 +3,13 @@
 mod announce;
 pub(crate) mod broker;
 pub(crate) mod clock;
+pub(crate) mod command;
 mod feed_thread;
 pub(crate) mod http_budget;
 mod kept_up;
 pub(crate) mod leaving;
 pub(crate) mod lifecycle;
+pub(crate) mod live_settings;
 pub(crate) mod pulse;
 pub(crate) mod reload;
 pub(crate) mod shard_thread;

@@ -4,24 +4,17 @@
 //! makes it of the settings and may fail, and a line in [`Parts::apply`] that puts it in place and cannot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
-use tickwire_router::{Directory, DirectoryLimits, Kinds, ShardSettings};
-use tickwire_wire::limits::TOPICS_AT_ONCE;
-use tickwire_wire::message::AnnouncedLimits;
+use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
 use crate::auth::{Access, AccessError};
 use crate::config::{Config, ConfigError};
 use crate::limits::{AddressLimits, LimitRules};
 use crate::net::acceptor::ShardHandle;
 use crate::net::tls::{TlsError, TlsIdentity, TlsStore};
-use crate::run::broker::VERSION;
-use crate::run::shard_thread::Command;
-
-/// Time for clients to answer a close frame.
-const CLOSE_TIMEOUT_MS: u64 = 2_000;
+use crate::run::command::Command;
+use crate::run::live_settings::LiveSettings;
 
 /// Why other settings were not taken. What held before goes on.
 #[derive(Debug, Error)]
@@ -42,23 +35,6 @@ pub enum ReloadError {
 pub struct Reloaded {
     /// The settings that differ from those that the broker was started with and hold only after a restart.
     pub needs_restart: Vec<&'static str>,
-}
-
-/// Numbers that settings give and that a thread reads when it needs them.
-#[derive(Debug, Default)]
-pub(crate) struct LiveSettings {
-    /// Silence of the feed in milliseconds that is too long.
-    pub(crate) silent_ms: AtomicU64,
-    /// Time in milliseconds that an operator's connection may take nothing of an answer.
-    pub(crate) stall_ms: AtomicU64,
-}
-
-impl LiveSettings {
-    /// Sets them as `config` has them.
-    pub(crate) fn set(&self, config: &Config) {
-        self.silent_ms.store(config.feed.silent_ms, Ordering::Relaxed);
-        self.stall_ms.store(config.limits.stall_ms, Ordering::Relaxed);
-    }
 }
 
 /// The running broker, as far as new parts are put into it.
@@ -91,7 +67,7 @@ impl Parts {
     pub(crate) fn build(config: Arc<Config>, open_files: u64) -> Result<Self, ReloadError> {
         Ok(Self {
             kinds: Kinds::with_rules(config.kinds.clone()),
-            limits: directory_limits(&config),
+            limits: config.directory_limits(),
             limit_rules: LimitRules::of(&config, config.limits.connections_max(open_files)),
             access: load_access(&config)?,
             identity: config.tls.as_ref().map(TlsIdentity::load).transpose()?,
@@ -129,48 +105,6 @@ pub(crate) fn load_access(config: &Config) -> Result<Arc<Access>, AccessError> {
         tracing::warn!(%key, "a key is ignored");
     }
     Ok(Arc::new(access))
-}
-
-/// What the directory may hold.
-pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
-    DirectoryLimits {
-        topics_max: config.limits.topics,
-        topics_per_key_max: config.limits.topics_per_key,
-        history_bytes_max: config.limits.history_bytes,
-        value_bytes_max: config.limits.value_bytes,
-        replay_bytes_max: config.limits.replay_bytes,
-    }
-}
-
-/// What a shard promises and allows.
-pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
-    let limits = &config.limits;
-    ShardSettings {
-        server: format!("tickwire/{VERSION}"),
-        limits: AnnouncedLimits {
-            subscriptions: limits.subscriptions,
-            message_bytes: limits.message_bytes,
-            ops_per_s: limits.ops_per_s,
-            ops_burst: limits.ops_burst,
-            publishes_per_s: limits.publishes_per_s,
-            publishes_burst: limits.publishes_burst,
-        },
-        session_limits: limits.sessions(),
-        topics_at_once: TOPICS_AT_ONCE,
-        outbox_bytes_max: limits.outbox_bytes,
-        stall_ms: limits.stall_ms,
-        heartbeat_ms: config.heartbeat.heartbeat_ms,
-        ping_after_ms: config.heartbeat.ping_after_ms,
-        pong_timeout_ms: config.heartbeat.pong_timeout_ms,
-        first_request_ms: limits.first_request_ms,
-        close_timeout_ms: CLOSE_TIMEOUT_MS,
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn unix_time_s() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -30,27 +30,14 @@ use crate::net::egress::{self, BYTES_PER_WRITE};
 use crate::net::permit::ConnectionPermit;
 use crate::net::poller::{Poller, Readiness};
 use crate::net::tls::TlsStore;
-use crate::ops::inspector::Question;
 use crate::run::clock::Clock;
+use crate::run::command::{Command, Leave};
 use crate::run::http_budget::HttpBudget;
-use crate::run::leaving::{Leave, Leaving};
+use crate::run::leaving::Leaving;
 use crate::run::lifecycle::Lifecycle;
 
 /// Least bytes that a slow connection is offered at a time.
 const PIECE_BYTES_MIN: usize = 2 * 1024;
-
-/// What a shard is told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// A new connection, to be served by this shard.
-    Serve(std::net::TcpStream, SocketAddr, ConnectionPermit),
-    /// An operator wants to know something.
-    Answer(Question),
-    /// Other settings and rules of access hold from now on.
-    Reconfigure(Arc<Config>, Arc<Access>),
-    /// Say so to every client, close each at its own moment, then end.
-    Drain(Leave),
-}
 
 /// Everything that a shard's thread needs; made on another thread.
 pub(crate) struct ShardPlan {

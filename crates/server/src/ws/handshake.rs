@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tickwire_wire::{Codec, Refusal, Variant};
 
 use crate::auth::is_token_entry;
-use crate::http::ErrorResponse;
+use crate::http::{ErrorResponse, METHODS_OF_STREAMS};
 use crate::ws::extensions::{self, Deflate};
 
 /// The version of the protocol that RFC 6455 defines.
@@ -84,12 +84,12 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Accepted, ErrorResponse> 
     let headers = request.headers();
     // RFC 6455 §4.2.1 item 1: an HTTP/1.1 or higher GET. Later versions have no Upgrade at all (RFC 9113 §8.6).
     if request.method() != Method::GET {
-        const ALLOWED: &str = "GET, OPTIONS";
         // A handshake that is none is a bad request (§4.2.2), whatever else is wrong.
         return Err(if has_token(headers, &UPGRADE, "websocket") {
-            ErrorResponse::bad_request("a WebSocket handshake is a GET").with_header(ALLOW, ALLOWED)
+            ErrorResponse::bad_request("a WebSocket handshake is a GET")
+                .with_header(ALLOW, METHODS_OF_STREAMS)
         } else {
-            ErrorResponse::method_not_allowed(request.uri().path(), ALLOWED)
+            ErrorResponse::method_not_allowed(request.uri().path(), METHODS_OF_STREAMS)
         });
     }
     if request.version() != Version::HTTP_11 {

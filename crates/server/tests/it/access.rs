@@ -1,7 +1,7 @@
 //! Rules of access that change while the broker runs.
 
 use tickwire_server::Config;
-use tickwire_server::auth::KeyHash;
+use tickwire_server::config::KeyHash;
 use tickwire_server::config::Overrides;
 
 use crate::support::TestBroker;

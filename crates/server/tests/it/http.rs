@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestBroker, list, number, text};
+use crate::support::{TestBroker, list, number, request, text};
 
 #[test]
 fn a_topic_s_value() {
@@ -180,6 +180,33 @@ fn every_endpoint_names_its_methods() {
             "{method} {target}"
         );
     }
+}
+
+#[test]
+fn a_refused_connect_named_nothing_that_was_asked_for() {
+    let broker = TestBroker::start();
+    for (method, target, refusal) in [
+        (
+            "CONNECT",
+            "example.com:443",
+            "404 bad_request: example.com:443 is no path, and the broker is no proxy; there are /v1/ws, /v1/sse, /v1/topics, /v1/topics/{topic}, /v1/topics/{topic}/history and /v1/publish",
+        ),
+        (
+            "GET",
+            "http://example.com",
+            "404 bad_request: there is nothing at /; there are /v1/ws, /v1/sse, /v1/topics, /v1/topics/{topic}, /v1/topics/{topic}/history and /v1/publish",
+        ),
+    ] {
+        let answer = broker.connect().send(method, target, &[], "");
+        assert_eq!(answer.refusal(), refusal, "{method} {target}");
+    }
+    let connect = request("CONNECT", "example.com:443", &[], "");
+    let mut operator = broker.connect_ops();
+    operator.write(&connect);
+    assert_eq!(
+        operator.answer(false).refusal(),
+        "404 bad_request: example.com:443 is no path, and the broker is no proxy; there are /metrics, /livez, /readyz, /debug/sessions, /debug/topics"
+    );
 }
 
 #[test]

@@ -18,6 +18,16 @@ fn reload(broker: &Broker) {
     broker.wait_for_metric(RELOADS, |reloads| reloads > before);
 }
 
+/// Checks that the client of `socket` gets its drain, and that the broker ends as it should.
+fn drains(broker: Broker, mut socket: Socket) {
+    broker.terminate();
+    assert_eq!(socket.message()["op"], "drain");
+    assert_eq!(socket.close_frame().0, 4000);
+    drop(socket);
+    let status = broker.wait_ended();
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
 /// Checks that a client is served and gets the drain, and that the broker ends as it should.
 fn serves_and_drains(broker: Broker) {
     let mut socket = Socket::open(&broker);
@@ -30,12 +40,7 @@ fn serves_and_drains(broker: Broker) {
     ops.sort_by_key(ToString::to_string);
     assert_eq!(ops, ["ack", "update"]);
     assert_eq!(get(broker.ops, "/livez").status, 200);
-    broker.terminate();
-    assert_eq!(socket.message()["op"], "drain");
-    assert_eq!(socket.close_frame().0, 4000);
-    drop(socket);
-    let status = broker.wait_ended();
-    assert_eq!(status.code(), Some(0), "{status}");
+    drains(broker, socket);
 }
 
 #[test]
@@ -92,12 +97,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
         .upgrade();
     socket.send(Frame::text(r#"{"op":"subscribe","id":1,"topics":["chat.a"]}"#));
     assert_eq!(socket.message()["op"], "ack");
-    broker.terminate();
-    assert_eq!(socket.message()["op"], "drain");
-    assert_eq!(socket.close_frame().0, 4000);
-    drop(socket);
-    let status = broker.wait_ended();
-    assert_eq!(status.code(), Some(0), "{status}");
+    drains(broker, socket);
     drop(reader);
 }
 

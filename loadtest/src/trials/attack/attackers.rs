@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockFilter, SockRef};
 
-use crate::swarm::conn::connect;
+use crate::swarm::conn::{connect, write_out};
 use crate::swarm::interrupt::Interrupt;
 use crate::swarm::source::Sources;
 use crate::trials::attack::heard::{Heard, Listener};
@@ -376,16 +376,9 @@ impl Attempt {
 
     /// Writes the waiting bytes. An error shows at the next read, after the last bytes from the broker.
     fn flush(&mut self) {
-        let mut written = 0;
-        while written < self.out.len() {
-            match self.stream.write(&self.out[written..]) {
-                Ok(count) => written += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => written = self.out.len(),
-            }
+        if write_out(|bytes| self.stream.write(bytes), &mut self.out).is_err() {
+            self.out.clear();
         }
-        self.out.drain(..written);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Overrides;
+use crate::config::{Overrides, WebOrigin};
 
 mod settings;
 mod shown;

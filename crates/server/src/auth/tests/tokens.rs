@@ -83,16 +83,6 @@ fn a_public_key_is_no_secret() {
             .collect();
         base64::engine::general_purpose::STANDARD.decode(lines).unwrap()
     };
-    for secret in [&pem[..], pem.trim_ascii_end(), &der] {
-        let token = encode(
-            &Header::new(Algorithm::HS256),
-            &claims(),
-            &EncodingKey::from_secret(secret),
-        )
-        .unwrap();
-        assert!(outcome(&access, &token).contains("Algorithm"));
-    }
-    // Also where HS256 is taken, a public key signs nothing.
     let both = rules(ALL_ALGORITHMS);
     for secret in [&pem[..], pem.trim_ascii_end(), &der] {
         let token = encode(
@@ -101,6 +91,8 @@ fn a_public_key_is_no_secret() {
             &EncodingKey::from_secret(secret),
         )
         .unwrap();
+        assert!(outcome(&access, &token).contains("Algorithm"));
+        // Also where HS256 is taken, a public key signs nothing.
         assert!(outcome(&both, &token).contains("Signature"));
         let claimed = token.replacen(
             token.split('.').next().unwrap(),

@@ -248,7 +248,7 @@ fn unusable_files_are_named() {
         "x.toml is not TOML: line 1, column 10: a name or a value is missing here, or is none"
     ]);
     Case::new().file("shards = 1\nshards = 2").refused(&expect![
-        "x.toml is not TOML: line 2, column 1: duplicate key `shards` in document root"
+        "x.toml is not TOML: line 2, column 1: duplicate key `shards`"
     ]);
 
     let case = Case::new();

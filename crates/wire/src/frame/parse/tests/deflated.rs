@@ -39,15 +39,7 @@ fn parse(stream: &[u8]) -> (Vec<Got>, Option<(usize, Violation)>) {
         assert_eq!((parts.err(), &got), (violation, &at_once), "split at {split}");
         assert_eq!(parser.heap_bytes(), 0, "split at {split}");
     }
-    let (mut parser, mut by_byte) = (Parser::new(SMALL), Vec::new());
-    let stopped = (0..stream.len()).find_map(|at| {
-        let violation = feed(&mut parser, &stream[at..=at], &mut by_byte).err()?;
-        Some((at + 1, violation))
-    });
-    assert_eq!(
-        (&at_once, violation),
-        (&by_byte, stopped.map(|(_, violation)| violation))
-    );
+    let stopped = by_byte(stream, SMALL, feed, (&at_once, violation));
     (at_once, stopped)
 }
 

@@ -46,6 +46,23 @@ fn feed(parser: &mut Parser, bytes: &[u8], got: &mut Vec<Got>) -> Result<(), Vio
     Ok(())
 }
 
+/// The violation of `stream`, given to a parser by `feed` byte by byte, and after how many bytes it came. What comes of it must be
+/// the same as `at_once`.
+fn by_byte(
+    stream: &[u8],
+    limits: Limits,
+    mut feed: impl FnMut(&mut Parser, &[u8], &mut Vec<Got>) -> Result<(), Violation>,
+    at_once: (&Vec<Got>, Option<Violation>),
+) -> Option<(usize, Violation)> {
+    let (mut parser, mut got) = (Parser::new(limits), Vec::new());
+    let stopped = (0..stream.len()).find_map(|at| {
+        let violation = feed(&mut parser, &stream[at..=at], &mut got).err()?;
+        Some((at + 1, violation))
+    });
+    assert_eq!(at_once, (&got, stopped.map(|(_, violation)| violation)));
+    stopped
+}
+
 /// Longest stream that is cut at every byte.
 const CUT_BYTES_MAX: usize = 1_000;
 
@@ -54,15 +71,7 @@ const CUT_BYTES_MAX: usize = 1_000;
 fn parse(stream: &[u8], limits: Limits) -> (Vec<Got>, Option<(usize, Violation)>) {
     let mut at_once = Vec::new();
     let violation = feed(&mut Parser::new(limits), stream, &mut at_once).err();
-    let (mut parser, mut by_byte) = (Parser::new(limits), Vec::new());
-    let stopped = (0..stream.len()).find_map(|at| {
-        let violation = feed(&mut parser, &stream[at..=at], &mut by_byte).err()?;
-        Some((at + 1, violation))
-    });
-    assert_eq!(
-        (&at_once, violation),
-        (&by_byte, stopped.map(|(_, violation)| violation))
-    );
+    let stopped = by_byte(stream, limits, feed, (&at_once, violation));
     for cut in 0..=stream.len().min(CUT_BYTES_MAX) {
         let (mut parser, mut in_two) = (Parser::new(limits), Vec::new());
         let (head, tail) = stream.split_at(cut);

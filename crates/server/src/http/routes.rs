@@ -1,0 +1,270 @@
+//! The endpoints of the clients' listener, a row each: the path, and what it answers by which method.
+//!
+//! All else that is said of endpoints follows from this table: what a request costs, `Allow` and preflights, the paths that a 404
+//! names, and the labels of the metrics.
+
+use std::future::ready;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode, Uri};
+use tickwire_metrics::{Catalogue, Metric, StatusClass};
+
+use super::coding::Coding;
+use super::context::Call;
+use super::{ErrorResponse, Reply, bulk, publish, topics};
+
+/// What stands for a topic in a path.
+const TOPIC: &str = "{topic}";
+/// The methods of an endpoint that answers with a stream of events or a WebSocket.
+pub(crate) const METHODS_OF_STREAMS: &str = "GET, OPTIONS";
+/// The methods that some endpoint takes.
+const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// The endpoints.
+const ROUTES: &[Route] = &[
+    Route {
+        path: "/v1/ws",
+        get: Get::WebSocket,
+        post: None,
+    },
+    Route {
+        path: "/v1/sse",
+        get: Get::Events,
+        post: None,
+    },
+    Route {
+        path: "/v1/topics",
+        get: Get::Value(|call| topics::list(call).boxed_local()),
+        post: None,
+    },
+    Route {
+        path: "/v1/topics/{topic}",
+        get: Get::Value(|call| ready(topics::value(call)).boxed_local()),
+        post: Some(|call, body| {
+            let who = (call.requester, call.admission);
+            publish::message(call.context, who, call.topic, body).boxed_local()
+        }),
+    },
+    Route {
+        path: "/v1/topics/{topic}/history",
+        get: Get::Value(|call| ready(topics::history(call)).boxed_local()),
+        post: None,
+    },
+    Route {
+        path: "/v1/publish",
+        get: Get::Nothing,
+        post: Some(|call, body| {
+            bulk::lines(call.context, (call.requester, call.admission), body).boxed_local()
+        }),
+    },
+];
+
+/// The labels of requests in the metrics: the paths in their order, and one for requests to none of them.
+pub(crate) const LABELS: [&str; ROUTES.len() + 1] = {
+    let mut labels = ["other"; ROUTES.len() + 1];
+    let mut at = 0;
+    while at < ROUTES.len() {
+        labels[at] = ROUTES[at].path;
+        at += 1;
+    }
+    labels
+};
+
+/// An endpoint.
+struct Route {
+    /// The path, which is also the label in the metrics. [`TOPIC`] stands for one segment.
+    path: &'static str,
+    get: Get,
+    /// What is published by `POST`.
+    post: Option<Publish>,
+}
+
+/// What an endpoint answers to `GET`.
+enum Get {
+    Nothing,
+    /// Something to read, also by `HEAD`. It costs a request.
+    Value(Read),
+    /// A stream of server-sent events. It costs what a connection does.
+    Events,
+    /// A WebSocket connection.
+    WebSocket,
+}
+
+type Answer<'c> = LocalBoxFuture<'c, Result<Reply, ErrorResponse>>;
+/// What answers to a reader.
+pub(super) type Read = for<'c> fn(Call<'c>) -> Answer<'c>;
+/// What publishes a body.
+pub(super) type Publish = for<'c> fn(Call<'c>, (&'c mut Incoming, Coding)) -> Answer<'c>;
+
+/// What a request asks of its endpoint, and so what it costs.
+pub(super) enum Asked {
+    Read(Read),
+    Publish(Publish),
+    Events,
+    /// Which methods there are.
+    Methods(&'static str),
+    /// Something that there is not.
+    Nothing(ErrorResponse),
+}
+
+/// Where a request is to: a row of the table, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Endpoint(usize);
+
+impl Endpoint {
+    /// A path at which there is nothing.
+    pub(crate) const NOWHERE: Self = Self(ROUTES.len());
+
+    /// What `path` leads to.
+    pub(crate) fn of(path: &str) -> Self {
+        let found = ROUTES.iter().position(|route| route.topic_in(path).is_some());
+        found.map_or(Self::NOWHERE, Self)
+    }
+
+    /// Counts a request to it that was answered with `status`.
+    pub(crate) fn count(self, metrics: &Catalogue, status: StatusCode) {
+        let labels = [self.0, StatusClass::of(status.as_u16()) as usize];
+        metrics.add(Metric::HttpRequests, &labels, 1);
+    }
+
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self.get(), Get::WebSocket)
+    }
+
+    pub(crate) fn is_event_stream(self) -> bool {
+        matches!(self.get(), Get::Events)
+    }
+
+    /// Whether there is something at the path.
+    pub(super) fn exists(self) -> bool {
+        self != Self::NOWHERE
+    }
+
+    /// The methods that it takes, as `Allow` lists them.
+    pub(super) fn methods(self) -> &'static str {
+        match (self.get(), self.post()) {
+            (Get::Nothing, None) => "",
+            (Get::Nothing, Some(_)) => "POST, OPTIONS",
+            (Get::Value(_), None) => "GET, HEAD, OPTIONS",
+            (Get::Value(_), Some(_)) => METHODS,
+            (Get::Events | Get::WebSocket, _) => METHODS_OF_STREAMS,
+        }
+    }
+
+    /// What a request to it, with this method and target, asks for.
+    pub(super) fn asked(self, method: &Method, target: &Uri) -> Asked {
+        let path = target.path();
+        match (method, self.get(), self.post()) {
+            (&Method::OPTIONS, ..) if path == "*" => Asked::Methods(METHODS),
+            _ if !self.exists() => Asked::Nothing(nothing_at(target)),
+            (&Method::OPTIONS, ..) => Asked::Methods(self.methods()),
+            (&Method::GET | &Method::HEAD, Get::Value(read), _) => Asked::Read(*read),
+            (&Method::GET, Get::Events, _) => Asked::Events,
+            (&Method::POST, _, Some(publish)) => Asked::Publish(publish),
+            _ => Asked::Nothing(ErrorResponse::method_not_allowed(path, self.methods())),
+        }
+    }
+
+    /// The segment of `path`, which leads here, that stands for a topic; empty if none does.
+    pub(super) fn topic_in(self, path: &str) -> &str {
+        self.route()
+            .and_then(|route| route.topic_in(path))
+            .unwrap_or_default()
+    }
+
+    fn route(self) -> Option<&'static Route> {
+        ROUTES.get(self.0)
+    }
+
+    fn get(self) -> &'static Get {
+        self.route().map_or(&Get::Nothing, |route| &route.get)
+    }
+
+    fn post(self) -> Option<Publish> {
+        self.route().and_then(|route| route.post)
+    }
+}
+
+impl Route {
+    /// The segment of `path` that stands for a topic, empty if none does; nothing if `path` does not lead here.
+    fn topic_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let Some((before, after)) = self.path.split_once(TOPIC) else {
+            return (path == self.path).then_some("");
+        };
+        let segment = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!segment.contains('/')).then_some(segment)
+    }
+}
+
+/// The answer to a request for `target`, at which there is nothing.
+pub(super) fn nothing_at(target: &Uri) -> ErrorResponse {
+    let mut paths = String::new();
+    for (at, route) in ROUTES.iter().enumerate() {
+        paths += match ROUTES.len() - at {
+            _ if at == 0 => "",
+            1 => " and ",
+            _ => ", ",
+        };
+        paths += route.path;
+    }
+    ErrorResponse::nothing_at(target, &paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, label, topic) in [
+            ("/v1/ws", "/v1/ws", ""),
+            ("/v1/sse", "/v1/sse", ""),
+            ("/v1/topics", "/v1/topics", ""),
+            ("/v1/topics/", "/v1/topics/{topic}", ""),
+            ("/v1/topics/a.b", "/v1/topics/{topic}", "a.b"),
+            ("/v1/topics/a%2Fb", "/v1/topics/{topic}", "a%2Fb"),
+            ("/v1/topics/history", "/v1/topics/{topic}", "history"),
+            ("/v1/topics/a/history", "/v1/topics/{topic}/history", "a"),
+            ("/v1/topics//history", "/v1/topics/{topic}/history", ""),
+            ("/v1/topics/a/history/", "other", ""),
+            ("/v1/topics/a/b", "other", ""),
+            ("/v1/topics/a/", "other", ""),
+            ("/v1/topicsx", "other", ""),
+            ("/v1/publish", "/v1/publish", ""),
+            ("/v1/publish/", "other", ""),
+            ("/V1/WS", "other", ""),
+            ("/", "other", ""),
+            ("", "other", ""),
+            ("*", "other", ""),
+        ] {
+            let endpoint = Endpoint::of(path);
+            assert_eq!(
+                (LABELS[endpoint.0], endpoint.topic_in(path)),
+                (label, topic),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_documented() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+        let pages = ["PROTOCOL.md", "HTTP.md"].map(|page| {
+            let read = std::fs::read_to_string(docs.to_owned() + page);
+            read.expect("a page of the documentation")
+        });
+        for (index, route) in ROUTES.iter().enumerate() {
+            let methods = Endpoint(index).methods().split(", ");
+            for method in methods.filter(|method| matches!(*method, "GET" | "POST")) {
+                let request = format!("`{method} {}", route.path);
+                let told = |page: &String| {
+                    let mut places = page.match_indices(&request);
+                    places.any(|(at, _)| page[at + request.len()..].starts_with(['`', '?']))
+                };
+                assert!(pages.iter().any(told), "{request}` is in neither page");
+            }
+        }
+    }
+}
