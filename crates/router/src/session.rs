@@ -3,6 +3,8 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
+mod timers;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -18,6 +20,8 @@ use crate::replays::Replays;
 use crate::rights::{Publisher, Rights};
 use crate::shard::{Missed, Places, Unfinished};
 use crate::syncs::{Awaited, Syncs};
+
+pub(crate) use timers::{Overdue, Timers};
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,8 +96,10 @@ pub(crate) enum Phase {
     Open,
     /// A close frame waits behind the data; from then on the data is not waited for.
     Leaving(Micros),
-    /// A close frame is queued or sent; gone at the latest then.
+    /// A close frame is queued or sent; the connection is given up at the latest then.
     Closing(Micros),
+    /// The connection is to be dropped: the session was entered among those that are handed out as gone.
+    GivenUp,
     /// There is no connection any more: the session stays until its subscriptions are taken out.
     Gone,
 }
@@ -118,7 +124,7 @@ pub(crate) struct Session {
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
     pub(crate) writing: Writing,
-    pub(crate) requested: bool,
+    pub(crate) timers: Timers,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
     /// To whom the topics count that it makes, if there are quotas.
@@ -133,21 +139,12 @@ pub(crate) struct Session {
     pub(crate) superseded: bool,
     /// Since when something has waited for it, as far as was looked, without a byte being taken.
     pub(crate) full_since: Option<Micros>,
-    /// Whether it was handed out as gone.
-    pub(crate) gone: bool,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
     /// What is left of the requests in a row that may be refused for what they ask.
     pub(crate) refusals: Bucket,
     /// What is left of the requests that may be refused with `rate_limited`.
     pub(crate) patience: Bucket,
-    /// A ping was sent, and no pong has come yet.
-    pub(crate) pong_owed: bool,
-    pub(crate) opened: Micros,
-    pub(crate) last_in: Micros,
-    pub(crate) last_out: Micros,
-    /// When a ping was sent that nothing has followed yet.
-    pub(crate) pinged: Option<Micros>,
     /// What is left of its requests, and of the work that they make.
     pub(crate) allowance: Bucket,
     /// What is left of its publications.
@@ -156,11 +153,7 @@ pub(crate) struct Session {
     pub(crate) publishing_patience: Bucket,
     /// What is left of the looks at topics that all sessions of its address may take, if these are counted.
     pub(crate) visits: Option<SharedBucket>,
-    /// When it is closed because the broker leaves, if it does.
-    pub(crate) leaves_at: Option<Micros>,
     pub(crate) rights: Rc<Rights>,
-    /// When its token expires, if it has one that does.
-    pub(crate) expires: Option<Micros>,
     // No map by hash: with the most patterns half of it would be empty, and clients choose them.
     pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
     pub(crate) topics: FxHashMap<TopicId, SubRef>,

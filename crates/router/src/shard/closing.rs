@@ -24,8 +24,9 @@ impl Shard {
     /// Hands a session out as gone, once.
     pub(super) fn give_up(&mut self, id: SessionId) {
         if let Some(session) = self.session(id)
-            && !std::mem::replace(&mut session.gone, true)
+            && matches!(session.phase, Phase::Leaving(_) | Phase::Closing(_))
         {
+            session.phase = Phase::GivenUp;
             let entry = (id, session.generation);
             self.gone.push_back(entry);
         }

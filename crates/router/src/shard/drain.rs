@@ -130,7 +130,7 @@ impl Shard {
         self.send_control(id, &message);
         let at = Micros(now.0.saturating_add(after_us));
         if let Some(session) = self.session(id) {
-            session.leaves_at = Some(at);
+            session.timers.leave_at(at);
             let entry = Reverse((at, id, session.generation));
             self.deadlines.push(entry);
         }

@@ -67,7 +67,7 @@ use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Phase, Session, SessionId, Transport, Writing};
+use crate::session::{Phase, Session, SessionId, Timers, Transport, Writing};
 use crate::syncs::Syncs;
 
 /// A session whose pattern topics may join later.
@@ -225,7 +225,7 @@ impl Shard {
             transport,
             phase: Phase::Open,
             writing: Writing::Idle,
-            requested: transport != Transport::WebSocket,
+            timers: Timers::new(transport, now),
             publishes: false,
             publisher: None,
             pressing: false,
@@ -233,22 +233,14 @@ impl Shard {
             lagging_since: None,
             superseded: false,
             full_since: None,
-            gone: false,
             generation,
             refusals: Bucket::default(),
             patience: Bucket::default(),
-            pong_owed: false,
-            opened: now,
-            last_in: now,
-            last_out: now,
-            pinged: None,
             allowance: Bucket::default(),
             visits: None,
             publishing: Bucket::default(),
             publishing_patience: Bucket::default(),
-            leaves_at: None,
             rights,
-            expires: None,
             patterns: BTreeMap::new(),
             topics: FxHashMap::default(),
             pattern_tokens: 0,
@@ -374,7 +366,7 @@ impl Shard {
             // A session that was removed meanwhile may have left its number to another.
             if self
                 .session(id)
-                .is_some_and(|session| session.generation == generation && session.phase != Phase::Gone)
+                .is_some_and(|session| session.generation == generation && session.phase == Phase::GivenUp)
             {
                 return Some(id);
             }
@@ -475,7 +467,7 @@ impl Shard {
         };
         let advance = session.outbox.advance(count, done);
         if advance.spoke {
-            session.last_out = now;
+            session.timers.spoke(now);
         }
         session.pressing = false;
         session.full_since = None;

@@ -68,7 +68,7 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        session.requested = true;
+        session.timers.requested();
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
             Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),

@@ -68,7 +68,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut session.expires, at) {
+        if let Some(before) = session.timers.expire_at(at) {
             self.expiries.remove(&(before, id));
         }
         if let Some(at) = at {
@@ -193,7 +193,7 @@ impl Shard {
         {
             self.expiries.pop_first();
             let Some(session) = self.session(id) else { continue };
-            session.expires = None;
+            session.timers.expire_at(None);
             let reason = "the token has expired";
             if session.transport == Transport::Sse {
                 let refusal = Refusal::new(ErrorCode::TokenExpired, reason);
@@ -209,7 +209,7 @@ impl Shard {
         match self.session(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
             Some(Phase::Leaving(_)) => self.end_patience(id, now),
-            Some(Phase::Closing(_) | Phase::Gone) | None => {}
+            Some(Phase::Closing(_) | Phase::GivenUp | Phase::Gone) | None => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use tickwire_wire::{CloseCode, Control, Micros};
 use super::Shard;
 use crate::counts::Op;
 use crate::planted::{Fault, is_planted};
-use crate::session::{Phase, Session, SessionId, Transport};
+use crate::session::{Overdue, Phase, Session, SessionId};
 
 /// Sessions that are seen to before something else has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
@@ -25,8 +25,7 @@ impl Shard {
     /// The client sent bytes.
     pub fn heard(&mut self, id: SessionId, now: Micros) {
         if let Some(session) = self.session(id) {
-            session.last_in = now;
-            session.pinged = None;
+            session.timers.heard(now);
         }
     }
 
@@ -41,9 +40,7 @@ impl Shard {
 
     /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
     pub fn pong(&mut self, id: SessionId, now: Micros) {
-        let owed = self
-            .session(id)
-            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
+        let owed = self.session(id).is_some_and(|session| session.timers.take_pong());
         if !owed {
             self.within_rate(id, None, now);
             self.close_if_drowning(id, now);
@@ -89,27 +86,21 @@ impl Shard {
         match session.phase {
             Phase::Closing(deadline) if deadline <= now => return self.give_up(id),
             Phase::Leaving(until) if until <= now => return self.end_patience(id, now),
-            Phase::Closing(_) | Phase::Leaving(_) | Phase::Gone => return,
+            Phase::Closing(_) | Phase::Leaving(_) | Phase::GivenUp | Phase::Gone => return,
             Phase::Open => {}
         }
-        if session.leaves_at.is_some_and(|at| at <= now) {
-            return self.depart(id, now);
-        }
-        if !session.requested && session.opened.plus_ms(settings.first_request_ms) <= now {
-            let reason = format!(
-                "no request within {} ms of the handshake",
-                settings.first_request_ms
-            );
-            self.close(id, CloseCode::NO_REQUEST, &reason, now);
-            return;
-        }
-        if let Some(pinged) = session
-            .pinged
-            .filter(|at| at.plus_ms(settings.pong_timeout_ms) <= now)
-        {
-            let reason = format!("no pong within {} ms", now.since(pinged) / 1_000);
-            self.close(id, CloseCode::NO_PONG, &reason, now);
-            return;
+        match session.timers.overdue(settings, now) {
+            Some(Overdue::Leave) => return self.depart(id, now),
+            Some(Overdue::Request) => {
+                let most_ms = settings.first_request_ms;
+                let reason = format!("no request within {most_ms} ms of the handshake");
+                return self.close(id, CloseCode::NO_REQUEST, &reason, now);
+            }
+            Some(Overdue::Pong(waited_ms)) => {
+                let reason = format!("no pong within {waited_ms} ms");
+                return self.close(id, CloseCode::NO_PONG, &reason, now);
+            }
+            None => {}
         }
         let lags = session.lagging_since.is_some() && !session.pulls.is_empty();
         if lags || !session.outbox.is_empty() {
@@ -129,16 +120,13 @@ impl Shard {
             return self.close(id, CloseCode::SLOW, REPLAY_OVERDUE, now);
         }
         session.outbox.rest();
-        let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
-        let ping = session.transport != Transport::Sse && session.pinged.is_none() && quiet_in;
+        let transport = session.transport;
+        let ping = session.timers.ping_is_due(transport, settings, now);
         if ping {
-            session.pinged = Some(now);
-            session.pong_owed = true;
+            session.timers.pinged(now);
         }
         let idle = session.outbox.is_empty() && session.pulls.is_empty();
-        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now
-            && idle
-            && session.transport != Transport::Echo;
+        let beat = idle && session.timers.heartbeat_is_due(transport, settings, now);
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }
@@ -174,24 +162,10 @@ impl Shard {
 
     /// Enters a session into the heap again, not at or before `now`.
     fn schedule_after(&mut self, id: SessionId, now: Micros) {
-        let settings = &self.settings;
         let Some(session) = self.sessions.get(id.index()) else {
             return;
         };
-        let mut at = session.last_out.plus_ms(settings.heartbeat_ms);
-        if !session.requested {
-            at = at.min(session.opened.plus_ms(settings.first_request_ms));
-        }
-        if session.transport != Transport::Sse {
-            at = at.min(match session.pinged {
-                Some(pinged) => pinged.plus_ms(settings.pong_timeout_ms),
-                None => session.last_in.plus_ms(settings.ping_after_ms),
-            });
-        }
-        // A stall begins without a deadline of its own; it is found out within a quarter more than its time.
-        at = at.min(now.max(session.opened).plus_ms(settings.stall_ms / 4));
-        // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
-        let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
+        let at = session.timers.next_due(session.transport, &self.settings, now);
         self.deadlines.push(Reverse((at, id, session.generation)));
     }
 }
