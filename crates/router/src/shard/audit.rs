@@ -9,7 +9,7 @@ impl Shard {
     #[must_use]
     pub fn audit(&self) -> Audit {
         let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
-        for (_, session) in &self.sessions {
+        for session in self.sessions.iter() {
             pending += session.outbox.stands_for();
             for (topic, subscription) in &session.topics {
                 let slot = &self.slots[topic.index()];
@@ -28,7 +28,7 @@ impl Shard {
     #[must_use]
     pub fn sums_agree(&self) -> bool {
         let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);
-        for (_, session) in &self.sessions {
+        for session in self.sessions.iter() {
             subscriptions += session.topics.len();
             lagging += usize::from(session.lagging_since.is_some());
             waiting += session.outbox.data_bytes() + session.outbox.control_bytes();

@@ -139,7 +139,7 @@ impl Shard {
     /// Whether a topic that has appeared may join a session; if not, the session is told, the first time.
     pub(super) fn takes_topic(&mut self, id: SessionId, cell: &TopicCell) -> bool {
         let most = self.settings.session_limits.topics;
-        let session = self.sessions.get_mut(id.index());
+        let session = self.sessions.get_mut(id);
         let Some(session) = session.filter(|session| session.is_open()) else {
             return false;
         };
@@ -168,7 +168,7 @@ impl Shard {
 
     /// The indexes hold a pattern of a session no more.
     pub(super) fn give_back_tokens(&mut self, id: SessionId, pattern: &Pattern) {
-        if let Some(session) = self.sessions.get_mut(id.index()) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.pattern_tokens -= pattern.tokens().count();
             session.topics_full &= session.pattern_tokens > 0;
         }

@@ -53,9 +53,9 @@ impl Shard {
 
     /// Begins to close every open session.
     pub fn close_all(&mut self, code: CloseCode, reason: &str, now: Micros) {
-        let all: Vec<usize> = self.sessions.iter().map(|(index, _)| index).collect();
-        for id in all.into_iter().filter_map(|index| u32::try_from(index).ok()) {
-            self.close(SessionId(id), code, reason, now);
+        let all: Vec<SessionId> = self.sessions.iter().map(|session| session.id).collect();
+        for id in all {
+            self.close(id, code, reason, now);
         }
     }
 
@@ -63,7 +63,7 @@ impl Shard {
     #[must_use]
     pub fn is_finished(&self, id: SessionId) -> bool {
         self.sessions
-            .get(id.index())
+            .get(id)
             .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
     }
 

@@ -151,7 +151,7 @@ impl Shard {
         if subscriber.behind || publication.seq <= subscriber.after {
             return Handed::Skipped;
         }
-        let Some(session) = self.sessions.get_mut(subscriber.session.index()) else {
+        let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return Handed::Skipped;
         };
         // Looked at before adding, so that no single message is too large for a client that reads.
@@ -275,7 +275,7 @@ impl Shard {
 
     /// Whether something may be pulled in for a session.
     fn has_room(&self, id: SessionId) -> bool {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         let refill = OUTBOX_REFILL_BYTES.min(self.live_bytes_end());
         session.is_some_and(|session| session.outbox.data_bytes() < refill)
     }
@@ -477,7 +477,7 @@ impl Shard {
 
     /// Whether messages of a promised replay wait to be pulled in.
     fn replays(&self, id: SessionId, topic: TopicId) -> bool {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         session.is_some_and(|session| session.replays(topic))
     }
 }

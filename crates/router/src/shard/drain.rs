@@ -90,8 +90,8 @@ impl Shard {
         let open: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.is_open())
-            .map(|(_, session)| session.id)
+            .filter(|session| session.is_open())
+            .map(|session| session.id)
             .collect();
         let moments = spread(open.len(), plan.window_ms * 1_000, &mut random);
         for (id, after_us) in open.into_iter().zip(moments) {

@@ -78,7 +78,7 @@ impl Shard {
         if subscriber.opening.introduced() || says_nothing {
             return;
         }
-        if let Some(session) = self.sessions.get_mut(id.index())
+        if let Some(session) = self.sessions.get_mut(id)
             && let Some(frame) = self.slots[topic.index()].joined_frame(session.codec(), after)
         {
             let live = false;

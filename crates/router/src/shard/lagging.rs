@@ -117,7 +117,7 @@ impl Shard {
 
     /// Puts the subscriptions of a session back to where they stood before what was taken back of it.
     fn rewind(&mut self, id: SessionId, taken: Vec<Item>) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         // The last first, so that each subscription ends where it stood before the first.
@@ -188,7 +188,7 @@ impl Shard {
     /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
     fn rewind_answers(&mut self, id: SessionId) {
         let (slots, directory) = (&self.slots, &self.directory);
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let (codec, topics) = (session.codec(), &session.topics);
@@ -219,7 +219,7 @@ impl Shard {
 
     /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
     fn refresh(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         // An ack among the data tells where the data before it ends. Once it is written, the rest can be replaced.

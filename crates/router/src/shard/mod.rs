@@ -21,6 +21,7 @@ mod rate;
 mod requests;
 mod resume;
 mod rights;
+mod sessions;
 mod settings;
 mod slot;
 mod status;
@@ -50,7 +51,7 @@ pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 pub(crate) use resume::{LeftAt, Missed, Places};
 use rustc_hash::FxHashMap;
-use slab::Slab;
+use sessions::Sessions;
 use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::frame;
@@ -92,7 +93,7 @@ pub struct Shard {
     id: ShardId,
     directory: Arc<Directory>,
     settings: ShardSettings,
-    sessions: Slab<Session>,
+    sessions: Sessions,
     generation: u32,
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
@@ -151,7 +152,7 @@ impl Shard {
             id,
             directory,
             settings,
-            sessions: Slab::new(),
+            sessions: Sessions::default(),
             generation: 0,
             slots: Vec::new(),
             patterns: PatternIndex::default(),
@@ -216,11 +217,10 @@ impl Shard {
         let variant = variant.into();
         self.generation = self.generation.wrapping_add(1);
         let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
-        let entry = self.sessions.vacant_entry();
-        let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
-        entry.insert(Session {
+        let outbox = Outbox::counted(variant, self.waiting_bytes.clone());
+        let session = self.sessions.insert(|id| Session {
             id,
-            outbox: Outbox::counted(variant, self.waiting_bytes.clone()),
+            outbox,
             variant,
             transport,
             phase: Phase::Open,
@@ -258,6 +258,7 @@ impl Shard {
             unfinished: None,
             acks: 0,
         });
+        let id = session.id;
         self.send_welcome(id, now);
         self.schedule(id);
         self.announce_to_late(id, now);
@@ -266,7 +267,7 @@ impl Shard {
 
     /// Sends a session's first message, unless it echoes.
     fn send_welcome(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return;
         };
         let (transport, generation) = (session.transport, session.generation);
@@ -289,7 +290,7 @@ impl Shard {
     }
 
     fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.index())
+        self.sessions.get_mut(id)
     }
 
     /// The session `id` while it takes part: not closing, not gone.
@@ -318,7 +319,7 @@ impl Shard {
     /// Something is to be written for a session, or pulled in first. One that was handed out is looked at again when it is
     /// known what its socket took.
     fn mark_dirty(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id.index())
+        if let Some(session) = self.sessions.get_mut(id)
             && (session.writing == Writing::Idle
                 || (is_planted(Fault::OfferedTwice) && session.writing == Writing::Offered))
         {
@@ -330,7 +331,7 @@ impl Shard {
     /// Whether the session takes requests: it exists and is not closing.
     #[must_use]
     pub fn is_open(&self, id: SessionId) -> bool {
-        self.sessions.get(id.index()).is_some_and(Session::is_open)
+        self.sessions.get(id).is_some_and(Session::is_open)
     }
 
     /// The codec of a session.
@@ -342,22 +343,20 @@ impl Shard {
     /// How a session's data messages are written.
     #[must_use]
     pub fn variant(&self, id: SessionId) -> Option<Variant> {
-        self.sessions.get(id.index()).map(|session| session.variant)
+        self.sessions.get(id).map(|session| session.variant)
     }
 
     /// Whether the session has published anything: it can be made to wait when there is too much to hand out.
     #[must_use]
     pub fn publishes(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(id.index())
-            .is_some_and(|session| session.publishes)
+        self.sessions.get(id).is_some_and(|session| session.publishes)
     }
 
     /// Whether any session has subscribed to anything, and is done with it.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
         let is_there = |session: &Session| !session.patterns.is_empty() && session.unfinished.is_none();
-        self.sessions.iter().any(|(_, session)| is_there(session))
+        self.sessions.iter().any(is_there)
     }
 
     /// A session whose connection can be dropped.
@@ -448,7 +447,7 @@ impl Shard {
     /// What waits for a session.
     #[must_use]
     pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
-        self.sessions.get(id.index()).map(|session| &session.outbox)
+        self.sessions.get(id).map(|session| &session.outbox)
     }
 
     /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.

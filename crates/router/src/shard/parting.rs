@@ -31,14 +31,14 @@ impl Shard {
         self.expires_never(id);
         self.unsubscribe_all(id);
         let waiting_bytes = self.waiting_bytes.clone();
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let outbox = Outbox::counted(session.variant, waiting_bytes);
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
         if !session.parting {
-            self.sessions.remove(id.index());
+            self.sessions.remove(id);
         } else if session.phase != Phase::Gone {
             session.phase = Phase::Gone;
             self.removed += 1;
@@ -48,9 +48,7 @@ impl Shard {
     /// Whether the session has ended, and not all of its subscriptions are taken out yet.
     #[must_use]
     pub fn is_parting(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(id.index())
-            .is_some_and(|session| session.parting)
+        self.sessions.get(id).is_some_and(|session| session.parting)
     }
 
     /// Takes out subscriptions of sessions that have ended, a piece of them. Returns whether more are left.
@@ -61,11 +59,11 @@ impl Shard {
         };
         if self.take_out_some(&mut parting, most) {
             self.partings.push_front(parting);
-        } else if let Some(session) = self.sessions.get_mut(parting.session.index()) {
+        } else if let Some(session) = self.sessions.get_mut(parting.session) {
             session.parting = false;
             if session.phase == Phase::Gone {
                 self.removed -= 1;
-                self.sessions.remove(parting.session.index());
+                self.sessions.remove(parting.session);
             }
         }
         !self.partings.is_empty()
@@ -73,7 +71,7 @@ impl Shard {
 
     /// Ends every subscription of a session, which ends itself.
     pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         session.pulls = Pulls::default();
@@ -106,7 +104,7 @@ impl Shard {
         };
         if few {
             self.take_out_some(&mut parting, usize::MAX);
-        } else if let Some(session) = self.sessions.get_mut(id.index()) {
+        } else if let Some(session) = self.sessions.get_mut(id) {
             session.parting = true;
             self.partings.push_back(parting);
         }
@@ -128,7 +126,7 @@ impl Shard {
             && let Some(topic) = parting.topics.next()
         {
             done += 1;
-            let session = self.sessions.get_mut(id.index());
+            let session = self.sessions.get_mut(id);
             if let Some(subscription) = session.and_then(|session| session.topics.remove(&topic)) {
                 self.forget(topic, subscription.place);
             }
@@ -136,7 +134,7 @@ impl Shard {
         if parting.patterns.len() + parting.topics.len() > 0 {
             return true;
         }
-        if let Some(session) = self.sessions.get_mut(id.index()) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.topics = FxHashMap::default();
         }
         false

@@ -167,14 +167,14 @@ impl Shard {
     /// [`Self::go_on`] is to be called, and nothing else that its client sent to be handled before there is none.
     #[must_use]
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
-        let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
+        let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
     }
 
     /// Bytes of memory that a session's request under way holds, 0 if there is none.
     #[must_use]
     pub fn unfinished_bytes(&self, id: SessionId) -> usize {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         let unfinished = session.and_then(|session| session.unfinished.as_ref());
         unfinished.map_or(0, |unfinished| unfinished.memory_bytes())
     }
@@ -183,7 +183,7 @@ impl Shard {
     /// seen to. None while its topics are looked for.
     #[must_use]
     pub fn seen_to(&self, id: SessionId) -> Option<TopicId> {
-        let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
+        let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         unfinished.wide()?.seen_to()
     }
 

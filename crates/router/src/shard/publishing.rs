@@ -41,7 +41,7 @@ impl Shard {
 
     /// Takes one publication from the session's allowance, or refuses it.
     fn within_publish_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return false;
         };
         let allowed = self.publish_rate(&session.rights);
@@ -76,10 +76,7 @@ impl Shard {
         let bytes = data.heap_bytes() as u64;
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
             self.check_publish(id, &topic)?;
-            let publisher = self
-                .sessions
-                .get(id.index())
-                .and_then(|session| session.publisher);
+            let publisher = self.sessions.get(id).and_then(|session| session.publisher);
             let published = self.directory.publish_by(publisher, &name, data, now);
             published.map_err(Refusal::from)
         });

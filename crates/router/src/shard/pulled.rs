@@ -62,7 +62,7 @@ impl Shard {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
             Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
         };
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let shared = publication.frame_for(session.variant, op, &mut self.deflater);

@@ -255,7 +255,7 @@ impl Shard {
 
     /// Bytes of messages that may be kept for a session in addition to what it was promised.
     fn replay_room(&self, id: SessionId) -> usize {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         let kept = session
             .and_then(|session| session.replays.as_ref())
             .map_or(0, |replays| replays.bytes());

@@ -41,13 +41,13 @@ impl Shard {
 
     /// Whether a session may subscribe to `pattern`.
     pub(super) fn check_subscribe(&self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         session.map_or_else(closing, |session| session.rights.check_subscribe(pattern))
     }
 
     /// Whether a session may publish to `topic`.
     pub(super) fn check_publish(&self, id: SessionId, topic: &str) -> Result<(), Refusal> {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         session.map_or_else(closing, |session| session.rights.check_publish(topic))
     }
 
@@ -65,7 +65,7 @@ impl Shard {
     }
 
     fn set_expiry(&mut self, id: SessionId, at: Option<Micros>) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         if let Some(before) = session.timers.expire_at(at) {
@@ -119,8 +119,8 @@ impl Shard {
     /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`, as [`Self::change_rights`] does.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
         let has = |session: &Session| Rc::ptr_eq(&session.rights, before);
-        let sessions = self.sessions.iter().filter(|(_, session)| has(session));
-        let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();
+        let sessions = self.sessions.iter().filter(|session| has(session));
+        let theirs: Vec<SessionId> = sessions.map(|session| session.id).collect();
         for id in theirs {
             self.change_rights(id, after.clone(), now);
         }
@@ -147,7 +147,7 @@ impl Shard {
     /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have
     /// any more. Returns the reasons, by pattern.
     fn end_forbidden(&mut self, id: SessionId) -> Vec<Refusal> {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return Vec::new();
         };
         let rights = session.rights.clone();

@@ -46,7 +46,7 @@ impl Shard {
         self.settings = settings;
         self.deflater = Deflater::new(compression);
         let live_bytes_end = self.live_bytes_end();
-        for (_, session) in &mut self.sessions {
+        for session in self.sessions.iter_mut() {
             if session.is_open() && session.lagging_since.is_none() {
                 session.live_bytes_end = live_bytes_end;
             }

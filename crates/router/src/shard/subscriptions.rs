@@ -45,7 +45,7 @@ impl Shard {
     /// what comes after `after`; `told` is whether its client knows, or is about to be told, the topic's lineage.
     pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
         let (topic, pace) = (cell.id(), pace.on(cell.kind()));
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         if let Some(subscription) = session.topics.get(&topic) {
@@ -90,7 +90,7 @@ impl Shard {
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
     pub(super) fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
         let topic = cell.id();
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
         let Some(mut subscription) = session.topics.get(&topic).copied() else {
@@ -120,7 +120,7 @@ impl Shard {
     /// Gives a subscription the pace that its patterns ask for together after a change of them. In another list it goes
     /// on from the directory, since that list may have got what it has not.
     fn refresh_pace(&mut self, id: SessionId, topic: TopicId) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let (Some(pace), Some(mut place)) = (session.settle_pace(topic), self.place_of(id, topic)) else {
@@ -129,7 +129,7 @@ impl Shard {
         if pace.class() != place.class {
             let subscriber = self.take_out(topic, place);
             place = self.slots[topic.index()].add(pace.class(), subscriber);
-            if let Some(session) = self.sessions.get_mut(id.index())
+            if let Some(session) = self.sessions.get_mut(id)
                 && let Some(subscription) = session.topics.get_mut(&topic)
             {
                 subscription.place = place;
@@ -160,7 +160,7 @@ impl Shard {
     pub(super) fn repace(&mut self, id: SessionId, cell: &TopicCell, before: Pace, pace: Pace) {
         let (topic, kind) = (cell.id(), cell.kind());
         if pace != before
-            && let Some(session) = self.sessions.get_mut(id.index())
+            && let Some(session) = self.sessions.get_mut(id)
             && session.topics.contains_key(&topic)
         {
             session.cover(topic, pace.on(kind));
@@ -173,7 +173,7 @@ impl Shard {
     fn take_out(&mut self, topic: TopicId, place: Place) -> Subscriber {
         let (taken, moved) = self.slots[topic.index()].take(place);
         if let Some(moved) = moved
-            && let Some(session) = self.sessions.get_mut(moved.session.index())
+            && let Some(session) = self.sessions.get_mut(moved.session)
             && let Some(subscription) = session.topics.get_mut(&topic)
         {
             subscription.place = place;
@@ -198,7 +198,7 @@ impl Shard {
 
     /// Where a session's subscriber is among those of a topic.
     pub(super) fn place_of(&self, id: SessionId, topic: TopicId) -> Option<Place> {
-        let session = self.sessions.get(id.index())?;
+        let session = self.sessions.get(id)?;
         session.topics.get(&topic).map(|subscription| subscription.place)
     }
 
@@ -268,7 +268,7 @@ impl Shard {
     /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`] once the
     /// client was told that it has left them.
     pub(super) fn drop_waiting(&mut self, id: SessionId, left: &TopicSet) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let (is_open, mut any_dropped) = (session.is_open(), false);
@@ -295,7 +295,7 @@ impl Shard {
 
     /// Drops what waits to be pulled in of topics that a session has left.
     pub(super) fn drop_pulls(&mut self, id: SessionId, left: &TopicSet) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let syncs = &mut session.syncs;

@@ -46,7 +46,7 @@ impl Shard {
 
     /// A subscription had a turn: it may have begun by it.
     pub(super) fn arrived(&mut self, id: SessionId, topic: TopicId, subscriber: &Subscriber) {
-        if let Some(session) = self.sessions.get_mut(id.index())
+        if let Some(session) = self.sessions.get_mut(id)
             && let Some(subscription) = session.topics.get(&topic)
             && !subscription.awaited.is_nothing()
             && !begins_yet(session, topic, subscriber)
@@ -59,7 +59,7 @@ impl Shard {
 
     /// A one-shot had its turn, which `awaited` waited for: it was sent, or is now what a subscription begins with.
     pub(super) fn one_shot_arrived(&mut self, id: SessionId, topic: TopicId, mut awaited: Awaited) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let subscriber = session

@@ -80,7 +80,7 @@ impl Shard {
 
     fn expire(&mut self, id: SessionId, now: Micros) {
         let settings = &self.settings;
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         match session.phase {
@@ -138,7 +138,7 @@ impl Shard {
 
     /// Sends a heartbeat: one frame for all who get one at this time.
     fn send_heartbeat(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let codec = session.codec();
@@ -162,7 +162,7 @@ impl Shard {
 
     /// Enters a session into the heap again, not at or before `now`.
     fn schedule_after(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return;
         };
         let at = session.timers.next_due(session.transport, &self.settings, now);

@@ -78,7 +78,7 @@ impl Shard {
     /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
     #[must_use]
     pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
-        let session = self.sessions.get(id.index())?;
+        let session = self.sessions.get(id)?;
         Some(session.outbox.memory_bytes() + session.pulls.memory_bytes() + session.syncs.memory_bytes())
     }
 
@@ -93,8 +93,8 @@ impl Shard {
             });
             session.outbox.stands_for() + behind.sum::<u64>()
         };
-        let stays = self.sessions.iter().filter(|(_, session)| !session.parting);
-        let sessions = stays.map(|(_, session)| (owed(session), session));
+        let stays = self.sessions.iter().filter(|session| !session.parting);
+        let sessions = stays.map(|session| (owed(session), session));
         let mut worst: Vec<(u64, &Session)> = sessions.filter(|(messages, _)| *messages > 0).collect();
         worst.sort_unstable_by_key(|(messages, session)| Reverse((*messages, session.id)));
         worst.truncate(top_k);
@@ -120,7 +120,7 @@ impl Shard {
         let after = self.lagging.range((Bound::Excluded(last), Bound::Unbounded));
         let turn = after.chain(self.lagging.range(..=last)).take(LAGGING_AT_ONCE);
         for id in turn {
-            if let Some(session) = self.sessions.get(id.index()) {
+            if let Some(session) = self.sessions.get(*id) {
                 seen(session.outbox.data_bytes(), self.oldest_us(session, now));
             }
             self.lagging_seen = *id;

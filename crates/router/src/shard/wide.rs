@@ -207,7 +207,7 @@ impl Shard {
         };
         let mut unknown = Vec::new();
         let (found, kinds, unfit) = (&mut wide.found, &mut wide.kinds, &mut wide.unfit);
-        let (session, slots) = (self.sessions.get(id.index()), &self.slots);
+        let (session, slots) = (self.sessions.get(id), &self.slots);
         let (mut new, conflates) = (0, wide.conflates);
         let (visited, is_all) = self.directory.search(&wide.pattern, search, most, |cell| {
             let topic = cell.id();
