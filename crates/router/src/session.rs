@@ -3,6 +3,7 @@
 //! Never touches a socket. Memory is bounded by the limits on subscriptions and on the outbox, and by the topics that
 //! its patterns match.
 
+mod allowance;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,6 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use tickwire_wire::{Codec, Micros, Pattern, Variant};
 
-use crate::bucket::{Bucket, SharedBucket};
 use crate::outbox::Outbox;
 use crate::pace::{ClassCounts, Pace, RateClass};
 use crate::publication::TopicId;
@@ -21,6 +21,7 @@ use crate::rights::{Publisher, Rights};
 use crate::shard::{Missed, Places, Unfinished};
 use crate::syncs::{Awaited, Syncs};
 
+pub(crate) use allowance::{Allowance, TooFast};
 pub(crate) use timers::{Overdue, Timers};
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
@@ -141,18 +142,7 @@ pub(crate) struct Session {
     pub(crate) full_since: Option<Micros>,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
-    /// What is left of the requests in a row that may be refused for what they ask.
-    pub(crate) refusals: Bucket,
-    /// What is left of the requests that may be refused with `rate_limited`.
-    pub(crate) patience: Bucket,
-    /// What is left of its requests, and of the work that they make.
-    pub(crate) allowance: Bucket,
-    /// What is left of its publications.
-    pub(crate) publishing: Bucket,
-    /// What is left of the publications that may be refused with `rate_limited`.
-    pub(crate) publishing_patience: Bucket,
-    /// What is left of the looks at topics that all sessions of its address may take, if these are counted.
-    pub(crate) visits: Option<SharedBucket>,
+    pub(crate) allowance: Allowance,
     pub(crate) rights: Rc<Rights>,
     // No map by hash: with the most patterns half of it would be empty, and clients choose them.
     pub(crate) patterns: BTreeMap<Pattern, PatternSub>,

@@ -13,7 +13,6 @@ use tickwire_wire::limits::{
 use tickwire_wire::{Control, Pattern, Refusal};
 
 use super::Shard;
-use crate::bucket::Rate;
 use crate::cell::TopicCell;
 use crate::session::SessionId;
 
@@ -48,14 +47,6 @@ impl Default for SessionLimits {
 }
 
 impl Shard {
-    /// The rate at which a session may be refused with `rate_limited`.
-    pub(super) fn patience(&self) -> Rate {
-        Rate::new(
-            self.settings.limits.ops_per_s,
-            self.settings.session_limits.rate_limited,
-        )
-    }
-
     /// Whether a session may enter one more pattern, as far as can be told without looking for its topics.
     pub(super) fn check_caps(&mut self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
         let limits = self.settings.session_limits;

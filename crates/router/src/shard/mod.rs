@@ -57,7 +57,6 @@ use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::frame;
 use tickwire_wire::{Codec, Control, Micros, Pattern, Seq, Variant};
 
-use crate::bucket::Bucket;
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
@@ -68,7 +67,7 @@ use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Phase, Session, SessionId, Timers, Transport, Writing};
+use crate::session::{Allowance, Phase, Session, SessionId, Timers, Transport, Writing};
 use crate::syncs::Syncs;
 
 /// A session whose pattern topics may join later.
@@ -234,12 +233,7 @@ impl Shard {
             superseded: false,
             full_since: None,
             generation,
-            refusals: Bucket::default(),
-            patience: Bucket::default(),
-            allowance: Bucket::default(),
-            visits: None,
-            publishing: Bucket::default(),
-            publishing_patience: Bucket::default(),
+            allowance: Allowance::default(),
             rights,
             patterns: BTreeMap::new(),
             topics: FxHashMap::default(),

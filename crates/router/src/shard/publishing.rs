@@ -4,11 +4,9 @@
 //! one of the session's requests besides, so that nobody floods the broker with what cannot be published.
 
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{CloseCode, Control, Micros, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
-use super::Shard;
-use super::requests::too_fast;
-use crate::bucket::Rate;
+use super::{Shard, ShardSettings};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 
@@ -22,7 +20,7 @@ impl Shard {
 
     /// The limits that a `welcome` tells the holder of these rights.
     pub(super) fn announced_to(&self, rights: &Rights) -> AnnouncedLimits {
-        let rate = self.publish_rate(rights);
+        let rate = publish_rate(&self.settings, rights);
         AnnouncedLimits {
             publishes_per_s: rate.per_s,
             publishes_burst: rate.burst,
@@ -30,36 +28,15 @@ impl Shard {
         }
     }
 
-    /// How fast the holder of these rights may publish.
-    fn publish_rate(&self, rights: &Rights) -> PublishRate {
-        let limits = self.settings.limits;
-        rights.publish_rate.unwrap_or(PublishRate {
-            per_s: limits.publishes_per_s,
-            burst: limits.publishes_burst,
-        })
-    }
-
     /// Takes one publication from the session's allowance, or refuses it.
     fn within_publish_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let Some(session) = self.sessions.get(id) else {
-            return false;
-        };
-        let allowed = self.publish_rate(&session.rights);
-        let patience = Rate::new(allowed.per_s, self.settings.session_limits.rate_limited);
-        let Some(session) = self.open_session(id) else {
-            return false;
-        };
-        let Err(wait_us) = session.publishing.take(allowed.rate(), now) else {
-            return true;
-        };
-        if session.publishing_patience.take(patience, now).is_err() {
-            let reason = "publications went on after rate_limited";
-            self.close(id, CloseCode::POLICY, reason, now);
-            return false;
-        }
-        let refusal = too_fast("publications", allowed.per_s, allowed.burst, wait_us);
-        self.refuse(id, request, refusal, now);
-        false
+        let refusals = self.settings.session_limits.rate_limited;
+        let session = self.sessions.open(id);
+        let taken = session.map(|session| {
+            let rate = publish_rate(&self.settings, &session.rights);
+            session.allowance.take_publication(rate, refusals, now)
+        });
+        self.is_taken(id, request, taken, now)
     }
 
     pub(super) fn publish_request(
@@ -106,4 +83,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// How fast the holder of these rights may publish.
+fn publish_rate(settings: &ShardSettings, rights: &Rights) -> PublishRate {
+    rights.publish_rate.unwrap_or(PublishRate {
+        per_s: settings.limits.publishes_per_s,
+        burst: settings.limits.publishes_burst,
+    })
 }
