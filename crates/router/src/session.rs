@@ -4,6 +4,7 @@
 //! its patterns match.
 
 mod allowance;
+mod reader;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::shard::{Missed, Places, Unfinished};
 use crate::syncs::{Awaited, Syncs};
 
 pub(crate) use allowance::{Allowance, TooFast};
+pub(crate) use reader::Reader;
 pub(crate) use timers::{Overdue, Timers};
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
@@ -125,21 +127,12 @@ pub(crate) struct Session {
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
     pub(crate) writing: Writing,
+    pub(crate) reader: Reader,
     pub(crate) timers: Timers,
     /// Whether it has published anything.
     pub(crate) publishes: bool,
     /// To whom the topics count that it makes, if there are quotas.
     pub(crate) publisher: Option<Publisher>,
-    /// Whether much has been waiting for it since bytes were last taken.
-    pub(crate) pressing: bool,
-    /// Live bytes waiting from which on it is handed nothing more live: 0 while it lags.
-    pub(crate) live_bytes_end: usize,
-    /// Since when it lags, if it does: too much waited for it, and until it has caught up everything is pulled in.
-    pub(crate) lagging_since: Option<Micros>,
-    /// Something that waits for it has been superseded since it was offered what waits.
-    pub(crate) superseded: bool,
-    /// Since when something has waited for it, as far as was looked, without a byte being taken.
-    pub(crate) full_since: Option<Micros>,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
     pub(crate) allowance: Allowance,

@@ -24,10 +24,6 @@ const CHUNK: usize = 16;
 /// Subscriptions of one session that are looked after before others have their turn.
 const PULLS_AT_ONCE: usize = 1_024;
 
-/// Live bytes of one session that are to be written before more is handed out, if its socket takes them: a burst that
-/// waited in the queue must not fill the outbox of a reader that keeps up.
-const PRESSING_BYTES: usize = 64 * 1024;
-
 /// What became of one publication at one subscriber.
 enum Handed {
     Queued,
@@ -154,8 +150,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(subscriber.session) else {
             return Handed::Skipped;
         };
-        // Looked at before adding, so that no single message is too large for a client that reads.
-        let full = session.outbox.live_bytes() >= session.live_bytes_end;
+        let full = !session.reader.takes(session.outbox.live_bytes());
         if full && !session.is_open() {
             return Handed::Skipped;
         }
@@ -167,11 +162,13 @@ impl Shard {
         let skips = publication.seq.0 - subscriber.after.0 - 1;
         if full || (subscriber.every && skips != 0) {
             subscriber.behind = true;
-            session.superseded |= !subscriber.every;
+            if !subscriber.every {
+                session.reader.supersede();
+            }
             session
                 .pulls
                 .follow_later(publication.lineage.id, subscriber.every);
-            if full && session.lagging_since.is_none() {
+            if full && session.reader.is_live() {
                 self.overfull.push(subscriber.session);
             }
             return Handed::Skipped;
@@ -200,7 +197,7 @@ impl Shard {
             let again = Frame::new(fanout.clone(), *length, Sort::Repeat, 0);
             session.outbox.push_frame(again);
         }
-        if session.outbox.live_bytes() > PRESSING_BYTES && !std::mem::replace(&mut session.pressing, true) {
+        if session.reader.presses(session.outbox.live_bytes()) {
             self.pressed = true;
         }
         Handed::Queued
@@ -233,7 +230,9 @@ impl Shard {
         for subscriber in &mut subscribers {
             if !std::mem::replace(&mut subscriber.behind, true) {
                 if let Some(session) = self.open_session(subscriber.session) {
-                    session.superseded |= !subscriber.every;
+                    if !subscriber.every {
+                        session.reader.supersede();
+                    }
                     session.pulls.follow_later(topic, subscriber.every);
                 }
                 self.mark_dirty(subscriber.session);

@@ -50,9 +50,7 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        session.lagging_since = Some(now);
-        session.live_bytes_end = 0;
-        session.full_since.get_or_insert(now);
+        session.reader.lag(now);
         session.one_shot_waits = false;
         let taken = session.outbox.take_back(|_| true);
         self.counts.lagged += 1;
@@ -78,10 +76,9 @@ impl Shard {
             session.pulls.shrink();
             session.one_shots.shrink_to(0);
             if session.outbox.is_empty() {
-                session.full_since = None;
+                session.reader.progressed();
             }
-            if session.lagging_since.take().is_some() {
-                session.live_bytes_end = live_bytes_end;
+            if session.reader.caught_up(live_bytes_end) {
                 self.lagging.remove(&id);
             }
         }
@@ -91,7 +88,7 @@ impl Shard {
     /// on their way.
     pub fn progressed(&mut self, id: SessionId) {
         if let Some(session) = self.session(id) {
-            session.full_since = None;
+            session.reader.progressed();
         }
     }
 
@@ -105,11 +102,13 @@ impl Shard {
             return; // behind the ack, which may change what is asked for
         }
         let Some(session) = self.session(id) else { return };
+        let superseded = session.reader.catch_up();
         // What a rate holds back is newer, too, and nothing tells the session of it.
-        let held_back = || session.patterns.values().any(|sub| sub.pace.class().is_limited());
-        if session.lagging_since.is_none() {
-            session.superseded = false;
-        } else if (session.superseded || held_back()) && !is_planted(Fault::SupersededGoesOn) {
+        let held_back = || {
+            let mut patterns = session.patterns.values();
+            session.reader.lagging_since().is_some() && patterns.any(|sub| sub.pace.class().is_limited())
+        };
+        if (superseded || held_back()) && !is_planted(Fault::SupersededGoesOn) {
             self.refresh(id);
         }
         self.pull(id);
@@ -270,7 +269,7 @@ impl Shard {
             counts.encoded(op, &shared);
             Some(Frame::of(newest, op, length, sort, skips).introducing(frame.introduces))
         });
-        session.superseded = may_be_again;
+        session.reader.set_superseded(may_be_again);
         for (topic, seq) in learnt {
             self.learn(topic, seq);
         }

@@ -67,7 +67,7 @@ use crate::publication::{Publication, TopicId};
 use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Allowance, Phase, Session, SessionId, Timers, Transport, Writing};
+use crate::session::{Allowance, Phase, Reader, Session, SessionId, Timers, Transport, Writing};
 use crate::syncs::Syncs;
 
 /// A session whose pattern topics may join later.
@@ -224,14 +224,10 @@ impl Shard {
             transport,
             phase: Phase::Open,
             writing: Writing::Idle,
+            reader: Reader::new(live_bytes_end),
             timers: Timers::new(transport, now),
             publishes: false,
             publisher: None,
-            pressing: false,
-            live_bytes_end,
-            lagging_since: None,
-            superseded: false,
-            full_since: None,
             generation,
             allowance: Allowance::default(),
             rights,
@@ -402,7 +398,7 @@ impl Shard {
         }
         // Before anything is pulled in: that must not enter it into the list again.
         session.writing = Writing::Offered;
-        if session.lagging_since.is_some() || !session.pulls.is_empty() {
+        if session.reader.lagging_since().is_some() || !session.pulls.is_empty() {
             self.bring_up_to_date(id);
         }
         let Some(session) = self.session(id) else {
@@ -462,8 +458,7 @@ impl Shard {
         if advance.spoke {
             session.timers.spoke(now);
         }
-        session.pressing = false;
-        session.full_since = None;
+        session.reader.took();
         let waiting = session.outbox.data_bytes();
         session.one_shot_waits &= waiting > 0;
         if session.writing == Writing::Offered && session.outbox.is_empty() {

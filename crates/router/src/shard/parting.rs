@@ -75,10 +75,8 @@ impl Shard {
             return;
         };
         session.pulls = Pulls::default();
-        session.lagging_since = None;
+        session.reader.close();
         self.lagging.remove(&id);
-        // Nothing is handed to it from here on.
-        session.live_bytes_end = 0;
         session.one_shots = FxHashMap::default();
         session.missed = None;
         session.replays = None;

@@ -47,9 +47,7 @@ impl Shard {
         self.deflater = Deflater::new(compression);
         let live_bytes_end = self.live_bytes_end();
         for session in self.sessions.iter_mut() {
-            if session.is_open() && session.lagging_since.is_none() {
-                session.live_bytes_end = live_bytes_end;
-            }
+            session.reader.limit(live_bytes_end);
         }
     }
 }

@@ -145,10 +145,10 @@ impl Shard {
             let Some(session) = self.open_session(subscriber.session) else {
                 continue;
             };
-            if session.outbox.live_bytes() >= session.live_bytes_end {
+            if !session.reader.takes(session.outbox.live_bytes()) {
                 subscriber.behind = true;
                 session.pulls.follow_later(news.cell.id(), subscriber.every);
-                if session.lagging_since.is_none() {
+                if session.reader.is_live() {
                     self.overfull.push(subscriber.session);
                 }
             } else {

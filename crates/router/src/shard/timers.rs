@@ -102,13 +102,12 @@ impl Shard {
             }
             None => {}
         }
-        let lags = session.lagging_since.is_some() && !session.pulls.is_empty();
+        let lags = session.reader.lagging_since().is_some() && !session.pulls.is_empty();
         if lags || !session.outbox.is_empty() {
             // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
-            session.full_since.get_or_insert(now);
+            session.reader.waits(now);
         }
-        let is_over = |since: Micros| since.plus_ms(settings.stall_ms) <= now;
-        if session.full_since.is_some_and(is_over) && !is_planted(Fault::StalledNeverClosed) {
+        if session.reader.is_stalled(settings.stall_ms, now) && !is_planted(Fault::StalledNeverClosed) {
             let reason = format!(
                 "slow reader: nothing of what waited for it was taken for {} ms",
                 settings.stall_ms

@@ -108,7 +108,7 @@ impl Shard {
             subscriptions: session.topics.len(),
             behind: session.pulls.follows(usize::MAX).count(),
             oldest_us: self.oldest_us(session, now),
-            lagging_since: session.lagging_since,
+            lagging_since: session.reader.lagging_since(),
         };
         worst.into_iter().map(lag).collect()
     }
