@@ -5,25 +5,20 @@
 
 mod allowance;
 mod reader;
+mod subscriptions;
 mod timers;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
-use tickwire_wire::{Codec, Micros, Pattern, Variant};
+use tickwire_wire::{Codec, Micros, Variant};
 
 use crate::outbox::Outbox;
-use crate::pace::{ClassCounts, Pace, RateClass};
-use crate::publication::TopicId;
-use crate::pulls::Pulls;
-use crate::replays::Replays;
 use crate::rights::{Publisher, Rights};
-use crate::shard::{Missed, Places, Unfinished};
-use crate::syncs::{Awaited, Syncs};
+use crate::shard::Unfinished;
 
 pub(crate) use allowance::{Allowance, TooFast};
 pub(crate) use reader::Reader;
+pub(crate) use subscriptions::{PatternSub, Place, SubRef, Subscriptions};
 pub(crate) use timers::{Overdue, Timers};
 
 /// A connection's number within its shard. Numbers of closed connections are used again.
@@ -45,52 +40,6 @@ pub enum Transport {
     Sse,
     /// WebSocket without the protocol: each message comes back as it came, for conformance suites.
     Echo,
-}
-
-/// What a session wants of a pattern or topic that it subscribed to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PatternSub {
-    /// What was asked for.
-    pub(crate) pace: Pace,
-    /// Whether the shard's index holds it, so that topics which appear later join.
-    pub(crate) indexed: bool,
-}
-
-/// Where a subscriber is among those of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Which of the topic's lists.
-    pub(crate) class: RateClass,
-    /// Index in it.
-    pub(crate) position: u32,
-}
-
-impl Place {
-    pub(crate) const fn index(self) -> usize {
-        self.position as usize
-    }
-}
-
-/// A topic that a session is subscribed to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SubRef {
-    /// Where the topic's subscriber entry of this session is.
-    pub(crate) place: Place,
-    /// How many of the session's patterns cover the topic.
-    pub(crate) covers: u32,
-    /// How many of them ask for every message.
-    pub(crate) every: u32,
-    /// Which request is told when what the subscription begins with is on its way.
-    pub(crate) awaited: Awaited,
-    /// How many acks the session had been sent when it began.
-    pub(crate) begun: u32,
-}
-
-impl SubRef {
-    /// Whether it was there when ack number `number` was sent, or began by it. Numbers start again after 2³².
-    pub(crate) const fn is_of_ack(&self, number: u32) -> bool {
-        number.wrapping_sub(self.begun) <= u32::MAX / 2
-    }
 }
 
 /// How far a connection's end has come.
@@ -137,34 +86,7 @@ pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) allowance: Allowance,
     pub(crate) rights: Rc<Rights>,
-    // No map by hash: with the most patterns half of it would be empty, and clients choose them.
-    pub(crate) patterns: BTreeMap<Pattern, PatternSub>,
-    pub(crate) topics: FxHashMap<TopicId, SubRef>,
-    /// Tokens of those of the patterns that the indexes hold.
-    pub(crate) pattern_tokens: usize,
-    /// A topic appeared that did not fit any more: until the indexes hold none of its patterns, none joins it.
-    pub(crate) topics_full: bool,
-    /// Topics that a wildcard of the request under way is still to bring.
-    pub(crate) reserved: usize,
-    /// It has ended, and not all of its subscriptions are taken out yet.
-    pub(crate) parting: bool,
-    /// The classes asked for of topics that more than one of the patterns cover.
-    pub(crate) classes: ClassCounts,
-    pub(crate) pulls: Pulls,
-    /// The topics with a one-shot among the pulls, and which request waits for it.
-    pub(crate) one_shots: FxHashMap<TopicId, Awaited>,
-    /// Whether a one-shot snapshot may wait in the outbox.
-    pub(crate) one_shot_waits: bool,
-    /// Messages of resumed subscriptions, kept so that a replay promised is a replay sent.
-    pub(crate) replays: Option<Box<Replays>>,
-    /// The topics of patterns whose clients are still to be told that they were not resumed.
-    pub(crate) missed: Option<Box<FxHashMap<TopicId, Missed>>>,
-    /// The requests that are to be told when all that they brought is on its way.
-    pub(crate) syncs: Syncs,
-    /// Acks of requests about topics that it was sent.
-    pub(crate) acks: u32,
-    /// Positions that the client sent ahead of its next `subscribe`.
-    pub(crate) positions: Option<Box<Places>>,
+    pub(crate) subscriptions: Subscriptions,
     /// A request that is done piece by piece: until it is answered nothing is pulled in.
     pub(crate) unfinished: Option<Box<Unfinished>>,
 }
@@ -177,62 +99,5 @@ impl Session {
     #[inline]
     pub(crate) fn codec(&self) -> Codec {
         self.variant.codec()
-    }
-
-    /// Whether messages of a replay of the topic that was promised wait for their turn.
-    pub(crate) fn replays(&self, topic: TopicId) -> bool {
-        self.replays.as_ref().is_some_and(|replays| replays.has(topic))
-    }
-
-    /// Whether the client is still to be told that the topic was not resumed.
-    pub(crate) fn misses(&self, topic: TopicId) -> bool {
-        self.missed
-            .as_ref()
-            .is_some_and(|missed| missed.contains_key(&topic))
-    }
-
-    /// What the session was promised has another size: nothing is kept of what has come to its end.
-    pub(crate) fn settle_replays(&mut self) {
-        self.replays.take_if(|replays| replays.is_empty());
-    }
-
-    /// One more pattern covers a topic that this session has already, and asks for `pace`. A pattern that changes is
-    /// entered as it is now before [`Self::uncover`] takes out what it was.
-    pub(crate) fn cover(&mut self, topic: TopicId, pace: Pace) {
-        let Some(subscription) = self.topics.get_mut(&topic) else {
-            return;
-        };
-        if subscription.covers == 1 && subscription.every == 0 {
-            // What the one pattern asks for is told by the list that its subscriber is in.
-            self.classes.add(topic, subscription.place.class);
-        }
-        self.classes.add(topic, pace.class());
-        subscription.covers += 1;
-        subscription.every += u32::from(pace.is_every());
-    }
-
-    /// One pattern less covers a topic; it asked for `pace`.
-    pub(crate) fn uncover(&mut self, topic: TopicId, pace: Pace) {
-        if let Some(subscription) = self.topics.get_mut(&topic) {
-            self.classes.remove(topic, pace.class());
-            subscription.covers -= 1;
-            subscription.every -= u32::from(pace.is_every());
-        }
-    }
-
-    /// What the patterns that cover a topic come to after a change of them: every message beats the newest, a faster
-    /// rate a slower one.
-    pub(crate) fn settle_pace(&mut self, topic: TopicId) -> Option<Pace> {
-        let subscription = self.topics.get(&topic)?;
-        let (limited, fastest) = self.classes.fastest(topic);
-        let newest = subscription.covers - subscription.every;
-        if subscription.covers == 1 || limited == 0 {
-            self.classes.forget(topic);
-        }
-        Some(match (subscription.every, newest > limited) {
-            (1.., _) => Pace::Every,
-            (0, true) => Pace::Newest(RateClass::UNLIMITED),
-            (0, false) => Pace::Newest(fastest),
-        })
     }
 }

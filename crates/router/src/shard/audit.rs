@@ -11,7 +11,7 @@ impl Shard {
         let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
         for session in self.sessions.iter() {
             pending += session.outbox.stands_for();
-            for (topic, subscription) in &session.topics {
+            for (topic, subscription) in &session.subscriptions.topics {
                 let slot = &self.slots[topic.index()];
                 let subscriber = slot.at(subscription.place);
                 heads = heads.wrapping_add(slot.head.0);
@@ -29,7 +29,7 @@ impl Shard {
     pub fn sums_agree(&self) -> bool {
         let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);
         for session in self.sessions.iter() {
-            subscriptions += session.topics.len();
+            subscriptions += session.subscriptions.topics.len();
             lagging += usize::from(session.reader.lagging_since().is_some());
             waiting += session.outbox.data_bytes() + session.outbox.control_bytes();
         }

@@ -73,7 +73,7 @@ impl Shard {
             session.transport != Transport::Echo
                 && session.outbox.control_bytes()
                     + session.outbox.answer_bytes()
-                    + session.syncs.memory_bytes()
+                    + session.subscriptions.syncs.memory_bytes()
                     > CONTROL_QUEUE_BYTES_MAX
         });
         if drowning {

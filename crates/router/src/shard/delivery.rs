@@ -166,6 +166,7 @@ impl Shard {
                 session.reader.supersede();
             }
             session
+                .subscriptions
                 .pulls
                 .follow_later(publication.lineage.id, subscriber.every);
             if full && session.reader.is_live() {
@@ -233,7 +234,7 @@ impl Shard {
                     if !subscriber.every {
                         session.reader.supersede();
                     }
-                    session.pulls.follow_later(topic, subscriber.every);
+                    session.subscriptions.pulls.follow_later(topic, subscriber.every);
                 }
                 self.mark_dirty(subscriber.session);
             }
@@ -251,7 +252,9 @@ impl Shard {
             if !self.has_room(id) {
                 break;
             }
-            let next = self.open_session(id).and_then(|session| session.pulls.next());
+            let next = self
+                .open_session(id)
+                .and_then(|session| session.subscriptions.pulls.next());
             match next {
                 None => break,
                 Some(Pull::OneShot(topic)) => self.one_shot_now(id, topic),
@@ -265,7 +268,9 @@ impl Shard {
     /// write goes on when it is written.
     pub(super) fn pull_later(&mut self, id: SessionId) {
         let waits = |session: &Session| {
-            session.outbox.is_empty() && !session.pulls.is_empty() && session.unfinished.is_none()
+            session.outbox.is_empty()
+                && !session.subscriptions.pulls.is_empty()
+                && session.unfinished.is_none()
         };
         if self.session(id).is_some_and(|session| waits(session)) {
             self.mark_dirty(id);
@@ -284,14 +289,14 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        let awaited = session.one_shots.remove(&topic).unwrap_or_default();
+        let awaited = session.subscriptions.one_shots.remove(&topic).unwrap_or_default();
         if let Some(cell) = self.directory.get(topic) {
             self.meet(&cell);
             if self.place_of(id, topic).is_some() {
                 self.send_snapshot(id, &cell);
             } else if let Some(snapshot) = cell.snapshot() {
                 if let Some(session) = self.open_session(id) {
-                    session.one_shot_waits = true;
+                    session.subscriptions.one_shot_waits = true;
                 }
                 self.push_pulled(id, snapshot, Sort::OneShot, 0, false);
             }
@@ -320,8 +325,8 @@ impl Shard {
             && let Some(session) = self.session(id)
         {
             match turn {
-                Turn::GoesOn => session.pulls.follow_next(topic, subscriber.every),
-                Turn::Passes => session.pulls.follow_later(topic, subscriber.every),
+                Turn::GoesOn => session.subscriptions.pulls.follow_next(topic, subscriber.every),
+                Turn::Passes => session.subscriptions.pulls.follow_later(topic, subscriber.every),
             }
         }
     }
@@ -468,15 +473,12 @@ impl Shard {
     }
 
     fn next_of_replay(&mut self, id: SessionId, topic: TopicId) -> Option<Arc<Publication>> {
-        let session = self.session(id)?;
-        let next = session.replays.as_mut()?.next(topic);
-        session.settle_replays();
-        next
+        self.session(id)?.subscriptions.next_of_replay(topic)
     }
 
     /// Whether messages of a promised replay wait to be pulled in.
     fn replays(&self, id: SessionId, topic: TopicId) -> bool {
         let session = self.sessions.get(id);
-        session.is_some_and(|session| session.replays(topic))
+        session.is_some_and(|session| session.subscriptions.replays(topic))
     }
 }

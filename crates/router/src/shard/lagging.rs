@@ -51,7 +51,7 @@ impl Shard {
             return;
         };
         session.reader.lag(now);
-        session.one_shot_waits = false;
+        session.subscriptions.one_shot_waits = false;
         let taken = session.outbox.take_back(|_| true);
         self.counts.lagged += 1;
         self.lagging.insert(id);
@@ -62,9 +62,9 @@ impl Shard {
         self.send_synced(id);
         if let Some(session) = self.session(id) {
             if is_planted(Fault::PullsForgotten) {
-                session.pulls = crate::pulls::Pulls::default();
+                session.subscriptions.pulls = crate::pulls::Pulls::default();
             }
-            session.pulls.restart();
+            session.subscriptions.pulls.restart();
         }
         self.mark_dirty(id);
     }
@@ -72,9 +72,11 @@ impl Shard {
     /// Ends the lagging of a session that has nothing left to be pulled in.
     pub(super) fn live_again(&mut self, id: SessionId) {
         let live_bytes_end = self.live_bytes_end();
-        if let Some(session) = self.session(id).filter(|session| session.pulls.is_empty()) {
-            session.pulls.shrink();
-            session.one_shots.shrink_to(0);
+        if let Some(session) = self
+            .session(id)
+            .filter(|session| session.subscriptions.pulls.is_empty())
+        {
+            session.subscriptions.shrink();
             if session.outbox.is_empty() {
                 session.reader.progressed();
             }
@@ -105,7 +107,7 @@ impl Shard {
         let superseded = session.reader.catch_up();
         // What a rate holds back is newer, too, and nothing tells the session of it.
         let held_back = || {
-            let mut patterns = session.patterns.values();
+            let mut patterns = session.subscriptions.patterns.values();
             session.reader.lagging_since().is_some() && patterns.any(|sub| sub.pace.class().is_limited())
         };
         if (superseded || held_back()) && !is_planted(Fault::SupersededGoesOn) {
@@ -122,24 +124,20 @@ impl Shard {
         // The last first, so that each subscription ends where it stood before the first.
         for item in taken.into_iter().rev() {
             if let Item::Synced(synced) = &item {
-                session.syncs.take_back(synced.request);
+                session.subscriptions.syncs.take_back(synced.request);
             }
             let Some(topic) = item.topic() else { continue };
             if matches!(&item, Item::Frame(frame) if frame.sort == Sort::OneShot) {
-                if !session.one_shots.contains_key(&topic) {
-                    session.pulls.shoot_next(topic);
-                }
-                let awaited = session.one_shots.entry(topic).or_default();
-                session.syncs.bring_again(awaited);
+                session.subscriptions.shoot_again(topic);
                 continue;
             }
-            let Some(subscription) = session.topics.get_mut(&topic) else {
+            let Some(subscription) = session.subscriptions.topics.get_mut(&topic) else {
                 continue; // what a subscription left behind was dropped when it ended
             };
             let slot = &mut self.slots[topic.index()];
             let subscriber = slot.at_mut(subscription.place);
             if begins(&item) {
-                session.syncs.bring_again(&mut subscription.awaited);
+                session.subscriptions.syncs.bring_again(&mut subscription.awaited);
             }
             match item {
                 Item::Answer(_) | Item::Placing(_) | Item::Synced(_) => {}
@@ -149,8 +147,7 @@ impl Shard {
                     subscriber.after = gap.to;
                     subscriber.opening.take_back(gap.introduces);
                     let (from, reason) = (gap.from, gap.reason);
-                    let missed = session.missed.get_or_insert_default();
-                    missed.insert(topic, Missed { from, reason });
+                    session.subscriptions.miss(topic, Missed { from, reason });
                 }
                 Item::Gap(gap) => {
                     subscriber.after = Seq(gap.from.0 - 1);
@@ -171,15 +168,14 @@ impl Shard {
                         Sort::Recovery => subscriber.opening.set_first(First::Recovery),
                         Sort::Promised if is_planted(Fault::PromiseForgotten) => {}
                         Sort::Promised => {
-                            let replays = session.replays.get_or_insert_default();
-                            replays.give_back(&frame.fanout.publication);
+                            session.subscriptions.promise_again(&frame.fanout.publication);
                         }
                         Sort::Live | Sort::Pulled | Sort::OneShot => {}
                     }
                 }
             }
             if !std::mem::replace(&mut subscriber.behind, true) {
-                session.pulls.follow_next(topic, subscriber.every);
+                session.subscriptions.pulls.follow_next(topic, subscriber.every);
             }
         }
     }
@@ -190,7 +186,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let (codec, topics) = (session.codec(), &session.topics);
+        let (codec, topics) = (session.codec(), &session.subscriptions.topics);
         // An ack from before a subscription is of another one of the topic, which had ended.
         let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
@@ -226,8 +222,7 @@ impl Shard {
             return;
         }
         let mut may_be_again = false;
-        let (variant, topics, slots) = (session.variant, &session.topics, &mut self.slots);
-        let replays = &session.replays;
+        let (variant, subscriptions, slots) = (session.variant, &session.subscriptions, &mut self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
         let mut decided = FxHashSet::default();
@@ -238,7 +233,7 @@ impl Shard {
             }
             let topic = frame.topic();
             let slot = &mut slots[topic.index()];
-            let place = topics.get(&topic)?.place;
+            let place = subscriptions.place_of(topic)?;
             let subscriber = slot.at(place);
             let publication = &frame.fanout.publication;
             let newer_may_wait = subscriber.behind || place.class.is_limited();
@@ -250,7 +245,7 @@ impl Shard {
             }
             // Of a subscription that is behind, nothing tells the session of what comes next.
             may_be_again = true;
-            let is_promised_more = replays.as_ref().is_some_and(|replays| replays.has(topic));
+            let is_promised_more = subscriptions.replays(topic);
             let snapshot_is_due = subscriber.opening.first() != First::Nothing;
             if is_promised_more || snapshot_is_due || !decided.insert(topic) {
                 return None; // older ones or the snapshot come behind it yet, or what stays is behind it

@@ -40,7 +40,7 @@ pub use watching::SessionLag;
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -50,7 +50,6 @@ use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 pub(crate) use resume::{LeftAt, Missed, Places};
-use rustc_hash::FxHashMap;
 use sessions::Sessions;
 use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
@@ -61,14 +60,14 @@ use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::outbox::{Fanout, Outbox, Overrun};
-use crate::pace::{ClassCounts, Pace};
+use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
-use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Allowance, Phase, Reader, Session, SessionId, Timers, Transport, Writing};
-use crate::syncs::Syncs;
+use crate::session::{
+    Allowance, Phase, Reader, Session, SessionId, Subscriptions, Timers, Transport, Writing,
+};
 
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
@@ -231,22 +230,8 @@ impl Shard {
             generation,
             allowance: Allowance::default(),
             rights,
-            patterns: BTreeMap::new(),
-            topics: FxHashMap::default(),
-            pattern_tokens: 0,
-            topics_full: false,
-            reserved: 0,
-            parting: false,
-            classes: ClassCounts::default(),
-            pulls: Pulls::default(),
-            one_shots: FxHashMap::default(),
-            one_shot_waits: false,
-            replays: None,
-            missed: None,
-            syncs: Syncs::default(),
-            positions: None,
+            subscriptions: Subscriptions::default(),
             unfinished: None,
-            acks: 0,
         });
         let id = session.id;
         self.send_welcome(id, now);
@@ -345,7 +330,8 @@ impl Shard {
     /// Whether any session has subscribed to anything, and is done with it.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
-        let is_there = |session: &Session| !session.patterns.is_empty() && session.unfinished.is_none();
+        let is_there =
+            |session: &Session| !session.subscriptions.patterns.is_empty() && session.unfinished.is_none();
         self.sessions.iter().any(is_there)
     }
 
@@ -398,7 +384,7 @@ impl Shard {
         }
         // Before anything is pulled in: that must not enter it into the list again.
         session.writing = Writing::Offered;
-        if session.reader.lagging_since().is_some() || !session.pulls.is_empty() {
+        if session.reader.lagging_since().is_some() || !session.subscriptions.pulls.is_empty() {
             self.bring_up_to_date(id);
         }
         let Some(session) = self.session(id) else {
@@ -460,11 +446,11 @@ impl Shard {
         }
         session.reader.took();
         let waiting = session.outbox.data_bytes();
-        session.one_shot_waits &= waiting > 0;
+        session.subscriptions.one_shot_waits &= waiting > 0;
         if session.writing == Writing::Offered && session.outbox.is_empty() {
             session.writing = Writing::Idle;
         }
-        let pulls = !session.pulls.is_empty();
+        let pulls = !session.subscriptions.pulls.is_empty();
         self.counts.ledger.settle(advance.settled);
         if pulls {
             self.mark_dirty(id);

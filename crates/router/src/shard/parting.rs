@@ -11,11 +11,8 @@ use tickwire_wire::Pattern;
 
 use super::Shard;
 use crate::outbox::Outbox;
-use crate::pace::ClassCounts;
 use crate::publication::TopicId;
-use crate::pulls::Pulls;
 use crate::session::{PatternSub, Phase, SessionId};
-use crate::syncs::Syncs;
 
 /// What is left to be taken out of a session's subscriptions.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ impl Shard {
         let outbox = Outbox::counted(session.variant, waiting_bytes);
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
-        if !session.parting {
+        if !session.subscriptions.parting {
             self.sessions.remove(id);
         } else if session.phase != Phase::Gone {
             session.phase = Phase::Gone;
@@ -48,7 +45,9 @@ impl Shard {
     /// Whether the session has ended, and not all of its subscriptions are taken out yet.
     #[must_use]
     pub fn is_parting(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.parting)
+        self.sessions
+            .get(id)
+            .is_some_and(|session| session.subscriptions.parting)
     }
 
     /// Takes out subscriptions of sessions that have ended, a piece of them. Returns whether more are left.
@@ -60,7 +59,7 @@ impl Shard {
         if self.take_out_some(&mut parting, most) {
             self.partings.push_front(parting);
         } else if let Some(session) = self.sessions.get_mut(parting.session) {
-            session.parting = false;
+            session.subscriptions.parting = false;
             if session.phase == Phase::Gone {
                 self.removed -= 1;
                 self.sessions.remove(parting.session);
@@ -71,40 +70,31 @@ impl Shard {
 
     /// Ends every subscription of a session, which ends itself.
     pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
+        let at_once = self.subscriptions_at_once();
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.pulls = Pulls::default();
         session.reader.close();
         self.lagging.remove(&id);
-        session.one_shots = FxHashMap::default();
-        session.missed = None;
-        session.replays = None;
-        session.syncs = Syncs::default();
-        session.positions = None;
+        let patterns = session.subscriptions.end_all();
         let unfinished = session.unfinished.take();
-        session.classes = ClassCounts::default();
-        (session.pattern_tokens, session.topics_full) = (0, false);
-        session.reserved = 0;
-        if session.parting {
+        if session.subscriptions.parting {
             return;
         }
-        let patterns = std::mem::take(&mut session.patterns);
-        let topics: Vec<TopicId> = session.topics.keys().copied().collect();
-        if let Some(wide) = unfinished.as_ref().and_then(|unfinished| unfinished.wide()) {
-            self.abandon_wide(wide);
-        }
-        let few = patterns.len() + topics.len() <= self.subscriptions_at_once();
+        let topics: Vec<TopicId> = session.subscriptions.topics.keys().copied().collect();
+        session.subscriptions.parting = patterns.len() + topics.len() > at_once;
         let mut parting = Parting {
             session: id,
             patterns: patterns.into_iter(),
             topics: topics.into_iter(),
         };
-        if few {
-            self.take_out_some(&mut parting, usize::MAX);
-        } else if let Some(session) = self.sessions.get_mut(id) {
-            session.parting = true;
+        if session.subscriptions.parting {
             self.partings.push_back(parting);
+        } else {
+            self.take_out_some(&mut parting, usize::MAX);
+        }
+        if let Some(wide) = unfinished.as_ref().and_then(|unfinished| unfinished.wide()) {
+            self.abandon_wide(wide);
         }
     }
 
@@ -125,7 +115,9 @@ impl Shard {
         {
             done += 1;
             let session = self.sessions.get_mut(id);
-            if let Some(subscription) = session.and_then(|session| session.topics.remove(&topic)) {
+            if let Some(subscription) =
+                session.and_then(|session| session.subscriptions.topics.remove(&topic))
+            {
                 self.forget(topic, subscription.place);
             }
         }
@@ -133,7 +125,7 @@ impl Shard {
             return true;
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.topics = FxHashMap::default();
+            session.subscriptions.topics = FxHashMap::default();
         }
         false
     }

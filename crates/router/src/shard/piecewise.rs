@@ -216,8 +216,8 @@ impl Shard {
         if let Some(session) = self.open_session(id)
             && let Naming::Subscribe(request) = &request
         {
-            ahead = session.positions.take();
-            session.syncs.begin(request.id);
+            ahead = session.subscriptions.positions.take();
+            session.subscriptions.syncs.begin(request.id);
         }
         let unfinished = Unfinished {
             request,
@@ -324,7 +324,7 @@ impl Shard {
     /// at others.
     fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
-        let is_there = |session: &mut Session| session.patterns.contains_key(&pattern);
+        let is_there = |session: &mut Session| session.subscriptions.patterns.contains_key(&pattern);
         if !self.open_session(id).is_some_and(is_there) {
             let reason = "no subscription of this connection has this name";
             return Err(Refusal::new(ErrorCode::NotSubscribed, reason));

@@ -198,10 +198,8 @@ impl Shard {
             results.push(answer.result);
             gaps.extend(answer.gap);
         }
-        let number = self.open_session(id).map_or(0, |session| {
-            let sent = session.acks.wrapping_add(1);
-            std::mem::replace(&mut session.acks, sent)
-        });
+        let session = self.open_session(id);
+        let number = session.map_or(0, |session| session.subscriptions.next_ack());
         let ack = Control::Ack { id: request, results };
         for message in std::iter::once(ack).chain(gaps) {
             if let Control::Gap { from, to, .. } = &message {
@@ -225,7 +223,7 @@ impl Shard {
     /// keeps its place, all do. A one-shot snapshot must not be taken for a message of a subscription that begins now.
     pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
         self.open_session(id)
-            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits)
+            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
     }
 
     /// Sends an answer that waits for no data, but for that before an answer which keeps its place: answers are read in the
@@ -245,7 +243,7 @@ impl Shard {
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
             if is_planted(Fault::AckOfPublicationPlaces) {
-                let number = session.acks;
+                let number = session.subscriptions.acks;
                 return self.send_placing(id, number, message);
             }
             let bytes = Self::control_frame(session.codec(), message);
@@ -277,8 +275,12 @@ impl Shard {
             }
             None => {
                 let session = self.open_session(id);
-                let expected =
-                    session.is_some_and(|s| s.patterns.keys().any(|pattern| pattern.matches(&topic)));
+                let expected = session.is_some_and(|s| {
+                    s.subscriptions
+                        .patterns
+                        .keys()
+                        .any(|pattern| pattern.matches(&topic))
+                });
                 expected.then(|| self.directory.before_first())
             }
         };

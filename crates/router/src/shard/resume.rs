@@ -98,7 +98,7 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        let kept = session.positions.get_or_insert_default();
+        let kept = session.subscriptions.positions.get_or_insert_default();
         let new = more.keys().filter(|topic| !kept.contains_key(topic)).count();
         if kept.len() + new > most {
             let reason = format!(
@@ -256,9 +256,7 @@ impl Shard {
     /// Bytes of messages that may be kept for a session in addition to what it was promised.
     fn replay_room(&self, id: SessionId) -> usize {
         let session = self.sessions.get(id);
-        let kept = session
-            .and_then(|session| session.replays.as_ref())
-            .map_or(0, |replays| replays.bytes());
+        let kept = session.map_or(0, |session| session.subscriptions.replay_bytes());
         self.settings.session_limits.replay_bytes.saturating_sub(kept)
     }
 
@@ -266,9 +264,8 @@ impl Shard {
         if let Some(piece) = &mut self.piece {
             piece.replayed += messages.len();
         }
-        if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
-            let replays = session.replays.get_or_insert_default();
-            replays.promise(topic, messages);
+        if let Some(session) = self.open_session(id) {
+            session.subscriptions.promise(topic, messages);
         }
     }
 
@@ -276,7 +273,7 @@ impl Shard {
     fn miss(&mut self, id: SessionId, topic: TopicId, missed: Missed, head: Seq) {
         self.counts.unresumed += head.0 - missed.from.0 + 1;
         if let Some(session) = self.open_session(id) {
-            session.missed.get_or_insert_default().insert(topic, missed);
+            session.subscriptions.miss(topic, missed);
         }
         if let Some(place) = self.place_of(id, topic) {
             self.catch_up(id, topic, place);
@@ -291,11 +288,8 @@ impl Shard {
         cell: &TopicCell,
         subscriber: &mut Subscriber,
     ) -> bool {
-        let missed = self.session(id).and_then(|session| {
-            let missed = session.missed.as_mut()?.remove(&cell.id());
-            session.missed.take_if(|missed| missed.is_empty());
-            missed
-        });
+        let session = self.session(id);
+        let missed = session.and_then(|session| session.subscriptions.take_missed(cell.id()));
         let Some(Missed { from, reason }) = missed else {
             return false;
         };

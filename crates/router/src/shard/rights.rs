@@ -152,11 +152,16 @@ impl Shard {
         };
         let rights = session.rights.clone();
         let forbidden = |pattern: &Pattern| Some((pattern.clone(), rights.check_subscribe(pattern).err()?));
-        let mut lost: Vec<(Pattern, Refusal)> = session.patterns.keys().filter_map(forbidden).collect();
+        let mut lost: Vec<(Pattern, Refusal)> = session
+            .subscriptions
+            .patterns
+            .keys()
+            .filter_map(forbidden)
+            .collect();
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut left = TopicSet::default();
         // One-shots belong to no subscription.
-        for topic in session.one_shots.keys() {
+        for topic in session.subscriptions.one_shots.keys() {
             let cell = self.directory.get(*topic);
             if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
                 left.insert(*topic);

@@ -147,7 +147,10 @@ impl Shard {
             };
             if !session.reader.takes(session.outbox.live_bytes()) {
                 subscriber.behind = true;
-                session.pulls.follow_later(news.cell.id(), subscriber.every);
+                session
+                    .subscriptions
+                    .pulls
+                    .follow_later(news.cell.id(), subscriber.every);
                 if session.reader.is_live() {
                     self.overfull.push(subscriber.session);
                 }

@@ -52,15 +52,18 @@ impl Shard {
                 Some(_) => self.one_shot(id, &pattern, now).map(Step::Done),
             };
         }
-        let most = self.settings.limits.subscriptions;
-        let Some(session) = self.open_session(id) else {
+        let cell = match pattern.is_wildcard() {
+            true => None,
+            false => self.directory.find(pattern.as_str()),
+        };
+        let (most, limits) = (self.settings.limits.subscriptions, &self.settings.session_limits);
+        let Some(session) = self.sessions.open(id) else {
             return Err(Refusal::new(ErrorCode::Internal, "the connection is closing"));
         };
-        if session.patterns.len() >= most && !session.patterns.contains_key(&pattern) {
-            let reason = format!("the connection has its most subscriptions, {most}");
-            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
-        }
-        self.check_caps(id, &pattern)?;
+        let named = cell.map(|cell| cell.id());
+        session
+            .subscriptions
+            .check_pattern(&pattern, named, most, limits)?;
         match pattern.as_topic() {
             None => {
                 let resumes = (topic.since().is_some(), ahead);
@@ -93,7 +96,12 @@ impl Shard {
         if let Some(piece) = &mut self.piece {
             piece.visited += 1;
         }
-        self.check_one_shots(id, pattern, usize::from(cell.is_some()))?;
+        if let Some(session) = self.sessions.open(id) {
+            let limits = &self.settings.session_limits;
+            session
+                .subscriptions
+                .check_one_shots(pattern, usize::from(cell.is_some()), limits)?;
+        }
         let in_order = cell.as_ref().is_some_and(|cell| {
             self.meet(cell);
             self.shoot(id, cell.id())
@@ -125,11 +133,7 @@ impl Shard {
                 piece.repeats.push(topic);
             }
         } else if let Some(session) = self.open_session(id) {
-            if !session.one_shots.contains_key(&topic) {
-                session.pulls.shoot_later(topic);
-            }
-            let awaited = session.one_shots.entry(topic).or_default();
-            session.syncs.bring(awaited);
+            session.subscriptions.shoot(topic);
         }
         flows
     }
@@ -166,7 +170,7 @@ impl Shard {
         if !std::mem::replace(&mut subscriber.behind, true)
             && let Some(session) = self.open_session(id)
         {
-            session.pulls.follow_later(topic, every);
+            session.subscriptions.pulls.follow_later(topic, every);
             self.mark_dirty(id);
         }
     }
@@ -182,7 +186,7 @@ impl Shard {
     ) -> Result<Answer, Refusal> {
         let known = self
             .open_session(id)
-            .is_some_and(|session| session.patterns.contains_key(pattern));
+            .is_some_and(|session| session.subscriptions.patterns.contains_key(pattern));
         let mut cell = self.directory.find(topic.as_str());
         if cell.is_none() && !known {
             self.directory.register(self.id, pattern);

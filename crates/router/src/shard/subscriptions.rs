@@ -48,12 +48,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let Some(subscription) = session.topics.get(&topic) {
+        if let Some(subscription) = session.subscriptions.topics.get(&topic) {
             if told {
                 let subscriber = self.slots[topic.index()].at_mut(subscription.place);
                 subscriber.opening.acked();
             }
-            session.cover(topic, pace);
+            session.subscriptions.cover(topic, pace);
             self.refresh_pace(id, topic);
             return;
         }
@@ -71,10 +71,10 @@ impl Shard {
             covers: 1,
             every: u32::from(pace.is_every()),
             awaited: Awaited::default(),
-            begun: session.acks,
+            begun: session.subscriptions.acks,
         };
         let waits = session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
-        session.topics.insert(topic, subscription);
+        session.subscriptions.topics.insert(topic, subscription);
         self.slots[topic.index()].counted += 1;
         self.subscriptions += 1;
         cell.subscriber_added();
@@ -93,27 +93,19 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        let Some(mut subscription) = session.topics.get(&topic).copied() else {
-            return false;
-        };
-        if subscription.covers > 1 {
-            session.uncover(topic, pace.on(cell.kind()));
+        let covers = session.subscriptions.topics.get(&topic).map_or(0, |it| it.covers);
+        if covers > 1 {
+            session.subscriptions.uncover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);
             return false;
         }
-        session.topics.remove(&topic);
-        session.syncs.arrived(&mut subscription.awaited);
-        if let Some(missed) = &mut session.missed {
-            missed.remove(&topic);
+        let Some((place, cancelled)) = session.subscriptions.end(topic) else {
+            return false;
+        };
+        if let Some(piece) = &mut self.piece {
+            piece.replayed += cancelled;
         }
-        if let Some(replays) = &mut session.replays {
-            let messages = replays.cancel(topic);
-            session.settle_replays();
-            if let Some(piece) = &mut self.piece {
-                piece.replayed += messages;
-            }
-        }
-        self.forget(topic, subscription.place);
+        self.forget(topic, place);
         true
     }
 
@@ -123,16 +115,16 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let (Some(pace), Some(mut place)) = (session.settle_pace(topic), self.place_of(id, topic)) else {
+        let (Some(pace), Some(mut place)) =
+            (session.subscriptions.settle_pace(topic), self.place_of(id, topic))
+        else {
             return;
         };
         if pace.class() != place.class {
             let subscriber = self.take_out(topic, place);
             place = self.slots[topic.index()].add(pace.class(), subscriber);
-            if let Some(session) = self.sessions.get_mut(id)
-                && let Some(subscription) = session.topics.get_mut(&topic)
-            {
-                subscription.place = place;
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.subscriptions.moved(topic, place);
             }
             self.catch_up(id, topic, place);
         }
@@ -142,7 +134,7 @@ impl Shard {
     /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was something else: the topics that the
     /// session has by it are to be [changed](Self::repace) then.
     pub(super) fn switch_pace(&mut self, id: SessionId, pattern: &Pattern, pace: Pace) -> Option<Pace> {
-        let sub = self.open_session(id)?.patterns.get_mut(pattern)?;
+        let sub = self.open_session(id)?.subscriptions.patterns.get_mut(pattern)?;
         let before = std::mem::replace(&mut sub.pace, pace);
         if pace == before {
             return None;
@@ -161,10 +153,10 @@ impl Shard {
         let (topic, kind) = (cell.id(), cell.kind());
         if pace != before
             && let Some(session) = self.sessions.get_mut(id)
-            && session.topics.contains_key(&topic)
+            && session.subscriptions.has(topic)
         {
-            session.cover(topic, pace.on(kind));
-            session.uncover(topic, before.on(kind));
+            session.subscriptions.cover(topic, pace.on(kind));
+            session.subscriptions.uncover(topic, before.on(kind));
             self.refresh_pace(id, topic);
         }
     }
@@ -174,9 +166,8 @@ impl Shard {
         let (taken, moved) = self.slots[topic.index()].take(place);
         if let Some(moved) = moved
             && let Some(session) = self.sessions.get_mut(moved.session)
-            && let Some(subscription) = session.topics.get_mut(&topic)
         {
-            subscription.place = place;
+            session.subscriptions.moved(topic, place);
         }
         taken
     }
@@ -198,8 +189,7 @@ impl Shard {
 
     /// Where a session's subscriber is among those of a topic.
     pub(super) fn place_of(&self, id: SessionId, topic: TopicId) -> Option<Place> {
-        let session = self.sessions.get(id)?;
-        session.topics.get(&topic).map(|subscription| subscription.place)
+        self.sessions.get(id)?.subscriptions.place_of(topic)
     }
 
     /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
@@ -221,10 +211,7 @@ impl Shard {
             cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
         };
         if let Some(session) = self.session(id) {
-            session.patterns.insert(shared, sub);
-            if sub.indexed {
-                session.pattern_tokens += pattern.tokens().count();
-            }
+            session.subscriptions.enter(shared, sub);
         }
     }
 
@@ -244,10 +231,9 @@ impl Shard {
 
     /// Takes a pattern from those of a session: no topic joins by it any more, and those that have are to be [left](Self::leave).
     pub(super) fn take_pattern(&mut self, id: SessionId, pattern: &Pattern) -> Option<PatternSub> {
-        let removed = self.open_session(id)?.patterns.remove(pattern)?;
+        let removed = self.open_session(id)?.subscriptions.remove(pattern)?;
         if removed.indexed {
             self.unexpect(id, pattern);
-            self.give_back_tokens(id, pattern);
         }
         Some(removed)
     }
@@ -288,7 +274,7 @@ impl Shard {
             .take_back(|item| is_open && matches!(item, Item::Synced(_)));
         for item in ends.iter().rev() {
             if let Item::Synced(synced) = item {
-                session.syncs.take_back(synced.request);
+                session.subscriptions.syncs.take_back(synced.request);
             }
         }
     }
@@ -298,15 +284,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let syncs = &mut session.syncs;
-        session.one_shots.retain(|topic, awaited| {
-            let left = left.has(*topic);
-            if left {
-                syncs.arrived(awaited);
-            }
-            !left
-        });
-        session.pulls.forget(|topic| left.has(topic));
+        session.subscriptions.forget_pulls(left);
         self.live_again(id);
     }
 }

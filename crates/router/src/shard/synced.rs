@@ -17,23 +17,23 @@ use crate::syncs::Awaited;
 fn begins_yet(session: &Session, topic: TopicId, subscriber: &Subscriber) -> bool {
     subscriber.opening.first() != First::Nothing
         || (subscriber.behind && !subscriber.every)
-        || (session.replays(topic) && !is_planted(Fault::SyncedEarly))
-        || session.misses(topic)
+        || (session.subscriptions.replays(topic) && !is_planted(Fault::SyncedEarly))
+        || session.subscriptions.misses(topic)
 }
 
 impl Shard {
     /// The request that is under way brings what a subscription begins with.
     pub(super) fn brings(&mut self, id: SessionId, topic: TopicId) {
-        if let Some(session) = self.open_session(id)
-            && let Some(subscription) = session.topics.get_mut(&topic)
-        {
-            session.syncs.bring(&mut subscription.awaited);
+        if let Some(session) = self.open_session(id) {
+            session.subscriptions.brings(topic);
         }
     }
 
     /// The request that was under way is answered; it is told at once if it brought nothing.
     pub(super) fn brought(&mut self, id: SessionId) {
-        let nothing = self.open_session(id).and_then(|session| session.syncs.answered());
+        let nothing = self
+            .open_session(id)
+            .and_then(|session| session.subscriptions.syncs.answered());
         if let Some(request) = nothing {
             let synced = Control::Synced { id: request };
             if self.answers_keep_their_place(id) {
@@ -47,12 +47,12 @@ impl Shard {
     /// A subscription had a turn: it may have begun by it.
     pub(super) fn arrived(&mut self, id: SessionId, topic: TopicId, subscriber: &Subscriber) {
         if let Some(session) = self.sessions.get_mut(id)
-            && let Some(subscription) = session.topics.get(&topic)
+            && let Some(subscription) = session.subscriptions.topics.get(&topic)
             && !subscription.awaited.is_nothing()
             && !begins_yet(session, topic, subscriber)
-            && let Some(subscription) = session.topics.get_mut(&topic)
+            && let Some(subscription) = session.subscriptions.topics.get_mut(&topic)
         {
-            session.syncs.arrived(&mut subscription.awaited);
+            session.subscriptions.syncs.arrived(&mut subscription.awaited);
             self.send_synced(id);
         }
     }
@@ -63,13 +63,17 @@ impl Shard {
             return;
         };
         let subscriber = session
+            .subscriptions
             .topics
             .get(&topic)
             .map(|subscription| *self.slots[topic.index()].at(subscription.place));
         let waits = subscriber.is_some_and(|subscriber| begins_yet(session, topic, &subscriber));
-        match session.topics.get_mut(&topic) {
-            Some(subscription) if waits => session.syncs.hand_over(awaited, &mut subscription.awaited),
-            _ => session.syncs.arrived(&mut awaited),
+        match session.subscriptions.topics.get_mut(&topic) {
+            Some(subscription) if waits => session
+                .subscriptions
+                .syncs
+                .hand_over(awaited, &mut subscription.awaited),
+            _ => session.subscriptions.syncs.arrived(&mut awaited),
         }
         self.send_synced(id);
     }
@@ -83,7 +87,7 @@ impl Shard {
             return; // by which it may have left something, as the ack will tell
         }
         let codec = session.codec();
-        while let Some(request) = session.syncs.next_due() {
+        while let Some(request) = session.subscriptions.syncs.next_due() {
             let frame = Self::control_frame(codec, &Control::Synced { id: request });
             session.outbox.push_synced(Synced { request, frame });
         }

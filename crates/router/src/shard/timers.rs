@@ -13,7 +13,7 @@ use tickwire_wire::{CloseCode, Control, Micros};
 use super::Shard;
 use crate::counts::Op;
 use crate::planted::{Fault, is_planted};
-use crate::session::{Overdue, Phase, Session, SessionId};
+use crate::session::{Overdue, Phase, SessionId};
 
 /// Sessions that are seen to before something else has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
@@ -102,7 +102,7 @@ impl Shard {
             }
             None => {}
         }
-        let lags = session.reader.lagging_since().is_some() && !session.pulls.is_empty();
+        let lags = session.reader.lagging_since().is_some() && !session.subscriptions.pulls.is_empty();
         if lags || !session.outbox.is_empty() {
             // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
             session.reader.waits(now);
@@ -115,7 +115,8 @@ impl Shard {
             self.close(id, CloseCode::SLOW, &reason, now);
             return;
         }
-        if replay_is_overdue(session, settings.session_limits.replay_ms, now) {
+        let replay_ms = settings.session_limits.replay_ms;
+        if session.subscriptions.replay_is_overdue(replay_ms, now) {
             return self.close(id, CloseCode::SLOW, REPLAY_OVERDUE, now);
         }
         session.outbox.rest();
@@ -124,7 +125,7 @@ impl Shard {
         if ping {
             session.timers.pinged(now);
         }
-        let idle = session.outbox.is_empty() && session.pulls.is_empty();
+        let idle = session.outbox.is_empty() && session.subscriptions.pulls.is_empty();
         let beat = idle && session.timers.heartbeat_is_due(transport, settings, now);
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
@@ -167,10 +168,4 @@ impl Shard {
         let at = session.timers.next_due(session.transport, &self.settings, now);
         self.deadlines.push(Reverse((at, id, session.generation)));
     }
-}
-
-/// Whether messages that a session was promised have waited for more than `most_ms`, counted from when they were first seen to.
-fn replay_is_overdue(session: &mut Session, most_ms: u64, now: Micros) -> bool {
-    let since = session.replays.as_mut().map(|replays| replays.since(now));
-    since.is_some_and(|since| since.plus_ms(most_ms) <= now)
 }

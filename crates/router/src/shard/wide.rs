@@ -124,7 +124,7 @@ impl Shard {
     ) -> Result<Wide, Refusal> {
         let known = self
             .open_session(id)
-            .is_some_and(|session| session.patterns.contains_key(&pattern));
+            .is_some_and(|session| session.subscriptions.patterns.contains_key(&pattern));
         if known && own {
             let reason = "this connection has the pattern already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));
@@ -218,7 +218,7 @@ impl Shard {
             if conflates && cell.kind() != Kind::State {
                 *unfit = Some(unfit.map_or(topic, |first| first.min(topic)));
             }
-            new += usize::from(session.is_some_and(|session| !session.topics.contains_key(&topic)));
+            new += usize::from(session.is_some_and(|session| !session.subscriptions.has(topic)));
             if slots.get(topic.index()).is_none_or(|slot| slot.cell.is_none()) {
                 unknown.push(cell.clone());
             }
@@ -234,17 +234,20 @@ impl Shard {
         if let Some(piece) = &mut self.piece {
             piece.visited += visited;
         }
+        let Some(session) = self.sessions.get(id) else {
+            return Ok(is_all);
+        };
+        let (pattern, found, limits) = (&wide.pattern, wide.found.len(), &self.settings.session_limits);
         match wide.wish {
-            Wish::Begin { .. } => {
-                let too_many = wide.found.len() > self.settings.session_limits.topics;
-                if is_all || too_many {
-                    self.check_fit(wide)?;
-                    self.check_topics(id, &wide.pattern, wide.found.len(), wide.new)?;
-                }
+            Wish::Begin { .. } if is_all || found > limits.topics => {
+                self.check_fit(wide)?;
+                session
+                    .subscriptions
+                    .check_topics(pattern, found, wide.new, limits)?;
             }
             Wish::Change { .. } if is_all => self.check_fit(wide)?,
-            Wish::Shoot => self.check_one_shots(id, &wide.pattern, wide.found.len())?,
-            Wish::Change { .. } | Wish::Leave => {}
+            Wish::Shoot => session.subscriptions.check_one_shots(pattern, found, limits)?,
+            Wish::Begin { .. } | Wish::Change { .. } | Wish::Leave => {}
         }
         Ok(is_all)
     }
@@ -264,9 +267,7 @@ impl Shard {
             Wish::Begin { pace, .. } => {
                 self.add_pattern(id, &wide.pattern, PatternSub { pace, indexed: true });
                 if let Some(session) = self.open_session(id) {
-                    session.reserved = wide.new;
-                    // At once, while there is little to be moved: growing later would move all that was added by then.
-                    session.topics.reserve(wide.new);
+                    session.subscriptions.reserve(wide.new);
                 }
                 pace
             }
@@ -328,7 +329,8 @@ impl Shard {
             }
             Wish::Begin { pace, snapshot, own } => {
                 if let Some(session) = self.open_session(id) {
-                    session.reserved = session.reserved.saturating_sub(1);
+                    let reserved = &mut session.subscriptions.reserved;
+                    *reserved = reserved.saturating_sub(1);
                 }
                 let mut given = [own.as_ref(), ahead].into_iter().flatten();
                 let left_at = given.find_map(|places| places.get(&topic).copied());
