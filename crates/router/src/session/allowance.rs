@@ -16,17 +16,14 @@ pub(crate) enum TooFast {
     /// It is refused.
     Refused(Refusal),
     /// Its session is closed for this reason: it went on after as many such refusals as it may have.
-    Closed(&'static str),
+    Closed(String),
 }
 
-impl TooFast {
-    /// The refusal of one of `what`: the next one may come in `wait_us` microseconds.
-    fn refused(what: &str, per_s: u32, burst: u32, wait_us: u64) -> Refusal {
-        let wait_ms = wait_us.div_ceil(1_000);
-        let reason =
-            format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
-        Refusal::new(ErrorCode::RateLimited, reason)
-    }
+/// The refusal of one of `what` that came too fast: the next one may come in `wait_us` microseconds.
+fn too_fast(what: &str, (per_s, burst): (u32, u32), wait_us: u64) -> Refusal {
+    let wait_ms = wait_us.div_ceil(1_000);
+    let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
+    Refusal::new(ErrorCode::RateLimited, reason)
 }
 
 /// What is left of a rate, and of the refusals with `rate_limited` that a session may have for it.
@@ -37,16 +34,16 @@ struct Metered {
 }
 
 impl Metered {
-    /// Takes one. So many refusals may come at once; they are forgiven as fast as the rate allows.
-    ///
-    /// # Errors
-    /// When there is none: with the microseconds until there is one, or without them if there were too many refusals.
-    fn take(&mut self, (per_s, burst): (u32, u32), refusals: u32, now: Micros) -> Result<(), Option<u64>> {
-        let Err(wait_us) = self.left.take(Rate::new(per_s, burst), now) else {
+    /// Takes one of `what`, of which `rate.0` may come a second and `rate.1` at once. So many refusals may come at once; they are
+    /// forgiven as fast as the rate allows.
+    fn take(&mut self, what: &str, rate: (u32, u32), refusals: u32, now: Micros) -> Result<(), TooFast> {
+        let Err(wait_us) = self.left.take(Rate::new(rate.0, rate.1), now) else {
             return Ok(());
         };
-        let forgiven = self.patience.take(Rate::new(per_s, refusals), now);
-        Err(forgiven.is_ok().then_some(wait_us))
+        Err(match self.patience.take(Rate::new(rate.0, refusals), now) {
+            Ok(()) => TooFast::Refused(too_fast(what, rate, wait_us)),
+            Err(_) => TooFast::Closed(format!("{what} went on after rate_limited")),
+        })
     }
 }
 
@@ -70,51 +67,38 @@ impl Allowance {
 
     /// Takes one request.
     pub(crate) fn take_request(&mut self, settings: &ShardSettings, now: Micros) -> Result<(), TooFast> {
-        let limits = settings.limits;
-        let rate = (limits.ops_per_s, limits.ops_burst);
-        let taken = self
-            .requests
-            .take(rate, settings.session_limits.rate_limited, now);
-        taken.map_err(|wait_us| match wait_us {
-            Some(wait_us) => TooFast::Refused(TooFast::refused("requests", rate.0, rate.1, wait_us)),
-            None => TooFast::Closed("requests went on after rate_limited"),
-        })
+        let refusals = settings.session_limits.rate_limited;
+        self.requests.take("requests", ops(settings), refusals, now)
     }
 
     /// Takes one publication of those that may come at `rate`, with so many refusals at once.
     pub(crate) fn take_publication(
         &mut self,
-        PublishRate { per_s, burst }: PublishRate,
+        rate: PublishRate,
         refusals: u32,
         now: Micros,
     ) -> Result<(), TooFast> {
-        let taken = self.publications.take((per_s, burst), refusals, now);
-        taken.map_err(|wait_us| match wait_us {
-            Some(wait_us) => TooFast::Refused(TooFast::refused("publications", per_s, burst, wait_us)),
-            None => TooFast::Closed("publications went on after rate_limited"),
-        })
+        let rate = (rate.per_s, rate.burst);
+        self.publications.take("publications", rate, refusals, now)
     }
 
     /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
     /// address: a client that connects anew has a new allowance of its own, and its address has the old one.
     pub(crate) fn check(&self, settings: &ShardSettings, now: Micros) -> Result<(), Refusal> {
-        let limits = settings.limits;
-        let own = self
-            .requests
-            .left
-            .check(Rate::new(limits.ops_per_s, limits.ops_burst), now);
-        let all = self
-            .visits
-            .as_ref()
-            .map_or(Ok(()), |visits| visits.check(address_rate(settings), now));
+        let (per_s, burst) = ops(settings);
+        let own = self.requests.left.check(Rate::new(per_s, burst), now);
+        let visits = self.visits.as_ref();
+        let all = visits.map_or(Ok(()), |visits| visits.check(address_rate(settings), now));
         own.and(all)
-            .map_err(|wait_us| TooFast::refused("requests", limits.ops_per_s, limits.ops_burst, wait_us))
+            .map_err(|wait_us| too_fast("requests", (per_s, burst), wait_us))
     }
 
     /// Takes requests, of the session's and of its address's, for one that looked at so many topics.
     pub(crate) fn charge_visits(&mut self, settings: &ShardSettings, visited: usize, now: Micros) {
-        let rate = Rate::new(settings.limits.ops_per_s, settings.limits.ops_burst);
-        self.requests.left.charge_visits(rate, visited, now);
+        let (per_s, burst) = ops(settings);
+        self.requests
+            .left
+            .charge_visits(Rate::new(per_s, burst), visited, now);
         if let Some(visits) = &self.visits {
             visits.charge_visits(address_rate(settings), visited, now);
         }
@@ -133,11 +117,14 @@ impl Allowance {
     }
 }
 
+/// Requests that a session may send a second, and at once.
+fn ops(settings: &ShardSettings) -> (u32, u32) {
+    (settings.limits.ops_per_s, settings.limits.ops_burst)
+}
+
 /// How fast the allowance of an address for looks at topics fills: that of a few connections.
 fn address_rate(settings: &ShardSettings) -> Rate {
+    let (per_s, burst) = ops(settings);
     let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);
-    Rate::new(
-        of_all(settings.limits.ops_per_s),
-        of_all(settings.limits.ops_burst),
-    )
+    Rate::new(of_all(per_s), of_all(burst))
 }

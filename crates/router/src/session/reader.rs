@@ -69,6 +69,11 @@ impl Reader {
         }
     }
 
+    /// Whether it lags or catches up.
+    pub(crate) const fn lags(&self) -> bool {
+        self.lagging_since().is_some()
+    }
+
     /// The limit is another one from now on.
     pub(crate) fn limit(&mut self, live_bytes_end: usize) {
         if self.is_live() {
@@ -112,7 +117,7 @@ impl Reader {
 
     /// Nothing is left to be pulled in. Returns whether it lagged: then it is live again.
     pub(crate) fn caught_up(&mut self, live_bytes_end: usize) -> bool {
-        let lagged = self.lagging_since().is_some();
+        let lagged = self.lags();
         if lagged {
             self.state = ReaderState::Live;
             self.live_bytes_end = live_bytes_end;

@@ -2,21 +2,10 @@
 //!
 //! Never reads a clock, and never changes by being asked.
 
-use tickwire_wire::Micros;
+use tickwire_wire::{CloseCode, Micros};
 
 use super::Transport;
 use crate::shard::ShardSettings;
-
-/// A wait that is over. Each ends the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Overdue {
-    /// The broker leaves, and this was the session's moment.
-    Leave,
-    /// No request came.
-    Request,
-    /// No pong came for so many milliseconds.
-    Pong(u64),
-}
 
 /// When things happened on a connection.
 #[derive(Debug)]
@@ -88,17 +77,21 @@ impl Timers {
         std::mem::replace(&mut self.expires, at)
     }
 
-    /// The wait that is over by `now`, if any is: the one that matters most.
-    pub(crate) fn overdue(&self, settings: &ShardSettings, now: Micros) -> Option<Overdue> {
-        if self.leaves_at.is_some_and(|at| at <= now) {
-            return Some(Overdue::Leave);
+    /// Whether the session is to end because the broker leaves.
+    pub(crate) fn leaves(&self, now: Micros) -> bool {
+        self.leaves_at.is_some_and(|at| at <= now)
+    }
+
+    /// With which code and reason the session is to be closed, if its client has kept it waiting for a request or a pong.
+    pub(crate) fn overdue(&self, settings: &ShardSettings, now: Micros) -> Option<(CloseCode, String)> {
+        let (first_ms, pong_ms) = (settings.first_request_ms, settings.pong_timeout_ms);
+        if !self.requested && self.opened.plus_ms(first_ms) <= now {
+            let reason = format!("no request within {first_ms} ms of the handshake");
+            return Some((CloseCode::NO_REQUEST, reason));
         }
-        if !self.requested && self.opened.plus_ms(settings.first_request_ms) <= now {
-            return Some(Overdue::Request);
-        }
-        let unanswered = |at: &Micros| at.plus_ms(settings.pong_timeout_ms) <= now;
-        let pinged = self.pinged.filter(unanswered)?;
-        Some(Overdue::Pong(now.since(pinged) / 1_000))
+        let pinged = self.pinged.filter(|at| at.plus_ms(pong_ms) <= now)?;
+        let reason = format!("no pong within {} ms", now.since(pinged) / 1_000);
+        Some((CloseCode::NO_PONG, reason))
     }
 
     /// Whether the client is to be pinged.
@@ -172,11 +165,11 @@ mod tests {
         Micros(0).plus_ms(1_000_000 + ms)
     }
 
-    /// What is due of `timers` at a time in milliseconds: the wait that is over, whether to ping, whether to send a heartbeat.
-    fn due(timers: &Timers, transport: Transport, ms: u64) -> (Option<Overdue>, bool, bool) {
+    /// What is due of `timers` at a time in milliseconds: how it is closed, whether to ping, whether to send a heartbeat.
+    fn due(timers: &Timers, transport: Transport, ms: u64) -> (Option<CloseCode>, bool, bool) {
         let (settings, now) = (settings(), at(ms));
         (
-            timers.overdue(&settings, now),
+            timers.overdue(&settings, now).map(|(code, _)| code),
             timers.ping_is_due(transport, &settings, now),
             timers.heartbeat_is_due(transport, &settings, now),
         )
@@ -189,7 +182,7 @@ mod tests {
         assert_eq!(next(&timers), at(10_000));
         assert_eq!(due(&timers, Transport::WebSocket, 9_999), (None, false, false));
         let (overdue, ..) = due(&timers, Transport::WebSocket, 10_000);
-        assert_eq!(overdue, Some(Overdue::Request));
+        assert_eq!(overdue, Some(CloseCode::NO_REQUEST));
         timers.requested();
         assert_eq!(next(&timers), at(15_000), "the heartbeat");
         assert_eq!(due(&timers, Transport::WebSocket, 15_000), (None, false, true));
@@ -217,23 +210,15 @@ mod tests {
             at(27_000)
         );
         assert_eq!(due(&timers, Transport::WebSocket, 26_999), (None, false, false));
-        let (overdue, ..) = due(&timers, Transport::WebSocket, 27_500);
-        assert_eq!(overdue, Some(Overdue::Pong(7_500)));
+        let overdue = timers.overdue(&settings(), at(27_500));
+        assert_eq!(
+            overdue,
+            Some((CloseCode::NO_PONG, "no pong within 7500 ms".to_owned()))
+        );
         timers.heard(at(26_000));
         assert_eq!(due(&timers, Transport::WebSocket, 27_500), (None, false, false));
         // Any byte shows that the client is there, and the pong stays owed.
         assert!(timers.take_pong() && !timers.take_pong());
-    }
-
-    #[test]
-    fn a_broker_that_leaves_goes_before_everything_else() {
-        let mut timers = Timers::new(Transport::WebSocket, at(0));
-        timers.pinged(at(0));
-        timers.leave_at(at(10_000));
-        let (before, ..) = due(&timers, Transport::WebSocket, 9_999);
-        assert_eq!(before, Some(Overdue::Pong(9_999)));
-        let (overdue, ..) = due(&timers, Transport::WebSocket, 10_000);
-        assert_eq!(overdue, Some(Overdue::Leave));
     }
 
     #[test]
@@ -243,6 +228,8 @@ mod tests {
             timers.next_due(Transport::Sse, &settings(), at(15_000)),
             at(16_000)
         );
+        timers.leave_at(at(5));
+        assert!(!timers.leaves(at(4)) && timers.leaves(at(5)));
         assert_eq!(timers.expire_at(Some(at(1))), None);
         assert_eq!(timers.expire_at(None), Some(at(1)));
         // And a stall within a quarter of its time, whatever else is due.

@@ -30,7 +30,7 @@ impl Shard {
         let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);
         for session in self.sessions.iter() {
             subscriptions += session.subscriptions.topics.len();
-            lagging += usize::from(session.reader.lagging_since().is_some());
+            lagging += usize::from(session.reader.lags());
             waiting += session.outbox.data_bytes() + session.outbox.control_bytes();
         }
         (subscriptions, lagging, waiting)

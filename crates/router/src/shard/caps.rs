@@ -12,7 +12,7 @@ use tickwire_wire::limits::{
 };
 use tickwire_wire::{Control, Pattern, Refusal};
 
-use super::Shard;
+use super::{Shard, ShardSettings};
 use crate::cell::TopicCell;
 use crate::publication::TopicId;
 use crate::session::{SessionId, Subscriptions};
@@ -48,15 +48,15 @@ impl Default for SessionLimits {
 }
 
 impl Subscriptions {
-    /// Whether one more pattern may be entered beside `most` subscriptions, as far as can be told without looking for its topics.
-    /// If it names a topic that exists, that is `topic`.
+    /// Whether one more pattern may be entered, as far as can be told without looking for its topics. If it names a topic that
+    /// exists, that is `topic`.
     pub(super) fn check_pattern(
         &self,
         pattern: &Pattern,
         topic: Option<TopicId>,
-        most: usize,
-        limits: &SessionLimits,
+        settings: &ShardSettings,
     ) -> Result<(), Refusal> {
+        let (most, limits) = (settings.limits.subscriptions, &settings.session_limits);
         if self.patterns.len() >= most && !self.patterns.contains_key(pattern) {
             return Err(exceeded(format!(
                 "the connection has its most subscriptions, {most}"

@@ -12,7 +12,9 @@ use crate::session::{Phase, SessionId, Transport};
 impl Shard {
     /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
     pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         if session.is_open() {
             self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
         } else if session.outbox.is_empty() {
@@ -49,14 +51,6 @@ impl Shard {
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
         self.mark_dirty(id);
-    }
-
-    /// Begins to close every open session.
-    pub fn close_all(&mut self, code: CloseCode, reason: &str, now: Micros) {
-        let all: Vec<SessionId> = self.sessions.iter().map(|session| session.id).collect();
-        for id in all {
-            self.close(id, code, reason, now);
-        }
     }
 
     /// Whether the session is closing and its close frame was written: the sending side can be shut.

@@ -16,6 +16,7 @@ use tickwire_wire::frame::payload_of;
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Micros, Seq, ServerMessage};
 
+use super::session_mut::SessionMut;
 use super::{First, Missed, Shard};
 use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
@@ -23,19 +24,10 @@ use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
 impl Shard {
-    /// Live bytes waiting from which on a session that does not lag is handed nothing more.
-    pub(super) const fn live_bytes_end(&self) -> usize {
-        self.settings.outbox_bytes_max.saturating_add(1)
-    }
-
     /// Takes note that `topic` has come to `seq`: from now on its subscribers are owed what is up to there.
     #[inline]
     pub(super) fn learn(&mut self, topic: TopicId, seq: Seq) {
-        let slot = &mut self.slots[topic.index()];
-        if seq > slot.head {
-            self.counts.ledger.owed += (seq.0 - slot.head.0) * slot.len() as u64;
-            slot.head = seq;
-        }
+        self.slots[topic.index()].learn(seq, &mut self.counts.ledger);
     }
 
     /// Lets the sessions lag that the last publication was too much for.
@@ -47,40 +39,39 @@ impl Shard {
 
     /// Lets a session lag: too much waits for it.
     pub(super) fn lag(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.open_session(id) else {
+        let Some(mut it) = self.session_mut(id) else {
             return;
         };
-        session.reader.lag(now);
-        session.subscriptions.one_shot_waits = false;
-        let taken = session.outbox.take_back(|_| true);
-        self.counts.lagged += 1;
+        it.session.reader.lag(now);
+        it.session.subscriptions.one_shot_waits = false;
+        it.counts.lagged += 1;
+        it.rewind();
         self.lagging.insert(id);
-        self.rewind(id, taken);
         if !is_planted(Fault::AckNotRewound) {
             self.rewind_answers(id);
         }
-        self.send_synced(id);
-        if let Some(session) = self.session(id) {
-            if is_planted(Fault::PullsForgotten) {
-                session.subscriptions.pulls = crate::pulls::Pulls::default();
-            }
-            session.subscriptions.pulls.restart();
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
+        it.send_synced();
+        let pulls = &mut it.session.subscriptions.pulls;
+        if is_planted(Fault::PullsForgotten) {
+            *pulls = crate::pulls::Pulls::default();
         }
-        self.mark_dirty(id);
+        pulls.restart();
+        it.rounds.enter(it.session);
     }
 
     /// Ends the lagging of a session that has nothing left to be pulled in.
     pub(super) fn live_again(&mut self, id: SessionId) {
-        let live_bytes_end = self.live_bytes_end();
-        if let Some(session) = self
-            .session(id)
-            .filter(|session| session.subscriptions.pulls.is_empty())
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.subscriptions.pulls.is_empty()
         {
             session.subscriptions.shrink();
             if session.outbox.is_empty() {
                 session.reader.progressed();
             }
-            if session.reader.caught_up(live_bytes_end) {
+            if session.reader.caught_up(self.settings.live_bytes_end()) {
                 self.lagging.remove(&id);
             }
         }
@@ -89,7 +80,7 @@ impl Shard {
     /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
     /// on their way.
     pub fn progressed(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.reader.progressed();
         }
     }
@@ -97,30 +88,59 @@ impl Shard {
     /// Brings what a session goes on with up to date, right before it is written: what was superseded while the session
     /// lagged is replaced, what can be pulled in is.
     pub(super) fn bring_up_to_date(&mut self, id: SessionId) {
-        if self.unfinished(id).is_some() && !is_planted(Fault::PulledBeforeAck) {
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
+        if it.session.unfinished.is_some() && !is_planted(Fault::PulledBeforeAck) {
             if is_planted(Fault::SupersededBeforeAck) {
-                self.refresh(id);
+                it.refresh();
             }
             return; // behind the ack, which may change what is asked for
         }
-        let Some(session) = self.session(id) else { return };
-        let superseded = session.reader.catch_up();
-        // What a rate holds back is newer, too, and nothing tells the session of it.
-        let held_back = || {
-            let mut patterns = session.subscriptions.patterns.values();
-            session.reader.lagging_since().is_some() && patterns.any(|sub| sub.pace.class().is_limited())
-        };
-        if (superseded || held_back()) && !is_planted(Fault::SupersededGoesOn) {
-            self.refresh(id);
+        if it.session.catch_up() && !is_planted(Fault::SupersededGoesOn) {
+            it.refresh();
         }
         self.pull(id);
     }
 
-    /// Puts the subscriptions of a session back to where they stood before what was taken back of it.
-    fn rewind(&mut self, id: SessionId, taken: Vec<Item>) {
+    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
+    fn rewind_answers(&mut self, id: SessionId) {
+        let (slots, directory) = (&self.slots, &self.directory);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        let (codec, topics) = (session.codec(), &session.subscriptions.topics);
+        // An ack from before a subscription is of another one of the topic, which had ended.
+        let standing = |topic: &str, number: u32| {
+            let topic = directory.find(topic)?.id();
+            let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
+            Some(slots[topic.index()].at(subscription.place).after)
+        };
+        session.outbox.rewrite_answers(|Placing { number, frame }| {
+            let message = codec.decode_server(payload_of(frame));
+            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
+                return None;
+            };
+            let mut changed = false;
+            // Where a resume begins is in the request.
+            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
+                if let Some(seq) = &mut result.seq
+                    && let Some(at) = standing(&result.topic, *number)
+                    && at < *seq
+                {
+                    (*seq, changed) = (at, true);
+                }
+            }
+            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
+        });
+    }
+}
+
+impl SessionMut<'_> {
+    /// Takes back what waits, and puts the subscriptions back to where they stood before it.
+    fn rewind(&mut self) {
+        let session = &mut *self.session;
+        let taken = session.outbox.take_back(|_| true);
         // The last first, so that each subscription ends where it stood before the first.
         for item in taken.into_iter().rev() {
             if let Item::Synced(synced) = &item {
@@ -180,53 +200,19 @@ impl Shard {
         }
     }
 
-    /// Lets the acks that wait among a session's data tell where their subscriptions stand now that it was taken back.
-    fn rewind_answers(&mut self, id: SessionId) {
-        let (slots, directory) = (&self.slots, &self.directory);
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let (codec, topics) = (session.codec(), &session.subscriptions.topics);
-        // An ack from before a subscription is of another one of the topic, which had ended.
-        let standing = |topic: &str, number: u32| {
-            let topic = directory.find(topic)?.id();
-            let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
-            Some(slots[topic.index()].at(subscription.place).after)
-        };
-        session.outbox.rewrite_answers(|Placing { number, frame }| {
-            let message = codec.decode_server(payload_of(frame));
-            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
-                return None;
-            };
-            let mut changed = false;
-            // Where a resume begins is in the request.
-            for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
-                if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic, *number)
-                    && at < *seq
-                {
-                    (*seq, changed) = (at, true);
-                }
-            }
-            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
-        });
-    }
-
     /// Replaces what waits for a session that lags and has been superseded meanwhile by the newest.
-    fn refresh(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
+    fn refresh(&mut self) {
+        let session = &mut *self.session;
         // An ack among the data tells where the data before it ends. Once it is written, the rest can be replaced.
         if session.outbox.answer_bytes() > 0 {
             return;
         }
         let mut may_be_again = false;
-        let (variant, subscriptions, slots) = (session.variant, &session.subscriptions, &mut self.slots);
+        let (variant, subscriptions, slots) = (session.variant, &session.subscriptions, &mut *self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
         let mut decided = FxHashSet::default();
-        let (counts, deflater) = (&mut self.counts, &mut self.deflater);
+        let (counts, deflater) = (&mut *self.counts, &mut *self.deflater);
         session.outbox.refresh(|frame| {
             if matches!(frame.sort, Sort::OneShot) {
                 return None;
@@ -266,7 +252,7 @@ impl Shard {
         });
         session.reader.set_superseded(may_be_again);
         for (topic, seq) in learnt {
-            self.learn(topic, seq);
+            self.slots[topic.index()].learn(seq, &mut self.counts.ledger);
         }
     }
 }

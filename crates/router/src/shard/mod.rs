@@ -17,10 +17,12 @@ mod parting;
 mod piecewise;
 mod publishing;
 mod pulled;
+mod pulling;
 mod rate;
 mod requests;
 mod resume;
 mod rights;
+mod session_mut;
 mod sessions;
 mod settings;
 mod slot;
@@ -31,6 +33,7 @@ mod synced;
 mod timers;
 mod watching;
 mod wide;
+mod writing;
 
 pub use caps::SessionLimits;
 pub use drain::Drain;
@@ -55,13 +58,13 @@ use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::frame;
 use tickwire_wire::{Codec, Control, Micros, Pattern, Seq, Variant};
+use writing::Rounds;
 
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
-use crate::outbox::{Fanout, Outbox, Overrun};
+use crate::outbox::Outbox;
 use crate::pace::Pace;
-use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::queue::Batch;
 use crate::rights::Rights;
@@ -96,8 +99,8 @@ pub struct Shard {
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
-    /// What the piece of a request that is being done comes to; none in between.
-    piece: Option<Piece>,
+    /// What the piece of a request that is being done comes to.
+    piece: Piece,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
@@ -105,10 +108,7 @@ pub struct Shard {
     overflowed: VecDeque<TopicId>,
     /// Topics of the inbox that fell silent, with their newest number.
     silent: VecDeque<(TopicId, Seq)>,
-    /// Sessions that have something to be written, or pulled in.
-    dirty: VecDeque<SessionId>,
-    /// How many of them this round of writing has left; none between two rounds.
-    round: Option<usize>,
+    rounds: Rounds,
     gone: VecDeque<(SessionId, u32)>,
     /// Sessions that have ended and whose subscriptions are being taken out, the first of them now.
     partings: VecDeque<Parting>,
@@ -154,13 +154,12 @@ impl Shard {
             generation: 0,
             slots: Vec::new(),
             patterns: PatternIndex::default(),
-            piece: None,
+            piece: Piece::default(),
             inbox: Batch::default(),
             delivered: 0,
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),
-            dirty: VecDeque::new(),
-            round: None,
+            rounds: Rounds::default(),
             gone: VecDeque::new(),
             partings: VecDeque::new(),
             removed: 0,
@@ -214,7 +213,6 @@ impl Shard {
     ) -> SessionId {
         let variant = variant.into();
         self.generation = self.generation.wrapping_add(1);
-        let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
         let outbox = Outbox::counted(variant, self.waiting_bytes.clone());
         let session = self.sessions.insert(|id| Session {
             id,
@@ -223,11 +221,11 @@ impl Shard {
             transport,
             phase: Phase::Open,
             writing: Writing::Idle,
-            reader: Reader::new(live_bytes_end),
+            reader: Reader::new(self.settings.live_bytes_end()),
             timers: Timers::new(transport, now),
             publishes: false,
             publisher: None,
-            generation,
+            generation: self.generation,
             allowance: Allowance::default(),
             rights,
             subscriptions: Subscriptions::default(),
@@ -235,7 +233,7 @@ impl Shard {
         });
         let id = session.id;
         self.send_welcome(id, now);
-        self.schedule(id);
+        self.schedule_after(id, Micros(0));
         self.announce_to_late(id, now);
         id
     }
@@ -291,28 +289,10 @@ impl Shard {
         }
     }
 
-    /// Something is to be written for a session, or pulled in first. One that was handed out is looked at again when it is
-    /// known what its socket took.
-    fn mark_dirty(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && (session.writing == Writing::Idle
-                || (is_planted(Fault::OfferedTwice) && session.writing == Writing::Offered))
-        {
-            session.writing = Writing::Dirty;
-            self.dirty.push_back(id);
-        }
-    }
-
     /// Whether the session takes requests: it exists and is not closing.
     #[must_use]
     pub fn is_open(&self, id: SessionId) -> bool {
         self.sessions.get(id).is_some_and(Session::is_open)
-    }
-
-    /// The codec of a session.
-    #[must_use]
-    pub fn codec(&self, id: SessionId) -> Option<Codec> {
-        self.variant(id).map(Variant::codec)
     }
 
     /// How a session's data messages are written.
@@ -347,117 +327,5 @@ impl Shard {
             }
         }
         None
-    }
-
-    /// Number of sessions that have frames to write.
-    #[must_use]
-    pub fn dirty_count(&self) -> usize {
-        self.dirty.len()
-    }
-
-    /// The next session of this round that has frames to write; what it was waiting to pull in is in its outbox by then.
-    /// `None` ends the round, and the next call begins another one, with the sessions that are dirty by then.
-    ///
-    /// A session that was handed out is not handed out again before [`Self::wrote`] emptied its outbox, or
-    /// [`Self::writable`] or [`Self::refill`] said that it takes more. So whoever collects a batch has each session once.
-    pub fn next_dirty(&mut self) -> Option<SessionId> {
-        let mut left = self.round.take().unwrap_or(self.dirty.len());
-        while left > 0
-            && let Some(id) = self.dirty.pop_front()
-        {
-            left -= usize::from(!is_planted(Fault::OfferedTwice));
-            if self.offer(id) {
-                self.round = Some(left);
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    /// Offers a dirty session what waits for it; returns whether anything does.
-    fn offer(&mut self, id: SessionId) -> bool {
-        let Some(session) = self.session(id) else {
-            return false;
-        };
-        if session.writing != Writing::Dirty {
-            return false; // entered by an earlier session with this number
-        }
-        // Before anything is pulled in: that must not enter it into the list again.
-        session.writing = Writing::Offered;
-        if session.reader.lagging_since().is_some() || !session.subscriptions.pulls.is_empty() {
-            self.bring_up_to_date(id);
-        }
-        let Some(session) = self.session(id) else {
-            return false;
-        };
-        if !session.outbox.is_empty() {
-            return true;
-        }
-        session.writing = Writing::Idle;
-        self.pull_later(id);
-        false
-    }
-
-    /// The session's socket takes bytes again, after it did not take all that waited.
-    pub fn writable(&mut self, id: SessionId) {
-        self.take_back_offer(id);
-        self.mark_dirty(id);
-    }
-
-    fn take_back_offer(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id)
-            && session.writing == Writing::Offered
-        {
-            session.writing = Writing::Idle;
-        }
-    }
-
-    /// Fills a session's outbox with messages that it was waiting to pull in. It is [`Self::writable`] for a caller that reads the
-    /// outbox itself and does not use [`Self::next_dirty`].
-    pub fn refill(&mut self, id: SessionId) {
-        self.take_back_offer(id);
-        self.bring_up_to_date(id);
-        self.pull_later(id);
-    }
-
-    /// What waits for a session.
-    #[must_use]
-    pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
-        self.sessions.get(id).map(|session| &session.outbox)
-    }
-
-    /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
-    ///
-    /// # Errors
-    /// When fewer bytes waited. What the far end has is not what the shard knows of then: the connection cannot go on.
-    pub fn wrote(
-        &mut self,
-        id: SessionId,
-        count: usize,
-        now: Micros,
-        done: impl FnMut(&Fanout),
-    ) -> Result<(), Overrun> {
-        let Some(session) = self.session(id).filter(|_| count > 0) else {
-            return Ok(());
-        };
-        let advance = session.outbox.advance(count, done);
-        if advance.spoke {
-            session.timers.spoke(now);
-        }
-        session.reader.took();
-        let waiting = session.outbox.data_bytes();
-        session.subscriptions.one_shot_waits &= waiting > 0;
-        if session.writing == Writing::Offered && session.outbox.is_empty() {
-            session.writing = Writing::Idle;
-        }
-        let pulls = !session.subscriptions.pulls.is_empty();
-        self.counts.ledger.settle(advance.settled);
-        if pulls {
-            self.mark_dirty(id);
-        }
-        match advance.excess {
-            0 => Ok(()),
-            excess => Err(Overrun(excess)),
-        }
     }
 }

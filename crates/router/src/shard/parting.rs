@@ -23,22 +23,22 @@ pub(super) struct Parting {
 }
 
 impl Shard {
-    /// Forgets a session whose connection has ended.
+    /// Forgets a session whose connection has ended. Does nothing if there is none: a shard that begins anew has forgotten all.
     pub fn remove(&mut self, id: SessionId) {
         self.expires_never(id);
         self.unsubscribe_all(id);
-        let waiting_bytes = self.waiting_bytes.clone();
-        let Some(session) = self.sessions.get_mut(id) else {
+        let session = self.sessions.get_mut(id);
+        let Some(session) = session.filter(|session| session.phase != Phase::Gone) else {
             return;
         };
-        let outbox = Outbox::counted(session.variant, waiting_bytes);
+        let outbox = Outbox::counted(session.variant, self.waiting_bytes.clone());
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
-        if !session.subscriptions.parting {
-            self.sessions.remove(id);
-        } else if session.phase != Phase::Gone {
+        if session.subscriptions.parting {
             session.phase = Phase::Gone;
             self.removed += 1;
+        } else {
+            self.sessions.remove(id);
         }
     }
 

@@ -6,6 +6,7 @@
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
 use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
+use super::subscribe::closing;
 use super::{Shard, ShardSettings};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
@@ -13,7 +14,7 @@ use crate::session::SessionId;
 impl Shard {
     /// Whose the topics are that a session makes from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.publisher = Some(publisher);
         }
     }
@@ -36,7 +37,7 @@ impl Shard {
             let rate = publish_rate(&self.settings, &session.rights);
             session.allowance.take_publication(rate, refusals, now)
         });
-        self.is_taken(id, request, taken, now)
+        self.let_pass(id, request, taken, now)
     }
 
     pub(super) fn publish_request(
@@ -52,8 +53,9 @@ impl Shard {
         }
         let bytes = data.heap_bytes() as u64;
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
-            self.check_publish(id, &topic)?;
-            let publisher = self.sessions.get(id).and_then(|session| session.publisher);
+            let session = self.sessions.open(id).ok_or_else(closing)?;
+            session.rights.check_publish(&topic)?;
+            let publisher = session.publisher;
             let published = self.directory.publish_by(publisher, &name, data, now);
             published.map_err(Refusal::from)
         });
@@ -66,8 +68,8 @@ impl Shard {
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes;
-                self.accepted(id);
-                if let Some(session) = self.open_session(id) {
+                if let Some(session) = self.sessions.open(id) {
+                    session.allowance.accepted();
                     session.publishes = true;
                 }
                 if let Some(request) = request {

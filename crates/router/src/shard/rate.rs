@@ -125,10 +125,7 @@ impl Shard {
         list.waits = true;
         self.rate_timers.start(list.class, topic, now);
         self.learn(topic, publication.seq);
-        let list = &mut self.slots[topic.index()].rated[index];
-        let mut subscribers = std::mem::take(&mut list.subscribers);
-        let handed = self.hand_all(&mut subscribers, publication);
-        self.slots[topic.index()].rated[index].subscribers = subscribers;
+        let handed = self.hand_all(publication, Some(index));
         self.lag_overfull(now);
         handed
     }

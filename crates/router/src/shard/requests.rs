@@ -14,7 +14,7 @@ use crate::bucket::SharedBucket;
 use crate::counts::Op;
 use crate::item::Placing;
 use crate::planted::{Fault, is_planted};
-use crate::session::{SessionId, TooFast};
+use crate::session::{Session, SessionId, TooFast};
 
 /// The answer to one topic of a request, and what follows it.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Shard {
         // Nobody asks for anything by a token that is over.
         self.expire_tokens(now);
         self.finish(id, now);
-        let Some(session) = self.open_session(id) else {
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_open()) else {
             return;
         };
         session.timers.requested();
@@ -115,11 +115,12 @@ impl Shard {
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
         let session = self.sessions.open(id);
         let taken = session.map(|session| session.allowance.take_request(&self.settings, now));
-        self.is_taken(id, request, taken, now)
+        self.let_pass(id, request, taken, now)
     }
 
-    /// Refuses what came too fast, or closes its session. Returns whether it may go on; not if there is no session.
-    pub(super) fn is_taken(
+    /// Lets pass what was taken from an allowance. What came too fast is refused, or its session closed. Returns whether it passes;
+    /// not if there is no session.
+    pub(super) fn let_pass(
         &mut self,
         id: SessionId,
         request: Option<RequestId>,
@@ -129,13 +130,13 @@ impl Shard {
         match taken {
             Some(Ok(())) => return true,
             Some(Err(TooFast::Refused(refusal))) => self.refuse(id, request, refusal, now),
-            Some(Err(TooFast::Closed(reason))) => self.close(id, CloseCode::POLICY, reason, now),
+            Some(Err(TooFast::Closed(reason))) => self.close(id, CloseCode::POLICY, &reason, now),
             None => {}
         }
         false
     }
 
-    /// Lets a session take its looks at topics from those of its address, too.
+    /// Lets a session take its looks at topics from those of its address, too. It may have ended as soon as it was opened.
     pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
         if let Some(session) = self.session(id) {
             session.allowance.share(visits);
@@ -270,17 +271,18 @@ impl Shard {
         let standing = match &cell {
             Some(cell) => {
                 self.meet(cell);
-                self.lineage_told(id, cell.id());
-                self.standing(id, cell)
+                self.session_mut(id).and_then(|mut it| {
+                    it.lineage_told(cell.id());
+                    it.standing(cell)
+                })
             }
             None => {
                 let session = self.open_session(id);
-                let expected = session.is_some_and(|s| {
-                    s.subscriptions
-                        .patterns
-                        .keys()
-                        .any(|pattern| pattern.matches(&topic))
-                });
+                let covers = |session: &mut Session| {
+                    let mut patterns = session.subscriptions.patterns.keys();
+                    patterns.any(|pattern| pattern.matches(&topic))
+                };
+                let expected = session.is_some_and(covers);
                 expected.then(|| self.directory.before_first())
             }
         };
@@ -300,8 +302,10 @@ impl Shard {
             ..Answer::new(result)
         };
         self.ack(id, request, vec![answer], now);
-        if let Some(cell) = cell {
-            self.send_snapshot(id, &cell);
+        if let Some(cell) = cell
+            && let Some(mut it) = self.session_mut(id)
+        {
+            it.send_snapshot(&cell);
         }
     }
 }

@@ -39,18 +39,6 @@ impl Shard {
         });
     }
 
-    /// Whether a session may subscribe to `pattern`.
-    pub(super) fn check_subscribe(&self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
-        let session = self.sessions.get(id);
-        session.map_or_else(closing, |session| session.rights.check_subscribe(pattern))
-    }
-
-    /// Whether a session may publish to `topic`.
-    pub(super) fn check_publish(&self, id: SessionId, topic: &str) -> Result<(), Refusal> {
-        let session = self.sessions.get(id);
-        session.map_or_else(closing, |session| session.rights.check_publish(topic))
-    }
-
     /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
     pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
         if self.is_open(id) {
@@ -87,7 +75,7 @@ impl Shard {
         now: Micros,
     ) {
         self.finish(id, now);
-        let Some(session) = self.open_session(id) else {
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_open()) else {
             return;
         };
         let narrowed = *session.rights != *rights;
@@ -130,7 +118,9 @@ impl Shard {
     /// leaves already, what waits of their topics is dropped.
     pub fn change_rights(&mut self, id: SessionId, after: Rc<Rights>, now: Micros) {
         self.finish(id, now);
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.rights = after;
         let in_order = self.answers_keep_their_place(id);
         for refusal in self.end_forbidden(id) {
@@ -211,14 +201,10 @@ impl Shard {
     /// Ends a session whose token is worth nothing any more with 4003: of the data that waits only a frame begun is sent. One
     /// that leaves has its close frame, and keeps that one's code; data is not waited for any longer.
     pub fn withdraw(&mut self, id: SessionId, reason: &str, now: Micros) {
-        match self.session(id).map(|session| session.phase) {
+        match self.sessions.get_mut(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
             Some(Phase::Leaving(_)) => self.end_patience(id, now),
             Some(Phase::Closing(_) | Phase::GivenUp | Phase::Gone) | None => {}
         }
     }
-}
-
-fn closing() -> Result<(), Refusal> {
-    Err(Refusal::new(ErrorCode::Internal, "the connection is closing"))
 }

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use tickwire_wire::message::TopicState;
 use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
 
+use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{SourceState, Status};
 use crate::publication::{Publication, TopicId};
-use crate::session::{Session, SessionId};
+use crate::session::Session;
 
 /// A state of a topic as a frame, encoded once per codec.
 #[derive(Default)]
@@ -74,6 +75,14 @@ impl News<'_> {
             SourceState::Silent
         }
     }
+
+    /// Tells a subscriber.
+    fn tell(&mut self, session: &mut Session, subscriber: &mut Subscriber) {
+        let (topic, state) = (self.cell.id(), self.state());
+        let frame = self.frames.get(session.codec(), self.cell.topic(), state);
+        let before = std::mem::replace(&mut subscriber.told, state);
+        session.outbox.push_status(Status { topic, before, frame });
+    }
 }
 
 impl Shard {
@@ -119,71 +128,58 @@ impl Shard {
             frames: StatusFrames::default(),
             known: false,
         };
-        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
-        self.tell_all(&mut subscribers, &mut news);
-        self.slots[topic.index()].subscribers = subscribers;
-        for index in 0..self.slots[topic.index()].rated.len() {
-            let mut subscribers = std::mem::take(self.slots[topic.index()].rated_mut(index));
-            self.tell_all(&mut subscribers, &mut news);
-            *self.slots[topic.index()].rated_mut(index) = subscribers;
+        for subscribers in self.slots[topic.index()].lists_mut() {
+            for subscriber in subscribers {
+                // Who is behind is told on the way to the head.
+                if !news.concerns(subscriber.told) || subscriber.behind {
+                    continue;
+                }
+                if !news.stale && subscriber.after >= news.seq {
+                    news.known = true;
+                    continue;
+                }
+                let Some(session) = self.sessions.open(subscriber.session) else {
+                    continue;
+                };
+                if session.reader.takes(session.outbox.live_bytes()) {
+                    news.tell(session, subscriber);
+                } else {
+                    subscriber.behind = true;
+                    session.fall_behind(topic, subscriber.every);
+                    if session.reader.is_live() {
+                        self.overfull.push(subscriber.session);
+                    }
+                }
+                self.rounds.enter(session);
+            }
         }
         let known = news.known;
         self.lag_overfull(now);
         known
     }
+}
 
-    fn tell_all(&mut self, subscribers: &mut [Subscriber], news: &mut News<'_>) {
-        for subscriber in subscribers {
-            // Who is behind is told on the way to the head.
-            if !news.concerns(subscriber.told) || subscriber.behind {
-                continue;
-            }
-            if !news.stale && subscriber.after >= news.seq {
-                news.known = true;
-                continue;
-            }
-            let Some(session) = self.open_session(subscriber.session) else {
-                continue;
-            };
-            if !session.reader.takes(session.outbox.live_bytes()) {
-                subscriber.behind = true;
-                session
-                    .subscriptions
-                    .pulls
-                    .follow_later(news.cell.id(), subscriber.every);
-                if session.reader.is_live() {
-                    self.overfull.push(subscriber.session);
-                }
-            } else {
-                let (topic, state) = (news.cell.id(), news.state());
-                let frame = news.frames.get(session.codec(), news.cell.topic(), state);
-                let before = std::mem::replace(&mut subscriber.told, state);
-                session.outbox.push_status(Status { topic, before, frame });
-            }
-            self.mark_dirty(subscriber.session);
-        }
-    }
-
+impl SessionMut<'_> {
     /// Tells a subscription that goes on from the directory that the source came back, if it did since: also when it has
     /// fallen silent again behind messages that are still to come.
-    pub(super) fn tell_live(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
+    pub(super) fn tell_live(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if subscriber.told == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
-            self.tell_one(id, cell, subscriber, SourceState::Live);
+            self.tell_one(cell, subscriber, SourceState::Live);
         }
     }
 
     /// Tells a subscription that has come to the head of its topic that the book is in doubt or the source silent, if it is.
-    pub(super) fn tell_stale(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
+    pub(super) fn tell_stale(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if cell.is_doubted()
             && let Some(newest) = cell.newest().filter(|newest| newest.seq == subscriber.after)
             && let Some(reason) = newest.doubt
             && subscriber.told.doubt() != Some(reason)
         {
-            self.tell_one(id, cell, subscriber, SourceState::Doubted(reason));
+            self.tell_one(cell, subscriber, SourceState::Doubted(reason));
         }
         let since = cell.stale_since();
         if since.is_some() && subscriber.told == SourceState::Live {
-            self.tell_one(id, cell, subscriber, SourceState::Silent);
+            self.tell_one(cell, subscriber, SourceState::Silent);
         }
         if since.is_some() && subscriber.told == SourceState::Silent {
             // The shard may not have heard of it.
@@ -192,12 +188,10 @@ impl Shard {
         }
     }
 
-    fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
-        if let Some(session) = self.open_session(id) {
-            let frame = status_frame(session.codec(), cell.topic(), state);
-            let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
-            session.outbox.push_status(Status { topic, before, frame });
-        }
+    fn tell_one(&mut self, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
+        let frame = status_frame(self.session.codec(), cell.topic(), state);
+        let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
+        self.session.outbox.push_status(Status { topic, before, frame });
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tickwire_wire::{Pattern, Seq};
 
+use super::session_mut::SessionMut;
 use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{Item, SourceState};
@@ -44,46 +45,18 @@ impl Shard {
     /// Adds one more pattern of a session to a topic, one that asks for `pace`. A session that is new to the topic gets
     /// what comes after `after`; `told` is whether its client knows, or is about to be told, the topic's lineage.
     pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
-        let (topic, pace) = (cell.id(), pace.on(cell.kind()));
-        let Some(session) = self.sessions.get_mut(id) else {
+        let topic = cell.id();
+        let Some(mut it) = self.session_mut(id) else {
             return;
         };
-        if let Some(subscription) = session.subscriptions.topics.get(&topic) {
+        if it.session.subscriptions.has(topic) {
             if told {
-                let subscriber = self.slots[topic.index()].at_mut(subscription.place);
-                subscriber.opening.acked();
+                it.lineage_told(topic);
             }
-            session.subscriptions.cover(topic, pace);
+            it.session.subscriptions.cover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);
-            return;
-        }
-        self.counts.ledger.begin(after, self.slots[topic.index()].head);
-        let subscriber = Subscriber {
-            session: id,
-            every: pace.is_every(),
-            behind: false,
-            opening: Opening::new(told),
-            told: SourceState::Live,
-            after,
-        };
-        let subscription = SubRef {
-            place: self.slots[topic.index()].add(pace.class(), subscriber),
-            covers: 1,
-            every: u32::from(pace.is_every()),
-            awaited: Awaited::default(),
-            begun: session.subscriptions.acks,
-        };
-        let waits = session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
-        session.subscriptions.topics.insert(topic, subscription);
-        self.slots[topic.index()].counted += 1;
-        self.subscriptions += 1;
-        cell.subscriber_added();
-        if let Some(piece) = &mut self.piece {
-            piece.joined(id, topic);
-        }
-        if waits || cell.stale_since().is_some() || cell.is_doubted() {
-            // It begins behind an ack that is still to come, or is told at the head.
-            self.catch_up(id, topic, subscription.place);
+        } else {
+            it.join(cell, after, pace, told);
         }
     }
 
@@ -102,9 +75,7 @@ impl Shard {
         let Some((place, cancelled)) = session.subscriptions.end(topic) else {
             return false;
         };
-        if let Some(piece) = &mut self.piece {
-            piece.replayed += cancelled;
-        }
+        self.piece.replayed += cancelled;
         self.forget(topic, place);
         true
     }
@@ -115,18 +86,18 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let (Some(pace), Some(mut place)) =
-            (session.subscriptions.settle_pace(topic), self.place_of(id, topic))
+        let subscriptions = &mut session.subscriptions;
+        let (Some(pace), Some(mut place)) = (subscriptions.settle_pace(topic), subscriptions.place_of(topic))
         else {
             return;
         };
         if pace.class() != place.class {
             let subscriber = self.take_out(topic, place);
             place = self.slots[topic.index()].add(pace.class(), subscriber);
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.subscriptions.moved(topic, place);
+            if let Some(mut it) = self.session_mut(id) {
+                it.session.subscriptions.moved(topic, place);
+                it.catch_up(topic, place);
             }
-            self.catch_up(id, topic, place);
         }
         self.slots[topic.index()].at_mut(place).every = pace.is_every();
     }
@@ -286,5 +257,41 @@ impl Shard {
         };
         session.subscriptions.forget_pulls(left);
         self.live_again(id);
+    }
+}
+
+impl SessionMut<'_> {
+    /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says. Returns where its subscriber is.
+    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, told: bool) -> Place {
+        let (topic, pace) = (cell.id(), pace.on(cell.kind()));
+        let slot = &mut self.slots[topic.index()];
+        self.counts.ledger.begin(after, slot.head);
+        let subscriber = Subscriber {
+            session: self.session.id,
+            every: pace.is_every(),
+            behind: false,
+            opening: Opening::new(told),
+            told: SourceState::Live,
+            after,
+        };
+        let place = slot.add(pace.class(), subscriber);
+        slot.counted += 1;
+        *self.subscriptions += 1;
+        let subscription = SubRef {
+            place,
+            covers: 1,
+            every: u32::from(pace.is_every()),
+            awaited: Awaited::default(),
+            begun: self.session.subscriptions.acks,
+        };
+        self.session.subscriptions.topics.insert(topic, subscription);
+        cell.subscriber_added();
+        self.piece.joined(self.session.id, topic);
+        let waits = self.session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
+        if waits || cell.stale_since().is_some() || cell.is_doubted() {
+            // It begins behind an ack that is still to come, or is told at the head.
+            self.catch_up(topic, place);
+        }
+        place
     }
 }

@@ -8,23 +8,19 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 
 use tickwire_wire::frame::{Opcode, frame};
-use tickwire_wire::{CloseCode, Control, Micros};
+use tickwire_wire::{Control, Micros};
 
 use super::Shard;
 use crate::counts::Op;
-use crate::planted::{Fault, is_planted};
-use crate::session::{Overdue, Phase, SessionId};
+use crate::session::{Phase, SessionId};
 
 /// Sessions that are seen to before something else has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
 
-/// What the close frame says to a reader that does not take what it was promised.
-const REPLAY_OVERDUE: &str = "slow reader: messages that it was promised waited too long";
-
 impl Shard {
     /// The client sent bytes.
     pub fn heard(&mut self, id: SessionId, now: Micros) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.timers.heard(now);
         }
     }
@@ -40,7 +36,8 @@ impl Shard {
 
     /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
     pub fn pong(&mut self, id: SessionId, now: Micros) {
-        let owed = self.session(id).is_some_and(|session| session.timers.take_pong());
+        let session = self.sessions.get_mut(id);
+        let owed = session.is_some_and(|session| session.timers.take_pong());
         if !owed {
             self.within_rate(id, None, now);
             self.close_if_drowning(id, now);
@@ -89,35 +86,11 @@ impl Shard {
             Phase::Closing(_) | Phase::Leaving(_) | Phase::GivenUp | Phase::Gone => return,
             Phase::Open => {}
         }
-        match session.timers.overdue(settings, now) {
-            Some(Overdue::Leave) => return self.depart(id, now),
-            Some(Overdue::Request) => {
-                let most_ms = settings.first_request_ms;
-                let reason = format!("no request within {most_ms} ms of the handshake");
-                return self.close(id, CloseCode::NO_REQUEST, &reason, now);
-            }
-            Some(Overdue::Pong(waited_ms)) => {
-                let reason = format!("no pong within {waited_ms} ms");
-                return self.close(id, CloseCode::NO_PONG, &reason, now);
-            }
-            None => {}
+        if session.timers.leaves(now) {
+            return self.depart(id, now);
         }
-        let lags = session.reader.lagging_since().is_some() && !session.subscriptions.pulls.is_empty();
-        if lags || !session.outbox.is_empty() {
-            // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
-            session.reader.waits(now);
-        }
-        if session.reader.is_stalled(settings.stall_ms, now) && !is_planted(Fault::StalledNeverClosed) {
-            let reason = format!(
-                "slow reader: nothing of what waited for it was taken for {} ms",
-                settings.stall_ms
-            );
-            self.close(id, CloseCode::SLOW, &reason, now);
-            return;
-        }
-        let replay_ms = settings.session_limits.replay_ms;
-        if session.subscriptions.replay_is_overdue(replay_ms, now) {
-            return self.close(id, CloseCode::SLOW, REPLAY_OVERDUE, now);
+        if let Some((code, reason)) = session.overdue(settings, now) {
+            return self.close(id, code, &reason, now);
         }
         session.outbox.rest();
         let transport = session.transport;
@@ -155,13 +128,8 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// Enters a new session into the heap.
-    pub(super) fn schedule(&mut self, id: SessionId) {
-        self.schedule_after(id, Micros(0));
-    }
-
-    /// Enters a session into the heap again, not at or before `now`.
-    fn schedule_after(&mut self, id: SessionId, now: Micros) {
+    /// Enters a session into the heap, not at or before `now`; a new one, at whatever time comes first.
+    pub(super) fn schedule_after(&mut self, id: SessionId, now: Micros) {
         let Some(session) = self.sessions.get(id) else {
             return;
         };

@@ -231,9 +231,7 @@ impl Shard {
             wide.new -= usize::from(!had && self.place_of(id, cell.id()).is_some());
         }
         self.charge(id, visited, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += visited;
-        }
+        self.piece.visited += visited;
         let Some(session) = self.sessions.get(id) else {
             return Ok(is_all);
         };
@@ -285,21 +283,13 @@ impl Shard {
         let Stage::SeeingTo(mut from, before) = wide.stage else {
             return false;
         };
-        let spent = |shard: &Self| {
-            shard
-                .piece
-                .as_ref()
-                .map_or(usize::MAX, super::piecewise::Piece::spent)
-        };
-        let until = spent(self).saturating_add(most.max(1));
+        let until = self.piece.spent().saturating_add(most.max(1));
         let mut next = wide.found.next(from);
         while let Some(topic) = next
-            && spent(self) < until
+            && self.piece.spent() < until
         {
             from = topic.index() + 1;
-            if let Some(piece) = &mut self.piece {
-                piece.seen_to += 1;
-            }
+            self.piece.seen_to += 1;
             if let Some(cell) = self.slots[topic.index()].cell.clone() {
                 self.see_to(id, wide, &cell, before, ahead);
             }
@@ -322,31 +312,30 @@ impl Shard {
         ahead: Option<&Places>,
     ) {
         let topic = cell.id();
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
         match &wide.wish {
-            Wish::Begin { pace, .. } if self.place_of(id, topic).is_some() => {
+            Wish::Begin { pace, .. } if it.session.subscriptions.has(topic) => {
                 wide.in_order = true;
                 self.join(id, cell, Seq::ZERO, *pace, false);
             }
             Wish::Begin { pace, snapshot, own } => {
-                if let Some(session) = self.open_session(id) {
-                    let reserved = &mut session.subscriptions.reserved;
-                    *reserved = reserved.saturating_sub(1);
-                }
+                let reserved = &mut it.session.subscriptions.reserved;
+                *reserved = reserved.saturating_sub(1);
                 let mut given = [own.as_ref(), ahead].into_iter().flatten();
                 let left_at = given.find_map(|places| places.get(&topic).copied());
-                let begun = self.begin(id, cell, left_at, (*pace, *snapshot), Named::ByPattern);
+                let begun = it.begin(cell, left_at, (*pace, *snapshot), Named::ByPattern);
                 if let Some((resumed, not_resumed)) = &mut wide.resumed {
                     *resumed += usize::from(begun.recovered);
                     *not_resumed += usize::from(!begun.recovered);
                 }
             }
             Wish::Change { pace } => self.repace(id, cell, before, *pace),
-            Wish::Shoot => wide.in_order |= self.shoot(id, topic),
+            Wish::Shoot => wide.in_order |= it.shoot(topic),
             Wish::Leave => {
-                if self.leave(id, cell, before)
-                    && let Some(piece) = &mut self.piece
-                {
-                    piece.left.push(topic);
+                if self.leave(id, cell, before) {
+                    self.piece.left.push(topic);
                 }
             }
         }
