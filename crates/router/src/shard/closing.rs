@@ -12,7 +12,7 @@ use crate::session::{Phase, SessionId, Transport};
 impl Shard {
     /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
     pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.sessions.known(id) else {
             return;
         };
         if session.is_open() {

@@ -80,7 +80,7 @@ impl Shard {
     /// Takes note that a session's socket takes bytes, though none of those that wait here: they had been written, and were held up
     /// on their way.
     pub fn progressed(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.sessions.known(id) {
             session.reader.progressed();
         }
     }

@@ -89,6 +89,51 @@ struct Expectations {
 }
 
 /// The sessions and subscriptions of one thread.
+///
+/// # The order of calls
+///
+/// A shard does nothing by itself. Its owner opens a session for each connection ([`open`](Self::open)) and goes through rounds:
+///
+/// 1. It says what clients sent: [`heard`](Self::heard) for bytes, then [`request`](Self::request), [`ping`](Self::ping),
+///    [`pong`](Self::pong) or [`close_received`](Self::close_received) for each message, in the order in which they came. Tokens
+///    that [`next_auth`](Self::next_auth) hands out are answered by [`renew`](Self::renew) or [`refuse`](Self::refuse) before the
+///    session's next message. While a request is [`unfinished`](Self::unfinished), [`go_on`](Self::go_on) comes before anything else
+///    of its session.
+/// 2. [`on_timeout`](Self::on_timeout) does what is due, in each round or when [`next_timeout`](Self::next_timeout) says.
+/// 3. [`drain`](Self::drain) hands out what was published.
+/// 4. [`next_dirty`](Self::next_dirty) names each session that has something to be written, once. The owner writes of its
+///    [`outbox`](Self::outbox) what the socket takes and says with [`wrote`](Self::wrote) how much that was, before it asks for the
+///    outbox again. If the socket took all that it was offered and more waits, [`writable`](Self::writable) is called at once, and
+///    else when the socket takes bytes again. When the session [`is_finished`](Self::is_finished), the sending side is shut.
+/// 5. [`next_gone`](Self::next_gone) names the sessions whose connections are to be dropped. The owner calls
+///    [`remove`](Self::remove) for each, as for one whose connection has ended by itself, and does not use the number again until
+///    `open` returns it. [`part`](Self::part) takes out subscriptions of sessions that have ended until it returns `false`.
+///
+/// There is more to do at once if `drain` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0. An owner whose
+/// connections ask for bytes calls [`refill`](Self::refill) in place of `next_dirty` and `writable`.
+///
+/// ```
+/// use tickwire_router::{SessionId, Shard};
+/// use tickwire_wire::Micros;
+///
+/// /// A round, in which clients sent nothing. `write` returns how many bytes of those it is given a socket took.
+/// fn round(shard: &mut Shard, write: &mut impl FnMut(SessionId, &[u8]) -> usize, now: Micros) -> bool {
+///     shard.on_timeout(now);
+///     let more = shard.drain(1_000, now);
+///     while let Some(id) = shard.next_dirty() {
+///         let Some(outbox) = shard.outbox(id) else { continue };
+///         let bytes: Vec<u8> = outbox.waiting().flat_map(|it| it.bytes).copied().collect();
+///         let count = write(id, &bytes);
+///         if shard.wrote(id, count, now, |_| {}).is_err() {
+///             shard.remove(id);
+///         }
+///     }
+///     while let Some(id) = shard.next_gone() {
+///         shard.remove(id);
+///     }
+///     shard.part() || more || shard.dirty_count() > 0
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,

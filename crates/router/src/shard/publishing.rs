@@ -14,7 +14,7 @@ use crate::session::SessionId;
 impl Shard {
     /// Whose the topics are that a session makes from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.sessions.known(id) {
             session.publisher = Some(publisher);
         }
     }

@@ -57,7 +57,7 @@ impl Shard {
         // Nobody asks for anything by a token that is over.
         self.expire_tokens(now);
         self.finish(id, now);
-        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_open()) else {
+        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
             return;
         };
         session.timers.requested();

@@ -75,7 +75,7 @@ impl Shard {
         now: Micros,
     ) {
         self.finish(id, now);
-        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_open()) else {
+        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
             return;
         };
         let narrowed = *session.rights != *rights;
@@ -118,7 +118,7 @@ impl Shard {
     /// leaves already, what waits of their topics is dropped.
     pub fn change_rights(&mut self, id: SessionId, after: Rc<Rights>, now: Micros) {
         self.finish(id, now);
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.sessions.known(id) else {
             return;
         };
         session.rights = after;
@@ -201,7 +201,7 @@ impl Shard {
     /// Ends a session whose token is worth nothing any more with 4003: of the data that waits only a frame begun is sent. One
     /// that leaves has its close frame, and keeps that one's code; data is not waited for any longer.
     pub fn withdraw(&mut self, id: SessionId, reason: &str, now: Micros) {
-        match self.sessions.get_mut(id).map(|session| session.phase) {
+        match self.sessions.known(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
             Some(Phase::Leaving(_)) => self.end_patience(id, now),
             Some(Phase::Closing(_) | Phase::GivenUp | Phase::Gone) | None => {}

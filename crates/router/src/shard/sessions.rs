@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use crate::session::{Session, SessionId};
+use crate::session::{Phase, Session, SessionId};
 
 /// All sessions, those included that have ended and whose subscriptions are still being taken out.
 #[derive(Debug, Default)]
@@ -32,6 +32,17 @@ impl Sessions {
     #[inline]
     pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.0.get_mut(id.index())
+    }
+
+    /// The session that the owner of the shard means by `id`: one that it has opened and has not removed.
+    ///
+    /// # Panics
+    /// In a debug build when there is none. That is the owner's fault: what it says would be lost, or be taken for the next session
+    /// with this number.
+    pub(super) fn known(&mut self, id: SessionId) -> Option<&mut Session> {
+        let session = self.get_mut(id).filter(|session| session.phase != Phase::Gone);
+        debug_assert!(session.is_some(), "there is no session {}", id.0);
+        session
     }
 
     /// The session while it takes part: not closing, not gone.

@@ -20,7 +20,7 @@ const DEADLINES_AT_ONCE: usize = 512;
 impl Shard {
     /// The client sent bytes.
     pub fn heard(&mut self, id: SessionId, now: Micros) {
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.sessions.known(id) {
             session.timers.heard(now);
         }
     }
@@ -36,7 +36,7 @@ impl Shard {
 
     /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
     pub fn pong(&mut self, id: SessionId, now: Micros) {
-        let session = self.sessions.get_mut(id);
+        let session = self.sessions.known(id);
         let owed = session.is_some_and(|session| session.timers.take_pong());
         if !owed {
             self.within_rate(id, None, now);

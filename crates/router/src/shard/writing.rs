@@ -114,7 +114,7 @@ impl Shard {
     /// Fills a session's outbox with messages that it was waiting to pull in. It is [`Self::writable`] for a caller that reads the
     /// outbox itself and does not use [`Self::next_dirty`].
     pub fn refill(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.sessions.known(id) {
             session.take_back_offer();
             self.bring_up_to_date(id);
         }
@@ -140,7 +140,7 @@ impl Shard {
         now: Micros,
         done: impl FnMut(&Fanout),
     ) -> Result<(), Overrun> {
-        let Some(session) = self.sessions.get_mut(id).filter(|_| count > 0) else {
+        let Some(session) = self.sessions.known(id).filter(|_| count > 0) else {
             return Ok(());
         };
         let advance = session.outbox.advance(count, done);
