@@ -72,7 +72,7 @@ impl Shard {
         if self.is_unwanted(topic) {
             return 0;
         }
-        self.learn(topic, publication.seq);
+        self.slots[topic.index()].learn(publication.seq, &mut self.counts.ledger);
         if self.slots[topic.index()].stale_since.is_some() {
             self.source_came_back(topic, publication.seq, now);
         }
@@ -170,7 +170,7 @@ impl Shard {
         if self.is_unwanted(topic) {
             return 0;
         }
-        self.learn(topic, cell.position().seq);
+        self.slots[topic.index()].learn(cell.position().seq, &mut self.counts.ledger);
         if self.slots[topic.index()].stale_since.is_some() {
             self.source_came_back(topic, cell.position().seq, now);
         }

@@ -24,12 +24,6 @@ use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
 
 impl Shard {
-    /// Takes note that `topic` has come to `seq`: from now on its subscribers are owed what is up to there.
-    #[inline]
-    pub(super) fn learn(&mut self, topic: TopicId, seq: Seq) {
-        self.slots[topic.index()].learn(seq, &mut self.counts.ledger);
-    }
-
     /// Lets the sessions lag that the last publication was too much for.
     pub(super) fn lag_overfull(&mut self, now: Micros) {
         while let Some(id) = self.overfull.pop() {

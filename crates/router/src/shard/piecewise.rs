@@ -261,10 +261,8 @@ impl Shard {
         }
         if let Some(mut it) = self.session_mut(id) {
             for topic in piece.joined {
-                if let Some(place) = it.session.subscriptions.place_of(topic)
-                    && !is_planted(Fault::PieceFlowsBeforeAck)
-                {
-                    it.catch_up(topic, place);
+                if !is_planted(Fault::PieceFlowsBeforeAck) {
+                    it.catch_up(topic);
                 }
             }
             it.session.unfinished = Some(Box::new(unfinished));

@@ -17,7 +17,6 @@ use crate::cell::{Attached, Resume, TopicCell};
 use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
-use crate::replays::Replay;
 use crate::session::SessionId;
 
 /// Where a client says that it has come to in a topic.
@@ -197,7 +196,9 @@ impl SessionMut<'_> {
             };
         };
         let conflate = !pace.on(cell.kind()).is_every();
-        let most = (!conflate).then(|| self.replay_room());
+        let subscriptions = &self.session.subscriptions;
+        let limit = self.settings.session_limits.replay_bytes;
+        let most = (!conflate).then(|| limit.saturating_sub(subscriptions.replay_bytes()));
         let (at, resume) = cell.attach_at(self.shard, left_at, most);
         self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
         self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
@@ -210,7 +211,8 @@ impl SessionMut<'_> {
             Resume::Replay { since, messages } => {
                 self.resume(cell, since, at.seq, pace);
                 if !conflate {
-                    self.promise(cell.id(), messages);
+                    self.piece.replayed += messages.len();
+                    self.session.subscriptions.promise(cell.id(), messages);
                 }
                 true
             }
@@ -232,7 +234,9 @@ impl SessionMut<'_> {
             && let Some(missed) = missed.take()
             && !is_planted(Fault::MissedNotTold)
         {
-            self.miss(cell.id(), missed, at.seq);
+            self.counts.unresumed += at.seq.0 - missed.from.0 + 1;
+            self.session.subscriptions.miss(cell.id(), missed);
+            self.bring(cell.id());
         }
         Begun {
             at,
@@ -243,31 +247,9 @@ impl SessionMut<'_> {
 
     /// Lets a subscription begin after `since`, on the way to the topic's `head`.
     fn resume(&mut self, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
-        let place = self.join(cell, since, pace, true);
+        self.join(cell, since, pace, true);
         if head > since {
-            self.catch_up(cell.id(), place);
-            self.session.subscriptions.brings(cell.id());
-        }
-    }
-
-    /// Bytes of messages that may be kept for a session in addition to what it was promised.
-    fn replay_room(&self) -> usize {
-        let kept = self.session.subscriptions.replay_bytes();
-        self.settings.session_limits.replay_bytes.saturating_sub(kept)
-    }
-
-    fn promise(&mut self, topic: TopicId, messages: Replay) {
-        self.piece.replayed += messages.len();
-        self.session.subscriptions.promise(topic, messages);
-    }
-
-    /// Takes note that a pattern's subscription, which begins at `head`, is to be told what its client missed.
-    fn miss(&mut self, topic: TopicId, missed: Missed, head: Seq) {
-        self.counts.unresumed += head.0 - missed.from.0 + 1;
-        self.session.subscriptions.miss(topic, missed);
-        if let Some(place) = self.session.subscriptions.place_of(topic) {
-            self.catch_up(topic, place);
-            self.session.subscriptions.brings(topic);
+            self.bring(cell.id());
         }
     }
 

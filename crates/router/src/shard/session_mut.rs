@@ -14,7 +14,7 @@ use crate::cell::{Attached, TopicCell};
 use crate::counts::Counts;
 use crate::directory::ShardId;
 use crate::publication::{Publication, TopicId};
-use crate::session::{Place, Session, SessionId};
+use crate::session::{Session, SessionId};
 
 /// A session, and what of its shard it is served from.
 pub(super) struct SessionMut<'a> {
@@ -62,22 +62,28 @@ impl SessionMut<'_> {
 
     /// Sends a subscription's topic's current value before anything else of it, if it has one.
     pub(super) fn send_snapshot(&mut self, cell: &TopicCell) {
-        let topic = cell.id();
-        let Some(place) = self.session.subscriptions.place_of(topic) else {
-            return;
-        };
-        let opening = &mut self.slots[topic.index()].at_mut(place).opening;
-        if cell.position().seq > Seq::ZERO {
+        if let Some(place) = self.session.subscriptions.place_of(cell.id())
+            && cell.position().seq > Seq::ZERO
+        {
+            let opening = &mut self.slots[cell.id().index()].at_mut(place).opening;
             if opening.first() == First::Nothing {
                 opening.set_first(First::Snapshot);
             }
-            self.catch_up(topic, place);
-            self.session.subscriptions.brings(topic);
+            self.bring(cell.id());
         }
     }
 
+    /// Puts a subscription on the way to the head of its topic. The request that is under way brings what comes first.
+    pub(super) fn bring(&mut self, topic: TopicId) {
+        self.catch_up(topic);
+        self.session.subscriptions.brings(topic);
+    }
+
     /// Puts a subscription on the way to the head of its topic.
-    pub(super) fn catch_up(&mut self, topic: TopicId, place: Place) {
+    pub(super) fn catch_up(&mut self, topic: TopicId) {
+        let Some(place) = self.session.subscriptions.place_of(topic) else {
+            return;
+        };
         let subscriber = self.slots[topic.index()].at_mut(place);
         if !std::mem::replace(&mut subscriber.behind, true) {
             self.session.fall_behind(topic, subscriber.every);

@@ -47,44 +47,6 @@ impl StatusFrames {
     }
 }
 
-/// What a topic's subscribers are told.
-struct News<'a> {
-    cell: &'a TopicCell,
-    stale: bool,
-    /// The message before the silence, or the one that ends it.
-    seq: Seq,
-    frames: StatusFrames,
-    /// Whether a subscriber who has come further than `seq` knows of a later silence.
-    known: bool,
-}
-
-impl News<'_> {
-    const fn state(&self) -> SourceState {
-        if self.stale {
-            SourceState::Silent
-        } else {
-            SourceState::Live
-        }
-    }
-
-    /// Whether one who was told `told` is to be told. Who knows of a doubt knows that the topic is stale.
-    fn concerns(&self, told: SourceState) -> bool {
-        told == if self.stale {
-            SourceState::Live
-        } else {
-            SourceState::Silent
-        }
-    }
-
-    /// Tells a subscriber.
-    fn tell(&mut self, session: &mut Session, subscriber: &mut Subscriber) {
-        let (topic, state) = (self.cell.id(), self.state());
-        let frame = self.frames.get(session.codec(), self.cell.topic(), state);
-        let before = std::mem::replace(&mut subscriber.told, state);
-        session.outbox.push_status(Status { topic, before, frame });
-    }
-}
-
 impl Shard {
     /// Tells a topic's subscribers that its source fell silent after message `newest`, unless it has come back meanwhile.
     /// That message was delivered, but to those who are behind. Returns the number of subscribers.
@@ -120,40 +82,36 @@ impl Shard {
     /// Tells the subscribers of a topic who were told otherwise; of the end of a silence those who do not have message `seq`
     /// yet. Returns whether others know of a later silence.
     fn tell(&mut self, cell: &Arc<TopicCell>, stale: bool, seq: Seq, now: Micros) -> bool {
-        let topic = cell.id();
-        let mut news = News {
-            cell,
-            stale,
-            seq,
-            frames: StatusFrames::default(),
-            known: false,
+        let (topic, mut frames, mut known) = (cell.id(), StatusFrames::default(), false);
+        let (told, state) = match stale {
+            true => (SourceState::Live, SourceState::Silent),
+            false => (SourceState::Silent, SourceState::Live),
         };
-        for subscribers in self.slots[topic.index()].lists_mut() {
-            for subscriber in subscribers {
-                // Who is behind is told on the way to the head.
-                if !news.concerns(subscriber.told) || subscriber.behind {
-                    continue;
+        for subscriber in self.slots[topic.index()].lists_mut().flatten() {
+            // Who knows of a doubt knows that the topic is stale, and who is behind is told on the way to the head.
+            if subscriber.told != told || subscriber.behind {
+                continue;
+            }
+            if !stale && subscriber.after >= seq {
+                known = true;
+                continue;
+            }
+            let Some(session) = self.sessions.open(subscriber.session) else {
+                continue;
+            };
+            self.rounds.enter(session);
+            if session.reader.takes(session.outbox.live_bytes()) {
+                let frame = frames.get(session.codec(), cell.topic(), state);
+                let before = std::mem::replace(&mut subscriber.told, state);
+                session.outbox.push_status(Status { topic, before, frame });
+            } else {
+                subscriber.behind = true;
+                session.fall_behind(topic, subscriber.every);
+                if session.reader.is_live() {
+                    self.overfull.push(subscriber.session);
                 }
-                if !news.stale && subscriber.after >= news.seq {
-                    news.known = true;
-                    continue;
-                }
-                let Some(session) = self.sessions.open(subscriber.session) else {
-                    continue;
-                };
-                if session.reader.takes(session.outbox.live_bytes()) {
-                    news.tell(session, subscriber);
-                } else {
-                    subscriber.behind = true;
-                    session.fall_behind(topic, subscriber.every);
-                    if session.reader.is_live() {
-                        self.overfull.push(subscriber.session);
-                    }
-                }
-                self.rounds.enter(session);
             }
         }
-        let known = news.known;
         self.lag_overfull(now);
         known
     }

@@ -96,7 +96,7 @@ impl Shard {
             place = self.slots[topic.index()].add(pace.class(), subscriber);
             if let Some(mut it) = self.session_mut(id) {
                 it.session.subscriptions.moved(topic, place);
-                it.catch_up(topic, place);
+                it.catch_up(topic);
             }
         }
         self.slots[topic.index()].at_mut(place).every = pace.is_every();
@@ -261,8 +261,8 @@ impl Shard {
 }
 
 impl SessionMut<'_> {
-    /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says. Returns where its subscriber is.
-    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, told: bool) -> Place {
+    /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says.
+    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, told: bool) {
         let (topic, pace) = (cell.id(), pace.on(cell.kind()));
         let slot = &mut self.slots[topic.index()];
         self.counts.ledger.begin(after, slot.head);
@@ -290,8 +290,7 @@ impl SessionMut<'_> {
         let waits = self.session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
         if waits || cell.stale_since().is_some() || cell.is_doubted() {
             // It begins behind an ack that is still to come, or is told at the head.
-            self.catch_up(topic, place);
+            self.catch_up(topic);
         }
-        place
     }
 }
