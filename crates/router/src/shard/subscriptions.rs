@@ -166,9 +166,9 @@ impl Shard {
     /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
     /// directory must know the pattern already, and the topics that exist must have been met.
     pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
-        if self.open_session(id).is_none() {
+        let Some(session) = self.sessions.open(id) else {
             return;
-        }
+        };
         let shared = if sub.indexed {
             let expecting = self.patterns.entry(pattern);
             expecting.sessions.push(Expecting {
@@ -181,9 +181,7 @@ impl Shard {
             let cell = self.directory.find(pattern.as_str());
             cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
         };
-        if let Some(session) = self.session(id) {
-            session.subscriptions.enter(shared, sub);
-        }
+        session.subscriptions.enter(shared, sub);
     }
 
     pub(super) fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
