@@ -17,7 +17,7 @@ impl Shard {
         let between = |session: &Session| {
             session.is_open() && session.writing != Writing::Offered && !session.outbox.is_begun()
         };
-        self.sessions.get(id.index()).is_some_and(between)
+        self.sessions.get(id).is_some_and(between)
     }
 
     /// A shard with these settings that takes the place of this one. It has no sessions, and no topic is queued for it. The
@@ -35,7 +35,7 @@ impl Shard {
         fresh.generation = self.generation;
         fresh.counts = self.counts.clone();
         fresh.counts.ledger.end_all();
-        let open = self.sessions.iter().filter(|(_, session)| session.is_open());
+        let open = self.sessions.iter().filter(|session| session.is_open());
         open.for_each(|_| fresh.counts.closed(CloseCode::INTERNAL));
         fresh
     }

@@ -9,9 +9,9 @@ impl Shard {
     #[must_use]
     pub fn audit(&self) -> Audit {
         let (mut heads, mut pending, mut unseen) = (0_u64, 0, 0);
-        for (_, session) in &self.sessions {
+        for session in self.sessions.iter() {
             pending += session.outbox.stands_for();
-            for (topic, subscription) in &session.topics {
+            for (topic, subscription) in &session.subscriptions.topics {
                 let slot = &self.slots[topic.index()];
                 let subscriber = slot.at(subscription.place);
                 heads = heads.wrapping_add(slot.head.0);
@@ -28,9 +28,9 @@ impl Shard {
     #[must_use]
     pub fn sums_agree(&self) -> bool {
         let (mut subscriptions, mut lagging, mut waiting) = (0, 0, 0);
-        for (_, session) in &self.sessions {
-            subscriptions += session.topics.len();
-            lagging += usize::from(session.lagging_since.is_some());
+        for session in self.sessions.iter() {
+            subscriptions += session.subscriptions.topics.len();
+            lagging += usize::from(session.reader.lags());
             waiting += session.outbox.data_bytes() + session.outbox.control_bytes();
         }
         (subscriptions, lagging, waiting)

@@ -12,10 +12,10 @@ use tickwire_wire::limits::{
 };
 use tickwire_wire::{Control, Pattern, Refusal};
 
-use super::Shard;
-use crate::bucket::Rate;
+use super::{Shard, ShardSettings};
 use crate::cell::TopicCell;
-use crate::session::SessionId;
+use crate::publication::TopicId;
+use crate::session::{SessionId, Subscriptions};
 
 /// What bounds one connection beside what its `welcome` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,115 +47,112 @@ impl Default for SessionLimits {
     }
 }
 
-impl Shard {
-    /// The rate at which a session may be refused with `rate_limited`.
-    pub(super) fn patience(&self) -> Rate {
-        Rate::new(
-            self.settings.limits.ops_per_s,
-            self.settings.session_limits.rate_limited,
-        )
-    }
-
-    /// Whether a session may enter one more pattern, as far as can be told without looking for its topics.
-    pub(super) fn check_caps(&mut self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
-        let limits = self.settings.session_limits;
-        let cell = match pattern.is_wildcard() {
-            true => None,
-            false => self.directory.find(pattern.as_str()),
-        };
-        let Some(session) = self.open_session(id) else {
-            return Ok(());
-        };
-        if session.topics_full {
-            let reason = format!(
+impl Subscriptions {
+    /// Whether one more pattern may be entered, as far as can be told without looking for its topics. If it names a topic that
+    /// exists, that is `topic`.
+    pub(super) fn check_pattern(
+        &self,
+        pattern: &Pattern,
+        topic: Option<TopicId>,
+        settings: &ShardSettings,
+    ) -> Result<(), Refusal> {
+        let (most, limits) = (settings.limits.subscriptions, &settings.session_limits);
+        if self.patterns.len() >= most && !self.patterns.contains_key(pattern) {
+            return Err(exceeded(format!(
+                "the connection has its most subscriptions, {most}"
+            )));
+        }
+        if self.topics_full {
+            return Err(exceeded(format!(
                 "the connection has its most topics, {}, and its wildcards match more: unsubscribe them first",
                 limits.topics
-            );
-            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
+            )));
         }
-        if session.patterns.contains_key(pattern) {
+        if self.patterns.contains_key(pattern) {
             return Ok(());
         }
-        if let Some(cell) = cell {
-            let new = usize::from(!session.topics.contains_key(&cell.id()));
-            return self.check_topics(id, pattern, 1, new);
+        if let Some(topic) = topic {
+            return self.check_topics(pattern, 1, usize::from(!self.has(topic)), limits);
         }
-        let (held, more) = (session.pattern_tokens, pattern.tokens().count());
+        let (held, more) = (self.pattern_tokens, pattern.tokens().count());
         if held + more > limits.pattern_tokens {
-            let reason = format!(
+            return Err(exceeded(format!(
                 "{pattern} has {more} tokens; the wildcards of the connection, and its topics that did not exist \
                  when it subscribed, have {held} and may have {}",
                 limits.pattern_tokens
-            );
-            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
+            )));
         }
         Ok(())
     }
 
-    /// Checks whether a session may subscribe to a pattern that matches `found` topics. It is not subscribed to `new` of them yet.
+    /// Whether a pattern that matches `found` topics, `new` of which it does not cover yet, may be entered.
     pub(super) fn check_topics(
-        &mut self,
-        id: SessionId,
+        &self,
         pattern: &Pattern,
         found: usize,
         new: usize,
+        limits: &SessionLimits,
     ) -> Result<(), Refusal> {
-        let most = self.settings.session_limits.topics;
-        let Some(session) = self.open_session(id) else {
-            return Ok(());
-        };
+        let most = limits.topics;
         if found > most {
-            let reason = format!("{pattern} matches more than {most} topics, the most of a connection");
-            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
+            return Err(exceeded(format!(
+                "{pattern} matches more than {most} topics, the most of a connection"
+            )));
         }
-        let held = session.topics.len();
+        let held = self.topics.len();
         if held + new <= most {
             return Ok(());
         }
-        let reason = format!(
+        Err(exceeded(format!(
             "{pattern} matches {new} topics that the connection does not have; it has {held} and may have {most}"
-        );
-        Err(Refusal::new(ErrorCode::LimitExceeded, reason))
+        )))
     }
 
-    /// Whether a session may wait for so many snapshots more.
+    /// Whether so many snapshots more may be waited for.
     pub(super) fn check_one_shots(
-        &mut self,
-        id: SessionId,
+        &self,
         pattern: &Pattern,
         found: usize,
+        limits: &SessionLimits,
     ) -> Result<(), Refusal> {
-        let most = self.settings.session_limits.topics;
-        let waiting = self.open_session(id).map_or(0, |session| session.one_shots.len());
+        let (waiting, most) = (self.one_shots.len(), limits.topics);
         if waiting + found <= most {
             return Ok(());
         }
-        let reason = format!(
+        Err(exceeded(format!(
             "{pattern} matches too many topics: with {waiting} snapshots still to come, and at most {most} at a time"
-        );
-        Err(Refusal::new(ErrorCode::LimitExceeded, reason))
+        )))
     }
 
+    /// Whether a topic that has appeared may join; if it does not fit, no other one may from now on.
+    fn takes(&mut self, topic: TopicId, limits: &SessionLimits) -> bool {
+        if self.has(topic) {
+            return true;
+        }
+        self.topics_full |= self.topics.len() + self.reserved >= limits.topics;
+        !self.topics_full
+    }
+}
+
+fn exceeded(reason: String) -> Refusal {
+    Refusal::new(ErrorCode::LimitExceeded, reason)
+}
+
+impl Shard {
     /// Whether a topic that has appeared may join a session; if not, the session is told, the first time.
     pub(super) fn takes_topic(&mut self, id: SessionId, cell: &TopicCell) -> bool {
-        let most = self.settings.session_limits.topics;
-        let session = self.sessions.get_mut(id.index());
-        let Some(session) = session.filter(|session| session.is_open()) else {
+        let limits = &self.settings.session_limits;
+        let Some(session) = self.sessions.open(id) else {
             return false;
         };
-        if session.topics.contains_key(&cell.id()) {
-            return true;
-        }
-        if !session.topics_full && session.topics.len() + session.reserved < most {
-            return true;
-        }
-        if !std::mem::replace(&mut session.topics_full, true) {
-            let topic = cell.topic();
-            let reason = format!(
+        let was_full = session.subscriptions.topics_full;
+        let takes = session.subscriptions.takes(cell.id(), limits);
+        if !takes && !was_full {
+            let (topic, most) = (cell.topic(), limits.topics);
+            let refusal = exceeded(format!(
                 "{topic} appeared and does not fit: the connection has its most topics, {most}. Neither it nor any \
                  that appears later joins before the connection has unsubscribed its wildcards"
-            );
-            let refusal = Refusal::new(ErrorCode::LimitExceeded, reason);
+            ));
             self.counts.refused(refusal.code);
             let error = Control::error(None, refusal);
             match &mut session.unfinished {
@@ -163,14 +160,6 @@ impl Shard {
                 None => self.send_answer(id, &error),
             }
         }
-        false
-    }
-
-    /// The indexes hold a pattern of a session no more.
-    pub(super) fn give_back_tokens(&mut self, id: SessionId, pattern: &Pattern) {
-        if let Some(session) = self.sessions.get_mut(id.index()) {
-            session.pattern_tokens -= pattern.tokens().count();
-            session.topics_full &= session.pattern_tokens > 0;
-        }
+        takes
     }
 }

@@ -12,7 +12,9 @@ use crate::session::{Phase, SessionId, Transport};
 impl Shard {
     /// The client sent a close frame: it gets its answer (RFC 6455 §5.5.1), and then the session is gone.
     pub fn close_received(&mut self, id: SessionId, code: Option<CloseCode>, now: Micros) {
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.known(id) else {
+            return;
+        };
         if session.is_open() {
             self.close(id, code.unwrap_or(CloseCode::NORMAL), "", now);
         } else if session.outbox.is_empty() {
@@ -24,8 +26,9 @@ impl Shard {
     /// Hands a session out as gone, once.
     pub(super) fn give_up(&mut self, id: SessionId) {
         if let Some(session) = self.session(id)
-            && !std::mem::replace(&mut session.gone, true)
+            && matches!(session.phase, Phase::Leaving(_) | Phase::Closing(_))
         {
+            session.phase = Phase::GivenUp;
             let entry = (id, session.generation);
             self.gone.push_back(entry);
         }
@@ -50,19 +53,11 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// Begins to close every open session.
-    pub fn close_all(&mut self, code: CloseCode, reason: &str, now: Micros) {
-        let all: Vec<usize> = self.sessions.iter().map(|(index, _)| index).collect();
-        for id in all.into_iter().filter_map(|index| u32::try_from(index).ok()) {
-            self.close(SessionId(id), code, reason, now);
-        }
-    }
-
     /// Whether the session is closing and its close frame was written: the sending side can be shut.
     #[must_use]
     pub fn is_finished(&self, id: SessionId) -> bool {
         self.sessions
-            .get(id.index())
+            .get(id)
             .is_none_or(|session| !session.is_open() && session.outbox.is_empty())
     }
 
@@ -72,7 +67,7 @@ impl Shard {
             session.transport != Transport::Echo
                 && session.outbox.control_bytes()
                     + session.outbox.answer_bytes()
-                    + session.syncs.memory_bytes()
+                    + session.subscriptions.syncs.memory_bytes()
                     > CONTROL_QUEUE_BYTES_MAX
         });
         if drowning {

@@ -90,8 +90,8 @@ impl Shard {
         let open: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.is_open())
-            .map(|(_, session)| session.id)
+            .filter(|session| session.is_open())
+            .map(|session| session.id)
             .collect();
         let moments = spread(open.len(), plan.window_ms * 1_000, &mut random);
         for (id, after_us) in open.into_iter().zip(moments) {
@@ -130,7 +130,7 @@ impl Shard {
         self.send_control(id, &message);
         let at = Micros(now.0.saturating_add(after_us));
         if let Some(session) = self.session(id) {
-            session.leaves_at = Some(at);
+            session.timers.leave_at(at);
             let entry = Reverse((at, id, session.generation));
             self.deadlines.push(entry);
         }

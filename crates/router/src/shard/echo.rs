@@ -13,13 +13,13 @@ impl Shard {
     /// Whether a session sends back what it gets.
     #[must_use]
     pub fn echoes(&self, id: SessionId) -> bool {
-        self.sessions.get(id.index()).is_some_and(is_echo)
+        self.sessions.get(id).is_some_and(is_echo)
     }
 
     /// Whether a session that echoes has an answer which its client has not taken yet.
     #[must_use]
     pub fn echo_waits(&self, id: SessionId) -> bool {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         session.is_some_and(|session| is_echo(session) && !session.outbox.is_empty())
     }
 

@@ -9,11 +9,12 @@ use std::rc::{Rc, Weak};
 
 use tickwire_wire::{Codec, Control, Seq};
 
-use super::{Shard, Slot, Subscriber};
+use super::session_mut::SessionMut;
+use super::{Shard, Subscriber};
+use crate::cell::TopicCell;
 use crate::item::Joined;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
-use crate::session::SessionId;
 
 /// The `joined` of a topic at one of its numbers: encoded once per codec as long as it waits anywhere.
 #[derive(Debug)]
@@ -31,58 +32,51 @@ impl Announcement {
     }
 }
 
-impl Slot {
-    /// The frame that says in `codec` that a subscription to this topic begins after `seq`.
-    pub(super) fn joined_frame(&mut self, codec: Codec, seq: Seq) -> Option<Rc<[u8]>> {
-        let cell = self.cell.as_ref()?;
-        let announcement = self
-            .announcement
-            .get_or_insert_with(|| Box::new(Announcement::new(seq)));
-        if announcement.seq != seq {
-            **announcement = Announcement::new(seq);
-        }
-        let made = &mut announcement.frames[codec as usize];
-        if let Some(frame) = made.upgrade() {
-            return Some(frame);
-        }
-        let joined = Control::Joined {
-            topic: cell.topic().to_string(),
-            epoch: cell.position().epoch,
-            seq,
-        };
-        let frame: Rc<[u8]> = Shard::control_frame(codec, &joined).into();
-        *made = Rc::downgrade(&frame);
-        Some(frame)
+/// The frame that says in `codec` that a subscription to the topic of `cell` begins after `seq`. It is kept in `announcement`.
+pub(super) fn joined_frame(
+    cell: &TopicCell,
+    announcement: &mut Option<Box<Announcement>>,
+    codec: Codec,
+    seq: Seq,
+) -> Rc<[u8]> {
+    let announcement = announcement.get_or_insert_with(|| Box::new(Announcement::new(seq)));
+    if announcement.seq != seq {
+        **announcement = Announcement::new(seq);
     }
+    let made = &mut announcement.frames[codec as usize];
+    if let Some(frame) = made.upgrade() {
+        return frame;
+    }
+    let joined = Control::Joined {
+        topic: cell.topic().to_string(),
+        epoch: cell.position().epoch,
+        seq,
+    };
+    let frame: Rc<[u8]> = Shard::control_frame(codec, &joined).into();
+    *made = Rc::downgrade(&frame);
+    frame
 }
 
-impl Shard {
-    /// An answer behind what waits tells a client the lineage of a topic.
-    pub(super) fn lineage_told(&mut self, id: SessionId, topic: TopicId) {
-        if let Some(place) = self.place_of(id, topic) {
-            let subscriber = self.slots[topic.index()].at_mut(place);
-            subscriber.opening.acked();
+impl SessionMut<'_> {
+    /// An answer behind what waits tells the client the lineage of a topic.
+    pub(super) fn lineage_told(&mut self, topic: TopicId) {
+        if let Some(place) = self.session.subscriptions.place_of(topic) {
+            self.slots[topic.index()].at_mut(place).opening.acked();
         }
     }
 
     /// Tells the client of a subscription that stands at `after` the topic's lineage before an update that is pulled in, if it
     /// was not told.
-    pub(super) fn introduce(
-        &mut self,
-        id: SessionId,
-        topic: TopicId,
-        subscriber: &mut Subscriber,
-        after: Seq,
-    ) {
+    pub(super) fn introduce(&mut self, topic: TopicId, subscriber: &mut Subscriber, after: Seq) {
         let says_nothing = is_planted(Fault::LineageNotTold) && topic.index().is_multiple_of(2);
-        if subscriber.opening.introduced() || says_nothing {
-            return;
-        }
-        if let Some(session) = self.sessions.get_mut(id.index())
-            && let Some(frame) = self.slots[topic.index()].joined_frame(session.codec(), after)
+        let slot = &mut self.slots[topic.index()];
+        if !subscriber.opening.introduced()
+            && !says_nothing
+            && let Some(cell) = slot.cell.as_deref()
         {
+            let frame = joined_frame(cell, &mut slot.announcement, self.session.codec(), after);
             let live = false;
-            session.outbox.push_joined(Joined { topic, live, frame });
+            self.session.outbox.push_joined(Joined { topic, live, frame });
             subscriber.opening.introduce();
         }
     }

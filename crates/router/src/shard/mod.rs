@@ -17,10 +17,13 @@ mod parting;
 mod piecewise;
 mod publishing;
 mod pulled;
+mod pulling;
 mod rate;
 mod requests;
 mod resume;
 mod rights;
+mod session_mut;
+mod sessions;
 mod settings;
 mod slot;
 mod status;
@@ -30,6 +33,7 @@ mod synced;
 mod timers;
 mod watching;
 mod wide;
+mod writing;
 
 pub use caps::SessionLimits;
 pub use drain::Drain;
@@ -39,7 +43,7 @@ pub use watching::SessionLag;
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -49,26 +53,24 @@ use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 pub(crate) use resume::{LeftAt, Missed, Places};
-use rustc_hash::FxHashMap;
-use slab::Slab;
+use sessions::Sessions;
 use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::frame;
 use tickwire_wire::{Codec, Control, Micros, Pattern, Seq, Variant};
+use writing::Rounds;
 
-use crate::bucket::Bucket;
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
-use crate::outbox::{Fanout, Outbox, Overrun};
-use crate::pace::{ClassCounts, Pace};
-use crate::planted::{Fault, is_planted};
+use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
-use crate::pulls::Pulls;
 use crate::queue::Batch;
 use crate::rights::Rights;
-use crate::session::{Phase, Session, SessionId, Transport, Writing};
-use crate::syncs::Syncs;
+use crate::session::{
+    Allowance, Phase, Reader, Session, SessionId, Subscriptions, Timers, Transport, Writing,
+};
 
 /// A session whose pattern topics may join later.
 #[derive(Debug, Clone, Copy)]
@@ -87,18 +89,63 @@ struct Expectations {
 }
 
 /// The sessions and subscriptions of one thread.
+///
+/// # The order of calls
+///
+/// A shard does nothing by itself. Its owner opens a session for each connection ([`open`](Self::open)) and goes through rounds:
+///
+/// 1. It says what clients sent: [`heard`](Self::heard) for bytes, then [`request`](Self::request), [`ping`](Self::ping),
+///    [`pong`](Self::pong) or [`close_received`](Self::close_received) for each message, in the order in which they came. Tokens
+///    that [`next_auth`](Self::next_auth) hands out are answered by [`renew`](Self::renew) or [`refuse`](Self::refuse) before the
+///    session's next message. While a request is [`unfinished`](Self::unfinished), [`go_on`](Self::go_on) comes before anything else
+///    of its session.
+/// 2. [`on_timeout`](Self::on_timeout) does what is due, in each round or when [`next_timeout`](Self::next_timeout) says.
+/// 3. [`drain`](Self::drain) hands out what was published.
+/// 4. [`next_dirty`](Self::next_dirty) names each session that has something to be written, once. The owner writes of its
+///    [`outbox`](Self::outbox) what the socket takes and says with [`wrote`](Self::wrote) how much that was, before it asks for the
+///    outbox again. If the socket took all that it was offered and more waits, [`writable`](Self::writable) is called at once, and
+///    else when the socket takes bytes again. When the session [`is_finished`](Self::is_finished), the sending side is shut.
+/// 5. [`next_gone`](Self::next_gone) names the sessions whose connections are to be dropped. The owner calls
+///    [`remove`](Self::remove) for each, as for one whose connection has ended by itself, and does not use the number again until
+///    `open` returns it. [`part`](Self::part) takes out subscriptions of sessions that have ended until it returns `false`.
+///
+/// There is more to do at once if `drain` or `part` say so, or if [`dirty_count`](Self::dirty_count) is not 0. An owner whose
+/// connections ask for bytes calls [`refill`](Self::refill) in place of `next_dirty` and `writable`.
+///
+/// ```
+/// use tickwire_router::{SessionId, Shard};
+/// use tickwire_wire::Micros;
+///
+/// /// A round, in which clients sent nothing. `write` returns how many bytes of those it is given a socket took.
+/// fn round(shard: &mut Shard, write: &mut impl FnMut(SessionId, &[u8]) -> usize, now: Micros) -> bool {
+///     shard.on_timeout(now);
+///     let more = shard.drain(1_000, now);
+///     while let Some(id) = shard.next_dirty() {
+///         let Some(outbox) = shard.outbox(id) else { continue };
+///         let bytes: Vec<u8> = outbox.waiting().flat_map(|it| it.bytes).copied().collect();
+///         let count = write(id, &bytes);
+///         if shard.wrote(id, count, now, |_| {}).is_err() {
+///             shard.remove(id);
+///         }
+///     }
+///     while let Some(id) = shard.next_gone() {
+///         shard.remove(id);
+///     }
+///     shard.part() || more || shard.dirty_count() > 0
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
     directory: Arc<Directory>,
     settings: ShardSettings,
-    sessions: Slab<Session>,
+    sessions: Sessions,
     generation: u32,
     slots: Vec<Slot>,
     /// The sessions by those of their patterns that topics may join later.
     patterns: PatternIndex<Expectations>,
-    /// What the piece of a request that is being done comes to; none in between.
-    piece: Option<Piece>,
+    /// What the piece of a request that is being done comes to.
+    piece: Piece,
     inbox: Batch,
     /// Publications of the inbox that were delivered.
     delivered: usize,
@@ -106,10 +153,7 @@ pub struct Shard {
     overflowed: VecDeque<TopicId>,
     /// Topics of the inbox that fell silent, with their newest number.
     silent: VecDeque<(TopicId, Seq)>,
-    /// Sessions that have something to be written, or pulled in.
-    dirty: VecDeque<SessionId>,
-    /// How many of them this round of writing has left; none between two rounds.
-    round: Option<usize>,
+    rounds: Rounds,
     gone: VecDeque<(SessionId, u32)>,
     /// Sessions that have ended and whose subscriptions are being taken out, the first of them now.
     partings: VecDeque<Parting>,
@@ -151,17 +195,16 @@ impl Shard {
             id,
             directory,
             settings,
-            sessions: Slab::new(),
+            sessions: Sessions::default(),
             generation: 0,
             slots: Vec::new(),
             patterns: PatternIndex::default(),
-            piece: None,
+            piece: Piece::default(),
             inbox: Batch::default(),
             delivered: 0,
             overflowed: VecDeque::new(),
             silent: VecDeque::new(),
-            dirty: VecDeque::new(),
-            round: None,
+            rounds: Rounds::default(),
             gone: VecDeque::new(),
             partings: VecDeque::new(),
             removed: 0,
@@ -215,66 +258,34 @@ impl Shard {
     ) -> SessionId {
         let variant = variant.into();
         self.generation = self.generation.wrapping_add(1);
-        let (generation, live_bytes_end) = (self.generation, self.live_bytes_end());
-        let entry = self.sessions.vacant_entry();
-        let id = SessionId(u32::try_from(entry.key()).expect("fewer than 2^32 sessions"));
-        entry.insert(Session {
+        let outbox = Outbox::counted(variant, self.waiting_bytes.clone());
+        let session = self.sessions.insert(|id| Session {
             id,
-            outbox: Outbox::counted(variant, self.waiting_bytes.clone()),
+            outbox,
             variant,
             transport,
             phase: Phase::Open,
             writing: Writing::Idle,
-            requested: transport != Transport::WebSocket,
+            reader: Reader::new(self.settings.live_bytes_end()),
+            timers: Timers::new(transport, now),
             publishes: false,
             publisher: None,
-            pressing: false,
-            live_bytes_end,
-            lagging_since: None,
-            superseded: false,
-            full_since: None,
-            gone: false,
-            generation,
-            refusals: Bucket::default(),
-            patience: Bucket::default(),
-            pong_owed: false,
-            opened: now,
-            last_in: now,
-            last_out: now,
-            pinged: None,
-            allowance: Bucket::default(),
-            visits: None,
-            publishing: Bucket::default(),
-            publishing_patience: Bucket::default(),
-            leaves_at: None,
+            generation: self.generation,
+            allowance: Allowance::default(),
             rights,
-            expires: None,
-            patterns: BTreeMap::new(),
-            topics: FxHashMap::default(),
-            pattern_tokens: 0,
-            topics_full: false,
-            reserved: 0,
-            parting: false,
-            classes: ClassCounts::default(),
-            pulls: Pulls::default(),
-            one_shots: FxHashMap::default(),
-            one_shot_waits: false,
-            replays: None,
-            missed: None,
-            syncs: Syncs::default(),
-            positions: None,
+            subscriptions: Subscriptions::default(),
             unfinished: None,
-            acks: 0,
         });
+        let id = session.id;
         self.send_welcome(id, now);
-        self.schedule(id);
+        self.schedule_after(id, Micros(0));
         self.announce_to_late(id, now);
         id
     }
 
     /// Sends a session's first message, unless it echoes.
     fn send_welcome(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return;
         };
         let (transport, generation) = (session.transport, session.generation);
@@ -297,7 +308,7 @@ impl Shard {
     }
 
     fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.index())
+        self.sessions.get_mut(id)
     }
 
     /// The session `id` while it takes part: not closing, not gone.
@@ -323,49 +334,30 @@ impl Shard {
         }
     }
 
-    /// Something is to be written for a session, or pulled in first. One that was handed out is looked at again when it is
-    /// known what its socket took.
-    fn mark_dirty(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id.index())
-            && (session.writing == Writing::Idle
-                || (is_planted(Fault::OfferedTwice) && session.writing == Writing::Offered))
-        {
-            session.writing = Writing::Dirty;
-            self.dirty.push_back(id);
-        }
-    }
-
     /// Whether the session takes requests: it exists and is not closing.
     #[must_use]
     pub fn is_open(&self, id: SessionId) -> bool {
-        self.sessions.get(id.index()).is_some_and(Session::is_open)
-    }
-
-    /// The codec of a session.
-    #[must_use]
-    pub fn codec(&self, id: SessionId) -> Option<Codec> {
-        self.variant(id).map(Variant::codec)
+        self.sessions.get(id).is_some_and(Session::is_open)
     }
 
     /// How a session's data messages are written.
     #[must_use]
     pub fn variant(&self, id: SessionId) -> Option<Variant> {
-        self.sessions.get(id.index()).map(|session| session.variant)
+        self.sessions.get(id).map(|session| session.variant)
     }
 
     /// Whether the session has published anything: it can be made to wait when there is too much to hand out.
     #[must_use]
     pub fn publishes(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(id.index())
-            .is_some_and(|session| session.publishes)
+        self.sessions.get(id).is_some_and(|session| session.publishes)
     }
 
     /// Whether any session has subscribed to anything, and is done with it.
     #[must_use]
     pub fn has_subscriptions(&self) -> bool {
-        let is_there = |session: &Session| !session.patterns.is_empty() && session.unfinished.is_none();
-        self.sessions.iter().any(|(_, session)| is_there(session))
+        let is_there =
+            |session: &Session| !session.subscriptions.patterns.is_empty() && session.unfinished.is_none();
+        self.sessions.iter().any(is_there)
     }
 
     /// A session whose connection can be dropped.
@@ -374,124 +366,11 @@ impl Shard {
             // A session that was removed meanwhile may have left its number to another.
             if self
                 .session(id)
-                .is_some_and(|session| session.generation == generation && session.phase != Phase::Gone)
+                .is_some_and(|session| session.generation == generation && session.phase == Phase::GivenUp)
             {
                 return Some(id);
             }
         }
         None
-    }
-
-    /// Number of sessions that have frames to write.
-    #[must_use]
-    pub fn dirty_count(&self) -> usize {
-        self.dirty.len()
-    }
-
-    /// The next session of this round that has frames to write; what it was waiting to pull in is in its outbox by then.
-    /// `None` ends the round, and the next call begins another one, with the sessions that are dirty by then.
-    ///
-    /// A session that was handed out is not handed out again before [`Self::wrote`] emptied its outbox, or
-    /// [`Self::writable`] or [`Self::refill`] said that it takes more. So whoever collects a batch has each session once.
-    pub fn next_dirty(&mut self) -> Option<SessionId> {
-        let mut left = self.round.take().unwrap_or(self.dirty.len());
-        while left > 0
-            && let Some(id) = self.dirty.pop_front()
-        {
-            left -= usize::from(!is_planted(Fault::OfferedTwice));
-            if self.offer(id) {
-                self.round = Some(left);
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    /// Offers a dirty session what waits for it; returns whether anything does.
-    fn offer(&mut self, id: SessionId) -> bool {
-        let Some(session) = self.session(id) else {
-            return false;
-        };
-        if session.writing != Writing::Dirty {
-            return false; // entered by an earlier session with this number
-        }
-        // Before anything is pulled in: that must not enter it into the list again.
-        session.writing = Writing::Offered;
-        if session.lagging_since.is_some() || !session.pulls.is_empty() {
-            self.bring_up_to_date(id);
-        }
-        let Some(session) = self.session(id) else {
-            return false;
-        };
-        if !session.outbox.is_empty() {
-            return true;
-        }
-        session.writing = Writing::Idle;
-        self.pull_later(id);
-        false
-    }
-
-    /// The session's socket takes bytes again, after it did not take all that waited.
-    pub fn writable(&mut self, id: SessionId) {
-        self.take_back_offer(id);
-        self.mark_dirty(id);
-    }
-
-    fn take_back_offer(&mut self, id: SessionId) {
-        if let Some(session) = self.session(id)
-            && session.writing == Writing::Offered
-        {
-            session.writing = Writing::Idle;
-        }
-    }
-
-    /// Fills a session's outbox with messages that it was waiting to pull in. It is [`Self::writable`] for a caller that reads the
-    /// outbox itself and does not use [`Self::next_dirty`].
-    pub fn refill(&mut self, id: SessionId) {
-        self.take_back_offer(id);
-        self.bring_up_to_date(id);
-        self.pull_later(id);
-    }
-
-    /// What waits for a session.
-    #[must_use]
-    pub fn outbox(&self, id: SessionId) -> Option<&Outbox> {
-        self.sessions.get(id.index()).map(|session| &session.outbox)
-    }
-
-    /// Takes note that `count` bytes were written for a session; `done` gets each publication that was finished.
-    ///
-    /// # Errors
-    /// When fewer bytes waited. What the far end has is not what the shard knows of then: the connection cannot go on.
-    pub fn wrote(
-        &mut self,
-        id: SessionId,
-        count: usize,
-        now: Micros,
-        done: impl FnMut(&Fanout),
-    ) -> Result<(), Overrun> {
-        let Some(session) = self.session(id).filter(|_| count > 0) else {
-            return Ok(());
-        };
-        let advance = session.outbox.advance(count, done);
-        if advance.spoke {
-            session.last_out = now;
-        }
-        session.pressing = false;
-        session.full_since = None;
-        let waiting = session.outbox.data_bytes();
-        session.one_shot_waits &= waiting > 0;
-        if session.writing == Writing::Offered && session.outbox.is_empty() {
-            session.writing = Writing::Idle;
-        }
-        let pulls = !session.pulls.is_empty();
-        self.counts.ledger.settle(advance.settled);
-        if pulls {
-            self.mark_dirty(id);
-        }
-        match advance.excess {
-            0 => Ok(()),
-            excess => Err(Overrun(excess)),
-        }
     }
 }

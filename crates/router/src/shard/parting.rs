@@ -11,11 +11,8 @@ use tickwire_wire::Pattern;
 
 use super::Shard;
 use crate::outbox::Outbox;
-use crate::pace::ClassCounts;
 use crate::publication::TopicId;
-use crate::pulls::Pulls;
 use crate::session::{PatternSub, Phase, SessionId};
-use crate::syncs::Syncs;
 
 /// What is left to be taken out of a session's subscriptions.
 #[derive(Debug)]
@@ -26,22 +23,22 @@ pub(super) struct Parting {
 }
 
 impl Shard {
-    /// Forgets a session whose connection has ended.
+    /// Forgets a session whose connection has ended. Does nothing if there is none: a shard that begins anew has forgotten all.
     pub fn remove(&mut self, id: SessionId) {
         self.expires_never(id);
         self.unsubscribe_all(id);
-        let waiting_bytes = self.waiting_bytes.clone();
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let session = self.sessions.get_mut(id);
+        let Some(session) = session.filter(|session| session.phase != Phase::Gone) else {
             return;
         };
-        let outbox = Outbox::counted(session.variant, waiting_bytes);
+        let outbox = Outbox::counted(session.variant, self.waiting_bytes.clone());
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
-        if !session.parting {
-            self.sessions.remove(id.index());
-        } else if session.phase != Phase::Gone {
+        if session.subscriptions.parting {
             session.phase = Phase::Gone;
             self.removed += 1;
+        } else {
+            self.sessions.remove(id);
         }
     }
 
@@ -49,8 +46,8 @@ impl Shard {
     #[must_use]
     pub fn is_parting(&self, id: SessionId) -> bool {
         self.sessions
-            .get(id.index())
-            .is_some_and(|session| session.parting)
+            .get(id)
+            .is_some_and(|session| session.subscriptions.parting)
     }
 
     /// Takes out subscriptions of sessions that have ended, a piece of them. Returns whether more are left.
@@ -61,11 +58,11 @@ impl Shard {
         };
         if self.take_out_some(&mut parting, most) {
             self.partings.push_front(parting);
-        } else if let Some(session) = self.sessions.get_mut(parting.session.index()) {
-            session.parting = false;
+        } else if let Some(session) = self.sessions.get_mut(parting.session) {
+            session.subscriptions.parting = false;
             if session.phase == Phase::Gone {
                 self.removed -= 1;
-                self.sessions.remove(parting.session.index());
+                self.sessions.remove(parting.session);
             }
         }
         !self.partings.is_empty()
@@ -73,42 +70,31 @@ impl Shard {
 
     /// Ends every subscription of a session, which ends itself.
     pub(super) fn unsubscribe_all(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let at_once = self.subscriptions_at_once();
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.pulls = Pulls::default();
-        session.lagging_since = None;
+        session.reader.close();
         self.lagging.remove(&id);
-        // Nothing is handed to it from here on.
-        session.live_bytes_end = 0;
-        session.one_shots = FxHashMap::default();
-        session.missed = None;
-        session.replays = None;
-        session.syncs = Syncs::default();
-        session.positions = None;
+        let patterns = session.subscriptions.end_all();
         let unfinished = session.unfinished.take();
-        session.classes = ClassCounts::default();
-        (session.pattern_tokens, session.topics_full) = (0, false);
-        session.reserved = 0;
-        if session.parting {
+        if session.subscriptions.parting {
             return;
         }
-        let patterns = std::mem::take(&mut session.patterns);
-        let topics: Vec<TopicId> = session.topics.keys().copied().collect();
-        if let Some(wide) = unfinished.as_ref().and_then(|unfinished| unfinished.wide()) {
-            self.abandon_wide(wide);
-        }
-        let few = patterns.len() + topics.len() <= self.subscriptions_at_once();
+        let topics: Vec<TopicId> = session.subscriptions.topics.keys().copied().collect();
+        session.subscriptions.parting = patterns.len() + topics.len() > at_once;
         let mut parting = Parting {
             session: id,
             patterns: patterns.into_iter(),
             topics: topics.into_iter(),
         };
-        if few {
-            self.take_out_some(&mut parting, usize::MAX);
-        } else if let Some(session) = self.sessions.get_mut(id.index()) {
-            session.parting = true;
+        if session.subscriptions.parting {
             self.partings.push_back(parting);
+        } else {
+            self.take_out_some(&mut parting, usize::MAX);
+        }
+        if let Some(wide) = unfinished.as_ref().and_then(|unfinished| unfinished.wide()) {
+            self.abandon_wide(wide);
         }
     }
 
@@ -128,16 +114,18 @@ impl Shard {
             && let Some(topic) = parting.topics.next()
         {
             done += 1;
-            let session = self.sessions.get_mut(id.index());
-            if let Some(subscription) = session.and_then(|session| session.topics.remove(&topic)) {
+            let session = self.sessions.get_mut(id);
+            if let Some(subscription) =
+                session.and_then(|session| session.subscriptions.topics.remove(&topic))
+            {
                 self.forget(topic, subscription.place);
             }
         }
         if parting.patterns.len() + parting.topics.len() > 0 {
             return true;
         }
-        if let Some(session) = self.sessions.get_mut(id.index()) {
-            session.topics = FxHashMap::default();
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.subscriptions.topics = FxHashMap::default();
         }
         false
     }

@@ -117,9 +117,10 @@ pub(super) enum Step {
 }
 
 /// What the piece that is being done comes to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Piece {
-    session: SessionId,
+    /// Whose request it is of; none between two pieces.
+    session: Option<SessionId>,
     /// Topics that were looked at for wildcards.
     pub(super) visited: usize,
     /// Messages that were promised, or are not any more.
@@ -137,26 +138,13 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    fn new(session: SessionId) -> Self {
-        Self {
-            session,
-            visited: 0,
-            replayed: 0,
-            seen_to: 0,
-            names: 0,
-            joined: Vec::new(),
-            left: Vec::new(),
-            repeats: Vec::new(),
-        }
-    }
-
     /// The work that it has been, in looks at topics.
     pub(super) const fn spent(&self) -> usize {
         self.names * VISITS_PER_TOPIC + self.visited + self.replayed + self.seen_to * VISITS_PER_SUBSCRIPTION
     }
 
     pub(super) fn joined(&mut self, session: SessionId, topic: TopicId) {
-        if session == self.session {
+        if self.session == Some(session) {
             self.joined.push(topic);
         }
     }
@@ -167,14 +155,14 @@ impl Shard {
     /// [`Self::go_on`] is to be called, and nothing else that its client sent to be handled before there is none.
     #[must_use]
     pub fn unfinished(&self, id: SessionId) -> Option<usize> {
-        let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
+        let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         Some(unfinished.answers.len())
     }
 
     /// Bytes of memory that a session's request under way holds, 0 if there is none.
     #[must_use]
     pub fn unfinished_bytes(&self, id: SessionId) -> usize {
-        let session = self.sessions.get(id.index());
+        let session = self.sessions.get(id);
         let unfinished = session.and_then(|session| session.unfinished.as_ref());
         unfinished.map_or(0, |unfinished| unfinished.memory_bytes())
     }
@@ -183,7 +171,7 @@ impl Shard {
     /// seen to. None while its topics are looked for.
     #[must_use]
     pub fn seen_to(&self, id: SessionId) -> Option<TopicId> {
-        let unfinished = self.sessions.get(id.index())?.unfinished.as_ref()?;
+        let unfinished = self.sessions.get(id)?.unfinished.as_ref()?;
         unfinished.wide()?.seen_to()
     }
 
@@ -216,8 +204,8 @@ impl Shard {
         if let Some(session) = self.open_session(id)
             && let Naming::Subscribe(request) = &request
         {
-            ahead = session.positions.take();
-            session.syncs.begin(request.id);
+            ahead = session.subscriptions.positions.take();
+            session.subscriptions.syncs.begin(request.id);
         }
         let unfinished = Unfinished {
             request,
@@ -245,13 +233,16 @@ impl Shard {
     /// Does a piece of a request, which is put away if something is left.
     fn do_piece(&mut self, id: SessionId, mut unfinished: Unfinished, now: Micros) {
         let most = self.visits_at_once();
-        self.piece = Some(Piece::new(id));
+        self.piece = Piece {
+            session: Some(id),
+            ..Piece::default()
+        };
         let mut left = most;
         while left > 0 && unfinished.answers.len() < unfinished.request.names() {
             self.do_name(id, &mut unfinished, left, now);
-            left = most.saturating_sub(self.piece.as_ref().map_or(most, Piece::spent));
+            left = most.saturating_sub(self.piece.spent());
         }
-        let piece = self.piece.take().unwrap_or_else(|| Piece::new(id));
+        let piece = std::mem::take(&mut self.piece);
         self.charge(id, piece.replayed / MESSAGES_PER_VISIT, now);
         unfinished.repeats.extend(piece.repeats);
         let is_named = unfinished.answers.len() == unfinished.request.names();
@@ -268,15 +259,13 @@ impl Shard {
             self.answer_named(id, unfinished, now);
             return;
         }
-        for topic in piece.joined {
-            if let Some(place) = self.place_of(id, topic)
-                && !is_planted(Fault::PieceFlowsBeforeAck)
-            {
-                self.catch_up(id, topic, place);
+        if let Some(mut it) = self.session_mut(id) {
+            for topic in piece.joined {
+                if !is_planted(Fault::PieceFlowsBeforeAck) {
+                    it.catch_up(topic);
+                }
             }
-        }
-        if let Some(session) = self.open_session(id) {
-            session.unfinished = Some(Box::new(unfinished));
+            it.session.unfinished = Some(Box::new(unfinished));
         } else if let Some(wide) = unfinished.wide() {
             self.abandon_wide(wide);
         }
@@ -284,10 +273,14 @@ impl Shard {
 
     /// Puts snapshots of topics that flow on their way, a piece of them.
     fn repeat_some(&mut self, id: SessionId, repeats: &mut BTreeSet<TopicId>) {
-        for _ in 0..self.subscriptions_at_once() {
+        let at_once = self.subscriptions_at_once();
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
+        for _ in 0..at_once {
             let Some(topic) = repeats.pop_first() else { return };
-            if let Some(cell) = self.directory.get(topic) {
-                self.send_snapshot(id, &cell);
+            if let Some(cell) = it.slots[topic.index()].cell.clone() {
+                it.send_snapshot(&cell);
             }
         }
     }
@@ -314,9 +307,7 @@ impl Shard {
             Ok(Step::Done(answer)) => answer,
             Err(refusal) => Answer::refused(name, refusal),
         };
-        if let Some(piece) = &mut self.piece {
-            piece.names += 1;
-        }
+        self.piece.names += 1;
         unfinished.answers.push(answer);
     }
 
@@ -324,7 +315,7 @@ impl Shard {
     /// at others.
     fn unsubscribe_one(&mut self, id: SessionId, topic: &str, now: Micros) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.parse()?;
-        let is_there = |session: &mut Session| session.patterns.contains_key(&pattern);
+        let is_there = |session: &mut Session| session.subscriptions.patterns.contains_key(&pattern);
         if !self.open_session(id).is_some_and(is_there) {
             let reason = "no subscription of this connection has this name";
             return Err(Refusal::new(ErrorCode::NotSubscribed, reason));
@@ -334,10 +325,8 @@ impl Shard {
         }
         self.charge(id, 1, now);
         let left = self.unsubscribe(id, &pattern);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += 1;
-            piece.left.extend(left);
-        }
+        self.piece.visited += 1;
+        self.piece.left.extend(left);
         Ok(Step::Done(Answer::new(AckResult {
             topic: topic.to_owned(),
             ..AckResult::default()
@@ -360,12 +349,13 @@ impl Shard {
             // What flows has gone on since its turn came.
             if let Some(seq) = &mut answer.result.seq
                 && let Some(cell) = self.directory.find(&answer.result.topic)
-                && let Some(at) = self.standing(id, &cell)
+                && let Some(mut it) = self.session_mut(id)
+                && let Some(at) = it.standing(&cell)
             {
                 if !is_planted(Fault::AckOfItsTurn) {
                     *seq = at.seq;
                 }
-                self.lineage_told(id, cell.id());
+                it.lineage_told(cell.id());
             }
         }
         self.ack(id, request.id(), answers, now);

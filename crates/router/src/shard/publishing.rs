@@ -4,25 +4,24 @@
 //! one of the session's requests besides, so that nobody floods the broker with what cannot be published.
 
 use tickwire_wire::message::{AckResult, AnnouncedLimits};
-use tickwire_wire::{CloseCode, Control, Micros, Payload, Refusal, RequestId, Topic};
+use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
-use super::Shard;
-use super::requests::too_fast;
-use crate::bucket::Rate;
+use super::subscribe::closing;
+use super::{Shard, ShardSettings};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 
 impl Shard {
     /// Whose the topics are that a session makes from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.sessions.known(id) {
             session.publisher = Some(publisher);
         }
     }
 
     /// The limits that a `welcome` tells the holder of these rights.
     pub(super) fn announced_to(&self, rights: &Rights) -> AnnouncedLimits {
-        let rate = self.publish_rate(rights);
+        let rate = publish_rate(&self.settings, rights);
         AnnouncedLimits {
             publishes_per_s: rate.per_s,
             publishes_burst: rate.burst,
@@ -30,36 +29,15 @@ impl Shard {
         }
     }
 
-    /// How fast the holder of these rights may publish.
-    fn publish_rate(&self, rights: &Rights) -> PublishRate {
-        let limits = self.settings.limits;
-        rights.publish_rate.unwrap_or(PublishRate {
-            per_s: limits.publishes_per_s,
-            burst: limits.publishes_burst,
-        })
-    }
-
     /// Takes one publication from the session's allowance, or refuses it.
     fn within_publish_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let Some(session) = self.sessions.get(id.index()) else {
-            return false;
-        };
-        let allowed = self.publish_rate(&session.rights);
-        let patience = Rate::new(allowed.per_s, self.settings.session_limits.rate_limited);
-        let Some(session) = self.open_session(id) else {
-            return false;
-        };
-        let Err(wait_us) = session.publishing.take(allowed.rate(), now) else {
-            return true;
-        };
-        if session.publishing_patience.take(patience, now).is_err() {
-            let reason = "publications went on after rate_limited";
-            self.close(id, CloseCode::POLICY, reason, now);
-            return false;
-        }
-        let refusal = too_fast("publications", allowed.per_s, allowed.burst, wait_us);
-        self.refuse(id, request, refusal, now);
-        false
+        let refusals = self.settings.session_limits.rate_limited;
+        let session = self.sessions.open(id);
+        let taken = session.map(|session| {
+            let rate = publish_rate(&self.settings, &session.rights);
+            session.allowance.take_publication(rate, refusals, now)
+        });
+        self.let_pass(id, request, taken, now)
     }
 
     pub(super) fn publish_request(
@@ -75,11 +53,9 @@ impl Shard {
         }
         let bytes = data.heap_bytes() as u64;
         let outcome = topic.parse::<Topic>().map_err(Refusal::from).and_then(|name| {
-            self.check_publish(id, &topic)?;
-            let publisher = self
-                .sessions
-                .get(id.index())
-                .and_then(|session| session.publisher);
+            let session = self.sessions.open(id).ok_or_else(closing)?;
+            session.rights.check_publish(&topic)?;
+            let publisher = session.publisher;
             let published = self.directory.publish_by(publisher, &name, data, now);
             published.map_err(Refusal::from)
         });
@@ -92,8 +68,8 @@ impl Shard {
             Ok(published) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes;
-                self.accepted(id);
-                if let Some(session) = self.open_session(id) {
+                if let Some(session) = self.sessions.open(id) {
+                    session.allowance.accepted();
                     session.publishes = true;
                 }
                 if let Some(request) = request {
@@ -109,4 +85,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// How fast the holder of these rights may publish.
+fn publish_rate(settings: &ShardSettings, rights: &Rights) -> PublishRate {
+    rights.publish_rate.unwrap_or(PublishRate {
+        per_s: settings.limits.publishes_per_s,
+        burst: settings.limits.publishes_burst,
+    })
 }

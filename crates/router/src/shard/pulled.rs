@@ -6,20 +6,19 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Seq};
 
+use super::session_mut::SessionMut;
 use super::status::StatusFrames;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Gap, Sort};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
-use crate::session::SessionId;
 
-impl Shard {
+impl SessionMut<'_> {
     /// Pulls a publication in for a subscription. Tells it the topic's lineage first, if its client does not know it and
     /// no snapshot tells it; and whether the book is in doubt: before the publication, or behind a snapshot that is.
     pub(super) fn push_told(
         &mut self,
-        id: SessionId,
         subscriber: &mut Subscriber,
         publication: Arc<Publication>,
         sort: Sort,
@@ -31,28 +30,25 @@ impl Shard {
             subscriber.opening.introduce();
         } else {
             let before = Seq(publication.seq.0 - skips - 1);
-            self.introduce(id, publication.lineage.id, subscriber, before);
+            self.introduce(publication.lineage.id, subscriber, before);
         }
         if subscriber.told.doubt() == publication.doubt {
-            self.push_pulled(id, publication, sort, skips, introduces);
+            self.push_pulled(publication, sort, skips, introduces);
             return;
         }
         let behind = publication.doubt.is_some() && is_snapshot;
         if behind {
-            self.push_pulled(id, publication.clone(), sort, skips, introduces);
+            self.push_pulled(publication.clone(), sort, skips, introduces);
         }
-        if let Some(session) = self.open_session(id) {
-            StatusFrames::default().push(session, subscriber, &publication);
-        }
+        StatusFrames::default().push(self.session, subscriber, &publication);
         if !behind {
-            self.push_pulled(id, publication, sort, skips, introduces);
+            self.push_pulled(publication, sort, skips, introduces);
         }
     }
 
     /// Pulls a publication in for a session.
     pub(super) fn push_pulled(
         &mut self,
-        id: SessionId,
         publication: Arc<Publication>,
         sort: Sort,
         skips: u64,
@@ -62,10 +58,7 @@ impl Shard {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
             Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
         };
-        let Some(session) = self.sessions.get_mut(id.index()) else {
-            return;
-        };
-        let shared = publication.frame_for(session.variant, op, &mut self.deflater);
+        let shared = publication.frame_for(self.session.variant, op, self.deflater);
         let length = item::length(shared.bytes);
         self.counts.encoded(op, &shared);
         match op {
@@ -73,13 +66,12 @@ impl Shard {
             DataOp::Snapshot => self.counts.snapshots += 1,
         }
         let frame = Frame::of(publication, op, length, sort, skips).introducing(introduces);
-        session.outbox.push_frame(frame);
+        self.session.outbox.push_frame(frame);
     }
 
     /// Tells a subscription that messages `from` to `to` will not come, from which on it goes on.
     pub(super) fn push_gap(
         &mut self,
-        id: SessionId,
         cell: &TopicCell,
         subscriber: &mut Subscriber,
         (from, to): (Seq, Seq),
@@ -94,19 +86,17 @@ impl Shard {
             to,
             reason,
         };
-        if let Some(session) = self.session(id) {
-            let gap = Gap {
-                topic: cell.id(),
-                from,
-                to,
-                reason,
-                introduces: !subscriber.opening.introduced(),
-                goes_on,
-                frame: Self::control_frame(session.codec(), &gap),
-            };
-            if !(is_planted(Fault::GapNotSent) && from.0 % 8 == 3) {
-                session.outbox.push_gap(gap);
-            }
+        let gap = Gap {
+            topic: cell.id(),
+            from,
+            to,
+            reason,
+            introduces: !subscriber.opening.introduced(),
+            goes_on,
+            frame: Shard::control_frame(self.session.codec(), &gap),
+        };
+        if !(is_planted(Fault::GapNotSent) && from.0 % 8 == 3) {
+            self.session.outbox.push_gap(gap);
         }
         subscriber.after = to;
         subscriber.opening.introduce();

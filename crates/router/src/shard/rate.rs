@@ -120,15 +120,13 @@ impl Shard {
     /// Hands a message to a list of its topic, which waits from then on.
     fn send_rated(&mut self, index: usize, publication: &Arc<Publication>, now: Micros) -> usize {
         let topic = publication.lineage.id;
-        let list = &mut self.slots[topic.index()].rated[index];
+        let slot = &mut self.slots[topic.index()];
+        slot.learn(publication.seq, &mut self.counts.ledger);
+        let list = &mut slot.rated[index];
         list.sent = publication.seq;
         list.waits = true;
         self.rate_timers.start(list.class, topic, now);
-        self.learn(topic, publication.seq);
-        let list = &mut self.slots[topic.index()].rated[index];
-        let mut subscribers = std::mem::take(&mut list.subscribers);
-        let handed = self.hand_all(&mut subscribers, publication);
-        self.slots[topic.index()].rated[index].subscribers = subscribers;
+        let handed = self.hand_all(publication, Some(index));
         self.lag_overfull(now);
         handed
     }

@@ -5,17 +5,16 @@
 //! on after `rate_limited`. What may succeed later is no abuse.
 
 use tickwire_wire::error::ErrorCode;
-use tickwire_wire::limits::{ADDRESS_VISITS, REFUSALS_FORGIVEN_PER_S};
 use tickwire_wire::message::{AckResult, BadRequest};
 use tickwire_wire::{ClientMessage, CloseCode, Control, Micros, Refusal, RequestId, Topic};
 
 use super::Shard;
 use super::piecewise::Naming;
-use crate::bucket::{Bucket, Rate, SharedBucket};
+use crate::bucket::SharedBucket;
 use crate::counts::Op;
 use crate::item::Placing;
 use crate::planted::{Fault, is_planted};
-use crate::session::SessionId;
+use crate::session::{Session, SessionId, TooFast};
 
 /// The answer to one topic of a request, and what follows it.
 #[derive(Debug)]
@@ -45,13 +44,6 @@ impl Answer {
     }
 }
 
-/// The refusal of a request, one of `what`, that came too fast: the next one may come in `wait_us` microseconds.
-pub(super) fn too_fast(what: &str, per_s: u32, burst: u32, wait_us: u64) -> Refusal {
-    let wait_ms = wait_us.div_ceil(1_000);
-    let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
-    Refusal::new(ErrorCode::RateLimited, reason)
-}
-
 /// Whether a client that goes on with such requests abuses the connection: they cannot succeed, and it could know.
 fn is_abusive(code: ErrorCode) -> bool {
     !code.is_retryable() && code != ErrorCode::NotSubscribed
@@ -65,10 +57,10 @@ impl Shard {
         // Nobody asks for anything by a token that is over.
         self.expire_tokens(now);
         self.finish(id, now);
-        let Some(session) = self.open_session(id) else {
+        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
             return;
         };
-        session.requested = true;
+        session.timers.requested();
         let (op, request_id) = match &request {
             Ok(ClientMessage::Subscribe(subscribe)) => (Op::Subscribe, Some(subscribe.id)),
             Ok(ClientMessage::Positions { id, .. }) => (Op::Positions, Some(*id)),
@@ -121,71 +113,46 @@ impl Shard {
 
     /// Takes one operation from the session's allowance, or refuses it.
     pub(super) fn within_rate(&mut self, id: SessionId, request: Option<RequestId>, now: Micros) -> bool {
-        let (rate, patience) = (self.rate(), self.patience());
-        let Some(session) = self.open_session(id) else {
-            return false;
-        };
-        let Err(wait_us) = session.allowance.take(rate, now) else {
-            return true;
-        };
-        if session.patience.take(patience, now).is_err() {
-            self.close(id, CloseCode::POLICY, "requests went on after rate_limited", now);
-            return false;
+        let session = self.sessions.open(id);
+        let taken = session.map(|session| session.allowance.take_request(&self.settings, now));
+        self.let_pass(id, request, taken, now)
+    }
+
+    /// Lets pass what was taken from an allowance. What came too fast is refused, or its session closed. Returns whether it passes;
+    /// not if there is no session.
+    pub(super) fn let_pass(
+        &mut self,
+        id: SessionId,
+        request: Option<RequestId>,
+        taken: Option<Result<(), TooFast>>,
+        now: Micros,
+    ) -> bool {
+        match taken {
+            Some(Ok(())) => return true,
+            Some(Err(TooFast::Refused(refusal))) => self.refuse(id, request, refusal, now),
+            Some(Err(TooFast::Closed(reason))) => self.close(id, CloseCode::POLICY, &reason, now),
+            None => {}
         }
-        let refusal = self.over_rate(wait_us);
-        self.refuse(id, request, refusal, now);
         false
     }
 
-    /// How fast the allowance of a session fills.
-    fn rate(&self) -> Rate {
-        let limits = self.settings.limits;
-        Rate::new(limits.ops_per_s, limits.ops_burst)
-    }
-
-    /// The refusal of a request that came too fast: the next one may come in `wait_us` microseconds.
-    fn over_rate(&self, wait_us: u64) -> Refusal {
-        let limits = self.settings.limits;
-        too_fast("requests", limits.ops_per_s, limits.ops_burst, wait_us)
-    }
-
-    /// How fast the allowance of an address for looks at topics fills: that of a few connections.
-    fn address_rate(&self) -> Rate {
-        let limits = self.settings.limits;
-        let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);
-        Rate::new(of_all(limits.ops_per_s), of_all(limits.ops_burst))
-    }
-
-    /// Lets a session take its looks at topics from those of its address, too.
+    /// Lets a session take its looks at topics from those of its address, too. It may have ended as soon as it was opened.
     pub fn shares(&mut self, id: SessionId, visits: SharedBucket) {
         if let Some(session) = self.session(id) {
-            session.visits = Some(visits);
+            session.allowance.share(visits);
         }
     }
 
-    /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
-    /// address: a client that connects anew has a new allowance of its own, and its address has the old one.
+    /// Whether a session may cause more work, after what it was charged.
     pub(super) fn check_allowance(&mut self, id: SessionId, now: Micros) -> Result<(), Refusal> {
-        let (rate, address_rate) = (self.rate(), self.address_rate());
-        let Some(session) = self.open_session(id) else {
-            return Ok(());
-        };
-        let own = session.allowance.check(rate, now);
-        let all = session
-            .visits
-            .as_ref()
-            .map_or(Ok(()), |visits| visits.check(address_rate, now));
-        own.and(all).map_err(|wait_us| self.over_rate(wait_us))
+        let session = self.sessions.open(id);
+        session.map_or(Ok(()), |session| session.allowance.check(&self.settings, now))
     }
 
     /// Takes operations from the session's allowance, and from its address's, for a request that looked at so many topics.
     pub(super) fn charge(&mut self, id: SessionId, visited: usize, now: Micros) {
-        let (rate, address_rate) = (self.rate(), self.address_rate());
-        if let Some(session) = self.open_session(id) {
-            session.allowance.charge_visits(rate, visited, now);
-            if let Some(visits) = &session.visits {
-                visits.charge_visits(address_rate, visited, now);
-            }
+        if let Some(session) = self.sessions.open(id) {
+            session.allowance.charge_visits(&self.settings, visited, now);
         }
     }
 
@@ -202,12 +169,8 @@ impl Shard {
 
     fn count_refusal(&mut self, id: SessionId, now: Micros) {
         let most = self.settings.session_limits.refusals_in_a_row;
-        let Some(session) = self.open_session(id) else {
-            return;
-        };
-        // The last one of them closes.
-        let forgiving = Rate::new(REFUSALS_FORGIVEN_PER_S, most.saturating_sub(1));
-        if most <= 1 || session.refusals.take(forgiving, now).is_err() {
+        let session = self.sessions.open(id);
+        if session.is_some_and(|session| session.allowance.refused(most, now)) {
             let reason = format!("{most} requests in a row were refused");
             self.close(id, CloseCode::POLICY, &reason, now);
         }
@@ -215,7 +178,7 @@ impl Shard {
 
     pub(super) fn accepted(&mut self, id: SessionId) {
         if let Some(session) = self.open_session(id) {
-            session.refusals = Bucket::default();
+            session.allowance.accepted();
         }
     }
 
@@ -236,10 +199,8 @@ impl Shard {
             results.push(answer.result);
             gaps.extend(answer.gap);
         }
-        let number = self.open_session(id).map_or(0, |session| {
-            let sent = session.acks.wrapping_add(1);
-            std::mem::replace(&mut session.acks, sent)
-        });
+        let session = self.open_session(id);
+        let number = session.map_or(0, |session| session.subscriptions.next_ack());
         let ack = Control::Ack { id: request, results };
         for message in std::iter::once(ack).chain(gaps) {
             if let Control::Gap { from, to, .. } = &message {
@@ -263,7 +224,7 @@ impl Shard {
     /// keeps its place, all do. A one-shot snapshot must not be taken for a message of a subscription that begins now.
     pub(super) fn answers_keep_their_place(&mut self, id: SessionId) -> bool {
         self.open_session(id)
-            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.one_shot_waits)
+            .is_some_and(|session| session.outbox.answer_bytes() > 0 || session.subscriptions.one_shot_waits)
     }
 
     /// Sends an answer that waits for no data, but for that before an answer which keeps its place: answers are read in the
@@ -283,7 +244,7 @@ impl Shard {
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
         if let Some(session) = self.open_session(id) {
             if is_planted(Fault::AckOfPublicationPlaces) {
-                let number = session.acks;
+                let number = session.subscriptions.acks;
                 return self.send_placing(id, number, message);
             }
             let bytes = Self::control_frame(session.codec(), message);
@@ -310,13 +271,18 @@ impl Shard {
         let standing = match &cell {
             Some(cell) => {
                 self.meet(cell);
-                self.lineage_told(id, cell.id());
-                self.standing(id, cell)
+                self.session_mut(id).and_then(|mut it| {
+                    it.lineage_told(cell.id());
+                    it.standing(cell)
+                })
             }
             None => {
                 let session = self.open_session(id);
-                let expected =
-                    session.is_some_and(|s| s.patterns.keys().any(|pattern| pattern.matches(&topic)));
+                let covers = |session: &mut Session| {
+                    let mut patterns = session.subscriptions.patterns.keys();
+                    patterns.any(|pattern| pattern.matches(&topic))
+                };
+                let expected = session.is_some_and(covers);
                 expected.then(|| self.directory.before_first())
             }
         };
@@ -336,8 +302,10 @@ impl Shard {
             ..Answer::new(result)
         };
         self.ack(id, request, vec![answer], now);
-        if let Some(cell) = cell {
-            self.send_snapshot(id, &cell);
+        if let Some(cell) = cell
+            && let Some(mut it) = self.session_mut(id)
+        {
+            it.send_snapshot(&cell);
         }
     }
 }

@@ -11,12 +11,12 @@ use tickwire_wire::message::{AckResult, GapReason, Mode, Position, Positions, Si
 use tickwire_wire::{Control, Kind, Micros, Pattern, Refusal, RequestId, Seq};
 
 use super::requests::Answer;
+use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::{Attached, Resume, TopicCell};
 use crate::pace::Pace;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
-use crate::replays::Replay;
 use crate::session::SessionId;
 
 /// Where a client says that it has come to in a topic.
@@ -98,7 +98,7 @@ impl Shard {
         let Some(session) = self.open_session(id) else {
             return;
         };
-        let kept = session.positions.get_or_insert_default();
+        let kept = session.subscriptions.positions.get_or_insert_default();
         let new = more.keys().filter(|topic| !kept.contains_key(topic)).count();
         if kept.len() + new > most {
             let reason = format!(
@@ -126,9 +126,7 @@ impl Shard {
     fn resolve(&mut self, id: SessionId, since: &[Positions], now: Micros) -> Places {
         let looks = since.iter().map(|lineage| lineage.seqs.len()).sum();
         self.charge(id, looks, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += looks;
-        }
+        self.piece.visited += looks;
         let mut positions = Places::default();
         for lineage in since {
             for (topic, seq) in &lineage.seqs {
@@ -139,11 +137,12 @@ impl Shard {
         }
         positions
     }
+}
 
+impl SessionMut<'_> {
     /// Begins the subscription by its name of a topic that the session does not have.
     pub(super) fn subscribe_anew(
         &mut self,
-        id: SessionId,
         cell: &Arc<TopicCell>,
         since: Option<&Position>,
         wanted: (Pace, bool),
@@ -154,7 +153,7 @@ impl Shard {
             at,
             recovered,
             missed,
-        } = self.begin(id, cell, left_at, wanted, Named::ByName);
+        } = self.begin(cell, left_at, wanted, Named::ByName);
         let gap = missed.map(|missed| Control::Gap {
             topic: cell.topic().to_string(),
             epoch: at.epoch.clone(),
@@ -177,7 +176,6 @@ impl Shard {
     /// Begins a subscription to a topic that the session does not have, where the client has left off if that can be.
     pub(super) fn begin(
         &mut self,
-        id: SessionId,
         cell: &Arc<TopicCell>,
         left_at: Option<LeftAt>,
         (pace, snapshot): (Pace, bool),
@@ -185,11 +183,11 @@ impl Shard {
     ) -> Begun {
         let told = named == Named::ByName;
         let Some(left_at) = left_at else {
-            let at = cell.attach(self.id);
-            self.learn(cell.id(), at.seq);
-            self.join(id, cell, at.seq, pace, told);
+            let at = cell.attach(self.shard);
+            self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
+            self.join(cell, at.seq, pace, told);
             if snapshot {
-                self.send_snapshot(id, cell);
+                self.send_snapshot(cell);
             }
             return Begun {
                 at,
@@ -198,33 +196,36 @@ impl Shard {
             };
         };
         let conflate = !pace.on(cell.kind()).is_every();
-        let most = (!conflate).then(|| self.replay_room(id));
-        let (at, resume) = cell.attach_at(self.id, left_at, most);
-        self.learn(cell.id(), at.seq);
+        let subscriptions = &self.session.subscriptions;
+        let limit = self.settings.session_limits.replay_bytes;
+        let most = (!conflate).then(|| limit.saturating_sub(subscriptions.replay_bytes()));
+        let (at, resume) = cell.attach_at(self.shard, left_at, most);
+        self.slots[cell.id().index()].learn(at.seq, &mut self.counts.ledger);
         self.counts.replays_refused += u64::from(matches!(resume, Resume::TooMuch(_)));
         let mut missed = None;
         let recovered = match resume {
             Resume::Replay { .. } if is_planted(Fault::PatternAtHead) && named == Named::ByPattern => {
-                self.resume(id, cell, at.seq, at.seq, pace);
+                self.resume(cell, at.seq, at.seq, pace);
                 true
             }
             Resume::Replay { since, messages } => {
-                self.resume(id, cell, since, at.seq, pace);
+                self.resume(cell, since, at.seq, pace);
                 if !conflate {
-                    self.promise(id, cell.id(), messages);
+                    self.piece.replayed += messages.len();
+                    self.session.subscriptions.promise(cell.id(), messages);
                 }
                 true
             }
             // The newest replaces whatever was missed.
             Resume::Unreachable(Missed { from, reason }) if conflate && reason != GapReason::Epoch => {
-                self.resume(id, cell, Seq(from.0 - 1), at.seq, pace);
+                self.resume(cell, Seq(from.0 - 1), at.seq, pace);
                 true
             }
             Resume::Unreachable(all) | Resume::TooMuch(all) => {
-                self.join(id, cell, at.seq, pace, told);
+                self.join(cell, at.seq, pace, told);
                 match cell.kind() {
                     Kind::Event => missed = Some(all).filter(|missed| missed.from <= at.seq),
-                    Kind::State | Kind::Book => self.send_snapshot(id, cell),
+                    Kind::State | Kind::Book => self.send_snapshot(cell),
                 }
                 is_planted(Fault::FalseRecovered)
             }
@@ -233,7 +234,9 @@ impl Shard {
             && let Some(missed) = missed.take()
             && !is_planted(Fault::MissedNotTold)
         {
-            self.miss(id, cell.id(), missed, at.seq);
+            self.counts.unresumed += at.seq.0 - missed.from.0 + 1;
+            self.session.subscriptions.miss(cell.id(), missed);
+            self.bring(cell.id());
         }
         Begun {
             at,
@@ -243,63 +246,20 @@ impl Shard {
     }
 
     /// Lets a subscription begin after `since`, on the way to the topic's `head`.
-    fn resume(&mut self, id: SessionId, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
-        self.join(id, cell, since, pace, true);
-        if let Some(place) = self.place_of(id, cell.id())
-            && head > since
-        {
-            self.catch_up(id, cell.id(), place);
-            self.brings(id, cell.id());
-        }
-    }
-
-    /// Bytes of messages that may be kept for a session in addition to what it was promised.
-    fn replay_room(&self, id: SessionId) -> usize {
-        let session = self.sessions.get(id.index());
-        let kept = session
-            .and_then(|session| session.replays.as_ref())
-            .map_or(0, |replays| replays.bytes());
-        self.settings.session_limits.replay_bytes.saturating_sub(kept)
-    }
-
-    fn promise(&mut self, id: SessionId, topic: TopicId, messages: Replay) {
-        if let Some(piece) = &mut self.piece {
-            piece.replayed += messages.len();
-        }
-        if let Some(session) = self.open_session(id).filter(|_| !messages.is_empty()) {
-            let replays = session.replays.get_or_insert_default();
-            replays.promise(topic, messages);
-        }
-    }
-
-    /// Takes note that a pattern's subscription, which begins at `head`, is to be told what its client missed.
-    fn miss(&mut self, id: SessionId, topic: TopicId, missed: Missed, head: Seq) {
-        self.counts.unresumed += head.0 - missed.from.0 + 1;
-        if let Some(session) = self.open_session(id) {
-            session.missed.get_or_insert_default().insert(topic, missed);
-        }
-        if let Some(place) = self.place_of(id, topic) {
-            self.catch_up(id, topic, place);
-            self.brings(id, topic);
+    fn resume(&mut self, cell: &Arc<TopicCell>, since: Seq, head: Seq, pace: Pace) {
+        self.join(cell, since, pace, true);
+        if head > since {
+            self.bring(cell.id());
         }
     }
 
     /// Tells a subscription what its client missed, if that is to be told. Returns whether it was.
-    pub(super) fn tell_missed(
-        &mut self,
-        id: SessionId,
-        cell: &TopicCell,
-        subscriber: &mut Subscriber,
-    ) -> bool {
-        let missed = self.session(id).and_then(|session| {
-            let missed = session.missed.as_mut()?.remove(&cell.id());
-            session.missed.take_if(|missed| missed.is_empty());
-            missed
-        });
+    pub(super) fn tell_missed(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) -> bool {
+        let missed = self.session.subscriptions.take_missed(cell.id());
         let Some(Missed { from, reason }) = missed else {
             return false;
         };
-        self.push_gap(id, cell, subscriber, (from, subscriber.after), reason, false);
+        self.push_gap(cell, subscriber, (from, subscriber.after), reason, false);
         true
     }
 }

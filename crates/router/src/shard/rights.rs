@@ -39,18 +39,6 @@ impl Shard {
         });
     }
 
-    /// Whether a session may subscribe to `pattern`.
-    pub(super) fn check_subscribe(&self, id: SessionId, pattern: &Pattern) -> Result<(), Refusal> {
-        let session = self.sessions.get(id.index());
-        session.map_or_else(closing, |session| session.rights.check_subscribe(pattern))
-    }
-
-    /// Whether a session may publish to `topic`.
-    pub(super) fn check_publish(&self, id: SessionId, topic: &str) -> Result<(), Refusal> {
-        let session = self.sessions.get(id.index());
-        session.map_or_else(closing, |session| session.rights.check_publish(topic))
-    }
-
     /// Ends a session with 4003 once it is `at`; none takes an earlier time back.
     pub fn expires(&mut self, id: SessionId, at: Option<Micros>) {
         if self.is_open(id) {
@@ -65,10 +53,10 @@ impl Shard {
     }
 
     fn set_expiry(&mut self, id: SessionId, at: Option<Micros>) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut session.expires, at) {
+        if let Some(before) = session.timers.expire_at(at) {
             self.expiries.remove(&(before, id));
         }
         if let Some(at) = at {
@@ -87,7 +75,7 @@ impl Shard {
         now: Micros,
     ) {
         self.finish(id, now);
-        let Some(session) = self.open_session(id) else {
+        let Some(session) = self.sessions.known(id).filter(|session| session.is_open()) else {
             return;
         };
         let narrowed = *session.rights != *rights;
@@ -119,8 +107,8 @@ impl Shard {
     /// Gives all sessions whose rights are `before`, the very same ones, the rights `after`, as [`Self::change_rights`] does.
     pub fn replace_rights(&mut self, before: &Rc<Rights>, after: &Rc<Rights>, now: Micros) {
         let has = |session: &Session| Rc::ptr_eq(&session.rights, before);
-        let sessions = self.sessions.iter().filter(|(_, session)| has(session));
-        let theirs: Vec<SessionId> = sessions.map(|(_, session)| session.id).collect();
+        let sessions = self.sessions.iter().filter(|session| has(session));
+        let theirs: Vec<SessionId> = sessions.map(|session| session.id).collect();
         for id in theirs {
             self.change_rights(id, after.clone(), now);
         }
@@ -130,7 +118,9 @@ impl Shard {
     /// leaves already, what waits of their topics is dropped.
     pub fn change_rights(&mut self, id: SessionId, after: Rc<Rights>, now: Micros) {
         self.finish(id, now);
-        let Some(session) = self.session(id) else { return };
+        let Some(session) = self.sessions.known(id) else {
+            return;
+        };
         session.rights = after;
         let in_order = self.answers_keep_their_place(id);
         for refusal in self.end_forbidden(id) {
@@ -147,16 +137,21 @@ impl Shard {
     /// Ends the subscriptions that a session's rights do not cover and drops what waits of topics that it may not have
     /// any more. Returns the reasons, by pattern.
     fn end_forbidden(&mut self, id: SessionId) -> Vec<Refusal> {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(session) = self.sessions.get(id) else {
             return Vec::new();
         };
         let rights = session.rights.clone();
         let forbidden = |pattern: &Pattern| Some((pattern.clone(), rights.check_subscribe(pattern).err()?));
-        let mut lost: Vec<(Pattern, Refusal)> = session.patterns.keys().filter_map(forbidden).collect();
+        let mut lost: Vec<(Pattern, Refusal)> = session
+            .subscriptions
+            .patterns
+            .keys()
+            .filter_map(forbidden)
+            .collect();
         lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut left = TopicSet::default();
         // One-shots belong to no subscription.
-        for topic in session.one_shots.keys() {
+        for topic in session.subscriptions.one_shots.keys() {
             let cell = self.directory.get(*topic);
             if cell.is_some_and(|cell| !rights.subscribe.has(cell.topic().as_str())) {
                 left.insert(*topic);
@@ -193,7 +188,7 @@ impl Shard {
         {
             self.expiries.pop_first();
             let Some(session) = self.session(id) else { continue };
-            session.expires = None;
+            session.timers.expire_at(None);
             let reason = "the token has expired";
             if session.transport == Transport::Sse {
                 let refusal = Refusal::new(ErrorCode::TokenExpired, reason);
@@ -206,14 +201,10 @@ impl Shard {
     /// Ends a session whose token is worth nothing any more with 4003: of the data that waits only a frame begun is sent. One
     /// that leaves has its close frame, and keeps that one's code; data is not waited for any longer.
     pub fn withdraw(&mut self, id: SessionId, reason: &str, now: Micros) {
-        match self.session(id).map(|session| session.phase) {
+        match self.sessions.known(id).map(|session| session.phase) {
             Some(Phase::Open) => self.close(id, CloseCode::TOKEN_EXPIRED, reason, now),
             Some(Phase::Leaving(_)) => self.end_patience(id, now),
-            Some(Phase::Closing(_) | Phase::Gone) | None => {}
+            Some(Phase::Closing(_) | Phase::GivenUp | Phase::Gone) | None => {}
         }
     }
-}
-
-fn closing() -> Result<(), Refusal> {
-    Err(Refusal::new(ErrorCode::Internal, "the connection is closing"))
 }

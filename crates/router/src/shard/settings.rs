@@ -32,6 +32,13 @@ pub struct ShardSettings {
     pub close_timeout_ms: u64,
 }
 
+impl ShardSettings {
+    /// Live bytes waiting from which on a session that does not lag is handed nothing more.
+    pub(super) const fn live_bytes_end(&self) -> usize {
+        self.outbox_bytes_max.saturating_add(1)
+    }
+}
+
 impl Shard {
     /// The shard with other settings of compression than the defaults.
     #[must_use]
@@ -45,11 +52,8 @@ impl Shard {
     pub fn reconfigure(&mut self, settings: ShardSettings, compression: DeflateSettings) {
         self.settings = settings;
         self.deflater = Deflater::new(compression);
-        let live_bytes_end = self.live_bytes_end();
-        for (_, session) in &mut self.sessions {
-            if session.is_open() && session.lagging_since.is_none() {
-                session.live_bytes_end = live_bytes_end;
-            }
+        for session in self.sessions.iter_mut() {
+            session.reader.limit(self.settings.live_bytes_end());
         }
     }
 }

@@ -11,6 +11,7 @@ use super::joined::Announcement;
 use super::rate::RateList;
 use crate::cell::TopicCell;
 use crate::item::SourceState;
+use crate::ledger::Ledger;
 use crate::pace::RateClass;
 use crate::session::{Place, SessionId};
 
@@ -159,9 +160,19 @@ impl Slot {
         }
     }
 
-    /// The subscribers of the list at `index`.
-    pub(super) fn rated_mut(&mut self, index: usize) -> &mut Vec<Subscriber> {
-        &mut self.rated[index].subscribers
+    /// The lists of subscribers.
+    pub(super) fn lists_mut(&mut self) -> impl Iterator<Item = &mut Vec<Subscriber>> {
+        let rated = self.rated.iter_mut().map(|list| &mut list.subscribers);
+        std::iter::once(&mut self.subscribers).chain(rated)
+    }
+
+    /// Takes note that the topic has come to `seq`: from now on its subscribers are owed what is up to there.
+    #[inline]
+    pub(super) fn learn(&mut self, seq: Seq, ledger: &mut Ledger) {
+        if seq > self.head {
+            ledger.owed += (seq.0 - self.head.0) * self.len() as u64;
+            self.head = seq;
+        }
     }
 
     /// The subscriber at `place`.

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use tickwire_wire::message::TopicState;
 use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
 
+use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{SourceState, Status};
 use crate::publication::{Publication, TopicId};
-use crate::session::{Session, SessionId};
+use crate::session::Session;
 
 /// A state of a topic as a frame, encoded once per codec.
 #[derive(Default)]
@@ -43,36 +44,6 @@ impl StatusFrames {
         let before = std::mem::replace(&mut subscriber.told, state);
         let topic = publication.lineage.id;
         session.outbox.push_status(Status { topic, before, frame });
-    }
-}
-
-/// What a topic's subscribers are told.
-struct News<'a> {
-    cell: &'a TopicCell,
-    stale: bool,
-    /// The message before the silence, or the one that ends it.
-    seq: Seq,
-    frames: StatusFrames,
-    /// Whether a subscriber who has come further than `seq` knows of a later silence.
-    known: bool,
-}
-
-impl News<'_> {
-    const fn state(&self) -> SourceState {
-        if self.stale {
-            SourceState::Silent
-        } else {
-            SourceState::Live
-        }
-    }
-
-    /// Whether one who was told `told` is to be told. Who knows of a doubt knows that the topic is stale.
-    fn concerns(&self, told: SourceState) -> bool {
-        told == if self.stale {
-            SourceState::Live
-        } else {
-            SourceState::Silent
-        }
     }
 }
 
@@ -111,76 +82,62 @@ impl Shard {
     /// Tells the subscribers of a topic who were told otherwise; of the end of a silence those who do not have message `seq`
     /// yet. Returns whether others know of a later silence.
     fn tell(&mut self, cell: &Arc<TopicCell>, stale: bool, seq: Seq, now: Micros) -> bool {
-        let topic = cell.id();
-        let mut news = News {
-            cell,
-            stale,
-            seq,
-            frames: StatusFrames::default(),
-            known: false,
+        let (topic, mut frames, mut known) = (cell.id(), StatusFrames::default(), false);
+        let (told, state) = match stale {
+            true => (SourceState::Live, SourceState::Silent),
+            false => (SourceState::Silent, SourceState::Live),
         };
-        let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
-        self.tell_all(&mut subscribers, &mut news);
-        self.slots[topic.index()].subscribers = subscribers;
-        for index in 0..self.slots[topic.index()].rated.len() {
-            let mut subscribers = std::mem::take(self.slots[topic.index()].rated_mut(index));
-            self.tell_all(&mut subscribers, &mut news);
-            *self.slots[topic.index()].rated_mut(index) = subscribers;
+        for subscriber in self.slots[topic.index()].lists_mut().flatten() {
+            // Who knows of a doubt knows that the topic is stale, and who is behind is told on the way to the head.
+            if subscriber.told != told || subscriber.behind {
+                continue;
+            }
+            if !stale && subscriber.after >= seq {
+                known = true;
+                continue;
+            }
+            let Some(session) = self.sessions.open(subscriber.session) else {
+                continue;
+            };
+            self.rounds.enter(session);
+            if session.reader.takes(session.outbox.live_bytes()) {
+                let frame = frames.get(session.codec(), cell.topic(), state);
+                let before = std::mem::replace(&mut subscriber.told, state);
+                session.outbox.push_status(Status { topic, before, frame });
+            } else {
+                subscriber.behind = true;
+                session.fall_behind(topic, subscriber.every);
+                if session.reader.is_live() {
+                    self.overfull.push(subscriber.session);
+                }
+            }
         }
-        let known = news.known;
         self.lag_overfull(now);
         known
     }
+}
 
-    fn tell_all(&mut self, subscribers: &mut [Subscriber], news: &mut News<'_>) {
-        for subscriber in subscribers {
-            // Who is behind is told on the way to the head.
-            if !news.concerns(subscriber.told) || subscriber.behind {
-                continue;
-            }
-            if !news.stale && subscriber.after >= news.seq {
-                news.known = true;
-                continue;
-            }
-            let Some(session) = self.open_session(subscriber.session) else {
-                continue;
-            };
-            if session.outbox.live_bytes() >= session.live_bytes_end {
-                subscriber.behind = true;
-                session.pulls.follow_later(news.cell.id(), subscriber.every);
-                if session.lagging_since.is_none() {
-                    self.overfull.push(subscriber.session);
-                }
-            } else {
-                let (topic, state) = (news.cell.id(), news.state());
-                let frame = news.frames.get(session.codec(), news.cell.topic(), state);
-                let before = std::mem::replace(&mut subscriber.told, state);
-                session.outbox.push_status(Status { topic, before, frame });
-            }
-            self.mark_dirty(subscriber.session);
-        }
-    }
-
+impl SessionMut<'_> {
     /// Tells a subscription that goes on from the directory that the source came back, if it did since: also when it has
     /// fallen silent again behind messages that are still to come.
-    pub(super) fn tell_live(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
+    pub(super) fn tell_live(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if subscriber.told == SourceState::Silent && cell.stale_since() != Some(subscriber.after) {
-            self.tell_one(id, cell, subscriber, SourceState::Live);
+            self.tell_one(cell, subscriber, SourceState::Live);
         }
     }
 
     /// Tells a subscription that has come to the head of its topic that the book is in doubt or the source silent, if it is.
-    pub(super) fn tell_stale(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber) {
+    pub(super) fn tell_stale(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) {
         if cell.is_doubted()
             && let Some(newest) = cell.newest().filter(|newest| newest.seq == subscriber.after)
             && let Some(reason) = newest.doubt
             && subscriber.told.doubt() != Some(reason)
         {
-            self.tell_one(id, cell, subscriber, SourceState::Doubted(reason));
+            self.tell_one(cell, subscriber, SourceState::Doubted(reason));
         }
         let since = cell.stale_since();
         if since.is_some() && subscriber.told == SourceState::Live {
-            self.tell_one(id, cell, subscriber, SourceState::Silent);
+            self.tell_one(cell, subscriber, SourceState::Silent);
         }
         if since.is_some() && subscriber.told == SourceState::Silent {
             // The shard may not have heard of it.
@@ -189,12 +146,10 @@ impl Shard {
         }
     }
 
-    fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
-        if let Some(session) = self.open_session(id) {
-            let frame = status_frame(session.codec(), cell.topic(), state);
-            let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
-            session.outbox.push_status(Status { topic, before, frame });
-        }
+    fn tell_one(&mut self, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
+        let frame = status_frame(self.session.codec(), cell.topic(), state);
+        let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
+        self.session.outbox.push_status(Status { topic, before, frame });
     }
 }
 

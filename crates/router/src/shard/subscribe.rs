@@ -7,15 +7,16 @@ use tickwire_wire::error::ErrorCode;
 use tickwire_wire::message::{AckResult, Position, Subscribe, TopicRequest};
 use tickwire_wire::{Kind, Micros, Mode, Pattern, Refusal, Seq, Topic};
 
+use super::Shard;
 use super::piecewise::Step;
 use super::requests::Answer;
 use super::resume::check_since;
+use super::session_mut::SessionMut;
 use super::wide::Wide;
-use super::{First, Shard};
-use crate::cell::{Attached, TopicCell};
+use crate::cell::TopicCell;
 use crate::pace::Pace;
 use crate::publication::TopicId;
-use crate::session::{PatternSub, Place, SessionId};
+use crate::session::{PatternSub, SessionId};
 
 impl Shard {
     /// Whether a request may name so many topics.
@@ -41,7 +42,8 @@ impl Shard {
         now: Micros,
     ) -> Result<Step, Refusal> {
         let pattern: Pattern = topic.topic().parse()?;
-        self.check_subscribe(id, &pattern)?;
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        session.rights.check_subscribe(&pattern)?;
         check_since(&pattern, topic.since(), request.mode)?;
         let pace = Pace::asked(request.mode, request.conflate_ms)?;
         self.check_kind(&pattern, request.mode, pace)?;
@@ -52,15 +54,11 @@ impl Shard {
                 Some(_) => self.one_shot(id, &pattern, now).map(Step::Done),
             };
         }
-        let most = self.settings.limits.subscriptions;
-        let Some(session) = self.open_session(id) else {
-            return Err(Refusal::new(ErrorCode::Internal, "the connection is closing"));
-        };
-        if session.patterns.len() >= most && !session.patterns.contains_key(&pattern) {
-            let reason = format!("the connection has its most subscriptions, {most}");
-            return Err(Refusal::new(ErrorCode::LimitExceeded, reason));
-        }
-        self.check_caps(id, &pattern)?;
+        let named = self.directory.find(pattern.as_str()).map(|cell| cell.id());
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        session
+            .subscriptions
+            .check_pattern(&pattern, named, &self.settings)?;
         match pattern.as_topic() {
             None => {
                 let resumes = (topic.since().is_some(), ahead);
@@ -90,19 +88,18 @@ impl Shard {
     fn one_shot(&mut self, id: SessionId, pattern: &Pattern, now: Micros) -> Result<Answer, Refusal> {
         let cell = self.directory.find(pattern.as_str());
         self.charge(id, 1, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += 1;
-        }
-        self.check_one_shots(id, pattern, usize::from(cell.is_some()))?;
-        let in_order = cell.as_ref().is_some_and(|cell| {
+        self.piece.visited += 1;
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        let (found, limits) = (usize::from(cell.is_some()), &self.settings.session_limits);
+        session.subscriptions.check_one_shots(pattern, found, limits)?;
+        if let Some(cell) = &cell {
             self.meet(cell);
-            self.shoot(id, cell.id())
-        });
-        self.mark_dirty(id);
-        let at = match cell {
-            Some(cell) => self.standing(id, &cell).unwrap_or_else(|| cell.position()),
-            None => self.directory.before_first(),
-        };
+        }
+        let mut it = self.session_mut(id).ok_or_else(closing)?;
+        let in_order = cell.as_ref().is_some_and(|cell| it.shoot(cell.id()));
+        it.rounds.enter(it.session);
+        let at = cell.map(|cell| it.standing(&cell).unwrap_or_else(|| cell.position()));
+        let at = at.unwrap_or_else(|| self.directory.before_first());
         let result = AckResult {
             topic: pattern.to_string(),
             mode: Some(Mode::Snapshot),
@@ -116,61 +113,6 @@ impl Shard {
         })
     }
 
-    /// Lets a session wait for the value of a topic that was met. Returns whether the topic flows already.
-    pub(super) fn shoot(&mut self, id: SessionId, topic: TopicId) -> bool {
-        let flows = self.place_of(id, topic).is_some();
-        if flows {
-            // Its snapshot keeps its place among the topic's messages.
-            if let Some(piece) = &mut self.piece {
-                piece.repeats.push(topic);
-            }
-        } else if let Some(session) = self.open_session(id) {
-            if !session.one_shots.contains_key(&topic) {
-                session.pulls.shoot_later(topic);
-            }
-            let awaited = session.one_shots.entry(topic).or_default();
-            session.syncs.bring(awaited);
-        }
-        flows
-    }
-
-    /// Sends a subscription's topic's current value before anything else of it, if it has one.
-    pub(super) fn send_snapshot(&mut self, id: SessionId, cell: &TopicCell) {
-        let topic = cell.id();
-        let Some(place) = self.place_of(id, topic) else {
-            return;
-        };
-        let subscriber = self.slots[topic.index()].at_mut(place);
-        if cell.position().seq > Seq::ZERO {
-            if subscriber.opening.first() == First::Nothing {
-                subscriber.opening.set_first(First::Snapshot);
-            }
-            self.catch_up(id, topic, place);
-            self.brings(id, topic);
-        }
-    }
-
-    /// How far a session has come in a topic that it is subscribed to.
-    pub(super) fn standing(&self, id: SessionId, cell: &TopicCell) -> Option<Attached> {
-        let place = self.place_of(id, cell.id())?;
-        Some(Attached {
-            epoch: cell.position().epoch,
-            seq: self.slots[cell.id().index()].at(place).after,
-        })
-    }
-
-    /// Puts a subscription on the way to the head of its topic.
-    pub(super) fn catch_up(&mut self, id: SessionId, topic: TopicId, place: Place) {
-        let subscriber = self.slots[topic.index()].at_mut(place);
-        let every = subscriber.every;
-        if !std::mem::replace(&mut subscriber.behind, true)
-            && let Some(session) = self.open_session(id)
-        {
-            session.pulls.follow_later(topic, every);
-            self.mark_dirty(id);
-        }
-    }
-
     fn subscribe_topic(
         &mut self,
         id: SessionId,
@@ -180,9 +122,8 @@ impl Shard {
         pace: Pace,
         snapshot: bool,
     ) -> Result<Answer, Refusal> {
-        let known = self
-            .open_session(id)
-            .is_some_and(|session| session.patterns.contains_key(pattern));
+        let session = self.sessions.open(id).ok_or_else(closing)?;
+        let known = session.subscriptions.patterns.contains_key(pattern);
         let mut cell = self.directory.find(topic.as_str());
         if cell.is_none() && !known {
             self.directory.register(self.id, pattern);
@@ -220,16 +161,17 @@ impl Shard {
         };
         // What this subscription asks for; another one that asks for more may go before it ends.
         let result = granted(result, pace.on(cell.kind()));
-        if !flows {
-            return Ok(self.subscribe_anew(id, &cell, since, (pace, snapshot), result));
-        }
-        if !known {
+        if flows && !known {
             self.join(id, &cell, Seq::ZERO, pace, false);
         }
-        if snapshot && let Some(piece) = &mut self.piece {
-            piece.repeats.push(cell.id());
+        let mut it = self.session_mut(id).ok_or_else(closing)?;
+        if !flows {
+            return Ok(it.subscribe_anew(&cell, since, (pace, snapshot), result));
         }
-        Ok(self.subscribe_again(id, &cell, result))
+        if snapshot {
+            it.piece.repeats.push(cell.id());
+        }
+        Ok(it.subscribe_again(&cell, result))
     }
 
     /// A topic that does not exist yet: its subscription begins before the first message.
@@ -242,10 +184,24 @@ impl Shard {
             ..result
         }
     }
+}
+
+impl SessionMut<'_> {
+    /// Waits for the value of a topic that was met. Returns whether the topic flows already.
+    pub(super) fn shoot(&mut self, topic: TopicId) -> bool {
+        let flows = self.session.subscriptions.has(topic);
+        if flows {
+            // Its snapshot keeps its place among the topic's messages.
+            self.piece.repeats.push(topic);
+        } else {
+            self.session.subscriptions.shoot(topic);
+        }
+        flows
+    }
 
     /// A topic that this connection gets already, by this name or by a wildcard.
-    fn subscribe_again(&self, id: SessionId, cell: &TopicCell, result: AckResult) -> Answer {
-        let at = self.standing(id, cell).unwrap_or_else(|| cell.position());
+    fn subscribe_again(&self, cell: &TopicCell, result: AckResult) -> Answer {
+        let at = self.standing(cell).unwrap_or_else(|| cell.position());
         let result = AckResult {
             epoch: Some(at.epoch),
             seq: Some(at.seq),
@@ -256,6 +212,11 @@ impl Shard {
             ..Answer::new(result)
         }
     }
+}
+
+/// The answer to what a session asks for that ends.
+pub(super) fn closing() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "the connection is closing")
 }
 
 /// Any topic of `pattern`: it stands for those that do not exist yet.

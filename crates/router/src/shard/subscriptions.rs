@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tickwire_wire::{Pattern, Seq};
 
+use super::session_mut::SessionMut;
 use super::{Expectations, Expecting, Opening, Shard, Slot, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{Item, SourceState};
@@ -44,97 +45,59 @@ impl Shard {
     /// Adds one more pattern of a session to a topic, one that asks for `pace`. A session that is new to the topic gets
     /// what comes after `after`; `told` is whether its client knows, or is about to be told, the topic's lineage.
     pub(super) fn join(&mut self, id: SessionId, cell: &Arc<TopicCell>, after: Seq, pace: Pace, told: bool) {
-        let (topic, pace) = (cell.id(), pace.on(cell.kind()));
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let topic = cell.id();
+        let Some(mut it) = self.session_mut(id) else {
             return;
         };
-        if let Some(subscription) = session.topics.get(&topic) {
+        if it.session.subscriptions.has(topic) {
             if told {
-                let subscriber = self.slots[topic.index()].at_mut(subscription.place);
-                subscriber.opening.acked();
+                it.lineage_told(topic);
             }
-            session.cover(topic, pace);
+            it.session.subscriptions.cover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);
-            return;
-        }
-        self.counts.ledger.begin(after, self.slots[topic.index()].head);
-        let subscriber = Subscriber {
-            session: id,
-            every: pace.is_every(),
-            behind: false,
-            opening: Opening::new(told),
-            told: SourceState::Live,
-            after,
-        };
-        let subscription = SubRef {
-            place: self.slots[topic.index()].add(pace.class(), subscriber),
-            covers: 1,
-            every: u32::from(pace.is_every()),
-            awaited: Awaited::default(),
-            begun: session.acks,
-        };
-        let waits = session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
-        session.topics.insert(topic, subscription);
-        self.slots[topic.index()].counted += 1;
-        self.subscriptions += 1;
-        cell.subscriber_added();
-        if let Some(piece) = &mut self.piece {
-            piece.joined(id, topic);
-        }
-        if waits || cell.stale_since().is_some() || cell.is_doubted() {
-            // It begins behind an ack that is still to come, or is told at the head.
-            self.catch_up(id, topic, subscription.place);
+        } else {
+            it.join(cell, after, pace, told);
         }
     }
 
     /// Takes one pattern of a session from a topic; with its last one the session leaves. Returns whether it left.
     pub(super) fn leave(&mut self, id: SessionId, cell: &TopicCell, pace: Pace) -> bool {
         let topic = cell.id();
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        let Some(mut subscription) = session.topics.get(&topic).copied() else {
-            return false;
-        };
-        if subscription.covers > 1 {
-            session.uncover(topic, pace.on(cell.kind()));
+        let covers = session.subscriptions.topics.get(&topic).map_or(0, |it| it.covers);
+        if covers > 1 {
+            session.subscriptions.uncover(topic, pace.on(cell.kind()));
             self.refresh_pace(id, topic);
             return false;
         }
-        session.topics.remove(&topic);
-        session.syncs.arrived(&mut subscription.awaited);
-        if let Some(missed) = &mut session.missed {
-            missed.remove(&topic);
-        }
-        if let Some(replays) = &mut session.replays {
-            let messages = replays.cancel(topic);
-            session.settle_replays();
-            if let Some(piece) = &mut self.piece {
-                piece.replayed += messages;
-            }
-        }
-        self.forget(topic, subscription.place);
+        let Some((place, cancelled)) = session.subscriptions.end(topic) else {
+            return false;
+        };
+        self.piece.replayed += cancelled;
+        self.forget(topic, place);
         true
     }
 
     /// Gives a subscription the pace that its patterns ask for together after a change of them. In another list it goes
     /// on from the directory, since that list may have got what it has not.
     fn refresh_pace(&mut self, id: SessionId, topic: TopicId) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let (Some(pace), Some(mut place)) = (session.settle_pace(topic), self.place_of(id, topic)) else {
+        let subscriptions = &mut session.subscriptions;
+        let (Some(pace), Some(mut place)) = (subscriptions.settle_pace(topic), subscriptions.place_of(topic))
+        else {
             return;
         };
         if pace.class() != place.class {
             let subscriber = self.take_out(topic, place);
             place = self.slots[topic.index()].add(pace.class(), subscriber);
-            if let Some(session) = self.sessions.get_mut(id.index())
-                && let Some(subscription) = session.topics.get_mut(&topic)
-            {
-                subscription.place = place;
+            if let Some(mut it) = self.session_mut(id) {
+                it.session.subscriptions.moved(topic, place);
+                it.catch_up(topic);
             }
-            self.catch_up(id, topic, place);
         }
         self.slots[topic.index()].at_mut(place).every = pace.is_every();
     }
@@ -142,7 +105,7 @@ impl Shard {
     /// Changes what a pattern of a session asks for. Returns what it asked for before, if that was something else: the topics that the
     /// session has by it are to be [changed](Self::repace) then.
     pub(super) fn switch_pace(&mut self, id: SessionId, pattern: &Pattern, pace: Pace) -> Option<Pace> {
-        let sub = self.open_session(id)?.patterns.get_mut(pattern)?;
+        let sub = self.open_session(id)?.subscriptions.patterns.get_mut(pattern)?;
         let before = std::mem::replace(&mut sub.pace, pace);
         if pace == before {
             return None;
@@ -160,11 +123,11 @@ impl Shard {
     pub(super) fn repace(&mut self, id: SessionId, cell: &TopicCell, before: Pace, pace: Pace) {
         let (topic, kind) = (cell.id(), cell.kind());
         if pace != before
-            && let Some(session) = self.sessions.get_mut(id.index())
-            && session.topics.contains_key(&topic)
+            && let Some(session) = self.sessions.get_mut(id)
+            && session.subscriptions.has(topic)
         {
-            session.cover(topic, pace.on(kind));
-            session.uncover(topic, before.on(kind));
+            session.subscriptions.cover(topic, pace.on(kind));
+            session.subscriptions.uncover(topic, before.on(kind));
             self.refresh_pace(id, topic);
         }
     }
@@ -173,10 +136,9 @@ impl Shard {
     fn take_out(&mut self, topic: TopicId, place: Place) -> Subscriber {
         let (taken, moved) = self.slots[topic.index()].take(place);
         if let Some(moved) = moved
-            && let Some(session) = self.sessions.get_mut(moved.session.index())
-            && let Some(subscription) = session.topics.get_mut(&topic)
+            && let Some(session) = self.sessions.get_mut(moved.session)
         {
-            subscription.place = place;
+            session.subscriptions.moved(topic, place);
         }
         taken
     }
@@ -198,16 +160,15 @@ impl Shard {
 
     /// Where a session's subscriber is among those of a topic.
     pub(super) fn place_of(&self, id: SessionId, topic: TopicId) -> Option<Place> {
-        let session = self.sessions.get(id.index())?;
-        session.topics.get(&topic).map(|subscription| subscription.place)
+        self.sessions.get(id)?.subscriptions.place_of(topic)
     }
 
     /// Enters a pattern among those of a session. With `indexed`, topics that the shard meets from now on join it: the
     /// directory must know the pattern already, and the topics that exist must have been met.
     pub(super) fn add_pattern(&mut self, id: SessionId, pattern: &Pattern, sub: PatternSub) {
-        if self.open_session(id).is_none() {
+        let Some(session) = self.sessions.open(id) else {
             return;
-        }
+        };
         let shared = if sub.indexed {
             let expecting = self.patterns.entry(pattern);
             expecting.sessions.push(Expecting {
@@ -220,12 +181,7 @@ impl Shard {
             let cell = self.directory.find(pattern.as_str());
             cell.map_or_else(|| pattern.clone(), |cell| cell.topic().clone().into())
         };
-        if let Some(session) = self.session(id) {
-            session.patterns.insert(shared, sub);
-            if sub.indexed {
-                session.pattern_tokens += pattern.tokens().count();
-            }
-        }
+        session.subscriptions.enter(shared, sub);
     }
 
     pub(super) fn unexpect(&mut self, id: SessionId, pattern: &Pattern) {
@@ -244,10 +200,9 @@ impl Shard {
 
     /// Takes a pattern from those of a session: no topic joins by it any more, and those that have are to be [left](Self::leave).
     pub(super) fn take_pattern(&mut self, id: SessionId, pattern: &Pattern) -> Option<PatternSub> {
-        let removed = self.open_session(id)?.patterns.remove(pattern)?;
+        let removed = self.open_session(id)?.subscriptions.remove(pattern)?;
         if removed.indexed {
             self.unexpect(id, pattern);
-            self.give_back_tokens(id, pattern);
         }
         Some(removed)
     }
@@ -268,7 +223,7 @@ impl Shard {
     /// Removes the messages of topics that a session has left from its outbox. The caller calls [`Self::send_synced`] once the
     /// client was told that it has left them.
     pub(super) fn drop_waiting(&mut self, id: SessionId, left: &TopicSet) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let (is_open, mut any_dropped) = (session.is_open(), false);
@@ -288,25 +243,52 @@ impl Shard {
             .take_back(|item| is_open && matches!(item, Item::Synced(_)));
         for item in ends.iter().rev() {
             if let Item::Synced(synced) = item {
-                session.syncs.take_back(synced.request);
+                session.subscriptions.syncs.take_back(synced.request);
             }
         }
     }
 
     /// Drops what waits to be pulled in of topics that a session has left.
     pub(super) fn drop_pulls(&mut self, id: SessionId, left: &TopicSet) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let syncs = &mut session.syncs;
-        session.one_shots.retain(|topic, awaited| {
-            let left = left.has(*topic);
-            if left {
-                syncs.arrived(awaited);
-            }
-            !left
-        });
-        session.pulls.forget(|topic| left.has(topic));
+        session.subscriptions.forget_pulls(left);
         self.live_again(id);
+    }
+}
+
+impl SessionMut<'_> {
+    /// Begins the subscription to a topic that the session does not have, as [`Shard::join`] says.
+    pub(super) fn join(&mut self, cell: &TopicCell, after: Seq, pace: Pace, told: bool) {
+        let (topic, pace) = (cell.id(), pace.on(cell.kind()));
+        let slot = &mut self.slots[topic.index()];
+        self.counts.ledger.begin(after, slot.head);
+        let subscriber = Subscriber {
+            session: self.session.id,
+            every: pace.is_every(),
+            behind: false,
+            opening: Opening::new(told),
+            told: SourceState::Live,
+            after,
+        };
+        let place = slot.add(pace.class(), subscriber);
+        slot.counted += 1;
+        *self.subscriptions += 1;
+        let subscription = SubRef {
+            place,
+            covers: 1,
+            every: u32::from(pace.is_every()),
+            awaited: Awaited::default(),
+            begun: self.session.subscriptions.acks,
+        };
+        self.session.subscriptions.topics.insert(topic, subscription);
+        cell.subscriber_added();
+        self.piece.joined(self.session.id, topic);
+        let waits = self.session.unfinished.is_some() && !is_planted(Fault::TopicFlowsBeforeAck);
+        if waits || cell.stale_since().is_some() || cell.is_doubted() {
+            // It begins behind an ack that is still to come, or is told at the head.
+            self.catch_up(topic);
+        }
     }
 }

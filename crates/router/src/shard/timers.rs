@@ -8,25 +8,20 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 
 use tickwire_wire::frame::{Opcode, frame};
-use tickwire_wire::{CloseCode, Control, Micros};
+use tickwire_wire::{Control, Micros};
 
 use super::Shard;
 use crate::counts::Op;
-use crate::planted::{Fault, is_planted};
-use crate::session::{Phase, Session, SessionId, Transport};
+use crate::session::{Phase, SessionId};
 
 /// Sessions that are seen to before something else has its turn.
 const DEADLINES_AT_ONCE: usize = 512;
 
-/// What the close frame says to a reader that does not take what it was promised.
-const REPLAY_OVERDUE: &str = "slow reader: messages that it was promised waited too long";
-
 impl Shard {
     /// The client sent bytes.
     pub fn heard(&mut self, id: SessionId, now: Micros) {
-        if let Some(session) = self.session(id) {
-            session.last_in = now;
-            session.pinged = None;
+        if let Some(session) = self.sessions.known(id) {
+            session.timers.heard(now);
         }
     }
 
@@ -41,9 +36,8 @@ impl Shard {
 
     /// The client sent a pong (RFC 6455 §5.5.3): the answer to a ping costs nothing, any other what a request costs.
     pub fn pong(&mut self, id: SessionId, now: Micros) {
-        let owed = self
-            .session(id)
-            .is_some_and(|session| std::mem::take(&mut session.pong_owed));
+        let session = self.sessions.known(id);
+        let owed = session.is_some_and(|session| session.timers.take_pong());
         if !owed {
             self.within_rate(id, None, now);
             self.close_if_drowning(id, now);
@@ -83,62 +77,29 @@ impl Shard {
 
     fn expire(&mut self, id: SessionId, now: Micros) {
         let settings = &self.settings;
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         match session.phase {
             Phase::Closing(deadline) if deadline <= now => return self.give_up(id),
             Phase::Leaving(until) if until <= now => return self.end_patience(id, now),
-            Phase::Closing(_) | Phase::Leaving(_) | Phase::Gone => return,
+            Phase::Closing(_) | Phase::Leaving(_) | Phase::GivenUp | Phase::Gone => return,
             Phase::Open => {}
         }
-        if session.leaves_at.is_some_and(|at| at <= now) {
+        if session.timers.leaves(now) {
             return self.depart(id, now);
         }
-        if !session.requested && session.opened.plus_ms(settings.first_request_ms) <= now {
-            let reason = format!(
-                "no request within {} ms of the handshake",
-                settings.first_request_ms
-            );
-            self.close(id, CloseCode::NO_REQUEST, &reason, now);
-            return;
-        }
-        if let Some(pinged) = session
-            .pinged
-            .filter(|at| at.plus_ms(settings.pong_timeout_ms) <= now)
-        {
-            let reason = format!("no pong within {} ms", now.since(pinged) / 1_000);
-            self.close(id, CloseCode::NO_PONG, &reason, now);
-            return;
-        }
-        let lags = session.lagging_since.is_some() && !session.pulls.is_empty();
-        if lags || !session.outbox.is_empty() {
-            // There is no room for what it has yet to get, be it only answers, whether or not anything is published meanwhile.
-            session.full_since.get_or_insert(now);
-        }
-        let is_over = |since: Micros| since.plus_ms(settings.stall_ms) <= now;
-        if session.full_since.is_some_and(is_over) && !is_planted(Fault::StalledNeverClosed) {
-            let reason = format!(
-                "slow reader: nothing of what waited for it was taken for {} ms",
-                settings.stall_ms
-            );
-            self.close(id, CloseCode::SLOW, &reason, now);
-            return;
-        }
-        if replay_is_overdue(session, settings.session_limits.replay_ms, now) {
-            return self.close(id, CloseCode::SLOW, REPLAY_OVERDUE, now);
+        if let Some((code, reason)) = session.overdue(settings, now) {
+            return self.close(id, code, &reason, now);
         }
         session.outbox.rest();
-        let quiet_in = session.last_in.plus_ms(settings.ping_after_ms) <= now;
-        let ping = session.transport != Transport::Sse && session.pinged.is_none() && quiet_in;
+        let transport = session.transport;
+        let ping = session.timers.ping_is_due(transport, settings, now);
         if ping {
-            session.pinged = Some(now);
-            session.pong_owed = true;
+            session.timers.pinged(now);
         }
-        let idle = session.outbox.is_empty() && session.pulls.is_empty();
-        let beat = session.last_out.plus_ms(settings.heartbeat_ms) <= now
-            && idle
-            && session.transport != Transport::Echo;
+        let idle = session.outbox.is_empty() && session.subscriptions.pulls.is_empty();
+        let beat = idle && session.timers.heartbeat_is_due(transport, settings, now);
         if ping {
             self.send_frame(id, frame(Opcode::Ping, |_| {}));
         }
@@ -150,7 +111,7 @@ impl Shard {
 
     /// Sends a heartbeat: one frame for all who get one at this time.
     fn send_heartbeat(&mut self, id: SessionId, now: Micros) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let codec = session.codec();
@@ -167,37 +128,12 @@ impl Shard {
         self.mark_dirty(id);
     }
 
-    /// Enters a new session into the heap.
-    pub(super) fn schedule(&mut self, id: SessionId) {
-        self.schedule_after(id, Micros(0));
-    }
-
-    /// Enters a session into the heap again, not at or before `now`.
-    fn schedule_after(&mut self, id: SessionId, now: Micros) {
-        let settings = &self.settings;
-        let Some(session) = self.sessions.get(id.index()) else {
+    /// Enters a session into the heap, not at or before `now`; a new one, at whatever time comes first.
+    pub(super) fn schedule_after(&mut self, id: SessionId, now: Micros) {
+        let Some(session) = self.sessions.get(id) else {
             return;
         };
-        let mut at = session.last_out.plus_ms(settings.heartbeat_ms);
-        if !session.requested {
-            at = at.min(session.opened.plus_ms(settings.first_request_ms));
-        }
-        if session.transport != Transport::Sse {
-            at = at.min(match session.pinged {
-                Some(pinged) => pinged.plus_ms(settings.pong_timeout_ms),
-                None => session.last_in.plus_ms(settings.ping_after_ms),
-            });
-        }
-        // A stall begins without a deadline of its own; it is found out within a quarter more than its time.
-        at = at.min(now.max(session.opened).plus_ms(settings.stall_ms / 4));
-        // A heartbeat that waits to be written, or could not be since something else waits, is looked at again later.
-        let at = at.max(now.plus_ms(settings.heartbeat_ms.min(1_000)));
+        let at = session.timers.next_due(session.transport, &self.settings, now);
         self.deadlines.push(Reverse((at, id, session.generation)));
     }
-}
-
-/// Whether messages that a session was promised have waited for more than `most_ms`, counted from when they were first seen to.
-fn replay_is_overdue(session: &mut Session, most_ms: u64, now: Micros) -> bool {
-    let since = session.replays.as_mut().map(|replays| replays.since(now));
-    since.is_some_and(|since| since.plus_ms(most_ms) <= now)
 }

@@ -78,8 +78,8 @@ impl Shard {
     /// Bytes of memory that a session's queues hold, used or not, without the publications that it shares with others.
     #[must_use]
     pub fn session_memory_bytes(&self, id: SessionId) -> Option<usize> {
-        let session = self.sessions.get(id.index())?;
-        Some(session.outbox.memory_bytes() + session.pulls.memory_bytes() + session.syncs.memory_bytes())
+        let session = self.sessions.get(id)?;
+        Some(session.outbox.memory_bytes() + session.subscriptions.memory_bytes())
     }
 
     /// The `top_k` sessions that are owed the most messages, the worst first; those that are owed nothing are left out.
@@ -87,14 +87,17 @@ impl Shard {
     #[must_use]
     pub fn sessions_debug(&self, top_k: usize, now: Micros) -> Vec<SessionLag> {
         let owed = |session: &Session| {
-            let behind = session.topics.iter().map(|(topic, subscription)| {
+            let behind = session.subscriptions.topics.iter().map(|(topic, subscription)| {
                 let slot = &self.slots[topic.index()];
                 slot.head.0 - slot.at(subscription.place).after.0
             });
             session.outbox.stands_for() + behind.sum::<u64>()
         };
-        let stays = self.sessions.iter().filter(|(_, session)| !session.parting);
-        let sessions = stays.map(|(_, session)| (owed(session), session));
+        let stays = self
+            .sessions
+            .iter()
+            .filter(|session| !session.subscriptions.parting);
+        let sessions = stays.map(|session| (owed(session), session));
         let mut worst: Vec<(u64, &Session)> = sessions.filter(|(messages, _)| *messages > 0).collect();
         worst.sort_unstable_by_key(|(messages, session)| Reverse((*messages, session.id)));
         worst.truncate(top_k);
@@ -105,10 +108,10 @@ impl Shard {
             transport: session.transport,
             messages,
             bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),
-            subscriptions: session.topics.len(),
-            behind: session.pulls.follows(usize::MAX).count(),
+            subscriptions: session.subscriptions.topics.len(),
+            behind: session.subscriptions.pulls.follows(usize::MAX).count(),
             oldest_us: self.oldest_us(session, now),
-            lagging_since: session.lagging_since,
+            lagging_since: session.reader.lagging_since(),
         };
         worst.into_iter().map(lag).collect()
     }
@@ -120,7 +123,7 @@ impl Shard {
         let after = self.lagging.range((Bound::Excluded(last), Bound::Unbounded));
         let turn = after.chain(self.lagging.range(..=last)).take(LAGGING_AT_ONCE);
         for id in turn {
-            if let Some(session) = self.sessions.get(id.index()) {
+            if let Some(session) = self.sessions.get(*id) {
                 seen(session.outbox.data_bytes(), self.oldest_us(session, now));
             }
             self.lagging_seen = *id;
@@ -139,9 +142,9 @@ impl Shard {
 
     fn oldest_us(&self, session: &Session, now: Micros) -> u64 {
         let waiting = session.outbox.oldest().map(|publication| publication.ts);
-        let behind = session.pulls.follows(SAMPLED).filter_map(|topic| {
+        let behind = session.subscriptions.pulls.follows(SAMPLED).filter_map(|topic| {
             let slot = &self.slots[topic.index()];
-            let subscription = session.topics.get(&topic)?;
+            let subscription = session.subscriptions.topics.get(&topic)?;
             let after = slot.at(subscription.place).after;
             slot.cell.as_ref()?.first_after(after)
         });

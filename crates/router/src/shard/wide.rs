@@ -124,7 +124,7 @@ impl Shard {
     ) -> Result<Wide, Refusal> {
         let known = self
             .open_session(id)
-            .is_some_and(|session| session.patterns.contains_key(&pattern));
+            .is_some_and(|session| session.subscriptions.patterns.contains_key(&pattern));
         if known && own {
             let reason = "this connection has the pattern already; \"since\" is for a new subscription";
             return Err(Refusal::bad_request(reason));
@@ -207,7 +207,7 @@ impl Shard {
         };
         let mut unknown = Vec::new();
         let (found, kinds, unfit) = (&mut wide.found, &mut wide.kinds, &mut wide.unfit);
-        let (session, slots) = (self.sessions.get(id.index()), &self.slots);
+        let (session, slots) = (self.sessions.get(id), &self.slots);
         let (mut new, conflates) = (0, wide.conflates);
         let (visited, is_all) = self.directory.search(&wide.pattern, search, most, |cell| {
             let topic = cell.id();
@@ -218,7 +218,7 @@ impl Shard {
             if conflates && cell.kind() != Kind::State {
                 *unfit = Some(unfit.map_or(topic, |first| first.min(topic)));
             }
-            new += usize::from(session.is_some_and(|session| !session.topics.contains_key(&topic)));
+            new += usize::from(session.is_some_and(|session| !session.subscriptions.has(topic)));
             if slots.get(topic.index()).is_none_or(|slot| slot.cell.is_none()) {
                 unknown.push(cell.clone());
             }
@@ -231,20 +231,21 @@ impl Shard {
             wide.new -= usize::from(!had && self.place_of(id, cell.id()).is_some());
         }
         self.charge(id, visited, now);
-        if let Some(piece) = &mut self.piece {
-            piece.visited += visited;
-        }
+        self.piece.visited += visited;
+        let Some(session) = self.sessions.get(id) else {
+            return Ok(is_all);
+        };
+        let (pattern, found, limits) = (&wide.pattern, wide.found.len(), &self.settings.session_limits);
         match wide.wish {
-            Wish::Begin { .. } => {
-                let too_many = wide.found.len() > self.settings.session_limits.topics;
-                if is_all || too_many {
-                    self.check_fit(wide)?;
-                    self.check_topics(id, &wide.pattern, wide.found.len(), wide.new)?;
-                }
+            Wish::Begin { .. } if is_all || found > limits.topics => {
+                self.check_fit(wide)?;
+                session
+                    .subscriptions
+                    .check_topics(pattern, found, wide.new, limits)?;
             }
             Wish::Change { .. } if is_all => self.check_fit(wide)?,
-            Wish::Shoot => self.check_one_shots(id, &wide.pattern, wide.found.len())?,
-            Wish::Change { .. } | Wish::Leave => {}
+            Wish::Shoot => session.subscriptions.check_one_shots(pattern, found, limits)?,
+            Wish::Begin { .. } | Wish::Change { .. } | Wish::Leave => {}
         }
         Ok(is_all)
     }
@@ -264,9 +265,7 @@ impl Shard {
             Wish::Begin { pace, .. } => {
                 self.add_pattern(id, &wide.pattern, PatternSub { pace, indexed: true });
                 if let Some(session) = self.open_session(id) {
-                    session.reserved = wide.new;
-                    // At once, while there is little to be moved: growing later would move all that was added by then.
-                    session.topics.reserve(wide.new);
+                    session.subscriptions.reserve(wide.new);
                 }
                 pace
             }
@@ -284,21 +283,13 @@ impl Shard {
         let Stage::SeeingTo(mut from, before) = wide.stage else {
             return false;
         };
-        let spent = |shard: &Self| {
-            shard
-                .piece
-                .as_ref()
-                .map_or(usize::MAX, super::piecewise::Piece::spent)
-        };
-        let until = spent(self).saturating_add(most.max(1));
+        let until = self.piece.spent().saturating_add(most.max(1));
         let mut next = wide.found.next(from);
         while let Some(topic) = next
-            && spent(self) < until
+            && self.piece.spent() < until
         {
             from = topic.index() + 1;
-            if let Some(piece) = &mut self.piece {
-                piece.seen_to += 1;
-            }
+            self.piece.seen_to += 1;
             if let Some(cell) = self.slots[topic.index()].cell.clone() {
                 self.see_to(id, wide, &cell, before, ahead);
             }
@@ -321,30 +312,30 @@ impl Shard {
         ahead: Option<&Places>,
     ) {
         let topic = cell.id();
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
         match &wide.wish {
-            Wish::Begin { pace, .. } if self.place_of(id, topic).is_some() => {
+            Wish::Begin { pace, .. } if it.session.subscriptions.has(topic) => {
                 wide.in_order = true;
                 self.join(id, cell, Seq::ZERO, *pace, false);
             }
             Wish::Begin { pace, snapshot, own } => {
-                if let Some(session) = self.open_session(id) {
-                    session.reserved = session.reserved.saturating_sub(1);
-                }
+                let reserved = &mut it.session.subscriptions.reserved;
+                *reserved = reserved.saturating_sub(1);
                 let mut given = [own.as_ref(), ahead].into_iter().flatten();
                 let left_at = given.find_map(|places| places.get(&topic).copied());
-                let begun = self.begin(id, cell, left_at, (*pace, *snapshot), Named::ByPattern);
+                let begun = it.begin(cell, left_at, (*pace, *snapshot), Named::ByPattern);
                 if let Some((resumed, not_resumed)) = &mut wide.resumed {
                     *resumed += usize::from(begun.recovered);
                     *not_resumed += usize::from(!begun.recovered);
                 }
             }
             Wish::Change { pace } => self.repace(id, cell, before, *pace),
-            Wish::Shoot => wide.in_order |= self.shoot(id, topic),
+            Wish::Shoot => wide.in_order |= it.shoot(topic),
             Wish::Leave => {
-                if self.leave(id, cell, before)
-                    && let Some(piece) = &mut self.piece
-                {
-                    piece.left.push(topic);
+                if self.leave(id, cell, before) {
+                    self.piece.left.push(topic);
                 }
             }
         }

@@ -1,8 +1,11 @@
 //! Sessions: control before data, heartbeats, deadlines, rates, rights, closing.
 
 use expect_test::expect;
+use tickwire_router::SessionId;
+use tickwire_wire::Codec;
 
 use crate::script::{check, run};
+use crate::world::{Setup, World};
 
 #[test]
 fn control_overtakes_data() {
@@ -411,4 +414,23 @@ fn closes_that_cross() {
         "open a; stall a; close a 1001 bye; closing a 1000; resume a",
         expect!["a: CLOSE 1001 bye"],
     );
+}
+
+/// What is said of it would be lost, or be taken for the next session with its number.
+#[test]
+#[cfg_attr(debug_assertions, should_panic(expected = "there is no session 7"))]
+fn what_is_said_of_a_session_that_was_never_opened_is_not_lost_silently() {
+    let mut world = World::new(Setup::default());
+    world.shards[0].heard(SessionId(7), world.now);
+}
+
+/// The kernel tells of sockets late.
+#[test]
+fn a_socket_that_takes_bytes_when_its_session_is_gone_is_no_fault() {
+    let mut world = World::new(Setup::default());
+    let client = world.open(0, Codec::Json, Vec::new());
+    let id = world.clients[client].id.expect("it is connected");
+    world.disconnect(client);
+    world.shards[0].writable(id);
+    assert_eq!(world.shards[0].next_dirty(), None);
 }

@@ -1,0 +1,130 @@
+//! What is left to a session of its rates: requests and the work that they make, publications, and refusals.
+//!
+//! Never reads a clock, and closes nothing: it says when its session is to be closed.
+
+use tickwire_wire::error::ErrorCode;
+use tickwire_wire::limits::{ADDRESS_VISITS, REFUSALS_FORGIVEN_PER_S};
+use tickwire_wire::{Micros, Refusal};
+
+use crate::bucket::{Bucket, Rate, SharedBucket};
+use crate::rights::PublishRate;
+use crate::shard::ShardSettings;
+
+/// What becomes of something that came too fast.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum TooFast {
+    /// It is refused.
+    Refused(Refusal),
+    /// Its session is closed for this reason: it went on after as many such refusals as it may have.
+    Closed(String),
+}
+
+/// The refusal of one of `what` that came too fast: the next one may come in `wait_us` microseconds.
+fn too_fast(what: &str, (per_s, burst): (u32, u32), wait_us: u64) -> Refusal {
+    let wait_ms = wait_us.div_ceil(1_000);
+    let reason = format!("more than {per_s} {what} per second after a burst of {burst}; wait {wait_ms} ms");
+    Refusal::new(ErrorCode::RateLimited, reason)
+}
+
+/// What is left of a rate, and of the refusals with `rate_limited` that a session may have for it.
+#[derive(Debug, Default)]
+struct Metered {
+    left: Bucket,
+    patience: Bucket,
+}
+
+impl Metered {
+    /// Takes one of `what`, of which `rate.0` may come a second and `rate.1` at once. So many refusals may come at once; they are
+    /// forgiven as fast as the rate allows.
+    fn take(&mut self, what: &str, rate: (u32, u32), refusals: u32, now: Micros) -> Result<(), TooFast> {
+        let Err(wait_us) = self.left.take(Rate::new(rate.0, rate.1), now) else {
+            return Ok(());
+        };
+        Err(match self.patience.take(Rate::new(rate.0, refusals), now) {
+            Ok(()) => TooFast::Refused(too_fast(what, rate, wait_us)),
+            Err(_) => TooFast::Closed(format!("{what} went on after rate_limited")),
+        })
+    }
+}
+
+/// What is left to a session of its rates.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    /// Its requests, and the work that they make.
+    requests: Metered,
+    publications: Metered,
+    /// The requests in a row that may be refused for what they ask.
+    refusals: Bucket,
+    /// The looks at topics that all sessions of its address may take, if these are counted.
+    visits: Option<SharedBucket>,
+}
+
+impl Allowance {
+    /// Lets looks at topics be taken from those of the session's address, too.
+    pub(crate) fn share(&mut self, visits: SharedBucket) {
+        self.visits = Some(visits);
+    }
+
+    /// Takes one request.
+    pub(crate) fn take_request(&mut self, settings: &ShardSettings, now: Micros) -> Result<(), TooFast> {
+        let refusals = settings.session_limits.rate_limited;
+        self.requests.take("requests", ops(settings), refusals, now)
+    }
+
+    /// Takes one publication of those that may come at `rate`, with so many refusals at once.
+    pub(crate) fn take_publication(
+        &mut self,
+        rate: PublishRate,
+        refusals: u32,
+        now: Micros,
+    ) -> Result<(), TooFast> {
+        let rate = (rate.per_s, rate.burst);
+        self.publications.take("publications", rate, refusals, now)
+    }
+
+    /// Whether what the session was charged for the work of its requests is within its allowance, and within that of its
+    /// address: a client that connects anew has a new allowance of its own, and its address has the old one.
+    pub(crate) fn check(&self, settings: &ShardSettings, now: Micros) -> Result<(), Refusal> {
+        let (per_s, burst) = ops(settings);
+        let own = self.requests.left.check(Rate::new(per_s, burst), now);
+        let visits = self.visits.as_ref();
+        let all = visits.map_or(Ok(()), |visits| visits.check(address_rate(settings), now));
+        own.and(all)
+            .map_err(|wait_us| too_fast("requests", (per_s, burst), wait_us))
+    }
+
+    /// Takes requests, of the session's and of its address's, for one that looked at so many topics.
+    pub(crate) fn charge_visits(&mut self, settings: &ShardSettings, visited: usize, now: Micros) {
+        let (per_s, burst) = ops(settings);
+        self.requests
+            .left
+            .charge_visits(Rate::new(per_s, burst), visited, now);
+        if let Some(visits) = &self.visits {
+            visits.charge_visits(address_rate(settings), visited, now);
+        }
+    }
+
+    /// A request was refused for what it asks. Returns whether it was one too many, of `most` in a row.
+    pub(crate) fn refused(&mut self, most: u32, now: Micros) -> bool {
+        // The last one of them closes.
+        let forgiving = Rate::new(REFUSALS_FORGIVEN_PER_S, most.saturating_sub(1));
+        most <= 1 || self.refusals.take(forgiving, now).is_err()
+    }
+
+    /// A request was accepted: refusals are counted anew.
+    pub(crate) fn accepted(&mut self) {
+        self.refusals = Bucket::default();
+    }
+}
+
+/// Requests that a session may send a second, and at once.
+fn ops(settings: &ShardSettings) -> (u32, u32) {
+    (settings.limits.ops_per_s, settings.limits.ops_burst)
+}
+
+/// How fast the allowance of an address for looks at topics fills: that of a few connections.
+fn address_rate(settings: &ShardSettings) -> Rate {
+    let (per_s, burst) = ops(settings);
+    let of_all = |of_one: u32| of_one.saturating_mul(ADDRESS_VISITS);
+    Rate::new(of_all(per_s), of_all(burst))
+}

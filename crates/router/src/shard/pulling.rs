@@ -1,0 +1,248 @@
+//! From the directory into the outbox of a session that is behind in something, as far as there is room.
+
+use std::sync::Arc;
+
+use tickwire_wire::Kind;
+use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
+use tickwire_wire::message::GapReason;
+
+use super::session_mut::SessionMut;
+use super::{First, Shard, Subscriber};
+use crate::cell::TopicCell;
+use crate::item::Sort;
+use crate::planted::{Fault, is_planted};
+use crate::publication::{Publication, TopicId};
+use crate::pulls::Pull;
+use crate::session::SessionId;
+
+/// Messages that are read from a history at once.
+const CHUNK: usize = 16;
+
+/// Subscriptions of one session that are looked after before others have their turn.
+const PULLS_AT_ONCE: usize = 1_024;
+
+/// When a subscription that is still behind is served again.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// At once: it has not reached what it was promised.
+    GoesOn,
+    /// After the session's others: it may never reach the head of a busy topic.
+    Passes,
+}
+
+impl Shard {
+    /// Fills a session's outbox from the directory, as far as there is room.
+    pub(super) fn pull(&mut self, id: SessionId) {
+        let mut left = PULLS_AT_ONCE;
+        while let Some(mut it) = self.session_mut(id)
+            && let Some(topic) = it.follow_all(&mut left)
+        {
+            self.one_shot_now(id, topic);
+        }
+        self.live_again(id);
+    }
+
+    /// Sends the snapshot of a topic that is not subscribed; if it is by now, the subscription sends it in its order.
+    fn one_shot_now(&mut self, id: SessionId, topic: TopicId) {
+        let cell = self.directory.get(topic);
+        if let Some(cell) = &cell {
+            self.meet(cell);
+        }
+        let Some(mut it) = self.session_mut(id) else {
+            return;
+        };
+        let one_shots = &mut it.session.subscriptions.one_shots;
+        let awaited = one_shots.remove(&topic).unwrap_or_default();
+        if let Some(cell) = cell {
+            if it.session.subscriptions.has(topic) {
+                it.send_snapshot(&cell);
+            } else if let Some(snapshot) = cell.snapshot() {
+                it.session.subscriptions.one_shot_waits = true;
+                it.push_pulled(snapshot, Sort::OneShot, 0, false);
+            }
+        }
+        it.one_shot_arrived(topic, awaited);
+    }
+}
+
+impl SessionMut<'_> {
+    /// Whether something may be pulled in.
+    fn has_room(&self) -> bool {
+        let refill = OUTBOX_REFILL_BYTES.min(self.settings.live_bytes_end());
+        self.session.outbox.data_bytes() < refill
+    }
+
+    /// Gives subscriptions their turns, `left` at most, until there is no room or the next turn is that of a one-shot, which is
+    /// returned.
+    fn follow_all(&mut self, left: &mut usize) -> Option<TopicId> {
+        while *left > 0 && self.has_room() {
+            *left -= 1;
+            match self.session.subscriptions.pulls.next()? {
+                Pull::Follow(topic) => self.follow(topic),
+                Pull::OneShot(topic) => return Some(topic),
+            }
+        }
+        None
+    }
+
+    /// Takes a subscription one step towards the head of its topic.
+    fn follow(&mut self, topic: TopicId) {
+        let Some(place) = self.session.subscriptions.place_of(topic) else {
+            return;
+        };
+        let slot = &self.slots[topic.index()];
+        let Some(cell) = slot.cell.clone() else { return };
+        let mut subscriber = *slot.at(place);
+        self.tell_live(&cell, &mut subscriber);
+        let turn = self.step(&cell, &mut subscriber);
+        if !subscriber.behind {
+            self.tell_stale(&cell, &mut subscriber);
+        }
+        let slot = &mut self.slots[topic.index()];
+        *slot.at_mut(place) = subscriber;
+        slot.learn(subscriber.after, &mut self.counts.ledger);
+        self.arrived(topic, &subscriber);
+        if subscriber.behind {
+            let pulls = &mut self.session.subscriptions.pulls;
+            match turn {
+                Turn::GoesOn => pulls.follow_next(topic, subscriber.every),
+                Turn::Passes => pulls.follow_later(topic, subscriber.every),
+            }
+        }
+    }
+
+    fn step(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) -> Turn {
+        for _ in 0..CHUNK {
+            let Some(publication) = self.session.subscriptions.next_of_replay(cell.id()) else {
+                break;
+            };
+            subscriber.after = publication.seq;
+            self.push_told(subscriber, publication, Sort::Promised, 0);
+            if !self.has_room() {
+                break;
+            }
+        }
+        // The replay may have taken the room of what follows it.
+        if self.session.subscriptions.replays(cell.id()) || !self.has_room() {
+            return Turn::Passes;
+        }
+        if self.tell_missed(cell, subscriber) {
+            return Turn::GoesOn;
+        }
+        let first = subscriber.opening.first();
+        subscriber.opening.set_first(First::Nothing);
+        if first != First::Nothing {
+            // Of an event topic the message where the subscription stands: what came since must follow one by one.
+            let snapshot = match cell.kind() {
+                Kind::Event => match cell.get(subscriber.after) {
+                    None => self.step_once(cell, subscriber),
+                    held => held,
+                },
+                Kind::State | Kind::Book => cell.snapshot(),
+            };
+            let Some(snapshot) = snapshot else {
+                // Of a book that a panic has cost it stays due: the next message, which is whole, does not follow on the last and so
+                // has this done again.
+                subscriber.opening.set_first(first);
+                subscriber.behind = false;
+                return Turn::Passes;
+            };
+            if !self.has_room() {
+                // The message to which the subscription went on has taken it: the snapshot stays due.
+                subscriber.opening.set_first(first);
+                return Turn::GoesOn;
+            }
+            if first == First::Recovery {
+                self.push_recovery(cell, subscriber, snapshot, true);
+            } else {
+                self.push_snapshot(subscriber, snapshot);
+            }
+            return Turn::GoesOn;
+        }
+        if subscriber.every {
+            self.step_every(cell, subscriber);
+            return Turn::Passes;
+        }
+        subscriber.behind = false;
+        let from = subscriber.after.0 + u64::from(is_planted(Fault::NewestDropped));
+        if let Some(newest) = cell.newest().filter(|newest| newest.seq.0 > from) {
+            let mut skips = newest.seq.0 - subscriber.after.0 - 1;
+            if is_planted(Fault::ConflatedOneShort) {
+                skips = skips.saturating_sub(1);
+            }
+            subscriber.after = newest.seq;
+            self.push_told(subscriber, newest, Sort::Pulled, skips);
+        }
+        Turn::Passes
+    }
+
+    /// Sends a snapshot to a subscription, which goes on from there.
+    fn push_snapshot(&mut self, subscriber: &mut Subscriber, snapshot: Arc<Publication>) {
+        let (sort, skips) = match snapshot.seq.0.checked_sub(subscriber.after.0 + 1) {
+            None => (Sort::Repeat, 0),
+            Some(skips) => (Sort::Newer, skips),
+        };
+        subscriber.after = snapshot.seq;
+        self.push_told(subscriber, snapshot, sort, skips);
+    }
+
+    /// Sends the snapshot that ends a gap in the changes of a book, and the gap, so far as it was not sent before.
+    fn push_recovery(
+        &mut self,
+        cell: &TopicCell,
+        subscriber: &mut Subscriber,
+        snapshot: Arc<Publication>,
+        goes_on: bool,
+    ) {
+        if snapshot.seq > subscriber.after {
+            let between = (subscriber.after.next(), snapshot.seq);
+            self.push_gap(cell, subscriber, between, GapReason::Slow, goes_on);
+        }
+        self.push_told(subscriber, snapshot, Sort::Recovery, 0);
+    }
+
+    /// Takes a subscription to the next message that the history holds, which becomes the one where it stands.
+    fn step_once(&mut self, cell: &TopicCell, subscriber: &mut Subscriber) -> Option<Arc<Publication>> {
+        let mut chunk = Vec::with_capacity(1);
+        let catchup = cell.read_after(subscriber.after, 1, &mut chunk);
+        let next = chunk.pop()?;
+        if let Some(between) = catchup.gap {
+            self.push_gap(cell, subscriber, between, GapReason::Slow, false);
+        }
+        subscriber.after = next.seq;
+        self.push_told(subscriber, next.clone(), Sort::Pulled, 0);
+        Some(next)
+    }
+
+    fn step_every(&mut self, cell: &Arc<TopicCell>, subscriber: &mut Subscriber) {
+        let mut chunk = std::mem::take(self.chunk);
+        let catchup = cell.read_after(subscriber.after, CHUNK, &mut chunk);
+        match (catchup.gap, cell.kind()) {
+            (Some((from, _)), Kind::Book) => {
+                debug_assert_eq!(from, subscriber.after.next());
+                if let Some(snapshot) = cell.snapshot() {
+                    self.push_recovery(cell, subscriber, snapshot, false);
+                }
+                // The snapshot was the head. Without one, of a book that a panic has cost, the next message, which is whole, does
+                // not follow on the last and so has this done again.
+                subscriber.behind = false;
+            }
+            (gap, _) => {
+                if let Some(between) = gap {
+                    self.push_gap(cell, subscriber, between, GapReason::Slow, false);
+                }
+                subscriber.behind = !catchup.at_head;
+                for publication in chunk.drain(..) {
+                    if !self.has_room() {
+                        subscriber.behind = true;
+                        break;
+                    }
+                    subscriber.after = publication.seq;
+                    self.push_told(subscriber, publication, Sort::Pulled, 0);
+                }
+            }
+        }
+        chunk.clear();
+        *self.chunk = chunk;
+    }
+}

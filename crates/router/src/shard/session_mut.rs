@@ -1,0 +1,93 @@
+//! A session that takes part, together with what of its shard it is served from.
+//!
+//! The number of the session is looked up once, by [`Shard::session_mut`]. What is done from there on cannot reach another session.
+
+use std::sync::Arc;
+
+use tickwire_wire::Seq;
+use tickwire_wire::deflate::Deflater;
+
+use super::piecewise::Piece;
+use super::writing::Rounds;
+use super::{First, Shard, ShardSettings, Slot};
+use crate::cell::{Attached, TopicCell};
+use crate::counts::Counts;
+use crate::directory::ShardId;
+use crate::publication::{Publication, TopicId};
+use crate::session::{Session, SessionId};
+
+/// A session, and what of its shard it is served from.
+pub(super) struct SessionMut<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) shard: ShardId,
+    pub(super) settings: &'a ShardSettings,
+    pub(super) slots: &'a mut [Slot],
+    pub(super) counts: &'a mut Counts,
+    pub(super) rounds: &'a mut Rounds,
+    pub(super) deflater: &'a mut Deflater,
+    pub(super) piece: &'a mut Piece,
+    /// Subscriptions of all sessions of the shard.
+    pub(super) subscriptions: &'a mut usize,
+    /// What is read from a history, kept for its memory.
+    pub(super) chunk: &'a mut Vec<Arc<Publication>>,
+}
+
+impl Shard {
+    /// The session `id` while it takes part: not closing, not gone.
+    pub(super) fn session_mut(&mut self, id: SessionId) -> Option<SessionMut<'_>> {
+        Some(SessionMut {
+            session: self.sessions.open(id)?,
+            shard: self.id,
+            settings: &self.settings,
+            slots: &mut self.slots,
+            counts: &mut self.counts,
+            rounds: &mut self.rounds,
+            deflater: &mut self.deflater,
+            piece: &mut self.piece,
+            subscriptions: &mut self.subscriptions,
+            chunk: &mut self.chunk,
+        })
+    }
+}
+
+impl SessionMut<'_> {
+    /// How far the session has come in a topic that it is subscribed to.
+    pub(super) fn standing(&self, cell: &TopicCell) -> Option<Attached> {
+        let place = self.session.subscriptions.place_of(cell.id())?;
+        Some(Attached {
+            epoch: cell.position().epoch,
+            seq: self.slots[cell.id().index()].at(place).after,
+        })
+    }
+
+    /// Sends a subscription's topic's current value before anything else of it, if it has one.
+    pub(super) fn send_snapshot(&mut self, cell: &TopicCell) {
+        if let Some(place) = self.session.subscriptions.place_of(cell.id())
+            && cell.position().seq > Seq::ZERO
+        {
+            let opening = &mut self.slots[cell.id().index()].at_mut(place).opening;
+            if opening.first() == First::Nothing {
+                opening.set_first(First::Snapshot);
+            }
+            self.bring(cell.id());
+        }
+    }
+
+    /// Puts a subscription on the way to the head of its topic. The request that is under way brings what comes first.
+    pub(super) fn bring(&mut self, topic: TopicId) {
+        self.catch_up(topic);
+        self.session.subscriptions.brings(topic);
+    }
+
+    /// Puts a subscription on the way to the head of its topic.
+    pub(super) fn catch_up(&mut self, topic: TopicId) {
+        let Some(place) = self.session.subscriptions.place_of(topic) else {
+            return;
+        };
+        let subscriber = self.slots[topic.index()].at_mut(place);
+        if !std::mem::replace(&mut subscriber.behind, true) {
+            self.session.fall_behind(topic, subscriber.every);
+            self.rounds.enter(self.session);
+        }
+    }
+}
