@@ -23,6 +23,7 @@ use tickwire_wire::limits::{
 use tickwire_wire::{Epoch, Kind, Pattern, Seq, Topic};
 
 use crate::cell::{Attached, TopicCell};
+use crate::epochs::{EpochRule, Epochs};
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::memory::Memory;
@@ -103,7 +104,7 @@ pub struct Directory {
     interests: RwLock<PatternIndex<Interests>>,
     kinds: RwLock<Arc<Kinds>>,
     queues: Vec<Arc<ShardQueue>>,
-    epoch: Epoch,
+    epochs: Epochs,
     memory: Arc<Memory>,
     /// Turns that topics have had to give something up.
     turns: AtomicUsize,
@@ -154,7 +155,7 @@ impl Directory {
             interests: RwLock::default(),
             kinds: RwLock::new(Arc::new(kinds)),
             queues,
-            epoch,
+            epochs: Epochs::one(epoch),
             memory: Arc::new(Memory::new(
                 limits.value_bytes_max,
                 limits.history_bytes_max,
@@ -175,6 +176,13 @@ impl Directory {
         self
     }
 
+    /// The directory with topics of other epochs than the one for all, by `rules`, tried in order. Before anything is published.
+    #[must_use]
+    pub fn with_epochs(mut self, rules: Vec<EpochRule>) -> Self {
+        self.epochs = self.epochs.with_rules(rules);
+        self
+    }
+
     fn kinds(&self) -> Arc<Kinds> {
         self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -191,16 +199,17 @@ impl Directory {
         self.interests.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The epoch of topics that do not exist yet.
+    /// The epoch that `topic` has or would have.
     #[must_use]
-    pub fn epoch(&self) -> &Epoch {
-        &self.epoch
+    pub fn epoch_of(&self, topic: &str) -> Epoch {
+        let existing = self.find(topic).map(|cell| cell.position().epoch);
+        existing.unwrap_or_else(|| self.epochs.of(topic).clone())
     }
 
-    /// Where a subscription to a topic that does not exist yet begins.
-    pub(crate) fn before_first(&self) -> Attached {
+    /// Where a subscription to `topic`, which does not exist yet, begins.
+    pub(crate) fn before_first(&self, topic: &str) -> Attached {
         Attached {
-            epoch: self.epoch.clone(),
+            epoch: self.epochs.of(topic).clone(),
             seq: Seq::ZERO,
         }
     }
@@ -334,7 +343,7 @@ impl Directory {
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Directory")
-            .field("epoch", &self.epoch)
+            .field("epochs", &self.epochs)
             .field("topics", &self.topic_count())
             .finish_non_exhaustive()
     }

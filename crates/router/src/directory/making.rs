@@ -85,7 +85,7 @@ impl Directory {
             id,
             topic: topic.clone(),
             kind,
-            epoch: self.epoch.clone(),
+            epoch: self.epochs.of(topic.as_str()).clone(),
             memory: self.memory.clone(),
         };
         Ok(Arc::new(TopicCell::new(lineage, capacity, interested)))

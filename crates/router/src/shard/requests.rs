@@ -317,7 +317,7 @@ impl Shard {
                 let session = self.open_session(id);
                 let expected =
                     session.is_some_and(|s| s.patterns.keys().any(|pattern| pattern.matches(&topic)));
-                expected.then(|| self.directory.before_first())
+                expected.then(|| self.directory.before_first(&topic))
             }
         };
         let Some(at) = standing else {

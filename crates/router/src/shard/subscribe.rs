@@ -101,7 +101,7 @@ impl Shard {
         self.mark_dirty(id);
         let at = match cell {
             Some(cell) => self.standing(id, &cell).unwrap_or_else(|| cell.position()),
-            None => self.directory.before_first(),
+            None => self.directory.before_first(pattern.as_str()),
         };
         let result = AckResult {
             topic: pattern.to_string(),
@@ -234,7 +234,7 @@ impl Shard {
 
     /// A topic that does not exist yet: its subscription begins before the first message.
     fn subscribe_unknown(&self, since: Option<&Position>, result: AckResult) -> AckResult {
-        let at = self.directory.before_first();
+        let at = self.directory.before_first(&result.topic);
         AckResult {
             recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
             epoch: Some(at.epoch),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Outbox, Rights, SessionId, SessionLimits, Shard, ShardId,
+    Directory, DirectoryLimits, EpochRule, KindRule, Kinds, Outbox, Rights, SessionId, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, StaleRule, Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
@@ -49,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) topics_per_key: usize,
     pub(crate) rules: Vec<KindRule>,
     pub(crate) stale: Vec<StaleRule>,
+    pub(crate) epochs: Vec<EpochRule>,
     pub(crate) settings: ShardSettings,
     pub(crate) compression: DeflateSettings,
 }
@@ -65,6 +66,7 @@ impl Default for Setup {
             topics_per_key: 0,
             rules: Vec::new(),
             stale: Vec::new(),
+            epochs: Vec::new(),
             settings: ShardSettings {
                 server: "test".to_owned(),
                 limits: AnnouncedLimits {
@@ -179,6 +181,7 @@ impl World {
         let kinds = Kinds::with_rules(setup.rules);
         let directory =
             Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
+        let directory = directory.with_epochs(setup.epochs);
         let directory = Arc::new(directory);
         let shards = (0..setup.shards)
             .map(|shard| {
