@@ -33,13 +33,14 @@ mod rights;
 mod session;
 mod shard;
 mod staleness;
+mod store;
 mod syncs;
 mod topic_set;
 mod tree;
 
 pub use book::Book;
 pub use bucket::{Bucket, Rate, SharedBucket};
-pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
+pub use cell::{Attached, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
 pub use epochs::EpochRule;

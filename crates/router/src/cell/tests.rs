@@ -36,7 +36,7 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
     publish(false).expect("it is a change");
     let cell = directory.find("book.A").expect("it was made");
     assert!(cell.snapshot().is_some());
-    cell.lock().book = None;
+    cell.lock().sequencer.lose_book();
     match publish(false) {
         Err(PublishError::Refused(refusal)) => {
             assert_eq!(refusal.code, ErrorCode::Internal);
@@ -92,7 +92,7 @@ impl Lossy {
     /// As a panic half-way through a change does.
     fn lose(&self) {
         let cell = self.directory.find("book.A").expect("it was made");
-        cell.lock().book = None;
+        cell.lock().sequencer.lose_book();
         cell.lock().book_snapshot = None;
     }
 

@@ -8,7 +8,7 @@ use tickwire_wire::{Kind, Micros, Payload, Refusal, Topic, market};
 
 use super::Directory;
 use crate::book;
-use crate::cell::{Entered, Published, TopicCell};
+use crate::cell::{Entered, NotEntered, Numbered, Outlets, Published, TopicCell};
 use crate::rights::Publisher;
 
 /// Why a message was not published.
@@ -103,11 +103,27 @@ impl Directory {
         payload: Payload,
         now: Micros,
     ) -> Result<Published, PublishError> {
-        let entered = cell.publish(payload, now, &self.queues, &self.memory);
+        let entered = cell.publish(payload, now, self.outlets());
         Ok(self.settle(entered.map_err(PublishError::Refused)?))
     }
 
-    /// Does what a message that was published calls for beyond its topic.
+    /// Lets a message that was numbered elsewhere, in the topic's epoch, enter an open topic. It arrives here `now`.
+    ///
+    /// # Errors
+    /// When it is not the next message of the topic, or does not fit what the topic holds.
+    pub fn apply(&self, cell: &TopicCell, numbered: Numbered, now: Micros) -> Result<Published, NotEntered> {
+        Ok(self.settle(cell.apply(numbered, now, self.outlets())?))
+    }
+
+    /// What messages that enter a topic are handed to.
+    pub(super) fn outlets(&self) -> Outlets<'_> {
+        Outlets {
+            queues: &self.queues,
+            memory: &self.memory,
+        }
+    }
+
+    /// Does what a message that has entered calls for beyond its topic.
     pub(super) fn settle(&self, entered: Entered) -> Published {
         let Entered {
             published,
