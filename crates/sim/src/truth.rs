@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tickwire_client::book::L2Book;
-use tickwire_router::{Directory, Published};
+use tickwire_router::{Directory, Ingress, Origin, Published, Submitted};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
@@ -88,8 +88,9 @@ impl Truth {
         let bytes = data.len();
         let payload = Payload::from_json(data.as_bytes());
         let payload = payload.map_err(|refusal| Broken::new(Rule::Content, refusal.to_string()))?;
-        let published = self.directory.publish(topics::topic(topic), payload, now);
-        let Published { seq: got, epoch, .. } = published.map_err(|error| {
+        let ingress = Ingress::new(self.directory.clone());
+        let submitted = ingress.submit(Origin::Feed, topics::topic(topic), payload, now);
+        let Submitted::Now(Published { seq: got, epoch, .. }) = submitted.map_err(|error| {
             let what = format!("publishing to {} failed: {error}", topics::name(topic));
             Broken::new(Rule::Content, what)
         })?;

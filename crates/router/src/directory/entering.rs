@@ -40,20 +40,12 @@ impl From<PublishError> for Refusal {
 }
 
 impl Directory {
-    /// Publishes `payload` to `topic`, which is made if it does not exist.
-    ///
-    /// # Errors
-    /// When there are too many topics, or the payload does not fit the topic's kind; nothing was published then.
-    pub fn publish(&self, topic: &Topic, payload: Payload, now: Micros) -> Result<Published, PublishError> {
-        self.publish_by(None, topic, payload, now)
-    }
-
-    /// The same for `publisher`, to whose topics one that is made counts.
+    /// Publishes `payload` to `topic`, which is made if it does not exist and then counts to the topics of `publisher`.
     ///
     /// # Errors
     /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
     /// published then, and no topic made.
-    pub fn publish_by(
+    pub(crate) fn publish(
         &self,
         publisher: Option<Publisher>,
         topic: &Topic,
@@ -72,7 +64,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the topic is a book, and the payload is none or of another symbol.
-    pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
+    pub(crate) fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
         match (self.kind_of(topic), payload) {
             (Kind::Book, Payload::Json(text)) => {
                 let book: market::Book = serde_json::from_str(text.as_str()).map_err(|error| {
@@ -97,7 +89,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the payload does not fit the topic; nothing was published then.
-    pub fn publish_to(
+    pub(crate) fn publish_to(
         &self,
         cell: &TopicCell,
         payload: Payload,

@@ -60,6 +60,7 @@ use crate::bucket::Bucket;
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
+use crate::ingress::Ingress;
 use crate::outbox::{Fanout, Outbox, Overrun};
 use crate::pace::{ClassCounts, Pace};
 use crate::planted::{Fault, is_planted};
@@ -91,6 +92,7 @@ struct Expectations {
 pub struct Shard {
     id: ShardId,
     directory: Arc<Directory>,
+    ingress: Ingress,
     settings: ShardSettings,
     sessions: Slab<Session>,
     generation: u32,
@@ -149,6 +151,7 @@ impl Shard {
     pub fn new(id: ShardId, directory: Arc<Directory>, settings: ShardSettings) -> Self {
         Self {
             id,
+            ingress: Ingress::new(directory.clone()),
             directory,
             settings,
             sessions: Slab::new(),

@@ -9,10 +9,17 @@ use tickwire_wire::{CloseCode, Control, Micros, Payload, Refusal, RequestId, Top
 use super::Shard;
 use super::requests::too_fast;
 use crate::bucket::Rate;
+use crate::ingress::{Ingress, Origin, Submitted};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 
 impl Shard {
+    /// The way in for what its sessions publish.
+    #[must_use]
+    pub fn ingress(&self) -> &Ingress {
+        &self.ingress
+    }
+
     /// Whose the topics are that a session makes from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
         if let Some(session) = self.session(id) {
@@ -80,8 +87,8 @@ impl Shard {
                 .sessions
                 .get(id.index())
                 .and_then(|session| session.publisher);
-            let published = self.directory.publish_by(publisher, &name, data, now);
-            published.map_err(Refusal::from)
+            let submitted = self.ingress.submit(Origin::Client(publisher), &name, data, now);
+            submitted.map_err(Refusal::from)
         });
         match outcome {
             Err(refusal) => {
@@ -89,7 +96,7 @@ impl Shard {
                     self.refuse(id, request, refusal, now);
                 }
             }
-            Ok(published) => {
+            Ok(Submitted::Now(published)) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes;
                 self.accepted(id);

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, EpochRule, KindRule, Kinds, Outbox, Rights, SessionId, SessionLimits, Shard, ShardId,
-    ShardQueue, ShardSettings, StaleRule, Transport,
+    Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
+    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Submitted,
+    Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};
@@ -311,9 +312,18 @@ impl World {
     pub(crate) fn publish(&self, topic: &str, data: &str) {
         let topic: Topic = topic.parse().expect("a topic");
         let payload = Payload::from_json(data.as_bytes()).expect("JSON");
-        self.directory
-            .publish(&topic, payload, self.now)
-            .expect("published");
+        self.submit(Origin::Feed, &topic, payload).expect("published");
+    }
+
+    pub(crate) fn submit(
+        &self,
+        origin: Origin,
+        topic: &Topic,
+        payload: Payload,
+    ) -> Result<Published, PublishError> {
+        let ingress = Ingress::new(self.directory.clone());
+        let Submitted::Now(published) = ingress.submit(origin, topic, payload, self.now)?;
+        Ok(published)
     }
 
     pub(crate) fn drain(&mut self, shard: usize, budget: usize) -> bool {

@@ -19,8 +19,8 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, PublishError, Publisher, Rights};
-use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
+use tickwire_router::{Ingress, Origin, PublishError, Publisher, Rights, Submitted};
+use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
 
 use super::coding::Coding;
@@ -33,8 +33,6 @@ use crate::run::lifecycle::Lifecycle;
 
 /// Messages between two looks at the shards' queues.
 const MESSAGES_PER_LOOK: usize = 256;
-/// Publications waiting for a shard above which publication waits for it.
-const QUEUE_HIGH: usize = SHARD_QUEUE_MAX / 2;
 /// Time between two looks while it waits.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
@@ -82,7 +80,7 @@ pub(super) async fn lines(
         // The body, and its turn, took their time: what holds is what may be done now.
         rights: context.still(admission)?,
         publisher: admission.publisher(arrival.client.ip()),
-        directory: context.directory.clone(),
+        ingress: context.ingress.clone(),
         clock: context.clock,
         gate: context.gate.clone(),
         metrics: context.metrics.clone(),
@@ -113,7 +111,7 @@ struct Bulk {
     message_bytes: usize,
     rights: Rights,
     publisher: Publisher,
-    directory: Arc<Directory>,
+    ingress: Ingress,
     clock: Clock,
     gate: Arc<Lifecycle>,
     metrics: Arc<Catalogue>,
@@ -138,14 +136,15 @@ impl Bulk {
             let bad = |refusal| BadLine::new(message.line, refusal);
             self.rights.check_publish(message.topic.as_str()).map_err(bad)?;
             let name = message.topic.as_str();
-            self.directory
+            self.ingress
                 .check(name, message.payload)
                 .map_err(|error| bad(error.into()))?;
-            if self.directory.find(name).is_none() && new_topics.insert(message.topic.clone()) {
-                let room = self.directory.check_room(Some(self.publisher), new_topics.len());
+            if self.ingress.directory().find(name).is_none() && new_topics.insert(message.topic.clone()) {
+                let directory = self.ingress.directory();
+                let room = directory.check_room(Some(self.publisher), new_topics.len());
                 room.map_err(|error| bad(error.into()))?;
             }
-            if self.directory.kind_of(name) == Kind::Book {
+            if self.ingress.directory().kind_of(name) == Kind::Book {
                 let lines = books.entry(message.topic).or_default();
                 lines.push((message.line, message.text));
             }
@@ -159,12 +158,12 @@ impl Bulk {
 
     /// Checks that the book of `topic` takes the changes of `lines`, on a copy.
     fn check_book(&self, topic: &Topic, lines: &BookLines<'_>) -> Result<(), BadLine> {
-        let cell = self.directory.find(topic.as_str());
+        let cell = self.ingress.directory().find(topic.as_str());
         let mut book = cell.and_then(|cell| cell.book()).unwrap_or_default();
         for (line, text) in lines {
             let bad = |refusal| BadLine::new(*line, refusal);
             let message = parse_line(*line, text, self.message_bytes)?;
-            let checked = self.directory.check(topic.as_str(), message.payload);
+            let checked = self.ingress.check(topic.as_str(), message.payload);
             if let Payload::Book(change) = checked.map_err(|error| bad(error.into()))? {
                 book.apply(*change).map_err(bad)?;
             }
@@ -181,12 +180,9 @@ impl Bulk {
             }
             let message = message?;
             let bytes = message.payload.heap_bytes() as u64;
-            let (publisher, now) = (Some(self.publisher), self.clock.now());
-            let outcome = self
-                .directory
-                .publish_by(publisher, &message.topic, message.payload, now);
-            match outcome {
-                Ok(place) => {
+            let (origin, now) = (Origin::Bulk(self.publisher), self.clock.now());
+            match self.ingress.submit(origin, &message.topic, message.payload, now) {
+                Ok(Submitted::Now(place)) => {
                     self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
                     self.metrics.add(Metric::PublishedBytes, &[], bytes);
                 }
@@ -199,7 +195,7 @@ impl Bulk {
 
     /// Waits while a shard has too much to do; a queue that overflows would cost its subscribers a look into the history.
     fn wait_for_shards(&self) {
-        while self.directory.queue_depth_max() > QUEUE_HIGH {
+        while self.ingress.is_congested(Origin::Bulk(self.publisher)) {
             // A broker that stops is not waited for.
             if !self.gate.wait(LOOK_AGAIN) {
                 return;
@@ -223,7 +219,7 @@ fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorRespon
 mod tests {
     use expect_test::expect;
     use tickwire_metrics::Catalogue;
-    use tickwire_router::{DirectoryLimits, Kinds};
+    use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
     use super::*;
     use crate::ops::labels::LABELS;
@@ -244,7 +240,12 @@ mod tests {
             message_bytes: 100,
             rights: Rights::open([">".parse().unwrap()]),
             publisher: Publisher(1),
-            directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
+            ingress: Ingress::new(Arc::new(Directory::new(
+                "e".into(),
+                Kinds::default(),
+                limits,
+                Vec::new(),
+            ))),
             clock: Clock::start(),
             gate: Arc::new(Lifecycle::new(true)),
             metrics: catalogue.clone(),
@@ -255,7 +256,7 @@ mod tests {
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
         .assert_eq(&answer.to_string());
         assert_eq!(
-            bulk.directory.find("a").map(|cell| cell.position().seq.0),
+            bulk.ingress.directory().find("a").map(|cell| cell.position().seq.0),
             Some(1)
         );
     }

@@ -8,7 +8,7 @@ use crate::ops::labels::{Route, refused_status};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN};
 use tickwire_metrics::{Catalogue, Metric, StatusClass};
-use tickwire_router::{Directory, Rights};
+use tickwire_router::{Directory, Ingress, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
@@ -34,6 +34,8 @@ const BULK_HANDSHAKES: u32 = 24;
 pub(crate) struct HttpContext {
     pub(crate) hub: SharedHub,
     pub(crate) directory: Arc<Directory>,
+    /// The way in for what is published.
+    pub(super) ingress: Ingress,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Catalogue>,
@@ -111,13 +113,14 @@ impl HttpContext {
         address_limits: Arc<AddressLimits>,
         shutdown: Rc<HttpShutdown>,
     ) -> Self {
-        let (directory, clock, gate) = {
+        let (ingress, clock, gate) = {
             let hub = hub.borrow();
-            (hub.shard.directory().clone(), hub.clock, hub.gate())
+            (hub.shard.ingress().clone(), hub.clock, hub.gate())
         };
         Self {
             hub,
-            directory,
+            directory: ingress.directory().clone(),
+            ingress,
             clock,
             gate,
             metrics,
@@ -138,6 +141,7 @@ impl HttpContext {
         Self {
             hub: self.hub.clone(),
             directory: self.directory.clone(),
+            ingress: self.ingress.clone(),
             clock: self.clock,
             gate: self.gate.clone(),
             metrics: self.metrics.clone(),

@@ -94,7 +94,7 @@ fn a_change_of_another_book_costs_the_book_and_does_not_enter() {
     let (source, cell) = (open(&there, "book.A"), open(&here, "book.A"));
     let pass_on = |seq: u64, data: &str, spoil: bool| {
         let before = source.position().seq;
-        let published = there.publish(source.topic(), json(data), Micros(seq));
+        let published = there.publish(None, source.topic(), json(data), Micros(seq));
         published.expect("it is a book");
         let mut next = as_numbered(&source.newest().expect("it was published"), before);
         if let (true, Payload::Book(change)) = (spoil, &mut next.payload) {
@@ -218,7 +218,7 @@ proptest! {
                     let cell = &sources[topic];
                     let before = cell.position().seq;
                     let payload = data(TOPICS[topic], level, whole, now);
-                    if there.publish(cell.topic(), payload, now).is_ok() {
+                    if there.publish(None, cell.topic(), payload, now).is_ok() {
                         let newest = cell.newest().expect("it was published");
                         log.push((topic, as_numbered(&newest, before)));
                     }
