@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
-    ShardSettings, Transport,
+    Directory, DirectoryLimits, Kinds, Origin, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
+    ShardSettings, Submitted, Transport,
 };
 use tickwire_wire::limits::{
     FIRST_REQUEST_MS, HEARTBEAT_MS, MESSAGE_BYTES_MAX, OPS_BURST, OPS_PER_S, OUTBOX_BYTES_MAX, PING_AFTER_MS,
@@ -228,8 +228,6 @@ fn shard_settings() -> ShardSettings {
 
 /// A topic and the sessions that subscribe to it, all in one shard.
 pub struct Audience {
-    /// The directory with the topic.
-    pub directory: Arc<Directory>,
     /// The shard of the sessions.
     pub shard: Shard,
     /// The topic, a `ticker`.
@@ -271,7 +269,6 @@ impl Audience {
         };
         let sessions = (0..sessions).zip(codecs.iter().cycle()).map(open).collect();
         let mut audience = Self {
-            directory,
             shard,
             topic,
             sessions,
@@ -286,8 +283,9 @@ impl Audience {
     /// # Panics
     /// When `payload` is a book.
     pub fn publish(&mut self, payload: Payload) {
-        let published = self.directory.publish(&self.topic, payload, NOW);
-        published.expect("any message that is no book");
+        let ingress = self.shard.ingress();
+        let submitted = ingress.submit(Origin::Feed, &self.topic, payload, NOW);
+        let Submitted::Now(_) = submitted.expect("any message that is no book");
         while self.shard.drain(usize::MAX, NOW) {}
     }
 

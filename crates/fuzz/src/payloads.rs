@@ -1,7 +1,9 @@
 //! Data that is published in one form and read in every form: the value is the same everywhere, live and from the
 //! history.
 
-use tickwire_router::{Directory, DirectoryLimits, Kinds, Publication};
+use std::sync::Arc;
+
+use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, Publication, Submitted};
 use tickwire_server::http::{parse_line, sse};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::frame::payload_of;
@@ -73,12 +75,13 @@ fn is_read(payload: Payload, json: &str, packed: &Node) {
         ..DirectoryLimits::default()
     };
     let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
+    let ingress = Ingress::new(Arc::new(directory));
     let topic: Topic = "chat.x".parse().expect("a topic");
     for published in [payload.clone(), payload] {
-        let place = directory.publish(&topic, published, Micros(1));
-        place.expect("an event topic takes any JSON");
+        let place = ingress.submit(Origin::Feed, &topic, published, Micros(1));
+        let Submitted::Now(_) = place.expect("an event topic takes any JSON");
     }
-    let cell = directory.find("chat.x").expect("it was published to");
+    let cell = ingress.directory().find("chat.x").expect("it was published to");
     let newest = cell.snapshot().expect("it has a value");
     reads_as(&newest, DataOp::Snapshot, json, packed);
     let history = cell.history(Seq(0), 2).messages;

@@ -4,24 +4,30 @@
 //! joins the history and is queued for each interested shard, in order. A refused message leaves everything as it was.
 //! Never reads a clock.
 
+mod entering;
 mod holding;
+mod sequencer;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tickwire_wire::message::{GapReason, StaleReason};
-use tickwire_wire::{Epoch, Kind, Micros, Payload, Refusal, Seq, Topic};
+use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq, Topic};
 
-use self::holding::check_room;
+pub use self::entering::NotEntered;
+pub(crate) use self::entering::{Entered, Outlets};
+pub use self::sequencer::Numbered;
+use self::sequencer::Sequencer;
 use crate::book::Book;
 use crate::directory::ShardId;
 use crate::history::History;
-use crate::memory::{Memory, Place};
+use crate::memory::Place;
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Lineage, Publication, TopicId};
 use crate::queue::ShardQueue;
 use crate::replays::Replay;
 use crate::shard::{LeftAt, Missed};
+use crate::store::{Kept, Store};
 
 /// The place a published message got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,17 +42,37 @@ pub struct Published {
 
 struct State {
     lineage: Arc<Lineage>,
-    seq: Seq,
+    /// What numbers the next message. What it has numbered is what readers see.
+    sequencer: Sequencer,
     history: History,
-    book: Option<Box<Book>>,
+    /// When the newest message arrived here.
+    heard: Micros,
     /// Bytes that the account of values holds for the book.
     book_bytes: usize,
-    /// The book at `seq`, made when first asked for.
+    /// The whole book after the newest message, made when first asked for.
     book_snapshot: Option<Arc<Publication>>,
     /// One bit per shard.
     interested: u64,
-    /// Why its source says that the book is not to be relied on.
-    doubt: Option<StaleReason>,
+}
+
+impl State {
+    /// The newest number that readers see.
+    fn head(&self) -> Seq {
+        self.sequencer.seq()
+    }
+
+    /// The book as readers see it, if the topic is one and has not lost it.
+    fn book(&self) -> Option<&Book> {
+        self.sequencer.book()
+    }
+
+    /// Where the topic is.
+    fn position(&self) -> Attached {
+        Attached {
+            epoch: self.lineage.epoch.clone(),
+            seq: self.head(),
+        }
+    }
 }
 
 /// One topic. Shared; publishing through it saves the look-up by name.
@@ -114,24 +140,13 @@ pub struct HistoryPage {
     pub messages: Vec<Arc<Publication>>,
 }
 
-/// What publishing a message came to.
-pub(crate) struct Entered {
-    pub(crate) published: Published,
-    /// Whether all histories together were over their budget by it.
-    pub(crate) over_budget: bool,
-    /// Whether the book became crossed by it.
-    pub(crate) crossed: bool,
-    /// Whether the topic was stale.
-    pub(crate) came_back: bool,
-}
-
 /// What a look at a topic that may be stale found.
 pub(crate) enum Heard {
     /// There was no message yet, or none for too long, which was known before.
     Nothing,
     /// The silence is too long as of now.
     FellSilent,
-    /// The last message came then.
+    /// The last message arrived then.
     At(Micros),
 }
 
@@ -143,13 +158,12 @@ impl TopicCell {
             kind: lineage.kind,
             topic: lineage.topic.clone(),
             state: Mutex::new(State {
-                seq: Seq::ZERO,
+                sequencer: Sequencer::new(lineage.kind),
                 history: History::new(history),
-                book: (lineage.kind == Kind::Book).then(Box::default),
+                heard: Micros(0),
                 book_bytes: 0,
                 book_snapshot: None,
                 interested,
-                doubt: None,
                 lineage: Arc::new(lineage),
             }),
             subscribers: AtomicU32::new(0),
@@ -198,21 +212,14 @@ impl TopicCell {
     /// The lineage's epoch and the newest number.
     #[must_use]
     pub fn position(&self) -> Attached {
-        let state = self.lock();
-        Attached {
-            epoch: state.lineage.epoch.clone(),
-            seq: state.seq,
-        }
+        self.lock().position()
     }
 
     /// Registers interest of `shard`; from here on every message is queued for it.
     pub(crate) fn attach(&self, shard: ShardId) -> Attached {
         let mut state = self.lock();
         state.interested |= 1 << shard.0;
-        Attached {
-            epoch: state.lineage.epoch.clone(),
-            seq: state.seq,
-        }
+        state.position()
     }
 
     /// What a position with this `epoch` is in this topic.
@@ -235,14 +242,16 @@ impl TopicCell {
         let mut state = self.lock();
         state.interested |= 1 << shard.0;
         let resume = match left_at {
-            LeftAt::Message(since) if since <= state.seq => {
-                if !state.history.reaches(since, state.seq) {
-                    Resume::Unreachable(Missed::since(since))
-                } else if let Some(most) = most {
-                    state.promise(since, most)
-                } else {
-                    let messages = Replay::new();
-                    Resume::Replay { since, messages }
+            LeftAt::Message(since) if since <= state.head() => {
+                match state.history.kept(since, state.head()) {
+                    Kept::From(_) => Resume::Unreachable(Missed::since(since)),
+                    Kept::All => match most {
+                        Some(most) => state.promise(since, most),
+                        None => {
+                            let messages = Replay::new();
+                            Resume::Replay { since, messages }
+                        }
+                    },
                 }
             }
             LeftAt::Message(_) | LeftAt::Elsewhere => Resume::Unreachable(Missed {
@@ -250,13 +259,7 @@ impl TopicCell {
                 reason: GapReason::Epoch,
             }),
         };
-        (
-            Attached {
-                epoch: state.lineage.epoch.clone(),
-                seq: state.seq,
-            },
-            resume,
-        )
+        (state.position(), resume)
     }
 
     /// Withdraws the interest of `shard`.
@@ -279,7 +282,7 @@ impl TopicCell {
     /// When the oldest message after `seq` that the history still holds entered.
     pub(crate) fn first_after(&self, seq: Seq) -> Option<Micros> {
         let state = self.lock();
-        state.history.after(seq).next().map(|publication| publication.ts)
+        state.history.read(seq).next().map(|publication| publication.ts)
     }
 
     /// The current value: the newest message, or the whole book.
@@ -290,7 +293,7 @@ impl TopicCell {
         if self.kind != Kind::Book {
             return Some(newest);
         }
-        let book = state.book.as_ref()?;
+        let book = state.book()?;
         if let Some(snapshot) = &state.book_snapshot {
             return Some(snapshot.clone());
         }
@@ -309,16 +312,14 @@ impl TopicCell {
     /// Appends up to `max` messages after `after` to `out`, oldest first, and tells what is missing before them.
     pub fn read_after(&self, after: Seq, max: usize, out: &mut Vec<Arc<Publication>>) -> Catchup {
         let state = self.lock();
-        if after >= state.seq {
-            return Catchup {
-                gap: None,
-                at_head: true,
-            };
-        }
-        let oldest = state.history.oldest_seq().unwrap_or(state.seq.next());
-        let last = oldest.0 - u64::from(!is_planted(Fault::GapNamesHeld));
-        let gap = (oldest > after.next()).then(|| (after.next(), Seq(last)));
-        let rest = state.history.after(after);
+        let gap = match state.history.kept(after, state.head()) {
+            Kept::All => None,
+            Kept::From(first) => Some((
+                after.next(),
+                Seq(first.0 - u64::from(!is_planted(Fault::GapNamesHeld))),
+            )),
+        };
+        let rest = state.history.read(after);
         let at_head = rest.len() <= max;
         out.extend(rest.take(max).cloned());
         Catchup { gap, at_head }
@@ -331,15 +332,15 @@ impl TopicCell {
         HistoryPage {
             epoch: state.lineage.epoch.clone(),
             oldest: state.history.oldest_seq(),
-            newest: state.seq,
-            messages: state.history.after(since).take(limit).cloned().collect(),
+            newest: state.head(),
+            messages: state.history.read(since).take(limit).cloned().collect(),
         }
     }
 
     /// A copy of the book as it is now, of a topic that is one.
     #[must_use]
     pub fn book(&self) -> Option<Book> {
-        self.lock().book.as_deref().cloned()
+        self.lock().book().cloned()
     }
 
     /// The newest number, if nothing was published since for longer than the topic's rule allows.
@@ -351,8 +352,7 @@ impl TopicCell {
     /// Says that from the next message on the book is not to be relied on, until a message replaces it as a whole. The
     /// first reason holds.
     pub fn doubt(&self, reason: StaleReason) {
-        let mut state = self.lock();
-        state.doubt = state.doubt.or(Some(reason));
+        self.lock().sequencer.doubt(reason);
     }
 
     /// Whether the newest message is of a book that is not to be relied on.
@@ -360,95 +360,27 @@ impl TopicCell {
         self.doubted.load(Ordering::Relaxed)
     }
 
-    /// Takes the topic for stale if its last message came `after_ms` before `now` or earlier, and tells each interested
-    /// shard behind what was published.
+    /// Takes the topic for stale if its last message arrived here `after_ms` before `now` or earlier, and tells each interested
+    /// shard behind what was published. When the message was numbered says nothing of it: that is another's clock.
     pub(crate) fn look(&self, now: Micros, after_ms: u64, queues: &[Arc<ShardQueue>]) -> Heard {
         let state = self.lock();
-        let Some(last) = state.history.newest().map(|newest| newest.ts) else {
+        if state.history.newest().is_none() {
             return Heard::Nothing;
-        };
+        }
+        let last = state.heard;
         if last.plus_ms(after_ms) > now {
             return Heard::At(last);
         }
         if self.stale_since().is_some() {
             return Heard::Nothing;
         }
-        self.stale.store(state.seq.0 + 1, Ordering::Relaxed);
+        self.stale.store(state.head().0 + 1, Ordering::Relaxed);
         let mut interested = state.interested;
         while interested != 0 {
-            queues[interested.trailing_zeros() as usize].push_stale(self.id, state.seq);
+            queues[interested.trailing_zeros() as usize].push_stale(self.id, state.head());
             interested &= interested - 1;
         }
         Heard::FellSilent
-    }
-
-    /// Gives `payload` the next number and queues it for each interested shard.
-    pub(crate) fn publish(
-        &self,
-        payload: Payload,
-        now: Micros,
-        queues: &[Arc<ShardQueue>],
-        memory: &Memory,
-    ) -> Result<Entered, Refusal> {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
-        check_room(memory, before, &payload, state.book_bytes)?;
-        let (mut crossed, mut replaces_lost) = (false, false);
-        let payload = match (self.kind, payload) {
-            (Kind::Book, Payload::Book(message)) => {
-                replaces_lost = state.book.is_none();
-                let (update, became_crossed) = state.change_book(*message, &self.topic)?;
-                crossed = became_crossed;
-                Payload::Book(Box::new(update))
-            }
-            (Kind::Book, _) => {
-                let reason = format!(
-                    "{} is a book; only book messages can be published to it",
-                    self.topic
-                );
-                return Err(Refusal::bad_request(reason));
-            }
-            (Kind::State | Kind::Event, payload) => payload,
-        };
-        let seq = match replaces_lost {
-            false => state.seq.next(),
-            // The message that was lost with the book has a number, too. Its gap has all who have the book of before begin with the
-            // whole: what it differs by from that is not known.
-            true => state.seq.next().next(),
-        };
-        let is_crossed = state.book.as_deref().is_some_and(Book::is_crossed);
-        let doubt = state.doubt.or(is_crossed.then_some(StaleReason::Crossed));
-        self.doubted.store(doubt.is_some(), Ordering::Relaxed);
-        let publication = Publication::new(state.lineage.clone(), seq, now, payload);
-        let publication = Arc::new(publication.doubted(doubt));
-        state.seq = seq;
-        state.count_book(memory);
-        let came_back = self.stale_since().is_some();
-        if came_back {
-            self.stale.store(0, Ordering::Relaxed);
-        }
-        let mut interested = state.interested;
-        while interested != 0 {
-            let shard = interested.trailing_zeros() as usize;
-            interested &= interested - 1;
-            queues[shard].push(&publication);
-        }
-        let over_budget = state.history.push(publication, memory);
-        if replaces_lost {
-            state.history.begin_with_newest();
-        }
-        let published = Published {
-            epoch: state.lineage.epoch.clone(),
-            seq,
-            kind: self.kind,
-        };
-        Ok(Entered {
-            published,
-            over_budget,
-            crossed,
-            came_back,
-        })
     }
 
     /// Gives up the older half of the history.

@@ -5,6 +5,7 @@
 //! Locks, outermost first: the list of topics, the interests. A topic's lock is taken with neither held, but for one that is
 //! being made, and within it only a shard's queue.
 
+mod entering;
 mod health;
 mod making;
 mod reconfigure;
@@ -16,15 +17,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
-use thiserror::Error;
-use tickwire_wire::error::ErrorCode;
 use tickwire_wire::limits::{
     HISTORY_BYTES_MAX, REPLAY_BYTES_MAX, TOPICS_MAX, TOPICS_PER_KEY_MAX, VALUE_BYTES_MAX,
 };
-use tickwire_wire::{Epoch, Kind, Micros, Pattern, Payload, Refusal, Seq, Topic, market};
+use tickwire_wire::{Epoch, Kind, Pattern, Seq, Topic};
 
-use crate::book;
-use crate::cell::{Attached, Entered, Published, TopicCell};
+use crate::cell::{Attached, TopicCell};
+use crate::epochs::{EpochRule, Epochs};
 use crate::index::PatternIndex;
 use crate::kinds::Kinds;
 use crate::memory::Memory;
@@ -33,6 +32,7 @@ use crate::queue::{Batch, ShardQueue};
 use crate::rights::Publisher;
 use crate::staleness::{StaleRule, Staleness};
 use crate::tree::TopicTree;
+pub use entering::PublishError;
 pub(crate) use search::Search;
 
 /// A shard's number.
@@ -44,34 +44,6 @@ pub const SHARDS_MAX: usize = 64;
 
 /// Topics of which a shard is taken out before others have their turn.
 const FORGET_AT_ONCE: usize = 1_024;
-
-/// Why a message was not published.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum PublishError {
-    /// The topic would be one more than the broker holds.
-    #[error("the broker holds its most topics ({0}); publish to an existing one or raise limits.topics")]
-    TooManyTopics(usize),
-    /// The topic would be one more than its publisher may make.
-    #[error(
-        "whoever publishes this has made as many topics as one key, subject or address may ({0}); publish to an existing one \
-         or raise limits.topics_per_key"
-    )]
-    TooManyTopicsOfKey(usize),
-    /// The message does not fit the topic's kind.
-    #[error("{}", .0.reason)]
-    Refused(Refusal),
-}
-
-impl From<PublishError> for Refusal {
-    fn from(error: PublishError) -> Self {
-        match error {
-            PublishError::Refused(refusal) => refusal,
-            PublishError::TooManyTopics(_) | PublishError::TooManyTopicsOfKey(_) => {
-                Self::new(ErrorCode::LimitExceeded, error.to_string())
-            }
-        }
-    }
-}
 
 /// What a directory may hold.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +104,7 @@ pub struct Directory {
     interests: RwLock<PatternIndex<Interests>>,
     kinds: RwLock<Arc<Kinds>>,
     queues: Vec<Arc<ShardQueue>>,
-    epoch: Epoch,
+    epochs: Epochs,
     memory: Arc<Memory>,
     /// Turns that topics have had to give something up.
     turns: AtomicUsize,
@@ -183,7 +155,7 @@ impl Directory {
             interests: RwLock::default(),
             kinds: RwLock::new(Arc::new(kinds)),
             queues,
-            epoch,
+            epochs: Epochs::one(epoch),
             memory: Arc::new(Memory::new(
                 limits.value_bytes_max,
                 limits.history_bytes_max,
@@ -204,6 +176,13 @@ impl Directory {
         self
     }
 
+    /// The directory with topics of other epochs than the one for all, by `rules`, tried in order. Before anything is published.
+    #[must_use]
+    pub fn with_epochs(mut self, rules: Vec<EpochRule>) -> Self {
+        self.epochs = self.epochs.with_rules(rules);
+        self
+    }
+
     fn kinds(&self) -> Arc<Kinds> {
         self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -220,16 +199,17 @@ impl Directory {
         self.interests.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The epoch of topics that do not exist yet.
+    /// The epoch that `topic` has or would have.
     #[must_use]
-    pub fn epoch(&self) -> &Epoch {
-        &self.epoch
+    pub fn epoch_of(&self, topic: &str) -> Epoch {
+        let existing = self.find(topic).map(|cell| cell.position().epoch);
+        existing.unwrap_or_else(|| self.epochs.of(topic).clone())
     }
 
-    /// Where a subscription to a topic that does not exist yet begins.
-    pub(crate) fn before_first(&self) -> Attached {
+    /// Where a subscription to `topic`, which does not exist yet, begins.
+    pub(crate) fn before_first(&self, topic: &str) -> Attached {
         Attached {
-            epoch: self.epoch.clone(),
+            epoch: self.epochs.of(topic).clone(),
             seq: Seq::ZERO,
         }
     }
@@ -288,93 +268,6 @@ impl Directory {
     #[must_use]
     pub fn queue_depth_max(&self) -> usize {
         self.queues.iter().map(|queue| queue.depth()).max().unwrap_or(0)
-    }
-
-    /// Publishes `payload` to `topic`, which is made if it does not exist.
-    ///
-    /// # Errors
-    /// When there are too many topics, or the payload does not fit the topic's kind; nothing was published then.
-    pub fn publish(&self, topic: &Topic, payload: Payload, now: Micros) -> Result<Published, PublishError> {
-        self.publish_by(None, topic, payload, now)
-    }
-
-    /// The same for `publisher`, to whose topics one that is made counts.
-    ///
-    /// # Errors
-    /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
-    /// published then, and no topic made.
-    pub fn publish_by(
-        &self,
-        publisher: Option<Publisher>,
-        topic: &Topic,
-        payload: Payload,
-        now: Micros,
-    ) -> Result<Published, PublishError> {
-        let payload = self.check(topic.as_str(), payload)?;
-        match self.find(topic.as_str()) {
-            Some(cell) => self.publish_to(&cell, payload, now),
-            None => self.publish_first(publisher, topic, payload, now),
-        }
-    }
-
-    /// Brings `payload` into the form that topics of the kind of `topic` hold, so that publishing it can only fail for
-    /// what the topic holds already.
-    ///
-    /// # Errors
-    /// When the topic is a book, and the payload is none or of another symbol.
-    pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
-        match (self.kind_of(topic), payload) {
-            (Kind::Book, Payload::Json(text)) => {
-                let book: market::Book = serde_json::from_str(text.as_str()).map_err(|error| {
-                    PublishError::Refused(Refusal::bad_request(format!("not a book message: {error}")))
-                })?;
-                book::check_symbol(topic, &book).map_err(PublishError::Refused)?;
-                Ok(Payload::Book(Box::new(book)))
-            }
-            (Kind::Book, Payload::Book(book)) => {
-                book::check_symbol(topic, &book).map_err(PublishError::Refused)?;
-                Ok(Payload::Book(book))
-            }
-            (Kind::Book, _) => {
-                let reason = format!("{topic} is a book; only book messages can be published to it");
-                Err(PublishError::Refused(Refusal::bad_request(reason)))
-            }
-            (Kind::State | Kind::Event, payload) => Ok(payload),
-        }
-    }
-
-    /// Publishes `payload`, in the form that [`Self::check`] gives, to an open topic.
-    ///
-    /// # Errors
-    /// When the payload does not fit the topic; nothing was published then.
-    pub fn publish_to(
-        &self,
-        cell: &TopicCell,
-        payload: Payload,
-        now: Micros,
-    ) -> Result<Published, PublishError> {
-        let entered = cell.publish(payload, now, &self.queues, &self.memory);
-        Ok(self.settle(entered.map_err(PublishError::Refused)?))
-    }
-
-    /// Does what a message that was published calls for beyond its topic.
-    fn settle(&self, entered: Entered) -> Published {
-        let Entered {
-            published,
-            over_budget,
-            crossed,
-            came_back,
-        } = entered;
-        if over_budget && let Some(cell) = self.next_in_turn() {
-            cell.shorten();
-        }
-        if crossed {
-            self.crossed_books.fetch_add(1, Ordering::Relaxed);
-        }
-        if came_back {
-            self.staleness.came_back();
-        }
-        published
     }
 
     /// Registers that `shard` wants topics of `pattern` also when they first appear later. Do so before looking at the
@@ -450,7 +343,7 @@ impl Directory {
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Directory")
-            .field("epoch", &self.epoch)
+            .field("epochs", &self.epochs)
             .field("topics", &self.topic_count())
             .finish_non_exhaustive()
     }

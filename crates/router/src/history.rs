@@ -13,6 +13,7 @@ use tickwire_wire::Seq;
 use crate::memory::{Memory, Place};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
+use crate::store::{Kept, Store};
 
 /// A topic's history; the newest message is its last value.
 #[derive(Debug)]
@@ -84,24 +85,28 @@ impl History {
         self.messages.front().map(|publication| publication.seq)
     }
 
-    /// Whether every message after `seq` is here, given that `head` is the newest number of the topic.
-    pub(crate) fn reaches(&self, seq: Seq, head: Seq) -> bool {
-        let first = seq
-            .0
-            .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar)));
-        seq == head || self.oldest_seq().is_some_and(|oldest| oldest.0 <= first)
-    }
-
     /// The message with number `seq`.
     pub(crate) fn get(&self, seq: Seq) -> Option<&Arc<Publication>> {
         let index = seq.0.checked_sub(self.oldest_seq()?.0)?;
         self.messages.get(usize::try_from(index).ok()?)
     }
+}
 
-    /// The messages after `seq` that are here, oldest first.
-    pub(crate) fn after(&self, seq: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
+impl Store for History {
+    fn kept(&self, after: Seq, head: Seq) -> Kept {
+        let first = after
+            .0
+            .saturating_add(1 + u64::from(is_planted(Fault::HistoryReachesTooFar)));
+        match self.oldest_seq() {
+            _ if after >= head => Kept::All,
+            Some(oldest) if oldest.0 <= first => Kept::All,
+            oldest => Kept::From(oldest.unwrap_or(head.next())),
+        }
+    }
+
+    fn read(&self, after: Seq) -> impl ExactSizeIterator<Item = &Arc<Publication>> {
         let oldest = self.oldest_seq().unwrap_or(Seq::ZERO);
-        let skip = seq.0.saturating_add(1).saturating_sub(oldest.0);
+        let skip = after.0.saturating_add(1).saturating_sub(oldest.0);
         let skip = skip.saturating_add(u64::from(is_planted(Fault::HistoryReadTooLate)));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.messages.range(skip.min(self.messages.len())..)

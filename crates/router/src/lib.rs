@@ -1,7 +1,7 @@
 //! Who receives what, and what happens when they cannot.
 //!
-//! The pure core of the broker: the [`Directory`] gives each message its number and queues it for the interested shards;
-//! a [`Shard`] hands it to its sessions' outboxes. Never a socket, a clock, a thread or the environment: time comes in as
+//! The pure core of the broker: by the [`Ingress`] each message comes in; the [`Directory`] gives it its number and queues it for the
+//! interested shards; a [`Shard`] hands it to its sessions' outboxes. Never a socket, a clock, a thread or the environment: time comes in as
 //! an argument, output is polled out.
 
 mod book;
@@ -10,9 +10,11 @@ mod bucket;
 mod cell;
 mod counts;
 mod directory;
+mod epochs;
 mod history;
 mod hot_topic;
 mod index;
+mod ingress;
 mod item;
 mod kinds;
 mod ledger;
@@ -32,17 +34,20 @@ mod rights;
 mod session;
 mod shard;
 mod staleness;
+mod store;
 mod syncs;
 mod topic_set;
 mod tree;
 
 pub use book::Book;
 pub use bucket::{Bucket, Rate, SharedBucket};
-pub use cell::{Attached, Catchup, HistoryPage, Published, TopicCell};
+pub use cell::{Attached, Catchup, HistoryPage, NotEntered, Numbered, Published, TopicCell};
 pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
+pub use epochs::EpochRule;
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
+pub use ingress::{Ingress, Origin, Submitted};
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use outbox::{Fanout, Outbox, Overrun, Waiting};

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
+    Directory, DirectoryLimits, EpochRule, KindRule, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId,
     ShardQueue, ShardSettings, Transport,
 };
 use tickwire_wire::codec::DataOp;
@@ -35,6 +35,8 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 const FRAME_MAX: usize = 21_000;
 /// Bytes of all histories together, in a world that has little room for them.
 const SQUEEZED_BYTES: usize = 5_000;
+/// Topics whose epoch is not that of the others.
+const OTHER_EPOCH: [&str; 2] = ["*.A", "chat.>"];
 
 /// The compression settings. Messages of a simulated world are short.
 const COMPRESSION: deflate::Settings = deflate::Settings {
@@ -68,7 +70,13 @@ impl Broker {
         };
         let epoch = Epoch::from_number(1_000_000 + generation);
         let directory = Directory::new(epoch, kinds(setup), limits, queues.collect());
-        let directory = Arc::new(directory);
+        // No two topics need be of one epoch: patterns match topics of both.
+        let other = Epoch::from_number(2_000_000 + generation);
+        let others = OTHER_EPOCH.map(|pattern| EpochRule {
+            pattern: pattern.parse().expect("a pattern"),
+            epoch: other.clone(),
+        });
+        let directory = Arc::new(directory.with_epochs(others.to_vec()));
         let shard = |shard| {
             Shard::new(ShardId(shard as u8), directory.clone(), settings(setup)).with_compression(COMPRESSION)
         };

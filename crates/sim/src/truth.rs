@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tickwire_client::book::L2Book;
-use tickwire_router::{Directory, Published};
+use tickwire_router::{Directory, Ingress, Origin, Published, Submitted};
 use tickwire_wire::{Epoch, Kind, Micros, Payload, Seq};
 
 use crate::broken::{Broken, Rule, ensure};
@@ -32,6 +32,7 @@ struct TopicTruth {
 pub(crate) struct Truth {
     directory: Arc<Directory>,
     topics: [TopicTruth; NAMES.len()],
+    epochs: [Epoch; NAMES.len()],
     squeezed: bool,
     kept_events: u64,
     kept_books: u64,
@@ -40,6 +41,7 @@ pub(crate) struct Truth {
 impl Truth {
     pub(crate) fn new(directory: Arc<Directory>, setup: &Setup) -> Self {
         Self {
+            epochs: std::array::from_fn(|topic| directory.epoch_of(topics::name(topic))),
             directory,
             topics: Default::default(),
             squeezed: setup.squeezed,
@@ -48,9 +50,9 @@ impl Truth {
         }
     }
 
-    /// The epoch of all topics.
-    pub(crate) fn epoch(&self) -> &Epoch {
-        self.directory.epoch()
+    /// The epoch of a topic.
+    pub(crate) fn epoch(&self, topic: usize) -> &Epoch {
+        &self.epochs[topic]
     }
 
     /// The newest number of a topic.
@@ -86,12 +88,13 @@ impl Truth {
         let bytes = data.len();
         let payload = Payload::from_json(data.as_bytes());
         let payload = payload.map_err(|refusal| Broken::new(Rule::Content, refusal.to_string()))?;
-        let published = self.directory.publish(topics::topic(topic), payload, now);
-        let Published { seq: got, epoch, .. } = published.map_err(|error| {
+        let ingress = Ingress::new(self.directory.clone());
+        let submitted = ingress.submit(Origin::Feed, topics::topic(topic), payload, now);
+        let Submitted::Now(Published { seq: got, epoch, .. }) = submitted.map_err(|error| {
             let what = format!("publishing to {} failed: {error}", topics::name(topic));
             Broken::new(Rule::Content, what)
         })?;
-        ensure(got.0 == seq && epoch == *self.epoch(), Rule::Order, || {
+        ensure(got.0 == seq && epoch == *self.epoch(topic), Rule::Order, || {
             format!("{} got number {got} where {seq} was due", topics::name(topic))
         })?;
         self.topics[topic].messages.push(hash);

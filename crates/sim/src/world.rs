@@ -345,7 +345,7 @@ fn from(truth: &Truth, client: &Client, pattern: usize, since: Since) -> Option<
 /// As [`position`], for a topic of a pattern. A topic without a message has no position in the broker's lineage.
 fn positions_of(truth: &Truth, client: &Client, topic: usize, since: Since) -> Option<(usize, Position)> {
     let position = position(truth, client, topic, since)?;
-    let is_made_up = truth.head(topic) == 0 && position.epoch == *truth.epoch();
+    let is_made_up = truth.head(topic) == 0 && position.epoch == *truth.epoch(topic);
     (!is_made_up).then_some((topic, position))
 }
 
@@ -354,8 +354,8 @@ fn position(truth: &Truth, client: &Client, topic: usize, since: Since) -> Optio
     let head = truth.head(topic);
     let at = |epoch: Epoch, seq| Some(Position { epoch, seq: Seq(seq) });
     match since {
-        Since::Behind(n) => at(truth.epoch().clone(), head.saturating_sub(n)),
-        Since::Ahead => at(truth.epoch().clone(), head + 1),
+        Since::Behind(n) => at(truth.epoch(topic).clone(), head.saturating_sub(n)),
+        Since::Ahead => at(truth.epoch(topic).clone(), head + 1),
         Since::OtherEpoch => at(Epoch::from("other"), head),
         Since::Own => client.position(topic),
     }

@@ -1,19 +1,20 @@
-//! What a topic holds in memory: whether it may hold more, what is promised of it, its book and what is counted for that.
+//! What a topic holds in memory: whether it may hold more, what is promised of it, and what is counted for its book.
 
-use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, Topic, market};
+use tickwire_wire::{ErrorCode, Payload, Refusal, Seq, market};
 
 use super::{Missed, Resume, State};
 use crate::memory::{MESSAGE_OVERHEAD, Memory, Place};
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
 use crate::replays::Pinned;
+use crate::store::Store;
 
 impl State {
     /// Keeps the messages after `since`, which all exist, for a session that may have `most` bytes of them. Looks at no more of
     /// them than fit, since a pattern may ask this of very many topics at once.
     pub(super) fn promise(&self, since: Seq, most: usize) -> Resume {
         let (mut all, mut new) = (0_usize, 0_usize);
-        for publication in self.history.after(since) {
+        for publication in self.history.read(since) {
             all += publication.data_bytes();
             // What is kept already takes no more room, also if frames have made it too much since.
             let is_new = !publication.is_pinned();
@@ -24,39 +25,14 @@ impl State {
                 return Resume::TooMuch(Missed::since(since));
             }
         }
-        let messages = self.history.after(since).cloned();
+        let messages = self.history.read(since).cloned();
         let messages = messages.map(Pinned::new).collect();
         Resume::Replay { since, messages }
     }
 
-    /// Applies a publisher's message to the book of `topic`. Returns what it changes, and whether the book became crossed by it.
-    pub(super) fn change_book(
-        &mut self,
-        message: market::Book,
-        topic: &Topic,
-    ) -> Result<(market::Book, bool), Refusal> {
-        let (whole, was_lost) = (message.replace, self.book.is_none());
-        // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
-        let mut book = match self.book.take() {
-            Some(book) => book,
-            None if whole => Box::default(),
-            None => return Err(lost_book(topic)),
-        };
-        let was_crossed = book.is_crossed();
-        let applied = book.apply(message);
-        let is_crossed = book.is_crossed();
-        // One that was lost is not there again because of a message that was refused.
-        self.book = (applied.is_ok() || !was_lost).then_some(book);
-        let update = applied?;
-        if whole {
-            self.doubt = None;
-        }
-        Ok((update, is_crossed && !was_crossed))
-    }
-
     /// Counts the book as it is now, and drops the snapshot from before.
     pub(super) fn count_book(&mut self, memory: &Memory) {
-        if let Some(book) = &self.book {
+        if let Some(book) = self.book() {
             let bytes = book.memory_bytes();
             memory
                 .values
@@ -71,12 +47,6 @@ impl State {
             snapshot.move_to(Place::Nowhere);
         }
     }
-}
-
-fn lost_book(topic: &Topic) -> Refusal {
-    let reason =
-        format!("a fault of the broker has lost the book {topic}; publish it whole, with \"replace\": true");
-    Refusal::new(ErrorCode::Internal, reason)
 }
 
 /// Whether `payload` may be the value of a topic whose value has `before` bytes and whose book has `book`, by the bytes that all

@@ -31,12 +31,12 @@ fn a_book_that_a_panic_has_cost_is_refused_until_it_is_published_whole() {
     let publish = |replace: bool| {
         let text = format!(r#"{{"symbol":"A","bids":[["1","2"]],"asks":[],"replace":{replace},"time":1}}"#);
         let payload = Payload::from_json(text.as_bytes()).expect("JSON");
-        directory.publish(&topic, payload, Micros(1))
+        directory.publish(None, &topic, payload, Micros(1))
     };
     publish(false).expect("it is a change");
     let cell = directory.find("book.A").expect("it was made");
     assert!(cell.snapshot().is_some());
-    cell.lock().book = None;
+    cell.lock().sequencer.lose_book();
     match publish(false) {
         Err(PublishError::Refused(refusal)) => {
             assert_eq!(refusal.code, ErrorCode::Internal);
@@ -81,7 +81,7 @@ impl Lossy {
         let text =
             format!(r#"{{"symbol":"A","bids":[["{bid}","2"]],"asks":[],"replace":{replace},"time":1}}"#);
         let payload = Payload::from_json(text.as_bytes()).expect("JSON");
-        let published = self.directory.publish(&self.topic, payload, Micros(1))?;
+        let published = self.directory.publish(None, &self.topic, payload, Micros(1))?;
         Ok(published.seq.0)
     }
 
@@ -92,7 +92,7 @@ impl Lossy {
     /// As a panic half-way through a change does.
     fn lose(&self) {
         let cell = self.directory.find("book.A").expect("it was made");
-        cell.lock().book = None;
+        cell.lock().sequencer.lose_book();
         cell.lock().book_snapshot = None;
     }
 

@@ -57,7 +57,7 @@ impl Directory {
         let cell = self.next_cell(&topics, publisher, topic)?;
         // Nobody else has the cell yet. A shard that finds the message in its queue before the topic can be found waits for
         // the list of topics.
-        let entered = cell.publish(payload, now, &self.queues, &self.memory);
+        let entered = cell.publish(payload, now, self.outlets());
         let entered = entered.map_err(PublishError::Refused)?;
         self.enter(&mut topics, publisher, &cell);
         drop(topics);
@@ -85,7 +85,7 @@ impl Directory {
             id,
             topic: topic.clone(),
             kind,
-            epoch: self.epoch.clone(),
+            epoch: self.epochs.of(topic.as_str()).clone(),
             memory: self.memory.clone(),
         };
         Ok(Arc::new(TopicCell::new(lineage, capacity, interested)))

@@ -63,6 +63,7 @@ use writing::Rounds;
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
+use crate::ingress::Ingress;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
@@ -138,6 +139,7 @@ struct Expectations {
 pub struct Shard {
     id: ShardId,
     directory: Arc<Directory>,
+    ingress: Ingress,
     settings: ShardSettings,
     sessions: Sessions,
     generation: u32,
@@ -193,6 +195,7 @@ impl Shard {
     pub fn new(id: ShardId, directory: Arc<Directory>, settings: ShardSettings) -> Self {
         Self {
             id,
+            ingress: Ingress::new(directory.clone()),
             directory,
             settings,
             sessions: Sessions::default(),

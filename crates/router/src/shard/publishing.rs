@@ -8,10 +8,17 @@ use tickwire_wire::{Control, Micros, Payload, Refusal, RequestId, Topic};
 
 use super::subscribe::closing;
 use super::{Shard, ShardSettings};
+use crate::ingress::{Ingress, Origin, Submitted};
 use crate::rights::{PublishRate, Publisher, Rights};
 use crate::session::SessionId;
 
 impl Shard {
+    /// The way in for what its sessions publish.
+    #[must_use]
+    pub fn ingress(&self) -> &Ingress {
+        &self.ingress
+    }
+
     /// Whose the topics are that a session makes from now on.
     pub fn publishes_as(&mut self, id: SessionId, publisher: Publisher) {
         if let Some(session) = self.sessions.known(id) {
@@ -56,8 +63,8 @@ impl Shard {
             let session = self.sessions.open(id).ok_or_else(closing)?;
             session.rights.check_publish(&topic)?;
             let publisher = session.publisher;
-            let published = self.directory.publish_by(publisher, &name, data, now);
-            published.map_err(Refusal::from)
+            let submitted = self.ingress.submit(Origin::Client(publisher), &name, data, now);
+            submitted.map_err(Refusal::from)
         });
         match outcome {
             Err(refusal) => {
@@ -65,7 +72,7 @@ impl Shard {
                     self.refuse(id, request, refusal, now);
                 }
             }
-            Ok(published) => {
+            Ok(Submitted::Now(published)) => {
                 self.counts.published[published.kind as usize] += 1;
                 self.counts.published_bytes += bytes;
                 if let Some(session) = self.sessions.open(id) {

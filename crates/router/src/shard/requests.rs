@@ -283,7 +283,7 @@ impl Shard {
                     patterns.any(|pattern| pattern.matches(&topic))
                 };
                 let expected = session.is_some_and(covers);
-                expected.then(|| self.directory.before_first())
+                expected.then(|| self.directory.before_first(&topic))
             }
         };
         let Some(at) = standing else {

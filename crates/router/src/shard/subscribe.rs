@@ -99,7 +99,7 @@ impl Shard {
         let in_order = cell.as_ref().is_some_and(|cell| it.shoot(cell.id()));
         it.rounds.enter(it.session);
         let at = cell.map(|cell| it.standing(&cell).unwrap_or_else(|| cell.position()));
-        let at = at.unwrap_or_else(|| self.directory.before_first());
+        let at = at.unwrap_or_else(|| self.directory.before_first(pattern.as_str()));
         let result = AckResult {
             topic: pattern.to_string(),
             mode: Some(Mode::Snapshot),
@@ -176,7 +176,7 @@ impl Shard {
 
     /// A topic that does not exist yet: its subscription begins before the first message.
     fn subscribe_unknown(&self, since: Option<&Position>, result: AckResult) -> AckResult {
-        let at = self.directory.before_first();
+        let at = self.directory.before_first(&result.topic);
         AckResult {
             recovered: since.map(|since| since.epoch == at.epoch && since.seq == at.seq),
             epoch: Some(at.epoch),

@@ -273,7 +273,9 @@ fn a_reader_that_is_behind_is_told_of_a_hole_on_its_way() {
 
 #[test]
 fn a_book_of_another_symbol_than_the_topics_is_refused() {
-    use tickwire_router::{Directory, DirectoryLimits, Kinds};
+    use std::sync::Arc;
+
+    use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds};
     use tickwire_wire::{Epoch, Payload, Topic};
 
     let limits = DirectoryLimits {
@@ -283,6 +285,7 @@ fn a_book_of_another_symbol_than_the_topics_is_refused() {
         ..DirectoryLimits::default()
     };
     let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, Vec::new());
+    let ingress = Ingress::new(Arc::new(directory));
     for (topic, symbol, fits) in [
         ("book.BTC-USD", "BTC-USD", true),
         ("book.EU.BTC-USD", "BTC-USD", true),
@@ -300,7 +303,7 @@ fn a_book_of_another_symbol_than_the_topics_is_refused() {
             Payload::from_json(data.as_bytes()).expect("JSON"),
             Payload::Book(Box::new(book)),
         ] {
-            let refused = directory
+            let refused = ingress
                 .check(topic.as_str(), payload)
                 .err()
                 .map(|error| error.to_string());

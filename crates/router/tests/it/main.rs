@@ -12,6 +12,7 @@ mod caps;
 mod compression;
 mod cycles;
 mod draining;
+mod epochs;
 mod grants;
 mod lagging;
 mod memory;

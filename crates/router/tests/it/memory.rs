@@ -1,6 +1,6 @@
 //! What messages cost in memory: values, histories and promised replays, each within its bytes. Sizes, never times.
 
-use tickwire_router::PublishError;
+use tickwire_router::{Origin, PublishError};
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, ErrorCode, Kind, Payload, Seq, ServerMessage, Topic,
@@ -18,7 +18,7 @@ fn text(bytes: usize) -> String {
 fn try_publish(world: &World, topic: &str, data: &str) -> Result<(), ErrorCode> {
     let topic: Topic = topic.parse().expect("a topic");
     let payload = Payload::from_json(data.as_bytes()).expect("JSON");
-    match world.directory.publish(&topic, payload, world.now) {
+    match world.submit(Origin::Feed, &topic, payload) {
         Ok(_) => Ok(()),
         Err(PublishError::Refused(refusal)) => Err(refusal.code),
         Err(other) => panic!("{other}"),

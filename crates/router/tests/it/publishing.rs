@@ -1,7 +1,7 @@
 //! Publications of clients: their own allowance, what a refused one costs and leaves, whose topics count for whom.
 
 use expect_test::expect;
-use tickwire_router::{PublishError, Publisher};
+use tickwire_router::{Origin, PublishError, Publisher};
 use tickwire_wire::limits::TOPIC_BYTES_MAX;
 use tickwire_wire::{Codec, Pattern, Payload, Topic};
 
@@ -127,7 +127,7 @@ fn a_refused_publication_to_a_new_topic_makes_none() {
         let request = format!(r#"{{"op":"publish","id":1,"topic":"{topic}","data":{data}}}"#);
         world.send(client, request.as_bytes());
         if let (Ok(topic), Ok(payload)) = (topic.parse::<Topic>(), Payload::from_json(data.as_bytes())) {
-            let outcome = world.directory.publish(&topic, payload, world.now);
+            let outcome = world.submit(Origin::Feed, &topic, payload);
             assert!(matches!(outcome, Err(PublishError::Refused(_))), "{outcome:?}");
         }
         assert_eq!(topics(&world), (0, 0), "{topic}: {data}");
@@ -145,8 +145,7 @@ fn a_refused_publication_to_a_new_topic_makes_none() {
         let payload = Payload::from_json(book.as_bytes()).expect("JSON");
         let topic: Topic = topic.parse().expect("a topic");
         let published = world
-            .directory
-            .publish(&topic, payload, world.now)
+            .submit(Origin::Feed, &topic, payload)
             .expect("there is room");
         assert_eq!((published.epoch.as_str(), published.seq.0), (EPOCH, 1));
     }
@@ -169,9 +168,7 @@ fn refused_subscriptions_to_new_topics_make_none() {
 fn publish_as(world: &World, publisher: u128, topic: &str) -> Result<u64, String> {
     let topic: Topic = topic.parse().expect("a topic");
     let payload = Payload::from_json(b"1").expect("JSON");
-    let outcome = world
-        .directory
-        .publish_by(Some(Publisher(publisher)), &topic, payload, world.now);
+    let outcome = world.submit(Origin::Client(Some(Publisher(publisher))), &topic, payload);
     outcome
         .map(|published| published.seq.0)
         .map_err(|error| error.to_string())

@@ -7,6 +7,7 @@
 //! | `shards N`, `queue N`, `history BYTES`, `topics N`, `outbox BYTES`, `subscriptions N`, `at_once N`, `rate PER_S BURST`, `caps TOPICS TOKENS` | sets a limit |
 //! | `rule PATTERN KIND HISTORY` | a kind for topics |
 //! | `stale PATTERN MS` | for how long topics may be silent |
+//! | `epoch PATTERN EPOCH` | topics of another epoch than that of the world, which is shown with their numbers |
 //! | `synced` | `synced` is printed, which it is not otherwise |
 //!
 //! Clients, named by a word; each request gets the next id of its client, from 1:
@@ -43,7 +44,7 @@
 use std::fmt::Write as _;
 
 use expect_test::Expect;
-use tickwire_router::{KindRule, StaleRule};
+use tickwire_router::{EpochRule, KindRule, StaleRule};
 use tickwire_wire::message::{AckResult, Position, Positions, Since, StaleReason, Subscribe, TopicRequest};
 use tickwire_wire::{
     ClientMessage, CloseCode, Codec, Control, Epoch, Kind, Mode, Pattern, Seq, ServerMessage, Topic,
@@ -155,6 +156,7 @@ impl Script {
             "caps",
             "rule",
             "stale",
+            "epoch",
         ];
         if !known.contains(&op) {
             return false;
@@ -171,6 +173,10 @@ impl Script {
             "stale" => setup.stale.push(StaleRule {
                 pattern: words[0].parse().expect("a pattern"),
                 after_ms: number(words[1]) as u64,
+            }),
+            "epoch" => setup.epochs.push(EpochRule {
+                pattern: words[0].parse().expect("a pattern"),
+                epoch: Epoch::from(words[1]),
             }),
             "subscriptions" => setup.settings.limits.subscriptions = number(words[0]),
             "at_once" => setup.settings.topics_at_once = number(words[0]),
@@ -516,6 +522,14 @@ fn kind(text: &str) -> Kind {
     }
 }
 
+/// A number as it is printed: with its epoch, if that is not the one of the world.
+fn at(epoch: &Epoch, seq: Seq) -> String {
+    match epoch.as_str() {
+        EPOCH => seq.to_string(),
+        other => format!("{other}:{seq}"),
+    }
+}
+
 fn describe(frame: &Frame) -> String {
     match frame {
         Frame::Ping => "PING".to_owned(),
@@ -531,8 +545,7 @@ fn describe(frame: &Frame) -> String {
             data,
             ..
         }) => {
-            assert_eq!(epoch.as_str(), EPOCH);
-            format!("snapshot {topic} {seq} {data}")
+            format!("snapshot {topic} {} {data}", at(epoch, *seq))
         }
         Frame::Message(ServerMessage::Unknown(op)) => panic!("op {op:?}?"),
         Frame::Message(ServerMessage::Control(control)) => describe_control(control),
@@ -552,9 +565,8 @@ fn describe_control(control: &Control) -> String {
             to,
             reason,
         } => {
-            assert_eq!(epoch.as_str(), EPOCH);
             let reason = format!("{reason:?}").to_lowercase();
-            format!("gap {topic} {from}..{to} {reason}")
+            format!("gap {topic} {}..{to} {reason}", at(epoch, *from))
         }
         Control::Error {
             id,
@@ -574,8 +586,7 @@ fn describe_control(control: &Control) -> String {
         Control::Heartbeat { .. } => "heartbeat".to_owned(),
         Control::Synced { id } => format!("synced {}", id.0),
         Control::Joined { topic, epoch, seq } => {
-            assert_eq!(epoch.as_str(), EPOCH);
-            format!("joined {topic} {seq}")
+            format!("joined {topic} {}", at(epoch, *seq))
         }
         Control::Pong { id, .. } => {
             let id = id.map_or_else(|| "-".to_owned(), |id| id.0.to_string());
@@ -591,12 +602,8 @@ fn describe_result(result: &AckResult) -> String {
         return format!("{text} {}: {}", error.code, error.reason);
     }
     if let Some(seq) = result.seq {
-        assert_eq!(
-            result.epoch.as_ref().map(Epoch::as_str),
-            Some(EPOCH),
-            "a number has its epoch"
-        );
-        let _ = write!(text, "@{seq}");
+        let epoch = result.epoch.as_ref().expect("a number has its epoch");
+        let _ = write!(text, "@{}", at(epoch, seq));
     }
     if let Some(matched) = result.matched {
         let _ = write!(text, " matched={matched}");

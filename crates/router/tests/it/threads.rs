@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, Shard, ShardId, ShardQueue, Transport,
+    Directory, DirectoryLimits, Ingress, Kinds, Origin, Rights, SessionId, Shard, ShardId, ShardQueue,
+    Submitted, Transport,
 };
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{Subscribe, TopicRequest};
@@ -39,11 +40,12 @@ fn directory(shards: usize, queue: usize) -> (Arc<Directory>, Vec<mpsc::Receiver
     (Arc::new(directory), woken)
 }
 
-fn publish(directory: &Directory, topic: &str) -> Seq {
+fn publish(directory: &Arc<Directory>, topic: &str) -> Seq {
     let topic = topic.parse().expect("a topic");
     let payload = Payload::from_json(b"1").expect("JSON");
-    let published = directory.publish(&topic, payload, NOW);
-    published.expect("published").seq
+    let submitted = Ingress::new(directory.clone()).submit(Origin::Feed, &topic, payload, NOW);
+    let Submitted::Now(published) = submitted.expect("published");
+    published.seq
 }
 
 /// A shard with one session that writes everything at once.

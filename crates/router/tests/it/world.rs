@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, KindRule, Kinds, Outbox, Rights, SessionId, SessionLimits, Shard, ShardId,
-    ShardQueue, ShardSettings, StaleRule, Transport,
+    Directory, DirectoryLimits, EpochRule, Ingress, KindRule, Kinds, Origin, Outbox, PublishError, Published,
+    Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue, ShardSettings, StaleRule, Submitted,
+    Transport,
 };
 use tickwire_wire::deflate::{Inflater, Settings as DeflateSettings, WindowBits};
 use tickwire_wire::frame::{Opcode, header_len, is_deflated};
@@ -49,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) topics_per_key: usize,
     pub(crate) rules: Vec<KindRule>,
     pub(crate) stale: Vec<StaleRule>,
+    pub(crate) epochs: Vec<EpochRule>,
     pub(crate) settings: ShardSettings,
     pub(crate) compression: DeflateSettings,
 }
@@ -65,6 +67,7 @@ impl Default for Setup {
             topics_per_key: 0,
             rules: Vec::new(),
             stale: Vec::new(),
+            epochs: Vec::new(),
             settings: ShardSettings {
                 server: "test".to_owned(),
                 limits: AnnouncedLimits {
@@ -199,6 +202,7 @@ impl World {
         let kinds = Kinds::with_rules(setup.rules);
         let directory =
             Directory::new(Epoch::from(EPOCH), kinds, limits, queues).with_stale_rules(setup.stale);
+        let directory = directory.with_epochs(setup.epochs);
         let directory = Arc::new(directory);
         let shards = (0..setup.shards)
             .map(|shard| {
@@ -306,9 +310,18 @@ impl World {
     pub(crate) fn publish(&self, topic: &str, data: &str) {
         let topic: Topic = topic.parse().expect("a topic");
         let payload = Payload::from_json(data.as_bytes()).expect("JSON");
-        self.directory
-            .publish(&topic, payload, self.now)
-            .expect("published");
+        self.submit(Origin::Feed, &topic, payload).expect("published");
+    }
+
+    pub(crate) fn submit(
+        &self,
+        origin: Origin,
+        topic: &Topic,
+        payload: Payload,
+    ) -> Result<Published, PublishError> {
+        let ingress = Ingress::new(self.directory.clone());
+        let Submitted::Now(published) = ingress.submit(origin, topic, payload, self.now)?;
+        Ok(published)
     }
 
     pub(crate) fn drain(&mut self, shard: usize, budget: usize) -> bool {

@@ -4,6 +4,8 @@
 //! a copy of it. No topic is locked meanwhile. So one thing can still go wrong afterwards: another publisher fills a book, or
 //! makes the broker's last topics, between check and publication. The answer then says at which line it stopped.
 //!
+//! A message that was checked is kept and published as it is. Beyond some bytes of them it is not, and its line is read a second time.
+//!
 //! Bounded: the bodies that are there at a time in their bytes, and those that are published in their number; one that is whole
 //! waits for its turn.
 //!
@@ -19,22 +21,23 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, PublishError, Publisher, Rights};
-use tickwire_wire::limits::{BULK_BODY_BYTES_MAX, SHARD_QUEUE_MAX};
-use tickwire_wire::{ErrorCode, Kind, Payload, Refusal, Topic};
+use tickwire_router::{Ingress, Origin, PublishError, Publisher, Rights, Submitted};
+use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
+use tickwire_wire::{ErrorCode, Payload, Refusal, Topic};
 
 use super::coding::Coding;
 use super::context::HttpContext;
 use super::requester::Requester;
-use super::{BadLine, ErrorResponse, Reply, body, parse_line, parse_lines, reply};
+use super::{BadLine, ErrorResponse, LineMessage, Reply, body, parse_line, reply, split_lines};
 use crate::auth::Admission;
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 
 /// Messages between two looks at the shards' queues.
 const MESSAGES_PER_LOOK: usize = 256;
-/// Publications waiting for a shard above which publication waits for it.
-const QUEUE_HIGH: usize = SHARD_QUEUE_MAX / 2;
+/// Most bytes of a body's messages that are kept from the check to the publication. What a line of few bytes holds may need many
+/// times as much.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time between two looks while it waits.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
@@ -82,7 +85,7 @@ pub(super) async fn lines(
         // The body, and its turn, took their time: what holds is what may be done now.
         rights: context.still(admission)?,
         publisher: admission.publisher(arrival.client.ip()),
-        directory: context.directory.clone(),
+        ingress: context.ingress.clone(),
         clock: context.clock,
         gate: context.gate.clone(),
         metrics: context.metrics.clone(),
@@ -113,7 +116,7 @@ struct Bulk {
     message_bytes: usize,
     rights: Rights,
     publisher: Publisher,
-    directory: Arc<Directory>,
+    ingress: Ingress,
     clock: Clock,
     gate: Arc<Lifecycle>,
     metrics: Arc<Catalogue>,
@@ -122,75 +125,134 @@ struct Bulk {
 /// The lines about one book, with their numbers.
 type BookLines<'b> = Vec<(usize, &'b [u8])>;
 
+/// A message that is ready to be published.
+struct Ready {
+    /// The number of its line.
+    line: usize,
+    topic: Topic,
+    payload: Payload,
+    /// Bytes of its data as they came.
+    bytes: u64,
+}
+
+impl Ready {
+    fn new(message: LineMessage) -> Self {
+        let LineMessage { line, topic, payload } = message;
+        let bytes = payload.heap_bytes() as u64;
+        Self {
+            line,
+            topic,
+            payload,
+            bytes,
+        }
+    }
+
+    /// About the bytes of memory that it holds.
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.as_str().len() + self.payload.heap_bytes()
+    }
+}
+
+/// What the check of a body has come to so far.
+#[derive(Default)]
+struct Checked<'b> {
+    /// Messages that are kept, in their order.
+    kept: Vec<Ready>,
+    kept_bytes: usize,
+    books: HashMap<Topic, BookLines<'b>>,
+    new_topics: HashSet<Topic>,
+}
+
 impl Bulk {
     /// Publishes everything and returns the number of messages.
     fn run(&self) -> Result<usize, ErrorResponse> {
-        self.check()?;
-        self.publish()
+        let kept = self.check()?;
+        self.publish(kept)
     }
 
-    /// Checks that every line can be published.
-    fn check(&self) -> Result<(), BadLine> {
-        let mut books: HashMap<Topic, BookLines<'_>> = HashMap::new();
-        let mut new_topics: HashSet<Topic> = HashSet::new();
-        for message in parse_lines(&self.text, self.message_bytes) {
-            let message = message?;
-            let bad = |refusal| BadLine::new(message.line, refusal);
-            self.rights.check_publish(message.topic.as_str()).map_err(bad)?;
-            let name = message.topic.as_str();
-            self.directory
-                .check(name, message.payload)
-                .map_err(|error| bad(error.into()))?;
-            if self.directory.find(name).is_none() && new_topics.insert(message.topic.clone()) {
-                let room = self.directory.check_room(Some(self.publisher), new_topics.len());
-                room.map_err(|error| bad(error.into()))?;
-            }
-            if self.directory.kind_of(name) == Kind::Book {
-                let lines = books.entry(message.topic).or_default();
-                lines.push((message.line, message.text));
-            }
-        }
-        let first_bad = books
+    /// Checks that every line can be published. Returns the messages that are kept.
+    fn check(&self) -> Result<Vec<Ready>, BadLine> {
+        let mut checked = Checked::default();
+        let each =
+            split_lines(&self.text).try_for_each(|(line, text)| self.check_line(line, text, &mut checked));
+        // A line that a book refuses may be before the first that is bad by itself.
+        let Checked { kept, books, .. } = checked;
+        let books = books
             .iter()
-            .filter_map(|(topic, lines)| self.check_book(topic, lines).err())
-            .min_by_key(|bad| bad.line);
-        first_bad.map_or(Ok(()), Err)
+            .filter_map(|(topic, lines)| self.check_book(topic, lines, &kept).err());
+        let first_bad = books.chain(each.err()).min_by_key(|bad| bad.line);
+        first_bad.map_or(Ok(kept), Err)
+    }
+
+    /// Checks a line by itself.
+    fn check_line<'b>(&self, line: usize, text: &'b [u8], checked: &mut Checked<'b>) -> Result<(), BadLine> {
+        let bad = |refusal| BadLine::new(line, refusal);
+        let mut ready = Ready::new(parse_line(line, text, self.message_bytes)?);
+        let name = ready.topic.as_str();
+        self.rights.check_publish(name).map_err(bad)?;
+        let payload = self.ingress.check(name, ready.payload);
+        ready.payload = payload.map_err(|error| bad(error.into()))?;
+        let directory = self.ingress.directory();
+        if directory.find(name).is_none() && checked.new_topics.insert(ready.topic.clone()) {
+            let room = directory.check_room(Some(self.publisher), checked.new_topics.len());
+            room.map_err(|error| bad(error.into()))?;
+        }
+        if matches!(ready.payload, Payload::Book(_)) {
+            let lines = checked.books.entry(ready.topic.clone()).or_default();
+            lines.push((line, text));
+        }
+        let bytes = checked.kept_bytes + ready.memory_bytes();
+        if bytes <= KEPT_BYTES_MAX {
+            checked.kept_bytes = bytes;
+            checked.kept.push(ready);
+        }
+        Ok(())
     }
 
     /// Checks that the book of `topic` takes the changes of `lines`, on a copy.
-    fn check_book(&self, topic: &Topic, lines: &BookLines<'_>) -> Result<(), BadLine> {
-        let cell = self.directory.find(topic.as_str());
+    fn check_book(&self, topic: &Topic, lines: &BookLines<'_>, kept: &[Ready]) -> Result<(), BadLine> {
+        let cell = self.ingress.directory().find(topic.as_str());
         let mut book = cell.and_then(|cell| cell.book()).unwrap_or_default();
         for (line, text) in lines {
             let bad = |refusal| BadLine::new(*line, refusal);
-            let message = parse_line(*line, text, self.message_bytes)?;
-            let checked = self.directory.check(topic.as_str(), message.payload);
-            if let Payload::Book(change) = checked.map_err(|error| bad(error.into()))? {
+            let payload = match kept.binary_search_by_key(line, |ready| ready.line) {
+                Ok(at) => kept[at].payload.clone(),
+                Err(_) => {
+                    let message = parse_line(*line, text, self.message_bytes)?;
+                    let checked = self.ingress.check(topic.as_str(), message.payload);
+                    checked.map_err(|error| bad(error.into()))?
+                }
+            };
+            if let Payload::Book(change) = payload {
                 book.apply(*change).map_err(bad)?;
             }
         }
         Ok(())
     }
 
-    /// Publishes every line. They have been checked.
-    fn publish(&self) -> Result<usize, ErrorResponse> {
-        let mut published = 0;
-        for message in parse_lines(&self.text, self.message_bytes) {
+    /// Publishes every line. They have been checked, and the messages of some are `kept`.
+    fn publish(&self, kept: Vec<Ready>) -> Result<usize, ErrorResponse> {
+        let (mut published, mut kept) = (0, kept.into_iter().peekable());
+        for (line, text) in split_lines(&self.text) {
             if published % MESSAGES_PER_LOOK == 0 {
                 self.wait_for_shards();
             }
-            let message = message?;
-            let bytes = message.payload.heap_bytes() as u64;
-            let (publisher, now) = (Some(self.publisher), self.clock.now());
-            let outcome = self
-                .directory
-                .publish_by(publisher, &message.topic, message.payload, now);
-            match outcome {
-                Ok(place) => {
+            let Ready {
+                topic,
+                payload,
+                bytes,
+                ..
+            } = match kept.next_if(|ready| ready.line == line) {
+                Some(ready) => ready,
+                None => Ready::new(parse_line(line, text, self.message_bytes)?),
+            };
+            let (origin, now) = (Origin::Bulk(self.publisher), self.clock.now());
+            match self.ingress.submit(origin, &topic, payload, now) {
+                Ok(Submitted::Now(place)) => {
                     self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
                     self.metrics.add(Metric::PublishedBytes, &[], bytes);
                 }
-                Err(error) => return Err(stopped_at(message.line, published, error)),
+                Err(error) => return Err(stopped_at(line, published, error)),
             }
             published += 1;
         }
@@ -199,7 +261,7 @@ impl Bulk {
 
     /// Waits while a shard has too much to do; a queue that overflows would cost its subscribers a look into the history.
     fn wait_for_shards(&self) {
-        while self.directory.queue_depth_max() > QUEUE_HIGH {
+        while self.ingress.is_congested(Origin::Bulk(self.publisher)) {
             // A broker that stops is not waited for.
             if !self.gate.wait(LOOK_AGAIN) {
                 return;
@@ -223,40 +285,88 @@ fn stopped_at(line: usize, published: usize, error: PublishError) -> ErrorRespon
 mod tests {
     use expect_test::expect;
     use tickwire_metrics::Catalogue;
-    use tickwire_router::{DirectoryLimits, Kinds};
+    use tickwire_router::{Directory, DirectoryLimits, Kinds};
 
     use super::*;
     use crate::ops::labels::LABELS;
 
-    #[test]
-    fn a_line_that_another_publisher_forestalled_ends_the_publication() {
+    /// A body of one who may publish everything, to a broker with room for so many topics.
+    fn bulk(text: Bytes, topics_max: usize) -> Bulk {
         let limits = DirectoryLimits {
-            topics_max: 1,
+            topics_max,
             topics_per_key_max: 0,
             history_bytes_max: 1_000,
             ..DirectoryLimits::default()
         };
-        let catalogue = Catalogue::new(1, "test", &LABELS).unwrap();
-        let bulk = Bulk {
-            text: Bytes::from_static(
-                b"{\"topic\":\"a\",\"data\":1}\n\n{\"topic\":\"b\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}",
-            ),
-            message_bytes: 100,
+        let directory = Directory::new("e".into(), Kinds::default(), limits, Vec::new());
+        Bulk {
+            text,
+            message_bytes: 2 << 20,
             rights: Rights::open([">".parse().unwrap()]),
             publisher: Publisher(1),
-            directory: Arc::new(Directory::new("e".into(), Kinds::default(), limits, Vec::new())),
+            ingress: Ingress::new(Arc::new(directory)),
             clock: Clock::start(),
             gate: Arc::new(Lifecycle::new(true)),
-            metrics: catalogue.clone(),
-        };
+            metrics: Catalogue::new(1, "test", &LABELS).unwrap(),
+        }
+    }
+
+    fn newest(bulk: &Bulk, topic: &str) -> Option<u64> {
+        let cell = bulk.ingress.directory().find(topic);
+        cell.map(|cell| cell.position().seq.0)
+    }
+
+    #[test]
+    fn a_line_that_another_publisher_forestalled_ends_the_publication() {
+        let text =
+            b"{\"topic\":\"a\",\"data\":1}\n\n{\"topic\":\"b\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}";
+        let bulk = bulk(Bytes::from_static(text), 1);
         // As it is when the broker's last topic is made between check and publication.
         assert!(bulk.check().is_err());
-        let answer = bulk.publish().unwrap_err();
+        let answer = bulk.publish(Vec::new()).unwrap_err();
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
         .assert_eq(&answer.to_string());
+        assert_eq!(newest(&bulk, "a"), Some(1));
+    }
+
+    /// Lines of topic `trade.A` and changes of `book.B` by turns, each at least `bytes` long.
+    fn body(count: usize, bytes: usize) -> Bytes {
+        let line = |at: usize| match at % 2 {
+            0 => format!("{{\"topic\":\"trade.A\",\"data\":\"{}\"}}\n", "x".repeat(bytes)),
+            _ => format!(
+                "{{\"topic\":\"book.B\",\"data\":{{\"symbol\":\"B\",\"bids\":[[\"1\",\"{at}\"]],\"time\":0}}{}}}\n",
+                " ".repeat(bytes)
+            ),
+        };
+        (0..count).map(line).collect::<String>().into()
+    }
+
+    #[test]
+    fn a_line_was_read_again_for_its_publication() {
+        let mut bulk = bulk(body(8, 1), 10);
+        let kept = bulk.check().expect("all is well");
+        // Who reads it now finds no message.
+        bulk.text = "nonsense\n".repeat(8).into();
+        assert_eq!(bulk.publish(kept).expect("nobody reads it"), 8);
         assert_eq!(
-            bulk.directory.find("a").map(|cell| cell.position().seq.0),
-            Some(1)
+            (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
+            (Some(4), Some(4))
+        );
+    }
+
+    #[test]
+    fn what_is_kept_of_a_long_body_is_bounded() {
+        let bulk = bulk(body(16, 1 << 20), 10);
+        let kept = bulk.check().expect("all is well");
+        let bytes: usize = kept.iter().map(Ready::memory_bytes).sum();
+        assert!(bytes <= KEPT_BYTES_MAX, "{bytes}");
+        let lines: Vec<usize> = kept.iter().map(|ready| ready.line).collect();
+        // All changes of the book, and the other lines for as long as there is room.
+        assert_eq!(lines, [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16]);
+        assert_eq!(bulk.publish(kept).expect("the others are read again"), 16);
+        assert_eq!(
+            (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
+            (Some(8), Some(8))
         );
     }
 }

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use tickwire_metrics::{Catalogue, Metric};
-use tickwire_router::{Directory, Rights};
+use tickwire_router::{Directory, Ingress, Rights};
 use tickwire_wire::limits::BULK_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
@@ -38,6 +38,8 @@ pub(crate) const REFUSED_STATUSES: [&str; 9] =
 pub(crate) struct HttpContext {
     pub(crate) hub: SharedHub,
     pub(crate) directory: Arc<Directory>,
+    /// The way in for what is published.
+    pub(super) ingress: Ingress,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Catalogue>,
@@ -122,13 +124,14 @@ impl HttpContext {
         address_limits: Arc<AddressLimits>,
         shutdown: Rc<HttpShutdown>,
     ) -> Self {
-        let (directory, clock, gate) = {
+        let (ingress, clock, gate) = {
             let hub = hub.borrow();
-            (hub.shard.directory().clone(), hub.clock, hub.gate())
+            (hub.shard.ingress().clone(), hub.clock, hub.gate())
         };
         Self {
             hub,
-            directory,
+            directory: ingress.directory().clone(),
+            ingress,
             clock,
             gate,
             metrics,
@@ -149,6 +152,7 @@ impl HttpContext {
         Self {
             hub: self.hub.clone(),
             directory: self.directory.clone(),
+            ingress: self.ingress.clone(),
             clock: self.clock,
             gate: self.gate.clone(),
             metrics: self.metrics.clone(),

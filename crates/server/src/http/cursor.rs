@@ -1,26 +1,24 @@
 //! Where a stream of server-sent events stands: the id of each event, which comes back as `Last-Event-ID`.
 //!
-//! `EPOCH:SEQ,SEQ,…`, one number for each `topic=` of the request, in its order; 0 where nothing was sent yet. It is
-//! written and read in one way only, so that a cursor that was changed on its way is refused and not misread.
+//! `EPOCH:SEQ,SEQ,…`, one number for each `topic=` of the request, in its order; 0 where nothing was sent yet. Where the next topic is of
+//! another epoch, a `;` and that epoch go before its number: `EPOCH:SEQ,SEQ;EPOCH:SEQ`. It is written and read in one way only, so
+//! that a cursor that was changed on its way is refused and not misread.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 use tickwire_wire::limits::SSE_TOPICS_MAX;
+use tickwire_wire::message::Position;
 use tickwire_wire::{Epoch, Seq};
 
 /// Longest epoch of a cursor, in bytes. Those that the broker makes have at most 13.
 const EPOCH_BYTES_MAX: usize = 32;
 
-/// The position of a stream in each of its topics.
+/// The position of a stream in each of its topics: of the last message that was sent of each, in the request's order. At least one, at
+/// most [`SSE_TOPICS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    /// The lineage of all the numbers.
-    pub epoch: Epoch,
-    /// The last message that was sent of each topic, in the request's order. At least one, at most [`SSE_TOPICS_MAX`].
-    pub seqs: Vec<Seq>,
-}
+pub struct Cursor(pub Vec<Position>);
 
 /// Why a `Last-Event-ID` is no position of this request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,6 +29,9 @@ pub enum CursorError {
     /// An epoch that no broker makes.
     #[error("Last-Event-ID has an epoch that is not 1 to {EPOCH_BYTES_MAX} of a-z A-Z 0-9 _ -")]
     BadEpoch,
+    /// The epoch of the number before it.
+    #[error("Last-Event-ID has the epoch {0} twice in a row")]
+    EpochAgain(Epoch),
     /// Something between the commas that is no number, or written otherwise than the broker does.
     #[error("Last-Event-ID has {0:?} where a number without sign or leading zeros is needed")]
     BadNumber(String),
@@ -54,7 +55,7 @@ impl Cursor {
     /// When it is no cursor, or one of another number of topics.
     pub fn parse_for(text: &str, topics: usize) -> Result<Self, CursorError> {
         let cursor: Self = text.parse()?;
-        match cursor.seqs.len() {
+        match cursor.0.len() {
             found if found == topics => Ok(cursor),
             found => Err(CursorError::OtherTopics { found, topics }),
         }
@@ -65,23 +66,33 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (epoch, numbers) = text.split_once(':').ok_or(CursorError::NoEpoch)?;
-        let is_epoch = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-        if !(1..=EPOCH_BYTES_MAX).contains(&epoch.len()) || !epoch.bytes().all(is_epoch) {
-            return Err(CursorError::BadEpoch);
-        }
-        let mut seqs = Vec::new();
-        for number in numbers.split(',') {
-            if seqs.len() == SSE_TOPICS_MAX {
-                return Err(CursorError::TooMany);
+        let mut places: Vec<Position> = Vec::new();
+        for lineage in text.split(';') {
+            let (epoch, numbers) = lineage.split_once(':').ok_or(CursorError::NoEpoch)?;
+            let epoch = parse_epoch(epoch)?;
+            if places.last().is_some_and(|before| before.epoch == epoch) {
+                return Err(CursorError::EpochAgain(epoch));
             }
-            seqs.push(parse_seq(number)?);
+            for number in numbers.split(',') {
+                if places.len() == SSE_TOPICS_MAX {
+                    return Err(CursorError::TooMany);
+                }
+                places.push(Position {
+                    epoch: epoch.clone(),
+                    seq: parse_seq(number)?,
+                });
+            }
         }
-        Ok(Self {
-            epoch: Epoch::from(epoch),
-            seqs,
-        })
+        Ok(Self(places))
     }
+}
+
+fn parse_epoch(text: &str) -> Result<Epoch, CursorError> {
+    let is_epoch = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if !(1..=EPOCH_BYTES_MAX).contains(&text.len()) || !text.bytes().all(is_epoch) {
+        return Err(CursorError::BadEpoch);
+    }
+    Ok(Epoch::from(text))
 }
 
 fn parse_seq(text: &str) -> Result<Seq, CursorError> {
@@ -95,12 +106,13 @@ fn parse_seq(text: &str) -> Result<Seq, CursorError> {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.epoch)?;
-        for (at, seq) in self.seqs.iter().enumerate() {
-            if at > 0 {
-                f.write_str(",")?;
+        let mut before: Option<&Epoch> = None;
+        for Position { epoch, seq } in &self.0 {
+            match before.replace(epoch) {
+                None => write!(f, "{epoch}:{seq}")?,
+                Some(before) if before == epoch => write!(f, ",{seq}")?,
+                Some(_) => write!(f, ";{epoch}:{seq}")?,
             }
-            write!(f, "{seq}")?;
         }
         Ok(())
     }
@@ -112,22 +124,56 @@ mod tests {
 
     use super::*;
 
+    /// The cursor of positions `(epoch, seq)`.
+    fn cursor(places: impl IntoIterator<Item = (Epoch, u64)>) -> Cursor {
+        let places = places.into_iter();
+        Cursor(
+            places
+                .map(|(epoch, seq)| Position { epoch, seq: Seq(seq) })
+                .collect(),
+        )
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read(number: u64, seqs in prop::collection::vec(any::<u64>(), 1..=SSE_TOPICS_MAX)) {
-            let cursor = Cursor {
-                epoch: Epoch::from_number(number),
-                seqs: seqs.into_iter().map(Seq).collect(),
-            };
-            let text = cursor.to_string();
-            prop_assert_eq!(Cursor::parse_for(&text, cursor.seqs.len()), Ok(cursor));
+        fn what_is_written_is_read(
+            numbers: [u64; 3],
+            places in prop::collection::vec((0..3_usize, any::<u64>()), 1..=SSE_TOPICS_MAX),
+        ) {
+            let written = cursor(places.iter().map(|(epoch, seq)| (Epoch::from_number(numbers[*epoch]), *seq)));
+            let text = written.to_string();
+            prop_assert_eq!(Cursor::parse_for(&text, places.len()), Ok(written));
         }
 
         #[test]
-        fn what_is_read_is_written_the_same(text in "[a-c:,0-9 +-]{0,24}") {
+        fn what_is_read_is_written_the_same(text in "[a-c:;,0-9 +-]{0,24}") {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }
+        }
+    }
+
+    /// The first row is what was written before topics had epochs of their own.
+    #[test]
+    fn topics_that_follow_each_other_share_the_epoch() {
+        let place = |epoch: &str, seq| (Epoch::from(epoch), seq);
+        for (places, text) in [
+            (
+                vec![place("k3v9", 5), place("k3v9", 0), place("k3v9", 7)],
+                "k3v9:5,0,7",
+            ),
+            (
+                vec![place("k3v9", 5), place("k3v9", 7), place("h41q", 9)],
+                "k3v9:5,7;h41q:9",
+            ),
+            (
+                vec![place("k3v9", 5), place("h41q", 7), place("k3v9", 9)],
+                "k3v9:5;h41q:7;k3v9:9",
+            ),
+        ] {
+            let written = cursor(places);
+            assert_eq!(written.to_string(), text);
+            assert_eq!(text.parse(), Ok(written));
         }
     }
 
@@ -147,6 +193,13 @@ mod tests {
             ("k3v9:-1", bad("-1")),
             ("k3v9: 1", bad(" 1")),
             ("k3v9:1:2", bad("1:2")),
+            ("k3v9:1;", Err(CursorError::NoEpoch)),
+            (";k3v9:1", Err(CursorError::NoEpoch)),
+            ("k3v9:1;2", Err(CursorError::NoEpoch)),
+            ("k3v9:1;:2", Err(CursorError::BadEpoch)),
+            ("k3v9:;h41q:1", bad("")),
+            ("k3v9:1;h41q:", bad("")),
+            ("k3v9:1;k3v9:2", Err(CursorError::EpochAgain(Epoch::from("k3v9")))),
             ("k3v9:18446744073709551616", bad("18446744073709551616")),
         ] {
             assert_eq!(text.parse::<Cursor>(), result, "{text}");
@@ -155,7 +208,11 @@ mod tests {
         assert_eq!(long.parse::<Cursor>(), Err(CursorError::BadEpoch));
         let many = format!("a:{}", ["1"; SSE_TOPICS_MAX + 1].join(","));
         assert_eq!(many.parse::<Cursor>(), Err(CursorError::TooMany));
+        let many = format!("a:{};b:1", ["1"; SSE_TOPICS_MAX].join(","));
+        assert_eq!(many.parse::<Cursor>(), Err(CursorError::TooMany));
         let other = CursorError::OtherTopics { found: 2, topics: 3 };
-        assert_eq!(Cursor::parse_for("k3v9:1,0", 3), Err(other));
+        for two in ["k3v9:1,0", "k3v9:1;h41q:0"] {
+            assert_eq!(Cursor::parse_for(two, 3), Err(other.clone()), "{two}");
+        }
     }
 }

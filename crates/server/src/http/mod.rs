@@ -44,7 +44,7 @@ pub(crate) use self::error::draining;
 pub use self::etag::Etag;
 pub(crate) use self::gzip::{Encoder, of_answer as gzip_of_answer, replace as replace_by_gzip};
 pub(crate) use self::host::{ONE_HOST, is_named};
-pub use self::ndjson::{BadLine, LineMessage, parse_line, parse_lines};
+pub use self::ndjson::{BadLine, LineMessage, parse_line, split_lines};
 pub use self::path::topic_of_segment;
 pub(crate) use self::progress::{Progress, Stalled};
 pub use self::query::Query;

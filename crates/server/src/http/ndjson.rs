@@ -43,11 +43,9 @@ struct Line<'b> {
 
 /// A line of a body that is a message.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LineMessage<'b> {
+pub struct LineMessage {
     /// Its number, 1 for the first line of the body.
     pub line: usize,
-    /// The line itself.
-    pub text: &'b [u8],
     /// The topic that it names.
     pub topic: Topic,
     /// What it says.
@@ -64,33 +62,22 @@ impl BadLine {
     }
 }
 
-/// The messages of `body`, in its order; no line may be longer than `message_bytes_max`. Lines after a bad one are read
-/// as if it were not there.
-pub fn parse_lines(
-    body: &[u8],
-    message_bytes_max: usize,
-) -> impl Iterator<Item = Result<LineMessage<'_>, BadLine>> {
-    let lines = byte_order_mark::without(body)
-        .split(|byte| *byte == b'\n')
-        .enumerate();
+/// The lines of `body` that are not empty, in its order, each with its number.
+pub fn split_lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = byte_order_mark::without(body).split(|byte| *byte == b'\n');
     lines
-        .map(|(at, line)| (at + 1, line.trim_ascii()))
-        .filter(|(_, line)| !line.is_empty())
-        .map(move |(line, text)| parse_line(line, text, message_bytes_max))
+        .zip(1..)
+        .map(|(text, line)| (line, text.trim_ascii()))
+        .filter(|(_, text)| !text.is_empty())
 }
 
 /// The message that `text`, line number `line`, is.
 ///
 /// # Errors
 /// When it is none, or longer than `message_bytes_max`.
-pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage<'_>, BadLine> {
+pub fn parse_line(line: usize, text: &[u8], message_bytes_max: usize) -> Result<LineMessage, BadLine> {
     let (topic, payload) = parse(text, message_bytes_max).map_err(|refusal| BadLine::new(line, refusal))?;
-    Ok(LineMessage {
-        line,
-        text,
-        topic,
-        payload,
-    })
+    Ok(LineMessage { line, topic, payload })
 }
 
 fn parse(line: &[u8], message_bytes_max: usize) -> Result<(Topic, Payload), Refusal> {
@@ -118,8 +105,10 @@ mod tests {
     use super::*;
 
     /// All messages, or the first line that is none.
-    fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage<'_>>, BadLine> {
-        parse_lines(body, message_bytes_max).collect()
+    fn read(body: &[u8], message_bytes_max: usize) -> Result<Vec<LineMessage>, BadLine> {
+        split_lines(body)
+            .map(|(line, text)| parse_line(line, text, message_bytes_max))
+            .collect()
     }
 
     #[track_caller]
@@ -265,18 +254,12 @@ mod tests {
     #[test]
     fn lines_keep_their_numbers_and_text() {
         let body = b"\n{\"topic\":\"a\",\"data\":1}\r\n\nnonsense\n {\"topic\":\"b\",\"data\":2}";
-        let lines: Vec<(usize, &[u8])> = parse_lines(body, 100)
-            .map(|line| match line {
-                Ok(message) => (message.line, message.text),
-                Err(bad) => (bad.line, &b"bad"[..]),
-            })
-            .collect();
         let expected: [(usize, &[u8]); 3] = [
             (2, b"{\"topic\":\"a\",\"data\":1}"),
-            (4, b"bad"),
+            (4, b"nonsense"),
             (5, b"{\"topic\":\"b\",\"data\":2}"),
         ];
-        assert_eq!(lines, expected);
+        assert_eq!(split_lines(body).collect::<Vec<_>>(), expected);
     }
 
     #[test]

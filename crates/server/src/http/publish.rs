@@ -3,6 +3,7 @@
 use hyper::body::Incoming;
 use serde::Serialize;
 use tickwire_metrics::Metric;
+use tickwire_router::{Origin, Submitted};
 use tickwire_wire::{Epoch, Payload, Refusal, Seq};
 
 use super::coding::Coding;
@@ -33,10 +34,10 @@ pub(super) async fn message(
     let payload = Payload::from_json(&text)?;
     // The body took its time: what holds is what may be done now.
     context.still(admission)?.check_publish(topic.as_str())?;
-    let publisher = Some(admission.publisher(arrival.client.ip()));
-    let published = context
-        .directory
-        .publish_by(publisher, &topic, payload, context.clock.now())
+    let origin = Origin::Client(Some(admission.publisher(arrival.client.ip())));
+    let Submitted::Now(published) = context
+        .ingress
+        .submit(origin, &topic, payload, context.clock.now())
         .map_err(Refusal::from)?;
     let metrics = &context.metrics;
     metrics.add(Metric::Publications, &[published.kind as usize], 1);

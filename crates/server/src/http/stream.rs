@@ -142,13 +142,7 @@ impl Wanted {
     }
 
     fn subscribe(&self) -> Subscribe {
-        let since = |at: usize| {
-            let cursor = self.resumed.as_ref()?;
-            Some(Position {
-                epoch: cursor.epoch.clone(),
-                seq: cursor.seqs[at],
-            })
-        };
+        let since = |at: usize| Some(self.resumed.as_ref()?.0[at].clone());
         let topics = self.topics.iter().enumerate();
         Subscribe {
             id: REQUEST,
@@ -166,17 +160,18 @@ impl Wanted {
 
     /// Where the stream stands before its first data: a client that is cut off there resumes without a loss.
     fn track(&self, directory: &Directory, results: &[AckResult]) -> Track {
-        let epoch = directory.epoch().clone();
-        let seqs = results.iter().enumerate().map(|(at, result)| {
+        let places = results.iter().enumerate().map(|(at, result)| {
             let head = result.seq.unwrap_or_default();
-            let resumed = self.resumed.as_ref().filter(|cursor| cursor.epoch == epoch);
-            match resumed.map(|cursor| cursor.seqs[at]) {
-                Some(since) if result.error.is_some() || since <= head => since,
+            let epoch = result.epoch.clone();
+            let epoch = epoch.unwrap_or_else(|| directory.epoch_of(&result.topic));
+            let resumed = self.resumed.as_ref().map(|cursor| &cursor.0[at]);
+            let seq = match resumed.filter(|resumed| resumed.epoch == epoch) {
+                Some(since) if result.error.is_some() || since.seq <= head => since.seq,
                 _ => before_snapshot(directory.kind_of(&result.topic), head),
-            }
+            };
+            Position { epoch, seq }
         });
-        let seqs = seqs.collect();
-        Track::new(self.topics.clone(), Cursor { epoch, seqs })
+        Track::new(self.topics.clone(), Cursor(places.collect()))
     }
 }
 
@@ -271,4 +266,71 @@ pub(super) fn is_text(frame: &[u8]) -> bool {
     frame
         .first()
         .is_some_and(|head| head & 0x0f == Opcode::Text as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_router::{DirectoryLimits, EpochRule, Kinds};
+    use tickwire_wire::Epoch;
+
+    use super::*;
+
+    /// A directory whose topics `chat.>` are of epoch `f`, the others of `e`.
+    fn directory() -> Directory {
+        let rule = EpochRule {
+            pattern: "chat.>".parse().expect("a pattern"),
+            epoch: Epoch::from("f"),
+        };
+        let limits = DirectoryLimits::default();
+        Directory::new("e".into(), Kinds::default(), limits, Vec::new()).with_epochs(vec![rule])
+    }
+
+    /// The answer to a subscription: where each topic is, or that it was refused.
+    fn results(topics: &[(&str, Option<(&str, u64)>)]) -> Vec<AckResult> {
+        let result = |(topic, at): &(&str, Option<(&str, u64)>)| AckResult {
+            topic: (*topic).to_owned(),
+            epoch: at.map(|(epoch, _)| Epoch::from(epoch)),
+            seq: at.map(|(_, seq)| Seq(seq)),
+            error: at.is_none().then(|| Refusal::bad_request("no")),
+            ..AckResult::default()
+        };
+        topics.iter().map(result).collect()
+    }
+
+    #[test]
+    fn a_stream_of_topics_of_two_epochs_was_resumed_in_one_for_all() {
+        let query = "topic=trade.A&topic=chat.x&topic=chat.y&topic=book.B";
+        let answer = results(&[
+            ("trade.A", Some(("e", 5))),
+            ("chat.x", Some(("f", 7))),
+            ("chat.y", None),
+            ("book.B", Some(("e", 9))),
+        ]);
+        for (came_back_with, stands_at) in [
+            (None, "e:4;f:6,0;e:0"),
+            (Some("e:3;f:4,8;e:2"), "e:3;f:4,8;e:2"),
+            // A number that is not reached yet is of another lineage, as is one of the other topic's epoch.
+            (Some("e:6;f:8,8;e:10"), "e:4;f:6,8;e:0"),
+            (Some("f:3;e:4,8;f:2"), "e:4;f:6,0;e:0"),
+            (Some("e:3,4,8,2"), "e:3;f:6,0;e:2"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(id) = came_back_with {
+                headers.insert(LAST_EVENT_ID, HeaderValue::from_static(id));
+            }
+            let wanted = Wanted::read(Some(query), &headers).expect("a stream");
+            let track = wanted.track(&directory(), &answer);
+            assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
+            let since = wanted
+                .subscribe()
+                .topics
+                .into_iter()
+                .map(|topic| topic.position().cloned());
+            let since: Option<Vec<Position>> = since.collect();
+            assert_eq!(
+                since.map(|places| Cursor(places).to_string()).as_deref(),
+                came_back_with
+            );
+        }
+    }
 }

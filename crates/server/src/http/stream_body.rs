@@ -36,7 +36,7 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// The track of a stream that is at `cursor`, whose numbers are those of `topics`.
+    /// The track of a stream that is at `cursor`, whose positions are those of `topics`.
     pub(super) fn new(topics: Vec<String>, cursor: Cursor) -> Self {
         let places = topics.into_iter().enumerate().map(|(at, topic)| (topic, at));
         Self {
@@ -45,10 +45,15 @@ impl Track {
         }
     }
 
+    /// Where the stream is.
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
     /// The cursor after message `seq` of `topic`.
     fn advance(&mut self, topic: &str, seq: Seq) -> Option<&Cursor> {
         let at = *self.places.get(topic)?;
-        self.cursor.seqs[at] = seq;
+        self.cursor.0[at].seq = seq;
         Some(&self.cursor)
     }
 }
@@ -241,7 +246,7 @@ impl Events {
         let (name, cursor) = match &control {
             Control::Welcome { .. } => ("welcome", None),
             // Where the subscriptions begin.
-            Control::Ack { .. } => ("ack", track.map(|track| &track.cursor)),
+            Control::Ack { .. } => ("ack", track.map(|track| track.cursor())),
             Control::Gap { topic, to, .. } => ("gap", track.and_then(|track| track.advance(topic, *to))),
             Control::Status { .. } => ("status", None),
             Control::Heartbeat { .. } => ("heartbeat", None),

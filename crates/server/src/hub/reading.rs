@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 
 use tickwire_metrics::Metric;
-use tickwire_router::SessionId;
+use tickwire_router::{Origin, SessionId};
 use tickwire_wire::Micros;
 
 use super::{Hub, Link, WebSocket};
@@ -20,8 +20,6 @@ use crate::net::tls::Heard;
 
 /// Reads of one connection in a row before the others get their turn.
 const READS_IN_A_ROW: usize = 4;
-/// Publications that may wait for any shard while publishers are read.
-const QUEUE_HIGH: usize = 4_096;
 /// Milliseconds until a shard that has too much to do is looked at again.
 const CONGESTED_PAUSE_MS: u64 = 1;
 /// Microseconds of a cycle in which requests are read, counted from the first; whoever has not been read by then has its turn
@@ -128,7 +126,8 @@ impl Hub {
     /// Whether some shard has more to hand out than it should: then publishers are not read, so that they wait, by the means
     /// of TCP, for what they have published, instead of pushing it out of the histories of those who read it.
     fn is_congested(&self) -> bool {
-        self.shard.queue_depth() > QUEUE_HIGH || self.shard.directory().queue_depth_max() > QUEUE_HIGH
+        let origin = Origin::Client(None);
+        self.shard.queue_depth() > origin.queue_high() || self.shard.ingress().is_congested(origin)
     }
 
     /// Goes on with what is left of an earlier cycle, if there is something. Returns whether others can be read.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tickwire_feed::{Feed, Replay, Sim, SimConfig};
 use tickwire_metrics::{Catalogue, Metric, Reload};
-use tickwire_router::{Directory, Kinds, ShardId, ShardQueue};
+use tickwire_router::{Directory, Ingress, Kinds, ShardId, ShardQueue};
 use tickwire_wire::Epoch;
 use tickwire_wire::limits::SHARD_QUEUE_MAX;
 use tokio::net::TcpListener;
@@ -132,7 +132,7 @@ pub fn start(config: Config, log_lines_lost: Arc<AtomicU64>) -> Result<Broker, S
     };
     announce(&common.config, listen, ops, &room);
     if let Some((feed, speed)) = feed {
-        others.push(common.start_feed(feed, speed, shard_count)?);
+        others.push(common.start_feed(feed, speed)?);
     }
     let gate = common.gate.clone();
     Ok(Broker {
@@ -438,12 +438,11 @@ impl Common {
         Ok(thread)
     }
 
-    fn start_feed(&self, feed: Feed, speed: f64, shards: usize) -> Result<JoinHandle<()>, StartError> {
+    fn start_feed(&self, feed: Feed, speed: f64) -> Result<JoinHandle<()>, StartError> {
         let plan = FeedPlan {
             feed,
             speed,
-            directory: self.directory.clone(),
-            shards: u8::try_from(shards).map_err(io::Error::other)?,
+            ingress: Ingress::new(self.directory.clone()),
             clock: self.clock,
             metrics: self.catalogue.local(),
             gate: self.gate.clone(),
@@ -499,7 +498,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::rc::Rc;
 
-    use tickwire_router::{Shard, Transport};
+    use tickwire_router::{Origin, Shard, Transport};
     use tickwire_wire::{Codec, Micros, Payload, Topic};
 
     use super::*;
@@ -545,10 +544,9 @@ mod tests {
         join(shards.into_iter());
         let topic: Topic = "chat.a".parse().expect("a topic");
         let payload = Payload::from_json(b"1").expect("JSON");
-        common
-            .directory
-            .publish(&topic, payload, Micros(1))
-            .expect("there is room");
+        let ingress = Ingress::new(common.directory.clone());
+        let submitted = ingress.submit(Origin::Feed, &topic, payload, Micros(1));
+        assert!(submitted.is_ok(), "there is room");
         assert_eq!(common.directory.queue(ShardId(0)).depth(), 0);
     }
 
@@ -595,8 +593,9 @@ mod tests {
         assert_eq!(shown(&mut hub).as_deref(), Some("0"));
         let topic: Topic = "chat.a".parse().expect("a topic");
         let payload = Payload::from_json(b"1").expect("JSON");
-        let published = common.directory.publish(&topic, payload, Micros(2));
-        published.expect("there is room");
+        let ingress = hub.shard.ingress();
+        let submitted = ingress.submit(Origin::Feed, &topic, payload, Micros(2));
+        assert!(submitted.is_ok(), "there is room");
         assert_eq!(shown(&mut hub).as_deref(), Some("1"));
     }
 }

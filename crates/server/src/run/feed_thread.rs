@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tickwire_feed::{FaultKind, Feed, FeedStats, Tick};
 use tickwire_metrics::{LocalMetrics, Metric};
-use tickwire_router::{Directory, PublishError, Published, ShardId, TopicCell};
+use tickwire_router::{Ingress, Origin, PublishError, Published, Submitted, TopicCell};
 use tickwire_wire::message::StaleReason;
 use tickwire_wire::{Kind, Micros};
 
@@ -21,9 +21,6 @@ use crate::run::pulse::Pulse;
 const BATCH: Duration = Duration::from_micros(500);
 /// Ticks between two looks at the clock and the queues.
 const TICKS_PER_LOOK: usize = 64;
-/// Publications waiting for a shard above which the feed waits for it. Below what makes other publishers wait, so that a
-/// feed that is more than the shards can hand out does not shut them out.
-const QUEUE_HIGH: usize = 2_048;
 /// Time between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
 
@@ -32,8 +29,7 @@ pub(crate) struct FeedPlan {
     pub(crate) feed: Feed,
     /// How many times faster than its own time the feed runs.
     pub(crate) speed: f64,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) shards: u8,
+    pub(crate) ingress: Ingress,
     pub(crate) clock: Clock,
     pub(crate) metrics: LocalMetrics,
     pub(crate) gate: Arc<Lifecycle>,
@@ -137,7 +133,7 @@ impl FeedPlan {
 
     /// Waits while a shard has too much to do. Returns whether the broker goes on.
     fn wait_for_shards(&self) -> bool {
-        while (0..self.shards).any(|shard| self.directory.queue(ShardId(shard)).depth() > QUEUE_HIGH) {
+        while self.ingress.is_congested(Origin::Feed) {
             if !self.gate.wait(BATCH) {
                 return false;
             }
@@ -177,18 +173,22 @@ impl FeedPlan {
         }
         let cell = match &mut cells[index] {
             Some(cell) => cell,
-            slot => slot.insert(self.directory.open(self.feed.topic(tick.topic))?),
+            slot => slot.insert(self.ingress.directory().open(self.feed.topic(tick.topic))?),
         };
         if let Some(reason) = tick.doubt {
             cell.doubt(reason);
         }
-        let published = self.directory.publish_to(cell, tick.payload, now);
-        if published.is_err() && cell.kind() == Kind::Book {
-            // What was refused is missing in the book.
-            cell.doubt(StaleReason::Hole);
-            self.count(FaultKind::FullBook, 1);
+        match self.ingress.submit_to(cell, tick.payload, now) {
+            Ok(Submitted::Now(published)) => Ok(published),
+            Err(error) => {
+                if cell.kind() == Kind::Book {
+                    // What was refused is missing in the book.
+                    cell.doubt(StaleReason::Hole);
+                    self.count(FaultKind::FullBook, 1);
+                }
+                Err(error)
+            }
         }
-        published
     }
 
     /// Counts lines of a recording that are not as they should be.

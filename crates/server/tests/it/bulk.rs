@@ -88,11 +88,6 @@ fn one_bad_line_and_nothing_is_published() {
             "also nonsense".to_owned(),
         ]
         .concat();
-        let body = if reason.contains("book") {
-            body.replace("also nonsense", "")
-        } else {
-            body
-        };
         assert_eq!(bulk(&broker, &body).refusal(), reason);
         assert_eq!(published(&broker), [], "{reason}");
     }

@@ -299,7 +299,7 @@ impl Oracle {
         };
         let name = topics::name(topic);
         ensure(
-            result.epoch.as_ref() == Some(truth.epoch()),
+            result.epoch.as_ref() == Some(truth.epoch(topic)),
             Rule::Subscriptions,
             || format!("{name} is acked in epoch {:?}", result.epoch),
         )?;
@@ -414,9 +414,9 @@ impl Oracle {
     ) -> Result<(), Broken> {
         let seq = position.seq.0;
         let name = topics::name(topic);
-        ensure(position.epoch == *truth.epoch(), Rule::Resume, || {
+        ensure(position.epoch == *truth.epoch(topic), Rule::Resume, || {
             format!(
-                "{name}: a snapshot of epoch {}, which is not that of the broker",
+                "{name}: a snapshot of epoch {}, which is not that of the topic",
                 position.epoch
             )
         })?;

@@ -55,7 +55,7 @@ impl Place {
         if topics::kind(topic) == Kind::Book && head == 0 {
             let mut book = L2Book::default();
             place.book = book
-                .snapshot(truth.epoch(), Seq::ZERO, EMPTY_BOOK)
+                .snapshot(truth.epoch(topic), Seq::ZERO, EMPTY_BOOK)
                 .ok()
                 .map(|()| book);
         }

@@ -22,7 +22,7 @@ impl Reach {
     /// The reach when `head` is the topic's newest number.
     pub(super) fn of(topic: usize, since: &Position, head: u64, every: bool, truth: &Truth) -> Self {
         let at = since.seq.0;
-        let same = since.epoch == *truth.epoch() && at <= head;
+        let same = since.epoch == *truth.epoch(topic) && at <= head;
         Self {
             same,
             certain: same && (!every || truth.certainly_reached(topic, at, head)),
@@ -185,8 +185,8 @@ impl Oracle {
         truth: &Truth,
     ) -> Result<(), Broken> {
         let name = topics::name(topic);
-        ensure(epoch == truth.epoch(), Rule::Lineage, || {
-            format!("{name} joins in epoch {epoch}, which is not that of the broker")
+        ensure(epoch == truth.epoch(topic), Rule::Lineage, || {
+            format!("{name} joins in epoch {epoch}, which is not that of the topic")
         })?;
         match self.places.get_mut(&topic) {
             Some(place) => place.joined(topic, seq),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_router::{
-    Directory, DirectoryLimits, Kinds, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
+    Directory, DirectoryLimits, Kinds, Origin, Rights, SessionId, SessionLimits, Shard, ShardId, ShardQueue,
     ShardSettings, Transport,
 };
 use tickwire_wire::message::AnnouncedLimits;
@@ -87,10 +87,11 @@ impl World {
     fn publish(&mut self, data: &str) {
         let payload = Payload::from_json(data.as_bytes()).expect("JSON");
         let topic = "chat.a".parse().expect("a topic");
-        self.shard
-            .directory()
-            .publish(&topic, payload, Micros(0))
-            .expect("there is room");
+        let submitted = self
+            .shard
+            .ingress()
+            .submit(Origin::Feed, &topic, payload, Micros(0));
+        assert!(submitted.is_ok(), "there is room");
         self.shard.drain(usize::MAX, Micros(0));
     }
 

@@ -1,0 +1,136 @@
+//! How a message enters its topic: it becomes the value, joins the history and is queued for each shard that wants it.
+//!
+//! Readers see the same whether the message was numbered here or elsewhere. A message enters once, and directly behind the message
+//! before it. Never reads a clock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use thiserror::Error;
+use tickwire_wire::{Micros, Payload, Refusal, Seq};
+
+use super::holding::check_room;
+use super::{Numbered, Published, State, TopicCell};
+use crate::memory::Memory;
+use crate::publication::Publication;
+use crate::queue::ShardQueue;
+
+/// What entering a message came to.
+pub(crate) struct Entered {
+    pub(crate) published: Published,
+    /// Whether all histories together were over their budget by it.
+    pub(crate) over_budget: bool,
+    /// Whether the book became crossed by it.
+    pub(crate) crossed: bool,
+    /// Whether the topic was stale.
+    pub(crate) came_back: bool,
+}
+
+/// Why a message that was numbered elsewhere did not enter.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotEntered {
+    /// It is there already, or was.
+    #[error("the message entered before")]
+    Known,
+    /// It does not follow on the newest message, which has this number.
+    #[error("the message does not follow on message {0}, the newest that is here")]
+    Hole(Seq),
+    /// It does not fit what the topic holds. A book that does not take a change is lost.
+    #[error("{}", .0.reason)]
+    Refused(Refusal),
+}
+
+/// What a message that enters is handed to.
+#[derive(Clone, Copy)]
+pub(crate) struct Outlets<'d> {
+    /// The ways into all shards.
+    pub(crate) queues: &'d [Arc<ShardQueue>],
+    /// The accounts of what is held.
+    pub(crate) memory: &'d Memory,
+}
+
+impl TopicCell {
+    /// Gives `payload` the next number and lets it enter.
+    pub(crate) fn publish(&self, payload: Payload, now: Micros, to: Outlets<'_>) -> Result<Entered, Refusal> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let before = state.history.newest().map_or(0, |newest| newest.data_bytes());
+        check_room(to.memory, before, &payload, state.book_bytes)?;
+        let (numbered, crossed) = state.sequencer.number(payload, now, &self.topic)?;
+        Ok(self.enter(state, numbered, crossed, now, to))
+    }
+
+    /// Lets a message enter that was numbered elsewhere, in the epoch of this topic. It arrives here `now`.
+    ///
+    /// Whether values have room for it was decided where it was numbered.
+    pub(crate) fn apply(
+        &self,
+        numbered: Numbered,
+        now: Micros,
+        to: Outlets<'_>,
+    ) -> Result<Entered, NotEntered> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let head = state.head();
+        if numbered.seq <= head {
+            return Err(NotEntered::Known);
+        }
+        if numbered.after != head {
+            return Err(NotEntered::Hole(head));
+        }
+        let followed = state.sequencer.follow(numbered, &self.topic);
+        let (numbered, crossed) = followed.map_err(NotEntered::Refused)?;
+        Ok(self.enter(state, numbered, crossed, now, to))
+    }
+
+    /// Makes a message that has its number visible. The sequencer knows of it already.
+    fn enter(
+        &self,
+        state: &mut State,
+        numbered: Numbered,
+        crossed: bool,
+        now: Micros,
+        to: Outlets<'_>,
+    ) -> Entered {
+        let begins_anew = numbered.begins_anew();
+        let Numbered {
+            seq,
+            ts,
+            payload,
+            doubt,
+            ..
+        } = numbered;
+        self.doubted.store(doubt.is_some(), Ordering::Relaxed);
+        let publication = Publication::new(state.lineage.clone(), seq, ts, payload);
+        let publication = Arc::new(publication.doubted(doubt));
+        state.count_book(to.memory);
+        state.heard = now;
+        let came_back = self.stale_since().is_some();
+        if came_back {
+            self.stale.store(0, Ordering::Relaxed);
+        }
+        let mut interested = state.interested;
+        while interested != 0 {
+            let shard = interested.trailing_zeros() as usize;
+            interested &= interested - 1;
+            to.queues[shard].push(&publication);
+        }
+        let over_budget = state.history.push(publication, to.memory);
+        if begins_anew {
+            state.history.begin_with_newest();
+        }
+        Entered {
+            published: Published {
+                epoch: state.lineage.epoch.clone(),
+                seq,
+                kind: self.kind,
+            },
+            over_budget,
+            crossed,
+            came_back,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

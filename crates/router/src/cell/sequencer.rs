@@ -1,0 +1,182 @@
+//! How the messages of a topic get their numbers, apart from how they enter it.
+//!
+//! A broker alone numbers its messages itself: each topic has one sequencer, and a message is numbered and enters under one lock. A
+//! message that is refused leaves the sequencer as it was. Never reads a clock.
+
+use tickwire_wire::message::StaleReason;
+use tickwire_wire::{ErrorCode, Kind, Micros, Payload, Refusal, Seq, Topic, market};
+
+use crate::book::Book;
+
+/// A message with its number. It is the same at every broker that has the topic.
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    /// The number of the message before it. That is one less, unless a message was lost together with a book.
+    pub after: Seq,
+    /// Its own number, above `after`.
+    pub seq: Seq,
+    /// When it was numbered.
+    pub ts: Micros,
+    /// What it says; of a book, the levels that it changes, with the checksum after them.
+    pub payload: Payload,
+    /// Why the book is not to be relied on from this message on.
+    pub doubt: Option<StaleReason>,
+}
+
+impl Numbered {
+    /// Whether it is a whole book that does not follow on the messages before it, because a message was lost together with the book.
+    pub(super) fn begins_anew(&self) -> bool {
+        self.seq != self.after.next()
+    }
+}
+
+/// Gives the messages of a topic their numbers. It holds the newest number and, for a book, the levels that changes are checked against.
+///
+/// While a broker numbers its messages itself, its readers see the sequencer's number and book. The sequencer needs nothing else of the
+/// topic, so that another one, ahead of what readers see, can be kept beside it.
+#[derive(Debug)]
+pub(super) struct Sequencer {
+    kind: Kind,
+    seq: Seq,
+    /// None when a panic half-way through a change has cost it.
+    book: Option<Box<Book>>,
+    /// Why its source says that the book is not to be relied on.
+    doubt: Option<StaleReason>,
+}
+
+impl Sequencer {
+    /// The sequencer of a topic of `kind` without a message.
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            seq: Seq::ZERO,
+            book: (kind == Kind::Book).then(Box::default),
+            doubt: None,
+        }
+    }
+
+    /// The newest number.
+    pub(super) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The book after the newest message, if the topic is one and has not lost it.
+    pub(super) fn book(&self) -> Option<&Book> {
+        self.book.as_deref()
+    }
+
+    /// Loses the book, as a panic half-way through a change does.
+    pub(super) fn lose_book(&mut self) {
+        self.book = None;
+    }
+
+    /// From the next message on the book is not to be relied on, until a message replaces it as a whole. The first reason holds.
+    pub(super) fn doubt(&mut self, reason: StaleReason) {
+        self.doubt = self.doubt.or(Some(reason));
+    }
+
+    /// Gives `payload` the next number. Returns also whether the book became crossed by it.
+    pub(super) fn number(
+        &mut self,
+        payload: Payload,
+        now: Micros,
+        topic: &Topic,
+    ) -> Result<(Numbered, bool), Refusal> {
+        let after = self.seq;
+        let (mut seq, mut crossed) = (after.next(), false);
+        let payload = match (self.kind, payload) {
+            (Kind::Book, Payload::Book(message)) => {
+                if self.book.is_none() {
+                    // The message that was lost with the book has a number, too. Its gap has all who have the book of before begin
+                    // with the whole: what it differs by from that is not known.
+                    seq = seq.next();
+                }
+                let (update, became_crossed) = self.change_book(*message, topic)?;
+                crossed = became_crossed;
+                Payload::Book(Box::new(update))
+            }
+            (Kind::Book, _) => return Err(not_a_book(topic)),
+            (Kind::State | Kind::Event, payload) => payload,
+        };
+        self.seq = seq;
+        let is_crossed = self.book().is_some_and(Book::is_crossed);
+        let doubt = self.doubt.or(is_crossed.then_some(StaleReason::Crossed));
+        let numbered = Numbered {
+            after,
+            seq,
+            ts: now,
+            payload,
+            doubt,
+        };
+        Ok((numbered, crossed))
+    }
+
+    /// Takes over a message that another sequencer has numbered and that is the next one here. Returns also whether the book became
+    /// crossed by it.
+    ///
+    /// If the checksum after a change is another one here, the book here is wrong. Then it is lost, and the message is refused.
+    pub(super) fn follow(&mut self, numbered: Numbered, topic: &Topic) -> Result<(Numbered, bool), Refusal> {
+        let (begins_anew, mut crossed) = (numbered.begins_anew(), false);
+        let payload = match (self.kind, numbered.payload) {
+            (Kind::Book, Payload::Book(change)) => {
+                if begins_anew {
+                    self.book = Some(Box::default());
+                }
+                let checksum = change.checksum;
+                match self.change_book(*change, topic) {
+                    Ok((update, became_crossed)) if update.checksum == checksum => {
+                        crossed = became_crossed;
+                        Payload::Book(Box::new(update))
+                    }
+                    _ => {
+                        self.lose_book();
+                        return Err(another_book(topic, numbered.seq));
+                    }
+                }
+            }
+            (Kind::Book, _) => return Err(not_a_book(topic)),
+            (Kind::State | Kind::Event, payload) => payload,
+        };
+        self.seq = numbered.seq;
+        // The book shows by itself that it is crossed. Other reasons come from its source and hold until the next whole.
+        self.doubt = numbered.doubt.filter(|reason| *reason != StaleReason::Crossed);
+        Ok((Numbered { payload, ..numbered }, crossed))
+    }
+
+    /// Applies a message to the book of `topic`. Returns what it changes, and whether the book became crossed by it.
+    fn change_book(&mut self, message: market::Book, topic: &Topic) -> Result<(market::Book, bool), Refusal> {
+        let (whole, was_lost) = (message.replace, self.book.is_none());
+        // Taken out, so that a panic half-way through a change leaves none, and not a wrong one.
+        let mut book = match self.book.take() {
+            Some(book) => book,
+            None if whole => Box::default(),
+            None => return Err(lost_book(topic)),
+        };
+        let was_crossed = book.is_crossed();
+        let applied = book.apply(message);
+        let is_crossed = book.is_crossed();
+        // One that was lost is not there again because of a message that was refused.
+        self.book = (applied.is_ok() || !was_lost).then_some(book);
+        let update = applied?;
+        if whole {
+            self.doubt = None;
+        }
+        Ok((update, is_crossed && !was_crossed))
+    }
+}
+
+fn not_a_book(topic: &Topic) -> Refusal {
+    let reason = format!("{topic} is a book; only book messages can be published to it");
+    Refusal::bad_request(reason)
+}
+
+fn lost_book(topic: &Topic) -> Refusal {
+    let reason =
+        format!("a fault of the broker has lost the book {topic}; publish it whole, with \"replace\": true");
+    Refusal::new(ErrorCode::Internal, reason)
+}
+
+fn another_book(topic: &Topic, seq: Seq) -> Refusal {
+    let reason = format!("change {seq} of the book {topic} was made to another book than the one here");
+    Refusal::new(ErrorCode::Internal, reason)
+}

@@ -1,0 +1,164 @@
+//! The one way in for messages. The feed, WebSocket and HTTP clients, and bulk bodies all hand their messages in here.
+//!
+//! Handing a message in never waits. A publisher asks before whether it is to wait for the shards; how much may be queued depends on its
+//! origin. A message that is refused leaves everything as it was. Never reads a clock.
+
+use std::sync::Arc;
+
+use tickwire_wire::limits::SHARD_QUEUE_MAX;
+use tickwire_wire::{Micros, Payload, Topic};
+
+use crate::cell::{Published, TopicCell};
+use crate::directory::{Directory, PublishError};
+use crate::rights::Publisher;
+
+/// Who hands a message in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The broker's own feed. The topics that it makes count to nobody's.
+    Feed,
+    /// A client, by a message of its own. It has no publisher where no quotas are kept.
+    Client(Option<Publisher>),
+    /// A client, by a line of a bulk body.
+    Bulk(Publisher),
+}
+
+impl Origin {
+    /// Publications that may wait for any shard before this origin is to wait. The feed waits first, so that a feed that is more than
+    /// the shards can hand out does not shut clients out; a body waits last, since it is published once and for all.
+    #[must_use]
+    pub const fn queue_high(self) -> usize {
+        match self {
+            Self::Feed => 2_048,
+            Self::Client(_) => 4_096,
+            Self::Bulk(_) => SHARD_QUEUE_MAX / 2,
+        }
+    }
+
+    /// To whose topics one counts that its message makes.
+    const fn publisher(self) -> Option<Publisher> {
+        match self {
+            Self::Feed => None,
+            Self::Client(publisher) => publisher,
+            Self::Bulk(publisher) => Some(publisher),
+        }
+    }
+}
+
+/// The answer to a message that was taken: its place in its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Submitted {
+    /// The message has its place, because the broker numbers it itself.
+    Now(Published),
+}
+
+/// The way into all topics of a directory. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Ingress {
+    directory: Arc<Directory>,
+}
+
+impl Ingress {
+    /// The way into the topics of `directory`.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+
+    /// The topics behind it.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Whether so much waits for some shard that `origin` is to wait before it hands in more.
+    #[must_use]
+    pub fn is_congested(&self, origin: Origin) -> bool {
+        self.directory.queue_depth_max() > origin.queue_high()
+    }
+
+    /// Takes `payload` for `topic`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// When there are too many topics, of all or of the publisher, or the payload does not fit the topic's kind; nothing was
+    /// published then, and no topic made.
+    pub fn submit(
+        &self,
+        origin: Origin,
+        topic: &Topic,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Submitted, PublishError> {
+        let published = self.directory.publish(origin.publisher(), topic, payload, now);
+        published.map(Submitted::Now)
+    }
+
+    /// The same for an open topic, which saves the look-up by name. The payload has the form that [`Self::check`] gives.
+    ///
+    /// # Errors
+    /// When the payload does not fit the topic; nothing was published then.
+    pub fn submit_to(
+        &self,
+        cell: &TopicCell,
+        payload: Payload,
+        now: Micros,
+    ) -> Result<Submitted, PublishError> {
+        self.directory.publish_to(cell, payload, now).map(Submitted::Now)
+    }
+
+    /// Brings `payload` into the form that topics of the kind of `topic` hold. A book is parsed here and not again when it is handed in,
+    /// which can then only fail because of what the topic holds already.
+    ///
+    /// # Errors
+    /// When the topic is a book, and the payload is none or of another symbol.
+    pub fn check(&self, topic: &str, payload: Payload) -> Result<Payload, PublishError> {
+        self.directory.check(topic, payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_wire::{Epoch, Micros};
+
+    use super::*;
+    use crate::directory::{DirectoryLimits, ShardId};
+    use crate::kinds::Kinds;
+    use crate::queue::ShardQueue;
+
+    #[test]
+    fn the_feed_waits_first_and_bulk_bodies_last() {
+        let queue = Arc::new(ShardQueue::new(SHARD_QUEUE_MAX, Box::new(|| {})));
+        let limits = DirectoryLimits::default();
+        let directory = Directory::new(Epoch::from("e"), Kinds::default(), limits, vec![queue]);
+        directory.register(ShardId(0), &">".parse().expect("a pattern"));
+        let ingress = Ingress::new(Arc::new(directory));
+        let topic = "trade.A".parse().expect("a topic");
+        let waits = || {
+            [
+                Origin::Feed,
+                Origin::Client(None),
+                Origin::Client(Some(Publisher(1))),
+                Origin::Bulk(Publisher(1)),
+            ]
+            .map(|origin| ingress.is_congested(origin))
+        };
+        let mut queued = 0;
+        for (depth, expected) in [
+            (2_048, [false; 4]),
+            (2_049, [true, false, false, false]),
+            (4_096, [true, false, false, false]),
+            (4_097, [true, true, true, false]),
+            (32_768, [true, true, true, false]),
+            (32_769, [true; 4]),
+        ] {
+            for _ in queued..depth {
+                let payload = Payload::from_json(b"1").expect("JSON");
+                let submitted = ingress.submit(Origin::Feed, &topic, payload, Micros(1));
+                assert!(submitted.is_ok(), "nothing is refused for what waits");
+            }
+            queued = depth;
+            assert_eq!(waits(), expected, "{depth} publications wait");
+        }
+    }
+}
