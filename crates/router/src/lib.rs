@@ -43,6 +43,7 @@ pub use counts::{Counts, Op};
 pub use directory::{Directory, DirectoryLimits, PublishError, SHARDS_MAX, ShardId, TopicInfo};
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
+pub use item::Reach;
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use outbox::{Fanout, Outbox, Overrun, Waiting};

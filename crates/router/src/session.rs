@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use tickwire_wire::{Codec, Micros, Pattern, Variant};
+use tickwire_wire::{Dialect, Micros, Pattern};
 
 use crate::bucket::{Bucket, SharedBucket};
 use crate::outbox::Outbox;
@@ -114,7 +114,7 @@ pub(crate) enum Writing {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) outbox: Outbox,
-    pub(crate) variant: Variant,
+    pub(crate) dialect: Dialect,
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
     pub(crate) writing: Writing,
@@ -196,11 +196,6 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
-    }
-
-    #[inline]
-    pub(crate) fn codec(&self) -> Codec {
-        self.variant.codec()
     }
 
     /// Whether messages of a replay of the topic that was promised wait for their turn.

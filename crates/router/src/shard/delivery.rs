@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::limits::OUTBOX_REFILL_BYTES;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{Kind, Micros, Variant};
+use tickwire_wire::{Dialect, Kind, Micros};
 
-use super::status::StatusFrames;
+use super::status::StatusBytes;
 use super::{First, Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Joined, Sort};
@@ -123,8 +123,8 @@ impl Shard {
             publication: publication.clone(),
             op: DataOp::Update,
         });
-        let (mut lengths, mut handed) = ([0; Variant::COUNT], 0);
-        let mut statuses = StatusFrames::default();
+        let (mut lengths, mut handed) = ([0; Dialect::COUNT], 0);
+        let mut statuses = StatusBytes::default();
         for subscriber in subscribers {
             match self.hand(subscriber, &fanout, &mut lengths, &mut statuses) {
                 Handed::Skipped => {}
@@ -138,14 +138,14 @@ impl Shard {
 
     /// Puts an update into one subscriber's outbox, if it is that subscriber's turn and there is room. If there is none,
     /// the subscription goes on from the directory once there is. `lengths` are those of the frames
-    /// by variant, 0 where not known yet.
+    /// by dialect, 0 where not known yet.
     #[inline]
     fn hand(
         &mut self,
         subscriber: &mut Subscriber,
         fanout: &Rc<Fanout>,
-        lengths: &mut [u32; Variant::COUNT],
-        statuses: &mut StatusFrames,
+        lengths: &mut [u32; Dialect::COUNT],
+        statuses: &mut StatusBytes,
     ) -> Handed {
         let publication = &fanout.publication;
         if subscriber.behind || publication.seq <= subscriber.after {
@@ -179,8 +179,8 @@ impl Shard {
         if !subscriber.opening.introduced() {
             let (topic, live) = (publication.lineage.id, true);
             let slot = &mut self.slots[topic.index()];
-            if let Some(frame) = slot.joined_frame(session.codec(), subscriber.after) {
-                session.outbox.push_joined(Joined { topic, live, frame });
+            if let Some(bytes) = slot.joined_bytes(session.dialect, subscriber.after) {
+                session.outbox.push_joined(Joined { topic, live, bytes });
                 subscriber.opening.introduce();
             }
         }
@@ -188,9 +188,9 @@ impl Shard {
         if subscriber.told.doubt() != publication.doubt {
             statuses.push(session, subscriber, publication);
         }
-        let length = &mut lengths[session.variant.index()];
+        let length = &mut lengths[session.dialect.index()];
         if *length == 0 {
-            let shared = publication.frame_for(session.variant, DataOp::Update, &mut self.deflater);
+            let shared = publication.frame_for(session.dialect, DataOp::Update, &mut self.deflater);
             *length = item::length(shared.bytes);
             self.counts.encoded(DataOp::Update, &shared);
         }

@@ -7,7 +7,7 @@
 
 use std::rc::{Rc, Weak};
 
-use tickwire_wire::{Codec, Control, Seq};
+use tickwire_wire::{Control, Dialect, Seq};
 
 use super::{Shard, Slot, Subscriber};
 use crate::item::Joined;
@@ -15,25 +15,25 @@ use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 use crate::session::SessionId;
 
-/// The `joined` of a topic at one of its numbers: encoded once per codec as long as it waits anywhere.
+/// The `joined` of a topic at one of its numbers: encoded once per form as long as it waits anywhere.
 #[derive(Debug)]
 pub(super) struct Announcement {
     seq: Seq,
-    frames: [Weak<[u8]>; Codec::ALL.len()],
+    bytes: [Weak<[u8]>; Dialect::FORMS],
 }
 
 impl Announcement {
     fn new(seq: Seq) -> Self {
         Self {
             seq,
-            frames: Codec::ALL.map(|_| Weak::<[u8; 0]>::new() as Weak<[u8]>),
+            bytes: [(); Dialect::FORMS].map(|()| Weak::<[u8; 0]>::new() as Weak<[u8]>),
         }
     }
 }
 
 impl Slot {
-    /// The frame that says in `codec` that a subscription to this topic begins after `seq`.
-    pub(super) fn joined_frame(&mut self, codec: Codec, seq: Seq) -> Option<Rc<[u8]>> {
+    /// What says in `dialect` that a subscription to this topic begins after `seq`.
+    pub(super) fn joined_bytes(&mut self, dialect: Dialect, seq: Seq) -> Option<Rc<[u8]>> {
         let cell = self.cell.as_ref()?;
         let announcement = self
             .announcement
@@ -41,18 +41,18 @@ impl Slot {
         if announcement.seq != seq {
             **announcement = Announcement::new(seq);
         }
-        let made = &mut announcement.frames[codec as usize];
-        if let Some(frame) = made.upgrade() {
-            return Some(frame);
+        let made = &mut announcement.bytes[dialect.form()];
+        if let Some(bytes) = made.upgrade() {
+            return Some(bytes);
         }
         let joined = Control::Joined {
             topic: cell.topic().to_string(),
             epoch: cell.position().epoch,
             seq,
         };
-        let frame: Rc<[u8]> = Shard::control_frame(codec, &joined).into();
-        *made = Rc::downgrade(&frame);
-        Some(frame)
+        let bytes: Rc<[u8]> = dialect.control(&joined).into();
+        *made = Rc::downgrade(&bytes);
+        Some(bytes)
     }
 }
 
@@ -79,10 +79,10 @@ impl Shard {
             return;
         }
         if let Some(session) = self.sessions.get_mut(id.index())
-            && let Some(frame) = self.slots[topic.index()].joined_frame(session.codec(), after)
+            && let Some(bytes) = self.slots[topic.index()].joined_bytes(session.dialect, after)
         {
             let live = false;
-            session.outbox.push_joined(Joined { topic, live, frame });
+            session.outbox.push_joined(Joined { topic, live, bytes });
             subscriber.opening.introduce();
         }
     }

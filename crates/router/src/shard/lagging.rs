@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::frame::payload_of;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{Control, Micros, Seq, ServerMessage};
+use tickwire_wire::{Micros, Seq};
 
 use super::{First, Missed, Shard};
-use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
+use crate::item::{self, Frame, Item, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
@@ -191,29 +190,25 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let (codec, topics) = (session.codec(), &session.topics);
+        let topics = &session.topics;
         // An ack from before a subscription is of another one of the topic, which had ended.
         let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
             let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic.index()].at(subscription.place).after)
         };
-        session.outbox.rewrite_answers(|Placing { number, frame }| {
-            let message = codec.decode_server(payload_of(frame));
-            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
-                return None;
-            };
+        session.outbox.correct_answers(|number, results| {
             let mut changed = false;
             // Where a resume begins is in the request.
             for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
                 if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic, *number)
+                    && let Some(at) = standing(&result.topic, number)
                     && at < *seq
                 {
                     (*seq, changed) = (at, true);
                 }
             }
-            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
+            changed
         });
     }
 
@@ -227,7 +222,7 @@ impl Shard {
             return;
         }
         let mut may_be_again = false;
-        let (variant, topics, slots) = (session.variant, &session.topics, &mut self.slots);
+        let (dialect, topics, slots) = (session.dialect, &session.topics, &mut self.slots);
         let replays = &session.replays;
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
@@ -265,7 +260,7 @@ impl Shard {
                 DataOp::Update => Sort::Pulled,
                 DataOp::Snapshot => Sort::Newer,
             };
-            let shared = newest.frame_for(variant, op, deflater);
+            let shared = newest.frame_for(dialect, op, deflater);
             let length = item::length(shared.bytes);
             counts.encoded(op, &shared);
             Some(Frame::of(newest, op, length, sort, skips).introducing(frame.introduces))

@@ -30,11 +30,12 @@ impl Shard {
     pub fn remove(&mut self, id: SessionId) {
         self.expires_never(id);
         self.unsubscribe_all(id);
+        self.answered.remove(&id);
         let waiting_bytes = self.waiting_bytes.clone();
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let outbox = Outbox::counted(session.variant, waiting_bytes);
+        let outbox = Outbox::counted(session.dialect, waiting_bytes);
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
         if !session.parting {

@@ -6,7 +6,7 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Seq};
 
-use super::status::StatusFrames;
+use super::status::StatusBytes;
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Gap, Sort};
@@ -42,7 +42,7 @@ impl Shard {
             self.push_pulled(id, publication.clone(), sort, skips, introduces);
         }
         if let Some(session) = self.open_session(id) {
-            StatusFrames::default().push(session, subscriber, &publication);
+            StatusBytes::default().push(session, subscriber, &publication);
         }
         if !behind {
             self.push_pulled(id, publication, sort, skips, introduces);
@@ -65,7 +65,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let shared = publication.frame_for(session.variant, op, &mut self.deflater);
+        let shared = publication.frame_for(session.dialect, op, &mut self.deflater);
         let length = item::length(shared.bytes);
         self.counts.encoded(op, &shared);
         match op {
@@ -102,7 +102,7 @@ impl Shard {
                 reason,
                 introduces: !subscriber.opening.introduced(),
                 goes_on,
-                frame: Self::control_frame(session.codec(), &gap),
+                bytes: session.dialect.control(&gap),
             };
             if !(is_planted(Fault::GapNotSent) && from.0 % 8 == 3) {
                 session.outbox.push_gap(gap);

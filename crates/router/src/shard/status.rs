@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::message::TopicState;
-use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
+use tickwire_wire::{Control, Dialect, Micros, Seq, Topic};
 
 use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
@@ -19,15 +19,15 @@ use crate::item::{SourceState, Status};
 use crate::publication::{Publication, TopicId};
 use crate::session::{Session, SessionId};
 
-/// A state of a topic as a frame, encoded once per codec.
+/// A state of a topic, encoded once per form.
 #[derive(Default)]
-pub(super) struct StatusFrames([Option<Rc<[u8]>>; Codec::ALL.len()]);
+pub(super) struct StatusBytes([Option<Rc<[u8]>>; Dialect::FORMS]);
 
-impl StatusFrames {
-    fn get(&mut self, codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
-        let frame = &mut self.0[codec as usize];
-        frame
-            .get_or_insert_with(|| status_frame(codec, topic, state))
+impl StatusBytes {
+    fn get(&mut self, dialect: Dialect, topic: &Topic, state: SourceState) -> Rc<[u8]> {
+        let bytes = &mut self.0[dialect.form()];
+        bytes
+            .get_or_insert_with(|| status_bytes(dialect, topic, state))
             .clone()
     }
 
@@ -39,10 +39,10 @@ impl StatusFrames {
         publication: &Publication,
     ) {
         let state = publication.doubt.map_or(SourceState::Live, SourceState::Doubted);
-        let frame = self.get(session.codec(), &publication.lineage.topic, state);
+        let bytes = self.get(session.dialect, &publication.lineage.topic, state);
         let before = std::mem::replace(&mut subscriber.told, state);
         let topic = publication.lineage.id;
-        session.outbox.push_status(Status { topic, before, frame });
+        session.outbox.push_status(Status { topic, before, bytes });
     }
 }
 
@@ -52,7 +52,7 @@ struct News<'a> {
     stale: bool,
     /// The message before the silence, or the one that ends it.
     seq: Seq,
-    frames: StatusFrames,
+    bytes: StatusBytes,
     /// Whether a subscriber who has come further than `seq` knows of a later silence.
     known: bool,
 }
@@ -116,7 +116,7 @@ impl Shard {
             cell,
             stale,
             seq,
-            frames: StatusFrames::default(),
+            bytes: StatusBytes::default(),
             known: false,
         };
         let mut subscribers = std::mem::take(&mut self.slots[topic.index()].subscribers);
@@ -153,9 +153,9 @@ impl Shard {
                 }
             } else {
                 let (topic, state) = (news.cell.id(), news.state());
-                let frame = news.frames.get(session.codec(), news.cell.topic(), state);
+                let bytes = news.bytes.get(session.dialect, news.cell.topic(), state);
                 let before = std::mem::replace(&mut subscriber.told, state);
-                session.outbox.push_status(Status { topic, before, frame });
+                session.outbox.push_status(Status { topic, before, bytes });
             }
             self.mark_dirty(subscriber.session);
         }
@@ -191,14 +191,14 @@ impl Shard {
 
     fn tell_one(&mut self, id: SessionId, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
         if let Some(session) = self.open_session(id) {
-            let frame = status_frame(session.codec(), cell.topic(), state);
+            let bytes = status_bytes(session.dialect, cell.topic(), state);
             let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
-            session.outbox.push_status(Status { topic, before, frame });
+            session.outbox.push_status(Status { topic, before, bytes });
         }
     }
 }
 
-fn status_frame(codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
+fn status_bytes(dialect: Dialect, topic: &Topic, state: SourceState) -> Rc<[u8]> {
     let status = Control::Status {
         topic: topic.to_string(),
         state: if state == SourceState::Live {
@@ -208,5 +208,5 @@ fn status_frame(codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
         },
         reason: state.doubt(),
     };
-    Shard::control_frame(codec, &status).into()
+    dialect.control(&status).into()
 }

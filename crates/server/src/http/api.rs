@@ -14,10 +14,9 @@ use tickwire_metrics::Metric;
 use tickwire_wire::Refusal;
 
 use super::context::HttpContext;
-use super::progress::Stalled;
 use super::requester::Requester;
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, SseLink, body, bulk, coding, cors, gzip, publish, reply, topics};
+use super::{ErrorResponse, Reply, body, bulk, coding, cors, gzip, publish, reply, topics};
 use crate::auth::Admission;
 use crate::limits::AddressSlot;
 use crate::ops::labels::Route;
@@ -86,12 +85,8 @@ impl<'p> Endpoint<'p> {
     }
 }
 
-/// Answers a request that is not for a WebSocket, on the connection that `stalled` is about.
-pub(crate) async fn answer(
-    context: &Rc<HttpContext>,
-    stalled: &Stalled,
-    request: Request<Incoming>,
-) -> Reply {
+/// Answers a request that is not for a WebSocket.
+pub(crate) async fn answer(context: &Rc<HttpContext>, request: Request<Incoming>) -> Reply {
     let (head, mut body) = request.into_parts();
     let announced = body.size_hint().exact();
     let endpoint = Endpoint::of(head.uri.path());
@@ -99,7 +94,7 @@ pub(crate) async fn answer(
         preflight(context, endpoint, &head).map_err(StreamRefused::from)
     } else {
         match Caller::enter(context, endpoint, &head) {
-            Ok(caller) => dispatch(context, stalled, caller, endpoint, &head, &mut body).await,
+            Ok(caller) => dispatch(context, caller, endpoint, &head, &mut body).await,
             Err(denied) => Err(denied.into()),
         }
     };
@@ -236,7 +231,6 @@ fn nothing_at(path: &str) -> ErrorResponse {
 
 async fn dispatch(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
     caller: Caller,
     endpoint: Endpoint<'_>,
     head: &Parts,
@@ -255,9 +249,8 @@ async fn dispatch(
             Ok(reply::options(endpoint.methods()))
         }
         Endpoint::Sse if head.method == Method::GET => {
-            let sse_link = SseLink::new(caller.arrival.client, caller.place);
-            let admitted = (sse_link, caller.admission);
-            return stream::open(context, stalled, admitted, query, &head.headers).await;
+            let who = (caller.arrival, caller.place, caller.admission);
+            return stream::open(context, who, head).await;
         }
         Endpoint::Topics if reads => topics::list(context, reader, query).await,
         Endpoint::Topic(segment) if reads => topics::value(context, reader, segment, &head.headers),

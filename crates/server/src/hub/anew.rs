@@ -10,11 +10,10 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
-use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Inflater;
-use tickwire_wire::frame::close_frame;
+use tickwire_wire::{CloseCode, Codec, Dialect};
 
-use super::{Hub, Link, READ_BYTES, Stream, WebSocket};
+use super::{Connection, Hub, Link, Protocol, READ_BYTES, Stream};
 use crate::auth::Access;
 use crate::config::Config;
 use crate::net::egress::{Egress, SEND_FLAGS};
@@ -50,6 +49,7 @@ impl Hub {
         self.batch = Vec::new();
         self.results = Vec::new();
         self.gathered = Vec::new();
+        self.pieces = Vec::new();
         self.ready = Vec::new();
         self.unread.clear();
         self.resume_at = None;
@@ -74,26 +74,26 @@ impl Hub {
     }
 
     fn close_all(&mut self) {
-        let frame = close_frame(CloseCode::INTERNAL, REASON);
         for (index, link) in self.links.iter_mut().enumerate() {
             let Ok(id) = u32::try_from(index).map(SessionId) else {
                 return;
             };
-            match link {
-                Some(Link::Sse(sse_link)) => sse_link.session_gone(Some(frame.clone())),
-                Some(Link::WebSocket(socket)) if self.shard.is_between_frames(id) => {
-                    if let Err(error) = last_frame(socket, &frame) {
-                        tracing::debug!(session = id.0, %error, "it was gone before it could be told");
-                    }
-                }
-                Some(Link::WebSocket(_)) | None => {}
+            let Some(Link::Open(socket)) = link else { continue };
+            let has_own = matches!(&socket.protocol, Protocol::Sse(events) if events.has_own());
+            if has_own || !self.shard.is_between_frames(id) {
+                continue;
+            }
+            let dialect = self.shard.dialect(id).unwrap_or(Dialect::from(Codec::Json));
+            let close = dialect.close(CloseCode::INTERNAL, REASON);
+            if let Err(error) = last_frame(socket, &close) {
+                tracing::debug!(session = id.0, %error, "it was gone before it could be told");
             }
         }
     }
 }
 
 /// Writes the last frame of a connection, if its socket takes it at once.
-fn last_frame(socket: &mut WebSocket, frame: &[u8]) -> io::Result<()> {
+fn last_frame(socket: &mut Connection, frame: &[u8]) -> io::Result<()> {
     match &mut socket.stream {
         Stream::Plain(stream) => {
             SockRef::from(&*stream).send_with_flags(frame, SEND_FLAGS)?;
