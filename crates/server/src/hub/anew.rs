@@ -33,6 +33,14 @@ impl Hub {
     /// Closes all sessions with 1011, as far as they can be told, and makes this as new.
     pub(super) fn begin_anew(&mut self, anew: Anew<'_>) {
         let failed = self.links.iter().flatten().count();
+        // Whoever sees its connection closed finds it counted.
+        for transport in [Transport::WebSocket, Transport::Sse] {
+            self.metrics.set(Metric::Connections, &[transport as usize], 0);
+        }
+        let shard = usize::from(self.shard.id().0);
+        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
+        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
+        self.metrics.flush();
         // The state that is looked at for it may be what panicked.
         if catch_unwind(AssertUnwindSafe(|| self.close_all())).is_err() {
             tracing::error!("not all sessions of the shard could be told");
@@ -59,12 +67,6 @@ impl Hub {
         self.parting.clear();
         self.inflater = Inflater::new();
         self.panics_later = false;
-        for transport in [Transport::WebSocket, Transport::Sse] {
-            self.metrics.set(Metric::Connections, &[transport as usize], 0);
-        }
-        let shard = usize::from(self.shard.id().0);
-        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
-        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
         self.flush(self.clock.now());
         tracing::error!(
             shard,
