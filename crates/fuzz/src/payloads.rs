@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use tickwire_router::{Directory, DirectoryLimits, Ingress, Kinds, Origin, Publication, Submitted};
-use tickwire_server::http::{parse_line, sse};
+use tickwire_server::http::parse_line;
 use tickwire_wire::codec::DataOp;
+use tickwire_wire::deflate::Deflater;
 use tickwire_wire::frame::payload_of;
-use tickwire_wire::{ClientMessage, Codec, Micros, Payload, Seq, ServerMessage, Topic};
+use tickwire_wire::sse::Framing;
+use tickwire_wire::{ClientMessage, Codec, Dialect, Micros, Payload, Seq, ServerMessage, Topic};
 
 use crate::node::{Node, as_packed, as_written};
 
@@ -98,9 +100,9 @@ fn reads_as(publication: &Publication, op: DataOp, json: &str, packed: &Node) {
     assert!(text.ends_with(ending.as_bytes()), "{json} is not in {text:?}");
     assert_eq!(data_of(Codec::Json, text), json);
 
-    let mut event = Vec::new();
-    sse::write_event("update", None, text, &mut event);
-    let event = String::from_utf8(event).expect("JSON is UTF-8");
+    let events = Dialect::Sse(Framing::Bare);
+    let event = publication.frame_for(events, op, &mut Deflater::default()).bytes;
+    let event = std::str::from_utf8(event).expect("JSON is UTF-8");
     let lines: Vec<&str> = event
         .split('\n')
         .filter_map(|line| line.strip_prefix("data: "))

@@ -64,7 +64,7 @@ pub struct Counts {
     pub ledger: Ledger,
     /// Times that a session began to lag.
     pub lagged: u64,
-    /// Frames encoded, by [`Encoding`] and by update or snapshot.
+    /// Frames and events encoded, by [`Encoding`] and by update or snapshot.
     pub encodes: [[u64; 2]; Encoding::ALL.len()],
     /// Bytes of messages that were compressed, before.
     pub deflated_from_bytes: u64,
@@ -89,7 +89,7 @@ impl Counts {
     pub(crate) fn encoded(&mut self, op: DataOp, shared: &Shared<'_>) {
         for encoded in shared.encoded.iter().flatten() {
             self.encodes[encoded.encoding.index()][op as usize] += 1;
-            if encoded.encoding.deflated {
+            if encoded.encoding.is_deflated() {
                 self.deflated_from_bytes += encoded.payload_bytes as u64;
                 self.deflated_to_bytes += encoded.frame_payload_bytes as u64;
             }

@@ -1,15 +1,16 @@
-//! What waits in the data lane of an outbox: publications, gaps, topics that join, states of topics, and answers and ends of
-//! requests, which keep their place.
+//! What waits in an outbox: in its data lane publications, gaps, topics that join, states of topics, and answers and ends of
+//! requests, which keep their place; in its control lane all other control messages.
 //!
-//! Each knows which subscription's messages it stands for and how many, so that it can be taken back and counted without a
-//! look elsewhere. Small: one is written and read per delivery.
+//! Each is a message: its bytes, made by the session's dialect, and beside them what something here needs of it. So it knows which
+//! subscription's messages it stands for and how many, and can be taken back and counted without a look elsewhere. Nothing
+//! reads the bytes. Small: one is written and read per delivery.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::message::{GapReason, StaleReason};
-use tickwire_wire::{RequestId, Seq, Variant};
+use tickwire_wire::message::{AckResult, GapReason, StaleReason};
+use tickwire_wire::{Control, Dialect, RequestId, Seq};
 
 use crate::ledger::Settled;
 use crate::outbox::Fanout;
@@ -107,7 +108,7 @@ pub(crate) struct Gap {
     pub(crate) introduces: bool,
     /// Whether it goes on from a gap that the client has got, whose snapshot was taken back.
     pub(crate) goes_on: bool,
-    pub(crate) frame: Box<[u8]>,
+    pub(crate) bytes: Box<[u8]>,
 }
 
 impl Gap {
@@ -126,14 +127,14 @@ pub(crate) struct Joined {
     pub(crate) topic: TopicId,
     /// Whether it comes before an update that came by itself.
     pub(crate) live: bool,
-    pub(crate) frame: Rc<[u8]>,
+    pub(crate) bytes: Rc<[u8]>,
 }
 
 /// That all that a request brought has been sent.
 #[derive(Debug)]
 pub(crate) struct Synced {
     pub(crate) request: RequestId,
-    pub(crate) frame: Box<[u8]>,
+    pub(crate) bytes: Box<[u8]>,
 }
 
 /// What a subscription was told last of a topic's source. A book that is in doubt stays so whether or not it is silent too.
@@ -163,7 +164,26 @@ pub(crate) struct Status {
     pub(crate) topic: TopicId,
     /// What its subscription was told before.
     pub(crate) before: SourceState,
-    pub(crate) frame: Rc<[u8]>,
+    pub(crate) bytes: Rc<[u8]>,
+}
+
+/// What a control message tells whoever writes it of where its reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Nothing.
+    #[default]
+    Nowhere,
+    /// Where the subscriptions of a request begin.
+    Begins,
+    /// It brings its reader to this message of the topic: those up to there will not come.
+    To(TopicId, Seq),
+}
+
+/// An answer that keeps its place among the data.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reach: Reach,
+    pub(crate) bytes: Box<[u8]>,
 }
 
 /// An answer that tells where subscriptions stand.
@@ -171,7 +191,70 @@ pub(crate) struct Status {
 pub(crate) struct Placing {
     /// How many acks the session was sent before it.
     pub(crate) number: u32,
-    pub(crate) frame: Box<[u8]>,
+    request: RequestId,
+    results: Vec<AckResult>,
+    bytes: Box<[u8]>,
+}
+
+impl Placing {
+    /// The ack of `request` with these results, in `dialect`.
+    pub(crate) fn new(number: u32, request: RequestId, results: Vec<AckResult>, dialect: Dialect) -> Self {
+        let mut placing = Self {
+            number,
+            request,
+            results,
+            bytes: Box::default(),
+        };
+        placing.encode(dialect);
+        placing
+    }
+
+    /// Has `correct` change the results. If it says that it did, the answer is encoded anew.
+    pub(crate) fn correct(&mut self, dialect: Dialect, correct: impl FnOnce(&mut [AckResult]) -> bool) {
+        if correct(&mut self.results) {
+            self.encode(dialect);
+        }
+    }
+
+    fn encode(&mut self, dialect: Dialect) {
+        let ack = Control::Ack {
+            id: self.request,
+            results: std::mem::take(&mut self.results),
+        };
+        self.bytes = dialect.control(&ack);
+        if let Control::Ack { results, .. } = ack {
+            self.results = results;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A control message, which waits in the lane before the data.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) bytes: ControlBytes,
+    /// Whether it is a message of the protocol: pings and pongs are none.
+    pub(crate) speaks: bool,
+    pub(crate) reach: Reach,
+}
+
+/// Bytes of the connection's own, or such as others are sent as well.
+#[derive(Debug)]
+pub(crate) enum ControlBytes {
+    Own(Box<[u8]>),
+    Shared(Rc<[u8]>),
+}
+
+impl Told {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            ControlBytes::Own(bytes) => bytes,
+            ControlBytes::Shared(bytes) => bytes,
+        }
+    }
 }
 
 /// What waits in the data lane.
@@ -183,7 +266,7 @@ pub(crate) enum Item {
     Status(Box<Status>),
     Synced(Box<Synced>),
     /// An answer to a request that must keep its place among the data.
-    Answer(Box<[u8]>),
+    Answer(Box<Answer>),
     /// An answer with the positions of subscriptions. They are corrected if messages before it in the outbox are taken back.
     Placing(Box<Placing>),
 }
@@ -192,21 +275,21 @@ pub(crate) enum Item {
 const _: () = assert!(size_of::<Item>() <= 24);
 
 impl Item {
-    /// Its bytes, for a connection of `variant`.
-    pub(crate) fn bytes(&self, variant: Variant) -> &[u8] {
+    /// Its bytes, for a connection of `dialect`.
+    pub(crate) fn bytes(&self, dialect: Dialect) -> &[u8] {
         match self {
             Self::Frame(frame) => {
                 let Fanout { publication, op } = &*frame.fanout;
                 // What waits has a length, so its frame was made. Were it not, any connection takes a plain one.
-                let made = publication.made(variant, *op);
-                made.unwrap_or_else(|| publication.frame(variant.codec(), *op).0)
+                let made = publication.made(dialect, *op);
+                made.unwrap_or_else(|| publication.plain_for(dialect, *op))
             }
-            Self::Gap(gap) => &gap.frame,
-            Self::Joined(joined) => &joined.frame,
-            Self::Status(status) => &status.frame,
-            Self::Synced(synced) => &synced.frame,
-            Self::Answer(bytes) => bytes,
-            Self::Placing(placing) => &placing.frame,
+            Self::Gap(gap) => &gap.bytes,
+            Self::Joined(joined) => &joined.bytes,
+            Self::Status(status) => &status.bytes,
+            Self::Synced(synced) => &synced.bytes,
+            Self::Answer(answer) => &answer.bytes,
+            Self::Placing(placing) => &placing.bytes,
         }
     }
 
@@ -214,12 +297,22 @@ impl Item {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.len as usize,
-            Self::Gap(gap) => gap.frame.len(),
-            Self::Joined(joined) => joined.frame.len(),
-            Self::Status(status) => status.frame.len(),
-            Self::Synced(synced) => synced.frame.len(),
-            Self::Answer(bytes) => bytes.len(),
-            Self::Placing(placing) => placing.frame.len(),
+            Self::Gap(gap) => gap.bytes.len(),
+            Self::Joined(joined) => joined.bytes.len(),
+            Self::Status(status) => status.bytes.len(),
+            Self::Synced(synced) => synced.bytes.len(),
+            Self::Answer(answer) => answer.bytes.len(),
+            Self::Placing(placing) => placing.len(),
+        }
+    }
+
+    /// Where it brings its reader, if it is no publication.
+    pub(crate) fn reach(&self) -> Reach {
+        match self {
+            Self::Gap(gap) => Reach::To(gap.topic, gap.to),
+            Self::Answer(answer) => answer.reach,
+            Self::Placing(_) => Reach::Begins,
+            Self::Frame(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) => Reach::Nowhere,
         }
     }
 

@@ -48,6 +48,7 @@ pub use epochs::EpochRule;
 pub use hot_topic::HotTopic;
 pub use index::PatternIndex;
 pub use ingress::{Ingress, Origin, Submitted};
+pub use item::Reach;
 pub use kinds::{KindRule, Kinds};
 pub use ledger::{Audit, Ledger};
 pub use outbox::{Fanout, Outbox, Overrun, Waiting};

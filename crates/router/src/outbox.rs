@@ -1,19 +1,20 @@
-//! What waits for one connection: whole frames, control before data, each lane in the order it came.
+//! What waits for one connection: messages with their bytes, control before data, each lane in the order it came.
 //!
-//! Data frames are shared, never copied in here. Bounded by bytes: whoever pushes looks at what waits of its sort first
+//! The bytes of data are shared, never copied in here. Bounded by bytes: whoever pushes looks at what waits of its sort first
 //! or afterwards. A frame of which a part was written is always finished before anything else.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tickwire_wire::Variant;
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::frame::Opcode;
+use tickwire_wire::message::AckResult;
+use tickwire_wire::{CloseCode, Dialect};
 
-use crate::item::{Frame, Gap, Item, Joined, Placing, Sort, Status, Synced};
+use crate::item::{
+    Answer, ControlBytes, Frame, Gap, Item, Joined, Placing, Reach, Sort, Status, Synced, Told,
+};
 use crate::ledger::Settled;
 use crate::planted::{Fault, is_planted};
 use crate::publication::Publication;
@@ -75,47 +76,33 @@ enum Partial {
     Data,
 }
 
-/// A frame to be written, with what it is.
+/// A message to be written, with what it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting<'a> {
     /// The bytes that are still to be written.
     pub bytes: &'a [u8],
     /// The publication, if it is one.
     pub fanout: Option<&'a Fanout>,
+    /// Where it brings its reader, if it is none.
+    pub reach: Reach,
 }
 
-/// The frames that wait for a connection.
+/// The messages that wait for a connection.
 #[derive(Debug)]
 pub struct Outbox {
-    variant: Variant,
+    dialect: Dialect,
     partial: Partial,
     /// Bytes of the front frame that were written.
     written: usize,
     control_bytes: usize,
     bytes: Bytes,
-    control: VecDeque<ControlFrame>,
+    control: VecDeque<Told>,
     data: VecDeque<Item>,
+    /// By which code the connection is closed, once that is on its way.
+    closed: Option<CloseCode>,
     /// What waits in all outboxes that count together, and what of it is counted for this one.
     all: Rc<Cell<usize>>,
     counted: usize,
-}
-
-/// A control frame: the connection's own, or one that others are sent as well.
-#[derive(Debug)]
-enum ControlFrame {
-    Own(Box<[u8]>),
-    Shared(Rc<[u8]>),
-}
-
-impl Deref for ControlFrame {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Own(frame) => frame,
-            Self::Shared(frame) => frame,
-        }
-    }
 }
 
 impl Drop for Outbox {
@@ -125,22 +112,23 @@ impl Drop for Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox of a connection that is sent `variant`.
+    /// An empty outbox of a connection that speaks `dialect`.
     #[must_use]
-    pub fn new(variant: impl Into<Variant>) -> Self {
-        Self::counted(variant, Rc::default())
+    pub fn new(dialect: impl Into<Dialect>) -> Self {
+        Self::counted(dialect, Rc::default())
     }
 
     /// An empty outbox whose bytes are counted in `all`, together with those of other outboxes.
-    pub(crate) fn counted(variant: impl Into<Variant>, all: Rc<Cell<usize>>) -> Self {
+    pub(crate) fn counted(dialect: impl Into<Dialect>, all: Rc<Cell<usize>>) -> Self {
         Self {
-            variant: variant.into(),
+            dialect: dialect.into(),
             partial: Partial::None,
             written: 0,
             control_bytes: 0,
             bytes: Bytes::default(),
             control: VecDeque::new(),
             data: VecDeque::new(),
+            closed: None,
             all,
             counted: 0,
         }
@@ -191,27 +179,52 @@ impl Outbox {
         self.bytes.answers
     }
 
-    pub(crate) fn push_control(&mut self, frame: Box<[u8]>) {
-        self.push_lone(ControlFrame::Own(frame));
+    /// By which code the connection is closed, once that is on its way or written.
+    #[must_use]
+    pub fn closed(&self) -> Option<CloseCode> {
+        self.closed
     }
 
-    /// Appends a control frame that others are sent as well.
-    pub(crate) fn push_shared(&mut self, frame: Rc<[u8]>) {
-        self.push_lone(ControlFrame::Shared(frame));
+    /// Appends a control message.
+    pub(crate) fn push_control(&mut self, reach: Reach, bytes: Box<[u8]>) {
+        self.tell(ControlBytes::Own(bytes), true, reach);
     }
 
-    fn push_lone(&mut self, frame: ControlFrame) {
+    /// Appends a ping or pong.
+    pub(crate) fn push_signal(&mut self, bytes: Box<[u8]>) {
+        self.tell(ControlBytes::Own(bytes), false, Reach::Nowhere);
+    }
+
+    /// Appends a control message that others are sent as well.
+    pub(crate) fn push_shared(&mut self, bytes: Rc<[u8]>) {
+        self.tell(ControlBytes::Shared(bytes), true, Reach::Nowhere);
+    }
+
+    /// Appends what closes the connection with `code`, before the data that waits.
+    pub(crate) fn push_close(&mut self, code: CloseCode, bytes: Box<[u8]>) {
+        self.closed = Some(code);
+        self.push_control(Reach::Nowhere, bytes);
+    }
+
+    /// The same, behind what waits.
+    pub(crate) fn push_close_behind(&mut self, code: CloseCode, bytes: Box<[u8]>) {
+        self.closed = Some(code);
+        self.push_answer(Reach::Nowhere, bytes);
+    }
+
+    fn tell(&mut self, bytes: ControlBytes, speaks: bool, reach: Reach) {
+        let told = Told { bytes, speaks, reach };
         if is_planted(Fault::AnswersBehindData) {
-            return self.push_answer(frame[..].into());
+            return self.push_answer(reach, told.bytes().into());
         }
-        self.control_bytes += frame.len();
-        self.control.push_back(frame);
+        self.control_bytes += told.bytes().len();
+        self.control.push_back(told);
         self.count();
     }
 
     /// Appends an answer that must keep its place among the data.
-    pub(crate) fn push_answer(&mut self, frame: Box<[u8]>) {
-        self.push(Item::Answer(frame));
+    pub(crate) fn push_answer(&mut self, reach: Reach, bytes: Box<[u8]>) {
+        self.push(Item::Answer(Box::new(Answer { reach, bytes })));
     }
 
     /// The same, of one that tells where subscriptions stand.
@@ -304,15 +317,16 @@ impl Outbox {
         self.count();
     }
 
-    /// Replaces answers of which nothing was written by what `rewritten` gives for them, if anything.
-    pub(crate) fn rewrite_answers(&mut self, mut rewritten: impl FnMut(&Placing) -> Option<Box<[u8]>>) {
+    /// Has `correct` change the results of the answers of which nothing was written, given the number of each; it says whether it
+    /// did.
+    pub(crate) fn correct_answers(&mut self, mut correct: impl FnMut(u32, &mut [AckResult]) -> bool) {
         let begun = usize::from(self.partial == Partial::Data);
         for item in self.data.iter_mut().skip(begun) {
-            if let Item::Placing(placing) = item
-                && let Some(new) = rewritten(placing)
-            {
-                self.bytes.answers = self.bytes.answers - placing.frame.len() + new.len();
-                placing.frame = new;
+            if let Item::Placing(placing) = item {
+                self.bytes.answers -= placing.len();
+                let number = placing.number;
+                placing.correct(self.dialect, |results| correct(number, results));
+                self.bytes.answers += placing.len();
             }
         }
         self.count();
@@ -329,27 +343,28 @@ impl Outbox {
     pub fn memory_bytes(&self) -> usize {
         let answers = self.data.iter().filter(|item| item.fanout().is_none());
         self.data.capacity() * size_of::<Item>()
-            + self.control.capacity() * size_of::<ControlFrame>()
+            + self.control.capacity() * size_of::<Told>()
             + self.control_bytes
             + answers.map(Item::len).sum::<usize>()
     }
 
-    /// The waiting frames in the order they must be written.
+    /// The waiting messages in the order they must be written.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
         let begun = usize::from(self.partial == Partial::Data);
-        let variant = self.variant;
+        let dialect = self.dialect;
         let first = self
             .data
             .range(..begun)
-            .map(move |item| waiting_data(item, variant));
-        let control = self.control.iter().map(|frame| Waiting {
-            bytes: frame,
+            .map(move |item| waiting_data(item, dialect));
+        let control = self.control.iter().map(|told| Waiting {
+            bytes: told.bytes(),
             fanout: None,
+            reach: told.reach,
         });
         let rest = self
             .data
             .range(begun..)
-            .map(move |item| waiting_data(item, variant));
+            .map(move |item| waiting_data(item, dialect));
         first
             .chain(control)
             .chain(rest)
@@ -402,9 +417,9 @@ impl Outbox {
                 }
                 len
             } else {
-                let len = self.control[0].len();
+                let len = self.control[0].bytes().len();
                 if count >= len {
-                    spoke |= !is_ping_or_pong(&self.control[0]);
+                    spoke |= self.control[0].speaks;
                     self.control.pop_front();
                     self.control_bytes -= len;
                 }
@@ -454,14 +469,10 @@ impl Outbox {
     }
 }
 
-fn is_ping_or_pong(frame: &[u8]) -> bool {
-    let opcode = frame.first().and_then(|first| Opcode::from_bits(first & 0x0f));
-    matches!(opcode, Some(Opcode::Ping | Opcode::Pong))
-}
-
-fn waiting_data(item: &Item, variant: Variant) -> Waiting<'_> {
+fn waiting_data(item: &Item, dialect: Dialect) -> Waiting<'_> {
     Waiting {
-        bytes: item.bytes(variant),
+        bytes: item.bytes(dialect),
         fanout: item.fanout(),
+        reach: item.reach(),
     }
 }

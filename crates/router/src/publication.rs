@@ -1,15 +1,15 @@
-//! One message on its way to its subscribers, encoded at most once per variant.
+//! One message on its way to its subscribers, encoded at most once per dialect.
 //!
-//! A publication never changes after it was made; what it lazily gains are its encoded frames. It never knows who
+//! A publication never changes after it was made; what it lazily gains are its encoded frames and events. It never knows who
 //! receives it.
 
 use std::sync::{Arc, OnceLock};
 
 use tickwire_wire::codec::{DataOp, Stamp};
-use tickwire_wire::deflate::{Deflater, Variant};
-use tickwire_wire::frame::{Frames, Shared};
+use tickwire_wire::deflate::Deflater;
+use tickwire_wire::frame::{Frames, Shared, payload_of};
 use tickwire_wire::message::StaleReason;
-use tickwire_wire::{Codec, Epoch, Kind, Micros, Payload, Seq, Topic};
+use tickwire_wire::{Codec, Dialect, Epoch, Kind, Micros, Payload, Seq, Topic};
 
 use crate::memory::{Held, MESSAGE_OVERHEAD, Memory, Place};
 
@@ -83,7 +83,7 @@ impl Publication {
     /// The whole plain frame, header included, for readers of `codec`, and whether this call encoded it.
     pub fn frame(&self, codec: Codec, op: DataOp) -> (&[u8], bool) {
         let frames = self.frames(op);
-        if let Some(bytes) = frames.peek(Variant::plain(codec)) {
+        if let Some(bytes) = frames.peek(codec.into()) {
             return (bytes, false); // as it is for all but the first
         }
         let (bytes, encoded) = frames.get(codec, op, self.stamp(), &self.payload);
@@ -93,33 +93,56 @@ impl Publication {
         (bytes, encoded)
     }
 
-    /// The whole frame, header included, for subscribers of `variant`; `deflater` compresses it if it is to be and was not.
-    pub fn frame_for(&self, variant: Variant, op: DataOp, deflater: &mut Deflater) -> Shared<'_> {
+    /// The message as JSON, as frames and events have it.
+    pub fn json(&self, op: DataOp) -> &[u8] {
+        payload_of(self.frame(Codec::Json, op).0)
+    }
+
+    /// The whole frame or event, header included, for subscribers of `dialect`; `deflater` compresses it if it is to be and was
+    /// not.
+    pub fn frame_for(&self, dialect: Dialect, op: DataOp, deflater: &mut Deflater) -> Shared<'_> {
         let frames = self.frames(op);
-        if let Some(bytes) = frames.peek(variant) {
+        if let Some(bytes) = frames.peek(dialect) {
             // As it is for all but the first.
             return Shared {
                 bytes,
                 encoded: [None; 2],
             };
         }
-        let shared = frames.get_for(variant, op, self.stamp(), &self.payload, deflater);
+        let shared = frames.get_for(dialect, op, self.stamp(), &self.payload, deflater);
+        self.count(&shared);
+        shared
+    }
+
+    /// What any subscriber of `dialect` takes, compressed by nobody.
+    pub(crate) fn plain_for(&self, dialect: Dialect, op: DataOp) -> &[u8] {
+        match dialect {
+            Dialect::WebSocket(variant) => self.frame(variant.codec(), op).0,
+            Dialect::Sse(framing) => {
+                let shared = self.frames(op).event(op, self.stamp(), &self.payload);
+                self.count(&shared);
+                framing.of_chunk(shared.bytes)
+            }
+        }
+    }
+
+    /// Counts the memory of what was encoded.
+    fn count(&self, shared: &Shared<'_>) {
         for encoded in shared.encoded.iter().flatten() {
             self.held
                 .frame_made(encoded.frame_payload_bytes, &self.lineage.memory);
         }
-        shared
     }
 
-    /// The frame that [`Self::frame_for`] gave before.
+    /// What [`Self::frame_for`] gave before.
     #[inline]
     #[must_use]
-    pub fn made(&self, variant: Variant, op: DataOp) -> Option<&[u8]> {
+    pub fn made(&self, dialect: Dialect, op: DataOp) -> Option<&[u8]> {
         let frames = match op {
             DataOp::Update => &self.update,
             DataOp::Snapshot => &**self.snapshot.get()?,
         };
-        frames.peek(variant)
+        frames.peek(dialect)
     }
 
     fn frames(&self, op: DataOp) -> &Frames {
@@ -182,9 +205,11 @@ impl Publication {
 
 #[cfg(test)]
 mod tests {
+    use tickwire_wire::Variant;
     use tickwire_wire::deflate::WindowBits;
     use tickwire_wire::frame::is_deflated;
     use tickwire_wire::market;
+    use tickwire_wire::sse::Framing;
 
     use super::*;
 
@@ -198,11 +223,13 @@ mod tests {
         let deflated = Codec::ALL.map(|codec| {
             let variant = Variant::deflated(codec, WindowBits::MAX);
             let frame = publication
-                .frame_for(variant, DataOp::Update, &mut deflater)
+                .frame_for(variant.into(), DataOp::Update, &mut deflater)
                 .bytes;
             if is_deflated(frame) { frame.len() } else { 0 }
         });
-        let frames = plain.into_iter().chain(deflated);
+        let events = Dialect::Sse(Framing::Chunked);
+        let event = publication.frame_for(events, DataOp::Update, &mut deflater);
+        let frames = plain.into_iter().chain(deflated).chain([event.bytes.len()]);
         size_of::<Publication>() + publication.payload.heap_bytes() + frames.sum::<usize>()
     }
 

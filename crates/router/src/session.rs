@@ -11,7 +11,7 @@ mod timers;
 
 use std::rc::Rc;
 
-use tickwire_wire::{CloseCode, Codec, Micros, Variant};
+use tickwire_wire::{CloseCode, Dialect, Micros};
 
 use crate::outbox::Outbox;
 use crate::planted::{Fault, is_planted};
@@ -76,7 +76,7 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     /// Tells this connection from earlier ones with the same number.
     pub(crate) generation: u32,
-    pub(crate) variant: Variant,
+    pub(crate) dialect: Dialect,
     pub(crate) transport: Transport,
     pub(crate) rights: Rc<Rights>,
     /// To whom the topics count that it makes, if there are quotas.
@@ -147,10 +147,5 @@ impl Session {
         if self.writing == Writing::Offered {
             self.writing = Writing::Idle;
         }
-    }
-
-    #[inline]
-    pub(crate) fn codec(&self) -> Codec {
-        self.variant.codec()
     }
 }

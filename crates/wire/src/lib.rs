@@ -1,4 +1,4 @@
-//! What crosses a Tickwire socket: topics, messages, codecs, frames encoded once, close codes, limits.
+//! What crosses a Tickwire socket: topics, messages, codecs, dialects, frames and events encoded once, close codes, limits.
 //!
 //! Pure: never a socket, a clock, a thread or the environment. Both sides of the wire use it, the broker and its clients;
 //! PROTOCOL.md is its specification.
@@ -8,6 +8,7 @@ pub mod close;
 pub mod codec;
 pub mod decimal;
 pub mod deflate;
+pub mod dialect;
 pub mod error;
 pub mod frame;
 pub mod ids;
@@ -18,12 +19,14 @@ pub mod message;
 mod msgpack;
 pub mod pattern_sets;
 pub mod secret;
+pub mod sse;
 pub mod topic;
 
 pub use close::CloseCode;
 pub use codec::Codec;
 pub use decimal::{Decimal, DecimalError};
 pub use deflate::Variant;
+pub use dialect::Dialect;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{Epoch, Micros, Seq};
 pub use json_text::{JsonError, JsonText};

@@ -124,6 +124,8 @@ pub const HEADERS_MAX: usize = 100;
 pub const BULK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most `topic=` parameters of one server-sent-events request.
 pub const SSE_TOPICS_MAX: usize = 64;
+/// Bytes that a client may send behind its request for server-sent events, which mean nothing; more is not read.
+pub const SSE_HEARD_BYTES_MAX: usize = 8 * 1024;
 /// Default for the most messages that `GET …/history` returns.
 pub const HISTORY_PAGE: usize = 100;
 /// Most messages that `GET …/history` returns, whatever its `limit` says.

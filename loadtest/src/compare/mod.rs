@@ -173,6 +173,7 @@ fn rounds(
                 protocol: match scenario.codec {
                     Wording::Json => peer.protocol,
                     Wording::Msgpack => peers::packed(),
+                    Wording::Sse => peers::events(),
                 },
                 scenario,
                 script,

@@ -92,6 +92,7 @@ impl Rig {
         let clock = Clock::start();
         let mut endpoint = server.endpoint(protocol);
         endpoint.handshake.deflate = scenario.deflate;
+        endpoint.handshake.events = protocol.events(&scenario.wishes(0));
         let crowd = Crowd::new(protocol, scenario, script.clone(), clock)?;
         let connections = scenario.subscribers as usize + 1;
         let swarm = Swarm::new(&endpoint, connections, interrupt, crowd)?.with_events_max(EVENTS_MAX);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
+use tickwire_wire::limits::SSE_TOPICS_MAX;
 
 /// Each name with the text of its file.
 macro_rules! named {
@@ -36,6 +37,7 @@ pub(crate) const NAMED: &[(&str, &str)] = &named![
     "wildcards",
     "codec-json",
     "codec-msgpack",
+    "sse-1k",
     "two-shards-hot",
     "two-shards-market",
     "idle",
@@ -74,6 +76,8 @@ pub(crate) enum Wording {
     Json,
     /// MessagePack, which only Tickwire supports.
     Msgpack,
+    /// In JSON as server-sent events, which only Tickwire knows.
+    Sse,
 }
 
 /// A scenario.
@@ -205,12 +209,22 @@ impl Scenario {
         if self.kind == Kind::Replay {
             within("speed", self.speed, 1..=1_000)?;
         }
-        if self.codec == Wording::Msgpack && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
+        if self.codec != Wording::Json && (self.peers != ["tickwire"] || self.kind == Kind::Replay) {
             bail!(
-                "scenario {}: peers = {:?} must be [\"tickwire\"], and the kind not replay, with codec = \"msgpack\"",
+                "scenario {}: peers = {:?} must be [\"tickwire\"], and the kind not replay, with codec = \"{}\"",
                 self.name,
-                self.peers
+                self.peers,
+                if self.codec == Wording::Sse {
+                    "sse"
+                } else {
+                    "msgpack"
+                }
             );
+        }
+        if self.codec == Wording::Sse {
+            // All streams are asked for in the same way.
+            within("topics_each", self.topics_each, self.topics..=self.topics)?;
+            within("topics", self.topics, 1..=SSE_TOPICS_MAX as u32)?;
         }
         if self.pattern.is_some() {
             // A pattern stands for all topics.

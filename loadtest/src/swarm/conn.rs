@@ -1,6 +1,7 @@
-//! One non-blocking WebSocket connection of the load test: connect, handshake, frames in, masked frames out.
+//! One non-blocking connection of the load test: connect, handshake, frames in, masked frames out; or a stream of server-sent
+//! events.
 //!
-//! It knows WebSocket and nothing of the protocol over it. It holds no buffer while nothing is incomplete: bytes are
+//! It knows WebSocket and events, and nothing of the protocol over them. It holds no buffer while nothing is incomplete: bytes are
 //! read into memory that all connections share. It answers pings. What waits to be written is not bounded here: callers
 //! only send requests, and decide how many. When anything breaks, the connection ends and reports why, once.
 
@@ -18,6 +19,7 @@ use tickwire_wire::frame::{Opcode, client_frame};
 use tickwire_wire::{CloseCode, Micros};
 
 use crate::swarm::connections::Endpoint;
+use crate::swarm::events::{EventFault, EventReader};
 use crate::swarm::frame::{Frame, FrameFault, FrameReader};
 use crate::swarm::handshake::{Handshake, HandshakeFault};
 use crate::swarm::inflated::Inflated;
@@ -71,6 +73,8 @@ pub(crate) enum Ending {
     Handshake(#[from] HandshakeFault),
     #[error(transparent)]
     Frame(#[from] FrameFault),
+    #[error(transparent)]
+    Events(#[from] EventFault),
     #[error("a compressed message: {0}")]
     Inflate(#[from] BadDeflate),
     #[error("all connections together have {held} bytes of incomplete messages, at most {max} are held")]
@@ -138,6 +142,8 @@ pub(crate) struct Connection {
     phase: Phase,
     settled: bool,
     reader: FrameReader,
+    /// What reads events, if it is a stream.
+    events: Option<Box<EventReader>>,
     /// The part of the handshake's answer that has come.
     head: Vec<u8>,
     /// The bytes that wait to be written.
@@ -164,6 +170,7 @@ impl Connection {
             phase: Phase::Connecting,
             settled: false,
             reader: FrameReader::default(),
+            events: None,
             head: Vec::new(),
             out: Vec::new(),
         })
@@ -187,7 +194,7 @@ impl Connection {
 
     /// How many bytes of an incomplete message it holds.
     pub(crate) fn held(&self) -> usize {
-        self.reader.held()
+        self.reader.held() + self.events.as_ref().map_or(0, |events| events.held())
     }
 
     /// Makes the connection end with a reset when it is dropped, so that its port is free at once.
@@ -207,6 +214,9 @@ impl Connection {
     /// When the connection broke, or was not open and so has ended.
     pub(crate) fn close(&mut self) -> Result<(), Ending> {
         if self.phase != Phase::Open {
+            return Err(Ending::Finished);
+        }
+        if self.events.is_some() {
             return Err(Ending::Finished);
         }
         self.phase = Phase::Closing;
@@ -258,7 +268,14 @@ impl Connection {
             Err(error) => return Err(Ending::NotConnected(error)),
         }
         self.phase = Phase::Handshaking;
-        self.out.extend_from_slice(handshake.request().as_bytes());
+        let request = match &handshake.events {
+            Some(path) if self.id.0 > 0 => {
+                self.events = Some(Box::default());
+                handshake.events_request(path)
+            }
+            _ => handshake.request(),
+        };
+        self.out.extend_from_slice(request.as_bytes());
         self.flush()?;
         Ok(true)
     }
@@ -270,7 +287,11 @@ impl Connection {
             return self.frames(bytes, &mut shared.inflated, handler);
         }
         self.head.extend_from_slice(bytes);
-        let Some(end) = handshake.check(&self.head)? else {
+        let checked = match self.events {
+            Some(_) => Handshake::check_events(&self.head)?,
+            None => handshake.check(&self.head)?,
+        };
+        let Some(end) = checked else {
             return Ok(());
         };
         self.phase = Phase::Open;
@@ -292,6 +313,12 @@ impl Connection {
         let deflate = self.reader.accepts_deflated();
         let received = handler.reading();
         let (id, out, settled) = (self.id, &mut self.out, &mut self.settled);
+        if let Some(events) = &mut self.events {
+            events.feed(bytes, |data| {
+                handler.message(id, data, received, &mut Reply::new(out, settled));
+            })?;
+            return Ok(());
+        }
         self.reader.feed(
             bytes,
             |Frame {

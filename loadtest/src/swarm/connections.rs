@@ -60,6 +60,7 @@ impl Endpoint {
                 host: address.to_string(),
                 path: path.to_owned(),
                 subprotocol,
+                events: None,
                 deflate: false,
             },
             has_sources: matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback()),

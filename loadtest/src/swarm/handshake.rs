@@ -33,6 +33,8 @@ pub(crate) struct Handshake {
     pub(crate) path: String,
     /// The only subprotocol that is offered, if there is one. The server must choose it.
     pub(crate) subprotocol: Option<&'static str>,
+    /// The path, with query, of the server-sent events that every connection but the first asks for instead.
+    pub(crate) events: Option<String>,
     /// Whether permessage-deflate is offered and must be accepted, without context takeover by the server. What comes
     /// is then the same for all connections.
     pub(crate) deflate: bool,
@@ -56,6 +58,35 @@ impl Handshake {
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}{extension}\r\n"
         )
+    }
+
+    /// The request for server-sent events at `path`.
+    pub(crate) fn events_request(&self, path: &str) -> String {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
+            self.host
+        )
+    }
+
+    /// As [`Self::check`], of the answer to a request for server-sent events.
+    ///
+    /// # Errors
+    /// When the answer is anything but a stream in chunks.
+    pub(crate) fn check_events(bytes: &[u8]) -> Result<Option<usize>, HandshakeFault> {
+        let Some((status, end)) = answered(bytes)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes[..end - END.len()]);
+        let is_stream = status == 200
+            && values(&text, "Content-Type") == ["text/event-stream"]
+            && values(&text, "Transfer-Encoding") == ["chunked"];
+        match is_stream {
+            true => Ok(Some(end)),
+            false => Err(HandshakeFault(format!(
+                "is {:?} and no stream in chunks",
+                shown(bytes)
+            ))),
+        }
     }
 
     /// Reads the bytes of the answer so far. Returns where its head ends once that is complete and right.
@@ -166,6 +197,7 @@ mod tests {
             host: "example.com".to_owned(),
             path: "/v1/ws".to_owned(),
             subprotocol: Some("tickwire.v1.json"),
+            events: None,
             deflate: false,
         }
     }
@@ -238,6 +270,7 @@ mod tests {
     #[test]
     fn compression_must_be_agreed_on_without_context_takeover() {
         let handshake = Handshake {
+            events: None,
             deflate: true,
             ..handshake()
         };

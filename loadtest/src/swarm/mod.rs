@@ -7,6 +7,7 @@ pub(crate) mod broker;
 pub(crate) mod certificates;
 pub(crate) mod conn;
 pub(crate) mod connections;
+pub(crate) mod events;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod head;

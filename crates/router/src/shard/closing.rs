@@ -1,8 +1,7 @@
-//! How a session ends: with a close frame, its own or the answer to its client's, and then without a word.
+//! How a session ends: with a close, its own or the answer to its client's, and then without a word.
 
 use std::cmp::Reverse;
 
-use tickwire_wire::frame::close_frame;
 use tickwire_wire::limits::CONTROL_QUEUE_BYTES_MAX;
 use tickwire_wire::{CloseCode, Micros};
 
@@ -34,7 +33,7 @@ impl Shard {
         }
     }
 
-    /// Ends a session with a close frame: the data that waits for it is dropped, but for a frame begun.
+    /// Ends a session with a close: the data that waits for it is dropped, but for a frame begun.
     pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str, now: Micros) {
         if self.open_session(id).is_none() {
             return;
@@ -46,14 +45,15 @@ impl Shard {
         let Some(session) = self.session(id) else { return };
         session.phase = Phase::Closing(deadline);
         let dropped = session.outbox.purge(|_| true);
-        session.outbox.push_control(close_frame(code, reason));
+        let bytes = session.dialect.close(code, reason);
+        session.outbox.push_close(code, bytes);
         let entry = Reverse((deadline, id, session.generation));
         self.counts.ledger.dropped += dropped;
         self.deadlines.push(entry);
         self.mark_dirty(id);
     }
 
-    /// Whether the session is closing and its close frame was written: the sending side can be shut.
+    /// Whether the session is closing and its close was written: the sending side can be shut.
     #[must_use]
     pub fn is_finished(&self, id: SessionId) -> bool {
         self.sessions

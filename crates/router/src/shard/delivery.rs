@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::{Micros, Variant};
+use tickwire_wire::{Dialect, Micros};
 
 use super::Shard;
-use super::joined::joined_frame;
-use super::status::StatusFrames;
+use super::joined::joined_bytes;
+use super::status::StatusBytes;
 use crate::item::{self, Frame, Joined, Sort};
 use crate::outbox::Fanout;
 use crate::planted::{Fault, is_planted};
@@ -94,9 +94,9 @@ impl Shard {
         let publication = publication.clone();
         let fanout = Rc::new(Fanout { publication, op });
         let publication = &fanout.publication;
-        // Lengths of its frames by variant, 0 where not known yet.
-        let mut lengths = [0; Variant::COUNT];
-        let (mut statuses, mut handed) = (StatusFrames::default(), 0);
+        // Lengths of its frames by dialect, 0 where not known yet.
+        let mut lengths = [0; Dialect::COUNT];
+        let (mut statuses, mut handed) = (StatusBytes::default(), 0);
         for subscriber in subscribers {
             if subscriber.behind || publication.seq <= subscriber.after {
                 continue;
@@ -122,19 +122,19 @@ impl Shard {
             if !subscriber.opening.introduced()
                 && let Some(cell) = &slot.cell
             {
-                let codec = session.codec();
-                let frame = joined_frame(cell, &mut slot.announcement, codec, subscriber.after);
+                let dialect = session.dialect;
+                let bytes = joined_bytes(cell, &mut slot.announcement, dialect, subscriber.after);
                 let live = true;
-                session.outbox.push_joined(Joined { topic, live, frame });
+                session.outbox.push_joined(Joined { topic, live, bytes });
                 subscriber.opening.introduce();
             }
             subscriber.after = publication.seq;
             if subscriber.told.doubt() != publication.doubt {
                 statuses.push(session, subscriber, publication);
             }
-            let length = &mut lengths[session.variant.index()];
+            let length = &mut lengths[session.dialect.index()];
             if *length == 0 {
-                let shared = publication.frame_for(session.variant, op, &mut self.deflater);
+                let shared = publication.frame_for(session.dialect, op, &mut self.deflater);
                 *length = item::length(shared.bytes);
                 self.counts.encoded(op, &shared);
             }

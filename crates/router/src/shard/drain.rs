@@ -10,7 +10,6 @@
 
 use std::cmp::Reverse;
 
-use tickwire_wire::frame::close_frame;
 use tickwire_wire::{CloseCode, Control, Micros};
 
 use super::Shard;
@@ -150,7 +149,8 @@ impl Shard {
         let Some(session) = self.session(id) else { return };
         let until = now.plus_ms(patience_ms);
         session.phase = Phase::Leaving(until);
-        session.outbox.push_answer(close_frame(CloseCode::DRAIN, REASON));
+        let bytes = session.dialect.close(CloseCode::DRAIN, REASON);
+        session.outbox.push_close_behind(CloseCode::DRAIN, bytes);
         let entry = Reverse((until, id, session.generation));
         self.deadlines.push(entry);
         self.mark_dirty(id);

@@ -7,6 +7,7 @@
 use tickwire_wire::frame::Opcode;
 
 use super::Shard;
+use crate::item::Reach;
 use crate::session::{Session, SessionId, Transport};
 
 impl Shard {
@@ -26,9 +27,9 @@ impl Shard {
     /// Sends a message back to the client that sent it, compressed if that was agreed on. Like all control frames it is sent
     /// even if the session is closed before that.
     pub fn echo(&mut self, id: SessionId, opcode: Opcode, payload: &[u8]) {
-        let Some(variant) = self.variant(id) else { return };
-        let bytes = self.deflater.message(opcode, payload, variant.window());
-        self.send_frame(id, bytes);
+        let Some(dialect) = self.dialect(id) else { return };
+        let bytes = self.deflater.message(opcode, payload, dialect.window());
+        self.send_bytes(id, Reach::Nowhere, bytes);
     }
 }
 

@@ -7,54 +7,54 @@
 
 use std::rc::{Rc, Weak};
 
-use tickwire_wire::{Codec, Control, Seq};
+use tickwire_wire::{Control, Dialect, Seq};
 
+use super::Subscriber;
 use super::session_mut::SessionMut;
-use super::{Shard, Subscriber};
 use crate::cell::TopicCell;
 use crate::item::Joined;
 use crate::planted::{Fault, is_planted};
 use crate::publication::TopicId;
 
-/// The `joined` of a topic at one of its numbers: encoded once per codec as long as it waits anywhere.
+/// The `joined` of a topic at one of its numbers: encoded once per form as long as it waits anywhere.
 #[derive(Debug)]
 pub(super) struct Announcement {
     seq: Seq,
-    frames: [Weak<[u8]>; Codec::ALL.len()],
+    bytes: [Weak<[u8]>; Dialect::FORMS],
 }
 
 impl Announcement {
     fn new(seq: Seq) -> Self {
         Self {
             seq,
-            frames: Codec::ALL.map(|_| Weak::<[u8; 0]>::new() as Weak<[u8]>),
+            bytes: [(); Dialect::FORMS].map(|()| Weak::<[u8; 0]>::new() as Weak<[u8]>),
         }
     }
 }
 
-/// The frame that says in `codec` that a subscription to the topic of `cell` begins after `seq`. It is kept in `announcement`.
-pub(super) fn joined_frame(
+/// What says in `dialect` that a subscription to the topic of `cell` begins after `seq`. It is kept in `announcement`.
+pub(super) fn joined_bytes(
     cell: &TopicCell,
     announcement: &mut Option<Box<Announcement>>,
-    codec: Codec,
+    dialect: Dialect,
     seq: Seq,
 ) -> Rc<[u8]> {
     let announcement = announcement.get_or_insert_with(|| Box::new(Announcement::new(seq)));
     if announcement.seq != seq {
         **announcement = Announcement::new(seq);
     }
-    let made = &mut announcement.frames[codec as usize];
-    if let Some(frame) = made.upgrade() {
-        return frame;
+    let made = &mut announcement.bytes[dialect.form()];
+    if let Some(bytes) = made.upgrade() {
+        return bytes;
     }
     let joined = Control::Joined {
         topic: cell.topic().to_string(),
         epoch: cell.position().epoch,
         seq,
     };
-    let frame: Rc<[u8]> = Shard::control_frame(codec, &joined).into();
-    *made = Rc::downgrade(&frame);
-    frame
+    let bytes: Rc<[u8]> = dialect.control(&joined).into();
+    *made = Rc::downgrade(&bytes);
+    bytes
 }
 
 impl SessionMut<'_> {
@@ -74,9 +74,9 @@ impl SessionMut<'_> {
             && !says_nothing
             && let Some(cell) = slot.cell.as_deref()
         {
-            let frame = joined_frame(cell, &mut slot.announcement, self.session.codec(), after);
+            let bytes = joined_bytes(cell, &mut slot.announcement, self.session.dialect, after);
             let live = false;
-            self.session.outbox.push_joined(Joined { topic, live, frame });
+            self.session.outbox.push_joined(Joined { topic, live, bytes });
             subscriber.opening.introduce();
         }
     }

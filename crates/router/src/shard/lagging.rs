@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::frame::payload_of;
 use tickwire_wire::message::GapReason;
-use tickwire_wire::{Control, Micros, Seq, ServerMessage};
+use tickwire_wire::{Micros, Seq};
 
 use super::session_mut::SessionMut;
 use super::{First, Missed, Shard};
-use crate::item::{self, Frame, Item, Placing, Sort, SourceState};
+use crate::item::{self, Frame, Item, Sort, SourceState};
 use crate::planted::{Fault, is_planted};
 use crate::publication::{Publication, TopicId};
 use crate::session::SessionId;
@@ -103,29 +102,25 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let (codec, topics) = (session.codec(), &session.subscriptions.topics);
+        let topics = &session.subscriptions.topics;
         // An ack from before a subscription is of another one of the topic, which had ended.
         let standing = |topic: &str, number: u32| {
             let topic = directory.find(topic)?.id();
             let subscription = topics.get(&topic).filter(|of_now| of_now.is_of_ack(number))?;
             Some(slots[topic.index()].at(subscription.place).after)
         };
-        session.outbox.rewrite_answers(|Placing { number, frame }| {
-            let message = codec.decode_server(payload_of(frame));
-            let Ok(ServerMessage::Control(Control::Ack { id, mut results })) = message else {
-                return None;
-            };
+        session.outbox.correct_answers(|number, results| {
             let mut changed = false;
             // Where a resume begins is in the request.
             for result in results.iter_mut().filter(|result| result.recovered.is_none()) {
                 if let Some(seq) = &mut result.seq
-                    && let Some(at) = standing(&result.topic, *number)
+                    && let Some(at) = standing(&result.topic, number)
                     && at < *seq
                 {
                     (*seq, changed) = (at, true);
                 }
             }
-            changed.then(|| Self::control_frame(codec, &Control::Ack { id, results }))
+            changed
         });
     }
 }
@@ -202,7 +197,7 @@ impl SessionMut<'_> {
             return;
         }
         let mut may_be_again = false;
-        let (variant, subscriptions, slots) = (session.variant, &session.subscriptions, &mut *self.slots);
+        let (dialect, subscriptions, slots) = (session.dialect, &session.subscriptions, &mut *self.slots);
         let mut learnt: Vec<(TopicId, Seq)> = Vec::new();
         // The newest may change meanwhile: whether a topic's last frame is replaced by it is asked once.
         let mut decided = FxHashSet::default();
@@ -239,7 +234,7 @@ impl SessionMut<'_> {
                 DataOp::Update => Sort::Pulled,
                 DataOp::Snapshot => Sort::Newer,
             };
-            let shared = newest.frame_for(variant, op, deflater);
+            let shared = newest.frame_for(dialect, op, deflater);
             let length = item::length(shared.bytes);
             counts.encoded(op, &shared);
             Some(Frame::of(newest, op, length, sort, skips).introducing(frame.introduces))

@@ -5,6 +5,7 @@
 //! it fills outboxes, and each session that has something waiting is handed out once by [`Shard::next_dirty`].
 
 mod anew;
+mod answers;
 mod audit;
 mod caps;
 mod closing;
@@ -53,17 +54,19 @@ use piecewise::Piece;
 pub(crate) use piecewise::Unfinished;
 use rate::RateTimers;
 pub(crate) use resume::{LeftAt, Missed, Places};
+use rustc_hash::FxHashMap;
 use sessions::Sessions;
 use slot::{First, Opening, Slot, Subscriber};
 use tickwire_wire::deflate::Deflater;
-use tickwire_wire::frame::frame;
-use tickwire_wire::{Codec, Control, Micros, Pattern, Seq, Variant};
+use tickwire_wire::message::AckResult;
+use tickwire_wire::{Control, Dialect, Micros, Pattern, Refusal, Seq};
 use writing::Rounds;
 
 use crate::counts::Counts;
 use crate::directory::{Directory, ShardId};
 use crate::index::PatternIndex;
 use crate::ingress::Ingress;
+use crate::item::Reach;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::publication::{Publication, TopicId};
@@ -170,8 +173,10 @@ pub struct Shard {
     chunk: Vec<Arc<Publication>>,
     /// Compresses publications for those who take them compressed.
     deflater: Deflater,
-    /// The last heartbeat that was sent, by codec.
-    heartbeats: [Option<(Micros, Rc<[u8]>)>; Codec::ALL.len()],
+    /// The last heartbeat that was sent, by form.
+    heartbeats: [Option<(Micros, Rc<[u8]>)>; Dialect::FORMS],
+    /// What became of the subscriptions of streams that have not been told yet.
+    answered: FxHashMap<SessionId, Result<Vec<AckResult>, Refusal>>,
     /// Subscriptions, each topic of a session counted once.
     subscriptions: usize,
     /// Sessions that lag.
@@ -217,7 +222,8 @@ impl Shard {
             rate_timers: RateTimers::default(),
             chunk: Vec::new(),
             deflater: Deflater::default(),
-            heartbeats: [const { None }; Codec::ALL.len()],
+            heartbeats: [const { None }; Dialect::FORMS],
+            answered: FxHashMap::default(),
             subscriptions: 0,
             lagging: BTreeSet::new(),
             lagging_seen: SessionId(0),
@@ -247,25 +253,25 @@ impl Shard {
         self.sessions.len() - self.removed
     }
 
-    /// A new connection, whose data messages are sent as `variant`. A WebSocket's first frame, the welcome, waits for it at
-    /// once; one that echoes has none.
+    /// A new connection, which is spoken to in `dialect`. Its first message, the welcome, waits for it at once; one that echoes
+    /// has none.
     ///
     /// # Panics
     /// With 2³² sessions.
     pub fn open(
         &mut self,
-        variant: impl Into<Variant>,
+        dialect: impl Into<Dialect>,
         transport: Transport,
         rights: Rc<Rights>,
         now: Micros,
     ) -> SessionId {
-        let variant = variant.into();
+        let dialect = dialect.into();
         self.generation = self.generation.wrapping_add(1);
-        let outbox = Outbox::counted(variant, self.waiting_bytes.clone());
+        let outbox = Outbox::counted(dialect, self.waiting_bytes.clone());
         let session = self.sessions.insert(|id| Session {
             id,
             outbox,
-            variant,
+            dialect,
             transport,
             phase: Phase::Open,
             writing: Writing::Idle,
@@ -319,20 +325,17 @@ impl Shard {
         self.session(id).filter(|session| session.is_open())
     }
 
-    fn control_frame(codec: Codec, message: &Control) -> Box<[u8]> {
-        frame(codec.opcode(), |out| codec.encode_control(message, out))
-    }
-
     fn send_control(&mut self, id: SessionId, message: &Control) {
+        let reach = self.reach_of(message);
         if let Some(session) = self.open_session(id) {
-            let bytes = Self::control_frame(session.codec(), message);
-            self.send_frame(id, bytes);
+            let bytes = session.dialect.control(message);
+            self.send_bytes(id, reach, bytes);
         }
     }
 
-    fn send_frame(&mut self, id: SessionId, bytes: Box<[u8]>) {
+    fn send_bytes(&mut self, id: SessionId, reach: Reach, bytes: Box<[u8]>) {
         if let Some(session) = self.open_session(id) {
-            session.outbox.push_control(bytes);
+            session.outbox.push_control(reach, bytes);
             self.mark_dirty(id);
         }
     }
@@ -343,10 +346,10 @@ impl Shard {
         self.sessions.get(id).is_some_and(Session::is_open)
     }
 
-    /// How a session's data messages are written.
+    /// As which bytes the messages of a session go to its client.
     #[must_use]
-    pub fn variant(&self, id: SessionId) -> Option<Variant> {
-        self.sessions.get(id).map(|session| session.variant)
+    pub fn dialect(&self, id: SessionId) -> Option<Dialect> {
+        self.sessions.get(id).map(|session| session.dialect)
     }
 
     /// Whether the session has published anything: it can be made to wait when there is too much to hand out.

@@ -31,7 +31,7 @@ impl Shard {
         let Some(session) = session.filter(|session| session.phase != Phase::Gone) else {
             return;
         };
-        let outbox = Outbox::counted(session.variant, self.waiting_bytes.clone());
+        let outbox = Outbox::counted(session.dialect, self.waiting_bytes.clone());
         let outbox = std::mem::replace(&mut session.outbox, outbox);
         self.counts.ledger.dropped += outbox.stands_for();
         if session.subscriptions.parting {

@@ -6,9 +6,9 @@ use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::GapReason;
 use tickwire_wire::{Control, Seq};
 
+use super::Subscriber;
 use super::session_mut::SessionMut;
-use super::status::StatusFrames;
-use super::{Shard, Subscriber};
+use super::status::StatusBytes;
 use crate::cell::TopicCell;
 use crate::item::{self, Frame, Gap, Sort};
 use crate::planted::{Fault, is_planted};
@@ -40,7 +40,7 @@ impl SessionMut<'_> {
         if behind {
             self.push_pulled(publication.clone(), sort, skips, introduces);
         }
-        StatusFrames::default().push(self.session, subscriber, &publication);
+        StatusBytes::default().push(self.session, subscriber, &publication);
         if !behind {
             self.push_pulled(publication, sort, skips, introduces);
         }
@@ -58,7 +58,7 @@ impl SessionMut<'_> {
             Sort::Live | Sort::Pulled | Sort::Promised => DataOp::Update,
             Sort::Newer | Sort::Repeat | Sort::Recovery | Sort::OneShot => DataOp::Snapshot,
         };
-        let shared = publication.frame_for(self.session.variant, op, self.deflater);
+        let shared = publication.frame_for(self.session.dialect, op, self.deflater);
         let length = item::length(shared.bytes);
         self.counts.encoded(op, &shared);
         match op {
@@ -93,7 +93,7 @@ impl SessionMut<'_> {
             reason,
             introduces: !subscriber.opening.introduced(),
             goes_on,
-            frame: Shard::control_frame(self.session.codec(), &gap),
+            bytes: self.session.dialect.control(&gap),
         };
         if !(is_planted(Fault::GapNotSent) && from.0 % 8 == 3) {
             self.session.outbox.push_gap(gap);

@@ -159,6 +159,7 @@ impl Shard {
     /// Answers a request with an error.
     pub fn refuse(&mut self, id: SessionId, request: Option<RequestId>, refusal: Refusal, now: Micros) {
         self.counts.refused(refusal.code);
+        self.keep_answer(id, || Err(refusal.clone()));
         let abusive = is_abusive(refusal.code);
         self.send_answer(id, &Control::error(request, refusal));
         if abusive {
@@ -201,16 +202,21 @@ impl Shard {
         }
         let session = self.open_session(id);
         let number = session.map_or(0, |session| session.subscriptions.next_ack());
-        let ack = Control::Ack { id: request, results };
-        for message in std::iter::once(ack).chain(gaps) {
-            if let Control::Gap { from, to, .. } = &message {
+        self.keep_answer(id, || Ok(results.clone()));
+        if in_order {
+            self.send_placing(id, number, request, results);
+        } else {
+            self.send_control(id, &Control::Ack { id: request, results });
+        }
+        for gap in gaps {
+            if let Control::Gap { from, to, .. } = &gap {
                 self.counts.gaps += 1;
                 self.counts.unresumed += to.0 - from.0 + 1;
             }
             if in_order {
-                self.send_placing(id, number, &message);
+                self.send_in_order(id, &gap);
             } else {
-                self.send_control(id, &message);
+                self.send_control(id, &gap);
             }
         }
         if granted {
@@ -242,22 +248,25 @@ impl Shard {
 
     /// Sends a control message behind the data that waits already.
     pub(super) fn send_in_order(&mut self, id: SessionId, message: &Control) {
+        let reach = self.reach_of(message);
         if let Some(session) = self.open_session(id) {
-            if is_planted(Fault::AckOfPublicationPlaces) {
+            if is_planted(Fault::AckOfPublicationPlaces)
+                && let Control::Ack { id: request, results } = message
+            {
                 let number = session.subscriptions.acks;
-                return self.send_placing(id, number, message);
+                return self.send_placing(id, number, *request, results.clone());
             }
-            let bytes = Self::control_frame(session.codec(), message);
-            session.outbox.push_answer(bytes);
+            let bytes = session.dialect.control(message);
+            session.outbox.push_answer(reach, bytes);
             self.mark_dirty(id);
         }
     }
 
-    /// The same, of an answer that tells where subscriptions stand, or what belongs to it: ack number `number` of the session.
-    fn send_placing(&mut self, id: SessionId, number: u32, message: &Control) {
+    /// The same, of an answer that tells where subscriptions stand: ack number `number` of the session.
+    fn send_placing(&mut self, id: SessionId, number: u32, request: RequestId, results: Vec<AckResult>) {
         if let Some(session) = self.open_session(id) {
-            let frame = Self::control_frame(session.codec(), message);
-            session.outbox.push_placing(Placing { number, frame });
+            let placing = Placing::new(number, request, results, session.dialect);
+            session.outbox.push_placing(placing);
             self.mark_dirty(id);
         }
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_wire::message::TopicState;
-use tickwire_wire::{Codec, Control, Micros, Seq, Topic};
+use tickwire_wire::{Control, Dialect, Micros, Seq, Topic};
 
 use super::session_mut::SessionMut;
 use super::{Shard, Subscriber};
@@ -20,15 +20,15 @@ use crate::item::{SourceState, Status};
 use crate::publication::{Publication, TopicId};
 use crate::session::Session;
 
-/// A state of a topic as a frame, encoded once per codec.
+/// A state of a topic, encoded once per form.
 #[derive(Default)]
-pub(super) struct StatusFrames([Option<Rc<[u8]>>; Codec::ALL.len()]);
+pub(super) struct StatusBytes([Option<Rc<[u8]>>; Dialect::FORMS]);
 
-impl StatusFrames {
-    fn get(&mut self, codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
-        let frame = &mut self.0[codec as usize];
-        frame
-            .get_or_insert_with(|| status_frame(codec, topic, state))
+impl StatusBytes {
+    fn get(&mut self, dialect: Dialect, topic: &Topic, state: SourceState) -> Rc<[u8]> {
+        let bytes = &mut self.0[dialect.form()];
+        bytes
+            .get_or_insert_with(|| status_bytes(dialect, topic, state))
             .clone()
     }
 
@@ -40,10 +40,10 @@ impl StatusFrames {
         publication: &Publication,
     ) {
         let state = publication.doubt.map_or(SourceState::Live, SourceState::Doubted);
-        let frame = self.get(session.codec(), &publication.lineage.topic, state);
+        let bytes = self.get(session.dialect, &publication.lineage.topic, state);
         let before = std::mem::replace(&mut subscriber.told, state);
         let topic = publication.lineage.id;
-        session.outbox.push_status(Status { topic, before, frame });
+        session.outbox.push_status(Status { topic, before, bytes });
     }
 }
 
@@ -82,7 +82,7 @@ impl Shard {
     /// Tells the subscribers of a topic who were told otherwise; of the end of a silence those who do not have message `seq`
     /// yet. Returns whether others know of a later silence.
     fn tell(&mut self, cell: &Arc<TopicCell>, stale: bool, seq: Seq, now: Micros) -> bool {
-        let (topic, mut frames, mut known) = (cell.id(), StatusFrames::default(), false);
+        let (topic, mut bytes, mut known) = (cell.id(), StatusBytes::default(), false);
         let (told, state) = match stale {
             true => (SourceState::Live, SourceState::Silent),
             false => (SourceState::Silent, SourceState::Live),
@@ -101,9 +101,9 @@ impl Shard {
             };
             self.rounds.enter(session);
             if session.reader.takes(session.outbox.live_bytes()) {
-                let frame = frames.get(session.codec(), cell.topic(), state);
+                let bytes = bytes.get(session.dialect, cell.topic(), state);
                 let before = std::mem::replace(&mut subscriber.told, state);
-                session.outbox.push_status(Status { topic, before, frame });
+                session.outbox.push_status(Status { topic, before, bytes });
             } else {
                 subscriber.behind = true;
                 session.fall_behind(topic, subscriber.every);
@@ -147,13 +147,13 @@ impl SessionMut<'_> {
     }
 
     fn tell_one(&mut self, cell: &TopicCell, subscriber: &mut Subscriber, state: SourceState) {
-        let frame = status_frame(self.session.codec(), cell.topic(), state);
+        let bytes = status_bytes(self.session.dialect, cell.topic(), state);
         let (topic, before) = (cell.id(), std::mem::replace(&mut subscriber.told, state));
-        self.session.outbox.push_status(Status { topic, before, frame });
+        self.session.outbox.push_status(Status { topic, before, bytes });
     }
 }
 
-fn status_frame(codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
+fn status_bytes(dialect: Dialect, topic: &Topic, state: SourceState) -> Rc<[u8]> {
     let status = Control::Status {
         topic: topic.to_string(),
         state: if state == SourceState::Live {
@@ -163,5 +163,5 @@ fn status_frame(codec: Codec, topic: &Topic, state: SourceState) -> Rc<[u8]> {
         },
         reason: state.doubt(),
     };
-    Shard::control_frame(codec, &status).into()
+    dialect.control(&status).into()
 }

@@ -60,10 +60,9 @@ impl SessionMut<'_> {
         if session.unfinished.is_some() {
             return; // by which it may have left something, as the ack will tell
         }
-        let codec = session.codec();
         while let Some(request) = session.subscriptions.syncs.next_due() {
-            let frame = Shard::control_frame(codec, &Control::Synced { id: request });
-            session.outbox.push_synced(Synced { request, frame });
+            let bytes = session.dialect.control(&Control::Synced { id: request });
+            session.outbox.push_synced(Synced { request, bytes });
         }
         if !session.outbox.is_empty() {
             self.rounds.enter(session);

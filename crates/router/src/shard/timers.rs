@@ -7,8 +7,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use tickwire_wire::frame::{Opcode, frame};
-use tickwire_wire::{Control, Micros};
+use tickwire_wire::{Control, Dialect, Micros};
 
 use super::Shard;
 use crate::counts::Op;
@@ -29,7 +28,7 @@ impl Shard {
     pub fn ping(&mut self, id: SessionId, payload: &[u8], now: Micros) {
         self.counts.ops[Op::Ping as usize] += 1;
         if self.within_rate(id, None, now) {
-            self.send_frame(id, frame(Opcode::Pong, |out| out.extend_from_slice(payload)));
+            self.send_signal(id, |dialect| dialect.pong(payload));
             self.close_if_drowning(id, now);
         }
     }
@@ -101,7 +100,7 @@ impl Shard {
         let idle = session.outbox.is_empty() && session.subscriptions.pulls.is_empty();
         let beat = idle && session.timers.heartbeat_is_due(transport, settings, now);
         if ping {
-            self.send_frame(id, frame(Opcode::Ping, |_| {}));
+            self.send_signal(id, Dialect::ping);
         }
         if beat {
             self.send_heartbeat(id, now);
@@ -109,22 +108,32 @@ impl Shard {
         self.schedule_after(id, now);
     }
 
-    /// Sends a heartbeat: one frame for all who get one at this time.
+    /// Sends a ping or pong, if there are such in the session's dialect.
+    fn send_signal(&mut self, id: SessionId, bytes: impl FnOnce(Dialect) -> Option<Box<[u8]>>) {
+        if let Some(session) = self.open_session(id)
+            && let Some(bytes) = bytes(session.dialect)
+        {
+            session.outbox.push_signal(bytes);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Sends a heartbeat, whose bytes are shared by all who get one at this time.
     fn send_heartbeat(&mut self, id: SessionId, now: Micros) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let codec = session.codec();
-        let last = &mut self.heartbeats[codec as usize];
-        let frame = match last {
-            Some((at, frame)) if *at == now => frame.clone(),
+        let dialect = session.dialect;
+        let last = &mut self.heartbeats[dialect.form()];
+        let bytes = match last {
+            Some((at, bytes)) if *at == now => bytes.clone(),
             _ => {
-                let frame: Rc<[u8]> = Self::control_frame(codec, &Control::Heartbeat { ts: now }).into();
-                *last = Some((now, frame.clone()));
-                frame
+                let bytes: Rc<[u8]> = dialect.control(&Control::Heartbeat { ts: now }).into();
+                *last = Some((now, bytes.clone()));
+                bytes
             }
         };
-        session.outbox.push_shared(frame);
+        session.outbox.push_shared(bytes);
         self.mark_dirty(id);
     }
 

@@ -104,7 +104,7 @@ impl Shard {
         let lag = |(messages, session): (u64, &Session)| SessionLag {
             session: session.id,
             name: self.session_name(session.generation),
-            codec: session.codec(),
+            codec: session.dialect.codec(),
             transport: session.transport,
             messages,
             bytes: session.outbox.data_bytes() + session.outbox.control_bytes(),

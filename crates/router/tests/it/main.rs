@@ -11,6 +11,7 @@ mod bounds;
 mod caps;
 mod compression;
 mod cycles;
+mod dialects;
 mod draining;
 mod epochs;
 mod grants;

@@ -275,7 +275,7 @@ fn a_class_of_ten_thousand_is_one_encoding_and_one_pass_per_interval() {
         assert_eq!(
             counts(&world),
             (
-                [interval + 1, interval + 1, 0, 0],
+                [interval + 1, interval + 1, 0, 0, 0],
                 (interval + 1) * 10_000,
                 skipped * 10_000
             )

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::header::HeaderMap;
 use tickwire_metrics::{Catalogue, Metric};
 use tickwire_router::{AuthRequest, Rights, SessionId, Shard, Transport};
-use tickwire_wire::{CloseCode, Micros, Variant};
+use tickwire_wire::{CloseCode, Dialect, Micros};
 
 use crate::auth::{Access, Admission, Denied, Holder, shown_token};
 use crate::config::KeyHash;
@@ -89,7 +89,7 @@ impl AuthSessions {
     pub(crate) fn open(
         &mut self,
         shard: &mut Shard,
-        variant: Variant,
+        dialect: Dialect,
         transport: Transport,
         admission: Admission,
         now: Micros,
@@ -100,7 +100,7 @@ impl AuthSessions {
         };
         let is_withdrawn = rights.is_none();
         let rights = rights.unwrap_or_else(|| Rc::new(Rights::none()));
-        let id = shard.open(variant, transport, rights, now);
+        let id = shard.open(dialect, transport, rights, now);
         if is_withdrawn {
             shard.withdraw(id, WITHDRAWN, now);
         }

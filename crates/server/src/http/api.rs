@@ -14,18 +14,16 @@ use tickwire_metrics::Metric;
 
 use super::context::{Call, HttpContext};
 use super::cors::Readers;
-use super::progress::Stalled;
 use super::requester::Requester;
 use super::routes::{Asked, Endpoint, nothing_at};
 use super::stream::{self, StreamRefused};
-use super::{ErrorResponse, Reply, SseLink, body, coding, cors, gzip, reply};
+use super::{ErrorResponse, Reply, body, coding, cors, gzip, reply};
 use crate::auth::Admission;
 use crate::limits::AddressSlot;
 
-/// Answers a request to `endpoint` that is not for a WebSocket, on the connection that `stalled` is about.
+/// Answers a request to `endpoint` that is not for a WebSocket.
 pub(crate) async fn answer(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
     endpoint: Endpoint,
     request: Request<Incoming>,
 ) -> Reply {
@@ -38,7 +36,7 @@ pub(crate) async fn answer(
         match Caller::enter(context, &asked, &head) {
             Ok(caller) => {
                 let topic = endpoint.topic_in(head.uri.path());
-                dispatch(context, stalled, caller, asked, (&head, topic), &mut body).await
+                dispatch(context, caller, asked, (&head, topic), &mut body).await
             }
             Err(denied) => Err(denied.into()),
         }
@@ -163,7 +161,6 @@ fn preflight(context: &HttpContext, endpoint: Endpoint, head: &Parts) -> Result<
 
 async fn dispatch(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
     caller: Caller,
     asked: Asked,
     (head, topic): (&Parts, &str),
@@ -186,9 +183,8 @@ async fn dispatch(
             caller.published(context, publication.await)
         }
         Asked::Events => {
-            let sse_link = SseLink::new(caller.arrival.client, caller.place);
-            let admitted = (sse_link, caller.admission);
-            return stream::open(context, stalled, admitted, head.uri.query(), &head.headers).await;
+            let who = (caller.arrival, caller.place, caller.admission);
+            return stream::open(context, who, head).await;
         }
         Asked::Methods(methods) => Ok(reply::options(methods)),
         Asked::Nothing(refused) => Err(refused),

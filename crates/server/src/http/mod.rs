@@ -1,6 +1,6 @@
 //! HTTP on the clients' listener: what requests mean, how answers are written, and the endpoints that give them.
 //!
-//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent`, `query` and `sse` are pure: bytes and heads in, values or an
+//! `cursor`, `error`, `etag`, `ndjson`, `path`, `percent` and `query` are pure: bytes and heads in, values or an
 //! [`ErrorResponse`] out. The rest are the endpoints. Refusals say what was wrong with which part of the request, and every answer but a
 //! stream is bounded.
 
@@ -28,11 +28,10 @@ mod routes;
 pub(crate) mod service;
 pub(crate) mod shutdown;
 mod smuggling;
-pub mod sse;
-mod sse_link;
 mod stream;
-mod stream_body;
+mod takeover;
 mod topics;
+mod track;
 mod unreadable;
 
 pub(crate) use self::api::answer;
@@ -46,11 +45,11 @@ pub(crate) use self::gzip::{Encoder, of_answer as gzip_of_answer, replace as rep
 pub(crate) use self::host::{ONE_HOST, is_named};
 pub use self::ndjson::{BadLine, LineMessage, parse_line, split_lines};
 pub use self::path::topic_of_segment;
-pub(crate) use self::progress::{Progress, Stalled};
+pub(crate) use self::progress::{Exchange, Progress};
 pub use self::query::Query;
 pub(crate) use self::reply::Reply;
 pub(crate) use self::requester::Requester;
 pub(crate) use self::routes::{Endpoint, LABELS as ENDPOINT_LABELS, METHODS_OF_STREAMS};
 pub(crate) use self::smuggling::Smuggling;
-pub(crate) use self::sse_link::SseLink;
-pub(crate) use self::stream_body::close_frame_in;
+pub(crate) use self::takeover::Takeover;
+pub(crate) use self::track::Track;

@@ -1,8 +1,7 @@
 //! A client's socket that gives up when the client takes nothing for too long, or an answer too slowly.
 //!
 //! hyper has no limit on the time of writing: without this one a client that asks and never reads, or reads a byte at a time, would keep
-//! its connection and its answer for ever. A stream may be read as slowly as its reader likes, as long as it takes something: what
-//! waits for it is bounded by its session. Reading is bounded elsewhere, headers by hyper and bodies by their endpoints.
+//! its connection and its answer for ever. Reading is bounded elsewhere, headers by hyper and bodies by their endpoints.
 
 use std::io;
 use std::pin::Pin;
@@ -24,29 +23,18 @@ use crate::net::tls::HttpStream;
 const PIECE_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Default)]
-struct Pace {
-    stalled: AtomicBool,
-    streams: AtomicBool,
+struct State {
     answered: AtomicBool,
+    waits: AtomicBool,
 }
 
-/// Whether a connection has ended because its client took too little, whether it has a stream or answers to take, and whether
-/// all that its client has sent was answered.
+/// What is known of a connection that hyper serves: whether all that its client has sent was answered, and whether something that
+/// was to be written waits.
 // Shared within one thread; hyper asks of a transport that it could be sent to another one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stalled(Arc<Pace>);
+pub(crate) struct Exchange(Arc<State>);
 
-impl Stalled {
-    /// Whether it has ended so.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.stalled.load(Ordering::Relaxed)
-    }
-
-    /// A stream begins, or ends.
-    pub(super) fn set_streaming(&self, streams: bool) {
-        self.0.streams.store(streams, Ordering::Relaxed);
-    }
-
+impl Exchange {
     /// Whether at least one request was answered, and nothing has come since.
     pub(crate) fn is_answered(&self) -> bool {
         self.0.answered.load(Ordering::Relaxed)
@@ -57,8 +45,13 @@ impl Stalled {
         self.0.answered.store(answered, Ordering::Relaxed);
     }
 
-    fn is_streaming(&self) -> bool {
-        self.0.streams.load(Ordering::Relaxed)
+    /// Whether hyper has something to write that the socket has not taken.
+    pub(crate) fn waits(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
+    }
+
+    fn set_waits(&self, waits: bool) {
+        self.0.waits.store(waits, Ordering::Relaxed);
     }
 }
 
@@ -72,7 +65,7 @@ fn time_to_take(bytes: usize) -> Duration {
 pub(crate) struct Progress {
     io: TokioIo<HttpStream>,
     stall: Duration,
-    stalled: Stalled,
+    exchange: Exchange,
     /// When a write that waits has waited too long.
     deadline: Option<Pin<Box<Sleep>>>,
     heads: HeadScan,
@@ -81,13 +74,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `stream`, whose writes may wait for `stall`, and for an answer that is taken meanwhile as long as what was taken may take;
-    /// when one has waited longer, `stalled` says so.
-    pub(crate) fn new(stream: HttpStream, stall: Duration, stalled: Stalled) -> Self {
+    /// `stream`, whose writes may wait for `stall`, and for an answer that is taken meanwhile as long as what was taken may take.
+    /// `exchange` is told how it goes.
+    pub(crate) fn new(stream: HttpStream, stall: Duration, exchange: Exchange) -> Self {
         Self {
             io: TokioIo::new(stream),
             stall,
-            stalled,
+            exchange,
             deadline: None,
             heads: HeadScan::default(),
             last_words: None,
@@ -135,15 +128,14 @@ impl Progress {
         Poll::Ready(Ok(length))
     }
 
-    /// What a write of data came to. There may be more of it, so the time goes on, but by no more than a stall may take; a
-    /// stream has all of it again.
+    /// What a write of data came to. There may be more of it, so the time goes on, but by no more than a stall may take.
     fn watch_data(
         &mut self,
         outcome: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         match (&outcome, &mut self.deadline) {
-            (Poll::Ready(Ok(taken)), Some(deadline)) if !self.stalled.is_streaming() => {
+            (Poll::Ready(Ok(taken)), Some(deadline)) => {
                 let later = deadline.deadline() + time_to_take(*taken);
                 let latest = Instant::now() + self.stall;
                 deadline.as_mut().reset(later.min(latest));
@@ -155,6 +147,7 @@ impl Progress {
 
     /// What a write came to, of all there was if it is ready: an error when it has waited too long.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.exchange.set_waits(outcome.is_pending());
         if outcome.is_ready() {
             self.deadline = None;
             return outcome;
@@ -164,7 +157,6 @@ impl Progress {
             .deadline
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
         ready!(deadline.as_mut().poll(context));
-        self.stalled.0.stalled.store(true, Ordering::Relaxed);
         let reason = format!(
             "the client took nothing for {} ms, or too little",
             stall.as_millis()
@@ -184,7 +176,7 @@ impl Read for Progress {
         let mut piece = ReadBuf::new(&mut piece[..length]);
         ready!(Pin::new(&mut self.io).poll_read(context, piece.unfilled()))?;
         if !piece.filled().is_empty() {
-            self.stalled.set_answered(false);
+            self.exchange.set_answered(false);
         }
         self.heads.read(piece.filled());
         buffer.put_slice(piece.filled());

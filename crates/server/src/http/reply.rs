@@ -6,10 +6,10 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, 
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::stream_body::StreamBody;
+use super::stream::Granted;
 
-/// The body of an answer: all there, or a stream.
-pub(crate) type ReplyBody = Either<Full<Bytes>, StreamBody>;
+/// The body of an answer: all there, or a stream, which the hub writes.
+pub(crate) type ReplyBody = Either<Full<Bytes>, Box<Granted>>;
 
 /// An answer.
 pub(crate) type Reply = Response<ReplyBody>;

@@ -1,11 +1,10 @@
-//! HTTP on the clients' listener: one task per connection until it is upgraded or ends.
+//! HTTP on the clients' listener: one task per connection until it goes on as a WebSocket or a stream, or ends.
 //!
 //! Bounded: headers in size, number and time by hyper, bodies by their endpoints, writing by [`Progress`].
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::auth::Admission;
 use crate::http::identify;
 use crate::http::shutdown::Answering;
 use crate::http::{
-    self, Endpoint, ErrorResponse, HttpContext, Progress, Reply, Requester, Smuggling, Stalled,
+    self, Endpoint, ErrorResponse, Exchange, HttpContext, Progress, Reply, Requester, Smuggling, Takeover,
 };
 use crate::hub::Stream;
 use crate::limits::Allowance;
@@ -72,34 +71,43 @@ pub(crate) async fn serve(
     speak(context, transport, client, place).await;
 }
 
-/// What a connection takes up, until it goes on with a WebSocket.
+/// What a connection takes up, until it goes on without hyper.
 type PermitSlot = RefCell<Option<(ConnectionPermit, Answering)>>;
 
 async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAddr, place: Rc<PermitSlot>) {
-    let (stalled, smuggling) = (Stalled::default(), Smuggling::default());
+    let (exchange, smuggling) = (Exchange::default(), Smuggling::default());
     let transport =
-        Progress::new(transport, context.limits.stall, stalled.clone()).telling(smuggling.clone());
+        Progress::new(transport, context.limits.stall, exchange.clone()).telling(smuggling.clone());
     let (asked, allowance) = (Cell::new(false), Allowance::default());
+    let takeover = Takeover::default();
     let service = hyper::service::service_fn(|request| {
         asked.set(true);
-        stalled.set_answered(false);
-        let (context, place, stalled) = (context.clone(), place.clone(), stalled.clone());
+        exchange.set_answered(false);
+        let (context, place) = (context.clone(), place.clone());
         let (allowance, unclear) = (allowance.clone(), unclear(&request, &smuggling));
         let endpoint = Endpoint::of(request.uri().path());
+        let (exchange, takeover) = (&exchange, &takeover);
         async move {
-            let response = match unclear {
+            let reply = match unclear {
                 Some(refused) => refuse_unclear(&context, endpoint, refused),
                 None => {
                     let request = identify::locate(&context, (client, allowance), request);
-                    answer_for_now(&context, &stalled, endpoint, request, &place).await
+                    answer_for_now(&context, endpoint, request, &place).await
                 }
             };
-            stalled.set_answered(true);
-            Ok::<_, Infallible>(response)
+            exchange.set_answered(true);
+            let (parts, body) = reply.into_parts();
+            match body {
+                Either::Left(whole) => Ok::<_, Infallible>(Response::from_parts(parts, whole)),
+                Either::Right(granted) => {
+                    takeover.set(parts, granted);
+                    std::future::pending().await
+                }
+            }
         }
     });
     let limits = context.limits;
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers_within + KEPT_LONGER)
         .max_headers(limits.headers)
@@ -107,17 +115,16 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES_MIN))
         .serve_connection(transport, service)
         .with_upgrades();
-    let mut connection = pin!(connection);
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        served = takeover.or_served(&mut connection, &exchange) => served,
         () = context.shutdown.called() => tokio::select! {
             biased;
-            served = connection.as_mut() => served,
+            served = takeover.or_served(&mut connection, &exchange) => served,
             () = tokio::time::sleep(KEPT_LONGER) => {
-                if stalled.is_answered() {
-                    connection.as_mut().graceful_shutdown();
+                if exchange.is_answered() {
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
-                connection.await
+                takeover.or_served(&mut connection, &exchange).await
             }
         },
         () = unasked(&asked, limits.headers_within) => {
@@ -128,6 +135,14 @@ async fn speak(context: Rc<HttpContext>, transport: HttpStream, client: ClientAd
     if let Err(error) = served {
         count_unreadable(&context, &error);
         tracing::debug!(%client, %error, "HTTP connection ended");
+        return;
+    }
+    if let Some(stream) = takeover.take()
+        && let (Some(parts), Some((permit, answering))) = (connection.into_parts(), place.take())
+    {
+        stream.begin(&context, parts.io, parts.read_buf.len(), permit);
+        // A drain that begins meanwhile waits for the session.
+        drop(answering);
     }
 }
 
@@ -172,7 +187,6 @@ fn refuse_unclear(context: &HttpContext, endpoint: Endpoint, refused: ErrorRespo
 /// Answers, and says whether further requests will be answered on the connection.
 async fn answer_for_now(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
     endpoint: Endpoint,
     request: Request<Incoming>,
     place: &PermitSlot,
@@ -185,7 +199,7 @@ async fn answer_for_now(
         endpoint.count(&context.metrics, refused.status());
         refused.map(Either::Left)
     } else {
-        answer(context, stalled, endpoint, request, place).await
+        answer(context, endpoint, request, place).await
     };
     let is_whole = matches!(response.body(), Either::Left(_));
     let is_last = place
@@ -213,19 +227,18 @@ fn is_kept<B>(request: &Request<B>) -> bool {
 
 async fn answer(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
     endpoint: Endpoint,
     mut request: Request<Incoming>,
     place: &PermitSlot,
 ) -> Reply {
     let transport = match request.uri().path() {
         _ if request.method() == Method::OPTIONS => {
-            return http::answer(context, stalled, endpoint, request).await;
+            return http::answer(context, endpoint, request).await;
         }
         ECHO_PATH if context.test.echo => Transport::Echo,
         PANIC_PATH if context.test.panic => panic!("test.panic: in the task of an HTTP connection"),
         _ if endpoint.is_websocket() => Transport::WebSocket,
-        _ => return http::answer(context, stalled, endpoint, request).await,
+        _ => return http::answer(context, endpoint, request).await,
     };
     let response = upgrade(context, &mut request, transport, place);
     endpoint.count(&context.metrics, response.status());

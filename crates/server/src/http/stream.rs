@@ -8,18 +8,21 @@ use std::rc::Rc;
 
 use http_body_util::Either;
 use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tickwire_router::{Directory, Outbox};
-use tickwire_wire::frame::{Opcode, payload_of};
+use hyper::Version;
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use tickwire_router::{Directory, SessionId};
 use tickwire_wire::limits::SSE_TOPICS_MAX;
 use tickwire_wire::message::{AckResult, Position, Since, Subscribe, TopicRequest};
-use tickwire_wire::{Control, ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
+use tickwire_wire::sse::{self, Framing};
+use tickwire_wire::{ErrorCode, Kind, Mode, Refusal, RequestId, Seq, Topic};
 
 use super::context::HttpContext;
-use super::progress::Stalled;
-use super::stream_body::{StreamBody, StreamSession, Track};
-use super::{Cursor, ErrorResponse, Query, Reply, SseLink, sse};
+use super::requester::Requester;
+use super::{Cursor, ErrorResponse, Query, Reply, Track};
 use crate::auth::Admission;
+use crate::hub::Opening;
+use crate::limits::AddressSlot;
 
 /// The id that the subscription of a stream has in its `ack`.
 const REQUEST: RequestId = RequestId(0);
@@ -54,28 +57,63 @@ impl From<ErrorResponse> for StreamRefused {
     }
 }
 
-/// Opens a stream on the connection that `stalled` is about. What it subscribes to may be much, and is done a piece in each turn.
+/// The session of a stream that has no connection yet. It ends when this is dropped, unless a connection was given to it.
+struct OpeningSession {
+    context: Rc<HttpContext>,
+    id: SessionId,
+    opening: Rc<Opening>,
+}
+
+impl Drop for OpeningSession {
+    fn drop(&mut self) {
+        // The sessions of a broken hub are all about to end.
+        if !self.opening.is_over() && !self.context.hub.is_broken() {
+            self.context.hub.borrow_mut().end_opening(self.id);
+        }
+    }
+}
+
+/// A stream that was granted, and is to be given the connection of its request.
+pub(crate) struct Granted {
+    session: OpeningSession,
+    pub(super) framing: Framing,
+    pub(super) track: Option<Track>,
+    pub(super) requester: Requester,
+    /// The client's place among those of its address, where the connection has none.
+    pub(super) place: Option<AddressSlot>,
+}
+
+impl Granted {
+    /// The session, if it has not ended meanwhile.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        let is_there = !self.session.opening.is_over() && !self.session.context.hub.is_broken();
+        is_there.then_some(self.session.id)
+    }
+}
+
+/// Opens a stream for the request with this head. What it subscribes to may be much, and is done a piece in each turn.
 pub(super) async fn open(
     context: &Rc<HttpContext>,
-    stalled: &Stalled,
-    (sse_link, admission): (SseLink, Admission),
-    query: Option<&str>,
-    headers: &HeaderMap,
+    (requester, place, admission): (Requester, Option<AddressSlot>, Admission),
+    head: &Parts,
 ) -> Result<Reply, StreamRefused> {
-    let wanted = Wanted::read(query, headers)?;
-    let sse_link = Rc::new(sse_link);
-    let visits = sse_link
-        .client()
-        .and_then(|client| context.address_limits.visits(client.ip()));
-    let id = context
-        .hub
-        .borrow_mut()
-        .open_sse(sse_link.clone(), (admission, visits), wanted.subscribe());
+    let wanted = Wanted::read(head.uri.query(), &head.headers)?;
+    let framing = match head.version {
+        Version::HTTP_10 => Framing::Bare,
+        _ => Framing::Chunked,
+    };
+    let visits = context.address_limits.visits(requester.client.ip());
+    let opening = Rc::new(Opening::new(requester.client));
+    let id =
+        context
+            .hub
+            .borrow_mut()
+            .open_sse(opening.clone(), (admission, visits), framing, wanted.subscribe());
     // Ends the session if the client does not wait for the answer.
-    let session = StreamSession {
+    let session = OpeningSession {
         context: context.clone(),
         id,
-        sse_link,
+        opening,
     };
     let results = answer_to(&session).await.map_err(|refusal| StreamRefused {
         response: refusal.into(),
@@ -84,13 +122,20 @@ pub(super) async fn open(
     let track = wanted
         .resumable
         .then(|| wanted.track(&context.directory, &results));
-    let body = StreamBody::new(session, stalled.clone(), track);
-    let mut response = Response::new(Either::Right(body));
+    let mut response = Response::new(Either::Right(Box::new(Granted {
+        session,
+        framing,
+        track,
+        requester,
+        place,
+    })));
     for (name, value) in [
         (CONTENT_TYPE, sse::CONTENT_TYPE),
         (CACHE_CONTROL, "no-store"),
         // Proxies that follow nginx's habit hold back what they were sent.
         (HeaderName::from_static("x-accel-buffering"), "no"),
+        // It ends with the stream.
+        (CONNECTION, "close"),
     ] {
         response
             .headers_mut()
@@ -219,53 +264,25 @@ fn last_event_id<'r>(query: &'r Query, headers: &'r HeaderMap) -> Result<Option<
 }
 
 /// The results of a session's subscription, when all of it is done.
-async fn answer_to(session: &StreamSession) -> Result<Vec<AckResult>, Refusal> {
-    let (hub, sse_link) = (&session.context.hub, &session.sse_link);
-    // When its shard has begun anew, the number is another's.
-    while !sse_link.is_ended() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
-        tokio::task::yield_now().await;
-    }
-    let mut hub = hub.borrow_mut();
-    let outbox = (!sse_link.is_ended()).then(|| hub.shard.outbox(session.id));
-    let results = answer_in(outbox.flatten())?;
-    hub.grant_sse(sse_link);
-    Ok(results)
-}
-
-/// The results of the subscription, from the answer that waits in a new session's outbox.
 ///
 /// Fails with the first refusal when nothing was granted.
-fn answer_in(outbox: Option<&Outbox>) -> Result<Vec<AckResult>, Refusal> {
-    let messages = outbox
-        .into_iter()
-        .flat_map(Outbox::waiting)
-        .filter(|waiting| waiting.fanout.is_none() && is_text(waiting.bytes))
-        .map(|waiting| serde_json::from_slice::<Control>(payload_of(waiting.bytes)));
-    for message in messages {
-        match message {
-            Ok(Control::Ack { id: REQUEST, results }) => {
-                let refused = results.iter().all(|result| result.error.is_some());
-                let first = results.iter().find_map(|result| result.error.clone());
-                return match first {
-                    Some(refusal) if refused => Err(refusal),
-                    _ => Ok(results),
-                };
-            }
-            Ok(Control::Error { code, reason, .. }) => return Err(Refusal::new(code, reason)),
-            _ => {}
-        }
+async fn answer_to(session: &OpeningSession) -> Result<Vec<AckResult>, Refusal> {
+    let (hub, opening) = (&session.context.hub, &session.opening);
+    // When its shard has begun anew, the number is another's.
+    while !opening.is_over() && (hub.is_broken() || hub.borrow_mut().go_on_sse(session.id)) {
+        tokio::task::yield_now().await;
     }
-    Err(Refusal::new(
-        ErrorCode::Internal,
-        "the subscription was not answered",
-    ))
-}
-
-/// Whether a server's frame is a message, not a control frame of RFC 6455.
-pub(super) fn is_text(frame: &[u8]) -> bool {
-    frame
-        .first()
-        .is_some_and(|head| head & 0x0f == Opcode::Text as u8)
+    let answer = match opening.is_over() {
+        true => None,
+        false => hub.borrow_mut().shard.take_answer(session.id),
+    };
+    let unanswered = || Refusal::new(ErrorCode::Internal, "the subscription was not answered");
+    let results = answer.ok_or_else(unanswered)??;
+    let refused = results.iter().all(|result| result.error.is_some());
+    match results.iter().find_map(|result| result.error.clone()) {
+        Some(first) if refused => Err(first),
+        _ => Ok(results),
+    }
 }
 
 #[cfg(test)]
@@ -320,7 +337,7 @@ mod tests {
             }
             let wanted = Wanted::read(Some(query), &headers).expect("a stream");
             let track = wanted.track(&directory(), &answer);
-            assert_eq!(track.cursor().to_string(), stands_at, "{came_back_with:?}");
+            assert_eq!(track.cursor.to_string(), stands_at, "{came_back_with:?}");
             let since = wanted
                 .subscribe()
                 .topics

@@ -12,9 +12,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tickwire_router::{Directory, Grant, TopicCell};
 use tickwire_wire::codec::DataOp;
-use tickwire_wire::frame::payload_of;
 use tickwire_wire::limits::{HISTORY_ANSWER_BYTES_MAX, HISTORY_PAGE_MAX, TOPICS_PAGE, TOPICS_PAGE_MAX};
-use tickwire_wire::{Codec, Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
+use tickwire_wire::{Epoch, ErrorCode, Kind, Pattern, Refusal, Seq, Topic};
 
 use super::context::Call;
 use super::{ErrorResponse, Etag, Query, Reply, reply, topic_of_segment};
@@ -35,10 +34,8 @@ pub(super) fn value(call: Call<'_>) -> Result<Reply, ErrorResponse> {
         response.headers_mut().insert(CACHE_CONTROL, revalidate);
         (response, etag.header_as_named(headers))
     } else {
-        let (frame, _) = publication.frame(Codec::Json, DataOp::Snapshot);
-        let value = call
-            .requester
-            .hold(&context.address_limits, payload_of(frame).to_vec())?;
+        let value = publication.json(DataOp::Snapshot).to_vec();
+        let value = call.requester.hold(&context.address_limits, value)?;
         (reply::json_text(value), etag.header())
     };
     if let Some(tag) = tag {
@@ -65,7 +62,7 @@ pub(super) fn history(call: Call<'_>) -> Result<Reply, ErrorResponse> {
     )
     .into_bytes();
     for (index, publication) in page.messages.iter().enumerate() {
-        let update = payload_of(publication.frame(Codec::Json, DataOp::Update).0);
+        let update = publication.json(DataOp::Update);
         // Whatever their size, one message comes, so that a reader gets on.
         if index > 0 && body.len() + update.len() > HISTORY_ANSWER_BYTES_MAX {
             break;

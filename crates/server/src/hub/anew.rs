@@ -10,11 +10,10 @@ use std::sync::Arc;
 use socket2::SockRef;
 use tickwire_metrics::{Metric, Transport};
 use tickwire_router::SessionId;
-use tickwire_wire::CloseCode;
 use tickwire_wire::deflate::Inflater;
-use tickwire_wire::frame::close_frame;
+use tickwire_wire::{CloseCode, Codec, Dialect};
 
-use super::{Hub, Link, READ_BYTES, Stream, WebSocket};
+use super::{Connection, Hub, Link, Protocol, READ_BYTES, Stream};
 use crate::auth::Access;
 use crate::config::Config;
 use crate::net::egress::{Egress, SEND_FLAGS};
@@ -33,6 +32,14 @@ impl Hub {
     /// Closes all sessions with 1011, as far as they can be told, and makes this as new.
     pub(super) fn begin_anew(&mut self, anew: Anew<'_>) {
         let failed = self.links.iter().flatten().count();
+        // Whoever sees its connection closed finds it counted.
+        for transport in [Transport::WebSocket, Transport::Sse] {
+            self.metrics.set(Metric::Connections, &[transport as usize], 0);
+        }
+        let shard = usize::from(self.shard.id().0);
+        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
+        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
+        self.metrics.flush();
         // The state that is looked at for it may be what panicked.
         if catch_unwind(AssertUnwindSafe(|| self.close_all())).is_err() {
             tracing::error!("not all sessions of the shard could be told");
@@ -48,6 +55,7 @@ impl Hub {
         self.batch = Vec::new();
         self.results = Vec::new();
         self.gathered = Vec::new();
+        self.pieces = Vec::new();
         self.ready = Vec::new();
         self.unread.clear();
         self.resume_at = None;
@@ -57,12 +65,6 @@ impl Hub {
         self.parting.clear();
         self.inflater = Inflater::new();
         self.panics_later = false;
-        for transport in [Transport::WebSocket, Transport::Sse] {
-            self.metrics.set(Metric::Connections, &[transport as usize], 0);
-        }
-        let shard = usize::from(self.shard.id().0);
-        self.metrics.add(Metric::ShardRestarts, &[shard], 1);
-        self.metrics.add(Metric::SessionsFailed, &[], failed as u64);
         self.flush(self.clock.now());
         tracing::error!(
             shard,
@@ -72,26 +74,26 @@ impl Hub {
     }
 
     fn close_all(&mut self) {
-        let frame = close_frame(CloseCode::INTERNAL, REASON);
         for (index, link) in self.links.iter_mut().enumerate() {
             let Ok(id) = u32::try_from(index).map(SessionId) else {
                 return;
             };
-            match link {
-                Some(Link::Sse(sse_link)) => sse_link.session_gone(Some(frame.clone())),
-                Some(Link::WebSocket(socket)) if self.shard.is_between_frames(id) => {
-                    if let Err(error) = last_frame(socket, &frame) {
-                        tracing::debug!(session = id.0, %error, "it was gone before it could be told");
-                    }
-                }
-                Some(Link::WebSocket(_)) | None => {}
+            let Some(Link::Open(socket)) = link else { continue };
+            let has_own = matches!(&socket.protocol, Protocol::Sse(events) if events.has_own());
+            if has_own || !self.shard.is_between_frames(id) {
+                continue;
+            }
+            let dialect = self.shard.dialect(id).unwrap_or(Dialect::from(Codec::Json));
+            let close = dialect.close(CloseCode::INTERNAL, REASON);
+            if let Err(error) = last_frame(socket, &close) {
+                tracing::debug!(session = id.0, %error, "it was gone before it could be told");
             }
         }
     }
 }
 
 /// Writes the last frame of a connection, if its socket takes it at once.
-fn last_frame(socket: &mut WebSocket, frame: &[u8]) -> io::Result<()> {
+fn last_frame(socket: &mut Connection, frame: &[u8]) -> io::Result<()> {
     match &mut socket.stream {
         Stream::Plain(stream) => {
             SockRef::from(&*stream).send_with_flags(frame, SEND_FLAGS)?;

@@ -19,8 +19,8 @@ impl Hub {
         let slowest = self.shard.sessions_debug(top_k, self.clock.now());
         let with_peer = |lag: tickwire_router::SessionLag| {
             let peer = match self.links.get(lag.session.0 as usize) {
-                Some(Some(Link::WebSocket(socket))) => socket.permit.as_ref().map(ConnectionPermit::client),
-                Some(Some(Link::Sse(sse_link))) => sse_link.client(),
+                Some(Some(Link::Open(socket))) => socket.permit.as_ref().map(ConnectionPermit::client),
+                Some(Some(Link::Opening(opening))) => Some(opening.client()),
                 _ => None,
             };
             SlowSession { lag, peer }

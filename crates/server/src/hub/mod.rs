@@ -4,6 +4,7 @@
 //! waiting. Nothing in it waits.
 
 mod anew;
+mod connection;
 mod export;
 mod inspection;
 mod reading;
@@ -15,29 +16,29 @@ mod writing;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tickwire_metrics::{LocalMetrics, Metric, Transport as TransportLabel};
-use tickwire_router::{Counts, SessionId, Shard, Transport};
+use tickwire_router::{Counts, Outbox, SessionId, Shard, Transport};
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Inflater;
 use tickwire_wire::frame::{Event, Limits as FrameLimits, Opcode, Parser};
-use tickwire_wire::{Codec, Micros, Refusal, Variant};
+use tickwire_wire::{CloseCode, Codec, Micros, Refusal, Variant};
 use tokio::sync::Notify;
 
 use crate::auth::sessions::AuthSessions;
 use crate::auth::{Access, Admission};
 use crate::config::{Config, test_only};
-use crate::http::{SseLink, close_frame_in};
 use crate::net::egress::{Egress, Wrote};
 use crate::net::permit::ConnectionPermit;
 use crate::net::poller::{Poller, Ready};
 use crate::run::clock::Clock;
 use crate::run::lifecycle::Lifecycle;
 pub(crate) use anew::Anew;
+use connection::{Connection, Link, Protocol};
 use reading::{Parked, UnderWay};
 pub(crate) use shared::{HubCell, SharedHub};
+pub(crate) use sse::{EventStream, Opening};
 pub(crate) use stream::Stream;
 
 /// Bytes of a shard's read buffer, shared by all its connections.
@@ -49,50 +50,6 @@ const DRAIN_BUDGET: usize = 64 * 1024;
 const FAREWELL_BUDGET_US: u64 = 200;
 /// Microseconds between two flushes of the counters.
 const FLUSH_US: u64 = 250_000;
-
-/// The far end of a session.
-#[derive(Debug)]
-enum Link {
-    WebSocket(WebSocket),
-    /// The body of an HTTP response, which takes frames when it is polled.
-    Sse(Rc<SseLink>),
-}
-
-impl Drop for Link {
-    /// The body of a stream learns that its session is gone in any case, also when a panic came before it could be told why: the
-    /// session's number will be another's.
-    fn drop(&mut self) {
-        if let Self::Sse(sse_link) = self {
-            sse_link.session_gone(None);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct WebSocket {
-    stream: Stream,
-    /// Bytes that came behind the handshake or a request that is not done, and were not looked at yet.
-    #[expect(
-        clippy::box_collection,
-        reason = "few connections ever have some, and all pay for its size"
-    )]
-    early: Option<Box<Vec<u8>>>,
-    parser: Parser,
-    /// The socket took less than was offered and has not said since that it is writable.
-    blocked: bool,
-    /// It was blocked, and something has waited for it ever since.
-    slow: bool,
-    /// Whether it is among the connections with something to read.
-    unread: bool,
-    /// It is not read until it has taken what waits for it: one that echoes.
-    held: bool,
-    /// The sending side is shut.
-    shut: bool,
-    /// The far end sends no more: what it sent is to be read to its end.
-    ended: bool,
-    /// Frees the connection's place among those that the broker may have, and tells whose it is. None once the connection has ended.
-    permit: Option<ConnectionPermit>,
-}
 
 /// A shard and its connections.
 pub(crate) struct Hub {
@@ -106,6 +63,8 @@ pub(crate) struct Hub {
     results: Vec<io::Result<Wrote>>,
     /// What is to be encrypted, put together.
     gathered: Vec<u8>,
+    /// The bytes that streams have of their own in a round of writing.
+    pieces: Vec<u8>,
     metrics: LocalMetrics,
     /// What was counted at the last flush.
     exported: Counts,
@@ -164,6 +123,7 @@ impl Hub {
             batch: Vec::new(),
             results: Vec::new(),
             gathered: Vec::new(),
+            pieces: Vec::new(),
             metrics: parts.metrics,
             exported: Counts::default(),
             flushed: Micros(0),
@@ -202,7 +162,7 @@ impl Hub {
     /// When the socket cannot be watched; it is closed then.
     pub(crate) fn adopt(
         &mut self,
-        mut stream: Stream,
+        stream: Stream,
         permit: ConnectionPermit,
         transport: Transport,
         variant: Variant,
@@ -213,36 +173,15 @@ impl Hub {
         let publisher = admission.publisher(permit.client().ip());
         let id = self
             .auth
-            .open(&mut self.shard, variant, transport, admission, now);
+            .open(&mut self.shard, variant.into(), transport, admission, now);
         self.shard.publishes_as(id, publisher);
-        if let Err(error) = self.poller.add(stream.socket_mut(), id) {
-            self.shard.remove(id);
-            self.auth.forget(id);
-            return Err(error);
-        }
-        if let Stream::Plain(socket) = &stream {
-            self.egress.add(id, socket);
-        }
         let parser = Parser::new(self.frame_limits);
-        let early = (!early.is_empty()).then(|| Box::new(early));
-        let is_early = early.is_some();
-        self.set_link(
-            id,
-            Link::WebSocket(WebSocket {
-                stream,
-                early,
-                parser,
-                blocked: false,
-                slow: false,
-                unread: false,
-                held: false,
-                shut: false,
-                ended: false,
-                permit: Some(permit),
-            }),
-        );
+        self.connect(id, stream, permit, Protocol::WebSocket(parser))?;
         self.connection_opened(TransportLabel::WebSocket);
-        if is_early {
+        if !early.is_empty()
+            && let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize)
+        {
+            socket.early = Some(Box::new(early));
             self.read_later(id);
         }
         self.begin_secured(id);
@@ -273,28 +212,28 @@ impl Hub {
         let Some(mut link) = self.links.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
-        if let Link::Sse(sse_link) = &link {
-            sse_link.session_gone(self.shard.outbox(id).and_then(close_frame_in));
+        let is_slow = |outbox: &Outbox| outbox.closed() == Some(CloseCode::SLOW);
+        if let Link::Open(socket) = &link
+            && socket.protocol.label() == TransportLabel::Sse
+            && self.shard.outbox(id).is_some_and(is_slow)
+        {
+            self.metrics.add(Metric::SseDropped, &[], 1);
         }
         self.shard.remove(id);
         self.auth.forget(id);
         self.under_way.take_if(|it| it.session == id);
         self.parked.retain(|parked| parked.session != id);
-        match &mut link {
-            Link::WebSocket(socket) => {
-                if self.shard.is_parting(id)
-                    && let Some(permit) = socket.permit.take()
-                {
-                    self.parting.push((id, permit));
-                }
-                self.egress.remove(id);
-                if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
-                    tracing::debug!(session = id.0, %error, "the socket was not watched any more");
-                }
-                self.connection_closed(TransportLabel::WebSocket);
+        if let Link::Open(socket) = &mut link {
+            if self.shard.is_parting(id)
+                && let Some(permit) = socket.permit.take()
+            {
+                self.parting.push((id, permit));
             }
-            Link::Sse(sse_link) if sse_link.is_granted() => self.connection_closed(TransportLabel::Sse),
-            Link::Sse(_) => {}
+            self.egress.remove(id);
+            if let Err(error) = self.poller.remove(socket.stream.socket_mut()) {
+                tracing::debug!(session = id.0, %error, "the socket was not watched any more");
+            }
+            self.connection_closed(socket.protocol.label());
         }
     }
 
@@ -365,7 +304,7 @@ impl Hub {
             ended,
         } in ready.drain(..)
         {
-            if ended && let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(session.0 as usize) {
+            if ended && let Some(Some(Link::Open(socket))) = self.links.get_mut(session.0 as usize) {
                 socket.ended = true;
             }
             if writable {
@@ -383,18 +322,25 @@ impl Hub {
     /// Handles bytes that a client sent. Returns how many are left when it is `until`, or when there is a request among them that is
     /// not done at once.
     fn received(&mut self, id: SessionId, bytes: &mut [u8], now: Micros, until: Micros) -> usize {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+        let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) else {
             return 0;
         };
-        let Some(variant) = self.shard.variant(id) else {
+        let Some(dialect) = self.shard.dialect(id) else {
             return 0;
         };
-        let codec = variant.codec();
+        let parser = match &mut socket.protocol {
+            Protocol::WebSocket(parser) => parser,
+            Protocol::Sse(events) => {
+                events.hear(bytes.len());
+                return 0;
+            }
+        };
+        let codec = dialect.codec();
         // Who agreed on compression may send compressed messages, too.
-        let mut inflater = variant.window().map(|_| &mut self.inflater);
+        let mut inflater = dialect.window().map(|_| &mut self.inflater);
         let mut input = bytes;
         loop {
-            match socket.parser.next_with(&mut input, inflater.as_deref_mut()) {
+            match parser.next_with(&mut input, inflater.as_deref_mut()) {
                 Ok(None) => return 0,
                 Ok(Some(event)) => {
                     if self.may_panic {
@@ -492,14 +438,17 @@ fn handle_event(shard: &mut Shard, id: SessionId, codec: Codec, event: Event<'_>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+    use std::rc::Rc;
 
-    /// The number of a session is used again: its body would read what waits for another client.
+    use super::*;
+    use crate::net::proxied::ClientAddr;
+
+    /// The number of a session is used again: what opens the stream would give its connection to another client's.
     #[test]
-    fn a_stream_ends_with_its_link_whatever_becomes_of_its_session() {
-        let sse_link = Rc::new(SseLink::default());
-        drop(Link::Sse(sse_link.clone()));
-        assert!(sse_link.is_ended() && !sse_link.has_close());
-        assert!(!sse_link.release(), "there is no session to be ended");
+    fn an_opening_stream_ends_with_its_link_whatever_becomes_of_its_session() {
+        let opening = Rc::new(Opening::new(ClientAddr::new(IpAddr::from([127, 0, 0, 1]), None)));
+        drop(Link::Opening(opening.clone()));
+        assert!(opening.is_over());
     }
 }

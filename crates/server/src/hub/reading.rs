@@ -15,7 +15,7 @@ use tickwire_metrics::Metric;
 use tickwire_router::{Origin, SessionId};
 use tickwire_wire::Micros;
 
-use super::{Hub, Link, WebSocket};
+use super::{Connection, Hub, Link, Protocol};
 use crate::net::tls::Heard;
 
 /// Reads of one connection in a row before the others get their turn.
@@ -52,7 +52,7 @@ pub(super) struct Parked {
     bytes: usize,
 }
 
-impl WebSocket {
+impl Connection {
     /// Puts bytes back that were read and not looked at.
     fn unread(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
@@ -60,6 +60,16 @@ impl WebSocket {
                 .get_or_insert_default()
                 .splice(..0, rest.iter().copied());
         }
+    }
+
+    /// Whether it is a stream of events.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.protocol, Protocol::Sse(_))
+    }
+
+    /// Whether nothing that its client sends is read any more.
+    fn is_deaf(&self) -> bool {
+        matches!(&self.protocol, Protocol::Sse(events) if events.is_deaf())
     }
 
     /// Reads once: what was not looked at yet, then the stream.
@@ -105,7 +115,7 @@ impl Hub {
             let Some(id) = self.unread.pop_front() else { break };
             if congested && self.shard.publishes(id) {
                 self.unread.push_back(id);
-            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            } else if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
                 socket.unread = false;
                 self.read(id, now, until);
                 if self.under_way.is_some() || self.clock.now() >= until {
@@ -116,7 +126,7 @@ impl Hub {
     }
 
     pub(super) fn read_later(&mut self, id: SessionId) {
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize)
             && !std::mem::replace(&mut socket.unread, true)
         {
             self.unread.push_back(id);
@@ -160,7 +170,7 @@ impl Hub {
 
     /// Puts a session aside whose request is not done, with what came behind that.
     fn park(&mut self, id: SessionId, rest: &[u8]) {
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
             socket.unread(rest);
             let behind = socket.early.as_ref().map_or(0, |early| early.len());
             let bytes = self.shard.unfinished_bytes(id) + behind;
@@ -196,9 +206,15 @@ impl Hub {
                 self.read_later(id);
                 break;
             }
-            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) else {
                 break;
             };
+            if socket.is_deaf() {
+                if socket.ended {
+                    self.drop_session(id);
+                }
+                break;
+            }
             if self.shard.unfinished(id).is_some() {
                 break; // it is read when its request is done
             }

@@ -9,7 +9,7 @@ use std::io;
 use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 
-use super::{Hub, Link, Stream, WebSocket};
+use super::{Connection, Hub, Link, Stream};
 use crate::net::egress::{BYTES_PER_WRITE, Wrote, gather, single};
 use crate::net::tls::{Flushed, RECORD_BYTES, Secured};
 
@@ -50,6 +50,7 @@ impl Hub {
         if flushed.wire > 0 {
             self.shard.progressed(id);
         }
+        let is_stream = self.is_stream(id);
         let Some((secured, blocked, shut)) = secured_of(&mut self.links, id) else {
             return false;
         };
@@ -58,6 +59,10 @@ impl Hub {
             // What was to be said is out; see `Hub::shut`.
             if let Err(error) = secured.shut() {
                 return self.lose(id, &error);
+            }
+            if is_stream {
+                self.end_stream(id);
+                return false;
             }
         }
         !flushed.blocked
@@ -72,7 +77,7 @@ impl Hub {
     fn encrypt(&mut self, id: SessionId) -> io::Result<Wrote> {
         // One that was full is written in small pieces, so that little of it waits in the kernel.
         let bytes_max = match self.links.get(id.0 as usize) {
-            Some(Some(Link::WebSocket(socket))) if socket.slow => self.piece_bytes,
+            Some(Some(Link::Open(socket))) if socket.slow => self.piece_bytes,
             _ => BYTES_PER_WRITE,
         };
         let record_bytes = bytes_max.min(RECORD_BYTES);
@@ -86,26 +91,24 @@ impl Hub {
                 self.count(before);
                 return Ok(Wrote::Part(0));
             }
-            let Some(outbox) = self.shard.outbox(id) else {
-                return Ok(Wrote::All(0));
-            };
-            let piece = match single(outbox, record_bytes) {
-                Some(frame) => frame,
-                None => {
-                    self.gathered.clear();
-                    gather(outbox, record_bytes, &mut self.gathered);
-                    &self.gathered
-                }
-            };
-            let count = secured.encrypt(piece)?;
-            let after = secured.flush()?;
+            // Other sessions have pieces there that are to be written yet.
+            let others = self.pieces.len();
+            let now = self.clock.now();
+            self.put_together(id, now)?;
+            let (count, after) = self.encrypt_once(id, record_bytes)?;
             self.count(before);
             self.count(after);
-            let now = self.clock.now();
-            self.took(id, count, now)?;
+            // Such as the stream has of its own left the outbox before.
+            if !self.took_own(id, count) {
+                self.took(id, count, now)?;
+            }
+            self.pieces.truncate(others);
             taken += count;
             if after.blocked {
                 return Ok(Wrote::Part(0));
+            }
+            if self.has_own(id) {
+                continue; // the outbox does not know of them, so they would not be asked for
             }
             let is_empty = self
                 .shard
@@ -118,6 +121,30 @@ impl Hub {
         }
     }
 
+    /// Encrypts at most a record of what waits for a session. Returns how much that was, and what became of it.
+    fn encrypt_once(&mut self, id: SessionId, record_bytes: usize) -> io::Result<(usize, Flushed)> {
+        let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) else {
+            return Ok((0, Flushed::default()));
+        };
+        let Connection { stream, protocol, .. } = socket;
+        let (Stream::Tls(secured), Some(outbox)) = (stream, self.shard.outbox(id)) else {
+            return Ok((0, Flushed::default()));
+        };
+        let piece = match protocol.own(&self.pieces) {
+            Some(own) => &own[..own.len().min(record_bytes)],
+            None => match single(outbox, record_bytes) {
+                Some(frame) => frame,
+                None => {
+                    self.gathered.clear();
+                    gather(outbox, record_bytes, &mut self.gathered);
+                    &self.gathered
+                }
+            },
+        };
+        let count = secured.encrypt(piece)?;
+        Ok((count, secured.flush()?))
+    }
+
     fn count(&mut self, flushed: Flushed) {
         self.metrics.add(Metric::SocketWrites, &[], flushed.calls);
         self.metrics
@@ -128,7 +155,7 @@ impl Hub {
 /// The stream of a session that speaks TLS, whether it is blocked, and whether its sending side is to be shut.
 fn secured_of(links: &mut [Option<Link>], id: SessionId) -> Option<(&mut Secured, &mut bool, bool)> {
     match links.get_mut(id.0 as usize) {
-        Some(Some(Link::WebSocket(WebSocket {
+        Some(Some(Link::Open(Connection {
             stream: Stream::Tls(secured),
             blocked,
             shut,

@@ -8,7 +8,7 @@ use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
-use super::{Hub, Link, Stream};
+use super::{Hub, Link, Protocol, Stream};
 use crate::net::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 /// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
@@ -16,39 +16,64 @@ use crate::net::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 const LAST_WORDS_KEPT: Duration = Duration::from_secs(30);
 /// Bytes by which the send buffer of a session grows that is about to be dropped: a frame begun and the close frame.
 const LAST_BYTES: usize = BYTES_PER_WRITE;
+/// Bytes that streams may have of their own in a batch, but for one piece.
+const PIECES_BYTES: usize = 1024 * 1024;
 
 impl Hub {
     /// One round over the sessions that have something waiting.
     pub(super) fn write_dirty(&mut self) {
+        let now = self.clock.now();
         let mut batch = std::mem::take(&mut self.batch);
         let mut goes_on = true;
         while goes_on {
             batch.clear();
-            while batch.len() < BATCH {
+            self.pieces.clear();
+            while batch.len() < BATCH && self.pieces.len() < PIECES_BYTES {
                 let Some(id) = self.shard.next_dirty() else {
                     goes_on = false;
                     break;
                 };
                 match self.links.get(id.0 as usize) {
-                    Some(Some(Link::WebSocket(socket))) if !socket.blocked => match socket.stream {
-                        Stream::Plain(_) => batch.push(id),
-                        Stream::Tls(_) => self.write_secured(id),
-                    },
-                    Some(Some(Link::Sse(sse_link))) => sse_link.wake(),
+                    Some(Some(Link::Open(socket))) if !socket.blocked => {
+                        match (&socket.stream, &socket.protocol) {
+                            (Stream::Tls(_), _) => self.write_secured(id),
+                            (Stream::Plain(_), Protocol::WebSocket(_)) => batch.push(id),
+                            (Stream::Plain(_), Protocol::Sse(_)) => {
+                                if self.put_together(id, now).is_ok() {
+                                    batch.push(id);
+                                } else {
+                                    self.drop_session(id);
+                                }
+                            }
+                        }
+                    }
                     _ => {}
                 }
             }
             self.write_batch(&batch);
         }
         self.batch = batch;
+        self.pieces.clear();
+        self.pieces.shrink_to(PIECES_BYTES);
     }
 
     /// The socket of a session takes bytes again.
     pub(super) fn write_on(&mut self, id: SessionId) {
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = false;
-            if matches!(socket.stream, Stream::Tls(_)) && !self.resume_secured(id) {
+            let is_plain = matches!(socket.stream, Stream::Plain(_));
+            if !is_plain && !self.resume_secured(id) {
                 return;
+            }
+            // The outbox does not know of a stream's own bytes, so they would not be asked for.
+            if self.has_own(id) {
+                match is_plain {
+                    true => self.write_batch(&[id]),
+                    false => self.write_secured(id),
+                }
+                if self.has_own(id) {
+                    return;
+                }
             }
         }
         self.shard.writable(id);
@@ -56,7 +81,7 @@ impl Hub {
 
     fn write_batch(&mut self, batch: &[SessionId]) {
         let ready = batch.iter().filter_map(|id| {
-            let Some(Some(Link::WebSocket(socket))) = self.links.get(id.0 as usize) else {
+            let Some(Some(Link::Open(socket))) = self.links.get(id.0 as usize) else {
                 return None;
             };
             let Stream::Plain(stream) = &socket.stream else {
@@ -71,6 +96,7 @@ impl Hub {
                 session: *id,
                 stream,
                 outbox,
+                own: socket.protocol.own(&self.pieces),
                 bytes_max,
             })
         });
@@ -92,22 +118,27 @@ impl Hub {
 
     pub(super) fn wrote(&mut self, id: SessionId, wrote: Wrote, now: Micros) -> io::Result<()> {
         let (Wrote::All(count) | Wrote::Part(count)) = wrote;
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+        let mut is_stream = false;
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
             socket.blocked = matches!(wrote, Wrote::Part(_));
             socket.slow |= socket.blocked;
+            is_stream = socket.is_stream();
         }
         if count > 0 {
             self.metrics.add(Metric::SocketWrittenBytes, &[], count as u64);
+        }
+        let is_own = is_stream && self.took_own(id, count);
+        if count > 0 && !is_own {
             self.took(id, count, now)?;
         }
-        if self.shard.is_finished(id) {
+        if self.shard.is_finished(id) && !(is_stream && self.has_own(id)) {
             return self.shut(id);
         }
         self.read_on(id);
         if matches!(wrote, Wrote::All(_)) {
             if self.shard.outbox(id).is_some_and(|outbox| !outbox.is_empty()) {
                 self.shard.writable(id);
-            } else if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) {
+            } else if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
                 socket.slow = false;
             }
         }
@@ -116,7 +147,7 @@ impl Hub {
 
     /// Reads a session that was held until it had taken what waited for it.
     fn read_on(&mut self, id: SessionId) {
-        if let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize)
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize)
             && socket.held
             && !self.shard.echo_waits(id)
         {
@@ -130,12 +161,12 @@ impl Hub {
     pub(super) fn last_words(&mut self, id: SessionId) {
         // What may not wait unsent fits, and if the buffer is full, its growth does.
         for growth in [0, LAST_BYTES] {
-            let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+            let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) else {
                 return;
             };
             // Of what TLS has yet to send the close frame may be a part when the session is shut already.
             let is_plain = matches!(socket.stream, Stream::Plain(_));
-            if !socket.blocked || socket.ended || socket.shut && is_plain {
+            if !socket.blocked || socket.ended || socket.is_stream() || socket.shut && is_plain {
                 return;
             }
             if let Err(error) = make_room(&SockRef::from(&*socket.stream.socket_mut()), growth) {
@@ -152,15 +183,30 @@ impl Hub {
         }
     }
 
-    /// The close frame is out: says so to the peer, which then closes (RFC 6455 §7.1.1).
+    /// The close is out: says so to the peer, which then closes if it speaks WebSocket (RFC 6455 §7.1.1). A stream is over.
     fn shut(&mut self, id: SessionId) -> io::Result<()> {
-        let Some(Some(Link::WebSocket(socket))) = self.links.get_mut(id.0 as usize) else {
+        let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) else {
             return Ok(());
         };
         if !std::mem::replace(&mut socket.shut, true) {
             socket.blocked = socket.stream.shut()?;
         }
+        if !socket.blocked && socket.is_stream() {
+            self.end_stream(id);
+        }
         Ok(())
+    }
+
+    /// Ends a session whose stream has ended properly.
+    pub(super) fn end_stream(&mut self, id: SessionId) {
+        if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
+            // With something unread the kernel would reset the connection, and its end might not arrive (RFC 9112 §9.6).
+            if let Err(error) = socket.stream.read(&mut self.scratch) {
+                tracing::trace!(session = id.0, %error, "nothing was unread");
+            }
+        }
+        self.drop_session(id);
+        self.kick(); // a broker that stops waits for the last session
     }
 }
 

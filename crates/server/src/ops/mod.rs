@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::http::{self, Encoder, ErrorResponse, Progress, Stalled};
+use crate::http::{self, Encoder, ErrorResponse, Exchange, Progress};
 use crate::limits::AddressLimits;
 use crate::net::tls::HttpStream;
 use crate::ops::inspector::Inspector;
@@ -148,7 +148,7 @@ impl Ops {
             }
         });
         let stall = Duration::from_millis(self.live_settings.stall_ms.load(Ordering::Relaxed));
-        let transport = Progress::new(HttpStream::Plain(stream), stall, Stalled::default());
+        let transport = Progress::new(HttpStream::Plain(stream), stall, Exchange::default());
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WITHIN)

@@ -12,5 +12,6 @@ mod ops;
 mod pages;
 mod sse;
 mod sse_resume;
+mod sse_takeover;
 mod stream;
 mod support;

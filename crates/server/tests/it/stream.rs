@@ -32,6 +32,12 @@ impl Stream {
     #[track_caller]
     pub(crate) fn open(mut connection: Http, query: &str, headers: &[&str]) -> Self {
         connection.write(&request("GET", &format!("/v1/sse?{query}"), headers, ""));
+        Self::go_on(connection)
+    }
+
+    /// The stream that was asked for on `connection`, whose head comes next.
+    #[track_caller]
+    pub(crate) fn go_on(mut connection: Http) -> Self {
         let (status, headers) = connection.head();
         assert_eq!(status, 200);
         for (name, value) in [
@@ -51,6 +57,11 @@ impl Stream {
             synced: 0,
             ended: false,
         }
+    }
+
+    /// What it comes over.
+    pub(crate) fn connection(&mut self) -> &mut Http {
+        &mut self.connection
     }
 
     /// The next event, but for heartbeats and the end of what it begins with; `None` at the stream's proper end.

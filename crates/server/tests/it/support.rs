@@ -263,6 +263,18 @@ impl Http {
         }
     }
 
+    /// A second handle of the connection, to send by.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("it is open")
+    }
+
+    /// The text that comes next, as much as there is.
+    #[track_caller]
+    pub(crate) fn some(&mut self) -> String {
+        assert!(self.fill(), "something, not the end of the connection");
+        String::from_utf8(std::mem::take(&mut self.rest)).expect("text")
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("it is open");

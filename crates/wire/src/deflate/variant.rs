@@ -7,13 +7,15 @@ use crate::codec::Codec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant(u8);
 
-/// What a frame is encoded as; all receivers of one get the same bytes.
+/// What a data message is encoded as; all receivers of one get the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Encoding {
-    /// The codec.
-    pub codec: Codec,
-    /// Whether it is compressed.
-    pub deflated: bool,
+pub enum Encoding {
+    /// A frame.
+    Plain(Codec),
+    /// A compressed frame.
+    Deflated(Codec),
+    /// A server-sent event.
+    Event,
 }
 
 const CODECS: u8 = Codec::ALL.len() as u8;
@@ -68,33 +70,49 @@ impl From<Codec> for Variant {
 
 impl Encoding {
     /// Every encoding, in the order of their [indices](Self::index).
-    pub const ALL: [Self; 4] = [
-        Self::of(Codec::Json, false),
-        Self::of(Codec::MessagePack, false),
-        Self::of(Codec::Json, true),
-        Self::of(Codec::MessagePack, true),
+    pub const ALL: [Self; 5] = [
+        Self::Plain(Codec::Json),
+        Self::Plain(Codec::MessagePack),
+        Self::Deflated(Codec::Json),
+        Self::Deflated(Codec::MessagePack),
+        Self::Event,
     ];
 
-    /// The encoding of `codec`, compressed or not.
+    /// The frame of `codec`, compressed or not.
     #[must_use]
     pub const fn of(codec: Codec, deflated: bool) -> Self {
-        Self { codec, deflated }
+        if deflated {
+            Self::Deflated(codec)
+        } else {
+            Self::Plain(codec)
+        }
+    }
+
+    /// Whether it is compressed.
+    #[must_use]
+    pub const fn is_deflated(self) -> bool {
+        matches!(self, Self::Deflated(_))
     }
 
     /// Its place in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
-        self.codec as usize + if self.deflated { Codec::ALL.len() } else { 0 }
+        match self {
+            Self::Plain(codec) => codec as usize,
+            Self::Deflated(codec) => Codec::ALL.len() + codec as usize,
+            Self::Event => 2 * Codec::ALL.len(),
+        }
     }
 
     /// Its name, for metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match (self.codec, self.deflated) {
-            (Codec::Json, false) => "json",
-            (Codec::MessagePack, false) => "msgpack",
-            (Codec::Json, true) => "json-deflate",
-            (Codec::MessagePack, true) => "msgpack-deflate",
+        match self {
+            Self::Plain(Codec::Json) => "json",
+            Self::Plain(Codec::MessagePack) => "msgpack",
+            Self::Deflated(Codec::Json) => "json-deflate",
+            Self::Deflated(Codec::MessagePack) => "msgpack-deflate",
+            Self::Event => "sse",
         }
     }
 }

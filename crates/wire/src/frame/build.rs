@@ -89,14 +89,15 @@ pub fn payload_of(frame: &[u8]) -> &[u8] {
 /// A close frame with `code` and as much of `reason` as fits (RFC 6455 §5.5.1).
 #[must_use]
 pub fn close_frame(code: CloseCode, reason: &str) -> Box<[u8]> {
-    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
     frame(Opcode::Close, |payload| {
         payload.extend_from_slice(&code.0.to_be_bytes());
-        payload.extend_from_slice(&reason.as_bytes()[..end]);
+        payload.extend_from_slice(cut_reason(reason).as_bytes());
     })
+}
+
+/// As much of `reason` as fits into a close frame.
+pub(crate) fn cut_reason(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)]
 }
 
 #[cfg(test)]

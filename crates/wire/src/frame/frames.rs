@@ -1,4 +1,5 @@
-//! The frames of one data message: one per encoding, each made the first time that a receiver needs it, then shared.
+//! The bytes of one data message for its receivers: frames and events, one per encoding, each made the first time that a receiver
+//! needs it, then shared.
 //!
 //! A compressed frame is kept only where it is smaller than the plain one; who takes compressed ones is otherwise sent the
 //! plain one, which is not kept twice.
@@ -9,14 +10,24 @@ use super::build::frame;
 use super::payload_of;
 use crate::codec::{Codec, DataOp, Stamp};
 use crate::deflate::{Deflater, Encoding, Made, Variant, WindowBits};
+use crate::dialect::Dialect;
 use crate::message::Payload;
+use crate::sse::{self, Framing};
 
-/// One data message's frames.
+/// One data message's frames and events.
 #[derive(Debug, Default)]
 pub struct Frames {
     plain: [OnceLock<Box<[u8]>>; Codec::ALL.len()],
-    // Nobody may take compressed ones, so there is no more than a pointer for them.
-    deflated: OnceLock<Box<[OnceLock<Deflated>; Codec::ALL.len()]>>,
+    // Nobody may take the others, so there is no more than a pointer for them.
+    others: OnceLock<Box<Others>>,
+}
+
+/// What of a message few take.
+#[derive(Debug, Default)]
+struct Others {
+    deflated: [OnceLock<Deflated>; Codec::ALL.len()],
+    /// The event, as a chunk of a body.
+    event: OnceLock<Box<[u8]>>,
 }
 
 /// What became of compressing a message.
@@ -37,10 +48,10 @@ impl Deflated {
     }
 }
 
-/// A frame for a receiver.
+/// A message for a receiver.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared<'a> {
-    /// The frame, its header included.
+    /// The frame or event, its header included.
     pub bytes: &'a [u8],
     /// What this call encoded for it, if anything: the compressed frame, and the plain one.
     pub encoded: [Option<Encoded>; 2],
@@ -53,7 +64,7 @@ pub struct Encoded {
     pub encoding: Encoding,
     /// Bytes of the message.
     pub payload_bytes: usize,
-    /// Bytes of its frame without the header: the same, unless it is compressed.
+    /// Bytes of its frame without the header: the same, unless it is compressed. Of an event, all of it.
     pub frame_payload_bytes: usize,
 }
 
@@ -68,8 +79,54 @@ impl Frames {
         (bytes, encoded)
     }
 
-    /// The frame for receivers of `variant`.
+    /// The event, as a chunk of a body, and what this call encoded for it.
+    pub fn event(&self, op: DataOp, stamp: Stamp<'_>, payload: &Payload) -> Shared<'_> {
+        let mut encoded = None;
+        let bytes = self.others().event.get_or_init(|| {
+            let mut payload_bytes = 0;
+            let chunk = Framing::Chunked.make(|out| {
+                sse::write_data(op, out, |out| {
+                    let start = out.len();
+                    match self.plain[Codec::Json as usize].get() {
+                        Some(plain) => out.extend_from_slice(payload_of(plain)),
+                        None => Codec::Json.encode_data(op, stamp, payload, out),
+                    }
+                    payload_bytes = out.len() - start;
+                });
+            });
+            encoded = Some(Encoded {
+                encoding: Encoding::Event,
+                payload_bytes,
+                frame_payload_bytes: chunk.len(),
+            });
+            chunk.into_boxed_slice()
+        });
+        Shared {
+            bytes,
+            encoded: [encoded, None],
+        }
+    }
+
+    /// The bytes for receivers of `dialect`.
     pub fn get_for(
+        &self,
+        dialect: Dialect,
+        op: DataOp,
+        stamp: Stamp<'_>,
+        payload: &Payload,
+        deflater: &mut Deflater,
+    ) -> Shared<'_> {
+        match dialect {
+            Dialect::WebSocket(variant) => self.frame_for(variant, op, stamp, payload, deflater),
+            Dialect::Sse(framing) => {
+                let Shared { bytes, encoded } = self.event(op, stamp, payload);
+                let bytes = framing.of_chunk(bytes);
+                Shared { bytes, encoded }
+            }
+        }
+    }
+
+    fn frame_for(
         &self,
         variant: Variant,
         op: DataOp,
@@ -80,8 +137,7 @@ impl Frames {
         let codec = variant.codec();
         let mut deflated_now = None;
         if let Some(window) = variant.window() {
-            let slots = self.deflated.get_or_init(Box::default);
-            let deflated = slots[codec as usize].get_or_init(|| {
+            let deflated = self.others().deflated[codec as usize].get_or_init(|| {
                 let made = self.deflate(codec, op, stamp, payload, deflater);
                 deflated_now = Some(Encoded {
                     encoding: Encoding::of(codec, made.deflated),
@@ -112,13 +168,24 @@ impl Frames {
         Shared { bytes, encoded }
     }
 
-    /// The frame for receivers of `variant`, if it was made before.
+    fn others(&self) -> &Others {
+        self.others.get_or_init(Box::default)
+    }
+
+    /// The bytes for receivers of `dialect`, if they were made before.
     #[inline]
     #[must_use]
-    pub fn peek(&self, variant: Variant) -> Option<&[u8]> {
+    pub fn peek(&self, dialect: Dialect) -> Option<&[u8]> {
+        let variant = match dialect {
+            Dialect::WebSocket(variant) => variant,
+            Dialect::Sse(framing) => {
+                let chunk = self.others.get()?.event.get()?;
+                return Some(framing.of_chunk(chunk));
+            }
+        };
         let codec = variant.codec() as usize;
         if let Some(window) = variant.window() {
-            let deflated = self.deflated.get()?[codec].get()?;
+            let deflated = self.others.get()?.deflated[codec].get()?;
             if let Some(bytes) = deflated.for_window(window) {
                 return Some(bytes);
             }

@@ -8,8 +8,8 @@ mod parse;
 
 use std::fmt;
 
-pub(crate) use build::deflated_frame;
 pub use build::{close_frame, frame, header_len, is_deflated, payload_of};
+pub(crate) use build::{cut_reason, deflated_frame};
 pub use client::{client_frame, deflated_client_frame};
 pub use frames::{Encoded, Frames, Shared};
 pub use parse::{Event, Limits, Parser, Violation};

@@ -173,6 +173,11 @@ pub(crate) fn packed() -> &'static dyn Protocol {
     }
 }
 
+/// What is said to Tickwire by who reads server-sent events.
+pub(crate) fn events() -> &'static dyn Protocol {
+    &tickwire::Events
+}
+
 /// The protocol for Tickwire in mode `conflate`.
 pub(crate) fn newest() -> &'static dyn Protocol {
     &Tickwire {
@@ -208,6 +213,11 @@ pub(crate) type Delivered<'d> = &'d mut dyn FnMut(&[u8], Option<(&[u8], u64)>);
 pub(crate) trait Protocol: Sync {
     /// The path of the WebSocket endpoint, and the subprotocol to offer if there is one.
     fn endpoint(&self) -> (&'static str, Option<&'static str>);
+
+    /// The path, with query, of a stream of events of these topics, by which subscribers get them instead of over a WebSocket.
+    fn events(&self, _topics: &[String]) -> Option<String> {
+        None
+    }
 
     /// The messages that a client sends right after the handshake, if any.
     fn greet(&self) -> Vec<Message> {

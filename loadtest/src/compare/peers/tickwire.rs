@@ -92,6 +92,32 @@ impl Protocol for Tickwire {
     }
 }
 
+/// What is said to Tickwire by who reads server-sent events: the request names the topics, the rest is as over WebSocket.
+pub(super) struct Events;
+
+impl Protocol for Events {
+    fn endpoint(&self) -> (&'static str, Option<&'static str>) {
+        super::JSON.endpoint()
+    }
+
+    fn events(&self, topics: &[String]) -> Option<String> {
+        let topics: Vec<String> = topics.iter().map(|topic| format!("topic={topic}")).collect();
+        Some(format!("/v1/sse?mode=every&{}", topics.join("&")))
+    }
+
+    fn subscribe(&self, _topics: &[String]) -> Vec<Message> {
+        Vec::new()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], out: &mut Vec<u8>) -> Opcode {
+        super::JSON.publish(topic, payload, out)
+    }
+
+    fn inbound(&self, message: &[u8], delivered: Delivered<'_>) -> Inbound {
+        super::JSON.inbound(message, delivered)
+    }
+}
+
 fn of_control(control: Control, message: &[u8]) -> Inbound {
     let refused =
         |(topic, reason): (&String, &String)| Inbound::fault(format!("{topic:?} was refused: {reason}"));

@@ -36,6 +36,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) session: SessionId,
     pub(crate) stream: &'a TcpStream,
     pub(crate) outbox: &'a Outbox,
+    /// What is written instead of the outbox, whole, if something is.
+    pub(crate) own: Option<&'a [u8]>,
     /// Most bytes that are written at this time.
     pub(crate) bytes_max: usize,
 }
@@ -105,6 +107,11 @@ pub(crate) fn gather(outbox: &Outbox, mut room: usize, gathered: &mut Vec<u8>) {
             return;
         }
     }
+}
+
+/// What can be written to a connection from where it lies: bytes of its own, or the only frame that waits.
+fn in_place<'a>(ready: &Ready<'a>) -> Option<&'a [u8]> {
+    ready.own.or_else(|| single(ready.outbox, ready.bytes_max))
 }
 
 /// The only frame that waits, if it is one, at most `bytes_max` of it: it can be written from where it lies.

@@ -8,7 +8,7 @@ use std::io;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, single};
+use super::{BYTES_PER_WRITE, Egress, Ready, SEND_FLAGS, Wrote, gather, in_place};
 
 /// The egress that works everywhere.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl PlainEgress {
 impl Egress for PlainEgress {
     fn write(&mut self, batch: &[Ready<'_>], results: &mut Vec<io::Result<Wrote>>) -> u64 {
         for ready in batch {
-            let bytes = match single(ready.outbox, ready.bytes_max) {
+            let bytes = match in_place(ready) {
                 Some(bytes) => bytes,
                 None => {
                     self.gathered.clear();

@@ -19,7 +19,7 @@ use mio::net::TcpStream;
 use thiserror::Error;
 use tickwire_router::SessionId;
 
-use super::{BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Wrote, gather, single};
+use super::{BATCH, BYTES_PER_WRITE, Egress, PlainEgress, Ready, SEND_FLAGS, Wrote, gather, in_place};
 
 /// Bytes that are gathered for one submission. A batch that needs more takes several.
 const GATHER_BYTES: usize = 4 * BYTES_PER_WRITE;
@@ -152,7 +152,7 @@ impl Ring {
         self.gathered.clear();
         self.sending.clear();
         for ready in batch.iter().take(BATCH) {
-            let (start, len) = match single(ready.outbox, ready.bytes_max) {
+            let (start, len) = match in_place(ready) {
                 Some(bytes) => (bytes.as_ptr(), bytes.len()),
                 None => {
                     let room = GATHER_BYTES - self.gathered.len();

@@ -1,0 +1,172 @@
+//! Sessions of all dialects beside each other: who shares which bytes, and what is known of a message beside them.
+
+use std::rc::Rc;
+
+use tickwire_router::{Reach, Rights, SessionId, Transport, Waiting};
+use tickwire_wire::deflate::Encoding;
+use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
+use tickwire_wire::sse::Framing;
+use tickwire_wire::{ClientMessage, CloseCode, Codec, Control, Dialect, Epoch, RequestId, Seq};
+
+use crate::world::{Setup, World};
+
+const CHUNKED: Dialect = Dialect::Sse(Framing::Chunked);
+const BARE: Dialect = Dialect::Sse(Framing::Bare);
+
+/// A session that asks for `topics`, from a position if there is one.
+fn open(world: &mut World, dialect: Dialect, topics: &[&str], since: Option<&Position>) -> SessionId {
+    let transport = match dialect {
+        Dialect::WebSocket(_) => Transport::WebSocket,
+        Dialect::Sse(_) => Transport::Sse,
+    };
+    let (shard, now) = (&mut world.shards[0], world.now);
+    let id = shard.open(dialect, transport, Rc::new(Rights::open([])), now);
+    let topics = topics.iter().map(|topic| TopicRequest::Since {
+        topic: (*topic).to_owned(),
+        since: since.cloned().map(Since::One),
+    });
+    let subscribe = Subscribe {
+        id: RequestId(7),
+        topics: topics.collect(),
+        mode: None,
+        conflate_ms: None,
+        snapshot: true,
+    };
+    shard.request(id, Ok(ClientMessage::Subscribe(subscribe)), now);
+    while shard.go_on(id, now) {}
+    id
+}
+
+/// What waits for a session, as `look` sees it.
+fn waiting<T>(world: &mut World, id: SessionId, look: impl Fn(Waiting<'_>) -> T) -> Vec<T> {
+    world.shards[0].refill(id);
+    let outbox = world.shards[0].outbox(id).expect("it is there");
+    outbox.waiting().map(look).collect()
+}
+
+/// Has a session take all that waits.
+fn take(world: &mut World, id: SessionId) -> String {
+    let bytes = waiting(world, id, |waiting| waiting.bytes.to_vec()).concat();
+    let wrote = world.shards[0].wrote(id, bytes.len(), world.now, |_| {});
+    assert!(wrote.is_ok(), "as much as waits");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn an_event_is_made_once_for_all_streams() {
+    let mut world = World::new(Setup::default());
+    let dialects = [CHUNKED, CHUNKED, BARE, Codec::Json.into()];
+    let ids = dialects.map(|dialect| {
+        let id = open(&mut world, dialect, &["trade.X"], None);
+        take(&mut world, id);
+        id
+    });
+    world.publish("trade.X", "[1,\n2]");
+    while world.drain(0, 1_000) {}
+    let frames = ids.map(|id| {
+        waiting(&mut world, id, |waiting| {
+            assert_eq!(waiting.reach, Reach::Nowhere, "the publication says it");
+            waiting
+                .fanout
+                .map(|_| (waiting.bytes.as_ptr() as usize, waiting.bytes.to_vec()))
+        })
+    });
+    let update = |at: usize| frames[at].iter().flatten().next().expect("an update").clone();
+    let [(first, chunk), (second, _), (bare, event), (frame, json)] = [0, 1, 2, 3].map(update);
+    assert_eq!(first, second, "the same bytes");
+    assert!((first..first + chunk.len()).contains(&bare), "a part of them");
+    assert!(!(first..first + chunk.len()).contains(&frame), "others");
+    let json = String::from_utf8_lossy(tickwire_wire::frame::payload_of(&json)).into_owned();
+    let lines = json.replace('\n', "\ndata: ");
+    let event = String::from_utf8(event).expect("text");
+    assert_eq!(event, format!("event: update\ndata: {lines}\n\n"));
+    assert_eq!(chunk, format!("{:x}\r\n{event}\r\n", event.len()).into_bytes());
+    let encodes = &world.shards[0].counts().encodes;
+    assert_eq!(encodes[Encoding::Event.index()], [1, 0]);
+    assert_eq!(encodes[Encoding::Plain(Codec::Json).index()], [1, 0]);
+}
+
+#[test]
+fn a_stream_is_told_what_brings_it_where() {
+    let mut world = World::new(Setup::default());
+    for n in 1..=3 {
+        world.publish("trade.X", &n.to_string());
+    }
+    let topic = world.directory.find("trade.X").expect("it was published to").id();
+    let gone = Position {
+        epoch: Epoch::from("gone"),
+        seq: Seq(1),
+    };
+    let id = open(&mut world, CHUNKED, &["trade.X"], Some(&gone));
+    let reaches = waiting(&mut world, id, |waiting| {
+        (waiting.fanout.is_some(), waiting.reach)
+    });
+    let expected = [
+        Reach::Nowhere, // the welcome
+        Reach::Begins,
+        Reach::To(topic, Seq(3)),
+        Reach::Nowhere, // synced
+    ];
+    assert_eq!(reaches, expected.map(|reach| (false, reach)));
+}
+
+#[test]
+fn the_answer_to_a_streams_subscription_is_there_as_a_value_once() {
+    let mut world = World::new(Setup::default());
+    let stream = open(&mut world, CHUNKED, &["trade.X", "a..b"], None);
+    let answer = world.shards[0].take_answer(stream).expect("an answer");
+    let results = answer.expect("something was granted");
+    let refused: Vec<bool> = results.iter().map(|result| result.error.is_some()).collect();
+    assert_eq!(refused, [false, true]);
+    assert_eq!(world.shards[0].take_answer(stream), None);
+    let websocket = open(&mut world, Codec::Json.into(), &["trade.X"], None);
+    assert_eq!(world.shards[0].take_answer(websocket), None);
+    // The number is used again, by who must not find it.
+    let left = open(&mut world, CHUNKED, &["trade.X"], None);
+    world.shards[0].remove(left);
+    let next = world.shards[0].open(CHUNKED, Transport::Sse, Rc::new(Rights::open([])), world.now);
+    assert_eq!((next, world.shards[0].take_answer(next)), (left, None));
+}
+
+#[test]
+fn each_dialect_closes_in_its_own_way_and_the_code_is_known() {
+    let mut world = World::new(Setup::default());
+    for (dialect, close) in [
+        (
+            CHUNKED,
+            "event: close\ndata: {\"code\":4002,\"reason\":\"slow\"}\n\n\r\n0\r\n\r\n",
+        ),
+        (
+            BARE,
+            "event: close\ndata: {\"code\":4002,\"reason\":\"slow\"}\n\n",
+        ),
+        (Codec::Json.into(), "slow"),
+    ] {
+        let id = open(&mut world, dialect, &["trade.X"], None);
+        let outbox = world.shards[0].outbox(id).expect("it is there");
+        assert_eq!(outbox.closed(), None);
+        let now = world.now;
+        world.shards[0].close(id, CloseCode::SLOW, "slow", now);
+        let told = take(&mut world, id);
+        assert!(told.ends_with(close), "{told}");
+        let outbox = world.shards[0].outbox(id).expect("it is there");
+        assert_eq!(outbox.closed(), Some(CloseCode::SLOW), "also when it is written");
+    }
+}
+
+#[test]
+fn heartbeats_of_streams_are_events_and_they_are_not_pinged() {
+    let mut world = World::new(Setup::default());
+    let ids = [CHUNKED, CHUNKED, BARE].map(|dialect| {
+        let id = open(&mut world, dialect, &["trade.X"], None);
+        take(&mut world, id);
+        id
+    });
+    let now = world.now.plus_ms(25_000);
+    world.shards[0].on_timeout(now);
+    let beat = Control::Heartbeat { ts: now };
+    for (id, dialect) in ids.into_iter().zip([CHUNKED, CHUNKED, BARE]) {
+        let beats = waiting(&mut world, id, |waiting| waiting.bytes.to_vec());
+        assert_eq!(beats, [dialect.control(&beat).into_vec()]);
+    }
+}
