@@ -27,6 +27,7 @@ impl Shard {
     pub fn remove(&mut self, id: SessionId) {
         self.expires_never(id);
         self.unsubscribe_all(id);
+        self.answered.remove(&id);
         let session = self.sessions.get_mut(id);
         let Some(session) = session.filter(|session| session.phase != Phase::Gone) else {
             return;
