@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tickwire_wire::codec::DataOp;
 use tickwire_wire::message::{AckResult, GapReason, StaleReason};
-use tickwire_wire::{Control, Dialect, RequestId, Seq};
+use tickwire_wire::{Control, Dialect, Kind, RequestId, Seq};
 
 use crate::ledger::Settled;
 use crate::outbox::Fanout;
@@ -101,6 +101,7 @@ pub(crate) fn length(frame: &[u8]) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Gap {
     pub(crate) topic: TopicId,
+    pub(crate) kind: Kind,
     pub(crate) from: Seq,
     pub(crate) to: Seq,
     pub(crate) reason: GapReason,
@@ -112,6 +113,14 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
+    /// Where it brings its reader. A reader of a book is nowhere before the snapshot that ends the gap: changes alone are no book.
+    fn reach(&self) -> Reach {
+        match self.kind {
+            Kind::Book => Reach::Nowhere,
+            Kind::State | Kind::Event => Reach::To(self.topic, self.to),
+        }
+    }
+
     /// Owed messages that it names: what a refused resume missed was never owed.
     pub(crate) fn gaps(&self) -> u64 {
         match self.reason {
@@ -309,7 +318,7 @@ impl Item {
     /// Where it brings its reader, if it is no publication.
     pub(crate) fn reach(&self) -> Reach {
         match self {
-            Self::Gap(gap) => Reach::To(gap.topic, gap.to),
+            Self::Gap(gap) => gap.reach(),
             Self::Answer(answer) => answer.reach,
             Self::Placing(_) => Reach::Begins,
             Self::Frame(_) | Self::Joined(_) | Self::Status(_) | Self::Synced(_) => Reach::Nowhere,

@@ -4,7 +4,7 @@
 //! each such session at most, and none of one that is gone.
 
 use tickwire_wire::message::AckResult;
-use tickwire_wire::{Control, Refusal};
+use tickwire_wire::{Control, Kind, Refusal};
 
 use super::Shard;
 use crate::item::Reach;
@@ -16,7 +16,11 @@ impl Shard {
         match message {
             Control::Ack { .. } => Reach::Begins,
             Control::Gap { topic, to, .. } => {
-                let cell = self.directory.find(topic);
+                // A reader of a book is nowhere before the snapshot that ends the gap.
+                let cell = self
+                    .directory
+                    .find(topic)
+                    .filter(|cell| cell.kind() != Kind::Book);
                 cell.map_or(Reach::Nowhere, |cell| Reach::To(cell.id(), *to))
             }
             _ => Reach::Nowhere,

@@ -88,6 +88,7 @@ impl SessionMut<'_> {
         };
         let gap = Gap {
             topic: cell.id(),
+            kind: cell.kind(),
             from,
             to,
             reason,

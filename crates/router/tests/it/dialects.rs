@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use tickwire_router::{Reach, Rights, SessionId, Transport, Waiting};
+use tickwire_wire::codec::DataOp;
 use tickwire_wire::deflate::Encoding;
 use tickwire_wire::message::{Position, Since, Subscribe, TopicRequest};
 use tickwire_wire::sse::Framing;
@@ -108,6 +109,35 @@ fn a_stream_is_told_what_brings_it_where() {
         Reach::Nowhere, // synced
     ];
     assert_eq!(reaches, expected.map(|reach| (false, reach)));
+}
+
+#[test]
+fn a_gap_of_a_book_brought_a_stream_beyond_the_book_that_follows_it() {
+    let mut world = World::new(Setup::default());
+    let id = open(&mut world, CHUNKED, &["book.X"], None);
+    take(&mut world, id);
+    for time in 1..=20_000 {
+        let bids = format!(
+            r#"{{"symbol":"X","bids":[["{}","1"]],"asks":[],"time":{time}}}"#,
+            time % 1_000
+        );
+        world.publish("book.X", &bids);
+        while world.drain(0, 1_000) {}
+    }
+    let seen = waiting(&mut world, id, |waiting| {
+        let text = String::from_utf8_lossy(waiting.bytes).into_owned();
+        (
+            text.contains("event: gap"),
+            waiting.fanout.map(|fanout| fanout.op),
+            waiting.reach,
+        )
+    });
+    // A client that is cut off here comes back with where it was, and gets the gap and the book again.
+    assert!(seen.contains(&(true, None, Reach::Nowhere)), "{seen:?}");
+    assert!(
+        seen.contains(&(false, Some(DataOp::Snapshot), Reach::Nowhere)),
+        "{seen:?}"
+    );
 }
 
 #[test]

@@ -95,12 +95,11 @@ pub(super) async fn lines(
         bulk.run()
     });
     match ran.await {
-        Ok(outcome) => {
-            let published = outcome?;
-            // The first was paid for with the request.
+        Ok((published, stopped)) => {
+            // The first was paid for with the request. Those before a line that was refused are published, too.
             let more = published.saturating_sub(1);
             arrival.charge_publishes(&context.address_limits, admission, more);
-            Ok(reply::json(&Receipt { published }))
+            stopped.map(|()| reply::json(&Receipt { published }))
         }
         Err(error) => {
             tracing::error!(%error, "a bulk publication failed");
@@ -164,10 +163,12 @@ struct Checked<'b> {
 }
 
 impl Bulk {
-    /// Publishes everything and returns the number of messages.
-    fn run(&self) -> Result<usize, ErrorResponse> {
-        let kept = self.check()?;
-        self.publish(kept)
+    /// Publishes everything. Returns the number of messages that were published, and what ended it before the last.
+    fn run(&self) -> (usize, Result<(), ErrorResponse>) {
+        match self.check() {
+            Ok(kept) => self.publish(kept),
+            Err(bad) => (0, Err(bad.into())),
+        }
     }
 
     /// Checks that every line can be published. Returns the messages that are kept.
@@ -230,8 +231,8 @@ impl Bulk {
         Ok(())
     }
 
-    /// Publishes every line. They have been checked, and the messages of some are `kept`.
-    fn publish(&self, kept: Vec<Ready>) -> Result<usize, ErrorResponse> {
+    /// Publishes every line. They have been checked, and the messages of some are `kept`. Returns as [`Self::run`].
+    fn publish(&self, kept: Vec<Ready>) -> (usize, Result<(), ErrorResponse>) {
         let (mut published, mut kept) = (0, kept.into_iter().peekable());
         for (line, text) in split_lines(&self.text) {
             if published % MESSAGES_PER_LOOK == 0 {
@@ -244,7 +245,10 @@ impl Bulk {
                 ..
             } = match kept.next_if(|ready| ready.line == line) {
                 Some(ready) => ready,
-                None => Ready::new(parse_line(line, text, self.message_bytes)?),
+                None => match parse_line(line, text, self.message_bytes) {
+                    Ok(message) => Ready::new(message),
+                    Err(bad) => return (published, Err(bad.into())),
+                },
             };
             let (origin, now) = (Origin::Bulk(self.publisher), self.clock.now());
             match self.ingress.submit(origin, &topic, payload, now) {
@@ -252,11 +256,11 @@ impl Bulk {
                     self.metrics.add(Metric::Publications, &[place.kind as usize], 1);
                     self.metrics.add(Metric::PublishedBytes, &[], bytes);
                 }
-                Err(error) => return Err(stopped_at(line, published, error)),
+                Err(error) => return (published, Err(stopped_at(line, published, error))),
             }
             published += 1;
         }
-        Ok(published)
+        (published, Ok(()))
     }
 
     /// Waits while a shard has too much to do; a queue that overflows would cost its subscribers a look into the history.
@@ -323,7 +327,9 @@ mod tests {
         let bulk = bulk(Bytes::from_static(text), 1);
         // As it is when the broker's last topic is made between check and publication.
         assert!(bulk.check().is_err());
-        let answer = bulk.publish(Vec::new()).unwrap_err();
+        let (published, stopped) = bulk.publish(Vec::new());
+        assert_eq!(published, 1, "it is charged for");
+        let answer = stopped.unwrap_err();
         expect![[r#"409 Conflict: limit_exceeded: line 3: the broker holds its most topics (1); publish to an existing one or raise limits.topics; another publisher was faster; the 1 messages before it are published, it and what follows are not"#]]
         .assert_eq(&answer.to_string());
         assert_eq!(newest(&bulk, "a"), Some(1));
@@ -347,7 +353,8 @@ mod tests {
         let kept = bulk.check().expect("all is well");
         // Who reads it now finds no message.
         bulk.text = "nonsense\n".repeat(8).into();
-        assert_eq!(bulk.publish(kept).expect("nobody reads it"), 8);
+        let (published, stopped) = bulk.publish(kept);
+        assert!(stopped.is_ok() && published == 8, "{published} {stopped:?}");
         assert_eq!(
             (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
             (Some(4), Some(4))
@@ -363,7 +370,8 @@ mod tests {
         let lines: Vec<usize> = kept.iter().map(|ready| ready.line).collect();
         // All changes of the book, and the other lines for as long as there is room.
         assert_eq!(lines, [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16]);
-        assert_eq!(bulk.publish(kept).expect("the others are read again"), 16);
+        let (published, stopped) = bulk.publish(kept);
+        assert!(stopped.is_ok() && published == 16, "{published} {stopped:?}");
         assert_eq!(
             (newest(&bulk, "trade.A"), newest(&bulk, "book.B")),
             (Some(8), Some(8))

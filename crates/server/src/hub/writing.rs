@@ -8,7 +8,7 @@ use tickwire_metrics::Metric;
 use tickwire_router::SessionId;
 use tickwire_wire::Micros;
 
-use super::{Hub, Link, Protocol, Stream};
+use super::{Hub, Link, Protocol, READ_BYTES, Stream};
 use crate::net::egress::{self, BATCH, BYTES_PER_WRITE, Wrote};
 
 /// Time for which the kernel keeps what a session that was dropped has yet to get, beyond that after which it gives up a peer
@@ -201,7 +201,9 @@ impl Hub {
     pub(super) fn end_stream(&mut self, id: SessionId) {
         if let Some(Some(Link::Open(socket))) = self.links.get_mut(id.0 as usize) {
             // With something unread the kernel would reset the connection, and its end might not arrive (RFC 9112 §9.6).
-            if let Err(error) = socket.stream.read(&mut self.scratch) {
+            // The hub's own buffer may hold what another client has sent.
+            let mut thrown_away = vec![0; READ_BYTES];
+            if let Err(error) = socket.stream.read(&mut thrown_away) {
                 tracing::trace!(session = id.0, %error, "nothing was unread");
             }
         }
